@@ -1,0 +1,24 @@
+"""One experiment: configuration in, metrics in MLflow out.
+
+The map, in the order in which a run passes through it:
+
+    run.py         the command: compose, check, train, record; the only file that sees the config
+    config.py      the typed scalars of the config, their ranges, and the checks of every option
+    machine.py     what has to be set before Paddle loads: threads, fast paths
+    data.py        splits, label noise, orders; the datasets one can choose
+    mnist.py       where MNIST's bytes come from, and how they are known to be right
+    models.py      networks: image -> raw outputs
+    conv_block.py  convolution, pooling and ReLU in one, several times faster than the three
+    heads.py       what raw outputs mean: a class, probabilities or none
+    losses.py      every loss: a pure function -> one value per example
+    schedulers.py  learning rate over the steps of a run
+    metrics.py     numbers computed from outputs and labels, exactly
+    training.py    the loop: a generator with one record per epoch
+    tracking.py    the only writer of MLflow
+    preload.py     what the worker processes of a sweep load once, together
+    sweeps.py      many runs: identities, what is finished already, the parent run, the final table
+
+hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launcher, whose
+workers are warm. Import rule: `losses`, `heads` and `mnist` import nothing of the package, `training` knows neither Hydra
+nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file imports nothing, so that `import experiments.losses` costs what it needs and no more.
+"""

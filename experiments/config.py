@@ -1,0 +1,219 @@
+"""What a run is asked to do: the typed scalars, their ranges, and the checks of every option.
+
+Importing this costs Hydra and OmegaConf only, so that a wrong value is answered at once. Below the entry
+points nothing sees a config: they get `Settings`, or plain arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import CompactHydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
+DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # the others do not change a run's numbers
+DEVICES = ("auto", "cpu", "gpu")
+
+
+class CommandError(CompactHydraException):
+    """What ends the command: Hydra prints its message without a traceback and exits with 1."""
+
+
+@dataclass
+class RunConfig:
+    """The schema of conf/config.yaml. Hydra checks types against it, `problems` the ranges."""
+
+    loss: Any = MISSING
+    model: Any = MISSING
+    data: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    tracking: Any = MISSING
+    lr: float = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    seed: int = MISSING
+    experiment: str = MISSING
+    device: str = MISSING
+    threads: int = MISSING
+    force: bool = MISSING
+
+
+def register() -> None:
+    """Make the schema known to Hydra."""
+    ConfigStore.instance().store(name="run_config", node=RunConfig)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One cell of a grid, resolved.
+
+    choices: option name of each group, e.g. {"loss": "ce", ...}.
+    options: each group's own values with `_target_`, e.g. {"loss": {"_target_": "experiments.losses.focal", "gamma": 2.0}}.
+    tracking: {"uri": ..., "log_model": ...}. The rest are the scalars of `RunConfig`.
+    """
+
+    choices: dict[str, str]
+    options: dict[str, dict[str, Any]]
+    tracking: dict[str, Any]
+    lr: float
+    epochs: int
+    batch_size: int
+    seed: int
+    experiment: str
+    device: str
+    threads: int
+    force: bool
+
+    @property
+    def label(self) -> str:
+        """The cell in a few words, for log lines and run names."""
+        own = "".join(f" {name}={value}" for name, value in self._own_values("loss").items())
+        return f"loss={self.choices['loss']}{own} lr={self.lr:g} epochs={self.epochs} seed={self.seed}"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What MLflow shows as params: option names, deciding scalars, and the options' own values, dotted."""
+        own = {f"{group}.{key}": value for group in GROUPS for key, value in self._own_values(group).items()}
+        return self.choices | {name: getattr(self, name) for name in DECIDING_SCALARS} | own
+
+    def identity(self, data_digest: str) -> str:
+        """SHA-256 over every value that decides the numbers, and the data's digest."""
+        return self._digest(data_digest, DECIDING_SCALARS)
+
+    def cell(self, data_digest: str) -> str:
+        """`identity` without the seed: equal for the runs that are repetitions of each other."""
+        return self._digest(data_digest, tuple(name for name in DECIDING_SCALARS if name != "seed"))
+
+    def _own_values(self, group: str) -> dict[str, Any]:
+        return {key: value for key, value in self.options[group].items() if not key.startswith("_")}
+
+    def _digest(self, data_digest: str, scalars: tuple[str, ...]) -> str:
+        options = {group: dict(self.options[group]) for group in GROUPS}
+        options["data"].pop("root", None)  # where the files lie; what is in them is in the digest
+        values = {name: getattr(self, name) for name in scalars}
+        decides = _numbers_alike({"options": options, "scalars": values, "data": data_digest})
+        return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _numbers_alike(value: Any) -> Any:
+    """`value` with whole floats as ints: gamma=2 and gamma=2.0 ask for the same run."""
+    if isinstance(value, dict):
+        return {key: _numbers_alike(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_numbers_alike(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def read(cfg: DictConfig, choices: dict[str, str]) -> Settings:
+    """The settings in a composed config; `choices` is Hydra's `runtime.choices`."""
+    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    known = [field.name for field in dataclasses.fields(RunConfig)]
+    for name in map(str, values):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise CommandError(f"{name}: there is no such value; {hint}")
+    scalars = {
+        field.name: values[field.name]
+        for field in dataclasses.fields(Settings)
+        if field.name not in ("choices", "options", "tracking")
+    }
+    options = {group: values[group] for group in GROUPS}
+    for group, option in options.items():
+        if not isinstance(option, dict) or "_target_" not in option:
+            raise CommandError(
+                f"{group}: expected an option with a _target_ (see conf/{group}/), came {option!r}"
+            )
+    return Settings({group: str(choices[group]) for group in GROUPS}, options, values["tracking"], **scalars)
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is wrong with the values themselves, a sentence each; empty when nothing is. Imports nothing heavy."""
+    found = []
+    if not (math.isfinite(settings.lr) and settings.lr > 0):
+        found.append(f"lr: expected a finite number above 0, came {settings.lr}")
+    for name, least in (("epochs", 0), ("batch_size", 1), ("seed", 0), ("threads", 1)):
+        value = getattr(settings, name)
+        if value < least:
+            found.append(f"{name}: expected a whole number of at least {least}, came {value}")
+    if settings.seed >= 2**32:
+        found.append(f"seed: expected a whole number below 2**32, came {settings.seed}")
+    if settings.device not in DEVICES:
+        found.append(f"device: expected one of {', '.join(DEVICES)}, came {settings.device!r}")
+    if not settings.experiment.strip():
+        found.append("experiment: expected a name, came an empty one")
+    for name, value in settings.params.items():
+        if name != "lr" and isinstance(value, float) and not math.isfinite(value):
+            found.append(f"{name}: expected a finite number, came {value}")
+    for name, value in settings._own_values("optimizer").items():
+        if isinstance(value, (int, float)) and value < 0:
+            found.append(f"optimizer.{name}: expected a number of at least 0, came {value}")
+    return found
+
+
+def check_values(cells: Sequence[Settings]) -> None:
+    """Raise CommandError with all `problems` of all cells, if there are any."""
+    refuse(sorted({problem for cell in cells for problem in problems(cell)}))
+
+
+def refuse(wrong: Sequence[str]) -> None:
+    """Raise CommandError with these sentences, if there are any."""
+    if wrong:
+        raise CommandError("\n".join(wrong) + "\nNothing was trained.")
+
+
+# How the program calls each option's function, besides the option's own values.
+_CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "loss": (("outputs", "labels"), ()),
+    "model": (("outputs",), ()),
+    "data": ((), ("seed",)),
+    "optimizer": ((), ("learning_rate", "parameters")),
+    "scheduler": (("lr",), ("steps",)),
+}
+
+
+def function(settings: Settings, group: str) -> functools.partial[Any]:
+    """The function that an option names, with the option's own values bound.
+
+    Raises CommandError when it cannot be imported, or does not take what the option sets or what the program passes.
+    """
+    from hydra.utils import get_object, instantiate
+
+    option = settings.options[group]
+    where = f"{group}={settings.choices[group]}"
+    try:
+        bound = instantiate(option)
+    except Exception as error:
+        raise CommandError(
+            f"{where}: cannot load {option['_target_']}: {error.__cause__ or error}"
+        ) from error
+    if not isinstance(bound, functools.partial):
+        raise CommandError(
+            f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
+        )
+    # Hydra's own wrapper takes longer for a call than most losses do.
+    bound = functools.partial(get_object(option["_target_"]), **bound.keywords)
+    signature = inspect.signature(bound.func)
+    positional, keywords = _CALLS[group]
+    try:
+        signature.bind(*positional, **dict.fromkeys(keywords), **bound.keywords)
+    except TypeError as error:
+        takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
+        raise CommandError(
+            f"{where}: {option['_target_']}: {error}; its own arguments are {', '.join(takes) or 'none'}, "
+            f"came {', '.join(bound.keywords) or 'none'}"
+        ) from error
+    return bound

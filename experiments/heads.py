@@ -1,0 +1,72 @@
+"""What a network's raw outputs mean.
+
+A loss states its head by the name of its first parameter: `logits`, ten of them, or `prediction`, one number that is read as the digit itself.
+Arrays in here are numpy's; a head knows neither losses' formulas nor networks.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CLASSES = 10
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """ln softmax over the last axis, in float64: [n, K] -> [n, K], finite for finite logits."""
+    z = logits.astype(np.float64)
+    z = z - z.max(axis=-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Head:
+    """How many raw outputs there are and how they are read.
+
+    name: the loss's first parameter. outputs: width of the network's last layer.
+    argument: raw outputs [n, outputs] -> what the loss takes, of Paddle or numpy alike.
+    predict: raw outputs [n, outputs] -> classes [n], int64 in 0..9.
+    log_probabilities: raw outputs -> ln p [n, 10], or None where the head has no probabilities.
+    """
+
+    name: str
+    outputs: int
+    argument: Callable[[Any], Any]
+    predict: Callable[[np.ndarray], np.ndarray]
+    log_probabilities: Callable[[np.ndarray], np.ndarray] | None
+
+
+LOGITS = Head(
+    name="logits",
+    outputs=CLASSES,
+    argument=lambda outputs: outputs,
+    predict=lambda outputs: outputs.argmax(axis=1),
+    log_probabilities=log_softmax,
+)
+
+NUMBER = Head(
+    name="prediction",
+    outputs=1,
+    argument=lambda outputs: outputs[:, 0],
+    predict=lambda outputs: np.clip(np.rint(outputs[:, 0]), 0, CLASSES - 1).astype(np.int64),
+    log_probabilities=None,
+)
+
+
+def head_of(loss: Callable[..., Any]) -> Head:
+    """The head that `loss` states by the name of its first parameter.
+
+    Raises ValueError when that name is neither 'logits' nor 'prediction'.
+    """
+    first = next(iter(inspect.signature(loss).parameters), None)
+    for head in (LOGITS, NUMBER):
+        if first == head.name:
+            return head
+    raise ValueError(
+        "a loss's first parameter states its head: expected 'logits' (10 of them) or 'prediction' (1 number), "
+        f"came {first!r}"
+    )

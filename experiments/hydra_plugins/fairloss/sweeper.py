@@ -1,0 +1,101 @@
+"""Hydra's side of a sweep: expand the grid, compose its cells, and hand them to `experiments.sweeps`.
+
+Hydra imports this file at every start, so it imports nothing heavy. A sweeper, and not a callback, because errors pass
+through it and there is a `finally` round the launch.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
+
+from experiments import config
+
+
+class CellSweeper(Sweeper):
+    """Every combination of the grid is one cell; cells that are finished are not launched."""
+
+    def __init__(self, params: dict[str, Any] | None):
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.task_function, self.master = hydra_context, task_function, config
+        self.loader = hydra_context.config_loader
+
+    def sweep(self, arguments: list[str]) -> Any:
+        parser = OverridesParser.create(config_loader=self.loader)
+        saved = [f"{key}={value}" for key, value in self.params.items()]
+        grid = BasicSweeper.split_arguments(parser.parse_overrides(saved + arguments), None)[0]
+        if len({text for cell in grid for text in cell if text.startswith("sweep=")}) > 1:
+            raise config.CommandError(
+                "sweep: expected one saved question at a time; run them one after the other"
+            )
+        cells = self._compose_all(grid, parser)
+        config.check_values([cell for _, cell in cells])
+
+        # Only now: a launcher may begin to warm up its workers.
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=self.task_function, config=self.master
+        )
+
+        from experiments import sweeps
+
+        return sweeps.run(
+            cells,
+            question=self.master.hydra.runtime.choices.get("sweep"),
+            directory=Path(self.master.hydra.sweep.dir),
+            launch=lambda job_overrides: launcher.launch(job_overrides, initial_job_idx=0),
+        )
+
+    def _compose_all(
+        self, grid: list[list[str]], parser: OverridesParser
+    ) -> list[tuple[list[str], config.Settings]]:
+        """Each cell's overrides and settings. Raises CommandError when Hydra or a scalar's type refuses any of them.
+
+        A composition takes a tenth of a second, so it is done once per combination of everything but plain
+        scalars, and the scalars are set in a copy.
+        """
+        bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
+        cells = []
+        for overrides in grid:
+            scalars = {o.key_or_group: o for o in parser.parse_overrides(overrides) if _is_scalar(o)}
+            rest = tuple(text for text in overrides if text.split("=", 1)[0] not in scalars)
+            if rest not in bases:
+                bases[rest] = self._compose(rest)
+            task, choices = bases[rest]
+            task = copy.deepcopy(task)
+            for key, override in scalars.items():
+                try:
+                    OmegaConf.update(task, key, override.value())
+                except ValidationError as error:
+                    raise config.CommandError(f"{key}: {str(error).splitlines()[0]}") from error
+            cells.append((overrides, config.read(task, choices)))
+        return cells
+
+    def _compose(self, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, str]]:
+        """The program's own part of the composed config, and the option chosen in each group."""
+        cfg = self.loader.load_sweep_config(self.master, list(overrides))
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg, choices
+
+
+def _is_scalar(override: Override) -> bool:
+    """Whether it sets one of the root's deciding scalars to a plain value."""
+    plain = isinstance(override.value(), (int, float, str)) and "${" not in str(override.value())
+    return (
+        override.key_or_group in config.DECIDING_SCALARS
+        and plain
+        and not override.is_add()
+        and not override.is_delete()
+    )

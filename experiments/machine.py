@@ -1,0 +1,102 @@
+"""What has to be set before Paddle loads, and what the machine is: threads, fast paths, device.
+
+Call `prepare` before anything imports Paddle; it imports nothing heavy itself. Numbers depend on nothing in
+here except through float32 rounding.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def cpu_model() -> str:
+    """The processor's own name, e.g. 'AMD EPYC 7B13'; the architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux: the name is only for the record
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def is_amd() -> bool:
+    """Whether the processor is AMD's, where MKL takes its slow path unless told otherwise."""
+    return "AMD" in cpu_model()
+
+
+def prepare(threads: int = 1) -> None:
+    """Set what Paddle reads once, when it loads: `threads` (>= 1) per process, and MKL's fast path on AMD.
+
+    MKL asks the processor for its maker and falls back to code without AVX2 on AMD; MKL_DEBUG_CPU_TYPE=5 asks for
+    the AVX2 code. A value that the user has exported wins.
+    """
+    if is_amd():
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    os.environ.setdefault(
+        "GLOG_minloglevel", "2"
+    )  # Paddle's C++ says much that is of no use, at each export above all
+    # Paddle's tools for compiling extensions, which we do not use, complain at import.
+    warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
+    if "paddle" in sys.modules:  # a worker that already did another job
+        sys.modules["paddle"].base.core.set_num_threads(threads)
+
+
+def load_paddle(threads: int = 1) -> None:
+    """`prepare`, then load Paddle and take back the signals that it takes: SIGTERM ends a process as Ctrl-C does."""
+    prepare(threads)
+    keep_memory()
+    import paddle
+
+    paddle.disable_signal_handler()
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def device(asked: str) -> str:
+    """The device for Paddle: `asked` is 'auto', 'cpu' or 'gpu'; auto takes a GPU where Paddle sees one.
+
+    Raises ValueError when a GPU is asked for and there is none.
+    """
+    import paddle
+
+    there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if asked == "gpu" and not there:
+        raise ValueError(
+            "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto on this machine"
+        )
+    return "gpu" if there and asked != "cpu" else "cpu"
+
+
+def keep_memory() -> bool:
+    """Keep freed memory for the next step instead of handing it back; whether the C library could be told.
+
+    glibc returns the top of its heap to the system whenever enough of it is free, and maps large blocks
+    afresh each time: a training step frees its tensors and the next takes as much again, so every step would
+    pay for hundreds of page faults. Costs nothing but that the process stays at its largest size.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD in malloc.h
+    never, largest = 2**31 - 1, 32 * 2**20  # bytes; glibc takes no larger threshold for mapping than 32 MiB
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(trim_threshold, never) and libc.mallopt(mmap_threshold, largest))

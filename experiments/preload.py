@@ -1,0 +1,14 @@
+"""What a sweep's worker processes share: imported once, by the server that they are forked from."""
+
+import logging
+import os
+
+from experiments import machine
+
+machine.load_paddle(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+from experiments import conv_block, metrics, tracking, training  # noqa: E402, F401
+
+logging.disable(logging.INFO)  # the launching process says which kernel runs
+conv_block.kernel()
+logging.disable(logging.NOTSET)

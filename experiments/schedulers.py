@@ -1,0 +1,23 @@
+"""The learning rate over the steps of a run.
+
+A scheduler is a function `(lr, *, steps) -> a number or paddle.optimizer.lr.LRScheduler`; `steps` is the number of
+optimizer steps in the whole run, at least 1. What it returns goes to the optimizer as its learning rate, and is stepped once per
+optimizer step.
+"""
+
+from __future__ import annotations
+
+from paddle.optimizer.lr import CosineAnnealingDecay, LRScheduler
+
+
+def constant(lr: float, *, steps: int) -> float:
+    """`lr` (> 0) at every step."""
+    return lr
+
+
+def cosine(lr: float, *, steps: int) -> LRScheduler:
+    """From `lr` (> 0) down to 0 along half a cosine: `lr (1 + cos(pi t / steps)) / 2` at step t = 0 .. steps - 1.
+
+    Source: Loshchilov and Hutter, SGDR, 2017, without restarts.
+    """
+    return CosineAnnealingDecay(lr, T_max=steps)

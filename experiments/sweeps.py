@@ -1,0 +1,263 @@
+"""Many runs: check every cell before anything trains, leave out what is finished, launch the rest, show the table.
+
+A cell is one combination of a grid; its identity (`Settings.identity`) says whether it has been run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from experiments import config, machine
+from experiments.config import CommandError, Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
+
+
+def check(cells: Sequence[Settings]) -> list[str]:
+    """Refuse options that do not work in any cell, and return each cell's identity.
+
+    Every distinct option is bound to its function's signature, every distinct combination takes one training step
+    on blank images, every distinct dataset is loaded. Raises CommandError with all that is wrong.
+    """
+    machine.load_paddle(cells[0].threads)
+    for device in {cell.device for cell in cells}:
+        try:
+            machine.device(device)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    for cell in _distinct(cells, config.GROUPS):
+        for group in config.GROUPS:
+            config.function(cell, group)
+    wrong = [_rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))]
+    config.refuse([message for message in wrong if message])
+    digests = {_key(cell, ("data",)): _data_digest(cell) for cell in _distinct(cells, ("data",))}
+    return [cell.identity(digests[_key(cell, ("data",))]) for cell in cells]
+
+
+def run(
+    cells: Sequence[tuple[list[str], Settings]],
+    *,
+    question: str | None,
+    directory: Path,
+    launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]],
+) -> Sequence[JobReturn]:
+    """Run the cells of a grid, each with its overrides, that have no FINISHED run yet, as children of one parent run.
+
+    question: name of the saved question, if it is one. directory: where Hydra will write; it must be writable. launch: runs jobs given their overrides.
+    Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
+    """
+    settings = [cell for _, cell in cells]
+    identities = check(settings)
+    require_writable(directory)
+
+    from experiments import tracking
+
+    store = open_store(settings[0])
+    before = tracking.runs_by_identity(store, identities)
+    todo: dict[str, list[str]] = {}
+    for (overrides, cell), identity in zip(cells, identities, strict=True):
+        if cell.force or not is_finished(before.get(identity)):
+            todo.setdefault(identity, overrides)
+    total = len(set(identities))
+    log.info("%s, %d finished before, %d to run", plural(total, "cell"), total - len(todo), len(todo))
+    skipped = [found for identity, found in before.items() if identity not in todo]
+    for note in sorted({note for found in skipped for note in changed_since(found)}):
+        log.info("%s", note)
+
+    name = f"{question or ' '.join(sorted({cell.choices['loss'] for cell in settings}))} ({plural(total, 'cell')})"
+    parent = tracking.begin_sweep(store, name=name, identities=identities, again=bool(todo))
+    status = "KILLED"
+    results: Sequence[JobReturn] = []
+    try:
+        if todo:
+            results = launch([[*overrides, f"tracking.parent_run={parent}"] for overrides in todo.values()])
+        complete = all(result.status == JobStatus.COMPLETED for result in results)
+        status = "FINISHED" if complete else "FAILED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        tracking.end_sweep(store, parent, status)
+
+    after = tracking.runs_by_identity(store, identities)
+    rows = {
+        identity: table_row(cell, after.get(identity))
+        for cell, identity in zip(settings, identities, strict=True)
+    }
+    print(f"\n{table(list(rows.values()))}\n\n{next_commands(settings[0], parent)}")
+    _raise_failures(list(todo.values()), results)
+    return results
+
+
+def open_store(settings: Settings) -> Any:
+    """`tracking.open_store` for these settings, its refusal as a CommandError."""
+    from experiments import tracking
+
+    try:
+        return tracking.open_store(settings.tracking["uri"], settings.experiment)
+    except tracking.StoreError as error:
+        raise CommandError(str(error)) from error
+
+
+def require_writable(directory: Path) -> None:
+    """Raise CommandError unless `directory` can be created and written to."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CommandError(
+            f"cannot write to {directory}: {error.strerror}; start the command in a directory that you can write to"
+        ) from error
+
+
+def is_finished(found: Run | None) -> bool:
+    """Whether a cell needs no run any more."""
+    return found is not None and found.info.status == "FINISHED"
+
+
+def changed_since(found: Run) -> list[str]:
+    """What a user should know who skips a run made by other code or another version."""
+    from experiments import tracking
+
+    notes = []
+    commit, _ = tracking.git_state()
+    then = found.data.tags.get("git_commit", "")
+    if commit != then:
+        notes.append(
+            f"skipped runs were made at commit {then[:10] or 'unknown'}, this is {commit[:10] or 'unknown'}; force=true runs them again"
+        )
+    for name, now in tracking.versions().items():
+        version = found.data.tags.get(name, "unknown")
+        if version != now:
+            notes.append(
+                f"skipped runs were made with {name} {version}, this is {now}; force=true runs them again"
+            )
+    return notes
+
+
+def table_row(cell: Settings, found: Run | None) -> dict[str, Any]:
+    """One line of the table at the end: what was asked, and what the store says came of it."""
+    row: dict[str, Any] = {
+        "loss": cell.choices["loss"],
+        "lr": f"{cell.lr:g}",
+        "epochs": cell.epochs,
+        "seed": cell.seed,
+    }
+    row |= {name: value for name, value in cell.params.items() if name not in row and name != "lr"}
+    if found is None:
+        return row | {"val acc": "", "test acc": "", "time": "", "outcome": "missing", "run id": ""}
+    metrics, info = found.data.metrics, found.info
+    seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
+    return row | {
+        "val acc": _percent(metrics.get("val/accuracy")),
+        "test acc": _percent(metrics.get("test/accuracy")),
+        "time": duration(seconds),
+        "outcome": found.data.tags.get("outcome", info.status.lower()),
+        "run id": info.run_id,
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text; of the options' own values, those that differ between the rows that have them."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    asked, came = ["loss", "lr", "epochs", "seed"], ["val acc", "test acc", "time", "outcome", "run id"]
+    own = [
+        name
+        for name in frame
+        if name not in asked + came and frame[name].astype(str)[frame[name].notna()].nunique() > 1
+    ]
+    return frame[asked + own + came].fillna("").astype(str).to_string(index=False)
+
+
+def next_commands(settings: Settings, parent: str = "") -> str:
+    """The two commands that a user will want next, for the store in use and the sweep with this parent run."""
+    from experiments import tracking
+
+    uri = settings.tracking["uri"]
+    elsewhere = uri is not None or Path("mlruns").exists()
+    browse = f"mlflow ui --backend-store-uri {tracking.resolve_uri(uri)}" if elsewhere else "mlflow ui"
+    if (uri or "").startswith("http"):
+        browse = f"browse {uri}"
+    report = "generate report" + (f" tracking.uri={uri}" if uri else "")
+    report += f" sweep={parent}" if parent else ""
+    report += "" if settings.experiment == "mnist-losses" else f" experiment={settings.experiment}"
+    return f"next:  {browse}\n       {report}"
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 cell', '2 cells'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: '8.1s', '3m05s', '1h12m'."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}%"
+
+
+def _key(cell: Settings, groups: Sequence[str]) -> str:
+    return json.dumps([cell.options[group] for group in groups], sort_keys=True, default=str)
+
+
+def _distinct(cells: Sequence[Settings], groups: Sequence[str]) -> list[Settings]:
+    """One cell of each distinct combination of the options in `groups`."""
+    return list({_key(cell, groups): cell for cell in reversed(cells)}.values())[::-1]
+
+
+def _rehearsal(cell: Settings) -> str:
+    """What goes wrong in one training step on blank images; empty when nothing does."""
+    from experiments import training
+
+    names = " ".join(
+        f"{group}={cell.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
+    )
+    loss, model, optimizer, scheduler = (
+        config.function(cell, g) for g in ("loss", "model", "optimizer", "scheduler")
+    )
+    try:
+        with training.fresh(cell.seed):
+            training.rehearse(training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1))
+    except Exception as error:
+        return f"{names}: {error}"
+    return ""
+
+
+def _data_digest(cell: Settings) -> str:
+    from experiments.data import DataError
+
+    try:
+        return config.function(cell, "data")(seed=cell.seed).digest
+    except DataError as error:
+        raise CommandError(f"data={cell.choices['data']}: {error}") from error
+
+
+def _raise_failures(jobs: Sequence[Sequence[str]], results: Sequence[JobReturn]) -> None:
+    failures = []
+    for overrides, result in zip(jobs, results, strict=True):
+        if result.status != JobStatus.COMPLETED:
+            error = result._return_value
+            failures.append(f"  {' '.join(overrides)}: {type(error).__name__}: {error}")
+    if failures:
+        raise CommandError(
+            f"{len(failures)} of {len(jobs)} cells failed; their tracebacks are in MLflow (traceback.txt). "
+            "The same command runs only what is not finished.\n" + "\n".join(failures)
+        )

@@ -1,0 +1,217 @@
+"""The loop: a generator that trains a network and yields one record per epoch.
+
+Knows neither Hydra nor MLflow: `for record in train(...)` is the whole interface, and a test says
+`list(train(...))`. Paddle's global state (its random stream, its automatic names) is set in `fresh` alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from experiments.data import Examples, Splits, epoch_order
+from experiments.heads import Head, head_of
+from experiments.metrics import epoch_metrics
+from experiments.models import Network
+
+EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one epoch gave.
+
+    epoch: 0 for the untrained network, then 1, 2, ...
+    metrics: by MLflow's name, all finite; times in seconds.
+    validation_outputs: raw outputs on the validation images, [n, outputs] float32.
+    diverged: why training ended early; empty as long as everything is finite.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    validation_outputs: np.ndarray
+    diverged: str = ""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network with what teaches it."""
+
+    network: Network
+    head: Head
+    loss: Callable[..., paddle.Tensor]
+    optimizer: paddle.optimizer.Optimizer
+
+    def losses(self, outputs: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """The loss of every example: raw outputs [n, outputs], labels [n] int64 -> [n]."""
+        return self.loss(self.head.argument(outputs), labels)
+
+
+@contextlib.contextmanager
+def fresh(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Paddle as in a new process: random stream from `seed`, automatic names from zero. Build and train inside."""
+    paddle.set_device(device)
+    paddle.seed(seed)
+    with paddle.utils.unique_name.guard():
+        yield
+
+
+def build(
+    model: Callable[..., Network],
+    loss: Callable[..., paddle.Tensor],
+    optimizer: Callable[..., paddle.optimizer.Optimizer],
+    scheduler: Callable[..., Any],
+    *,
+    lr: float,
+    steps: int,
+) -> Learner:
+    """A new learner: the network that `loss`'s head asks for, and its optimizer over `steps` (>= 1) steps."""
+    head = head_of(loss)
+    network = model(head.outputs)
+    rate = scheduler(lr, steps=steps)
+    return Learner(network, head, loss, optimizer(learning_rate=rate, parameters=network.parameters()))
+
+
+def rehearse(learner: Learner) -> None:
+    """One step on two blank images: what is wrong with an option shows here, before anything trains.
+
+    Raises ValueError where shapes or dtypes are not what they must be, and whatever the option itself raises.
+    """
+    outputs = learner.network(paddle.zeros([2, 1, 28, 28]))
+    if outputs.shape != [2, learner.head.outputs]:
+        raise ValueError(
+            f"the model must return [batch, {learner.head.outputs}], returned {list(outputs.shape)} for a batch of 2"
+        )
+    values = learner.losses(outputs, paddle.to_tensor([0, 1], dtype="int64"))
+    if not isinstance(values, paddle.Tensor):
+        raise ValueError(f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}")
+    if values.shape != [2]:
+        raise ValueError(
+            f"the loss must return one value per example, [2] for a batch of 2, returned {list(values.shape)}"
+        )
+    if values.dtype != outputs.dtype:
+        raise ValueError(f"the loss must return {outputs.dtype}, like the outputs, returned {values.dtype}")
+    _step(learner, values)
+
+
+def train(learner: Learner, splits: Splits, *, epochs: int, batch_size: int, seed: int) -> Iterator[Record]:
+    """Train for `epochs` (>= 0) epochs and yield a record of each, after one of the untrained network.
+
+    Every example is seen once per epoch, in an order that (seed, epoch) decides; the last batch may be smaller.
+    `train/*` are means over the epoch while the weights move; `val/*` are of the weights at its end. A loss or a weight that is not finite ends the training
+    with a record that says so.
+    """
+    images = pixels(splits.train.images)
+    labels = splits.train.labels
+    labels_tensor = paddle.to_tensor(labels)
+    validation = pixels(splits.validation.images)
+
+    yield _validated(learner, splits.validation, validation, 0, {}, "")
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        order = epoch_order(len(labels), seed=seed, epoch=epoch)
+        loss_sum, correct, seen, diverged = 0.0, 0, 0, ""
+        for first in range(0, len(order), batch_size):
+            batch = order[first : first + batch_size]
+            index = paddle.to_tensor(batch)
+            outputs = learner.network(paddle.index_select(images, index))
+            values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
+            batch_sum = float(values.numpy().sum(dtype=np.float64))
+            if not np.isfinite(batch_sum):
+                diverged = (
+                    f"the training loss became {batch_sum} in epoch {epoch}, step {first // batch_size + 1}"
+                )
+                break
+            loss_sum += batch_sum
+            correct += int((learner.head.predict(outputs.numpy()) == labels[batch]).sum())
+            seen += len(batch)
+            lr = learner.optimizer.get_lr()
+            _step(learner, values)
+        metrics = {"time/train_seconds": time.perf_counter() - start}
+        if seen:
+            metrics |= {"train/loss": loss_sum / seen, "train/accuracy": correct / seen, "lr": lr}
+        diverged = diverged or _not_finite(learner.network, epoch)
+        record = _validated(learner, splits.validation, validation, epoch, metrics, diverged)
+        yield record
+        if record.diverged:
+            return
+
+
+def evaluate(learner: Learner, images: paddle.Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Raw outputs [n, outputs] float32 and the loss of every example [n], without learning.
+
+    images: [n, 1, 28, 28] from `pixels`; labels: [n] int64.
+    """
+    learner.network.eval()
+    with paddle.no_grad():
+        parts = [
+            learner.network(images[first : first + EVALUATION_BATCH]).numpy()
+            for first in range(0, len(labels), EVALUATION_BATCH)
+        ]
+        outputs = np.concatenate(parts)
+        losses = learner.losses(paddle.to_tensor(outputs), paddle.to_tensor(labels)).numpy()
+    learner.network.train()
+    return outputs, losses
+
+
+def pixels(images: np.ndarray) -> paddle.Tensor:
+    """uint8 images [n, 28, 28] as one float32 tensor [n, 1, 28, 28] in [0, 1]."""
+    return paddle.to_tensor((images / np.float32(255)).astype(np.float32)[:, None])
+
+
+def weight_hashes(network: Network) -> dict[str, str]:
+    """SHA-256 of the weights and buffers: `init_hash` outside the last layer, `head_hash` of the last layer."""
+    digests = {"init_hash": hashlib.sha256(), "head_hash": hashlib.sha256()}
+    for name, value in network.state_dict().items():
+        array = value.numpy()
+        digest = digests["head_hash" if name.startswith("head.") else "init_hash"]
+        digest.update(f"{name.partition('.')[2]} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _step(learner: Learner, values: paddle.Tensor) -> None:
+    """One step of the optimizer, and of its schedule, on the mean of `values` [batch]."""
+    values.mean().backward()
+    learner.optimizer.step()
+    learner.optimizer.clear_grad()
+    rate = learner.optimizer._learning_rate
+    if isinstance(rate, paddle.optimizer.lr.LRScheduler):
+        rate.step()
+
+
+def _validated(
+    learner: Learner,
+    examples: Examples,
+    images: paddle.Tensor,
+    epoch: int,
+    metrics: dict[str, float],
+    diverged: str,
+) -> Record:
+    """The record of an epoch: `metrics` and validation's, the finite ones; an infinite validation is divergence too."""
+    start = time.perf_counter()
+    outputs, losses = evaluate(learner, images, examples.labels)
+    if np.isfinite(outputs).all():
+        found = epoch_metrics(learner.head, outputs, examples.labels, losses)
+        metrics = metrics | {f"val/{name}": value for name, value in found.items()}
+    else:
+        diverged = diverged or f"the outputs on the validation images are not finite after epoch {epoch}"
+    metrics = metrics | {"time/val_seconds": time.perf_counter() - start}
+    for name, value in metrics.items():
+        if not np.isfinite(value):
+            diverged = diverged or f"{name} became {value} in epoch {epoch}"
+    return Record(epoch, {k: v for k, v in metrics.items() if np.isfinite(v)}, outputs, diverged)
+
+
+def _not_finite(network: Network, epoch: int) -> str:
+    """Which weight is not finite after `epoch`; empty when all are."""
+    for name, value in network.state_dict().items():
+        if not np.isfinite(value.numpy()).all():
+            return f"the weights {name} are not finite after epoch {epoch}"
+    return ""

@@ -1,0 +1,223 @@
+"""Figures of training: accuracy over epochs and seconds, own losses, the effect of longer training.
+
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
+losses, `looks` how each is drawn, `names` how each is called on the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator
+
+from reports.figures.drawing import (
+    WIDTH,
+    canvas,
+    hide_unused,
+    label_ends,
+    limits_from,
+    panel_columns,
+    say,
+    thin_lines,
+)
+from reports.figures.palette import MUTED, Look
+
+X_LABELS = {"epoch": "epoch", "seconds": "training time of the run (s)"}
+FAR = 5.0  # percentage points between lines that no one axis shows well
+Ends = dict[str, tuple[float, float]]
+
+
+def accuracy_curves(
+    curves: pd.DataFrame,
+    bands: pd.DataFrame,
+    *,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+    x: Sequence[str],
+) -> Figure:
+    """Validation accuracy of each loss as it trains: the mean, its band, and every seed thin behind.
+
+    Where some lines end far above the others, the second half of theirs follows below, enlarged.
+
+    Args:
+        curves: a row per run and epoch: run_id, loss, epoch, val_accuracy in [0, 1], and the columns named in `x`.
+        bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns named in `x`.
+        x: a panel for each of "epoch", "seconds".
+    """
+    upper = far_above(bands)
+    rows = 2 if upper else 1
+    figure, axes = canvas(rows, len(x), WIDTH, 4.0 if rows == 1 else 6.4, sharey="row", squeeze=False)
+    for axis, column in zip(axes[0], x, strict=True):
+        ends = _lines(axis, curves, bands, column, order, looks)
+        if limits := limits_from(bands, curves, 0.2):
+            axis.set_ylim(*limits)
+        if column == "seconds":
+            axis.set_xlim(left=0)
+        if axis is axes[0][-1]:
+            label_ends(axis, *_gathered(ends, upper, names), looks)
+    if upper:
+        late, seeds = (
+            frame[frame["loss"].isin(upper) & (frame["epoch"] >= bands["epoch"].max() / 2)]
+            for frame in (bands, curves)
+        )
+        for axis, column in zip(axes[1], x, strict=True):
+            ends = _lines(axis, seeds, late, column, [loss for loss in order if loss in upper], looks)
+            if limits := limits_from(late, seeds, 0):
+                axis.set_ylim(*limits)
+            if axis is axes[1][-1]:
+                label_ends(axis, ends, names, looks)
+        which = names[upper[0]] if len(upper) == 1 else f"the upper {len(upper)}"
+        axes[1][0].set_title(f"enlarged: {which}, second half of training", color=MUTED, fontsize=11)
+    for axis, column in zip(axes[-1], x, strict=True):
+        axis.set_xlabel(X_LABELS[column])
+    for axis in axes[:, 0]:
+        axis.set_ylabel("validation accuracy (%)")
+    return figure
+
+
+def far_above(bands: pd.DataFrame) -> list[str]:
+    """The losses whose lines end close together and far above all others; none where one axis shows all well.
+
+    bands: a row per loss and epoch: loss, epoch, mean in [0, 1].
+    """
+    last = bands.dropna(subset=["mean"]).sort_values("epoch").groupby("loss", observed=True)["mean"].last()
+    ordered = (100 * last).sort_values(ascending=False, kind="stable")
+    for count in range(len(ordered) - 1, 0, -1):
+        gap = ordered.iloc[count - 1] - ordered.iloc[count]
+        if gap > FAR and gap > 2 * (ordered.iloc[0] - ordered.iloc[count - 1]):
+            return [str(loss) for loss in ordered.index[:count]]
+    return []
+
+
+def _lines(
+    axis: Axes,
+    curves: pd.DataFrame,
+    bands: pd.DataFrame,
+    column: str,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+) -> Ends:
+    """Draw the losses' means, bands and seeds over one column; where each mean ends."""
+    ends: Ends = {}
+    for place, loss in enumerate(order):
+        look, line = looks[loss], bands[bands["loss"] == loss].sort_values(column)
+        runs = curves[curves["loss"] == loss]
+        if runs["run_id"].nunique() > 1:
+            thin_lines(axis, runs, column, look.colour)
+        if not len(line):
+            continue
+        axis.fill_between(
+            line[column], 100 * line["low"], 100 * line["high"], color=look.colour, alpha=0.2, linewidth=0
+        )
+        every = max(1, len(line) // 8)
+        axis.plot(
+            line[column],
+            100 * line["mean"],
+            color=look.colour,
+            linestyle=look.dash,
+            marker=look.marker,
+            markevery=((len(line) - 1) % every, every),
+            markersize=4,
+            gid=f"mean of {place}",
+        )
+        shown = line.dropna(subset=["mean"])
+        if len(shown):
+            ends[loss] = (float(shown[column].iloc[-1]), 100 * float(shown["mean"].iloc[-1]))
+    axis.margins(x=0.02)
+    if column == "epoch":
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    return ends
+
+
+def _gathered(ends: Ends, upper: Sequence[str], names: Mapping[str, str]) -> tuple[Ends, dict[str, str]]:
+    """The ends to be labelled and their labels: of the lines that are enlarged below one speaks for all."""
+    kept = {loss: end for loss, end in ends.items() if loss not in upper[1:]}
+    more = {upper[0]: f"{names[upper[0]]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
+    return kept, {**names, **more}
+
+
+def own_losses(
+    bands: pd.DataFrame, *, order: Sequence[str], looks: Mapping[str, Look], names: Mapping[str, str]
+) -> Figure:
+    """Each loss's own value over epochs, training and validation, a panel and an axis for each loss.
+
+    bands: a row per loss, part ("training", "validation") and epoch: loss, part, epoch, mean, low, high.
+    """
+    columns = panel_columns(len(order))
+    rows = -(-len(order) // columns)
+    figure, axes = canvas(rows, columns, WIDTH, 2.3 * rows + 0.3, squeeze=False)
+    for axis, loss in zip(axes.flat, order, strict=False):
+        for part, dash in (("training", "-"), ("validation", (0, (2, 1.4)))):
+            line = (
+                bands[(bands["loss"] == loss) & (bands["part"] == part)]
+                .dropna(subset=["mean"])
+                .sort_values("epoch")
+            )
+            if not len(line):
+                continue
+            colour = looks[loss].colour
+            axis.fill_between(line["epoch"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
+            axis.plot(line["epoch"], line["mean"], color=colour, linestyle=dash, linewidth=1.6, label=part)
+        axis.set_title(names[loss])
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axis.margins(x=0.02)
+        axis.set_xlabel("epoch")
+        if axis.lines:
+            axis.legend(loc="best", fontsize=9.5, handlelength=1.9, borderaxespad=0.2)
+        else:
+            say(axis, "no values")
+            axis.set(xticks=[], yticks=[])
+    for axis in axes[:, 0]:
+        axis.set_ylabel("own loss")
+    hide_unused(axes, len(order))
+    return figure
+
+
+def epochs_effect(
+    means: pd.DataFrame,
+    *,
+    label: str,
+    scale: float,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+) -> Figure:
+    """The metric after the last epoch against the length of training, each loss at its own best rate.
+
+    means: a row per loss and value of epochs: loss, epochs, mean, low, high (NaN: no interval).
+    """
+    figure, axes = canvas(1, 1, WIDTH, 3.4)
+    axis = axes.flat[0]
+    ends = {}
+    apart = 0.012 * float(means["epochs"].max() - means["epochs"].min())
+    for place, loss in enumerate(order):
+        look, line = looks[loss], means[means["loss"] == loss].dropna(subset=["mean"]).sort_values("epochs")
+        if not len(line):
+            continue
+        middle = scale * line["mean"]
+        below, above = (
+            (scale * (line["mean"] - line["low"])).abs(),
+            (scale * (line["high"] - line["mean"])).abs(),
+        )
+        x = line["epochs"] + apart * (place - (len(order) - 1) / 2)  # intervals side by side
+        axis.errorbar(
+            x,
+            middle,
+            yerr=[below, above],
+            color=look.colour,
+            marker=look.marker,
+            linestyle=look.dash,
+            linewidth=1.5,
+            elinewidth=1.2,
+        )
+        ends[loss] = (float(x.iloc[-1]), float(middle.iloc[-1]))
+    axis.xaxis.set_major_locator(FixedLocator(sorted(means["epochs"].unique())))
+    axis.set_xlabel("epochs trained (each length is a run of its own)")
+    axis.set_ylabel(label)
+    label_ends(axis, ends, names, looks)
+    return figure

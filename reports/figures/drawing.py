@@ -1,0 +1,187 @@
+"""The parts that figures share: the canvas, labels, limits and ticks. Computes no statistics, knows no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from reports.figures.palette import INK, MUTED, Look
+
+WIDTH = 7.4  # inches of a figure over the whole column
+
+
+def canvas(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of so many panels, whose labels keep out of each other's way."""
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.05, hspace=0.05)
+    figure = Figure(figsize=(width, height), layout=layout)
+    axes = figure.subplots(rows, columns, **options)
+    return figure, np.atleast_1d(np.asarray(axes, dtype=object))
+
+
+def panel_columns(panels: int) -> int:
+    """In how many columns small panels stand: three, or two where that leaves no hole."""
+    return 1 if panels < 2 else 2 if panels in (2, 4) else 3
+
+
+def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, colour: str) -> None:
+    """Every run as a thin line."""
+    lines = [
+        np.column_stack([run[x].to_numpy(dtype=float), 100 * run["val_accuracy"].to_numpy(dtype=float)])
+        for _, run in runs.sort_values(x).groupby("run_id", sort=True, observed=True)
+    ]
+    axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.35, gid="seeds"))
+
+
+def limits_from(bands: pd.DataFrame, curves: pd.DataFrame, share: float) -> tuple[float, float] | None:
+    """Limits in per cent from where the losses are after a share of training: the first steps would flatten all the rest.
+
+    A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked for.
+    """
+    drawn = bands.dropna(subset=["mean"])
+    late = drawn[drawn["epoch"] >= share * drawn["epoch"].max()] if len(drawn) else drawn
+    if not len(late):
+        return None
+    low = 100 * float(late["low"].fillna(late["mean"]).min())
+    high = 100 * float(late["high"].fillna(late["mean"]).max())
+    seeds = 100 * curves["val_accuracy"].astype(float)
+    if seeds.notna().any():
+        low = min(low, float(seeds.min())) if share == 0 else low
+        high = max(high, float(seeds.max()))
+    room = max(high - low, 0.05)
+    return max(low - 0.08 * room, -2), min(high + 0.08 * room, 100 + 0.04 * room)
+
+
+def label_ends(
+    axis: Axes, ends: Mapping[str, tuple[float, float]], names: Mapping[str, str], looks: Mapping[str, Look]
+) -> None:
+    """Write each loss's name at the end of its line, moved apart where lines end close to each other."""
+    if not ends:
+        return
+    low, high = axis.get_ylim()
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    rows = axis.get_gridspec().nrows if axis.get_gridspec() else 1  # type: ignore[union-attr]
+    step = (high - low) * 14.5 / (figure.get_size_inches()[1] * 72 * 0.8 / rows)
+    wanted = sorted(ends, key=lambda loss: (ends[loss][1], loss))
+    places = spread([ends[loss][1] for loss in wanted], step, low, high)
+    left, right = axis.get_xlim()
+    for loss, y in zip(wanted, places, strict=True):
+        at_x, at_y = ends[loss]
+        axis.annotate(
+            names[loss],
+            (at_x, at_y),
+            xytext=(right + 0.02 * (right - left), y),
+            textcoords="data",
+            va="center",
+            ha="left",
+            color=looks[loss].colour,
+            fontsize=11,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": looks[loss].colour,
+                "linewidth": 0.6,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),  # to where the name begins, not through it
+                "shrinkA": 1,
+                "shrinkB": 2,
+            },
+        )
+
+
+def spread(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
+    """Places at least `step` apart, near the ascending `values`, kept within low..high where that is possible."""
+    places = list(values)
+    for _ in range(200):
+        moved = False
+        for i in range(len(places) - 1):
+            short = step - (places[i + 1] - places[i])
+            if short > 1e-9 * step:
+                places[i] -= short / 2
+                places[i + 1] += short / 2
+                moved = True
+        over, under = places[-1] - high, low - places[0]
+        if over > 0:
+            places = [place - over for place in places]
+        elif under > 0 and places[-1] + under <= high:
+            places = [place + under for place in places]
+        if not moved:
+            break
+    over = max(0.0, places[-1] - high)
+    return [place - over for place in places]
+
+
+def span(values: pd.Series) -> tuple[float, float]:
+    """Lowest and highest of the values, at least one unit apart."""
+    if not len(values):
+        return 0.0, 100.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high - low > 0.5 else (low - 0.5, high + 0.5)
+
+
+def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
+    """The learning rates of the grid as ticks, at most five of them, every second or third where there are more."""
+    axis.xaxis.set_major_locator(FixedLocator(list(grid[:: -(-len(grid) // 5)])))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def label_rows(axis: Axes, labels: Sequence[str]) -> None:
+    """Rows from top to bottom, named at the left."""
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
+    axis.spines["left"].set_visible(False)
+
+
+def say(axis: Axes, text: str) -> None:
+    """Words in the middle of an empty panel."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=MUTED)
+
+
+def hide_unused(axes: np.ndarray, used: int) -> None:
+    """Hide the panels that nothing was drawn in."""
+    for axis in list(axes.flat)[used:]:
+        axis.set_visible(False)
+
+
+def cell_words(value: float, diverged: int) -> str:
+    """What a cell of the heat map says."""
+    text = "no result" if np.isnan(value) else f"{100 * value:.2f}"
+    return f"{text}\n{diverged} diverged" if diverged else text
+
+
+def forest_limits(ends: np.ndarray, margin: float) -> tuple[float, float]:
+    """The axis: all ends, unless a few far away would shrink the margin and the rest to a dot; those get an arrow."""
+    least = 1.6 * margin if np.isfinite(margin) and margin > 0 else 1e-6
+    sizes = np.nanmax(np.abs(ends), axis=1, initial=0, where=np.isfinite(ends))
+    typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
+    reach = max(12 * least, 3 * typical)
+    finite = ends[np.isfinite(ends)]
+    left = float(np.clip(-finite.min(initial=0), least, reach))
+    right = float(np.clip(finite.max(initial=0), least, reach))
+    room = 0.05 * (left + right)
+    return -left - room, right + room
+
+
+def difference_words(middle: float, low: float, high: float, digits: int) -> str:
+    """A difference with its interval in brackets."""
+    if not np.isfinite(middle):
+        return "n/a"
+    text = f"{middle:+.{digits}f}"
+    text += f"  [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite(low) else "  no interval"
+    return text.replace("-", "−")
+
+
+def cell_frame(x: int, y: int) -> Rectangle:
+    """A frame round a cell of the heat map."""
+    return Rectangle((x + 0.03, y + 0.05), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6)

@@ -1,0 +1,172 @@
+"""Figures of classes and of single images: arrays and frames of `reports.mistakes` in, a matplotlib Figure out.
+
+Computes no statistics, saves nothing. Draw inside `palette.style()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from reports.figures.drawing import WIDTH, canvas, hide_unused, label_rows
+from reports.figures.palette import ALARM, INK, MUTED, Look, tint
+
+
+def confusions(
+    matrices: Mapping[str, np.ndarray], *, order: Sequence[str], names: Mapping[str, str]
+) -> Figure:
+    """What was taken for what: a panel per loss, the mean number of test images per run, the right ones left out.
+
+    matrices: [10, 10] by loss, label by prediction.
+    """
+    shown = [loss for loss in order if loss in matrices]
+    columns = min(2, max(1, len(shown)))
+    rows = -(-len(shown) // columns)
+    figure, axes = canvas(rows, columns, WIDTH, 3.25 * rows + 0.2, squeeze=False)
+    wrong = {
+        loss: np.where(np.eye(len(matrices[loss]), dtype=bool), np.nan, matrices[loss]) for loss in shown
+    }
+    top = max((float(np.nanmax(matrix)) for matrix in wrong.values()), default=1.0) or 1.0
+    for axis, loss in zip(axes.flat, shown, strict=False):
+        matrix = wrong[loss]
+        words = [
+            ["" if not np.isfinite(v) or v < 0.05 else f"{v:.1f}" if v < 10 else f"{v:.0f}" for v in row]
+            for row in matrix
+        ]
+        sns.heatmap(
+            pd.DataFrame(matrix),
+            ax=axis,
+            cmap=tint(ALARM),
+            vmin=0,
+            vmax=top,
+            annot=np.array(words),
+            fmt="",
+            annot_kws={"fontsize": 9, "color": INK},
+            cbar=False,
+            square=True,
+            linewidths=0,
+        )
+        for digit in range(len(matrix)):
+            axis.add_patch(Rectangle((digit, digit), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0))
+        axis.set_title(names[loss])
+        axis.grid(visible=False)
+        axis.set_xlabel("predicted digit")
+        axis.set_ylabel("digit")
+        axis.tick_params(length=0, rotation=0)
+    hide_unused(axes, len(shown))
+    return figure
+
+
+def class_accuracy(
+    classes: pd.DataFrame, *, order: Sequence[str], looks: Mapping[str, Look], names: Mapping[str, str]
+) -> Figure:
+    """Test accuracy on each digit, a mark per loss; the digits in rows, so that the losses can be compared on each.
+
+    classes: a row per loss and digit: loss, digit, accuracy in [0, 1].
+    """
+    shown = [loss for loss in order if loss in set(classes["loss"])]
+    digits = sorted(classes["digit"].unique())
+    figure, axes = canvas(1, 1, WIDTH, 0.34 * len(digits) + 1.4)
+    axis: Axes = axes.flat[0]
+    low = classes.groupby("digit")["accuracy"].min()
+    high = classes.groupby("digit")["accuracy"].max()
+    for row, digit in enumerate(digits):
+        axis.plot([100 * low[digit], 100 * high[digit]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6)
+    for loss in shown:
+        own = classes[classes["loss"] == loss].set_index("digit")["accuracy"].reindex(digits)
+        axis.plot(
+            100 * own.to_numpy(),
+            range(len(digits)),
+            looks[loss].marker,
+            color=looks[loss].colour,
+            markersize=6.5,
+            alpha=0.9,
+            label=names[loss],
+            gid="classes",
+        )
+    label_rows(axis, [str(digit) for digit in digits])
+    axis.set_ylabel("digit")
+    axis.set_xlabel("test accuracy on the images of this digit (%)")
+    if shown:
+        figure.legend(
+            *axis.get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=min(4, len(shown)),
+            fontsize=10.5,
+            handletextpad=0.2,
+            columnspacing=1.4,
+        )
+    return figure
+
+
+def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
+    """The test images most often got wrong: what each is, what it was taken for, and by which share of the runs.
+
+    Args:
+        images: uint8 [n, 28, 28], ink high: the whole test set.
+        found: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
+    """
+    figure, axes = _gallery(images, found, columns=8, height=1.25)
+    for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
+        axis.set_title(
+            f"{int(row['label'])}, read as {int(row['taken_for'])}", fontsize=10.5, pad=3, loc="center"
+        )
+        axis.set_xlabel(f"{100 * row['wrong']:.0f} % wrong", fontsize=9.5, labelpad=2, color=MUTED)
+    return figure
+
+
+def most_disagreed(
+    images: np.ndarray,
+    found: pd.DataFrame,
+    *,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+) -> Figure:
+    """The test images on which the losses differ most: under each, the share of each loss's runs that got it wrong.
+
+    found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than five losses the
+    two least and the two most often wrong are named.
+    """
+    figure, axes = _gallery(images, found, columns=5, height=2.2)
+    for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
+        axis.set_title(f"a {int(row['label'])}", fontsize=11, pad=3, loc="center")
+        shares = {loss: float(row[f"wrong in {loss}"]) for loss in order if f"wrong in {loss}" in row.index}
+        ranked = sorted(shares, key=lambda loss: (shares[loss], list(shares).index(loss)))
+        named = ranked if len(ranked) <= 5 else ranked[:2] + ranked[-2:]
+        for line, loss in enumerate(named):
+            axis.annotate(
+                f"{names[loss]}  {100 * shares[loss]:.0f} %",
+                (0.5, 0),
+                xycoords="axes fraction",
+                xytext=(0, -4 - 11 * line),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=9.5,
+                color=looks[loss].colour,
+                annotation_clip=False,
+            )
+    return figure
+
+
+def _gallery(
+    images: np.ndarray, found: pd.DataFrame, *, columns: int, height: float
+) -> tuple[Figure, np.ndarray]:
+    rows = max(1, -(-len(found) // columns))
+    figure, axes = canvas(rows, columns, WIDTH, height * rows + 0.1, squeeze=False)
+    for axis, image in zip(axes.flat, found["image"], strict=False):
+        axis.imshow(images[int(image)], cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(visible=False)
+        for spine in axis.spines.values():
+            spine.set_visible(True)
+    hide_unused(axes, len(found))
+    return figure, axes

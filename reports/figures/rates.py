@@ -1,0 +1,167 @@
+"""Figures of learning rates: how sensitive each loss is to them, and the map of loss by rate.
+
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
+losses, `looks` how each is drawn, `names` how each is called on the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator
+
+from reports.figures.drawing import (
+    WIDTH,
+    canvas,
+    cell_frame,
+    cell_words,
+    hide_unused,
+    panel_columns,
+    rate_ticks,
+    span,
+)
+from reports.figures.palette import ALARM, FAINT, INK, MUTED, Look, tint
+
+
+def rate_sensitivity(
+    trials: pd.DataFrame,
+    rates: pd.DataFrame,
+    chosen: pd.DataFrame,
+    *,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+) -> Figure:
+    """Validation accuracy against learning rate: every trial a dot, diverged ones on a strip below, the choice ringed.
+
+    Args:
+        trials: a row per run: loss, lr, seed, outcome, val_accuracy in [0, 1] (NaN where there is none).
+        rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
+        chosen: a row per loss: loss, lr (NaN: none), edge ("none", "low", "high").
+    """
+    columns = panel_columns(len(order))
+    rows = -(-len(order) // columns)
+    figure, axes = canvas(rows, columns, WIDTH, 2.3 * rows + 0.4, squeeze=False)
+    grid = sorted(trials["lr"].dropna().unique())
+    scored = trials[(trials["outcome"] == "ok") & np.isfinite(trials["val_accuracy"].astype(float))]
+    floor, ceiling = span(100 * scored["val_accuracy"].astype(float))
+    room = ceiling - floor
+    strip = floor - 0.13 * room
+    for axis, loss in zip(axes.flat, order, strict=False):
+        look = looks[loss]
+        own, mean = scored[scored["loss"] == loss], rates[rates["loss"] == loss].sort_values("lr")
+        axis.set_xscale("log")
+        axis.axhspan(strip - 0.08 * room, strip + 0.08 * room, color=FAINT, alpha=0.55, linewidth=0)
+        axis.plot(mean["lr"], 100 * mean["val_accuracy"], color=look.colour, linewidth=1.4, gid="means")
+        axis.plot(
+            own["lr"],
+            100 * own["val_accuracy"],
+            look.marker,
+            color=look.colour,
+            alpha=0.55,
+            markersize=4.2,
+            mew=0,
+            gid="trials",
+        )
+        for lr, count in zip(mean["lr"], mean["diverged"], strict=True):
+            if count:
+                axis.plot(
+                    [lr], [strip], "x", color=ALARM, markersize=5.5, markeredgewidth=1.5, gid="diverged"
+                )
+                axis.annotate(
+                    f"{count}",
+                    (lr, strip),
+                    xytext=(5, 0),
+                    textcoords="offset points",
+                    color=ALARM,
+                    va="center",
+                    fontsize=9.5,
+                )
+        best = chosen.loc[chosen["loss"] == loss, ["lr", "edge"]].merge(mean[["lr", "val_accuracy"]], on="lr")
+        for _, row in best.iterrows():
+            y = 100 * row["val_accuracy"]
+            axis.plot(
+                [row["lr"]],
+                [y],
+                "o",
+                markersize=12,
+                mfc="none",
+                mec=INK,
+                mew=1.3,
+                clip_on=False,
+                gid="chosen",
+            )
+            if row["edge"] != "none":
+                axis.set_title(
+                    f"{'lowest' if row['edge'] == 'low' else 'highest'}: edge of the grid",
+                    loc="right",
+                    color=ALARM,
+                    fontsize=10,
+                )
+        axis.annotate(
+            "diverged",
+            (0, strip),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=MUTED,
+        )
+        ticks = MaxNLocator(5).tick_values(floor, ceiling)
+        axis.yaxis.set_major_locator(FixedLocator([t for t in ticks if floor - 0.02 * room <= t <= 100]))
+        axis.set_title(names[loss])
+        axis.set_ylim(strip - 0.08 * room, ceiling + 0.06 * room)
+        if grid:
+            axis.set_xlim(grid[0] / 1.7, grid[-1] * 1.7)
+            rate_ticks(axis, grid)
+    figure.supxlabel("learning rate", fontsize=11.5)
+    figure.supylabel("validation accuracy (%)", fontsize=11.5)
+    hide_unused(axes, len(order))
+    return figure
+
+
+def heat_map(
+    rates: pd.DataFrame, chosen: pd.DataFrame, *, order: Sequence[str], names: Mapping[str, str]
+) -> Figure:
+    """Loss by learning rate: the mean validation accuracy in each cell, diverged runs counted, the choice framed.
+
+    Args:
+        rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one), diverged, missing.
+        chosen: a row per loss: loss, lr.
+    """
+    table = rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)
+    lost = rates.pivot(index="loss", columns="lr", values="diverged").reindex(order).fillna(0)
+    figure, axes = canvas(1, 1, WIDTH, 0.5 * len(order) + 0.9)
+    axis = axes.flat[0]
+    finite = 100 * table.to_numpy()[np.isfinite(table.to_numpy())]
+    # Colours over the better part: rates that collapse would take all of the scale and leave the rest one shade.
+    low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
+    sns.heatmap(
+        100 * table,
+        ax=axis,
+        cmap=tint("#0072b2"),
+        vmin=low,
+        vmax=max(finite.max(initial=low), low + 0.5),
+        linewidths=0,
+        cbar=False,
+    )
+    for y, loss in enumerate(table.index):
+        for x, lr in enumerate(table.columns):  # heatmap's own words would leave out cells without a mean
+            words = cell_words(table.loc[loss, lr], int(lost.loc[loss, lr]))
+            axis.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=11)
+    for _, row in chosen.iterrows():
+        if row["loss"] in table.index and row["lr"] in table.columns:
+            x, y = table.columns.get_loc(row["lr"]), list(table.index).index(row["loss"])
+            axis.add_patch(cell_frame(x, y))
+    axis.set_xticks(np.arange(table.shape[1]) + 0.5, [f"{lr:g}" for lr in table.columns], rotation=0)
+    axis.set_yticks(np.arange(len(order)) + 0.5, [names[loss] for loss in order], rotation=0)
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("")
+    return figure

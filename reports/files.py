@@ -1,0 +1,119 @@
+"""Where a report goes: its directory, its files, and its copy with the sweep's parent run in MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.figures import palette
+from reports.names import plain
+from reports.page import tables
+
+if TYPE_CHECKING:
+    from reports.page.outline import Report
+    from reports.runs import Runs
+
+_FILES = ("index.html", "report.md", "verdicts.json", ".writable")
+_OWN = {"figures": (".svg", ".png"), "tables": (".csv", ".tex")}
+
+
+class OutputError(RuntimeError):
+    """The report cannot be written; the message says where, why, and what to do."""
+
+
+def report_name(name: str, where: Mapping[str, Any]) -> str:
+    """A directory's name for a report: safe in every file system, and different for different runs.
+
+    >>> report_name("mnist-losses", {})
+    'mnist-losses'
+    """
+    text = " ".join([name, *(f"{key}-{value}" for key, value in sorted(where.items()))])
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
+    if safe == text:
+        return safe
+    return f"{safe or 'report'}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"
+
+
+def prepare(output: str | None, name: str) -> Path:
+    """The directory of a report, made and seen to be writable; what an earlier report left in it is taken away.
+
+    Raises:
+        OutputError: it cannot be written, or holds something that is not a report.
+    """
+    directory = Path(output) if output is not None else Path("outputs") / "reports" / name
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise OutputError(f"output: {directory} is a file; choose a directory with output=DIRECTORY")
+        if directory.is_dir() and any(entry.name not in (*_FILES, *_OWN) for entry in directory.iterdir()):
+            raise OutputError(
+                f"output: {directory} holds something that is not a report; choose a new or empty directory with output=DIRECTORY"
+            )
+        for part, suffixes in _OWN.items():
+            (directory / part).mkdir(parents=True, exist_ok=True)
+            for left in (directory / part).iterdir():
+                if left.suffix in suffixes:
+                    left.unlink()
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"output: cannot write to {directory}: {error.strerror or error}; choose another directory with output=DIRECTORY"
+        ) from error
+    return directory
+
+
+def write(
+    directory: Path, *, html: str, markdown: str, verdicts: str, result: Report, formats: Sequence[str]
+) -> Path:
+    """Write all files of a report; the path of its page. Call inside `palette.style()`.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    contents: dict[str, str | bytes] = {"index.html": html, "report.md": markdown, "verdicts.json": verdicts}
+    for name, table in result.tables.items():
+        contents |= {f"tables/{name}.csv": tables.to_csv(table), f"tables/{name}.tex": tables.to_latex(table)}
+    for name, figure in result.figures.items():
+        if "svg" in formats:
+            contents[f"figures/{name}.svg"] = result.drawings[name]
+        if "png" in formats:
+            contents[f"figures/{name}.png"] = palette.png(figure)
+    try:
+        for name, content in contents.items():
+            data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
+            (directory / name).write_bytes(data)
+    except OSError as error:
+        raise OutputError(f"output: cannot write to {directory}: {error.strerror or error}") from error
+    return directory / "index.html"
+
+
+def store_with_parent(directory: Path, runs: Runs, *, filtered: bool = False) -> str:
+    """Store the report as artifacts of the sweep's parent run; a sentence that says so, or why not.
+
+    A report on some of the runs only (`filtered`) goes beside the report on all, under its own name.
+    """
+    parent = runs.sweep or _only_parent(runs)
+    if parent is None:
+        return "not stored in MLflow: these runs are not of one sweep (sweep=NAME_OR_ID chooses one)"
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    path = f"report-{directory.resolve().name}" if filtered else "report"
+    try:
+        MlflowClient(tracking_uri=runs.uri).log_artifacts(parent, str(directory), path)
+    except (MlflowException, OSError) as error:
+        return f"not stored in MLflow: {plain(error, 300)}"
+    return f"stored with the sweep's run {parent} in MLflow, artifact path {path}"
+
+
+def _only_parent(runs: Runs) -> str | None:
+    if "parent_run_id" not in runs.summary:
+        return None
+    parents = runs.summary["parent_run_id"].dropna().unique()
+    return str(parents[0]) if len(parents) == 1 and str(parents[0]) else None

@@ -1,0 +1,376 @@
+"""What a report says about one setting: every frame that its page shows, derived by `reports.stats`.
+
+Pure: frames in, frames out. A setting is everything a run was asked except loss, learning rate, epochs and seed;
+runs of different settings are never pooled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports import mistakes, stats
+from reports.stats.cells import OUTCOMES
+
+Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
+
+READ_AT_MOST = 10
+"""Runs of one loss whose predictions are read: enough for pictures, and bounded for stores of thousands."""
+
+TABLE_METRICS = ("nll", "brier", "ece", "ece_scaled", "mean_absolute_error", "off_by_one")
+
+
+class QuestionError(ValueError):
+    """A question that these runs cannot be asked; the message says what there is."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared, and how. `metric`: a column such as test_accuracy; `rope`: in its unit, None: the default."""
+
+    baseline: str = "ce"
+    metric: str = "test_accuracy"
+    rope: float | None = None
+    all_pairs: bool = False
+    tuning_seeds: tuple[int, ...] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """One setting of a report.
+
+    setting: its key; title: the same for people. losses: in the order of the page, the baseline first. epochs: the headline's. runs: one per cell. split: seeds
+    that choose and seeds that judge, at the headline's epochs. best: the table per loss at its own best rate.
+    judged: the runs behind it. means: per epochs and loss, of the metric. notes: what a reader has to know.
+    """
+
+    setting: str
+    title: str
+    question: Question
+    losses: list[str]
+    baseline: str
+    epochs: int
+    runs: pd.DataFrame
+    running: int
+    split: stats.SeedSplit
+    chosen: pd.DataFrame
+    rates: pd.DataFrame
+    judged: pd.DataFrame
+    curves: pd.DataFrame
+    bands: pd.DataFrame
+    own: pd.DataFrame
+    best: pd.DataFrame
+    means: pd.DataFrame
+    contrasts: pd.DataFrame
+    denominators: pd.DataFrame
+    unfinished: pd.DataFrame
+    test_size: int | None
+    mistakes: mistakes.Mistakes | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> pd.DataFrame:
+        """The contrasts at each loss's best rate and the largest number of epochs."""
+        frame = self.contrasts
+        return frame[(frame["view"] == "best") & (frame["epochs"] == self.epochs)].reset_index(drop=True)
+
+    @property
+    def shown(self) -> list[str]:
+        """The losses that were run at the headline's epochs, whatever became of them; the baseline first if it was."""
+        return self._run_at(self.epochs)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Every number of epochs there are runs of, the headline's first."""
+        return sorted((int(epochs) for epochs in self.runs["epochs"].unique()), reverse=True)
+
+    def compared(self, epochs: int) -> pd.DataFrame:
+        """The contrasts at each loss's best rate between losses that were run for so many epochs."""
+        frame, there = self.contrasts, self._run_at(epochs)
+        best = frame[(frame["view"] == "best") & (frame["epochs"] == epochs)]
+        return best[best["a"].isin(there) & best["b"].isin(there)].reset_index(drop=True)
+
+    def _run_at(self, epochs: int) -> list[str]:
+        there = set(self.runs.loc[self.runs["epochs"] == epochs, "loss"].astype(str))
+        return [loss for loss in self.losses if loss in there]
+
+    @property
+    def metric(self) -> stats.Metric:
+        return stats.read_metric(self.question.metric)
+
+    @property
+    def at_rates(self) -> str:
+        """At which learning rates the losses are shown, in words."""
+        tried = self.rates.loc[self.rates["epochs"] == self.epochs, "lr"].unique()
+        return (
+            f"at learning rate {tried[0]:g}" if len(tried) == 1 else "each loss at its own best learning rate"
+        )
+
+    @property
+    def judged_seeds(self) -> int:
+        """The most seeds behind one loss's mean."""
+        return (
+            int(self.judged.groupby("loss", observed=True)["seed"].nunique().max()) if len(self.judged) else 0
+        )
+
+
+def sections(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    question: Question,
+    predictions: Predictions,
+    *,
+    test_sizes: Mapping[str, int | None] | None = None,
+) -> list[Section]:
+    """A section per setting, in the order of their names.
+
+    Args:
+        summary, curves: from `reports.runs.load`.
+        predictions: the predictions of a run, by its id; None where there are none.
+        test_sizes: examples in each setting's test set where they are known already; None: from the predictions.
+    """
+    return [
+        section(runs, curves, question, predictions, test_sizes=test_sizes)
+        for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
+    ]
+
+
+def section(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    question: Question,
+    predictions: Predictions,
+    *,
+    test_sizes: Mapping[str, int | None] | None = None,
+) -> Section:
+    """Everything about the runs of one setting.
+
+    Raises:
+        QuestionError: the metric or the tuning seeds do not fit these runs.
+    """
+    setting = str(summary["setting"].iloc[0])
+    notes: list[str] = []
+    runs, running = countable(summary)
+    if strange := len(summary) - len(runs) - running:
+        notes.append(
+            f"{strange} run(s) do not say their loss, rate, epochs, seed and outcome, and are left out."
+        )
+    if question.metric not in runs.columns:
+        runs = runs.assign(**{question.metric: np.nan})
+    cells = stats.one_run_per_cell(runs)
+    losses = sorted(str(loss) for loss in cells["loss"].unique())
+    baseline = question.baseline
+    if losses and baseline not in losses:
+        baseline = losses[0]
+        notes.append(
+            f"No run of this setting has the loss {question.baseline}; the baseline here is {baseline}."
+        )
+    losses.sort(key=lambda loss: (loss != baseline, loss))
+    epochs = int(cells["epochs"].max()) if len(cells) else 0
+    at_headline = cells[cells["epochs"] == epochs]
+    try:
+        split = stats.split_seeds(at_headline, question.tuning_seeds)
+        every_chosen = stats.choose_rates(cells, question.tuning_seeds)
+    except ValueError as error:
+        raise QuestionError(str(error)) from error
+    chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
+    judged = _judged(at_headline, chosen, split.judging)
+
+    read = _read_predictions(judged, losses, predictions)
+    test_size = (test_sizes or {}).get(setting, mistakes.size(read))
+    own_curves = _own_curves(judged, curves)
+    return Section(
+        setting=setting,
+        title=str(summary["setting_text"].iloc[0]) if "setting_text" in summary else setting,
+        question=question,
+        losses=losses,
+        baseline=baseline,
+        epochs=epochs,
+        runs=cells,
+        running=running,
+        split=split,
+        chosen=every_chosen,
+        rates=stats.rate_table(cells),
+        judged=judged,
+        curves=own_curves,
+        bands=_accuracy_bands(own_curves, question.seed),
+        own=_own_bands(own_curves, question.seed),
+        best=_best_table(cells, judged, chosen, losses, question.seed),
+        means=_means(cells, every_chosen, question),
+        contrasts=claims(cells, baseline, question, test_size),
+        denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
+        unfinished=stats.unfinished_cells(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
+        test_size=test_size,
+        mistakes=mistakes.summarise(read),
+        notes=notes,
+    )
+
+
+def claims(cells: pd.DataFrame, baseline: str, question: Question, test_size: int | None) -> pd.DataFrame:
+    """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
+    frames = [
+        stats.contrasts(
+            cells,
+            baseline=baseline,
+            metric=question.metric,
+            view=view,
+            all_pairs=question.all_pairs,
+            tuning_seeds=question.tuning_seeds,
+            rope=question.rope,
+            test_size=test_size,
+            seed=question.seed,
+        )
+        for view in ("best", "equal")
+    ]
+    full = [frame for frame in frames if len(frame)]
+    return pd.concat(full, ignore_index=True) if full else frames[0]
+
+
+def same_loss(summary: pd.DataFrame, question: Question, loss: str | None) -> pd.DataFrame:
+    """An A/A comparison: a loss (None: each) against itself on the even and the odd places of its seeds.
+
+    Raises:
+        QuestionError: no run has the loss.
+    """
+    usable, _ = countable(summary)
+    if loss is not None:
+        if loss not in set(usable["loss"]):
+            raise QuestionError(
+                f"aa={loss}: no run has this loss; there are {', '.join(sorted(set(usable['loss'])))}"
+            )
+        usable = usable[usable["loss"] == loss]
+    if question.metric not in usable.columns:
+        usable = usable.assign(**{question.metric: np.nan})
+    frames = []
+    for _, runs in usable.groupby("setting", sort=True, observed=True, dropna=False):
+        seeds = sorted(runs["seed"].unique())
+        halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
+        found = stats.same_loss_contrasts(
+            *halves, metric=question.metric, rope=question.rope, seed=question.seed
+        )
+        frames += [found] if len(found) else []
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
+
+
+def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The runs that have ended and say which cell they are of; how many are still running."""
+    running = summary["outcome"] == "running"
+    known = summary["outcome"].isin(OUTCOMES) & summary[["loss", "lr", "epochs", "seed"]].notna().all(axis=1)
+    kept = summary[known]
+    loss = kept["loss"].astype(str).astype(object)
+    kept = kept.assign(loss=loss, epochs=kept["epochs"].astype(int), seed=kept["seed"].astype(int))
+    return kept, int(running.sum())
+
+
+def _judged(cells: pd.DataFrame, chosen: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """The runs that are compared: ok, at their loss's rate, of the seeds that judge."""
+    ok = cells[(cells["outcome"] == "ok") & cells["seed"].isin(seeds)]
+    rates = dict(zip(chosen["loss"], chosen["lr"], strict=True))
+    at_best = [row.lr == rates.get(row.loss) for row in ok[["loss", "lr"]].itertuples()]
+    return ok[np.array(at_best, dtype=bool)].sort_values(["loss", "seed"], ignore_index=True)
+
+
+def _read_predictions(
+    judged: pd.DataFrame, losses: Sequence[str], predictions: Predictions
+) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for loss in losses:
+        run_ids = judged.loc[judged["loss"] == loss, "run_id"].head(READ_AT_MOST)
+        arrays = [array for run_id in run_ids if (array := predictions(str(run_id))) is not None]
+        if arrays:
+            found[loss] = arrays
+    return found
+
+
+def _own_curves(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    wanted = curves[curves["run_id"].isin(judged["run_id"])]
+    wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
+    seconds = wanted["elapsed_seconds"] if "elapsed_seconds" in wanted else pd.Series(np.nan, wanted.index)
+    return wanted.assign(seconds=seconds.mask(wanted["epoch"] == 0, 0.0).astype(float)).sort_values(
+        ["loss", "seed", "epoch"], ignore_index=True
+    )
+
+
+def _accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Mean and band of validation accuracy per loss and epoch, at the mean seconds that epoch took."""
+    bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
+    seconds = curves.groupby(["loss", "epoch"], observed=True)["seconds"].mean().reset_index()
+    return bands.merge(seconds, on=["loss", "epoch"], how="left")
+
+
+def _own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
+    parts = (("training", "train_loss"), ("validation", "val_loss"))
+    return pd.concat(
+        [stats.bands(curves, column, by=["loss"], seed=seed).assign(part=part) for part, column in parts],
+        ignore_index=True,
+    )
+
+
+def _interval(values: pd.Series, seed: int, *names: object) -> tuple[float, float, float, int]:
+    finite = values.astype(float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return math.nan, math.nan, math.nan, 0
+    mean, low, high, _ = stats.mean_interval(finite.to_numpy(), stats.named_generator(seed, "mean", *names))
+    return mean, low, high, len(finite)
+
+
+def _best_table(
+    cells: pd.DataFrame, judged: pd.DataFrame, chosen: pd.DataFrame, losses: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """A row per loss at its own best rate: every metric's mean, the accuracies with intervals, and the counts."""
+    rows = []
+    for loss in losses:
+        runs, picked = judged[judged["loss"] == loss], chosen[chosen["loss"] == loss]
+        row: dict[str, Any] = {"loss": loss, "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan}
+        row["edge"] = str(picked["edge"].iloc[0]) if len(picked) else "none"
+        for name in ("val_accuracy", "test_accuracy"):
+            row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
+                runs, name, seed, loss
+            )
+        for name in TABLE_METRICS:
+            row[f"test_{name}"], *_, row[f"test_{name}_n"] = _column(runs, f"test_{name}", seed, loss)
+        row["epoch_seconds"], *_ = _column(runs, "epoch_seconds", seed, loss)
+        trials = cells[(cells["loss"] == loss)]
+        row |= {
+            "runs": len(runs),
+            "diverged": int((trials["outcome"] == "diverged").sum()),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float, float, float, int]:
+    if name not in runs.columns:
+        return math.nan, math.nan, math.nan, 0
+    return _interval(runs[name], seed, name, loss)
+
+
+def _means(cells: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
+    """The metric at each loss's best rate for every value of epochs: epochs, loss, lr, mean, low, high, n."""
+    rows = []
+    for epochs, family in cells.groupby("epochs", sort=True):
+        split = stats.split_seeds(family, question.tuning_seeds)
+        picked = chosen[chosen["epochs"] == epochs]
+        judged = _judged(family, picked, split.judging)
+        for _, choice in picked.iterrows():
+            runs = judged[judged["loss"] == choice["loss"]]
+            mean, low, high, n = _column(runs, question.metric, question.seed, str(choice["loss"]))
+            rows.append(
+                {
+                    "epochs": int(epochs),
+                    "loss": choice["loss"],
+                    "lr": choice["lr"],
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "n": n,
+                }
+            )
+    return pd.DataFrame(rows, columns=["epochs", "loss", "lr", "mean", "low", "high", "n"])

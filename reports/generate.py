@@ -1,0 +1,249 @@
+"""The command: from the runs in MLflow to a page, its figures and tables, and verdicts that can be checked.
+
+    python reports/generate.py          the same program as
+    generate report                     which the install provides
+
+Load, summarise, plot, write. It imports nothing heavy before the options are known to be right.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from reports import options
+from reports.names import counted
+from reports.options import OptionError, Options
+
+if TYPE_CHECKING:
+    from reports.findings import Question, Section
+    from reports.runs import Runs
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+options.register()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
+def report(cfg: DictConfig) -> None:
+    """A report, a check of an earlier one, or an A/A comparison; what is wrong ends it with a message."""
+    try:
+        asked = options.read(cfg, list(HydraConfig.get().overrides.task))
+    except OptionError as error:
+        sys.exit(str(error))
+
+    from reports.files import OutputError
+    from reports.findings import QuestionError
+    from reports.runs import ReadError
+    from reports.verdicts import CheckError
+
+    try:
+        if asked.check is not None:
+            check(asked)
+        elif asked.aa is not None:
+            compare_with_itself(asked)
+        else:
+            generate(asked)
+    except (ReadError, QuestionError, CheckError, OutputError) as error:
+        sys.exit(str(error))
+    except BrokenPipeError:  # the reader of our words has gone, as in `generate report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def generate(asked: Options) -> Path:
+    """Write the report; the path of its page."""
+    from reports import files, findings, verdicts
+    from reports.figures import palette
+    from reports.page import blocks, outline
+    from reports.runs import predictions
+
+    runs = load(asked)
+    directory = files.prepare(
+        asked.output, files.report_name(runs.sweep_name or runs.experiment, asked.where)
+    )
+    sections = findings.sections(
+        runs.summary, runs.curves, question(asked, runs), lambda run_id: predictions(runs, run_id)
+    )
+    source = outline.Source(
+        experiment=runs.experiment,
+        sweep=runs.sweep_name,
+        uri=next(
+            (text.partition("=")[2] for text in asked.overrides if text.startswith("tracking.uri=")), None
+        ),
+        overrides=asked.overrides,
+        missing=len(runs.missing),
+        notes=runs.notes,
+        sweeps=() if asked.sweep else sweeps_of(runs),
+        verdicts=(directory / "verdicts.json").as_posix(),
+    )
+    claims = verdicts.document(
+        sections, {"experiment": runs.experiment, "sweep": runs.sweep, "where": asked.where}
+    )
+    with palette.style():
+        result = outline.report(sections, source, test_images, figure_format=asked.formats[0])
+        written = files.write(
+            directory,
+            html=blocks.to_html(result.page),
+            markdown=blocks.to_markdown(result.page),
+            verdicts=verdicts.write(claims),
+            result=result,
+            formats=asked.formats,
+        )
+    stored = files.store_with_parent(directory, runs, filtered=bool(asked.where))
+    tell(sections)
+    print(f"\nreport: {written}\n{stored}")
+    return written
+
+
+def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
+    """The sweeps that some of the runs were started by, the newest first: run id and name."""
+    from reports.runs import sweeps
+
+    found = sweeps(runs.uri, runs.experiment)
+    found = found[found["run_id"].isin(set(runs.summary["parent_run_id"]))]
+    return list(zip(found["run_id"], found["name"], strict=True))
+
+
+def check(asked: Options) -> None:
+    """Derive the claims of an earlier verdicts.json again; exit with 1 and their names when some no longer hold."""
+    from reports import verdicts
+    from reports.runs import load
+
+    assert asked.check is not None
+    content = verdicts.read(Path(asked.check))
+    experiment = asked.experiment or content["source"].get("experiment")
+    runs = load(asked.uri, experiment, None, None)
+    broken = verdicts.check(content, runs.summary)
+    total = len(content["contrasts"])
+    if broken:
+        sys.exit(
+            "\n".join(
+                [
+                    f"{len(broken)} of {total} claims of {asked.check} no longer hold:",
+                    *(f"  {line}" for line in broken),
+                ]
+            )
+        )
+    print(f"all {total} claims of {asked.check} hold")
+
+
+def compare_with_itself(asked: Options) -> None:
+    """The same loss on two halves of its seeds, at every rate: what verdicts chance alone gives on this store."""
+    from reports import findings, verdicts
+    from reports.names import plain
+
+    runs = load(asked)
+    frame = findings.same_loss(
+        runs.summary, question(asked, runs, baseline=False), None if asked.aa == "all" else asked.aa
+    )
+    if not len(frame):
+        raise findings.QuestionError(
+            "aa: no loss has two seeds with results at one learning rate, so there are no two halves to compare"
+        )
+    for row in frame.to_dict("records"):
+        print(f"lr={row['lr_a']:g} epochs={row['epochs']}: {verdicts.sentence(row)}")
+    false = int(frame["verdict"].isin(["better", "worse"]).sum())
+    names = ", ".join(plain(name) for name in sorted(set(frame["a"])))
+    print(
+        f"\nA/A on {names}: {false} of {len(frame)} comparisons of a loss with itself found a difference that is not there"
+    )
+
+
+def load(asked: Options) -> Runs:
+    """The runs that the options choose."""
+    from reports import runs
+
+    found = runs.load(asked.uri, asked.experiment, asked.sweep, asked.where)
+    if not len(found.summary):
+        why = (
+            f" with {', '.join(f'{key}={value}' for key, value in asked.where.items())}"
+            if asked.where
+            else ""
+        )
+        raise runs.ReadError(f"the experiment {found.experiment!r} has no runs{why} to report on")
+    return found
+
+
+def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
+    """What the sections are asked; a baseline that the user named must be there."""
+    from reports.findings import Question, QuestionError
+    from reports.names import plain
+
+    losses = sorted(set(runs.summary["loss"].astype(str)))
+    if baseline and asked.asked_baseline and asked.baseline not in losses:
+        raise QuestionError(
+            f"baseline={asked.baseline}: no run has this loss; there are {', '.join(plain(loss) for loss in losses)}"
+        )
+    return Question(
+        baseline=asked.baseline,
+        metric=asked.metric,
+        rope=asked.rope,
+        all_pairs=asked.all_pairs,
+        tuning_seeds=asked.tuning_seeds,
+        seed=asked.seed,
+    )
+
+
+def test_images(section: Section) -> Any:
+    """The test images uint8 [n, 28, 28] of a section's data, or why they cannot be had."""
+    from experiments import data
+
+    name = str(section.runs["data"].iloc[0])
+    if name not in ("mnist", "digits"):
+        return f"no pictures are known for the data {name!r}"
+    try:
+        return (data.digits if name == "digits" else data.mnist)(seed=0).test.images
+    except (data.DataError, OSError) as error:
+        return f"{name} cannot be read here ({error})"
+
+
+def tell(sections: list[Section]) -> None:
+    """Print the verdicts in plain sentences."""
+    from reports import verdicts
+    from reports.names import plain
+    from reports.page.passages import basis
+
+    for section in sections:
+        if len(sections) > 1:
+            print(f"\n== {plain(section.title, 160)} ==")
+        for note in section.notes:
+            print(note)
+        if not len(section.headline):
+            print(
+                "nothing to compare: "
+                + ("no run has a result" if not len(section.judged) else "there is one loss")
+            )
+            continue
+        print(basis(section))
+        for row in section.compared(section.epochs).to_dict("records"):
+            print(f"  {verdicts.sentence(row)} {verdicts.needed(row)}".rstrip())
+        for epochs in section.lengths[1:]:
+            if told := verdicts.tally(section.compared(epochs).to_dict("records")):
+                print(
+                    f"After {counted(epochs, 'epoch')}: {told}; where.epochs={epochs} makes a report on them."
+                )
+
+
+def main() -> None:
+    """The entry point. Hydra rejects bare words, so `report` is taken off the command line first."""
+    if sys.argv[1:2] == ["report"]:
+        del sys.argv[1]
+    if sys.argv[1:] and sys.argv[1].isalpha():
+        sys.exit(
+            f"generate: there is no {sys.argv[1]!r} to generate; expected: generate report [key=value ...]"
+        )
+    if {"-m", "--multirun"} & set(sys.argv[1:]):
+        sys.exit("generate report makes one report at a time; -m is for experiments/run.py")
+    sys.argv[1:] = options.lengthen(sys.argv[1:])
+    report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What the networks got wrong, class by class and image by image, from their predictions on the test set.
+
+Pure: arrays in, arrays and frames out. Test sets keep their file order, so the i-th prediction of every run is of
+the same image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """Over the runs whose predictions were read.
+
+    runs: how many, by loss. confusion: [10, 10] by loss, mean number of images per run, label by prediction.
+    classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with a row per test image:
+    image (place in file order), label, wrong (share of runs, losses weighing the same), taken_for (the most frequent
+    wrong answer, -1: none), spread (largest minus smallest share of wrong runs between losses) and, for each loss,
+    `wrong in LOSS`. labels: [n].
+    """
+
+    runs: dict[str, int]
+    confusion: dict[str, np.ndarray]
+    classes: pd.DataFrame
+    images: pd.DataFrame
+    labels: np.ndarray
+    skipped: int
+
+
+def size(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> int | None:
+    """The number of test examples; None where no predictions were read."""
+    sizes = [len(run["label"]) for runs in predictions.values() for run in runs]
+    return max(set(sizes), key=sizes.count) if sizes else None
+
+
+def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistakes | None:
+    """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`; None where there is nothing to read.
+
+    Runs whose labels are not those of the first run are of another test set, and are skipped and counted.
+    """
+    first = next((run for runs in predictions.values() for run in runs), None)
+    if first is None:
+        return None
+    labels = np.asarray(first["label"]).astype(int).ravel()
+    usable: dict[str, np.ndarray] = {}
+    skipped = 0
+    for loss, runs in predictions.items():
+        rows = [np.asarray(run["predicted"]).astype(int).ravel() for run in runs if _same(run, labels)]
+        skipped += len(runs) - len(rows)
+        if rows:
+            usable[loss] = np.stack(rows)
+    if not usable or labels.min() < 0 or labels.max() >= CLASSES:
+        return None
+    return Mistakes(
+        runs={loss: len(rows) for loss, rows in usable.items()},
+        confusion={loss: confusion(rows, labels) for loss, rows in usable.items()},
+        classes=_class_accuracy(usable, labels),
+        images=_images(usable, labels),
+        labels=labels,
+        skipped=skipped,
+    )
+
+
+def confusion(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean number of images per run [10, 10], label by prediction, from predictions [runs, n] and labels [n].
+
+    >>> confusion(np.array([[1, 1], [0, 1]]), np.array([0, 1]))[:2, :2].tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
+    """
+    counts = np.zeros((CLASSES, CLASSES))
+    for row in predicted:
+        np.add.at(counts, (labels, np.clip(row, 0, CLASSES - 1)), 1)
+    return counts / len(predicted)
+
+
+def _same(run: Mapping[str, Any], labels: np.ndarray) -> bool:
+    predicted, own = np.asarray(run["predicted"]), np.asarray(run["label"])
+    return (
+        predicted.size == labels.size
+        and own.size == labels.size
+        and bool(np.array_equal(own.ravel(), labels))
+    )
+
+
+def _class_accuracy(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> pd.DataFrame:
+    rows = [
+        {
+            "loss": loss,
+            "digit": digit,
+            "accuracy": float(right[:, labels == digit].mean()),
+            "images": int((labels == digit).sum()),
+        }
+        for loss, right in ((loss, rows == labels) for loss, rows in predicted.items())
+        for digit in range(CLASSES)
+        if (labels == digit).any()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _images(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> pd.DataFrame:
+    wrong = {loss: (rows != labels).mean(axis=0) for loss, rows in predicted.items()}
+    shares = np.stack(list(wrong.values()))
+    answers = np.zeros((len(labels), CLASSES))
+    for rows in predicted.values():
+        for row in rows:
+            answers[np.arange(len(labels)), np.clip(row, 0, CLASSES - 1)] += 1 / len(rows)
+    answers[np.arange(len(labels)), labels] = 0
+    taken_for = np.where(answers.max(axis=1) > 0, answers.argmax(axis=1), -1)
+    frame = {
+        "image": np.arange(len(labels)),
+        "label": labels,
+        "wrong": shares.mean(axis=0),
+        "taken_for": taken_for,
+    }
+    frame["spread"] = shares.max(axis=0) - shares.min(axis=0)
+    return pd.DataFrame(frame | {f"wrong in {loss}": share for loss, share in wrong.items()})

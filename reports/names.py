@@ -1,0 +1,36 @@
+"""Names for people: losses, runs and settings are called by whoever made them, in any characters and at any length."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def plain(text: object, length: int = 40) -> str:
+    """A name as one line of at most `length` printable characters, its middle left out where it is longer."""
+    printable = (
+        c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
+        for c in " ".join(str(text).split())
+    )
+    line = "".join(printable)
+    if len(line) <= length:
+        return line
+    head = (length - 1) * 2 // 3
+    return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """'1 epoch', '2 epochs'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_names(names: Sequence[str], length: int = 22) -> dict[str, str]:
+    """Each name shortened, and still told apart from the others: a number follows where two became equal."""
+    found: dict[str, str] = {}
+    for name in names:
+        short, count = plain(name, length), 1
+        while short in found.values():
+            count += 1
+            short = f"{plain(name, length - 4)} ({count})"
+        found[name] = short
+    return found

@@ -1,0 +1,187 @@
+"""What a report is asked for: the typed options, and their checks.
+
+Importing this costs Hydra alone, so that a wrong value is answered at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+METRICS = ("accuracy", "nll", "brier", "ece", "ece_scaled", "mean_absolute_error", "off_by_one")
+FORMATS = ("svg", "png")
+
+
+class OptionError(ValueError):
+    """A wrong option; the message says what was expected, what came and what the choices are."""
+
+
+@dataclass
+class Tracking:
+    """Which store."""
+
+    uri: str | None = None
+
+
+@dataclass
+class Sweep:
+    """Which sweep. A key of its own, since to Hydra `sweep=X` would choose a file of conf/sweep/."""
+
+    name: str | None = None
+
+
+@dataclass
+class ReportConfig:
+    """The schema of conf/report.yaml. Hydra checks types against it, `read` the values."""
+
+    experiment: str | None = None
+    sweep: Sweep = field(default_factory=Sweep)
+    tracking: Tracking = field(default_factory=Tracking)
+    where: dict[str, Any] = field(default_factory=dict)
+    baseline: str = MISSING
+    all_pairs: bool = MISSING
+    metric: str = MISSING
+    rope: float | None = None
+    tuning_seeds: list[int] | None = None
+    seed: int = MISSING
+    formats: list[str] = MISSING
+    output: str | None = None
+    check: str | None = None
+    aa: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one report, checked; those not named here as in `ReportConfig`.
+
+    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow. asked_baseline: whether the
+    user named the baseline. overrides: as typed.
+    """
+
+    experiment: str | None
+    sweep: str | None
+    uri: str | None
+    where: dict[str, Any]
+    baseline: str
+    asked_baseline: bool
+    all_pairs: bool
+    metric: str
+    rope: float | None
+    tuning_seeds: tuple[int, ...] | None
+    seed: int
+    formats: tuple[str, ...]
+    output: str | None
+    check: str | None
+    aa: str | None
+    overrides: tuple[str, ...]
+
+
+def register() -> None:
+    """Make the schema known to Hydra."""
+    ConfigStore.instance().store(name="report_config", node=ReportConfig)
+
+
+def read(cfg: DictConfig, overrides: list[str]) -> Options:
+    """The options in a composed config.
+
+    Raises:
+        OptionError: values that no report can have, all of them in one message.
+    """
+    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    wrong = _problems(values)
+    if wrong:
+        raise OptionError("\n".join(wrong))
+    tuning = values["tuning_seeds"]
+    kept = {
+        key: values[key]
+        for key in ("experiment", "baseline", "all_pairs", "rope", "seed", "output", "check", "aa")
+    }
+    return Options(
+        **kept,
+        sweep=values["sweep"]["name"],
+        uri=values["tracking"]["uri"],
+        where=_flat(values["where"]),
+        asked_baseline=any(override.lstrip("+").startswith("baseline=") for override in overrides),
+        metric=values["metric"].replace("/", "_"),
+        tuning_seeds=None if tuning is None else tuple(tuning),
+        formats=tuple(dict.fromkeys(values["formats"])),
+        overrides=tuple(_without_password(override) for override in shorten(overrides)),
+    )
+
+
+_LONG = {"where.": "++where.", "sweep=": "sweep.name="}
+
+
+def lengthen(arguments: list[str]) -> list[str]:
+    """A command line as Hydra has to read it: `where.KEY=X` adds a key, and `sweep=X` is no file of conf/sweep/."""
+    return [_replaced(text, _LONG) for text in arguments]
+
+
+def shorten(overrides: list[str]) -> list[str]:
+    """The overrides as a user types them: the reverse of `lengthen`."""
+    return [_replaced(text, {long: short for short, long in _LONG.items()}) for text in overrides]
+
+
+def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
+    for old, new in beginnings.items():
+        if text.startswith(old):
+            return new + text[len(old) :]
+    return text
+
+
+def _problems(values: Mapping[Any, Any]) -> list[str]:
+    found = []
+    part, _, name = values["metric"].partition("/")
+    if part == "test" and name == "loss":
+        found.append(
+            "metric=test/loss: values of different losses are never compared; "
+            f"expected one of {', '.join(f'test/{metric}' for metric in METRICS)}"
+        )
+    elif part != "test" or name not in METRICS:
+        expected = ", ".join(f"test/{metric}" for metric in METRICS)
+        found.append(f"metric={values['metric']}: expected one of {expected}")
+    rope = values["rope"]
+    if rope is not None and not (math.isfinite(rope) and rope >= 0):
+        found.append(
+            f"rope={rope}: expected a number of at least 0, in the metric's unit (points for accuracies), or null"
+        )
+    if values["seed"] < 0:
+        found.append(f"seed={values['seed']}: expected a whole number of at least 0")
+    formats = values["formats"]
+    if not formats or any(name not in FORMATS for name in formats):
+        found.append(
+            f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. formats=[svg]"
+        )
+    if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
+        found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
+    if values["check"] is not None and values["aa"] is not None:
+        found.append("check and aa: expected one of them, came both")
+    values = {**values, "sweep": values["sweep"]["name"]}
+    for key in ("experiment", "sweep", "output", "check", "aa", "baseline"):
+        if values[key] is not None and not str(values[key]).strip():
+            found.append(
+                f"{key}: expected a name, came nothing"
+                + ("" if key == "baseline" else f"; {key}=null is the default")
+            )
+    return found
+
+
+def _flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _without_password(override: str) -> str:
+    return re.sub(r"://[^/@]*@", "://***@", override)

@@ -1,0 +1,14 @@
+"""The page: what it says, top to bottom, and its two forms, HTML and Markdown.
+
+    outline.py        the order of the page: the blocks of a report, from its sections
+    illustrations.py  the figures of a section, each with its caption and alternative text
+    listings.py       the tables of a section
+    passages.py       the longer passages: the question, what the verdicts rest on
+    honesty.py        the box of what to know before believing it
+    commands.py       the exact commands that a reader may type next
+    blocks.py         what a page is made of, and how blocks become HTML and Markdown
+    tables.py         a table as CSV, LaTeX and Markdown
+    templates/        the HTML, its style and its script
+
+Each module knows only those below it.
+"""

@@ -1,0 +1,178 @@
+"""The exact commands a reader may type next: for more seeds, for a wider grid, to make the report again.
+
+A command names every option in which a setting differs from conf/, so that it runs cells of that setting. Cells that
+are finished are not run again, so each runs what is missing and no more.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+GROUPS = ("model", "data", "optimizer", "scheduler")
+_PLAIN = re.compile(r"[\w.+/:-]+")
+
+
+def run_command(
+    losses: Sequence[str],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    runs: pd.DataFrame,
+    *,
+    epochs: int,
+    experiment: str = "",
+    uri: str | None = None,
+) -> list[str]:
+    """The commands that run these losses at these rates with these seeds in the setting of `runs`.
+
+    One command for all losses without hyperparameters of their own, and one for each other.
+
+    Args:
+        runs: of one setting, with the columns loss, loss_option and the params by name.
+        experiment: named when it is not conf/config.yaml's own; `uri`: as the report was given it.
+    """
+    first = {loss: runs[runs["loss"] == loss].iloc[0] for loss in losses if (runs["loss"] == loss).any()}
+    together = [
+        _text(row.get("loss_option", loss)) for loss, row in first.items() if not _changed(row, "loss", loss)
+    ]
+    alone = [
+        [_text(row["loss_option"]), *_changed(row, "loss", loss)]
+        for loss, row in first.items()
+        if _changed(row, "loss", loss)
+    ]
+    rest = [
+        f"lr={','.join(f'{rate:g}' for rate in rates)}",
+        f"epochs={epochs}",
+        _seeds(seeds),
+        *_setting(next(iter(first.values()), pd.Series(dtype=object))),
+    ]
+    defaults = _defaults("config")
+    if experiment and experiment != defaults.get("experiment"):
+        rest.append(f"experiment={_value(experiment)}")
+    if uri:
+        rest.append(f"tracking.uri={_value(uri)}")
+    options = ([[",".join(dict.fromkeys(together))]] if together else []) + alone
+    return [
+        _command("python experiments/run.py -m", [f"loss={option[0]}", *option[1:], *rest])
+        for option in options
+    ]
+
+
+def report_command(overrides: Sequence[str]) -> str:
+    """The command that makes a report, with the overrides it was given."""
+    return _command("generate report", overrides)
+
+
+def seeds_to_reach(present: Sequence[int], tuning: int, needed: float, shared: bool) -> list[int]:
+    """The seeds a loss must have so that `needed` of them judge; the seeds there are first, then the next integers.
+
+    Args:
+        present: seeds there are; `tuning`: how many of them only choose.
+        needed: seeds that must judge, finite.
+        shared: all judge now, but some will be set aside for choosing once there are enough.
+    """
+    total = tuning + int(needed) if not shared else int(needed)
+    while shared and total - (max(1, min(total - 8, total // 4)) if total > 8 else 0) < needed:
+        total += 1
+    seeds = sorted(set(present))
+    following = max(seeds, default=-1) + 1
+    return seeds + list(range(following, following + max(0, total - len(seeds))))
+
+
+def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
+    """The next two learning rates beyond the low or the high edge of a grid, at the grid's own ratio there."""
+    rates = sorted(grid)
+    digits = 1 if all(rate == float(f"{rate:.1g}") for rate in rates) else 2
+    ratio = rates[-1] / rates[-2] if edge == "high" else rates[0] / rates[1]
+    start = rates[-1] if edge == "high" else rates[0]
+    return sorted(float(f"{start * ratio**steps:.{digits}g}") for steps in (1, 2))
+
+
+def _setting(row: pd.Series) -> list[str]:
+    """Overrides for all in which a run's params differ from the defaults in conf/, its loss and the grid left out."""
+    chosen = []
+    root = _defaults("config")
+    for group in GROUPS:
+        option = row.get(group)
+        if _known(option) and _text(option) != root.get(group):
+            chosen.append(f"{group}={_value(option)}")
+    if _known(row.get("batch_size")) and float(row["batch_size"]) != float(root.get("batch_size", math.nan)):
+        chosen.append(f"batch_size={int(float(row['batch_size']))}")
+    for group in GROUPS:
+        chosen += _changed(row, group, "")
+    return chosen
+
+
+def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
+    """A group's own values that differ from those of its option's file."""
+    option = row.get(f"{group}_option", row.get(group, loss))
+    defaults = _defaults(f"{group}/{option}") if _PLAIN.fullmatch(_text(option)) else {}
+    found = []
+    for key in sorted(str(name) for name in row.index if str(name).startswith(f"{group}.")):
+        own, default = row[key], defaults.get(key.partition(".")[2], _MISSING)
+        if _known(own) and not _equal(own, default) and key != "data.root":
+            found.append(f"{key}={_value(own)}")
+    return found
+
+
+_MISSING = object()
+
+
+def _equal(own: Any, default: Any) -> bool:
+    if str(own) == str(default):
+        return True
+    try:
+        return float(own) == float(default)
+    except (TypeError, ValueError):
+        return False
+
+
+def _known(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value)) and str(value) != ""
+
+
+def _text(value: Any) -> str:
+    return str(value)
+
+
+def _value(value: Any) -> str:
+    """A value as Hydra reads it: quoted when it has characters that mean something to its grammar."""
+    text = "null" if str(value) == "None" else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    ordered = sorted({int(seed) for seed in seeds})
+    if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        span = f"{ordered[-1] + 1}" if ordered[0] == 0 else f"{ordered[0]},{ordered[-1] + 1}"
+        return f"seed=range({span})"
+    return f"seed={','.join(map(str, ordered))}"
+
+
+def _command(program: str, overrides: Sequence[str]) -> str:
+    return " ".join([program, *(shlex.quote(text) for text in overrides)])
+
+
+@functools.cache
+def _defaults(name: str) -> dict[str, Any]:
+    """The values of a file in conf/, and of config.yaml its default options too; nothing where there is no such file."""
+    import yaml
+
+    path = CONF / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    options = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
+    return {key: value for option in options for key, value in option.items()} | content

@@ -1,0 +1,210 @@
+"""The honesty box: what a reader has to know before believing a section, a term and a sentence each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from reports.findings import Section
+from reports.names import plain
+
+Fact = tuple[str, str, bool]
+"""Term, text, and whether it is an alarm."""
+
+
+def facts(section: Section) -> list[Fact]:
+    """What there is to know about one setting."""
+    found = [_runs(section), _seeds(section), _budget(section), _choice(section), _edges(section)]
+    found += [_pairing(section), _detectable(section), _dropped(section), *_versions(section), _time(section)]
+    return [fact for fact in found if fact is not None]
+
+
+def about_the_store(missing: int, notes: Sequence[str]) -> list[Fact]:
+    """What there is to know about all settings together.
+
+    missing: cells of the sweep's grid that no run has: of which setting they would be is not known. notes: of the reader.
+    """
+    found: list[Fact] = [("Note", note, False) for note in notes]
+    if missing:
+        cells = "1 cell" if missing == 1 else f"{missing:,} cells"
+        found.insert(0, ("Sweep", f"{cells} of the sweep's own grid have never been run.", True))
+    return found
+
+
+def _runs(section: Section) -> Fact:
+    counts = section.denominators.drop(columns="loss").sum() if len(section.denominators) else {}
+    lost = {name: int(counts.get(name, 0)) for name in ("diverged", "failed", "killed", "missing")}
+    parts = [f"{int(counts.get('ok', 0)):,} of {int(counts.get('expected', 0)):,} cells ended well"]
+    parts += [f"{count} {name}" for name, count in lost.items()]
+    if section.running:
+        parts.append(f"{section.running} still running, not counted")
+    return "Runs", "; ".join(parts) + ".", any(lost.values()) or bool(section.running)
+
+
+def _seeds(section: Section) -> Fact:
+    split = section.split
+    if not split.judging:
+        return "Seeds", "none.", True
+    if len(split.judging) == 1:
+        return (
+            "Seeds",
+            f"one (seed {split.judging[0]}): nothing is known of the spread, so every verdict is undecided.",
+            True,
+        )
+    text = f"{len(split.judging)} judge ({_listed(split.judging)})"
+    if split.shared:
+        text += "; the learning rates were chosen on the same ones, which flatters the winner a little"
+    elif set(split.tuning) != set(split.judging):
+        return "Seeds", f"{text}; the learning rates were chosen on {_listed(split.tuning)}.", False
+    return "Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.", False
+
+
+def _budget(section: Section) -> Fact | None:
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    if not len(chosen):
+        return None
+    each = ", ".join(f"{plain(row.loss)} {row.budget}" for row in chosen.itertuples())
+    if bool(chosen["equal_budget"].all()):
+        return (
+            "Budget",
+            f"equal: every loss had {int(chosen['budget'].iloc[0])} finished trials to choose its rate from.",
+            False,
+        )
+    return "Budget", f"UNEQUAL: finished trials to choose the rate from: {each}.", True
+
+
+def _choice(section: Section) -> Fact | None:
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    short = chosen[(chosen["unfinished"] > 0) | (chosen["diverged"] > 0)]
+    if not len(short):
+        return None
+    text = (
+        f"among the trials for {', '.join(plain(loss) for loss in short['loss'])} some diverged or have no result. A rate at "
+        "which fewer of the choosing seeds gave a score comes after every rate at which more did, whatever its mean."
+    )
+    return "Choice of rates", text, False
+
+
+def _edges(section: Section) -> Fact:
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    if (chosen["rates"] < 2).all():
+        return (
+            "Edges",
+            "one learning rate only: no loss had a choice, and another rate may rank them otherwise.",
+            True,
+        )
+    edges = [
+        f"{plain(row.loss)} at the {'lowest' if row.edge == 'low' else 'highest'} rate ({row.lr:g})"
+        for row in chosen.itertuples()
+        if row.edge != "none"
+    ]
+    if edges:
+        return "Edges", f"the best rate is on the edge of the grid: {', '.join(edges)}.", True
+    return "Edges", "no best rate is on the edge of the grid.", False
+
+
+def _pairing(section: Section) -> Fact | None:
+    frame = section.headline
+    if not len(frame):
+        return None
+    unpaired = frame[~frame["paired"] & (frame["n"] > 0)]
+    if len(unpaired):
+        each = "; ".join(
+            f"{plain(row.a)} and {plain(row.b)}: {plain(row.pairing, 160)}" for row in unpaired.itertuples()
+        )
+        return (
+            "Pairing",
+            f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analysed as unpaired: {each}.",
+            True,
+        )
+    if not (frame["n"] > 0).any():
+        return "Pairing", "nothing to pair.", False
+    return (
+        "Pairing",
+        "proved: runs of a seed share initial weights (outside the head), split, labels and order, by their hashes.",
+        False,
+    )
+
+
+def _detectable(section: Section) -> Fact | None:
+    frame = section.headline
+    values = [value for value in frame["detectable"] if math.isfinite(value)] if len(frame) else []
+    unit = " points" if section.metric.in_points else ""
+    if not len(frame):
+        return None
+    if not values:
+        return "Detectable", "no difference, however large, could be shown with this number of seeds.", True
+    span = (
+        f"{min(values):.2g}"
+        if len(values) == 1 or max(values) / max(min(values), 1e-12) < 1.05
+        else f"{min(values):.2g} to {max(values):.2g}"
+    )
+    return (
+        "Detectable",
+        f"the smallest difference that these seeds show with 80 % power: {span}{unit}, by contrast.",
+        False,
+    )
+
+
+def _dropped(section: Section) -> Fact | None:
+    lost = [drop for drops in section.headline["dropped"] for drop in drops] if len(section.headline) else []
+    unique = sorted(set(lost))
+    if not unique:
+        return None
+    cells: dict[tuple[str, float, str], list[int]] = {}
+    for drop in unique:
+        cells.setdefault((drop.loss, drop.lr, drop.reason), []).append(drop.seed)
+    parts = [
+        f"{plain(loss)} at {lr:g} seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)} ({reason})"
+        for (loss, lr, reason), seeds in cells.items()
+    ]
+    shown = ", ".join(parts[:12])
+    more = f", and {len(parts) - 12} more" if len(parts) > 12 else ""
+    return "Left out", f"of the headline's contrasts, with their partners where paired: {shown}{more}.", True
+
+
+def _versions(section: Section) -> Iterable[Fact]:
+    runs = section.runs
+    paddle = _distinct(runs, "paddle_version")
+    yield "Versions", f"PaddlePaddle {', '.join(paddle) or 'unknown'}.", len(paddle) > 1
+    commits = [commit[:10] for commit in _distinct(runs, "git_commit")]
+    dirty = int((runs["git_dirty"].astype(str).str.lower() == "true").sum()) if "git_dirty" in runs else 0
+    text = f"commit {', '.join(commits)}" if commits else "commit unknown"
+    if dirty:
+        text += f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed (changes.diff of each has them)"
+    elif commits:
+        text += ", nothing uncommitted"
+    yield "Code", f"{text}.", len(commits) != 1 or dirty > 0
+
+
+def _time(section: Section) -> Fact | None:
+    seconds = section.runs["seconds"].astype(float) if "seconds" in section.runs else None
+    if seconds is None or not np.isfinite(seconds).any():
+        return None
+    return (
+        "Wall time",
+        f"{_duration(float(seconds[np.isfinite(seconds)].sum()))} over all runs of this setting.",
+        False,
+    )
+
+
+def _distinct(runs, column: str) -> list[str]:
+    return (
+        sorted({plain(value, 60) for value in runs[column].dropna() if str(value)}) if column in runs else []
+    )
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]} to {ordered[-1]}"
+    return ", ".join(map(str, ordered))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

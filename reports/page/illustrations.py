@@ -1,0 +1,269 @@
+"""The figures of a section with what is said about them: name, caption, and the text for those who do not see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports.figures import comparisons, curves, pictures, rates
+from reports.figures.palette import Look
+from reports.findings import Section
+from reports.names import counted, plain, short_names
+from reports.page.tables import minus, number
+from reports.verdicts import metric_words, upper_first
+
+WRONG, DISAGREED = 16, 10  # single images shown
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure that is ready to be drawn. alt: what it shows, in words and numbers."""
+
+    name: str
+    caption: str
+    alt: str
+    figure: Figure
+
+
+class Illustrator:
+    """Draws the figures of one section, all with the same looks and names."""
+
+    def __init__(self, section: Section, looks: Mapping[str, Look]) -> None:
+        self.section = section
+        self.order = section.shown
+        self.looks = looks
+        self.names = short_names(self.order)
+        self._axes: dict[str, Any] = {"order": self.order, "looks": looks, "names": self.names}
+
+    def overview(self) -> Illustration:
+        caption = f"Validation accuracy as training goes on, {self.section.at_rates}. " + self._band_words()
+        return self._curves("accuracy", caption, ["epoch"], seeds=False)
+
+    def over_epochs_and_seconds(self) -> Illustration | None:
+        if not self.section.curves["seconds"].notna().any():
+            return None
+        caption = (
+            "The same runs over seconds of training alone (left) and over epochs (right), every seed a thin line. "
+            f"{self._band_words()} Seconds are those of the machine that trained."
+        )
+        return self._curves("accuracy-time", caption, ["seconds", "epoch"])
+
+    def own_losses(self) -> Illustration:
+        figure = curves.own_losses(self.section.own, **self._axes)
+        caption = (
+            "Each loss's own value, mean over seeds. Every panel has an axis of its own: these values cannot be "
+            "compared between losses."
+        )
+        return Illustration(
+            "own-losses", caption, f"Line charts, a panel for each of {self._listed()}. {caption}", figure
+        )
+
+    def rates(self) -> Illustration:
+        section = self.section
+        at = section.runs[section.runs["epochs"] == section.epochs]
+        chosen = self._chosen()
+        figure = rates.rate_sensitivity(at, self._rates(), chosen, **self._axes)
+        caption = (
+            "Sensitivity to the learning rate: every run a mark, the line their mean. Diverged runs stand on the grey "
+            "strip, counted. A ring marks the rate each loss is shown at."
+        )
+        picks = [f"{plain(c.loss)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)]
+        return Illustration(
+            "learning-rates", caption, f"{caption} Chosen: {', '.join(picks) or 'none'}.", figure
+        )
+
+    def final(self) -> Illustration | None:
+        section = self.section
+        column = section.question.metric
+        metric = section.metric
+        runs = section.judged.assign(value=section.judged[column].astype(float))
+        runs = runs[np.isfinite(runs["value"])]
+        if not len(runs):
+            return None
+        means = section.means[section.means["epochs"] == section.epochs]
+        shown = [loss for loss in self.order if loss in set(runs["loss"])]
+        label = self._metric_label()
+        figure = comparisons.final_accuracy(
+            runs, means, label=label, scale=metric.scale, order=shown, looks=self.looks, names=self.names
+        )
+        caption = f"{upper_first(metric_words(column))} after the last epoch: every judged seed a tick, the mean below."
+        if section.judged_seeds > 1:
+            caption += " The bar is the mean's 95 % interval."
+        return Illustration("final", caption, f"{caption} {self._values(means, metric.scale)}", figure)
+
+    def forest(self) -> Illustration | None:
+        frame = self.section.compared(self.section.epochs)
+        if not frame["difference"].notna().any():
+            return None
+        metric = self.section.metric
+        unit = "percentage points" if metric.in_points else ""
+        margin = float(frame["margin"].iloc[0])
+        figure = comparisons.forest(
+            frame, margin=margin, unit=unit, looks=self.looks, names=self._pair_names()
+        )
+        caption = f"Differences in {metric_words(metric.name)} with their 95 % intervals, and the verdicts."
+        if np.isfinite(margin):
+            caption += f" Shaded: the margin of ±{margin:.3g} that counts as equivalent."
+        words = [
+            f"{plain(row.a)} minus {plain(row.b)}: {number(row.difference, 2, signed=True).text}, {row.verdict}."
+            for row in frame.itertuples()
+        ]
+        return Illustration("contrasts", caption, " ".join(["Forest plot.", caption, *words]), figure)
+
+    def epochs_effect(self) -> Illustration | None:
+        means = self.section.means
+        if means["epochs"].nunique() < 2:
+            return None
+        metric = self.section.metric
+        every = self.section.losses
+        axes = self._axes | {"order": every, "names": short_names(every)}
+        figure = curves.epochs_effect(means, label=self._metric_label(), scale=metric.scale, **axes)
+        caption = (
+            f"{upper_first(metric_words(metric.name))} against the length of training; each loss at the rate that is "
+            "best for it at that length. Bars are 95 % intervals of the mean."
+        )
+        words = [
+            f"{counted(e, 'epoch')}: {self._values(part, metric.scale)}"
+            for e, part in means.groupby("epochs")
+        ]
+        return Illustration("epochs", caption, " ".join([caption, *words]), figure)
+
+    def heat_map(self) -> Illustration:
+        table = self._rates()
+        figure = rates.heat_map(table, self._chosen(), order=self.order, names=self.names)
+        caption = (
+            "Mean validation accuracy (%) by loss and learning rate; framed: the rate each loss is shown at. The "
+            "colour begins at the lower quartile."
+        )
+        words = [
+            f"{plain(loss)}: "
+            + ", ".join(f"{r.lr:g} {number(r.val_accuracy, 2, scale=100).text}" for r in own.itertuples())
+            for loss, own in table.groupby("loss", sort=False)
+        ]
+        return Illustration("heat-map", caption, f"{caption} {'; '.join(words)}.", figure)
+
+    def confusions(self) -> Illustration | None:
+        found = self.section.mistakes
+        if found is None:
+            return None
+        figure = pictures.confusions(found.confusion, order=self.order, names=self.names)
+        caption = (
+            "What was taken for what: the mean number of test images per run. The right answers, on the grey diagonal, "
+            "are left out."
+        )
+        worst = []
+        for loss, matrix in found.confusion.items():
+            wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
+            row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+            worst.append(
+                f"{plain(loss)}: most often a {row} for a {column}, {wrong[row, column]:.1f} per run"
+            )
+        return Illustration("confusions", caption, f"{caption} {'; '.join(worst)}.", figure)
+
+    def class_accuracy(self) -> Illustration | None:
+        found = self.section.mistakes
+        if found is None:
+            return None
+        figure = pictures.class_accuracy(found.classes, **self._axes)
+        caption = "Accuracy on the test images of each digit, mean over runs; the line spans the losses."
+        hardest = found.classes.groupby("digit")["accuracy"].mean().idxmin()
+        return Illustration("classes", caption, f"{caption} The hardest digit is {hardest}.", figure)
+
+    def most_wrong(self, images: np.ndarray) -> Illustration | None:
+        found = self.section.mistakes
+        if found is None:
+            return None
+        rows = found.images[found.images["wrong"] > 0].sort_values(
+            ["wrong", "image"], ascending=[False, True]
+        )
+        if not len(rows):
+            return None
+        figure = pictures.most_wrong(images, rows.head(WRONG))
+        caption = "The test images most often got wrong, over all losses: what each is, and what it was most often read as."
+        words = [
+            f"a {r.label} read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
+            for r in rows.head(WRONG).itertuples()
+        ]
+        return Illustration("most-wrong", caption, f"{caption} {'; '.join(words)}.", figure)
+
+    def most_disagreed(self, images: np.ndarray) -> Illustration | None:
+        found = self.section.mistakes
+        if found is None or len(found.runs) < 2:
+            return None
+        rows = found.images[found.images["spread"] > 0].sort_values(
+            ["spread", "image"], ascending=[False, True]
+        )
+        if not len(rows):
+            return None
+        figure = pictures.most_disagreed(
+            images,
+            rows.head(DISAGREED),
+            order=self.order,
+            looks=self.looks,
+            names=short_names(self.order, 15),
+        )
+        caption = "The test images on which the losses disagree most: the share of each loss's runs that got it wrong."
+        words = [
+            f"a {r.label} (shares differ by {100 * r.spread:.0f} points)"
+            for r in rows.head(DISAGREED).itertuples()
+        ]
+        return Illustration("most-disagreed", caption, f"{caption} {'; '.join(words)}.", figure)
+
+    # ---- parts ------------------------------------------------------------------------------------------------------
+
+    def _curves(self, name: str, caption: str, x: Sequence[str], *, seeds: bool = True) -> Illustration:
+        section = self.section
+        shown = section.curves if seeds else section.curves.iloc[:0]
+        figure = curves.accuracy_curves(shown, section.bands, x=x, **self._axes)
+        if curves.far_above(section.bands):
+            caption += " Below, enlarged: the second half of training of the losses at the top."
+        last = section.bands.dropna(subset=["mean"]).groupby("loss").tail(1)
+        return Illustration(
+            name, caption, f"Line chart. {caption} At the end: {self._values(last, 100)}", figure
+        )
+
+    def _band_words(self) -> str:
+        seeds = self.section.judged_seeds
+        if seeds > 1:
+            return f"Lines are means over up to {seeds} seeds, bands pointwise 95 % intervals of the mean."
+        return "One seed: no band, for nothing is known of the spread."
+
+    def _chosen(self) -> pd.DataFrame:
+        chosen = self.section.chosen
+        return chosen[chosen["epochs"] == self.section.epochs]
+
+    def _rates(self) -> pd.DataFrame:
+        table = self.section.rates
+        return table[table["epochs"] == self.section.epochs]
+
+    def _values(self, means: pd.DataFrame, scale: float) -> str:
+        unit = " %" if scale == 100 else ""
+        ordered = means.set_index("loss")["mean"].reindex(
+            [loss for loss in self.section.losses if loss in set(means["loss"])]
+        )
+        return (
+            minus(", ".join(f"{plain(k)} {number(v, 2, scale=scale).text}{unit}" for k, v in ordered.items()))
+            + "."
+        )
+
+    def _metric_label(self) -> str:
+        metric = self.section.metric
+        return metric_words(metric.name) + (
+            " (%)" if metric.in_points else " (nats)" if metric.name.endswith("nll") else ""
+        )
+
+    def _pair_names(self) -> dict[str, str]:
+        return short_names(self.order, 18)
+
+    def _listed(self) -> str:
+        return ", ".join(plain(loss) for loss in self.order)
+
+
+def each(makers: Sequence[Callable[[], Illustration | None]]) -> list[Illustration]:
+    """The illustrations there are."""
+    return [made for make in makers if (made := make()) is not None]

@@ -1,0 +1,380 @@
+"""What the page says, top to bottom: the blocks of a report, from its sections.
+
+A figure or a table becomes a file of its own name; those of a second setting begin with its number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports import verdicts
+from reports.figures import palette
+from reports.findings import Section
+from reports.names import counted, plain
+from reports.page import commands, honesty, listings, passages
+from reports.page.blocks import (
+    Commands,
+    Facts,
+    Fold,
+    Heading,
+    Listing,
+    Page,
+    Picture,
+    Text,
+    Verdict,
+    Verdicts,
+)
+from reports.page.illustrations import Illustration, Illustrator
+from reports.page.tables import Table
+from reports.verdicts import metric_words
+
+Images = Callable[[Section], np.ndarray | str]
+
+MOST_SWEEPS = 12  # named on a page
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the runs of a report come from, for the commands and the honesty box."""
+
+    experiment: str
+    sweep: str | None
+    uri: str | None  # as the user gave it
+    overrides: Sequence[str]
+    missing: int
+    notes: Sequence[str]
+    sweeps: Sequence[tuple[str, str]] = ()  # run id and name of each whose runs these are
+    verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
+
+
+@dataclass
+class Report:
+    """A page with its files: figures (file name without suffix -> Figure) and tables."""
+
+    page: Page
+    figures: dict[str, Any] = field(default_factory=dict)
+    drawings: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+
+
+def report(
+    sections: Sequence[Section], source: Source, images: Images, *, figure_format: str = "svg"
+) -> Report:
+    """The whole report. Call inside `palette.style()`.
+
+    images: the test images [n, 28, 28] of a section, or why they cannot be had.
+    """
+    order = list(dict.fromkeys(loss for section in sections for loss in section.losses))
+    composer = _Composer(palette.looks(order), source, images)
+    blocks: list[Any] = [Text(passages.question(sections))]
+    blocks += _sweeps(source)
+    for number, section in enumerate(sections, start=1):
+        blocks += composer.section(section, number, len(sections))
+    together = honesty.about_the_store(source.missing, source.notes)
+    if len(sections) > 1 and together:
+        blocks += [Heading("What to know about all settings"), Facts(together)]
+    blocks += _reproduction(source)
+    name = source.sweep or source.experiment
+    page = Page(
+        title="Which loss trains better, and how sure are we?",
+        subtitle=passages.subtitle(sections, name),
+        blocks=blocks,
+        figure_format=figure_format,
+    )
+    composer.result.page = page
+    return composer.result
+
+
+class _Composer:
+    """Numbers figures and tables across sections, and keeps their files."""
+
+    def __init__(self, looks: Mapping[str, palette.Look], source: Source, images: Images) -> None:
+        self.looks, self.source, self.images = looks, source, images
+        self.result = Report(Page("", ""))
+        self.prefix = ""
+
+    def section(self, section: Section, number: int, of: int) -> list[Any]:
+        """Everything about one setting."""
+        self.prefix = f"setting-{number}-" if of > 1 else ""
+        blocks: list[Any] = []
+        if of > 1:
+            blocks += [Heading(f"Setting {number} of {of}: {plain(section.title, 160)}")]
+        blocks += [Text(note, alarm=True) for note in section.notes]
+        if not len(section.judged):
+            none = "No run of this setting finished with a result: there is nothing to compare."
+            return [*blocks, Text(none, alarm=True), *self._honesty(section)]
+        draw = Illustrator(section, self.looks)
+        blocks += [
+            Heading("The curves", 2 if of == 1 else 3),
+            self._picture(draw.overview()),
+            self._table(listings.last_epoch(section)),
+        ]
+        blocks += [*self._verdicts(section, 2 if of == 1 else 3), *self._loud(section)]
+        level = 2 if of == 1 else 3
+        blocks += [
+            Heading("Each seed, over epochs and over seconds", level),
+            self._picture(draw.over_epochs_and_seconds()),
+        ]
+        blocks += [Heading("Each loss by its own measure", level), self._picture(draw.own_losses())]
+        rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique()
+        if len(rates) > 1:
+            blocks += [Heading("Sensitivity to the learning rate", level), self._picture(draw.rates())]
+        blocks += [
+            Heading("Each loss at its best rate", level),
+            self._table(listings.best(section)),
+            self._picture(draw.final()),
+        ]
+        blocks += self._contrasts(section, draw, level)
+        if section.means["epochs"].nunique() > 1:
+            blocks += [Heading("The effect of longer training", level), self._picture(draw.epochs_effect())]
+            blocks += [Fold("These numbers as a table", [self._table(listings.epochs(section))])]
+        if len(rates) > 1:
+            blocks += [Heading("Loss by learning rate", level), self._picture(draw.heat_map())]
+            title, folded = "These numbers as a table, with what diverged", []
+        else:
+            title = f"Only learning rate {rates[0]:g} was run: what there is to see of it"
+            folded = [self._picture(draw.rates()), self._picture(draw.heat_map())]
+        blocks.append(Fold(title, [*folded, self._table(listings.rates(section))]))
+        blocks += self._mistakes(section, draw, level)
+        blocks += self._honesty(section, level)
+        return [block for block in blocks if block is not None]
+
+    # ---- parts of a section -----------------------------------------------------------------------------------------
+
+    def _verdicts(self, section: Section, level: int) -> list[Any]:
+        blocks: list[Any] = [Heading("The verdicts", level)]
+        if not len(section.headline):
+            only = f"Only {plain(section.losses[0])} was run here: there is nothing to compare it with."
+            return [*blocks, Text(only)]
+        frame = section.compared(section.epochs)
+        if len(frame):
+            items = [_verdict(row, self._deciding(section, row)) for row in frame.to_dict("records")]
+            blocks += [Text(passages.basis(section)), *_most_telling(items)]
+        absent = [loss for loss in section.losses if loss not in section.shown]
+        if absent:
+            names = ", ".join(plain(loss) for loss in absent)
+            blocks.append(
+                Text(f"Not run for {counted(section.epochs, 'epoch')}, and so not compared there: {names}.")
+            )
+        for epochs in section.lengths[1:]:
+            rows = section.compared(epochs).to_dict("records")
+            if not rows:
+                continue
+            lead = f"After {counted(epochs, 'epoch')}, each loss at the rate that is best for it there"
+            told = _most_telling([_verdict(row, ()) for row in rows])
+            if {row["a"] for row in rows} & set(absent):  # this length is all that is known of them
+                again = [text for text in self.source.overrides if not text.startswith("where.epochs=")]
+                command = commands.report_command([*again, f"where.epochs={epochs}"])
+                blocks += [Text(f"{lead}; a page about that length:"), Commands([command]), *told]
+            else:
+                blocks.append(Fold(f"{lead}: {verdicts.tally(rows)}", told))
+        return blocks
+
+    def _deciding(self, section: Section, row: Mapping[str, Any]) -> list[str]:
+        """The commands that run only the seeds that an undecided contrast lacks."""
+        if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
+            return []
+        if row["n"] == 0 and any(lost.reason == "no value" for lost in row["dropped"]):
+            return []  # this head has no such number, however many seeds there are
+        needed = row["seeds_needed"] if math.isfinite(row["seeds_needed"]) else max(10, row["n"] + 1)
+        tuning = 0 if section.split.shared else len(set(section.split.tuning) - set(section.split.judging))
+        present = sorted(set(section.split.tuning) | set(section.split.judging))
+        many_rates = section.rates["lr"].nunique() > 1
+        seeds = commands.seeds_to_reach(present, tuning, needed, section.split.shared and many_rates)
+        lines: list[str] = []
+        by_rate: dict[float, list[str]] = {}
+        for loss, lr in ((row["a"], row["lr_a"]), (row["b"], row["lr_b"])):
+            if math.isfinite(lr):
+                by_rate.setdefault(lr, []).append(loss)
+        for lr, losses in by_rate.items():
+            lines += self._run(section, losses, [lr], seeds, row["epochs"])
+        return lines
+
+    def _loud(self, section: Section) -> list[Any]:
+        """What must not be overlooked: rates on the edge of the grid, with the command that extends it."""
+        chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+        blocks: list[Any] = []
+        for edge, word in (("low", "lowest"), ("high", "highest")):
+            there = chosen[chosen["edge"] == edge]
+            if not len(there):
+                continue
+            names = ", ".join(f"{plain(row.loss)} ({row.lr:g})" for row in there.itertuples())
+            grid = sorted(section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique())
+            wider = commands.wider_rates(grid, edge)
+            text = (
+                f"At the edge of the grid: the best learning rate is the {word} one tried for {names}. A better one may lie "
+                "beyond it, and the comparison is then unfair to these losses. Extend the grid, the same for every loss:"
+            )
+            seeds = sorted(set(section.split.tuning) | set(section.split.judging))
+            blocks += [
+                Text(text, alarm=True),
+                Commands(self._run(section, section.losses, wider, seeds, section.epochs)),
+            ]
+        return blocks
+
+    def _contrasts(self, section: Section, draw: Illustrator, level: int) -> list[Any]:
+        frame = section.contrasts
+        if not len(section.headline):
+            return []
+        words = metric_words(section.metric.name)
+        against = (
+            "All pairs" if section.question.all_pairs else f"Each loss against {plain(section.baseline)}"
+        )
+        blocks: list[Any] = [Heading("The contrasts", level), self._picture(draw.forest())]
+        caption = (
+            f"{against}, {section.at_rates}: difference in {words} (A minus B) with its 95 % interval, exact p, "
+            "Holm's p over the family, effect size, and the chance that A beats B on a seed."
+        )
+        best = pd.concat([section.compared(epochs) for epochs in section.lengths])
+        blocks.append(self._table(listings.contrasts(section, best, "contrasts", caption)))
+        equal = frame[frame["view"] == "equal"]
+        if len(equal) and section.rates["lr"].nunique() > 1:
+            caption = f"{against} at equal learning rates, on all seeds; one family per length of training."
+            table = listings.contrasts(section, equal, "contrasts-equal-rate", caption)
+            blocks.append(Fold("The second view: at equal learning rates", [self._table(table)]))
+        return blocks
+
+    def _mistakes(self, section: Section, draw: Illustrator, level: int) -> list[Any]:
+        blocks: list[Any] = [Heading("What the networks get wrong", level)]
+        if section.mistakes is None:
+            return [
+                *blocks,
+                Text(
+                    "No run here stored its predictions on the test set, so classes and images cannot be shown."
+                ),
+            ]
+        read = ", ".join(f"{plain(loss)} {count}" for loss, count in section.mistakes.runs.items())
+        blocks.append(Text(f"From the predictions of judged runs at each loss's best rate ({read})."))
+        blocks.append(self._picture(draw.class_accuracy()))
+        table = listings.classes(section)
+        folded = [self._picture(draw.confusions()), self._table(table) if table else None]
+        blocks.append(
+            Fold("Confusion matrices, and the accuracies as a table", [block for block in folded if block])
+        )
+        images = self.images(section)
+        if isinstance(images, str):
+            return [*blocks, Text(f"The digits themselves cannot be shown: {images}.")]
+        if len(images) != len(section.mistakes.labels):
+            return [
+                *blocks,
+                Text(
+                    "The digits themselves cannot be shown: the images at hand are not the test set of these runs."
+                ),
+            ]
+        wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)
+        if wrong is None:
+            blocks.append(Text("No test image was got wrong by any of these runs."))
+        blocks += [self._picture(wrong), self._picture(disagreed)]
+        return blocks
+
+    def _honesty(self, section: Section, level: int = 2) -> list[Any]:
+        blocks: list[Any] = [Heading("What to know before believing this", level)]
+        facts = honesty.facts(section)
+        if not self.prefix:  # one setting: what holds for all of the store holds for it
+            facts += honesty.about_the_store(self.source.missing, self.source.notes)
+        blocks.append(Facts(facts))
+        if len(section.denominators):
+            blocks.append(self._table(listings.denominators(section)))
+        blocks.append(
+            Fold("The commands that run every cell of this setting anew", [Commands(self._grid(section))])
+        )
+        unfinished = section.unfinished
+        if len(unfinished):
+            lines: list[str] = []
+            for (loss, lr, epochs), cells in unfinished.groupby(["loss", "lr", "epochs"], sort=True):
+                lines += self._run(section, [loss], [lr], list(cells["seed"]), epochs)
+            blocks.append(
+                Fold(f"{len(unfinished)} cells have no result: the commands that run them", [Commands(lines)])
+            )
+        return blocks
+
+    def _grid(self, section: Section) -> list[str]:
+        lines: list[str] = []
+        for epochs, cells in section.runs.groupby("epochs", sort=True):
+            lines += self._run(
+                section, section.losses, sorted(cells["lr"].unique()), list(cells["seed"]), epochs
+            )
+        return lines
+
+    def _run(
+        self,
+        section: Section,
+        losses: Sequence[str],
+        rates: Sequence[float],
+        seeds: Sequence[int],
+        epochs: int,
+    ) -> list[str]:
+        return commands.run_command(
+            losses,
+            rates,
+            seeds,
+            section.runs,
+            epochs=int(epochs),
+            experiment=self.source.experiment,
+            uri=self.source.uri,
+        )
+
+    def _picture(self, illustration: Illustration | None) -> Picture | None:
+        if illustration is None:
+            return None
+        name = self.prefix + illustration.name
+        self.result.figures[name] = illustration.figure
+        drawing = palette.svg(illustration.figure)
+        self.result.drawings[name] = drawing
+        width, _ = palette.size_in_points(drawing)
+        number = len(self.result.figures)
+        return Picture(
+            number, name, illustration.caption, illustration.alt, palette.inline(drawing, f"f{number}"), width
+        )
+
+    def _table(self, table: Table) -> Listing:
+        name = self.prefix + table.name
+        self.result.tables[name] = table
+        return Listing(len(self.result.tables), table, name)
+
+
+def _verdict(row: Mapping[str, Any], lines: Sequence[str]) -> Verdict:
+    return Verdict(row["verdict"], verdicts.sentence(row), verdicts.needed(row), lines)
+
+
+def _most_telling(items: Sequence[Verdict]) -> list[Any]:
+    """The verdicts; of many those that decide, and the undecided ones folded."""
+    undecided = [item for item in items if item.verdict == "undecided"]
+    if len(items) <= 12 or not undecided:
+        return [Verdicts(items)]
+    decided = [item for item in items if item.verdict != "undecided"]
+    fold = Fold(f"{len(undecided)} of {len(items)} contrasts are undecided", [Verdicts(undecided)])
+    return [Verdicts(decided), fold] if decided else [fold]
+
+
+def _sweeps(source: Source) -> list[Any]:
+    """Of an experiment with several sweeps, the commands for a page on each."""
+    if len(source.sweeps) < 2:
+        return []
+    again = [text for text in source.overrides if not text.startswith("sweep=")]
+    lines = [
+        f"{commands.report_command([*again, f'sweep={run_id}'])}  # {plain(name, 60)}"
+        for run_id, name in source.sweeps[:MOST_SWEEPS]
+    ]
+    count = len(source.sweeps)
+    more = f", the newest {MOST_SWEEPS}" if count > MOST_SWEEPS else ""
+    return [
+        Fold(f"These runs are of {count} sweeps; the commands for a page on each{more}", [Commands(lines)])
+    ]
+
+
+def _reproduction(source: Source) -> list[Any]:
+    report = commands.report_command(source.overrides)
+    store = [text for text in source.overrides if text.startswith("tracking.uri=")]
+    lines = [report, commands.report_command([*store, f"check={source.verdicts}"])]
+    text = (
+        "The first makes this page again from the store; the second derives every verdict of its verdicts.json anew "
+        "and names those that no longer hold."
+    )
+    return [Heading("To make this page again"), Text(text), Commands(lines)]

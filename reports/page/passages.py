@@ -1,0 +1,69 @@
+"""The longer passages of the page: the question, and what the verdicts rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from reports.findings import Section
+from reports.names import counted, plain
+from reports.verdicts import metric_words
+
+
+def question(sections: Sequence[Section]) -> str:
+    """What the page asks of these losses."""
+    losses = list(dict.fromkeys(loss for section in sections for loss in section.losses))
+    if not losses:
+        return "Which of these losses trains the network better? No run has a result yet."
+    baseline = sections[0].baseline
+    others = [plain(loss) for loss in losses if loss != baseline]
+    metric = metric_words(sections[0].question.metric)
+    if not others:
+        return f"How well does {plain(baseline)} train this network, judged by {metric}?"
+    listed = others[0] if len(others) == 1 else f"{', '.join(others[:-1])} or {others[-1]}"
+    return (
+        f"Does {listed} train this network better than {plain(baseline)}, judged by {metric}? Every loss is given the "
+        "same network, data, seeds and learning rates to choose from; the answer to each comparison is one of four: "
+        "better, worse, equivalent, undecided."
+    )
+
+
+def subtitle(sections: Sequence[Section], name: str) -> str:
+    """What the page is about: how many runs of what."""
+    runs = sum(len(section.runs) for section in sections)
+    losses = len({loss for section in sections for loss in section.losses})
+    setting = f", {plain(sections[0].title, 120)}" if len(sections) == 1 else f", {len(sections)} settings"
+    return f"{plain(name, 80)}: {runs:,} run{'s' if runs != 1 else ''}, {losses} loss{'es' if losses != 1 else ''}{setting}"
+
+
+def basis(section: Section) -> str:
+    """What the verdicts of a section rest on, in two sentences."""
+    question, split = section.question, section.split
+    words = metric_words(question.metric)
+    rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].nunique()
+    text = f"By {words} after {counted(section.epochs, 'epoch')}, {section.at_rates}"
+    if rates > 1 and split.shared:
+        text += (
+            ", chosen by validation accuracy on the same seeds that judge here, which flatters the winner a little "
+            f"({split.reason})"
+        )
+    elif rates > 1:
+        text += (
+            f", chosen by validation accuracy on {_seeds(split.tuning)} and judged on {_seeds(split.judging)}"
+        )
+    margin = section.headline["margin"].iloc[0]
+    if np.isfinite(margin):
+        unit = " points" if section.metric.in_points else ""
+        text += f". Equivalent means: the 95 % interval lies within ±{margin:.3g}{unit}"
+        if section.metric.in_points and section.test_size and math.isclose(margin, 100 / section.test_size):
+            text += f", which is one test image of {section.test_size:,}"
+    return text + "."
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    ordered = sorted(seeds)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"seeds {ordered[0]} to {ordered[-1]}"
+    return f"seed{'s' if len(ordered) != 1 else ''} {', '.join(map(str, ordered))}"

@@ -1,0 +1,157 @@
+"""The frames `summary` and `curves`, from runs that were chosen and named. Computes nothing that needs a statistician."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from reports.runs.naming import loss_labels, scalars, setting_key, setting_texts
+from reports.runs.records import CURVES, GROUPS, HUGE, NEEDED, Run
+from reports.runs.store import Store
+from reports.runs.wording import count, number
+
+_LAST_EPOCH = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_nll"]
+_TEST = [
+    *("test_accuracy", "test_loss", "test_nll", "test_brier", "test_ece", "test_ece_scaled"),
+    *("test_temperature", "test_mean_absolute_error", "test_off_by_one"),
+]
+CURVE_COLUMNS = [
+    *("run_id", "loss", "lr", "epochs", "seed", "setting", "epoch"),
+    *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_nll"),
+    *("train_seconds", "elapsed_seconds", "lr_now"),
+]
+# Gives a frame without rows its columns and their types.
+_NOBODY = Run(
+    *("", "", "", "FINISHED", 0, 0, False, {"outcome": "ok"}),
+    params=dict.fromkeys(NEEDED, "") | dict.fromkeys(("lr", "epochs", "batch_size", "seed"), "1"),
+)
+
+
+def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
+    """One row per run, all but what comes from the histories."""
+    if not runs:
+        return summary_frame([_NOBODY], []).iloc[:0]
+    labels, texts = loss_labels(runs), setting_texts(runs)
+    rows, params, odd, dropped = [], [], 0, 0
+    for run, label, text in zip(runs, labels, texts, strict=True):
+        outcome, sure = _outcome(run)
+        odd += not sure
+        found = {
+            name.replace("/", "_"): value
+            for name, value in run.metrics.items()
+            if name.startswith(("test/", "data/"))
+        }
+        dropped += sum(value is None for value in found.values())
+        rows.append(
+            {"run_id": run.run_id, "name": run.name, "loss": label, "loss_option": run.params["loss"]}
+            | {name: run.params[name] for name in GROUPS[1:]}
+            | scalars(run)
+            | {"setting": setting_key(run), "setting_text": text, "data_digest": run.digest}
+            | {"outcome": outcome, "status": run.status}
+            | {
+                name: run.tags.get(name)
+                for name in ("identity", "cell", "init_hash", "head_hash", "order_hash")
+            }
+            | {"parent_run_id": run.tags.get("mlflow.parentRunId")}
+            | {name: run.tags.get(name) for name in ("git_commit", "paddle_version")}
+            | {"git_dirty": {"true": True, "false": False}.get(run.tags.get("git_dirty", ""))}
+            | {"started": run.started, "seconds": run.seconds}
+            | dict.fromkeys(_TEST, math.nan)
+            | {name: math.nan if value is None else value for name, value in found.items()}
+        )
+        params.append({name: value for name, value in run.params.items() if name not in NEEDED})
+    if odd:
+        notes.append(
+            f"{count(odd, 'FINISHED run')} without a tag that says how it ended; those without a test accuracy count as failed"
+        )
+    if dropped:
+        notes.append(f"{count(dropped, 'test value')} not finite: left empty")
+    frame = pd.DataFrame(rows)
+    own = pd.DataFrame(params, index=frame.index)
+    own = own.rename(columns={name: f"param {name}" for name in own if name in frame}).apply(_numeric)
+    frame["git_dirty"] = frame["git_dirty"].astype(object)
+    return pd.concat([frame.assign(started=utc(frame["started"])), own], axis=1)
+
+
+def _outcome(run: Run) -> tuple[str, bool]:
+    """How a run ended, and whether the store says so plainly."""
+    if run.status in ("RUNNING", "SCHEDULED"):
+        return "running", True
+    if run.status in ("FAILED", "KILLED"):
+        return run.status.lower(), True
+    tag = run.tags.get("outcome")
+    if tag in ("ok", "diverged"):
+        return tag, True
+    return ("ok" if run.metrics.get("test/accuracy") is not None else "failed"), False
+
+
+def _numeric(column: pd.Series) -> pd.Series:
+    """A column of params as numbers if all are, NaN where there is none or it is None; else as text."""
+    values = [None if not isinstance(each, str) or each == "None" else each for each in column]
+    numbers = [None if each is None else number(each) for each in values]
+    texts = [each for each in values if each is not None]
+    if texts and sum(each is not None for each in numbers) == len(texts):
+        whole = all(isinstance(each, int) and abs(each) < 2**63 for each in numbers)
+        return pd.Series(numbers, index=column.index, dtype="int64" if whole else "float64")
+    return pd.Series(values, index=column.index, dtype=object)
+
+
+def curves_frame(store: Store, summary: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """One row per run and epoch."""
+    parts, dropped = [], 0
+    for rows in store.histories(list(summary["run_id"])):
+        part = pd.DataFrame(rows, columns=["run_id", "metric", "epoch", "timestamp", "value"])
+        part["value"] = part["value"].astype(float)
+        part.loc[~(part["value"].abs() < HUGE), "value"] = math.nan
+        # of one step written twice the last counts, as in MLflow's own latest values
+        part = part.sort_values(["timestamp", "value"], kind="stable", na_position="first")
+        part = part.drop_duplicates(["run_id", "epoch", "metric"], keep="last")
+        dropped += int(part["value"].isna().sum())
+        parts.append(
+            part.pivot(index=["run_id", "epoch"], columns="metric", values="value").reindex(
+                columns=list(CURVES)
+            )
+        )
+    if dropped:
+        notes.append(f"{count(dropped, 'value')} of the curves not finite: left empty")
+    curves = pd.concat(parts) if parts else pd.DataFrame(columns=list(CURVES), dtype=float)
+    if not parts:
+        curves.index = pd.MultiIndex.from_arrays([np.array([], dtype=object), np.array([], dtype=int)])
+    curves = curves.rename(columns=CURVES).rename_axis(index=["run_id", "epoch"], columns=None)
+    curves = curves.sort_index().reset_index()
+    known = summary.set_index("run_id")
+    for name in ("loss", "lr", "epochs", "seed", "setting"):
+        curves[name] = known[name].reindex(curves["run_id"]).array
+    curves["elapsed_seconds"] = _elapsed(curves)
+    return curves[CURVE_COLUMNS]
+
+
+def _elapsed(curves: pd.DataFrame) -> pd.Series:
+    """Training seconds up to the end of each epoch; NaN from where an epoch's are not known."""
+    trained = curves["train_seconds"].where(curves["epoch"] > 0)
+    by_run = curves["run_id"]
+    known = trained.notna().groupby(by_run).cumsum()
+    return trained.fillna(0.0).groupby(by_run).cumsum().where(known == curves["epoch"])
+
+
+def with_epochs(summary: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The summary with what the last epoch says, and the time of all."""
+    last = curves.drop_duplicates("run_id", keep="last").set_index("run_id")
+    trained = curves[curves["epoch"] > 0].groupby("run_id")["train_seconds"]
+    found = last[_LAST_EPOCH].assign(
+        last_epoch=last["epoch"].astype(float),
+        train_seconds=last["elapsed_seconds"],
+        epoch_seconds=trained.median(),
+    )
+    found = found.reindex(summary["run_id"]).set_index(summary.index).astype(float)
+    test = summary.columns.get_loc("test_accuracy")
+    assert isinstance(test, int)
+    return pd.concat([summary.iloc[:, :test], found, summary.iloc[:, test:]], axis=1)
+
+
+def utc(milliseconds: pd.Series) -> pd.Series:
+    """Points in time from MLflow's milliseconds since 1970."""
+    return pd.to_datetime(milliseconds, unit="ms", utc=True)

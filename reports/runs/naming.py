@@ -1,0 +1,93 @@
+"""What a run is called: its loss, its setting, and the values that place it in a grid."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reports.runs.records import NEEDED, Run
+from reports.runs.wording import number, short
+
+
+def is_complete(run: Run) -> bool:
+    """Whether the params that place a run in a grid are there and of their types."""
+    if any(name not in run.params for name in NEEDED):
+        return False
+    lr, *whole = (number(run.params[name]) for name in ("lr", "epochs", "batch_size", "seed"))
+    return lr is not None and all(isinstance(each, int) and abs(each) < 2**63 for each in whole)
+
+
+def scalars(run: Run) -> dict[str, float | int]:
+    """lr, epochs, batch_size and seed of a complete run, as numbers."""
+    values = {name: number(run.params[name]) or 0 for name in ("lr", "epochs", "batch_size", "seed")}
+    return values | {"lr": float(values["lr"])}
+
+
+def loss_values(run: Run) -> dict[str, str]:
+    """The loss's option and its own values."""
+    return {
+        name: short(value)
+        for name, value in sorted(run.params.items())
+        if name == "loss" or name.startswith("loss.")
+    }
+
+
+def setting_values(run: Run) -> dict[str, str]:
+    """Every value that decides the numbers but the loss's, lr, epochs and seed."""
+    apart = ("lr", "epochs", "seed", "data.root")  # where the data lie does not matter, what they are does
+    values = {name: short(value) for name, value in sorted(run.params.items()) if name not in apart}
+    own = {name: value for name, value in values.items() if name != "loss" and not name.startswith("loss.")}
+    return own | {"data.digest": run.digest[:8]}
+
+
+def with_digests(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those that ended before they recorded their data set's digest with that of all runs of such params."""
+    keys = [json.dumps(setting_values(replace(run, digest=""))) for run in runs]
+    known: dict[str, set[str]] = {}
+    for run, key in zip(runs, keys, strict=True):
+        known.setdefault(key, set()).update([run.digest] if run.digest else [])
+    return [
+        replace(run, digest=min(known[key])) if not run.digest and len(known[key]) == 1 else run
+        for run, key in zip(runs, keys, strict=True)
+    ]
+
+
+def setting_key(run: Run) -> str:
+    """The key of `setting_values`, equal in every report: names to recognise it by, and a hash of everything."""
+    values = setting_values(run)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return f"{values['data']} {values['model']} {values['optimizer']} {values['scheduler']} {values['batch_size']} {digest[:8]}"
+
+
+def loss_labels(runs: Sequence[Run]) -> list[str]:
+    """The loss of each run: the option, and those of its own values that differ between runs of that option."""
+    losses = [loss_values(run) for run in runs]
+    return _told_apart(losses, [each["loss"] for each in losses])
+
+
+def setting_texts(runs: Sequence[Run]) -> list[str]:
+    """The setting of each run for people."""
+    named = ("data", "model", "optimizer", "scheduler")
+    values = [setting_values(run) for run in runs]
+    return _told_apart(
+        values, [", ".join([*(v[n] for n in named), f"batch size {v['batch_size']}"]) for v in values]
+    )
+
+
+def _told_apart(values: Sequence[dict[str, str]], texts: Sequence[str]) -> list[str]:
+    """The texts, longer by `name=value` for what differs between those of the same text."""
+    seen: dict[str, dict[str, set[str | None]]] = {}
+    members: dict[str, list[dict[str, str]]] = {}
+    for each, text in zip(values, texts, strict=True):
+        members.setdefault(text, []).append(each)
+    for text, group in members.items():
+        distinct = list({tuple(each.items()): each for each in group}.values())
+        names = {name: None for each in distinct for name in each}
+        seen[text] = {name: {each.get(name) for each in distinct} for name in names}
+    longer = []
+    for each, text in zip(values, texts, strict=True):
+        differ = [name for name, found in seen[text].items() if len(found) > 1 and name in each]
+        longer.append(" ".join([text, *(f"{name.removeprefix('loss.')}={each[name]}" for name in differ)]))
+    return longer

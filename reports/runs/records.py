@@ -1,0 +1,74 @@
+"""What a store holds, before anything is decided: experiments and runs as they are, and the names in them that count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
+NEEDED = (*GROUPS, "lr", "epochs", "batch_size", "seed")
+CURVES = {  # metrics with a history, and their columns in `curves`
+    "train/loss": "train_loss",
+    "train/accuracy": "train_accuracy",
+    "val/loss": "val_loss",
+    "val/accuracy": "val_accuracy",
+    "val/nll": "val_nll",
+    "time/train_seconds": "train_seconds",
+    "lr": "lr_now",
+}
+TAGS = [
+    *("kind", "identity", "cell", "outcome", "init_hash", "head_hash", "order_hash"),
+    *("git_commit", "git_dirty", "paddle_version", "mlflow.parentRunId"),
+]
+HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
+
+
+class ReadError(RuntimeError):
+    """The runs cannot be read. The message is for the user: what was expected, what came, what to do."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment as the store has it."""
+
+    id: str
+    name: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store has it; times in milliseconds since 1970; metrics: the last value of each, None if not a number."""
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str
+    started: int | None
+    ended: int | None
+    deleted: bool
+    tags: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return math.nan if self.started is None or self.ended is None else (self.ended - self.started) / 1000
+
+
+def age(run: Run) -> tuple[int, str]:
+    """Sorts runs, the oldest first."""
+    return run.started or 0, run.run_id
+
+
+def finite(value: float | None) -> float | None:
+    """The value; None for one that is no finite number."""
+    return value if value is not None and abs(value) < HUGE else None
+
+
+def chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The items, at most `size` at a time."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

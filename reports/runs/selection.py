@@ -1,0 +1,132 @@
+"""Which experiment, which sweep, and which of their runs count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from reports.runs.naming import loss_values, scalars, setting_key
+from reports.runs.records import Experiment, ReadError, Run, age
+from reports.runs.store import Store
+from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, shown, some
+
+
+def choose(
+    store: Store, experiment: str | None, sweep: str | None
+) -> tuple[Experiment, Run | None, list[str]]:
+    """The experiment, the sweep's parent if one was asked for, and notes on the choice."""
+    chosen = None if experiment is None else experiment_named(store, experiment)
+    if sweep is None:
+        if chosen is None:
+            newest = store.newest_experiment()
+            if newest is None:
+                raise ReadError(f"the store {shown(store.uri)} has no runs of this program. {MAKE_RUNS}")
+            chosen = next(each for each in active(store) if each.id == newest)
+        return chosen, None, []
+
+    sweep = str(sweep)
+    scope = {each.id: each for each in ([chosen] if chosen else active(store))}
+    every = sorted(store.sweeps(list(scope)), key=age, reverse=True)
+    named = [run for run in every if run.run_id == sweep] or [run for run in every if run.name == sweep]
+    found = [run for run in named if not run.deleted]
+    if not found:
+        place = f"the experiment {quote(chosen.name)}" if chosen else shown(store.uri)
+        if named:
+            raise ReadError(
+                f"the sweep {quote(sweep)} was deleted; bring it back with "
+                f"`mlflow runs restore --run-id {named[0].run_id}`"
+            )
+        choices = [f"{quote(run.name)} ({run.run_id})" for run in every if not run.deleted]
+        raise ReadError(
+            f"no sweep in {place} has the run id or name {quote(sweep)}; expected one of: {some(choices) or 'none there'}"
+        )
+    notes = []
+    if len(found) > 1:
+        others = [run.run_id for run in found[1:]]
+        notes.append(
+            f"{len(found)} sweeps are named {quote(sweep)}: this is the newest; the others are {some(others)}"
+        )
+    return scope[found[0].experiment], found[0], notes
+
+
+def active(store: Store) -> list[Experiment]:
+    """The experiments that are not deleted."""
+    return [each for each in store.experiments() if not each.deleted]
+
+
+def experiment_named(store: Store, name: str) -> Experiment:
+    """The experiment of this name; ReadError where there is none."""
+    experiments = store.experiments()
+    for each in experiments:
+        if each.name == str(name):
+            if each.deleted:
+                raise ReadError(
+                    f"the experiment {quote(each.name)} was deleted; bring it back with "
+                    f"`mlflow experiments restore --experiment-id {each.id}`"
+                )
+            return each
+    choices = sorted(quote(each.name) for each in experiments if not each.deleted)
+    raise ReadError(
+        f"no experiment in {shown(store.uri)} is named {quote(name)}; expected one of: {some(choices) or 'none there'}"
+    )
+
+
+def grid_of(store: Store, parent: Run, runs: Iterable[Run], notes: list[str]) -> list[str]:
+    """The identities of a sweep's cells; where they cannot be read those of its children, with a note."""
+    try:
+        identities = json.loads(store.artifact(parent.run_id, "grid.json") or b"")["identities"]
+        if isinstance(identities, list) and all(isinstance(each, str) for each in identities):
+            return list(dict.fromkeys(identities))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    notes.append(
+        "the sweep's list of cells (its artifact grid.json) is missing or damaged: these are the runs that it started; "
+        "cells without a run, and those finished before it, are not known"
+    )
+    children = (run for run in runs if run.tags.get("mlflow.parentRunId") == parent.run_id)
+    return list(dict.fromkeys(run.tags["identity"] for run in children))
+
+
+def where_params(runs: list[Run], where: Mapping[str, Any]) -> list[Run]:
+    """The runs whose params have the values asked for; numbers are compared as numbers."""
+    for name, value in where.items():
+        choices = sorted({param for run in runs for param in run.params})
+        if runs and name not in choices:
+            raise ReadError(f"where: no run has a param {quote(name)}; expected one of: {some(choices, 60)}")
+        wanted = {short(str(each)) for each in (value if isinstance(value, (list, tuple, set)) else [value])}
+        kept = [run for run in runs if name in run.params and short(run.params[name]) in wanted]
+        if runs and not kept:
+            values = sorted({short(run.params[name]) for run in runs if name in run.params}, key=natural)
+            came = ", ".join(sorted(wanted))
+            raise ReadError(f"where: no run has {name}={cut(came)}; expected one of: {some(values)}")
+        runs = kept
+    return runs
+
+
+def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
+    """One run of each identity, and of those one for each set of values: the first FINISHED, else the newest."""
+    ordered = sorted(runs, key=age)
+    once = _one_each(ordered, [run.tags["identity"] for run in ordered])
+    if again := len(ordered) - len(once):
+        notes.append(
+            f"left out: {count(again, 'run')} of cells that ran more than once; the first FINISHED run counts"
+        )
+    same = _one_each(
+        once, [json.dumps([setting_key(run), loss_values(run), *scalars(run).values()]) for run in once]
+    )
+    if again := len(once) - len(same):
+        notes.append(
+            f"left out: {count(again, 'run')} with the params of another run but another identity (2 and 2.0, or a function "
+            "or default that changed in between); the first FINISHED run counts"
+        )
+    return same
+
+
+def _one_each(ordered: Sequence[Run], keys: Sequence[str]) -> list[Run]:
+    """Of the runs with the same key the first FINISHED one, else the last; `ordered` is oldest first, and so is the result."""
+    best: dict[str, Run] = {}
+    for run, key in zip(ordered, keys, strict=True):
+        if key not in best or best[key].status != "FINISHED":
+            best[key] = run
+    return sorted(best.values(), key=age)

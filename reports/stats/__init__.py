@@ -1,0 +1,73 @@
+"""Statistics of the reports: frames of runs in, frames of verdicts, rates and bands out.
+
+Pure: no store, no files, no plots, no globals, and nothing random but from a generator or a seed that is
+passed in. The modules, each knowing only those above it:
+
+    intervals.py     a mean and its interval; named generators
+    significance.py  sign-flip and permutation tests, Holm, effect sizes
+    power.py         what n seeds can show, and how many would decide
+    cells.py         one run per cell; what is missing, counted
+    tuning.py        seeds that choose and seeds that judge; the learning rate of each loss
+    verdicts.py      one contrast, its margin, its verdict
+    contrasts.py     families of contrasts
+    bands.py         means and bands over epochs
+"""
+
+from reports.stats.bands import bands
+from reports.stats.cells import denominators, expected_cells, one_run_per_cell, unfinished_cells
+from reports.stats.contrasts import Dropped, contrasts, same_loss_contrasts
+from reports.stats.intervals import (
+    Interval,
+    Intervals,
+    mean_interval,
+    mean_intervals,
+    named_generator,
+    welch_interval,
+)
+from reports.stats.power import detectable_difference, power_of_difference, power_of_equivalence, seeds_needed
+from reports.stats.significance import (
+    differences,
+    effect_size_dz,
+    holm,
+    permutation_p,
+    probability_of_improvement,
+    sign_flip_p,
+)
+from reports.stats.tuning import SeedSplit, choose_rates, rate_table, split_seeds
+from reports.stats.verdicts import Contrast, Metric, contrast, read_metric, verdict
+
+__all__ = [
+    "Contrast",
+    "Dropped",
+    "Interval",
+    "Intervals",
+    "Metric",
+    "SeedSplit",
+    "bands",
+    "choose_rates",
+    "contrast",
+    "contrasts",
+    "denominators",
+    "detectable_difference",
+    "differences",
+    "effect_size_dz",
+    "expected_cells",
+    "holm",
+    "mean_interval",
+    "mean_intervals",
+    "named_generator",
+    "one_run_per_cell",
+    "permutation_p",
+    "power_of_difference",
+    "power_of_equivalence",
+    "probability_of_improvement",
+    "rate_table",
+    "read_metric",
+    "same_loss_contrasts",
+    "seeds_needed",
+    "sign_flip_p",
+    "split_seeds",
+    "unfinished_cells",
+    "verdict",
+    "welch_interval",
+]

@@ -1,0 +1,101 @@
+"""Which runs there are: one per cell (loss, lr, epochs, seed), and what is missing, counted.
+
+A `summary` here and in the modules beside this one is a frame with one row per run of one setting (data,
+model, optimizer and all else equal): `run_id` str, `loss` str, `lr` float, `epochs` int, `seed` int,
+`outcome` one of `OUTCOMES`, `init_hash` and `order_hash` (str or None), and metrics as columns:
+`val_accuracy`, `test_accuracy` in [0, 1], `test_nll` and so on, NaN where a run has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+OUTCOMES = ("ok", "diverged", "failed", "killed")
+FINISHED = ("ok", "diverged")
+"""Outcomes that are results: a diverged run is one, a crashed or killed run has none."""
+
+KEY = ["loss", "lr", "epochs", "seed"]
+
+
+def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
+    """A ValueError that names the columns a frame lacks."""
+    lacking = [name for name in wanted if name not in frame.columns]
+    if lacking:
+        raise ValueError(f"the frame lacks the columns {lacking}; it has {list(frame.columns)}")
+
+
+def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
+    """The run that counts in each cell (loss, lr, epochs, seed): the first finished one, by order of rows.
+
+    Where none finished, the first that failed or was killed stands for the cell. Sorted by cell, so that
+    nothing depends on the order in which runs ended.
+
+    Raises:
+        ValueError: a column is missing, an outcome is unknown, or a key is NaN.
+    """
+    check_columns(summary, [*KEY, "run_id", "outcome"])
+    unknown = set(summary["outcome"]) - set(OUTCOMES)
+    if unknown:
+        raise ValueError(f"outcome: expected one of {OUTCOMES}, got {sorted(map(str, unknown))}")
+    if summary[KEY].isna().any(axis=None):
+        raise ValueError(f"a run without a value in one of the columns {KEY} belongs to no cell")
+    unfinished = ~summary["outcome"].isin(FINISHED)
+    order = np.argsort(unfinished.to_numpy(), kind="stable")
+    return summary.iloc[order].drop_duplicates(KEY).sort_values(KEY, ignore_index=True)
+
+
+def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
+    """The cells a fair comparison would have: for every loss, each (lr, epochs, seed) that any loss has.
+
+    For when the grid that was asked for is not at hand. Returns the columns loss, lr, epochs, seed.
+    """
+    check_columns(summary, KEY)
+    losses = pd.DataFrame({"loss": sorted(summary["loss"].unique())})
+    return losses.merge(summary[["lr", "epochs", "seed"]].drop_duplicates(), how="cross")[KEY]
+
+
+def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Behind every mean: how many cells each loss should have, and what became of them.
+
+    Args:
+        summary: all runs of one setting.
+        expected: the grid, with the columns loss, lr, epochs, seed (a sweep's own grid); None means
+            `expected_cells(summary)`.
+
+    Returns:
+        A row per loss, sorted: loss, `expected` (cells), `ok`, `diverged`, `failed`, `killed`, `missing`
+        (these five sum to `expected`), `extra` (cells with a run that the grid does not have), `runs` (rows,
+        repeated ones included).
+    """
+    merged = _with_expected(summary, expected)
+    counts = pd.crosstab(merged["loss"], merged["state"])
+    counts = counts.reindex(columns=[*OUTCOMES, "missing", "extra"], fill_value=0)
+    counts.insert(0, "expected", counts[[*OUTCOMES, "missing"]].sum(axis=1))
+    counts["runs"] = summary["loss"].value_counts().reindex(counts.index, fill_value=0)
+    counts.columns.name = None
+    return counts.reset_index()
+
+
+def unfinished_cells(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The cells still to run: loss, lr, epochs, seed and `state` (missing, failed or killed)."""
+    merged = _with_expected(summary, expected)
+    open_cells = merged[merged["state"].isin(["missing", "failed", "killed"])]
+    return open_cells[[*KEY, "state"]].sort_values(KEY, ignore_index=True)
+
+
+def _with_expected(summary: pd.DataFrame, expected: pd.DataFrame | None) -> pd.DataFrame:
+    """Expected and seen cells with `state`: the outcome, missing (expected only) or extra (seen only)."""
+    cells = one_run_per_cell(summary)[[*KEY, "outcome"]]
+    grid = expected_cells(summary) if expected is None else expected
+    check_columns(grid, KEY)
+    # Plain objects: a categorical or another string type on one side must not keep equal names apart.
+    left, right = (
+        frame.astype({"loss": object, "lr": float, "epochs": int, "seed": int})
+        for frame in (grid[KEY].drop_duplicates(), cells)
+    )
+    merged = left.merge(right, on=KEY, how="outer", indicator="side")
+    state = merged["outcome"].astype(object).where(merged["side"] == "both", "missing")
+    return merged.assign(state=state.mask(merged["side"] == "right_only", "extra"))

@@ -1,0 +1,291 @@
+"""Verdicts in words and as a file, and the check that an earlier file's claims still hold.
+
+`verdicts.json` holds each claim with its numbers and its run ids, and what it takes to derive them again: the
+question asked, and the runs of each setting that it was asked of.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports import findings
+from reports.findings import Question, Section
+from reports.names import plain
+
+FORMAT = 1
+
+CLAIM = (
+    *("view", "epochs", "metric", "a", "b", "lr_a", "lr_b", "n", "difference", "low", "high", "p", "p_holm"),
+    *("d_z", "p_better", "paired", "family", "margin", "verdict", "run_ids"),
+)
+_KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
+
+METRIC_WORDS = {
+    "accuracy": "accuracy",
+    "nll": "NLL",
+    "brier": "Brier score",
+    "ece": "ECE",
+    "ece_scaled": "ECE after temperature scaling",
+    "mean_absolute_error": "mean absolute error",
+    "off_by_one": "off-by-one accuracy",
+}
+
+
+class CheckError(ValueError):
+    """A file of verdicts that cannot be read; the message says why."""
+
+
+def metric_words(metric: str) -> str:
+    """A metric's column for people: test_accuracy is "test accuracy"."""
+    part, _, name = metric.partition("_")
+    return f"{part} {METRIC_WORDS.get(name, name.replace('_', ' '))}"
+
+
+def upper_first(text: str) -> str:
+    """The text with a capital first letter, and NLL still NLL."""
+    return text[:1].upper() + text[1:]
+
+
+def sentence(row: Mapping[str, Any]) -> str:
+    """One contrast as a sentence, which says no more than its verdict."""
+    a, b = plain(row["a"], 48), plain(row["b"], 48)
+    words, unit = metric_words(row["metric"]), f" {row['unit']}" if row["unit"] else ""
+    points = row["unit"] == "points"
+    if row["n"] == 0:
+        return f"{a} against {b}: undecided, for there is no {words} of both to compare."
+    size = f"{_signed(row['difference'], points)}{unit} of {words}"
+    interval = (
+        f"95 % interval {_signed(row['low'], points)} to {_signed(row['high'], points)}"
+        if not math.isnan(row["low"])
+        else "no interval"
+    )
+    basis = f"{interval}, {_basis(row)}"
+    if row["verdict"] == "equivalent":
+        return f"{a} is equivalent to {b} within ±{row['margin']:.3g}{unit}: {size} ({basis})."
+    # Of one pair p is 1 whatever the difference: no number to tell anyone.
+    holm = f", Holm p {_p(row['p_holm'])}" if row["n"] > 1 and not math.isnan(row["p_holm"]) else ""
+    if row["verdict"] in ("better", "worse"):
+        return f"{a} is {row['verdict']} than {b}: {size} ({basis}{holm})."
+    return f"{a} against {b} is undecided: {size} ({basis}{holm})."
+
+
+def tally(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many contrasts have which verdict: 2 better, 1 undecided."""
+    found = [row["verdict"] for row in rows]
+    each = ((verdict, found.count(verdict)) for verdict in ("better", "worse", "equivalent", "undecided"))
+    return ", ".join(f"{count} {verdict}" for verdict, count in each if count)
+
+
+def amount(value: float, unit: str) -> str:
+    """A size in words: 1 point, 0.25 points, 0.03."""
+    text = f"{value:.2g}"
+    return f"{text} {unit.removesuffix('s') if text == '1' else unit}".rstrip()
+
+
+def needed(row: Mapping[str, Any]) -> str:
+    """What it would take to decide an undecided contrast; empty for another."""
+    if row["verdict"] != "undecided":
+        return ""
+    if row["n"] == 0:
+        return ""
+    if row["n"] == 1:
+        return "One pair of runs has no spread to reckon with: more seeds will tell."
+    shows = f"With {row['n']} seeds no difference, however large, can reach significance in a family of {row['family']}"
+    if math.isfinite(row["detectable"]):
+        shows = f"{row['n']} seeds can show a difference of {amount(row['detectable'], row['unit'])}"
+    if math.isinf(row["seeds_needed"]):
+        return f"{shows}; more than 10,000 would be needed at the difference and spread observed."
+    if math.isnan(row["seeds_needed"]):
+        return f"{shows}."
+    return f"{shows}; about {int(row['seeds_needed'])} would decide, if the difference and spread observed are the true ones."
+
+
+def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of verdicts.json. source: experiment, sweep and where of the runs."""
+    contrasts = [
+        {"setting": section.setting} | {key: _json(row[key]) for key in CLAIM} | {"sentence": sentence(row)}
+        for section in sections
+        for row in section.contrasts.to_dict("records")
+    ]
+    return {
+        "format": FORMAT,
+        "source": dict(source),
+        "question": {key: _json(value) for key, value in asdict(sections[0].question).items()}
+        if sections
+        else {},
+        "settings": [
+            {
+                "setting": section.setting,
+                "baseline": section.baseline,
+                "test_size": section.test_size,
+                "runs": {
+                    str(loss): sorted(runs["run_id"].astype(str))
+                    for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
+                },
+            }
+            for section in sections
+        ],
+        "contrasts": contrasts,
+    }
+
+
+def write(content: Mapping[str, Any]) -> str:
+    """The text of verdicts.json."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """An earlier verdicts.json.
+
+    Raises:
+        CheckError: there is no such file, or it is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckError(f"check: cannot read {path}: {reason}") from error
+    except json.JSONDecodeError as error:
+        raise CheckError(f"check: {path} is not JSON: {error}") from error
+    shape = {"contrasts": list, "settings": list, "question": dict, "source": dict}
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), kind) for key, kind in shape.items()
+    ):
+        raise CheckError(f"check: {path}: expected a verdicts.json of this program, with {', '.join(shape)}")
+    if content.get("format") != FORMAT:
+        raise CheckError(f"check: {path} has format {content.get('format')!r}, this program reads {FORMAT}")
+    lacking = {
+        key
+        for claim in content["contrasts"]
+        for key in ("setting", *CLAIM)
+        if not isinstance(claim, dict) or key not in claim
+    }
+    if lacking:
+        raise CheckError(f"check: {path}: claims lack {', '.join(sorted(lacking))}")
+    return content
+
+
+def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
+    """The claims of an earlier file that do not follow from the runs in `summary` any more, a line each.
+
+    Every claim is derived again from the very runs it was made of. A number holds when it is equal to nine digits.
+
+    Raises:
+        CheckError: the file's question makes no sense.
+    """
+    broken = []
+    try:
+        asked = dict(content["question"])
+        asked["tuning_seeds"] = (
+            tuple(asked["tuning_seeds"]) if asked.get("tuning_seeds") is not None else None
+        )
+        question = Question(**asked)
+        derived = {}
+        for setting in content["settings"]:
+            label = {run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids}
+            runs = _labelled(summary, label)
+            gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
+            derived[setting["setting"]] = (_derive(runs, setting, question), gone)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckError(f"check: the question in the file cannot be asked again: {error}") from error
+    for claim in content["contrasts"]:
+        found, gone = derived.get(claim["setting"], ({}, []))
+        problem = _differences(claim, found.get(_key(claim)))
+        if gone and problem:
+            problem += f"; {len(gone)} of the runs are no longer in the store, the first {gone[0]}"
+        if problem:
+            broken.append(f"{_name(claim)}: {problem}")
+    return broken
+
+
+def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
+    """The runs in `label`, each loss called as it was then: a label says what differs between the runs at hand.
+
+    A run whose loss is another than its label says is left out.
+    """
+    runs = summary[summary["run_id"].astype(str).isin(label.keys())]
+    runs = runs.assign(loss=[label[run_id] for run_id in runs["run_id"].astype(str)])
+    if "loss_option" not in runs:
+        return runs
+    fits = [
+        f"{row.loss} ".startswith(f"{row.loss_option} ") for row in runs[["loss", "loss_option"]].itertuples()
+    ]
+    return runs[np.array(fits, dtype=bool)]
+
+
+def _derive(
+    runs: pd.DataFrame, setting: Mapping[str, Any], question: Question
+) -> dict[tuple, dict[str, Any]]:
+    usable, _ = findings.countable(runs)
+    if not len(usable) or setting["baseline"] not in set(usable["loss"]):
+        return {}
+    if question.metric not in usable.columns:
+        usable = usable.assign(**{question.metric: math.nan})
+    found = findings.claims(usable, setting["baseline"], question, setting["test_size"])
+    rows = [{key: _json(row[key]) for key in CLAIM} for row in found.to_dict("records")]
+    return {_key(row): row for row in rows}
+
+
+def _differences(claim: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
+    if now is None:
+        return "can no longer be derived from the runs"
+    wrong = [
+        f"{key} was {_shown(claim[key])}, is {_shown(now[key])}"
+        for key in CLAIM
+        if not _holds(claim[key], now[key])
+    ]
+    return "; ".join(wrong)
+
+
+def _holds(then: Any, now: Any) -> bool:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (then, now))
+    return math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-12) if numbers else then == now
+
+
+def _shown(value: Any) -> str:
+    return f"{len(value)} runs" if isinstance(value, list) else plain(value, 60)
+
+
+def _key(claim: Mapping[str, Any]) -> tuple:
+    return tuple(str(claim[key]) for key in _KEY)
+
+
+def _name(claim: Mapping[str, Any]) -> str:
+    rate = f" at lr {plain(claim['lr_a'])}" if claim["view"] == "equal" else ""
+    view = "best rates" if claim["view"] == "best" else "equal rates"
+    return (
+        f"{plain(claim['a'])} {plain(claim['verdict'])} against {plain(claim['b'])} "
+        f"({view}{rate}, {plain(claim['epochs'])} epochs, {plain(claim['setting'], 80)})"
+    )
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+def _basis(row: Mapping[str, Any]) -> str:
+    if row["paired"]:
+        return f"{row['n']} pairs of runs" if row["n"] != 1 else "one pair of runs"
+    return f"unpaired, {row['n_a']} and {row['n_b']} runs"
+
+
+def _signed(value: float, in_points: bool) -> str:
+    return f"{value:+.{2 if in_points else 4}f}".replace("-", "−")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

@@ -1,0 +1,62 @@
+"""Shared by all tests: Paddle is loaded the way the program loads it, and the real command is run by subprocess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import machine
+
+machine.prepare(threads=1)
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["data=digits", "model=mlp", "epochs=2", "lr=0.003"]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what MLflow's functions have put there."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """MLflow's functions leave their store in the environment; every test begins without, and leaves none."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Command:
+    """`run_command(directory, *arguments, **environment)` runs experiments/run.py there; output and errors are kept as text."""
+
+    def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
+            cwd=directory,
+            env=clean_environment() | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory, run_command: Command) -> tuple[Path, str]:
+    """A directory in which a small sweep was run once (two losses, two seeds), and what it printed."""
+    directory = tmp_path_factory.mktemp("sweep")
+    done = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return directory, done.stdout

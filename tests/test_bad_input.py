@@ -1,0 +1,172 @@
+"""What a user gets wrong: a clear message, exit code not 0, nothing trained, nothing in the store."""
+
+from __future__ import annotations
+
+import http.server
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LIGHT = [  # answered without Paddle or MLflow
+    (["loss=nope"], ["Could not find 'loss/nope'", "ce", "mse"]),
+    (["model=nope"], ["Could not find 'model/nope'", "convnet", "mlp", "softmax"]),
+    (["los=ce"], ["Could not override 'los'", "Key 'los' not in 'RunConfig'"]),
+    (["optimizer.momentum=0.9"], ["Could not override 'optimizer.momentum'"]),
+    (["sweep=nope"], ["Could not find 'sweep/nope'"]),
+    (["loss=mse,ce"], ["add --multirun to your command line"]),
+    (["epochs=1.5"], ["epochs=1.5", "'1.5'", "Integer"]),
+    (["epochs=-1"], ["epochs: expected a whole number of at least 0, came -1"]),
+    (["lr=0"], ["lr: expected a finite number above 0, came 0.0"]),
+    (["lr=-1"], ["lr: expected a finite number above 0, came -1.0"]),
+    (["lr=nan"], ["lr: expected a finite number above 0, came nan"]),
+    (["lr=inf"], ["lr: expected a finite number above 0, came inf"]),
+    (["lr=fast"], ["lr=fast", "'fast'", "Float"]),
+    (["batch_size=0"], ["batch_size: expected a whole number of at least 1, came 0"]),
+    (["seed=x"], ["seed=x", "'x'", "Integer"]),
+    (["seed=-1"], ["seed: expected a whole number of at least 0, came -1"]),
+    (["threads=0"], ["threads: expected a whole number of at least 1, came 0"]),
+    (["device=tpu"], ["device: expected one of auto, cpu, gpu, came 'tpu'"]),
+    (["experiment="], ["experiment: expected a name"]),
+    (["optimizer.weight_decay=-1"], ["optimizer.weight_decay: expected a number of at least 0, came -1"]),
+    (["lr=-1", "epochs=-2"], ["lr: expected", "epochs: expected"]),  # all that is wrong, at once
+    (["-m", "lr=0.003,-1"], ["lr: expected a finite number above 0, came -1.0", "Nothing was trained"]),
+    (["-m", "lr=0.003,fast"], ["lr: Value 'fast' of type 'str' could not be converted to Float"]),
+    (["+epoch=3"], ["epoch: there is no such value; did you mean epochs?"]),
+    (["-m", "sweep=tutorial,losses"], ["sweep: expected one saved question at a time"]),
+    (["-m", "loss=ce,nope"], ["Could not find 'loss/nope'"]),
+    (
+        ["-m", "loss=ce", "epochs=1,2.5"],
+        ["epochs: Value '2.5' of type 'float' could not be converted to Integer"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "messages"), LIGHT, ids=lambda value: " ".join(value))
+def test_wrong_values_are_answered_before_anything_heavy_loads(tmp_path, run_command, arguments, messages):
+    done = run_command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode != 0
+    for message in messages:
+        assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    loaded = {
+        line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+    }
+    assert "hydra" in loaded
+    assert not loaded & {"paddle", "mlflow", "pandas", "sklearn", "scipy", "seaborn", "matplotlib"}
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+OPTIONS = [  # answered by the option's own function, before training
+    (
+        ["+loss.gama=3"],
+        ["loss=ce", "unexpected keyword argument 'gama'", "its own arguments are none, came gama"],
+    ),
+    (
+        ["+model.widht=3", "model=mlp"],
+        ["model=mlp", "'widht'", "its own arguments are hidden, came hidden, widht"],
+    ),
+    (["loss=focal", "loss.gamma=-1"], ["loss=focal", "gamma", "-1"]),
+    (["loss._target_=experiments.losses.nope"], ["loss=ce: cannot load experiments.losses.nope"]),
+    (["model=mlp", "model.hidden=0"], ["model=mlp", "hidden: expected a whole number of at least 1, came 0"]),
+    (["data.label_noise=1.5"], ["data=digits", "label_noise", "1.5"]),
+    (["data.label_noise=-0.1"], ["data=digits", "label_noise", "-0.1"]),
+    (["data.noise_kind=odd"], ["data=digits", "noise_kind", "odd", "symmetric", "asymmetric"]),
+    (["data.train_size=0"], ["data=digits", "train_size", "0"]),
+    (["data.train_size=100000"], ["data=digits", "train_size", "100000"]),
+    (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
+    (["device=gpu"], ["device=gpu: this Paddle sees no GPU"]),
+    (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "messages"), OPTIONS, ids=lambda value: " ".join(value))
+def test_wrong_options_are_refused_before_training(tmp_path, run_command, arguments, messages):
+    given = arguments if "data=mnist" in arguments else ["data=digits", *arguments]  # -m in the middle, too
+    done = run_command(tmp_path, *given)
+    assert done.returncode != 0
+    for message in messages:
+        assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, run_command):
+    (tmp_path / "mine.py").write_text("def total(logits, labels):\n    return logits.sum()\n")
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "total.yaml").write_text("_target_: mine.total\n_partial_: true\n")
+    done = run_command(
+        tmp_path, "--config-dir", ".", "-m", "loss=total,ce", "data=digits", PYTHONPATH=str(tmp_path)
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "loss=total" in done.stderr
+    assert "one value per example, [2] for a batch of 2, returned []" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes((sweep[0] / "mlflow.db").read_bytes())
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'fffffffffff0'")
+    before = path.read_bytes()
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    assert done.returncode != 0
+    assert "written by another version of MLflow" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path, run_command):
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to look like a header of one" * 10)
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    assert done.returncode != 0
+    assert "cannot use the tracking store" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("by", ["override", "environment"])
+def test_an_unreachable_server_is_refused_soon(tmp_path, run_command, by):
+    uri = "http://127.0.0.1:9"  # the discard port: nobody listens
+    given = ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
+    start = time.perf_counter()
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", *given[0], **given[1])
+    assert done.returncode != 0
+    assert f"cannot use the tracking store {uri}" in done.stderr
+    assert "refused" in done.stderr
+    assert "epoch 1/1" not in done.stdout
+    assert time.perf_counter() - start < 60
+
+
+def test_a_server_that_is_no_mlflow_is_refused(tmp_path, run_command):
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri = f"http://127.0.0.1:{server.server_port}"
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", f"tracking.uri={uri}")
+    server.shutdown()
+    server.server_close()
+    assert done.returncode != 0
+    assert f"cannot use the tracking store {uri}" in done.stderr
+
+
+def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
+    """`outputs` that is a file refuses everybody, root included, whom file modes do not stop."""
+    (tmp_path / "outputs").write_text("a file where a directory is wanted")
+    for arguments in (["data=digits"], ["-m", "data=digits", "loss=mse,ce"]):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments, "model=softmax", "epochs=0"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode != 0
+        assert "cannot write to" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "mlflow.db").exists()

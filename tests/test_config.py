@@ -1,0 +1,152 @@
+"""Settings: what decides a run's identity, what is refused, and how options are bound to their functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from experiments import config
+from experiments.config import CommandError, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = sorted(
+    (path.parent.name, path.stem)
+    for group in config.GROUPS
+    for path in (ROOT / "conf" / group).glob("*.yaml")
+)
+
+
+def settings(*overrides: str) -> Settings:
+    config.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        choices = dict(cfg.hydra.runtime.choices)
+    del cfg.__dict__["_content"]["hydra"]
+    return config.read(cfg, choices)
+
+
+BASE = settings("data=digits")
+
+
+def test_the_defaults_are_the_tutorials():
+    found = settings()
+    assert found.choices == {
+        "loss": "ce", "model": "convnet", "data": "mnist", "optimizer": "sgd", "scheduler": "constant",
+    }  # fmt: skip
+    assert (found.lr, found.epochs, found.batch_size, found.seed) == (0.003, 10, 100, 0)
+    assert config.problems(found) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist", "optimizer=adam",
+        "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric", "data.train_size=100",
+        "data.validation_size=100", "optimizer.weight_decay=0.1",
+    ],
+)  # fmt: skip
+def test_what_changes_the_numbers_changes_the_identity(override):
+    changed = settings(*(["data=digits"] if override != "data=mnist" else []), override)
+    assert changed.identity("d") != BASE.identity("d")
+    assert (changed.cell("d") != BASE.cell("d")) == (override != "seed=1")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["tracking=server", "tracking.log_model=false", "experiment=x", "device=cpu", "threads=2", "force=true"],
+)
+def test_what_does_not_change_the_numbers_does_not(override):
+    assert settings("data=digits", override).identity("d") == BASE.identity("d")
+
+
+def test_the_place_of_the_data_does_not_count_but_its_digest_does():
+    assert settings("data.root=somewhere").identity("d") == settings().identity("d")
+    assert settings().identity("d") != settings().identity("e")
+
+
+def test_an_identity_is_the_same_in_every_process():
+    """A golden value: skipping finished runs rests on it. It may only change when what is hashed does."""
+    assert BASE.identity("d") == "db91f3d3dd8f15a94a0adc994765131c90aee746dfb9c237b86e3737049b141f"
+
+
+def test_params_are_names_scalars_and_dotted_values():
+    found = settings("loss=focal", "loss.gamma=3").params
+    assert (found["loss"], found["loss.gamma"], found["lr"], found["data.label_noise"]) == (
+        "focal",
+        3,
+        0.003,
+        0.0,
+    )
+    assert not any("_target_" in name or "_partial_" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("lr", 0.0, "lr: expected a finite number above 0, came 0.0"),
+        ("lr", float("nan"), "came nan"),
+        ("lr", float("inf"), "came inf"),
+        ("epochs", -1, "epochs: expected a whole number of at least 0, came -1"),
+        ("batch_size", 0, "batch_size: expected a whole number of at least 1, came 0"),
+        ("seed", -1, "seed: expected a whole number of at least 0, came -1"),
+        ("seed", 2**32, "seed: expected a whole number below 2**32"),
+        ("threads", 0, "threads: expected a whole number of at least 1, came 0"),
+        ("device", "tpu", "device: expected one of auto, cpu, gpu, came 'tpu'"),
+        ("experiment", " ", "experiment: expected a name"),
+    ],
+)
+def test_ranges(name, value, words):
+    (problem,) = config.problems(dataclasses.replace(BASE, **{name: value}))
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"), [("epoch", "did you mean epochs?"), ("weird", "there are loss, model, data, optimizer")]
+)
+def test_a_value_that_does_not_exist_is_refused_though_hydra_lets_one_add_it(key, hint):
+    with pytest.raises(CommandError) as error:
+        settings(f"+{key}=3")
+    assert str(error.value).startswith(f"{key}: there is no such value; {hint}")
+
+
+def test_a_label_tells_losses_of_one_name_apart():
+    assert settings("loss=focal", "loss.gamma=3").label == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_loads_and_sets_only_what_its_function_takes(group, option):
+    found = settings(f"{group}={option}")
+    assert callable(config.function(found, group))
+    assert found.options[group]["_partial_"] is True
+
+
+def test_all_groups_have_two_options():
+    names = [group for group, _ in OPTIONS]
+    assert set(names) == set(config.GROUPS)
+    assert min(names.count(group) for group in config.GROUPS) >= 2
+
+
+def changed(group: str, **values) -> Settings:
+    return dataclasses.replace(BASE, options=BASE.options | {group: BASE.options[group] | values})
+
+
+def test_an_argument_the_function_does_not_take_is_refused_with_those_it_does():
+    with pytest.raises(
+        CommandError, match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are none, came widht"
+    ):
+        config.function(changed("model", widht=3), "model")
+
+
+def test_a_function_that_does_not_exist_is_refused():
+    with pytest.raises(CommandError, match=r"loss=ce: cannot load experiments.losses.nope"):
+        config.function(changed("loss", _target_="experiments.losses.nope"), "loss")
+
+
+def test_an_option_without_partial_is_refused():
+    with pytest.raises(CommandError, match=r"expected `_partial_: true`|cannot load"):
+        config.function(changed("scheduler", _partial_=False), "scheduler")

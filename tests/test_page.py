@@ -1,0 +1,616 @@
+"""The page, its Markdown, tables, verdicts and commands: every claim is there, nothing invented, nothing gets out."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import re
+import shlex
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
+
+from reports import findings, verdicts
+from reports.figures import palette
+from reports.findings import Question, Section
+from reports.page import blocks, commands, honesty, outline, tables
+from reports.page.tables import Cell, Table
+
+IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Reader(HTMLParser):
+    """Collects tags with attributes and the text, and checks that what opens also closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def text(html: str) -> str:
+    return " ".join(" ".join(read(html).text).split())
+
+
+def source(**changes: Any) -> outline.Source:
+    values: dict[str, Any] = {
+        "experiment": "mnist-losses",
+        "sweep": None,
+        "uri": None,
+        "overrides": (),
+        "missing": 0,
+        "notes": [],
+    }
+    return outline.Source(**(values | changes))
+
+
+def made(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    question: Question | None = None,
+    read_predictions: Callable[[str], Any] = predictions,
+    images: Any = IMAGES,
+    *,
+    drawn: bool = False,
+    **changes: Any,
+) -> tuple[list[Section], outline.Report, str, str]:
+    """Sections, report, HTML and Markdown; unless `drawn`, with empty drawings, which take no time."""
+    sections = findings.sections(summary, curves, question or Question(), read_predictions)
+    empty = mock.patch.object(palette, "svg", return_value='<svg viewBox="0 0 1 1"></svg>')
+    with palette.style(), contextlib.nullcontext() if drawn else empty:
+        report = outline.report(sections, source(**changes), lambda section: images)
+    return sections, report, blocks.to_html(report.page), blocks.to_markdown(report.page)
+
+
+@pytest.fixture(scope="module")
+def usual() -> tuple[list[Section], outline.Report, str, str]:
+    return made(*runs(), drawn=True)
+
+
+# ---- the page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -> None:
+    (section,), report, html, markdown = usual
+    words = text(html)
+    assert len(section.headline) == 2
+    for row in section.headline.to_dict("records"):
+        assert verdicts.sentence(row) in words
+        assert tables.markdown(verdicts.sentence(row)) in markdown
+    for table in report.tables.values():
+        for cells in table.for_people.rows:
+            for cell in cells:
+                assert cell.text in words
+
+
+def test_the_parts_come_in_the_order_of_the_protocol(usual: Any) -> None:
+    headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", usual[2])
+    assert headings == [
+        "The curves",
+        "The verdicts",
+        "Each seed, over epochs and over seconds",
+        "Each loss by its own measure",
+        "Sensitivity to the learning rate",
+        "Each loss at its best rate",
+        "The contrasts",
+        "Loss by learning rate",
+        "What the networks get wrong",
+        "What to know before believing this",
+        "To make this page again",
+    ]
+
+
+def test_the_page_needs_nothing_from_the_network(usual: Any) -> None:
+    html = usual[2]
+    assert not re.search(r"https?:|//[a-z]", re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL))
+    for tag, attributes in read(html).tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+    assert "default-src 'none'" in html
+
+
+def test_every_figure_has_a_text_for_those_who_do_not_see_it(usual: Any) -> None:
+    _, report, html, markdown = usual
+    images = [attributes for _, attributes in read(html).tags if attributes.get("role") == "img"]
+    assert len(images) == len(report.figures) == 11
+    assert all(len(image["aria-label"] or "") > 60 for image in images)
+    for name in report.figures:
+        assert f"](figures/{name}.svg)" in markdown
+    for name in report.tables:
+        assert f"(tables/{name}.csv)" in markdown
+
+
+def test_no_id_is_used_twice(usual: Any) -> None:
+    ids = [attributes["id"] for _, attributes in read(usual[2]).tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 20
+
+
+def test_tables_can_be_sorted_by_value(usual: Any) -> None:
+    reader = read(usual[2])
+    cells = [attributes for tag, attributes in reader.tags if tag == "td"]
+    assert cells and all("data-value" in attributes for attributes in cells)
+    headings = [tag for tag, _ in reader.tags if tag == "th"]
+    assert len([tag for tag, _ in reader.tags if tag == "button"]) == len(headings) > 0
+    numbers = [attributes["data-value"] for attributes in cells if attributes.get("class") == "number"]
+    assert all(value == "" or math.isfinite(float(value or "nan")) for value in numbers)
+
+
+def test_light_dark_and_paper(usual: Any) -> None:
+    html = usual[2]
+    for wanted in ("prefers-color-scheme: dark", "@media print", "size: A4", "break-inside: avoid"):
+        assert wanted in html
+    css = (blocks.TEMPLATES / "page.css").read_text(encoding="utf-8")
+    for variable in palette.CSS_VARIABLES.values():
+        assert css.count(f"{variable}:") == 3, variable  # light, dark, paper
+    light = css.split("@media")[0]
+    for colour, variable in palette.CSS_VARIABLES.items():
+        assert f"{variable}: {colour};" in light
+
+
+def test_a_loss_without_probabilities_has_no_invented_number(usual: Any) -> None:
+    _, report, _, _ = usual
+    table = report.tables["losses"]
+    (mse,) = [row for row in table.rows if row[0].text == "mse"]
+    by_key = dict(zip(table.keys, mse, strict=True))
+    for key in ("test_nll", "test_brier", "test_ece_percent", "test_ece_scaled_percent"):
+        assert by_key[key] == Cell("n/a", None)
+    assert by_key["test_mean_absolute_error"].value == pytest.approx(0.4)
+    (ce,) = [row for row in table.rows if row[0].text == "ce"]
+    assert dict(zip(table.keys, ce, strict=True))["test_mean_absolute_error"] == Cell("n/a", None)
+
+
+def test_the_table_has_the_means_of_the_judged_runs(usual: Any) -> None:
+    (section,), report, _, _ = usual
+    table = report.tables["losses"]
+    for row in table.rows:
+        values = {key: cell.value for key, cell in zip(table.keys, row, strict=True)}
+        judged = section.runs[
+            (section.runs["loss"] == values["loss"])
+            & (section.runs["lr"] == values["lr"])
+            & section.runs["seed"].isin(section.split.judging)
+        ]
+        assert values["runs"] == len(judged) == 8
+        assert values["test_accuracy_percent"] == pytest.approx(100 * judged["test_accuracy"].mean())
+        assert values["test_accuracy_percent_low"] < values["test_accuracy_percent"]
+
+
+def test_one_seed_is_all_undecided_without_intervals() -> None:
+    (section,), _, html, _ = made(*runs(seeds=[3]))
+    assert set(section.headline["verdict"]) == {"undecided"}
+    words = text(html)
+    assert words.count("is undecided:") == 2 and "no interval" in words
+    assert "nothing is known of the spread, so every verdict is undecided" in words
+    assert "One seed: no band" in words
+    assert not re.search(r"\d \[", words)  # no number has an interval in brackets
+    assert "seed=range(3,16)" in words  # ten that judge and, as there are three rates, three that choose
+
+
+def test_one_loss_has_nothing_to_be_compared_with() -> None:
+    (section,), report, html, _ = made(*runs(["ce"]))
+    assert not len(section.headline)
+    assert "Only ce was run here: there is nothing to compare it with." in text(html)
+    assert "contrasts" not in report.figures
+
+
+def test_runs_that_all_failed_make_an_honest_page() -> None:
+    summary, curves = runs()
+    summary["outcome"] = "failed"
+    metrics = [name for name in summary if name.startswith(("test_", "val_"))]
+    summary[metrics] = np.nan
+    (section,), report, html, _ = made(summary, curves.iloc[:0])
+    words = text(html)
+    assert "there is nothing to compare" in words
+    assert "0 of 90 cells ended well; 0 diverged; 90 failed; 0 killed; 0 missing." in words
+    assert report.figures == {}
+    assert set(section.headline["verdict"]) == {"undecided"}
+
+
+def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
+    summary, curves = runs()
+    chosen = summary[(summary["loss"] == "mse") & (summary["lr"] == 0.03)].index
+    summary.loc[chosen[9], "outcome"] = "failed"
+    summary.loc[chosen[8], "outcome"] = "diverged"
+    summary.loc[summary.index[0], "outcome"] = "running"
+    summary = summary.drop(index=chosen[7])
+    (section,), _, html, _ = made(summary, curves, missing=2, notes=["a note of the reader"])
+    words = text(html)
+    assert (
+        "86 of 90 cells ended well; 1 diverged; 1 failed; 0 killed; 2 missing; 1 still running, not counted."
+        in words
+    )
+    assert "mse at 0.03 seed 7 (missing)" in words and "mse at 0.03 seed 8 (diverged)" in words
+    assert "a note of the reader" in words
+    assert words.count("2 cells of the sweep's own grid have never been run.") == 1
+    assert section.headline.set_index("a").loc["mse", "n"] == 5
+
+
+def test_hashes_that_differ_are_reported() -> None:
+    summary, curves = runs()
+    summary.loc[(summary["loss"] == "mse") & (summary["seed"] == 5), "init_hash"] = "other"
+    _, _, html, _ = made(summary, curves)
+    assert (
+        "NOT proved for 1 of 2 contrasts, analysed as unpaired: mse and ce: init_hash differs at seed 5"
+        in text(html)
+    )
+
+
+def test_settings_are_never_pooled() -> None:
+    one, curves = runs(seeds=range(3))
+    other, more = runs(seeds=range(3), setting="digits, convnet")
+    other["run_id"] = "b" + other["run_id"]
+    more["run_id"] = "b" + more["run_id"]
+    both, every = pd.concat([one, other], ignore_index=True), pd.concat([curves, more], ignore_index=True)
+    sections, report, html, _ = made(both, every, read_predictions=lambda run_id: predictions(run_id[-7:]))
+    assert [len(section.runs) for section in sections] == [27, 27]
+    words = text(html)
+    assert "Setting 1 of 2: digits, convnet" in words and "Setting 2 of 2: digits, mlp" in words
+    assert {"setting-1-accuracy", "setting-2-accuracy"} <= set(report.figures)
+
+
+def test_what_is_missing_from_the_grid_of_a_sweep_is_said_once_for_all_settings() -> None:
+    one, curves = runs(seeds=range(2))
+    both = pd.concat([one, one.assign(setting="other", run_id="b" + one["run_id"])], ignore_index=True)
+    _, _, html, _ = made(both, curves, read_predictions=lambda run_id: None, missing=7, notes=["a note"])
+    words = text(html)
+    assert words.count("7 cells of the sweep's own grid have never been run.") == 1
+    assert words.count("a note") == 1
+    assert "What to know about all settings" in words
+
+
+def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
+    summary, curves = runs(epochs=(2, 3), seeds=range(8))
+    summary = summary[(summary["epochs"] == 2) | (summary["loss"] != "mse")]
+    (section,), report, html, _ = made(
+        summary, curves, overrides=["experiment=x"], sweeps=[("id1", "one\n$(sweep)"), ("id2", "other")]
+    )
+    assert section.shown == ["ce", "focal gamma=3"] and section.lengths == [3, 2]
+    words = text(html)
+    assert "Not run for 3 epochs, and so not compared there: mse." in words
+    assert "generate report experiment=x where.epochs=2" in words
+    assert [row[0].value for row in report.tables["losses"].rows] == ["ce", "focal gamma=3"]
+    pairs = [(row[1].value, row[3].value) for row in report.tables["contrasts"].rows]
+    assert pairs == [("focal gamma=3", 3), ("focal gamma=3", 2), ("mse", 2)]
+    assert "mse is better than ce" in words
+    assert "These runs are of 2 sweeps" in words
+    assert "generate report experiment=x sweep=id1 # one $(sweep)" in words
+
+
+def test_contrasts_as_csv_have_both_names_and_every_interval(usual: Any) -> None:
+    (section,), report, _, _ = usual
+    read_back = pd.read_csv(io.StringIO(tables.to_csv(report.tables["contrasts"])))
+    assert list(read_back["a"]) == list(section.headline["a"]) and set(read_back["b"]) == {"ce"}
+    for name in ("difference", "low", "high", "p", "p_holm", "p_better", "p_better_low", "p_better_high"):
+        np.testing.assert_allclose(read_back[name], section.headline[name])
+    assert "contrast" not in read_back and "contrast" in report.tables["contrasts"].for_people.keys
+
+
+def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
+    _, _, html, _ = made(*runs(rates=(0.01, 0.03)))
+    words = text(html)
+    assert "At the edge of the grid: the best learning rate is the highest one tried for ce (0.03)" in words
+    assert "loss=ce,mse lr=0.09,0.3 epochs=3 'seed=range(10)' model=mlp data=digits" in words
+    assert "loss=focal loss.gamma=3.0 lr=0.09,0.3" in words
+
+
+def test_images_that_cannot_be_had_are_said_to_be_missing() -> None:
+    _, _, html, _ = made(*runs(seeds=range(2)), images="no network")
+    assert "The digits themselves cannot be shown: no network." in text(html)
+    _, _, html, _ = made(*runs(seeds=range(2)), images=IMAGES[:9])
+    assert "not the test set of these runs" in text(html)
+    _, _, html, _ = made(*runs(seeds=range(2)), read_predictions=lambda run_id: None)
+    assert "No run here stored its predictions" in text(html)
+
+
+def test_a_metric_that_a_head_does_not_have() -> None:
+    (section,), _, html, _ = made(*runs(), Question(metric="test_nll"))
+    assert "mse against ce: undecided, for there is no test NLL of both to compare." in text(html)
+    assert section.headline.set_index("a").loc["focal gamma=3", "family"] == 1
+    (mse,) = re.findall(r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL)
+    assert "<details>" not in mse  # no number of seeds would give it one
+    assert "Test NLL after the last epoch" in text(html)
+
+
+@pytest.mark.parametrize("place", ["loss", "setting", "note", "experiment"])
+def test_hostile_names_stay_text(place: str) -> None:
+    losses = ["ce", HOSTILE] if place == "loss" else ["ce", "mse"]
+    summary, curves = runs(losses, seeds=range(2))
+    if place == "setting":
+        summary = summary.assign(setting=HOSTILE, setting_text=HOSTILE, data=HOSTILE, git_commit=HOSTILE)
+    changes: dict[str, Any] = {"note": {"notes": [HOSTILE]}, "experiment": {"experiment": HOSTILE}}.get(
+        place, {}
+    )
+    _, report, html, markdown = made(summary, curves, **changes)
+    tags = [tag for tag, _ in read(html).tags]
+    assert tags.count("script") == 1 and tags.count("svg") == len(report.figures)
+    assert not any(name.startswith("on") for _, attributes in read(html).tags for name in attributes)
+    prose = re.sub(r"(?ms)^(`{3,})sh\n.*?^\1$", "", markdown)
+    assert "<script" not in prose and "](javascript" not in prose
+    for name, table in report.tables.items():
+        assert re.fullmatch(r"[a-z0-9-]+", name)
+        assert r"\frac" not in tables.to_latex(table)
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def table(*names: str) -> Table:
+    rows = [
+        [tables.name_cell(name), tables.with_interval(-1.5, -2.0, -1.0), tables.number(math.nan)]
+        for name in names
+    ]
+    return Table("t", "caption", ["loss", "value (%)", "none"], ["loss", "value", "none"], rows)
+
+
+def test_csv_is_for_programs_and_is_no_formula() -> None:
+    rows = list(csv.reader(io.StringIO(tables.to_csv(table("=1+1", 'a "b", c', HOSTILE)))))
+    assert rows[0] == ["loss", "value", "none"]
+    assert rows[1] == ["'=1+1", "-1.5", ""]
+    assert rows[2][0] == 'a "b", c' and rows[3][0] == HOSTILE
+
+
+def test_latex_and_markdown_escape() -> None:
+    latex = tables.to_latex(table("a_b & 50% $x$ \\input{x} ~^#{}"))
+    assert (
+        r"a\_b \& 50\% \$x\$ \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\{\} & " in latex
+    )
+    assert r"$-$1.50 [$-$2.00, $-$1.00] & n/a \\" in latex and r"\begin{tabular}{lrr}" in latex
+    markdown = tables.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
+    assert r"a\|b &lt;i&gt; \[x\](y)".replace("(y)", r"\(y\)") in markdown
+    assert "http://" not in markdown
+    assert markdown.splitlines()[1] == "| --- | ---: | ---: |"
+
+
+def test_numbers_for_people() -> None:
+    assert tables.number(0.98765, scale=100).text == "98.77"
+    assert tables.number(-0.5, 1, signed=True) == Cell("−0.5", -0.5)
+    assert tables.number(math.inf).text == "∞"
+    assert [tables.probability(p).text for p in (0.0004, 0.0123, 1.0, math.nan)] == [
+        "< 0.001",
+        "0.012",
+        "1.00",
+        "n/a",
+    ]
+    assert tables.with_interval(0.5, math.nan, math.nan).text == "0.50"
+
+
+# ---- verdicts -------------------------------------------------------------------------------------------------------
+
+ROW: dict[str, Any] = {
+    **{
+        "a": "focal",
+        "b": "ce",
+        "metric": "test_accuracy",
+        "unit": "points",
+        "n": 10,
+        "n_a": 10,
+        "n_b": 10,
+        "paired": True,
+    },
+    **{"difference": 0.21, "low": 0.05, "high": 0.37, "p_holm": 0.012, "margin": 0.1, "family": 3},
+    **{"detectable": 0.3, "seeds_needed": math.nan},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"verdict": "better"},
+            "focal is better than ce: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, 10 pairs of runs, Holm p = 0.012).",
+        ),
+        (
+            {"verdict": "equivalent", "difference": 0.0, "low": -0.02, "high": 0.02},
+            "focal is equivalent to ce within ±0.1 points: +0.00 points of test accuracy (95 % interval −0.02 to +0.02, 10 pairs of runs).",
+        ),
+        (
+            {"verdict": "undecided", "paired": False, "n_b": 9},
+            "focal against ce is undecided: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, unpaired, 10 and 9 runs, Holm p = 0.012).",
+        ),
+        (
+            {"verdict": "undecided", "n": 0},
+            "focal against ce: undecided, for there is no test accuracy of both to compare.",
+        ),
+    ],
+)
+def test_a_verdict_in_words(changes: dict[str, Any], words: str) -> None:
+    assert verdicts.sentence(ROW | changes) == words
+
+
+def test_what_it_would_take_in_words() -> None:
+    undecided = ROW | {"verdict": "undecided"}
+    assert verdicts.needed(ROW | {"verdict": "better"}) == ""
+    assert verdicts.needed(undecided | {"seeds_needed": 34.0}) == (
+        "10 seeds can show a difference of 0.3 points; about 34 would decide, "
+        "if the difference and spread observed are the true ones."
+    )
+    assert "more than 10,000" in verdicts.needed(undecided | {"seeds_needed": math.inf})
+    assert "no difference, however large" in verdicts.needed(undecided | {"detectable": math.inf, "n": 4})
+
+
+def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
+    summary, curves = runs()
+    sections = findings.sections(summary, curves, Question(), predictions)
+    content = json.loads(verdicts.write(verdicts.document(sections, {"experiment": "e"})))
+    design = {
+        "view",
+        "epochs",
+        "metric",
+        "a",
+        "b",
+        "n",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "verdict",
+        "run_ids",
+    }
+    assert all(design <= set(claim) for claim in content["contrasts"])
+    assert {claim["view"] for claim in content["contrasts"]} == {"best", "equal"}
+    assert verdicts.check(content, summary) == []
+
+    more = pd.concat([summary, summary.assign(run_id="x" + summary["run_id"], seed=summary["seed"] + 100)])
+    assert verdicts.check(content, more) == []  # runs that came later change no earlier claim
+
+    changed = json.loads(json.dumps(content))
+    changed["contrasts"][0]["difference"] += 1e-3
+    changed["contrasts"][1]["verdict"] = "worse"
+    broken = verdicts.check(changed, summary)
+    assert len(broken) == 2
+    assert (
+        broken[0].startswith("focal gamma=3 better against ce (best rates, 3 epochs")
+        and "difference was" in broken[0]
+    )
+    assert "verdict was worse, is better" in broken[1]
+
+    moved = summary.copy()
+    moved.loc[moved["loss"] == "mse", "test_accuracy"] += 0.001 * moved["seed"]
+    assert all("mse" in line for line in verdicts.check(content, moved)) and verdicts.check(content, moved)
+
+    renamed = summary.assign(loss=summary["loss"].where(summary["loss"] != "ce", "ce weight=1"))
+    assert (
+        verdicts.check(content, renamed) == []
+    )  # other runs in the store may lengthen a label, and change no claim
+    swapped = summary.assign(loss_option=summary["loss_option"].replace("mse", "brier"))
+    assert any(
+        "mse" in line and "can no longer be derived" in line for line in verdicts.check(content, swapped)
+    )
+
+    gone = verdicts.check(content, summary[summary["loss"] != "mse"])
+    assert gone and any(
+        "can no longer be derived" in line and "no longer in the store" in line for line in gone
+    )
+
+
+def test_what_has_no_number_is_null_in_the_file() -> None:
+    sections = findings.sections(*runs(seeds=[0]), Question(), predictions)
+    content = json.loads(verdicts.write(verdicts.document(sections, {})))
+    assert content["contrasts"][0]["low"] is None and content["contrasts"][0]["verdict"] == "undecided"
+    assert verdicts.check(content, runs(seeds=[0])[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "expected a verdicts.json"),
+        ('{"contrasts": []}', "expected a verdicts.json"),
+    ],
+)
+def test_a_file_that_is_no_verdicts(tmp_path: Any, text: str, message: str) -> None:
+    path = tmp_path / "verdicts.json"
+    path.write_text(text)
+    with pytest.raises(verdicts.CheckError, match=message):
+        verdicts.read(path)
+    with pytest.raises(verdicts.CheckError, match="cannot read"):
+        verdicts.read(tmp_path / "none.json")
+
+
+# ---- commands -------------------------------------------------------------------------------------------------------
+
+
+def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> None:
+    summary, _ = runs()
+    summary = summary.assign(
+        batch_size=50, optimizer="momentum", **{"data.label_noise": 0.2, "data.validation_size": 360}
+    )
+    summary["data.root"] = "/somewhere"
+    lines = commands.run_command(
+        ["ce", "focal gamma=3"], [0.03], range(12), summary, epochs=3, experiment="it's", uri="http://h:1"
+    )
+    assert lines == [
+        "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits optimizer=momentum "
+        "batch_size=50 data.label_noise=0.2 'experiment='\"'\"'it\\'\"'\"'s'\"'\"'' tracking.uri=http://h:1",
+        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits "
+        "optimizer=momentum batch_size=50 data.label_noise=0.2 'experiment='\"'\"'it\\'\"'\"'s'\"'\"'' tracking.uri=http://h:1",
+    ]
+    overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
+    values = {override.key_or_group: override.value() for override in overrides}
+    assert values["experiment"] == "it's" and values["data.label_noise"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("present", "tuning", "needed", "shared", "expected"),
+    [
+        (range(10), 2, 20, False, list(range(22))),  # two more that judge nothing
+        (range(3), 0, 12, False, list(range(12))),
+        (range(4), 0, 9, True, list(range(11))),  # of 11, 2 will be set aside for the choice of rates
+        ([0, 5], 0, 4, False, [0, 5, 6, 7]),
+    ],
+)
+def test_seeds_that_will_judge(
+    present: Any, tuning: int, needed: float, shared: bool, expected: list[int]
+) -> None:
+    assert commands.seeds_to_reach(present, tuning, needed, shared) == expected
+
+
+@pytest.mark.parametrize(
+    ("grid", "edge", "expected"),
+    [
+        ([0.003, 0.01, 0.03], "high", [0.09, 0.3]),
+        ([0.003, 0.01, 0.03, 0.1], "high", [0.3, 1.0]),
+        ([0.01, 0.1], "low", [0.0001, 0.001]),
+        ([0.015, 0.03], "high", [0.06, 0.12]),
+    ],
+)
+def test_a_wider_grid_goes_on_as_it_went(grid: list[float], edge: str, expected: list[float]) -> None:
+    assert commands.wider_rates(grid, edge) == expected
+
+
+def test_the_deciding_command_is_on_the_page() -> None:
+    summary, curves = runs(seeds=range(4), rates=(0.03,))
+    (section,), _, html, _ = made(summary, curves)
+    row = section.headline.iloc[0]
+    assert row["verdict"] == "undecided" and row["seeds_needed"] == 7
+    assert "By test accuracy after 3 epochs, at learning rate 0.03." in text(html)
+    assert "loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(7)' model=mlp data=digits" in text(html)
+
+
+def test_the_honesty_box_is_calm_when_all_is_well() -> None:
+    (section,) = findings.sections(*runs(), Question(), predictions)
+    facts = honesty.facts(section)
+    assert honesty.about_the_store(0, []) == []
+    assert [term for term, _, alarm in facts if alarm] == []
+    by_term = {term: words for term, words, _ in facts}
+    assert by_term["Runs"].startswith("90 of 90 cells ended well")
+    assert by_term["Budget"] == "equal: every loss had 6 finished trials to choose its rate from."
+    assert by_term["Pairing"].startswith("proved")
+    assert by_term["Code"] == "commit 0123456789, nothing uncommitted."
+    assert by_term["Wall time"] == "3 min over all runs of this setting."

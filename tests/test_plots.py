@@ -1,0 +1,309 @@
+"""Figures: what is drawn is what the frames hold, every loss looks the same everywhere, the bytes are stable."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
+
+from reports import findings, mistakes
+from reports.figures import comparisons, curves, palette, pictures, rates
+from reports.findings import Question, Section
+from reports.names import plain, short_names
+from reports.page.illustrations import Illustrator
+
+
+@pytest.fixture(autouse=True)
+def house_style() -> Iterator[None]:
+    with palette.style():
+        yield
+
+
+@pytest.fixture(scope="module")
+def section() -> Section:
+    (found,) = findings.sections(*runs(epochs=(2, 3)), Question(), predictions)
+    return found
+
+
+def with_gid(figure: Figure, gid: str) -> list[Any]:
+    return [artist for axis in figure.axes for artist in axis.get_children() if artist.get_gid() == gid]
+
+
+def drawn(section: Section) -> dict[str, Any]:
+    order = section.losses
+    return {"order": order, "looks": palette.looks(order), "names": short_names(order)}
+
+
+def test_curves_are_the_means_and_bands_of_the_frame(section: Section) -> None:
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch", "seconds"], **drawn(section))
+    for axis, x in zip(figure.axes, ("epoch", "seconds"), strict=True):
+        for place, loss in enumerate(section.losses):
+            band = section.bands[section.bands["loss"] == loss]
+            (line,) = [artist for artist in axis.lines if artist.get_gid() == f"mean of {place}"]
+            np.testing.assert_array_equal(line.get_xdata(), band[x])
+            np.testing.assert_allclose(line.get_ydata(), 100 * band["mean"])
+        thin = [artist for artist in axis.collections if artist.get_gid() == "seeds"]
+        seeds = section.curves.groupby("loss")["run_id"].nunique()
+        assert [len(lines.get_segments()) for lines in thin] == [seeds[loss] for loss in section.losses]
+    assert [axis.get_xlabel() for axis in figure.axes] == ["epoch", "training time of the run (s)"]
+    assert figure.axes[0].get_ylabel() == "validation accuracy (%)"
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 8, 20])
+def test_curves_of_any_length_are_marked_at_their_end(epochs: int) -> None:
+    (section,) = findings.sections(
+        *runs(["ce"], seeds=[0], rates=[0.1], epochs=[epochs]), Question(), predictions
+    )
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    palette.png(figure, dpi=20)
+    (line,) = figure.axes[0].lines
+    first, every = line.get_markevery()
+    assert len(line.get_xdata()) == epochs + 1 and (epochs - first) % every == 0
+
+
+def test_one_seed_has_no_band_and_no_thin_line() -> None:
+    (section,) = findings.sections(*runs(seeds=[4]), Question(), predictions)
+    assert section.bands[["low", "high"]].isna().all(axis=None)
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    assert with_gid(figure, "seeds") == []
+    for fill in figure.axes[0].collections:
+        assert not any(np.isfinite(path.vertices).all() and len(path.vertices) for path in fill.get_paths())
+    final = Illustrator(section, palette.looks(section.losses)).final()
+    assert final is not None and with_gid(final.figure, "interval") == []
+    assert len(with_gid(final.figure, "mean")) == len(section.losses)
+
+
+def test_lines_far_above_the_others_are_enlarged_below() -> None:
+    losses = ("ce", "focal gamma=3", "mse")
+    (section,) = findings.sections(*runs(losses, epochs=(10,)), Question(), predictions)
+    assert curves.far_above(section.bands) == []
+    bands, history = section.bands.copy(), section.curves.copy()
+    for frame, columns in ((bands, ["mean", "low", "high"]), (history, ["val_accuracy"])):
+        frame.loc[frame["loss"] == "mse", columns] -= 0.5
+    assert curves.far_above(bands) == ["focal gamma=3", "ce"]
+    figure = curves.accuracy_curves(history, bands, x=["epoch", "seconds"], **drawn(section))
+    assert len(figure.axes) == 4
+    for axis, column in zip(figure.axes[2:], ("epoch", "seconds"), strict=True):
+        late = bands[(bands["loss"] == "ce") & (bands["epoch"] >= 5)]
+        line = next(line for line in axis.lines if line.get_gid() == "mean of 0")
+        np.testing.assert_array_equal(line.get_xdata(), late[column])
+        np.testing.assert_allclose(line.get_ydata(), 100 * late["mean"])
+        assert len(axis.lines) == 2  # mse is not there
+        low, high = axis.get_ylim()
+        seeds = 100 * history.loc[(history["loss"] != "mse") & (history["epoch"] >= 5), "val_accuracy"]
+        assert low <= seeds.min() and seeds.max() <= high
+    assert "focal gamma=3 and 1 more" in [text.get_text() for text in figure.axes[1].texts]
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ({"a": 98.9, "b": 45.0}, ["a"]),
+        ({"a": 98.9, "b": 94.5}, []),  # one axis shows both well enough
+        ({"a": 98, "b": 97, "c": 90, "d": 20, "e": 19}, ["a", "b", "c"]),
+        ({"a": 98, "b": 80, "c": 60, "d": 40}, ["a"]),
+        ({"a": 98.0}, []),
+        ({"a": 98.0, "b": math.nan}, []),
+        ({}, []),
+    ],
+)
+def test_which_lines_are_far_above(ends: dict[str, float], expected: list[str]) -> None:
+    rows = [(loss, epoch, value / 100 * epoch) for loss, value in ends.items() for epoch in (0, 1)]
+    assert curves.far_above(pd.DataFrame(rows, columns=["loss", "epoch", "mean"])) == expected
+
+
+def test_own_losses_have_an_axis_each(section: Section) -> None:
+    figure = curves.own_losses(section.own, **drawn(section))
+    used = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in used] == section.losses
+    for axis, loss in zip(used, section.losses, strict=True):
+        shared = [
+            other for other in used if other is not axis and axis.get_shared_y_axes().joined(axis, other)
+        ]
+        assert shared == []
+        training, validation = axis.lines
+        own = section.own[section.own["loss"] == loss].dropna(subset=["mean"])
+        for line, part in ((training, "training"), (validation, "validation")):
+            np.testing.assert_allclose(line.get_ydata(), own.loc[own["part"] == part, "mean"])
+
+
+def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
+    summary, history = runs(seeds=range(3))
+    gone = (summary["loss"] == "mse") & (summary["lr"] == 0.1) & (summary["seed"] > 0)
+    summary.loc[gone, "outcome"] = "diverged"
+    summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
+    (section,) = findings.sections(summary, history, Question(), predictions)
+    figure = Illustrator(section, palette.looks(section.losses)).rates().figure
+    trials = with_gid(figure, "trials")
+    assert sum(len(line.get_xdata()) for line in trials) == len(summary) - 2
+    (mark,) = with_gid(figure, "diverged")
+    assert list(mark.get_xdata()) == [0.1]
+    assert "2" in [text.get_text() for axis in figure.axes for text in axis.texts]
+    rings = {line.axes.get_title(loc="left"): line.get_xdata()[0] for line in with_gid(figure, "chosen")}
+    assert rings == dict(zip(section.chosen["loss"], section.chosen["lr"], strict=True))
+
+
+def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
+    (section,) = findings.sections(*runs(rates=(0.01, 0.03)), Question(), predictions)
+    figure = Illustrator(section, palette.looks(section.losses)).rates().figure
+    words = [axis.get_title(loc="right") for axis in figure.axes if axis.get_visible()]
+    assert words == ["highest: edge of the grid"] * 3
+
+
+def test_the_forest_has_the_numbers_of_its_contrasts(section: Section) -> None:
+    frame = section.headline
+    looks, names = palette.looks(section.losses), short_names(section.losses)
+    figure = comparisons.forest(frame, margin=0.2, unit="percentage points", looks=looks, names=names)
+    assert [line.get_xdata()[0] for line in with_gid(figure, "difference")] == list(frame["difference"])
+    ends = [list(line.get_xdata()) for line in with_gid(figure, "interval")]
+    assert ends == frame[["low", "high"]].to_numpy().tolist()
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert [word for word in words if word == "better"] == ["better", "better"]
+
+
+def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> None:
+    rows = [
+        ("a", -60.0, -61.0, -59.0, "worse"),
+        ("b", 0.01, -0.05, 0.07, "equivalent"),
+        ("c", 0.1, math.nan, math.nan, "undecided"),
+    ]
+    frame = pd.DataFrame(rows, columns=["a", "difference", "low", "high", "verdict"]).assign(b="ce")
+    names = {name: name for name in ("a", "b", "c", "ce")}
+    figure = comparisons.forest(
+        frame, margin=0.1, unit="points", looks=palette.looks(list(names)), names=names
+    )
+    low, high = figure.axes[0].get_xlim()
+    assert -5 < low < -0.1 and 0.1 < high < 5
+    assert len(with_gid(figure, "off the axis")) == 1
+    assert len(with_gid(figure, "interval")) == 1  # of b; c has none
+    alone = frame.assign(low=math.nan, high=math.nan)  # without intervals all the same
+    figure_alone = comparisons.forest(
+        alone, margin=0.1, unit="points", looks=palette.looks(list(names)), names=names
+    )
+    assert len(with_gid(figure_alone, "off the axis")) == 1
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert "−60.00  [−61.00, −59.00]" in words and "+0.10  no interval" in words
+
+
+def test_the_heat_map_writes_the_means_and_frames_the_choice(section: Section) -> None:
+    figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
+    means = section.rates[section.rates["epochs"] == 3].set_index(["loss", "lr"])["val_accuracy"]
+    expected = [f"{100 * means[loss, lr]:.2f}" for loss in section.losses for lr in (0.01, 0.03, 0.1)]
+    assert [text.get_text() for text in figure.axes[0].texts] == expected
+    frames = [patch.get_x() for patch in figure.axes[0].patches]
+    assert [int(x) for x in frames] == [1, 1, 1]
+
+
+def test_a_rate_without_a_result_says_so() -> None:
+    table = pd.DataFrame(
+        {"loss": ["ce", "ce"], "lr": [0.1, 1.0], "val_accuracy": [0.5, math.nan], "diverged": [0, 4]}
+    )
+    chosen = pd.DataFrame({"loss": ["ce"], "lr": [0.1]})
+    figure = rates.heat_map(table, chosen, order=["ce"], names={"ce": "ce"})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["50.00", "no result\n4 diverged"]
+
+
+def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
+    made = Illustrator(section, palette.looks(section.losses)).epochs_effect()
+    assert made is not None
+    lines = [container.lines[0] for container in made.figure.axes[0].containers]
+    for line, loss in zip(lines, section.losses, strict=True):
+        own = section.means[section.means["loss"] == loss].sort_values("epochs")
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+
+
+def test_confusions_leave_out_what_was_right() -> None:
+    labels = np.array([0, 1, 1, 2])
+    matrix = mistakes.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels)
+    assert matrix[1, 2] == 0.5 and matrix[2, 7] == 0.5 and matrix[1, 1] == 1.5 and matrix.sum() == 4
+    figure = pictures.confusions({"ce": matrix}, order=["ce"], names={"ce": "ce"})
+    assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == ["0.5", "0.5"]
+
+
+def test_mistakes_of_images_by_hand() -> None:
+    label = np.array([3, 4, 5])
+    found = mistakes.summarise(
+        {
+            "ce": [
+                {"predicted": np.array([3, 4, 9]), "label": label},
+                {"predicted": np.array([3, 1, 9]), "label": label},
+            ],
+            "mse": [{"predicted": np.array([3, 1, 5]), "label": label}],
+            "odd": [{"predicted": np.array([1, 2]), "label": np.array([1, 2])}],
+        }
+    )
+    assert found is not None
+    assert found.runs == {"ce": 2, "mse": 1} and found.skipped == 1
+    assert found.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
+    assert found.images["spread"].tolist() == [0.0, 0.5, 1.0]
+    assert found.images["taken_for"].tolist() == [-1, 1, 9]
+    accuracy = found.classes.set_index(["loss", "digit"])["accuracy"]
+    assert accuracy["ce", 4] == 0.5 and accuracy["ce", 5] == 0.0 and accuracy["mse", 5] == 1.0
+    assert mistakes.summarise({}) is None
+
+
+def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
+    images = np.arange(TEST_SIZE, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), dtype=np.uint8)
+    draw = Illustrator(section, palette.looks(section.losses))
+    wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)
+    assert wrong is not None and disagreed is not None and section.mistakes is not None
+    first = wrong.figure.axes[0]
+    assert (np.asarray(first.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
+    assert first.get_title() == "0, read as 6" and first.get_xlabel() == "100 % wrong"
+    table = section.mistakes.images.sort_values(["spread", "image"], ascending=[False, True])
+    expected = int(table["image"].iloc[0])
+    assert (np.asarray(disagreed.figure.axes[0].images[0].get_array()) == expected % 256).all()
+
+
+def test_a_loss_looks_the_same_in_every_figure_and_unlike_the_others() -> None:
+    looks = palette.looks([f"loss {i}" for i in range(56)])
+    assert len({(look.colour, look.marker, str(look.dash)) for look in looks.values()}) == 56
+    first = list(looks.values())[:8]
+    assert len({look.colour for look in first}) == len({look.marker for look in first}) == 8
+
+
+def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
+    draw = Illustrator(section, palette.looks(section.losses))
+    one, other = draw.overview().figure, draw.overview().figure
+    assert palette.svg(one) == palette.svg(other)
+    assert palette.png(one) == palette.png(other)
+
+
+def test_names_cannot_get_out_of_a_drawing() -> None:
+    (section,) = findings.sections(*runs(["ce", HOSTILE], seeds=range(2)), Question(), predictions)
+    made = Illustrator(section, palette.looks(section.losses)).overview()
+    drawing = palette.svg(made.figure)
+    ElementTree.fromstring(drawing)
+    inline = palette.inline(drawing, "f1")
+    for text in (drawing, inline):
+        assert "alert" not in text and "javascript" not in text and "<!--" not in text
+    assert len(plain(HOSTILE, 40)) == 40
+    assert inline.count("</svg>") == 1 and inline.endswith("</svg>")
+
+
+def test_an_inline_drawing_is_tinted_and_its_ids_are_its_own(section: Section) -> None:
+    drawing = palette.svg(Illustrator(section, palette.looks(section.losses)).overview().figure)
+    inline = palette.inline(drawing, "f7")
+    assert "http" not in inline and "xlink" not in inline
+    ids = re.findall(r'\bid="([^"]+)"', inline)
+    assert len(ids) == len(set(ids)) and all(name.startswith("f7-") for name in ids)
+    pointed = re.findall(r'(?:href="#|url\(#)([^")]+)', inline)
+    assert pointed and set(pointed) <= set(ids)
+    for colour, variable in palette.CSS_VARIABLES.items():
+        assert colour not in inline
+        assert (colour in drawing) == (f"var({variable})" in inline)
+
+
+def test_short_names_stay_different() -> None:
+    long = ["x" * 100 + str(i) + "y" * 100 for i in range(3)]
+    names = short_names(long)
+    assert len(set(names.values())) == 3 and all(len(name) <= 26 for name in names.values())
+    assert plain("a\x1b[31m\nb\u202e") == "a\N{REPLACEMENT CHARACTER}[31m b\N{REPLACEMENT CHARACTER}"

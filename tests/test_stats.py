@@ -1,0 +1,1181 @@
+"""The statistics of the reports: tiny cases worked out by hand, other people's code, and properties."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import itertools
+import math
+import pkgutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+import reports.stats
+from reports.stats import (
+    bands,
+    choose_rates,
+    contrast,
+    contrasts,
+    denominators,
+    detectable_difference,
+    differences,
+    effect_size_dz,
+    expected_cells,
+    holm,
+    mean_interval,
+    mean_intervals,
+    named_generator,
+    one_run_per_cell,
+    permutation_p,
+    power_of_difference,
+    power_of_equivalence,
+    probability_of_improvement,
+    rate_table,
+    read_metric,
+    same_loss_contrasts,
+    seeds_needed,
+    sign_flip_p,
+    split_seeds,
+    unfinished_cells,
+    verdict,
+    welch_interval,
+)
+from reports.stats.contrasts import COLUMNS
+from reports.stats.intervals import RESAMPLES
+
+NAN = math.nan
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def run(loss: str, seed: int, test: float | None, **changes: Any) -> dict[str, Any]:
+    """One row of a summary; `test` is the test accuracy, None for a run that diverged."""
+    row = {
+        "run_id": f"{loss}-{changes.get('lr', 0.01)}-{changes.get('epochs', 10)}-{seed}",
+        "loss": loss,
+        "lr": 0.01,
+        "epochs": 10,
+        "seed": seed,
+        "outcome": "diverged" if test is None else "ok",
+        "val_accuracy": NAN if test is None else test,
+        "test_accuracy": NAN if test is None else test,
+        "init_hash": f"init {seed}",
+        "order_hash": f"order {seed}",
+    }
+    return row | changes
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows))
+
+
+def runs(
+    loss: str, accuracies: list[float | None], first_seed: int = 0, **changes: Any
+) -> list[dict[str, Any]]:
+    return [run(loss, first_seed + i, accuracy, **changes) for i, accuracy in enumerate(accuracies)]
+
+
+def only(table: pd.DataFrame) -> pd.Series:
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+# --- the modules ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(reports.stats.__path__)])
+def test_the_examples_in_the_docstrings_hold(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"reports.stats.{name}"))
+    assert result.failed == 0
+
+
+def test_every_public_name_exists_and_is_documented() -> None:
+    for name in reports.stats.__all__:
+        assert getattr(reports.stats, name).__doc__, name
+
+
+def test_importing_the_statistics_loads_nothing_heavy() -> None:
+    heavy = ["mlflow", "paddle", "seaborn", "matplotlib", "statsmodels", "scipy.stats", "experiments"]
+    code = f"import sys, reports.stats; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_named_generators_depend_on_the_seed_and_the_name_alone() -> None:
+    def first(seed: int, *names: object) -> int:
+        return int(named_generator(seed, *names).integers(2**62))
+
+    assert first(0, "a", 0.1) == first(0, "a", np.float64(0.1))
+    assert len({first(0, "a"), first(1, "a"), first(0, "b"), first(0, "a", "b"), first(0, "ab")}) == 5
+
+
+# --- intervals of means -----------------------------------------------------------------------------------
+
+
+def test_student_interval_by_hand() -> None:
+    # mean 2, s = 1, n = 3, t(.975, 2) = 4.302653: 2 -+ 4.302653 / sqrt(3) = 2 -+ 2.484138
+    estimate, low, high, method = mean_interval([1, 2, 3], generator())
+    assert (estimate, method) == (2.0, "t")
+    assert low == pytest.approx(-0.484138, abs=1e-6)
+    assert high == pytest.approx(4.484138, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 19])
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_below_twenty_values_it_is_scipys_t_interval(n: int, level: float) -> None:
+    values = generator(n).normal(size=n)
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval(level)
+    ours = mean_interval(values, generator(), level=level)
+    assert ours.method == "t"
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3, 19, 20, 50])
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e-7, 98.76])
+def test_equal_values_have_an_interval_of_zero_width(n: int, value: float) -> None:
+    assert mean_interval([value] * n, generator())[:3] == (value, value, value)
+
+
+def test_one_value_has_a_mean_and_no_interval_and_none_has_neither() -> None:
+    assert mean_interval([0.5], generator())[0] == 0.5
+    for values in ([0.5], []):
+        _, low, high, method = mean_interval(values, generator())
+        assert math.isnan(low) and math.isnan(high) and method == "none"
+    assert math.isnan(mean_interval([], generator()).estimate)
+
+
+@pytest.mark.parametrize("bad", [[1.0, NAN], [1.0, math.inf]])
+def test_values_that_are_not_finite_are_refused_not_skipped(bad: list[float]) -> None:
+    for call in (
+        lambda: mean_interval(bad, generator()),
+        lambda: sign_flip_p(bad, generator()),
+        lambda: welch_interval(bad, [1.0]),
+        lambda: effect_size_dz(bad),
+        lambda: contrast(bad, [1.0, 2.0], generator()),
+    ):
+        with pytest.raises(ValueError, match=r"1 of 2 are NaN or infinite"):
+            call()
+
+
+def test_wrong_shapes_and_levels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected 1 dimension"):
+        mean_interval([[1.0, 2.0]], generator())  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"expected 2 dimension"):
+        mean_intervals([1.0, 2.0], generator())
+    for level in (0, 1, 95):
+        with pytest.raises(ValueError, match="level"):
+            mean_interval([1.0, 2.0], generator(), level=level)
+
+
+def test_the_bootstrap_is_the_textbooks_computed_the_slow_way() -> None:
+    values = generator(1).gamma(4, size=20)
+    drawn = generator(7).integers(0, 20, size=(RESAMPLES, 20))
+    resampled = values[drawn]
+    t = (resampled.mean(axis=1) - values.mean()) / (resampled.std(axis=1, ddof=1) / math.sqrt(20))
+    t.sort()
+    error = values.std(ddof=1) / math.sqrt(20)
+    # the 250th and the 9,750th of 9,999 order statistics
+    expected = values.mean() - t[9749] * error, values.mean() - t[249] * error
+    ours = mean_interval(values, generator(7))
+    assert ours.method == "bootstrap"
+    assert (ours.low, ours.high) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_bootstrap_agrees_with_t_on_many_normal_values_and_leans_with_skewed_ones() -> None:
+    normal = generator(0).normal(size=400)
+    ours, theirs = (
+        mean_interval(normal, generator()),
+        scipy.stats.ttest_1samp(normal, 0).confidence_interval(),
+    )
+    assert (ours.low, ours.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.05 * (theirs.high - theirs.low)
+    )
+    mean, low, high, _ = mean_interval(generator(0).exponential(size=30), generator())
+    assert high - mean > mean - low  # a long right tail: the mean is likelier to be too small
+
+
+def test_the_bootstrap_keeps_its_seed_and_others_differ() -> None:
+    values = generator(3).normal(size=25)
+    first, again, other = (mean_interval(values, generator(seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert first.low != other.low and first.high != other.high
+    assert first.low == pytest.approx(other.low, abs=0.1)
+
+
+def test_the_bootstrap_moves_scales_and_mirrors_with_its_values() -> None:
+    values = generator(3).gamma(2, size=25)
+    mean, low, high, _ = mean_interval(values, generator(5))
+    assert mean_interval(10 * values + 3, generator(5))[:3] == pytest.approx(
+        (10 * mean + 3, 10 * low + 3, 10 * high + 3)
+    )
+    assert mean_interval(-values, generator(5))[:3] == pytest.approx((-mean, -high, -low))
+
+
+def test_columns_are_what_they_are_alone_however_many_there_are() -> None:
+    values = generator(3).normal(size=(22, 900))  # enough columns that the resamples are drawn in blocks
+    values[:, 1] = 4.0
+    many = mean_intervals(values, generator(5))
+    for column in (0, 1, 899):
+        alone = mean_interval(values[:, column], generator(5))
+        assert alone[:3] == pytest.approx(
+            [many.estimate[column], many.low[column], many.high[column]], rel=1e-9
+        )
+
+
+def test_where_resamples_have_no_spread_student_steps_in_and_says_so() -> None:
+    # 19 zeros and a one: 36 % of the resamples are all zeros, so the bootstrap's upper end would be infinite.
+    values = [0.0] * 19 + [1.0]
+    _, low, high, method = mean_interval(values, generator())
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval()
+    assert method == "t"
+    assert (low, high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_resamples_without_spread_at_the_mean_itself_lean_to_neither_side() -> None:
+    _, low, high, method = mean_interval([-1.0, 1.0] + [0.0] * 18, generator())
+    assert method == "bootstrap"
+    assert -low == pytest.approx(high, abs=0.03)
+
+
+def test_welch_is_scipys() -> None:
+    a, b = generator(0).normal(size=6), generator(1).normal(1, 3, size=9)
+    theirs = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    estimate, low, high, method = welch_interval(a, b)
+    assert estimate == pytest.approx(a.mean() - b.mean())
+    assert (low, high, method) == (pytest.approx(theirs.low), pytest.approx(theirs.high), "welch")
+
+
+def test_welch_without_spread_or_without_values() -> None:
+    assert welch_interval([0.3] * 3, [0.1] * 3)[:3] == pytest.approx((0.2, 0.2, 0.2))
+    assert welch_interval([2.0] * 3, [2.0] * 4)[:3] == (0, 0, 0)
+    one = welch_interval([2.0], [1.0, 1.5])
+    assert (one.estimate, one.method) == (0.75, "none") and math.isnan(one.low)
+    assert math.isnan(welch_interval([], [1.0]).estimate)
+
+
+# --- tests and effect sizes -------------------------------------------------------------------------------
+
+
+def test_differences_of_counts_that_are_equal_are_equal() -> None:
+    a = np.arange(9000, 9900) / 10_000
+    b = np.arange(8990, 9890) / 10_000  # ten examples fewer
+    for scale in (1, 100):
+        assert np.ptp(scale * a - scale * b) > 0  # binary fractions
+        assert set(differences(scale * a, scale * b).tolist()) == {0.001 * scale}
+    small = np.array([1.5e-9, 2.5e-9])
+    assert differences(small, small / 2).tolist() == pytest.approx([0.75e-9, 1.25e-9], rel=1e-9)
+    assert differences([0.0], [0.0]).tolist() == [0.0]
+    assert differences([], []).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("n", "smallest"), [(1, 1), (5, 0.0625), (6, 0.03125), (8, 0.0078125), (10, 0.001953125)]
+)
+def test_the_smallest_p_of_n_pairs(n: int, smallest: float) -> None:
+    assert sign_flip_p([0.1 * (i + 1) for i in range(n)], generator()) == smallest
+
+
+def test_sign_flips_by_hand() -> None:
+    # |sum| of +-1 +-2 +-3: 6 0 4 2 2 4 0 6. The observed sum of (3, 2, -1) is 4: four of eight reach it.
+    assert sign_flip_p([3, 2, -1], generator()) == 0.5
+    assert sign_flip_p([0, 0, 0], generator()) == 1
+    assert sign_flip_p([0.0] * 30, generator()) == 1
+    assert sign_flip_p([0, 0, 2, 2], generator()) == 0.5  # zeros change nothing: 2^(1 - 2)
+    assert math.isnan(sign_flip_p([], generator()))
+
+
+@pytest.mark.parametrize("n", [2, 5, 9, 12])
+@pytest.mark.parametrize("digits", [1, 8])
+def test_sign_flips_are_scipys_ties_included(n: int, digits: int) -> None:
+    d = np.round(generator(n).normal(0.3, size=n), digits)
+    theirs = scipy.stats.permutation_test(
+        (d,),
+        lambda x, axis: x.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    assert sign_flip_p(d, generator()) == pytest.approx(theirs.pvalue, rel=1e-12)
+
+
+def test_sampled_sign_flips_are_near_the_exact_p_and_keep_their_seed() -> None:
+    # 30 differences of +-1, 20 of them up: p = P(abs(2 B - 30) >= 10) for B of Binomial(30, 1/2)
+    d = [1.0] * 20 + [-1.0] * 10
+    exact = scipy.stats.binomtest(20, 30).pvalue
+    found, again, other = (sign_flip_p(d, generator(seed)) for seed in (0, 0, 1))
+    for p in (found, other):
+        assert p == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / RESAMPLES))
+    assert found == again != other
+    # nothing sampled is as large as all 40 up: (0 + 1) / (9,999 + 1), never 0
+    assert sign_flip_p([1.0] * 40, generator()) == 1e-4
+
+
+def test_exact_and_sampled_sign_flips_meet_at_twenty() -> None:
+    d = generator(4).normal(0.3, size=20)
+    exact = sign_flip_p(d, generator())
+    brute = np.array(list(itertools.product([1, -1], repeat=20)), dtype=np.int8) @ d
+    assert exact == pytest.approx(np.mean(np.abs(brute) >= abs(d.sum()) - 1e-9), rel=1e-12)
+
+
+def test_permutations_by_hand() -> None:
+    # {1, 2} against {5}: mean differences of the splits are 1.5 - 5, 3 - 2, 3.5 - 1: one of three reaches 3.5
+    assert permutation_p([1, 2], [5], generator()) == pytest.approx(1 / 3)
+    assert permutation_p([1, 1], [1, 1], generator()) == 1
+    assert permutation_p([3], [1], generator()) == 1
+    assert math.isnan(permutation_p([], [1.0], generator()))
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(4, 4), (6, 6), (7, 5)])
+@pytest.mark.parametrize("digits", [1, 8])
+def test_permutations_are_scipys(n_a: int, n_b: int, digits: int) -> None:
+    a, b = (np.round(generator(n).normal(0.3 * (n == n_a), size=n), digits) for n in (n_a, n_b))
+    theirs = scipy.stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.abs(x.mean(axis=axis) - y.mean(axis=axis)),
+        alternative="greater",  # of the absolute difference: two-sided for samples of unequal size too
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    assert permutation_p(a, b, generator()) == pytest.approx(theirs.pvalue, rel=1e-12)
+
+
+def test_sampled_permutations_are_near_the_exact_p_and_keep_their_seed() -> None:
+    # 12 zeros and ones a side, 9 and 4 ones: the count of a is hypergeometric, and two-sided by symmetry
+    a, b = [1.0] * 9 + [0.0] * 3, [1.0] * 4 + [0.0] * 8
+    exact = 2 * scipy.stats.hypergeom(24, 13, 12).sf(8)
+    found, again, other = (permutation_p(a, b, generator(seed)) for seed in (0, 0, 1))
+    for p in (found, other):
+        assert p == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / RESAMPLES))
+    assert found == again != other
+
+
+def test_holm_by_hand_and_by_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    # sorted .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 .04, never falling: .02 .03 .06 .06
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]).tolist() == []
+    assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    for seed, size in itertools.product(range(5), (1, 2, 7, 30)):
+        p = np.round(generator(seed).beta(0.3, 1, size=size), 2)  # two digits: ties
+        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+
+
+def test_holm_counts_what_was_planned_and_could_not_be_tested() -> None:
+    adjusted = holm([0.01, NAN, 0.03])
+    assert adjusted[[0, 2]] == pytest.approx([0.03, 0.06])
+    assert math.isnan(adjusted[1])
+    for bad in ([1.2], [-0.1], [[0.1]]):
+        with pytest.raises(ValueError, match=r"numbers in \[0, 1\]"):
+            holm(bad)
+
+
+def test_effect_size_and_its_edges() -> None:
+    assert effect_size_dz([2, 4, 6]) == 2  # mean 4, standard deviation 2
+    assert effect_size_dz([0.1] * 3) == math.inf
+    assert effect_size_dz([-0.1] * 3) == -math.inf
+    for nothing in ([0.0] * 3, [1.0], []):
+        assert math.isnan(effect_size_dz(nothing))
+
+
+@pytest.mark.parametrize(("wins", "n"), [(0, 5), (3, 5), (5, 5), (7, 10), (33, 40)])
+def test_probability_of_improvement_has_wilsons_interval(wins: int, n: int) -> None:
+    a = [1.0] * wins + [-1.0] * (n - wins)
+    theirs = scipy.stats.binomtest(wins, n).proportion_ci(method="wilson")
+    ours = probability_of_improvement(a, [0.0] * n)
+    assert ours[:3] == pytest.approx((wins / n, theirs.low, theirs.high), abs=1e-12)
+    lower_wins = probability_of_improvement(a, [0.0] * n, higher_is_better=False)
+    assert lower_wins[:3] == pytest.approx((1 - wins / n, 1 - theirs.high, 1 - theirs.low), abs=1e-12)
+
+
+def test_probability_of_improvement_ties_and_edges() -> None:
+    assert probability_of_improvement([1, 2, 3], [1, 2, 3]).estimate == 0.5
+    # equal counts of examples, though not equal in binary once multiplied
+    assert probability_of_improvement([0.1 * 3], [0.3]).estimate == 0.5
+    one = probability_of_improvement([2.0], [1.0])
+    assert one.estimate == 1 and math.isnan(one.low) and one.method == "none"
+    assert math.isnan(probability_of_improvement([], []).estimate)
+    with pytest.raises(ValueError, match="come in twos: got 2 of a and 1 of b"):
+        probability_of_improvement([1.0, 2.0], [1.0])
+
+
+def test_unpaired_probability_of_improvement_is_mann_whitneys() -> None:
+    a, b = np.round(generator(0).normal(0.5, size=7), 1), np.round(generator(1).normal(size=9), 1)
+    ours = probability_of_improvement(a, b, paired=False)
+    assert ours.estimate == pytest.approx(scipy.stats.mannwhitneyu(a, b).statistic / 63)
+    assert 0 < ours.low < ours.estimate < ours.high < 1
+
+
+# --- power ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [12, 25, 100, 1000])
+@pytest.mark.parametrize("effect", [0.05, 0.3, 1.0, 2.5])
+@pytest.mark.parametrize("alpha", [0.05, 0.02])
+def test_power_is_statsmodels(n: int, effect: float, alpha: float) -> None:
+    from statsmodels.stats.power import TTestIndPower, TTestPower
+
+    def expected(theirs: float) -> Any:
+        # their noncentral t is NaN where the power is next to 1
+        return pytest.approx(1 if math.isnan(theirs) and effect * math.sqrt(n) > 8 else theirs, abs=2e-5)
+
+    assert power_of_difference(n, 2 * effect, 2.0, alpha=alpha) == expected(
+        TTestPower().power(effect, n, alpha)
+    )
+    unpaired = power_of_difference(n, -effect, 1.0, alpha=alpha, samples=2)
+    assert unpaired == expected(TTestIndPower().power(effect, n, alpha))
+
+
+def test_power_where_the_exact_test_has_few_steps() -> None:
+    # 10 pairs at .005: p comes in steps of 1 / 512, two of them lie below: a t test at 1.3 / 512
+    from statsmodels.stats.power import TTestPower
+
+    expected = TTestPower().power(1.5, 10, 1.3 / 512)
+    assert power_of_difference(10, 1.5, 1.0, alpha=0.005) == pytest.approx(expected, abs=2e-5)
+    assert power_of_difference(6, 9.0, 1.0, alpha=0.05) > 0.99  # one step: 1 / 32
+    assert power_of_difference(5, 9.0, 1.0, alpha=0.05) == 0  # none: 1 / 16
+    assert power_of_difference(5, 9.0, 1.0, alpha=0.0625) == 0  # p has to be below alpha
+    powers = [power_of_difference(n, 1.2, 1.0, alpha=0.005) for n in range(5, 40)]
+    assert powers == sorted(powers)
+
+
+def test_power_of_equivalence_with_many_seeds_is_that_of_normals() -> None:
+    # n = 10,000, sd 10, margin .3, true difference .1: the interval is mean -+ .196, so it lies inside when
+    # -.104 < mean < .104 with mean of N(.1, .1): Phi(.04) - Phi(-2.04)
+    expected = scipy.stats.norm.cdf(0.04) - scipy.stats.norm.cdf(-2.04)
+    assert power_of_equivalence(10_000, 0.1, 10.0, 0.3) == pytest.approx(expected, abs=1e-3)
+    assert power_of_equivalence(10, 0.05, 0.0, 0.1) == 1
+    assert power_of_equivalence(10, 0.2, 0.0, 0.1) == 0
+    assert power_of_equivalence(1, 0.0, 0.1, 0.1) == 0
+
+
+def test_the_protocols_facts_about_an_effect_of_one() -> None:
+    assert seeds_needed(1.0, 1.0) == 10
+    assert seeds_needed(1.0, 1.0, alpha=0.05 / 10) == 18
+
+
+def test_detectable_differences() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    theirs = TTestPower().solve_power(None, nobs=12, alpha=0.05, power=0.8)
+    assert detectable_difference(12, 0.3) == pytest.approx(0.3 * theirs, rel=1e-4)
+    assert detectable_difference(12, 0.3, samples=2) > detectable_difference(12, 0.3)
+    assert detectable_difference(5, 0.3) == math.inf  # p of five pairs is .0625 at least
+    assert detectable_difference(8, 0.3, alpha=0.005) == math.inf
+    assert detectable_difference(3, 0.3, samples=2) == math.inf  # 2 of C(6, 3) = 20 splits: .1
+    assert detectable_difference(8, 0.0) == 0
+    assert math.isnan(detectable_difference(1, NAN)) and math.isnan(detectable_difference(8, NAN))
+
+
+def test_seeds_needed_is_the_first_n_with_the_power() -> None:
+    for difference, sd, margin in ((0.3, 0.4, NAN), (0.02, 0.1, 0.1), (0.3, 0.2, 0.1)):
+        n = int(seeds_needed(difference, sd, margin=margin))
+
+        def best(n: int, d: float = difference, sd: float = sd, margin: float = margin) -> float:
+            inside = 0.0 if math.isnan(margin) else power_of_equivalence(n, d, sd, margin)
+            return max(power_of_difference(n, d, sd), inside)
+
+        assert best(n - 1) < 0.8 <= best(n)
+
+
+def test_seeds_needed_at_the_edges() -> None:
+    assert seeds_needed(0.0, 1.0) == math.inf  # no margin: no number of seeds shows that nothing differs
+    assert seeds_needed(0.001, 1.0) == math.inf  # some 7,850,000
+    assert seeds_needed(0.03, 1.0) == pytest.approx((1.959964 + 0.841621) ** 2 / 0.03**2, abs=3)  # 8,723
+    assert seeds_needed(0.1, 1.0, margin=0.1) < 1000  # on the margin it can only be different
+    assert seeds_needed(0.5, 0.0) == 6  # no spread: 2^(1 - n) has to fall below .05
+    assert seeds_needed(0.05, 0.0, margin=0.1) == 2
+    assert seeds_needed(1.0, 1.0, at_least=15) == 15
+    assert seeds_needed(0.2, 1.0, cap=50) == math.inf
+    assert math.isnan(seeds_needed(0.1, NAN)) and math.isnan(seeds_needed(NAN, 1.0))
+
+
+# --- metrics, one contrast, verdicts ----------------------------------------------------------------------
+
+
+def test_metrics_know_their_direction_and_their_unit() -> None:
+    for name in ("test_accuracy", "val_accuracy", "test_off_by_one"):
+        assert read_metric(name).higher_is_better and read_metric(name).unit == "points"
+    for name in (
+        "test_nll",
+        "val_nll",
+        "test_brier",
+        "test_ece_scaled",
+        "test_mean_absolute_error",
+        "train_seconds",
+    ):
+        assert not read_metric(name).higher_is_better and read_metric(name).scale == 1
+    assert read_metric("test_f1", higher_is_better=True).higher_is_better
+    with pytest.raises(ValueError, match="say whether higher_is_better"):
+        read_metric("test_f1")
+    with pytest.raises(ValueError, match="not comparable"):
+        read_metric("test_loss", higher_is_better=False)
+
+
+def test_margins() -> None:
+    accuracy, nll = read_metric("test_accuracy"), read_metric("test_nll")
+    assert accuracy.margin(None, None) == 0.1
+    assert accuracy.margin(None, 10_000) == 0.1
+    assert accuracy.margin(0.0, 10_000) == 0.01  # one example of 10,000
+    assert accuracy.margin(None, 360) == pytest.approx(0.2778, abs=1e-4)  # one of digits' 360
+    assert math.isnan(nll.margin(None, 10_000))
+    assert nll.margin(0.02, 10_000) == 0.02
+    with pytest.raises(ValueError, match="rope"):
+        accuracy.margin(-0.1, None)
+    with pytest.raises(ValueError, match="rope"):
+        accuracy.margin(NAN, None)
+    with pytest.raises(ValueError, match="test_size"):
+        accuracy.margin(None, 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "expected"),
+    [
+        (-0.05, 0.05, 0.9, "equivalent"),
+        (0.02, 0.08, 0.001, "equivalent"),  # first of all: a difference too small to matter, however sure
+        (-0.1, 0.1, 0.9, "equivalent"),  # the ends belong to the margin
+        (0.05, 0.3, 0.01, "better"),
+        (-0.3, -0.05, 0.01, "worse"),
+        (0.05, 0.3, 0.05, "undecided"),  # p has to be below
+        (-0.01, 0.3, 0.01, "undecided"),  # the interval has to agree
+        (0.0, 0.3, 0.01, "undecided"),
+        (-0.3, 0.3, 0.9, "undecided"),
+        (NAN, NAN, NAN, "undecided"),
+        (0.2, 0.3, NAN, "undecided"),
+    ],
+)
+def test_verdicts_in_their_order(low: float, high: float, p: float, expected: str) -> None:
+    assert verdict(low, high, p, margin=0.1) == expected
+    turned = {"better": "worse", "worse": "better"}.get(expected, expected)
+    assert verdict(low, high, p, margin=0.1, higher_is_better=False) == turned
+
+
+def test_without_a_margin_nothing_is_equivalent() -> None:
+    assert verdict(0.0, 0.0, 1.0) == "undecided"
+    assert verdict(0.0, 0.0, 1.0, margin=0.0) == "equivalent"
+
+
+def test_a_paired_contrast_by_hand() -> None:
+    # differences 1, 2, 3: mean 2, sd 1, t interval 2 -+ 2.484138, p = 2 of 8, d_z = 2, three wins of three
+    c = contrast([98, 99, 97], [97, 97, 94], generator())
+    assert (c.n, c.n_a, c.n_b, c.paired, c.interval) == (3, 3, 3, True, "t")
+    assert (c.difference, c.sd, c.p, c.d_z, c.p_better) == (2, 1, 0.25, 2, 1)
+    assert (c.low, c.high) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
+    t = scipy.stats.ttest_rel([98, 99, 97], [97, 97, 94]).confidence_interval()
+    assert (c.low, c.high) == pytest.approx((t.low, t.high))
+
+
+def test_an_unpaired_contrast() -> None:
+    a, b = [98.0, 99.0, 97.0], [97.0, 94.0]
+    c = contrast(a, b, generator(), paired=False)
+    assert (c.n, c.n_a, c.n_b, c.interval) == (2, 3, 2, "welch")
+    assert (c.difference, c.low, c.high) == pytest.approx(welch_interval(a, b)[:3])
+    assert c.p == permutation_p(a, b, generator())
+    assert c.sd == pytest.approx(math.sqrt((1 + 4.5) / 2))  # variances 1 and 4.5
+    assert math.isnan(c.d_z)
+    assert c.p_better == pytest.approx(5.5 / 6)
+
+
+# --- cells and denominators -------------------------------------------------------------------------------
+
+
+def test_one_run_counts_per_cell_and_it_is_the_first_finished_one() -> None:
+    table = frame(
+        run("ce", 1, 0.9, run_id="late seed"),
+        run("ce", 0, None, outcome="failed", run_id="crashed"),
+        run("ce", 0, 0.8, run_id="first"),
+        run("ce", 0, 0.9, run_id="forced again"),
+        run("mse", 0, None, outcome="killed", run_id="killed"),
+        run("mse", 0, None, outcome="failed", run_id="failed"),
+    )
+    assert one_run_per_cell(table)["run_id"].tolist() == ["first", "late seed", "killed"]
+
+
+def test_frames_that_cannot_be_read_are_refused_with_a_reason() -> None:
+    with pytest.raises(ValueError, match=r"lacks the columns \['seed'\]"):
+        denominators(frame(run("ce", 0, 0.9)).drop(columns="seed"))
+    with pytest.raises(ValueError, match=r"outcome: expected one of .* got \['finished'\]"):
+        denominators(frame(run("ce", 0, 0.9, outcome="finished")))
+    with pytest.raises(ValueError, match="belongs to no cell"):
+        denominators(frame(run("ce", 0, 0.9, lr=NAN)))
+    with pytest.raises(ValueError, match=r"lacks the columns \['test_nll'\]"):
+        contrasts(frame(run("ce", 0, 0.9)), metric="test_nll")
+    with pytest.raises(ValueError, match=r"lacks the columns \['order_hash'\]"):
+        contrasts(frame(run("ce", 0, 0.9)).drop(columns="order_hash"))
+
+
+def test_denominators_count_every_cell_that_should_be_there() -> None:
+    table = frame(
+        *runs("ce", [0.9, 0.9, 0.9]),
+        run("ce", 0, 0.95),  # a repetition
+        *runs("mse", [0.9, None]),
+        run("focal", 0, None, outcome="failed"),
+        run("focal", 1, None, outcome="killed"),
+    )
+    expected = pd.DataFrame(
+        {
+            "loss": ["ce", "focal", "mse"],
+            "expected": [3, 3, 3],
+            "ok": [3, 0, 1],
+            "diverged": [0, 0, 1],
+            "failed": [0, 1, 0],
+            "killed": [0, 1, 0],
+            "missing": [0, 1, 1],
+            "extra": [0, 0, 0],
+            "runs": [4, 2, 2],
+        }
+    )
+    pd.testing.assert_frame_equal(denominators(table), expected, check_dtype=False)
+    left = unfinished_cells(table)
+    assert list(zip(left["loss"], left["seed"], left["state"], strict=True)) == [
+        ("focal", 0, "failed"),
+        ("focal", 1, "killed"),
+        ("focal", 2, "missing"),
+        ("mse", 2, "missing"),
+    ]
+
+
+def test_denominators_against_a_grid_of_ones_own() -> None:
+    table = frame(*runs("ce", [0.9, 0.9]), *runs("mse", [0.9], first_seed=7))
+    grid = pd.DataFrame({"loss": ["ce", "ce", "gce"], "lr": 0.01, "epochs": 10, "seed": [0, 5, 0]})
+    found = denominators(table, grid).set_index("loss")
+    assert found.loc["ce", ["expected", "ok", "missing", "extra"]].tolist() == [2, 1, 1, 1]
+    assert found.loc["gce", ["expected", "ok", "missing", "runs"]].tolist() == [1, 0, 1, 0]
+    assert found.loc["mse", ["expected", "ok", "missing", "extra"]].tolist() == [0, 0, 0, 1]
+    assert (found["expected"] == found[["ok", "diverged", "failed", "killed", "missing"]].sum(axis=1)).all()
+
+
+def test_without_a_grid_every_loss_owes_what_any_loss_has() -> None:
+    table = frame(run("ce", 0, 0.9), run("mse", 1, 0.9, lr=0.1))
+    assert expected_cells(table).to_numpy().tolist() == [
+        ["ce", 0.01, 10, 0],
+        ["ce", 0.1, 10, 1],
+        ["mse", 0.01, 10, 0],
+        ["mse", 0.1, 10, 1],
+    ]
+
+
+# --- learning rates ---------------------------------------------------------------------------------------
+
+
+def grid_of(scores: dict[str, dict[float, list[float | None]]], **changes: Any) -> pd.DataFrame:
+    """A summary from {loss: {lr: accuracies by seed}}."""
+    rows = [
+        run(loss, seed, value, lr=lr, **changes)
+        for loss, rates in scores.items()
+        for lr, values in rates.items()
+        for seed, value in enumerate(values)
+    ]
+    return frame(*rows)
+
+
+def chosen(table: pd.DataFrame, loss: str = "ce", **arguments: Any) -> pd.Series:
+    return choose_rates(table, **arguments).set_index("loss").loc[loss]
+
+
+def test_the_rate_with_the_best_mean_validation_accuracy_is_chosen_whatever_the_test_says() -> None:
+    table = grid_of({"ce": {0.001: [0.7, 0.7], 0.01: [0.8, 0.9], 0.1: [0.9, 0.6]}})
+    table["test_accuracy"] = 1 - table["test_accuracy"]
+    best = chosen(table)
+    assert (best["lr"], best["edge"], best["rates"], best["budget"], best["scored"]) == (
+        0.01,
+        "none",
+        3,
+        6,
+        2,
+    )
+    assert best["val_accuracy"] == pytest.approx(0.85)
+    assert best["tuning_seeds"] == (0, 1)
+    assert best["equal_budget"]
+
+
+def test_ties_go_to_the_smaller_rate_even_when_sums_round_apart() -> None:
+    assert sum([0.1, 0.2, 0.3]) / 3 != sum([0.3, 0.2, 0.1]) / 3
+    table = grid_of({"ce": {0.1: [0.1, 0.2, 0.3], 0.01: [0.3, 0.2, 0.1]}})
+    assert chosen(table)["lr"] == 0.01
+
+
+def test_a_best_rate_on_the_edge_is_flagged_and_one_rate_has_no_edge() -> None:
+    rates = {0.001: [0.7], 0.01: [0.8], 0.1: [0.9]}
+    assert chosen(grid_of({"ce": rates}))["edge"] == "high"
+    assert chosen(grid_of({"ce": {lr: [1 - values[0]] for lr, values in rates.items()}}))["edge"] == "low"
+    assert chosen(grid_of({"ce": {0.01: [0.7]}}))["edge"] == "none"
+
+
+def test_rates_that_diverged_bound_the_grid_and_rates_that_crashed_do_not() -> None:
+    assert chosen(grid_of({"ce": {0.001: [0.7], 0.01: [0.8], 0.1: [None]}}))["edge"] == "none"
+    table = grid_of({"ce": {0.001: [0.7], 0.01: [0.8], 0.1: [None]}}).replace(
+        {"outcome": {"diverged": "failed"}}
+    )
+    best = chosen(table)
+    assert (best["edge"], best["rates"], best["budget"], best["unfinished"]) == ("high", 2, 2, 1)
+
+
+def test_a_rate_at_which_a_seed_diverged_comes_after_one_at_which_none_did() -> None:
+    table = grid_of({"ce": {0.01: [0.8, 0.8, 0.8], 0.1: [0.99, None, 0.99], 1.0: [None, None, 0.999]}})
+    best = chosen(table)
+    assert (best["lr"], best["scored"], best["budget"], best["diverged"]) == (0.01, 3, 9, 3)
+    # where every rate lost a seed, the mean decides again
+    table = grid_of({"ce": {0.01: [0.8, None], 0.1: [None, 0.9]}})
+    assert chosen(table)["lr"] == 0.1
+    table = grid_of({"ce": {0.01: [None, None], 0.1: [None, None]}})
+    best = chosen(table)
+    assert math.isnan(best["lr"]) and math.isnan(best["val_accuracy"])
+    assert (best["scored"], best["edge"], best["budget"]) == (0, "none", 4)
+
+
+def test_unequal_budgets_are_flagged_for_the_epochs_they_are_at() -> None:
+    table = pd.concat(
+        [
+            grid_of({"ce": {0.01: [0.8], 0.1: [0.9]}, "mse": {0.01: [0.8], 0.1: [None]}}),
+            grid_of({"ce": {0.01: [0.8], 0.1: [0.9]}, "mse": {0.01: [0.8]}}, epochs=5),
+        ]
+    )
+    found = choose_rates(table)
+    assert found["epochs"].tolist() == [5, 5, 10, 10]
+    assert found["equal_budget"].tolist() == [False, False, True, True]  # diverged trials were trials
+    assert found["budget"].tolist() == [2, 1, 2, 2]
+
+
+def test_the_rate_table_hides_nothing() -> None:
+    table = grid_of({"ce": {0.01: [0.8, 0.9], 0.1: [None, 0.7]}, "mse": {0.01: [0.5, 0.6]}})
+    table.loc[0, "val_accuracy"] = NAN  # ok, but its metric was lost
+    found = rate_table(table)
+    expected = pd.DataFrame(
+        {
+            "epochs": 10,
+            "loss": ["ce", "ce", "mse", "mse"],
+            "lr": [0.01, 0.1, 0.01, 0.1],
+            "val_accuracy": [0.9, 0.7, 0.55, NAN],
+            "scored": [1, 1, 2, 0],
+            "ok": [2, 1, 2, 0],
+            "diverged": [0, 1, 0, 0],
+            "failed": 0,
+            "killed": 0,
+            "missing": [0, 0, 0, 2],
+        }
+    )
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert rate_table(table, [1])["scored"].tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "tuning", "shared"),
+    [(1, 1, True), (5, 5, True), (8, 8, True), (9, 1, False), (10, 2, False), (12, 3, False), (20, 5, False)],
+)
+def test_how_many_seeds_choose_and_how_many_judge(seeds: int, tuning: int, shared: bool) -> None:
+    split = split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}}))
+    assert split.tuning == tuple(range(tuning))
+    assert split.judging == tuple(range(0 if shared else tuning, seeds))
+    assert split.shared is shared
+
+
+def test_with_one_rate_nothing_is_chosen_and_all_seeds_judge() -> None:
+    split = split_seeds(grid_of({"ce": {0.01: [0.8] * 12}, "mse": {0.003: [0.8] * 12}}))
+    assert split.judging == tuple(range(12)) and not split.shared
+
+
+def test_seeds_added_at_the_chosen_rate_alone_judge_and_do_not_choose() -> None:
+    # seeds 0 to 2 ran the whole grid, 3 to 12 the best rate only: the rate with most runs must not win by that
+    table = grid_of({"ce": {0.01: [0.8] * 3, 0.1: [0.7] * 13}})
+    split = split_seeds(table)
+    assert split.tuning == (0, 1, 2) and split.judging == tuple(range(3, 13))
+    assert chosen(table)["lr"] == 0.01
+    few = table[table["seed"] < 7]
+    assert split_seeds(few)[:3] == ((0, 1, 2), tuple(range(7)), True)
+    assert chosen(few)["lr"] == 0.01
+
+
+def test_tuning_seeds_can_be_chosen_by_hand() -> None:
+    table = grid_of({"ce": {0.01: [0.9, 0.1, 0.1], 0.1: [0.1, 0.9, 0.9]}})
+    assert split_seeds(table, [0])[:3] == ((0,), (1, 2), False)
+    assert chosen(table, tuning_seeds=[0])["lr"] == 0.01
+    assert chosen(table, tuning_seeds=[1])["lr"] == 0.1
+    with pytest.raises(ValueError, match="have no runs: the seeds here are"):
+        split_seeds(table, [7])
+    with pytest.raises(ValueError, match="leave none to judge on"):
+        split_seeds(table, [0, 1, 2])
+    with pytest.raises(ValueError, match="one value of epochs"):
+        split_seeds(pd.concat([table, table.assign(epochs=5)]))
+
+
+# --- families of contrasts --------------------------------------------------------------------------------
+
+
+def test_a_family_by_hand() -> None:
+    # mse minus ce, in points: -1, -2, -3 -> mean -2, interval -2 -+ 2.484; focal minus ce: 0, 0, 0
+    table = frame(
+        *runs("ce", [0.97, 0.98, 0.99]), *runs("mse", [0.96, 0.96, 0.96]), *runs("focal", [0.97, 0.98, 0.99])
+    )
+    found = contrasts(table, test_size=10_000)
+    assert list(found.columns) == COLUMNS
+    focal, mse = found.iloc[0], found.iloc[1]
+    assert (mse["a"], mse["b"], mse["n"], mse["paired"], mse["unit"], mse["view"]) == (
+        "mse",
+        "ce",
+        3,
+        True,
+        "points",
+        "best",
+    )
+    assert mse[["difference", "low", "high"]].tolist() == pytest.approx([-2, -4.484138, 0.484138], abs=1e-6)
+    assert mse[["p", "p_holm", "d_z", "p_better", "family", "margin"]].tolist() == [0.25, 0.5, -2, 0, 2, 0.1]
+    assert mse["verdict"] == "undecided"
+    assert mse["detectable"] == math.inf  # three pairs have p >= .25
+    # 7 pairs are the first with 2^(1 - n) < .05 / 2 (by one step, .3 of it: too rare), 8 have three steps below
+    assert mse["seeds_needed"] == 8
+    assert mse["run_ids"] == [f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)]
+    assert (focal["verdict"], focal["difference"], focal["low"], focal["high"]) == ("equivalent", 0, 0, 0)
+    assert (focal["p"], focal["p_holm"], focal["p_better"]) == (1, 1, 0.5)
+    assert math.isnan(focal["d_z"]) and math.isnan(focal["seeds_needed"])
+    assert found["dropped"].tolist() == [[], []] and not found["shared_seeds"].any()
+
+
+def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
+    base = [0.98 + 0.001 * i for i in range(10)]
+    noise = [0.0001 * (-1) ** i for i in range(10)]
+    table = frame(*runs("ce", base), *runs("mse", [x - 0.004 + e for x, e in zip(base, noise, strict=True)]))
+    row = only(contrasts(table))
+    assert (row["verdict"], row["p"], row["p_holm"]) == ("worse", 2**-9, 2**-9)
+    assert row["difference"] == pytest.approx(-0.4)
+    assert row["low"] < -0.4 < row["high"] < 0
+    row = only(contrasts(table, baseline="mse"))
+    assert (row["a"], row["verdict"], row["p_better"]) == ("ce", "better", 1)
+    assert row["difference"] == pytest.approx(0.4)
+    # the same numbers as an error, where lower is better
+    table["test_nll"] = table["test_accuracy"]
+    row = only(contrasts(table, metric="test_nll"))
+    assert (row["verdict"], row["unit"], row["p_better"]) == ("better", "", 1)
+    assert row["difference"] == pytest.approx(-0.004)
+    assert math.isnan(row["margin"])
+    assert only(contrasts(table, metric="test_nll", rope=0.01))["verdict"] == "equivalent"
+
+
+def test_with_one_seed_there_is_a_difference_and_no_interval_and_no_verdict() -> None:
+    row = only(contrasts(frame(run("ce", 0, 0.98), run("mse", 0, 0.5))))
+    assert (row["n"], row["verdict"], row["interval"], row["p"]) == (1, "undecided", "none", 1)
+    assert row["difference"] == pytest.approx(-48)
+    for name in ("low", "high", "d_z", "p_better_low", "p_better_high", "detectable", "seeds_needed"):
+        assert math.isnan(row[name]), name
+
+
+def test_unequal_seeds_are_paired_where_they_meet_and_the_others_are_named() -> None:
+    table = frame(
+        *runs("ce", [0.97, 0.98, 0.99, 0.98]),
+        run("mse", 0, 0.96),
+        run("mse", 1, None),
+        run("mse", 2, None, outcome="failed"),
+        run("mse", 5, 0.96),
+    )
+    row = only(contrasts(table))
+    assert (row["n"], row["n_a"], row["n_b"], row["paired"]) == (1, 1, 1, True)
+    assert [tuple(cell) for cell in row["dropped"]] == [
+        ("mse", 0.01, 1, "diverged"),
+        ("mse", 0.01, 2, "failed"),
+        ("mse", 0.01, 3, "missing"),
+        ("ce", 0.01, 5, "missing"),
+    ]
+    assert row["run_ids"] == ["mse-0.01-10-0", "ce-0.01-10-0"]
+
+
+def test_a_loss_that_always_diverged_stays_in_the_table_and_in_the_family() -> None:
+    table = frame(*runs("ce", [0.97, 0.98]), *runs("mse", [None, None]), *runs("focal", [0.96, 0.97]))
+    found = contrasts(table).set_index("a")
+    mse = found.loc["mse"]
+    assert (mse["n"], mse["verdict"], mse["pairing"]) == (0, "undecided", "nothing to pair")
+    assert math.isnan(mse["lr_a"]) and math.isnan(mse["p"]) and math.isnan(mse["p_holm"])
+    assert {cell.reason for cell in mse["dropped"]} == {"no rate"}
+    assert found["family"].tolist() == [2, 2]
+    equal = contrasts(table, view="equal").set_index("a").loc["mse"]
+    assert {cell.reason for cell in equal["dropped"]} == {"diverged"}
+
+
+def test_a_metric_the_head_does_not_have_is_no_contrast() -> None:
+    table = frame(*runs("ce", [0.9, 0.9]), *runs("mse", [0.9, 0.9]), *runs("focal", [0.9, 0.9]))
+    table["test_nll"] = [0.1, 0.2, None, None, 0.2, 0.4]
+    found = contrasts(table, metric="test_nll").set_index("a")
+    assert found.loc["mse", "n"] == 0 and math.isnan(found.loc["mse", "difference"])
+    assert found.loc["mse", "verdict"] == "undecided"
+    assert {cell.reason for cell in found.loc["mse", "dropped"]} == {"no value"}
+    assert found.loc["focal", "family"] == 1
+    assert found.loc["focal", "p_holm"] == found.loc["focal", "p"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"init_hash": "another"}, "init_hash differs at seed 1"),
+        ({"order_hash": "another"}, "order_hash differs at seed 1"),
+        ({"order_hash": None}, "order_hash not recorded at seed 1"),
+        (
+            {"init_hash": NAN, "order_hash": ""},
+            "init_hash not recorded at seed 1; order_hash not recorded at seed 1",
+        ),
+    ],
+)
+def test_pairs_that_are_not_proved_are_analysed_as_unpaired(changes: dict[str, Any], why: str) -> None:
+    accuracies_a, accuracies_b = [0.96, 0.97, 0.99, 0.95], [0.97, 0.98, 0.99]
+    table = frame(*runs("ce", accuracies_b), *runs("mse", accuracies_a))
+    for name, value in changes.items():
+        table.loc[(table["loss"] == "mse") & (table["seed"] == 1), name] = value
+    row = only(contrasts(table))
+    assert (row["paired"], row["pairing"], row["interval"], row["n"], row["n_a"]) == (
+        False,
+        why,
+        "welch",
+        3,
+        4,
+    )
+    theirs = scipy.stats.ttest_ind(accuracies_a, accuracies_b, equal_var=False).confidence_interval()
+    assert (row["low"], row["high"]) == pytest.approx((100 * theirs.low, 100 * theirs.high))
+    assert row["p"] == pytest.approx(permutation_p(accuracies_a, accuracies_b, generator()))
+    assert math.isnan(row["d_z"])
+    assert len(row["run_ids"]) == 7
+
+
+def test_hashes_of_runs_that_do_not_count_do_not_matter() -> None:
+    table = frame(*runs("ce", [0.97, 0.98, 0.99]), *runs("mse", [0.96, 0.97, None]))
+    table.loc[table["outcome"] == "diverged", "init_hash"] = None
+    assert only(contrasts(table))["pairing"] == "hashes equal"
+
+
+def test_losses_without_a_common_seed_are_compared_unpaired() -> None:
+    row = only(contrasts(frame(*runs("ce", [0.97, 0.98]), *runs("mse", [0.96, 0.95], first_seed=5))))
+    assert (row["paired"], row["pairing"], row["n"]) == (False, "no seed in common", 2)
+
+
+def test_choosing_and_judging_on_the_same_seeds_is_said_and_avoided_where_seeds_allow() -> None:
+    def table(seeds: int) -> pd.DataFrame:
+        accuracies = [0.97 + 0.001 * (seed % 4) for seed in range(seeds)]
+        rates: dict[float, list[float | None]] = {0.01: [*accuracies], 0.1: [x - 0.1 for x in accuracies]}
+        return grid_of({"ce": rates, "mse": rates})
+
+    few, many = only(contrasts(table(9 - 1))), only(contrasts(table(12)))
+    assert few["shared_seeds"] and few["n"] == 8
+    assert not many["shared_seeds"] and many["n"] == 9
+    assert many["run_ids"][0] == "mse-0.01-10-3"
+    asked = only(contrasts(table(8), tuning_seeds=[0, 7]))
+    assert not asked["shared_seeds"] and asked["n"] == 6
+
+
+def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() -> None:
+    table = grid_of(
+        {
+            "ce": {0.01: [0.97, 0.98], 0.1: [0.98, 0.99]},
+            "mse": {0.001: [0.8, 0.8], 0.01: [0.96, 0.97], 0.1: [0.5, 0.6]},
+            "focal": {0.1: [0.98, 0.99]},
+        }
+    )
+    best = contrasts(table)
+    assert best[["a", "lr_a", "lr_b"]].to_numpy().tolist() == [["focal", 0.1, 0.1], ["mse", 0.01, 0.1]]
+    equal = contrasts(table, view="equal")
+    assert equal[["a", "lr_a"]].to_numpy().tolist() == [["focal", 0.1], ["mse", 0.01], ["mse", 0.1]]
+    assert (equal["lr_a"] == equal["lr_b"]).all() and (equal["family"] == 3).all()
+    assert not equal["shared_seeds"].any()
+    assert equal["difference"].tolist() == pytest.approx([0, -1, -43.5])
+    with pytest.raises(ValueError, match="view: expected one of"):
+        contrasts(table, view="worst")
+
+
+def test_every_value_of_epochs_is_a_family_of_its_own_with_its_own_rates() -> None:
+    table = pd.concat(
+        [
+            grid_of(
+                {"ce": {0.01: [0.9] * 3, 0.1: [0.8] * 3}, "mse": {0.01: [0.7] * 3}, "mae": {0.01: [0.7] * 3}}
+            ),
+            grid_of({"ce": {0.01: [0.7] * 3, 0.1: [0.8] * 3}, "mse": {0.01: [0.7] * 3}}, epochs=5),
+        ]
+    )
+    found = contrasts(table)
+    assert found["epochs"].tolist() == [10, 10, 5, 5]
+    assert found["lr_b"].tolist() == [0.01, 0.01, 0.1, 0.1]
+    assert found["family"].tolist() == [2, 2, 2, 2]
+    assert found["n"].tolist() == [3, 3, 0, 3]  # mae was never run for 5 epochs: planned all the same
+    p = found.set_index(["epochs", "a"])
+    assert p.loc[(5, "mse"), "p_holm"] == 2 * p.loc[(5, "mse"), "p"]
+
+
+def test_all_pairs_on_demand() -> None:
+    table = frame(*(row for loss in ("a", "b", "ce") for row in runs(loss, [0.97, 0.98])))
+    found = contrasts(table, all_pairs=True)
+    assert list(zip(found["a"], found["b"], strict=True)) == [("a", "ce"), ("b", "ce"), ("b", "a")]
+    assert (found["family"] == 3).all()
+    assert len(contrasts(table, all_pairs=True, baseline="none of them")) == 3
+    with pytest.raises(ValueError, match=r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"):
+        contrasts(table, baseline="nll")
+
+
+@pytest.mark.parametrize("rows", [[], runs("ce", [0.9, 0.9])])
+def test_without_two_losses_there_are_no_contrasts_and_the_columns_are_the_same(rows: list[Any]) -> None:
+    table = pd.DataFrame(rows, columns=list(run("ce", 0, 0.9)))
+    for view in ("best", "equal"):
+        found = contrasts(table, view=view)
+        assert list(found.columns) == COLUMNS and found.empty
+    assert choose_rates(table)["loss"].tolist() == (["ce"] if rows else [])
+    assert len(denominators(table)) == len(rate_table(table)) == bool(rows)
+
+
+def noisy(losses: int = 4, seeds: int = 24, rng_seed: int = 0) -> pd.DataFrame:
+    rng = generator(rng_seed)
+    return frame(
+        *(
+            row
+            for loss in ["ce", *(f"loss {i}" for i in range(losses - 1))]
+            for row in runs(loss, [float(x) for x in np.round(rng.normal(0.98, 0.002, seeds), 4)])
+        )
+    )
+
+
+def test_a_fixed_seed_gives_the_same_table_and_another_seed_another() -> None:
+    table = noisy()
+    first, again, other = (contrasts(table, seed=seed) for seed in (3, 3, 4))
+    pd.testing.assert_frame_equal(first, again)
+    assert (first["interval"] == "bootstrap").all()
+    assert (first["low"] != other["low"]).all() and (first["p"] != other["p"]).all()
+    assert first["difference"].equals(other["difference"])
+
+
+def test_nothing_depends_on_the_order_of_rows_or_on_the_other_losses() -> None:
+    table = noisy()
+    first = contrasts(table)
+    pd.testing.assert_frame_equal(first, contrasts(table.sample(frac=1, random_state=0)))
+    fewer = contrasts(table[table["loss"].isin(["ce", "loss 1"])])
+    same = ["difference", "low", "high", "p", "p_better_low"]
+    assert (
+        first.set_index("a").loc["loss 1", same].tolist() == fewer.set_index("a").loc["loss 1", same].tolist()
+    )
+
+
+def test_categories_and_numpy_types_make_no_difference() -> None:
+    table = noisy(seeds=5)
+    typed = table.astype({"loss": "category", "seed": "int32", "epochs": "int16", "outcome": "category"})
+    pd.testing.assert_frame_equal(contrasts(table), contrasts(typed))
+    pd.testing.assert_frame_equal(denominators(table), denominators(typed), check_dtype=False)
+    pd.testing.assert_frame_equal(choose_rates(table), choose_rates(typed))
+
+
+def test_numbers_that_cannot_be_are_refused() -> None:
+    table = noisy(seeds=3)
+    for wrong in ({"alpha": 0}, {"alpha": 5}, {"power": 1}, {"rope": -1}, {"test_size": 0}, {"resamples": 9}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            contrasts(table, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not comparable"):
+        contrasts(table, metric="val_loss")
+
+
+def test_large_families_draw_enough_resamples_to_reach_alpha() -> None:
+    # With 39 resamples p could not fall below 1 / 40; Holm over 3 needs p < .05 / 3.
+    table = noisy()
+    table.loc[table["loss"] != "ce", "test_accuracy"] -= 0.05
+    with pytest.raises(ValueError, match="at least 99"):
+        contrasts(table, resamples=39)
+    found = contrasts(table, resamples=99)
+    assert (found["verdict"] == "worse").all()
+
+
+def test_a_wide_alpha_narrows_the_interval() -> None:
+    table = noisy(seeds=10)
+    ninety, usual = contrasts(table, alpha=0.1), contrasts(table)
+    assert (ninety["high"] - ninety["low"] < usual["high"] - usual["low"]).all()
+
+
+def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
+    table = noisy(losses=3, seeds=12)
+    first, second = table[table["seed"] < 6], table[table["seed"] >= 6]
+    found = same_loss_contrasts(first, second)
+    assert list(found.columns) == COLUMNS
+    assert found["a"].tolist() == found["b"].tolist() == ["ce", "loss 0", "loss 1"]
+    assert (found["view"] == "aa").all() and not found["paired"].any() and (found["family"] == 3).all()
+    assert (found["n"] == 6).all() and (found["interval"] == "welch").all()
+    assert found["difference"][0] == pytest.approx(
+        100 * first.query("loss == 'ce'")["test_accuracy"].mean()
+        - 100 * second.query("loss == 'ce'")["test_accuracy"].mean()
+    )
+    assert found["dropped"].tolist() == [[], [], []]
+    with pytest.raises(ValueError, match=r"disjoint sets of seeds; both have \[5\]"):
+        same_loss_contrasts(table[table["seed"] <= 5], table[table["seed"] >= 5])
+
+
+# --- bands ------------------------------------------------------------------------------------------------
+
+
+def curves_of(seeds: int, epochs: int = 3, loss: str = "ce", lr: float = 0.01) -> pd.DataFrame:
+    rng = generator(seeds)
+    return pd.DataFrame(
+        [
+            {"run_id": f"{loss}{s}", "loss": loss, "lr": lr, "epochs": epochs, "seed": s, "epoch": e}
+            | {"val_accuracy": 0.9 + 0.01 * e + rng.normal(0, 0.01)}
+            for s in range(seeds)
+            for e in range(1, epochs + 1)
+        ]
+    )
+
+
+@pytest.mark.parametrize("seeds", [2, 10, 24])
+def test_bands_are_the_intervals_of_the_means_recomputed_with_pandas(seeds: int) -> None:
+    curves = pd.concat([curves_of(seeds), curves_of(seeds + 1, loss="mse")])
+    rows = []
+    for (loss, lr, epochs, epoch), group in curves.groupby(["loss", "lr", "epochs", "epoch"]):
+        values = group.sort_values("seed")["val_accuracy"]
+        rng = named_generator(0, "band", "val_accuracy", loss, lr, epochs)
+        mean, low, high, method = mean_interval(values, rng)
+        assert mean == pytest.approx(values.mean())
+        rows.append((loss, lr, epochs, epoch, mean, low, high, len(values), len(values), method))
+    columns = ["loss", "lr", "epochs", "epoch", "mean", "low", "high", "n", "runs", "interval"]
+    pd.testing.assert_frame_equal(
+        bands(curves, "val_accuracy"), pd.DataFrame(rows, columns=columns), check_dtype=False
+    )
+
+
+def test_one_seed_has_a_curve_and_no_band() -> None:
+    found = bands(curves_of(1), "val_accuracy")
+    assert found["mean"].notna().all() and found["low"].isna().all() and found["high"].isna().all()
+    assert (found["interval"] == "none").all()
+
+
+def test_equal_curves_have_a_band_of_zero_width() -> None:
+    for seeds in (3, 25):
+        found = bands(curves_of(seeds).assign(val_accuracy=0.9), "val_accuracy")
+        assert (found[["mean", "low", "high"]] == 0.9).all(axis=None)
+
+
+def test_bands_say_over_how_many_of_how_many_runs_they_average() -> None:
+    curves = curves_of(4)
+    curves = curves[
+        ~((curves["seed"] == 3) & (curves["epoch"] > 1))
+    ]  # one run diverged after its first epoch
+    curves.loc[(curves["seed"] == 0) & (curves["epoch"] == 3), "val_accuracy"] = NAN
+    curves.loc[curves["seed"] == 1, "val_accuracy"] = math.inf
+    found = bands(curves, "val_accuracy")
+    assert found["n"].tolist() == [3, 2, 1] and found["runs"].tolist() == [4, 4, 4]
+    assert found["interval"].tolist() == ["t", "t", "none"]
+    survivors = curves[(curves["epoch"] == 2) & curves["seed"].isin([0, 2])]["val_accuracy"]
+    assert found["mean"][1] == pytest.approx(survivors.mean())
+
+
+def test_bands_keep_their_seed_and_others_differ() -> None:
+    curves = curves_of(22)
+    first, again, other = (bands(curves, "val_accuracy", seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert (first["low"] != other["low"]).all()
+    alone = bands(pd.concat([curves, curves_of(5, loss="mse")]), "val_accuracy", seed=1)
+    pd.testing.assert_frame_equal(first, alone[alone["loss"] == "ce"])
+
+
+def test_bands_never_pool_what_differs_in_more_than_the_seed() -> None:
+    curves = pd.concat([curves_of(3), curves_of(3, lr=0.1)])
+    assert len(bands(curves, "val_accuracy")) == 6
+    with pytest.raises(ValueError, match=r"by=\['loss'\] does not tell all runs apart"):
+        bands(curves, "val_accuracy", by=["loss"])
+    assert len(bands(curves[curves["lr"] == 0.1], "val_accuracy", by=["loss"])) == 3
+    with pytest.raises(ValueError, match=r"lacks the columns \['val_nll'\]"):
+        bands(curves, "val_nll")
+    assert bands(curves.iloc[:0], "val_accuracy").empty

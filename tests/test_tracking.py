@@ -1,0 +1,221 @@
+"""The store: created once and whole, and what a run leaves in it however it ends."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import clean_environment
+
+from experiments import tracking
+from experiments.tracking import StoreError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
+
+
+def test_where_the_store_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tracking.resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking.resolve_uri("sqlite:///other.db") == f"sqlite:///{tmp_path}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert tracking.resolve_uri(None) == "http://127.0.0.1:1"
+    assert tracking.resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(tmp_path, monkeypatch, store):
+    monkeypatch.chdir(tmp_path)
+    found = store.client.get_experiment_by_name("mine")
+    assert found.artifact_location == (tmp_path / "mlartifacts").as_uri()
+    assert not (tmp_path / "mlruns").exists()
+    assert not list(tmp_path.glob("*.creating"))
+    assert tracking.open_store(store.uri, "mine").experiment_id == store.experiment_id
+
+
+def test_a_creation_that_died_half_way_is_begun_anew(tmp_path):
+    (tmp_path / "mlflow.db.creating").write_bytes(b"half a database")
+    assert tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine").experiment_id
+
+
+def _open(path):
+    return tracking.open_store(f"sqlite:///{path}", "mine").experiment_id
+
+
+@pytest.mark.slow
+def test_many_first_users_at_once_get_one_experiment(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        ids = pool.map(_open, [tmp_path / "mlflow.db"] * 8)
+    assert len(set(ids)) == 1
+
+
+def test_a_deleted_experiment_is_refused(store):
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(StoreError, match=r"'mine' is deleted .* experiment=NAME"):
+        tracking.open_store(store.uri, "mine")
+
+
+def test_a_password_is_not_shown():
+    with pytest.raises(StoreError) as error:
+        tracking.open_store("http://me:secret@127.0.0.1:9", "mine")
+    assert "secret" not in str(error.value)
+    assert "***@127.0.0.1:9" in str(error.value)
+
+
+def run(store, **more):
+    return tracking.tracked_run(
+        store, name="n", params={"loss": "ce", "lr": 0.1}, tags={"identity": "i"}, **more
+    )
+
+
+def test_a_finished_run(store):
+    with run(store) as tracked:
+        tracked.log_metrics({"val/accuracy": 0.5, "val/loss": 2.0}, step=3)
+        tracked.set_tags({"outcome": "ok"})
+    found = store.client.get_run(tracked.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"loss": "ce", "lr": "0.1"}
+    assert found.data.metrics == {"val/accuracy": 0.5, "val/loss": 2.0}
+    assert found.data.tags["kind"] == "run"
+    assert mlflow.active_run() is None
+    (history,) = store.client.get_metric_history(tracked.run_id, "val/accuracy")
+    assert (history.step, history.value) == (3, 0.5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_nothing_that_is_not_finite_is_logged(store, bad):
+    with run(store) as tracked, pytest.raises(ValueError, match="must be finite"):
+        tracked.log_metrics({"val/loss": bad, "val/accuracy": 0.5}, step=0)
+    assert store.client.get_run(tracked.run_id).data.metrics == {}
+
+
+def test_a_crash_is_failed_with_its_traceback(store, tmp_path):
+    with pytest.raises(ZeroDivisionError), run(store) as tracked:
+        print(1 / 0)
+    found = store.client.get_run(tracked.run_id)
+    assert (found.info.status, found.data.tags["outcome"]) == ("FAILED", "failed")
+    path = store.client.download_artifacts(tracked.run_id, "traceback.txt", str(tmp_path))
+    assert "ZeroDivisionError" in Path(path).read_text()
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_is_killed(store, interruption):
+    with pytest.raises(interruption), run(store) as tracked:
+        raise interruption
+    found = store.client.get_run(tracked.run_id)
+    assert (found.info.status, found.data.tags["outcome"]) == ("KILLED", "killed")
+    assert mlflow.active_run() is None
+
+
+def test_the_first_finished_run_of_an_identity_counts_else_the_newest(store):
+    ids = []
+    for fails in (True, False, False, True):
+        try:
+            with run(store) as tracked:
+                ids.append(tracked.run_id)
+                if fails:
+                    raise RuntimeError
+        except RuntimeError:
+            assert tracking.runs_by_identity(store, ["i"])["i"].info.run_id == (
+                ids[0] if len(ids) == 1 else ids[1]
+            )
+        time.sleep(0.01)  # MLflow orders by the millisecond
+    assert tracking.runs_by_identity(store, ["i", "other"])["i"].info.run_id == ids[1]
+    assert "other" not in tracking.runs_by_identity(store, ["i", "other"])
+
+
+def test_more_runs_than_a_page(store, monkeypatch):
+    monkeypatch.setattr(tracking, "_PAGE", 2)
+    for number in range(5):
+        store.client.create_run(store.experiment_id, tags={"kind": "run", "identity": str(number)})
+    assert set(tracking.runs_by_identity(store, map(str, range(5)))) == set("01234")
+
+
+def begin(store, again=True):
+    return tracking.begin_sweep(store, name="s", identities=["b", "a", "b"], again=again)
+
+
+def test_a_parent_holds_its_grid_and_an_unfinished_one_goes_on(store, tmp_path):
+    first = begin(store)
+    path = store.client.download_artifacts(first, "grid.json", str(tmp_path))
+    assert json.loads(Path(path).read_text()) == {"identities": ["a", "b"]}
+    with run(store, parent=first) as child:
+        pass
+    assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == first
+    tracking.end_sweep(store, first, "KILLED")
+    assert begin(store) == first
+    assert store.client.get_run(first).info.status == "RUNNING"
+    tracking.end_sweep(store, first, "FINISHED")
+    assert begin(store, again=False) == first  # nothing to run: the finished one stays
+    tracking.end_sweep(store, first, "FINISHED")
+    assert begin(store, again=True) != first
+
+
+@pytest.mark.parametrize(("status", "end"), [("KILLED", "KILLED"), ("FAILED", "FAILED")])
+def test_a_child_that_died_without_a_word_ends_with_its_parent(store, status, end):
+    parent = begin(store)
+    child = store.client.create_run(
+        store.experiment_id, tags={"kind": "run", "mlflow.parentRunId": parent}
+    ).info.run_id
+    tracking.end_sweep(store, parent, status)
+    found = store.client.get_run(child)
+    assert (found.info.status, found.data.tags["outcome"]) == (end, end.lower())
+    assert store.client.get_run(parent).info.status == status
+
+
+def test_the_circumstances_are_kept(store, tmp_path):
+    with run(store) as tracked:
+        pass
+    text = Path(store.client.download_artifacts(tracked.run_id, "environment.txt", str(tmp_path))).read_text()
+    assert f"mlflow=={mlflow.__version__}" in text
+    assert "paddlepaddle==3.3.1" in text
+    tags = store.client.get_run(tracked.run_id).data.tags
+    commit, dirty = tracking.git_state()
+    assert tags.get("git_commit", "") == commit
+    names = {artifact.path for artifact in store.client.list_artifacts(tracked.run_id)}
+    assert ("changes.diff" in names) == dirty
+
+
+@pytest.mark.server
+def test_a_tracking_server_works_like_a_file(tmp_path, run_command):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(uri + "/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        place = tmp_path / "elsewhere"
+        place.mkdir()
+        small = ["-m", "loss=mse,ce", "data=digits", "model=softmax", "epochs=1"]
+        done = run_command(place, *small, f"tracking.uri={uri}")
+        assert done.returncode == 0, done.stderr
+        again = run_command(place, *small, MLFLOW_TRACKING_URI=uri)
+        assert "2 finished before, 0 to run" in again.stdout
+        assert not (place / "mlflow.db").exists()
+        client = tracking.MlflowClient(uri)
+        experiment = client.get_experiment_by_name("mnist-losses").experiment_id
+        kinds = sorted(found.data.tags["kind"] for found in client.search_runs([experiment]))
+        assert kinds == ["run", "run", "sweep"]
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
