@@ -24,6 +24,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # the others do not change a run's numbers
 DEVICES = ("auto", "cpu", "gpu")
+TAKEN = "taken"  # what a job returns whose cell another sweep has taken
+ON_FAILURE = ("continue", "stop", "retry")
 
 
 class CommandError(CompactHydraException):
@@ -48,6 +50,11 @@ class RunConfig:
     device: str = MISSING
     threads: int = MISSING
     force: bool = MISSING
+    checkpoint: bool = MISSING
+    on_failure: str = MISSING
+    plan: bool = MISSING
+    prefixes: bool = MISSING
+    rerun: Any = MISSING
 
 
 def register() -> None:
@@ -75,6 +82,11 @@ class Settings:
     device: str
     threads: int
     force: bool
+    checkpoint: bool
+    on_failure: str
+    plan: bool
+    prefixes: bool
+    rerun: str | None
 
     @property
     def label(self) -> str:
@@ -153,6 +165,8 @@ def problems(settings: Settings) -> list[str]:
         found.append(f"seed: expected a whole number below 2**32, came {settings.seed}")
     if settings.device not in DEVICES:
         found.append(f"device: expected one of {', '.join(DEVICES)}, came {settings.device!r}")
+    if settings.on_failure not in ON_FAILURE:
+        found.append(f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}")
     if not settings.experiment.strip():
         found.append("experiment: expected a name, came an empty one")
     for name, value in settings.params.items():

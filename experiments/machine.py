@@ -66,9 +66,21 @@ def load_paddle(threads: int = 1) -> None:
 
     paddle.disable_signal_handler()
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def interrupted() -> bool:
+    """Whether this process was told to stop: a library that calls back into Python may have made another error of it."""
+    return _interrupted
+
+
+_interrupted = False
 
 
 def _interrupt(number: int, frame: object) -> None:
+    global _interrupted
+    _interrupted = True
     raise KeyboardInterrupt
 
 

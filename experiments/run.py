@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +28,39 @@ config.register()
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def run(cfg: DictConfig) -> str:
-    """One cell: from its config to the id of its run in MLflow."""
+    """One cell: from its config to the id of its run in MLflow, or `config.TAKEN`."""
     hydra_cfg = HydraConfig.get()
     settings = config.read(cfg, dict(hydra_cfg.runtime.choices))
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg, resolve=True),
         "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
     }
-    if settings.tracking["parent_run"]:  # a cell of a sweep: the parent has checked it
-        machine.load_paddle(settings.threads)
-        return execute(settings, artifacts)
+    if settings.tracking["parent_run"]:
+        return run_in_sweep(settings, artifacts)
+    config.check_values([settings])
+    if settings.rerun:
+        from experiments import rerun
+
+        return rerun.rerun(cfg, settings)
+    if settings.plan:
+        from experiments import plan
+
+        plan.show([settings], slots=1)
+        return ""
     return run_alone(settings, artifacts)
 
 
 def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
-    config.check_values([settings])
-
     from experiments import sweeps
 
-    (identity,) = sweeps.check([settings])
+    sweeps.check([settings])
+    (identity,) = sweeps.identify([settings])
     store = sweeps.open_store(settings)
 
-    from experiments import tracking
+    from experiments import cell, tracking
 
+    sweeps.bury_the_dead(store)
     found = tracking.runs_by_identity(store, [identity]).get(identity)
     if found is not None and sweeps.is_finished(found) and not settings.force:
         log.info("finished before as run %s; force=true runs it again", found.info.run_id)
@@ -60,82 +68,30 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
             log.info("%s", note)
         run_id = found.info.run_id
     else:
-        run_id = execute(settings, artifacts)
+        try:
+            run_id = cell.execute(settings, artifacts)
+        except tracking.Taken as taken:
+            raise config.CommandError(
+                f"{taken}; wait for it, or stop it and type the same command again"
+            ) from taken
     row = sweeps.table_row(settings, store.client.get_run(run_id))
     print(f"\n{sweeps.table([row])}\n\n{sweeps.next_commands(settings)}")
     return run_id
 
 
-def execute(settings: Settings, artifacts: dict[str, str]) -> str:
-    """Train one network and record everything about it; the id of its run in MLflow."""
-    from experiments import conv_block, metrics, sweeps, tracking, training
-    from experiments.data import order_hash
+def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
+    """One cell of a sweep, whose parent has checked it; `config.TAKEN` when another sweep is at it, or has finished it by now."""
+    machine.load_paddle(settings.threads)
 
-    loss, model, data, optimizer, scheduler = (config.function(settings, group) for group in config.GROUPS)
-    splits = data(seed=settings.seed)
-    steps = max(1, settings.epochs * -(-len(splits.train) // settings.batch_size))
-    with training.fresh(settings.seed, machine.device(settings.device)):
-        learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
-        tags = tracking.versions() | {"kernel": conv_block.kernel()} | training.weight_hashes(learner.network)
-        tags |= {"order_hash": order_hash(splits, seed=settings.seed)}
-        tags |= {"identity": settings.identity(splits.digest), "cell": settings.cell(splits.digest)}
-        store = sweeps.open_store(settings)
-        with tracking.tracked_run(
-            store,
-            name=settings.label,
-            params=settings.params,
-            tags=tags,
-            parent=settings.tracking["parent_run"],
-        ) as tracked:
-            for name, text in artifacts.items():
-                tracked.log_text(name, text)
-            tracked.log_dataset(splits.name, splits.digest, splits.train.images.shape)
+    from experiments import cell, tracking
 
-            start = time.perf_counter()
-            records = training.train(
-                learner, splits, epochs=settings.epochs, batch_size=settings.batch_size, seed=settings.seed
-            )
-            for record in records:
-                extra = {"data/flipped": splits.flipped} if record.epoch == 0 else {}
-                tracked.log_metrics(record.metrics | extra, step=record.epoch)
-                log.info("%s", _progress(settings, record, time.perf_counter() - start))
-
-            if record.diverged:
-                tracked.set_tags({"outcome": "diverged", "diverged": record.diverged})
-                return tracked.run_id
-            outputs, losses = training.evaluate(
-                learner, training.pixels(splits.test.images), splits.test.labels
-            )
-            found = metrics.test_metrics(
-                learner.head,
-                outputs,
-                splits.test.labels,
-                losses,
-                record.validation_outputs,
-                splits.validation.labels,
-            )
-            tracked.log_metrics({f"test/{name}": value for name, value in found.items()}, step=record.epoch)
-            tracked.log_predictions(outputs, learner.head.predict(outputs), splits.test.labels)
-            if settings.tracking["log_model"]:
-                tracked.log_model(learner.network, learner.head.outputs)
-            tracked.set_tags({"outcome": "ok"})
-            return tracked.run_id
-
-
-def _progress(settings: Settings, record: Any, seconds: float) -> str:
-    """One line per epoch: which job, where it stands, how it does, how long it will take."""
-    from experiments.sweeps import duration
-
-    parts = [settings.label, f"epoch {record.epoch}/{settings.epochs}"]
-    for name, form in (("train/loss", ".4g"), ("val/loss", ".4g"), ("val/accuracy", ".2%")):
-        if name in record.metrics:
-            parts.append(f"{name} {record.metrics[name]:{form}}")
-    if record.diverged:
-        parts.append(f"DIVERGED: {record.diverged}")
-    elif record.epoch:
-        left = seconds / record.epoch * (settings.epochs - record.epoch)
-        parts.append(f"{duration(left)} left" if left else f"took {duration(seconds)}")
-    return " | ".join(parts)
+    try:
+        return cell.execute(settings, artifacts)
+    except tracking.Taken as taken:
+        log.info("%s | left to another sweep: %s", settings.label, taken)
+    except tracking.Finished:
+        log.info("%s | finished by another sweep", settings.label)
+    return config.TAKEN
 
 
 class OutputDirectory(Callback):

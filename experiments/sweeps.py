@@ -5,9 +5,11 @@ A cell is one combination of a grid; its identity (`Settings.identity`) says whe
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +21,25 @@ from experiments.config import CommandError, Settings
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from experiments.tracking import Store
+
 log = logging.getLogger(__name__)
 
+_POLL_SECONDS = 1.0
 
-def check(cells: Sequence[Settings]) -> list[str]:
-    """Refuse options that do not work in any cell, and return each cell's identity.
+
+def identify(cells: Sequence[Settings]) -> list[str]:
+    """Each cell's identity. Every distinct dataset is loaded; raises CommandError when one cannot be."""
+    machine.prepare(cells[0].threads)  # fetching a dataset may load Paddle
+    digests = {_key(cell, ("data",)): _data_digest(cell) for cell in _distinct(cells, ("data",))}
+    return [cell.identity(digests[_key(cell, ("data",))]) for cell in cells]
+
+
+def check(cells: Sequence[Settings]) -> None:
+    """Refuse options that do not work in any cell.
 
     Every distinct option is bound to its function's signature, every distinct combination takes one training step
-    on blank images, every distinct dataset is loaded. Raises CommandError with all that is wrong.
+    on blank images. Raises CommandError with all that is wrong.
     """
     machine.load_paddle(cells[0].threads)
     for device in {cell.device for cell in cells}:
@@ -39,16 +52,13 @@ def check(cells: Sequence[Settings]) -> list[str]:
             config.function(cell, group)
     wrong = [_rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))]
     config.refuse([message for message in wrong if message])
-    digests = {_key(cell, ("data",)): _data_digest(cell) for cell in _distinct(cells, ("data",))}
-    return [cell.identity(digests[_key(cell, ("data",))]) for cell in cells]
+
+
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 
 
 def run(
-    cells: Sequence[tuple[list[str], Settings]],
-    *,
-    question: str | None,
-    directory: Path,
-    launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]],
+    cells: Sequence[tuple[list[str], Settings]], *, question: str | None, directory: Path, launch: Launch
 ) -> Sequence[JobReturn]:
     """Run the cells of a grid, each with its overrides, that have no FINISHED run yet, as children of one parent run.
 
@@ -56,31 +66,44 @@ def run(
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
-    identities = check(settings)
+    identities = identify(settings)
     require_writable(directory)
 
     from experiments import tracking
 
+    new = not tracking.is_there(settings[0].tracking["uri"])
+    if new:  # nothing is created for a command that is wrong
+        check(settings)
     store = open_store(settings[0])
+    bury_the_dead(store)
     before = tracking.runs_by_identity(store, identities)
-    todo: dict[str, list[str]] = {}
-    for (overrides, cell), identity in zip(cells, identities, strict=True):
-        if cell.force or not is_finished(before.get(identity)):
-            todo.setdefault(identity, overrides)
-    total = len(set(identities))
-    log.info("%s, %d finished before, %d to run", plural(total, "cell"), total - len(todo), len(todo))
+    grid = dict(zip(identities, cells, strict=True))
+    todo = {
+        identity: overrides
+        for identity, (overrides, cell) in grid.items()
+        if cell.force or not is_finished(before.get(identity))
+    }
+    if todo and not new:
+        check([grid[identity][1] for identity in todo])
+    log.info("%s, %d finished before, %d to run", plural(len(grid), "cell"), len(grid) - len(todo), len(todo))
     skipped = [found for identity, found in before.items() if identity not in todo]
     for note in sorted({note for found in skipped for note in changed_since(found)}):
         log.info("%s", note)
 
-    name = f"{question or ' '.join(sorted({cell.choices['loss'] for cell in settings}))} ({plural(total, 'cell')})"
+    name = f"{question or ' '.join(sorted({cell.choices['loss'] for cell in settings}))} ({plural(len(grid), 'cell')})"
     parent = tracking.begin_sweep(store, name=name, identities=identities, again=bool(todo))
     status = "KILLED"
-    results: Sequence[JobReturn] = []
+    results: dict[str, JobReturn] = {}
     try:
-        if todo:
-            results = launch([[*overrides, f"tracking.parent_run={parent}"] for overrides in todo.values()])
-        complete = all(result.status == JobStatus.COMPLETED for result in results)
+        jobs = {
+            identity: [*overrides, f"tracking.parent_run={parent}"] for identity, overrides in todo.items()
+        }
+        if settings[0].prefixes:
+            first = longest({identity: grid[identity][1] for identity in todo})
+            results = _run_all(_with_prefixes(jobs, first), launch, store, settings[0].on_failure)
+            jobs = _missing(store, jobs, results)
+        results |= _run_all(jobs, launch, store, settings[0].on_failure)
+        complete = all(result.status == JobStatus.COMPLETED for result in results.values())
         status = "FINISHED" if complete else "FAILED"
     except Exception:
         status = "FAILED"
@@ -89,21 +112,99 @@ def run(
         tracking.end_sweep(store, parent, status)
 
     after = tracking.runs_by_identity(store, identities)
-    rows = {
-        identity: table_row(cell, after.get(identity))
-        for cell, identity in zip(settings, identities, strict=True)
-    }
-    print(f"\n{table(list(rows.values()))}\n\n{next_commands(settings[0], parent)}")
-    _raise_failures(list(todo.values()), results)
+    rows = [table_row(cell, after.get(identity)) for identity, (_, cell) in grid.items()]
+    print(f"\n{table(rows)}\n\n{next_commands(settings[0], parent)}")
+    _raise_failures({identity: todo[identity] for identity in results}, results)
+    return list(results.values())
+
+
+def _run_all(
+    jobs: dict[str, list[str]], launch: Launch, store: Store, on_failure: str
+) -> dict[str, JobReturn]:
+    """The result of each job, by identity: failed ones tried once more where that is asked, those that others run waited for."""
+    results: dict[str, JobReturn] = {}
+    retried: set[str] = set()
+    todo = dict(jobs)
+    while todo:
+        results |= zip(todo, launch(list(todo.values())), strict=True)
+        failed = {i for i in todo if results[i].status == JobStatus.FAILED}
+        again = failed - retried if on_failure == "retry" else set()
+        retried |= again
+        if again:
+            log.info("%s once more: on_failure=retry", plural(len(again), "failed cell"))
+        taken = [i for i in todo if i not in failed and results[i]._return_value == config.TAKEN]
+        again |= set() if again else _wait_for(store, taken)
+        todo = {i: jobs[i] for i in [*again, *taken] if i in again}
     return results
 
 
-def open_store(settings: Settings) -> Any:
+def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
+    """Those of the cells that others had taken that have to be run here after all; waits until that is known."""
+    from experiments.tracking import claims
+
+    waiting, told = list(taken), False
+    while waiting:
+        registry = claims.read(store)
+        runners = {identity: registry.runner(identity) for identity in waiting}
+        if free := [identity for identity in waiting if runners[identity] is None]:
+            bury_the_dead(store)
+            if missing := _missing(store, {identity: [] for identity in free}, {}):
+                return set(missing)
+            waiting = [identity for identity in waiting if identity not in free]
+            continue
+        if not told:
+            who = ", ".join(sorted({str(runner) for runner in runners.values()}))
+            log.info("waiting for %s that %s will finish", plural(len(waiting), "cell"), who)
+            told = True
+        time.sleep(_POLL_SECONDS)
+    return set()
+
+
+def _missing(
+    store: Store, jobs: dict[str, list[str]], results: Mapping[str, JobReturn]
+) -> dict[str, list[str]]:
+    """The jobs whose cell has neither a FINISHED run nor a result."""
+    from experiments import tracking
+
+    found = tracking.runs_by_identity(store, jobs)
+    return {i: job for i, job in jobs.items() if i not in results and not is_finished(found.get(i))}
+
+
+def longest(cells: Mapping[str, Settings]) -> dict[str, list[int]]:
+    """For each cell that no other is the beginning of: the smaller numbers of epochs at which others end."""
+    families: dict[str, list[str]] = {}
+    for identity, cell in cells.items():
+        same = cell.choices["scheduler"] == "constant"
+        key = dataclasses.replace(cell, epochs=0).identity("") if same else identity
+        families.setdefault(key, []).append(identity)
+    found = {}
+    for family in families.values():
+        ordered = sorted(family, key=lambda identity: cells[identity].epochs)
+        found[ordered[-1]] = [cells[identity].epochs for identity in ordered[:-1]]
+    return found
+
+
+def _with_prefixes(jobs: Mapping[str, list[str]], longest: Mapping[str, list[int]]) -> dict[str, list[str]]:
+    return {i: [*jobs[i], f"tracking.prefixes={epochs}".replace(" ", "")] for i, epochs in longest.items()}
+
+
+def bury_the_dead(store: Store) -> None:
+    """End what processes that died have left RUNNING, and say so."""
+    from experiments import tracking
+
+    buried = tracking.bury_the_dead(store)
+    if buried:
+        log.info("%s of processes that are dead were still RUNNING; ended", plural(len(buried), "run"))
+
+
+def open_store(settings: Settings, *, wait: bool = False) -> Store:
     """`tracking.open_store` for these settings, its refusal as a CommandError."""
     from experiments import tracking
 
     try:
-        return tracking.open_store(settings.tracking["uri"], settings.experiment)
+        return tracking.open_store(
+            settings.tracking["uri"], settings.experiment, patience=settings.tracking["patience"], wait=wait
+        )
     except tracking.StoreError as error:
         raise CommandError(str(error)) from error
 
@@ -250,14 +351,17 @@ def _data_digest(cell: Settings) -> str:
         raise CommandError(f"data={cell.choices['data']}: {error}") from error
 
 
-def _raise_failures(jobs: Sequence[Sequence[str]], results: Sequence[JobReturn]) -> None:
-    failures = []
-    for overrides, result in zip(jobs, results, strict=True):
-        if result.status != JobStatus.COMPLETED:
+def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:
+    failures, not_begun = [], 0
+    for identity, result in results.items():
+        if result.status == JobStatus.UNKNOWN:
+            not_begun += 1
+        elif result.status == JobStatus.FAILED:
             error = result._return_value
-            failures.append(f"  {' '.join(overrides)}: {type(error).__name__}: {error}")
+            failures.append(f"  {' '.join(jobs[identity])}: {type(error).__name__}: {error}")
     if failures:
+        stopped = f" {not_begun} were not begun (on_failure=stop)." if not_begun else ""
         raise CommandError(
-            f"{len(failures)} of {len(jobs)} cells failed; their tracebacks are in MLflow (traceback.txt). "
+            f"{len(failures)} of {plural(len(jobs), 'cell')} failed; their tracebacks are in MLflow (traceback.txt).{stopped} "
             "The same command runs only what is not finished.\n" + "\n".join(failures)
         )

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,14 @@ class Record:
     metrics: by MLflow's name, all finite; times in seconds.
     validation_outputs: raw outputs on the validation images, [n, outputs] float32.
     diverged: why training ended early; empty as long as everything is finite.
+    time: when it was made, in seconds since 1970.
     """
 
     epoch: int
     metrics: dict[str, float]
     validation_outputs: np.ndarray
     diverged: str = ""
+    time: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,12 @@ def rehearse(learner: Learner) -> None:
     _step(learner, values)
 
 
-def train(learner: Learner, splits: Splits, *, epochs: int, batch_size: int, seed: int) -> Iterator[Record]:
+def train(
+    learner: Learner, splits: Splits, *, epochs: int, batch_size: int, seed: int, done: int | None = None
+) -> Iterator[Record]:
     """Train for `epochs` (>= 0) epochs and yield a record of each, after one of the untrained network.
+
+    done: the epochs (>= 0) that `learner`, restored from a `state`, has behind it; their records are not yielded again.
 
     Every example is seen once per epoch, in an order that (seed, epoch) decides; the last batch may be smaller.
     `train/*` are means over the epoch while the weights move; `val/*` are of the weights at its end. A loss or a weight that is not finite ends the training
@@ -113,8 +119,9 @@ def train(learner: Learner, splits: Splits, *, epochs: int, batch_size: int, see
     labels_tensor = paddle.to_tensor(labels)
     validation = pixels(splits.validation.images)
 
-    yield _validated(learner, splits.validation, validation, 0, {}, "")
-    for epoch in range(1, epochs + 1):
+    if done is None:
+        yield _validated(learner, splits.validation, validation, 0, {}, "")
+    for epoch in range((done or 0) + 1, epochs + 1):
         start = time.perf_counter()
         order = epoch_order(len(labels), seed=seed, epoch=epoch)
         loss_sum, correct, seen, diverged = 0.0, 0, 0, ""
@@ -142,6 +149,35 @@ def train(learner: Learner, splits: Splits, *, epochs: int, batch_size: int, see
         yield record
         if record.diverged:
             return
+
+
+def state(learner: Learner) -> dict[str, Any]:
+    """All that the next steps depend on, as a copy that can be pickled: weights, buffers, optimizer with its schedule, random stream."""
+    return {
+        "network": _arrays(learner.network.state_dict()),
+        "optimizer": _arrays(learner.optimizer.state_dict()),
+        "random": paddle.get_rng_state(),
+    }
+
+
+def restore(learner: Learner, kept: dict[str, Any]) -> None:
+    """Put a newly built learner where `state` was taken; build, restore and train under one `fresh`."""
+    learner.network.set_state_dict(_tensors(kept["network"]))
+    learner.optimizer.set_state_dict(_tensors(kept["optimizer"]))
+    paddle.set_rng_state(kept["random"])
+
+
+def _arrays(values: Any) -> Any:
+    """`values` with Paddle's tensors as arrays of their own."""
+    if isinstance(values, dict):
+        return {name: _arrays(value) for name, value in values.items()}
+    return values.numpy().copy() if isinstance(values, paddle.Tensor) else values
+
+
+def _tensors(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _tensors(value) for name, value in values.items()}
+    return paddle.to_tensor(values) if isinstance(values, np.ndarray) else values
 
 
 def evaluate(learner: Learner, images: paddle.Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

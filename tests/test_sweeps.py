@@ -82,7 +82,7 @@ def test_identities_are_those_of_the_settings_with_the_datas_digest():
 
     cells = [settings("data=digits", "model=softmax", f"seed={seed}") for seed in (0, 1)]
     digest = digits(seed=0).digest
-    assert sweeps.check(cells) == [cell.identity(digest) for cell in cells]
+    assert sweeps.identify(cells) == [cell.identity(digest) for cell in cells]
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):

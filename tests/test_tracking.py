@@ -10,14 +10,26 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 from conftest import clean_environment
 
-from experiments import tracking
+from experiments import owners, tracking
+from experiments.owners import Owner
 from experiments.tracking import StoreError
+
+
+def dead() -> Owner:
+    """A process that was here and is no more."""
+    return replace(owners.me(), token="d", started=owners.me().started - 3600)
+
+
+def alive() -> Owner:
+    """A process elsewhere that has just said that it lives."""
+    return replace(owners.me(), token="e", place="elsewhere")
 
 
 @pytest.fixture
@@ -135,7 +147,7 @@ def test_the_first_finished_run_of_an_identity_counts_else_the_newest(store):
 
 
 def test_more_runs_than_a_page(store, monkeypatch):
-    monkeypatch.setattr(tracking, "_PAGE", 2)
+    monkeypatch.setattr("experiments.tracking.store._PAGE", 2)
     for number in range(5):
         store.client.create_run(store.experiment_id, tags={"kind": "run", "identity": str(number)})
     assert set(tracking.runs_by_identity(store, map(str, range(5)))) == set("01234")
@@ -164,12 +176,15 @@ def test_a_parent_holds_its_grid_and_an_unfinished_one_goes_on(store, tmp_path):
 @pytest.mark.parametrize(("status", "end"), [("KILLED", "KILLED"), ("FAILED", "FAILED")])
 def test_a_child_that_died_without_a_word_ends_with_its_parent(store, status, end):
     parent = begin(store)
-    child = store.client.create_run(
-        store.experiment_id, tags={"kind": "run", "mlflow.parentRunId": parent}
-    ).info.run_id
+    tags = {"kind": "run", "mlflow.parentRunId": parent}
+    children = {
+        name: store.client.create_run(store.experiment_id, tags=tags | {"owner": owner.text()}).info.run_id
+        for name, owner in {"dead": dead(), "alive": alive()}.items()
+    }
     tracking.end_sweep(store, parent, status)
-    found = store.client.get_run(child)
-    assert (found.info.status, found.data.tags["outcome"]) == (end, end.lower())
+    found = {name: store.client.get_run(run_id) for name, run_id in children.items()}
+    assert (found["dead"].info.status, found["dead"].data.tags["outcome"]) == (end, end.lower())
+    assert found["alive"].info.status == "RUNNING"
     assert store.client.get_run(parent).info.status == status
 
 

@@ -39,6 +39,7 @@ class ProcessLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.payload = (hydra_context, config, task_function)
+        self.stop_on_failure = config.on_failure == "stop"
         threads = max(1, config.threads)
         self.slots = self.n_jobs if self.n_jobs > 0 else max(1, machine.cores() // threads)
         machine.prepare(threads)
@@ -70,6 +71,9 @@ class ProcessLauncher(Launcher):
                         log.error(
                             "FAILED %s: %s: %s", " ".join(worker.overrides), type(error).__name__, error
                         )
+                        if self.stop_on_failure:
+                            results |= {index: JobReturn(overrides) for index, overrides in waiting}
+                            waiting.clear()
                     if not worker.alive:
                         workers.remove(worker)
             return [results[index] for index in range(len(job_overrides))]

@@ -42,6 +42,17 @@ class CellSweeper(Sweeper):
         cells = self._compose_all(grid, parser)
         config.check_values([cell for _, cell in cells])
 
+        launcher_cfg = self.master.hydra.launcher
+        if cells[0][1].plan:
+            from experiments import plan
+
+            plan.show([cell for _, cell in cells], slots=launcher_cfg.get("n_jobs", 1))
+            return []
+        if cells[0][1].on_failure == "stop" and not launcher_cfg._target_.endswith("ProcessLauncher"):
+            raise config.CommandError(
+                "on_failure=stop: expected hydra/launcher=processes, the only launcher that can stop; "
+                "choose continue or retry"
+            )
         # Only now: a launcher may begin to warm up its workers.
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task_function, config=self.master

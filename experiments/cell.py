@@ -1,0 +1,177 @@
+"""One cell, from its settings to its run in MLflow: claimed, trained, recorded, continued after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import checkpoints, config, conv_block, machine, metrics, tracking, training
+from experiments.config import Settings
+from experiments.data import Splits, order_hash
+from experiments.sweeps import duration, open_store
+from experiments.tracking import Claim, Store, TrackedRun
+from experiments.training import Learner, Record
+
+log = logging.getLogger(__name__)
+
+
+def execute(settings: Settings, artifacts: Mapping[str, str], tags: Mapping[str, str] | None = None) -> str:
+    """Train one network and record everything about it; the id of its run.
+
+    artifacts: texts to keep, by file name. tags: more of them for the run. Where `settings.tracking["prefixes"]` lists
+    smaller numbers of epochs, those runs, being the beginning of this one, are recorded on the way.
+    Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
+    `settings.force`, `tracking.Lost` when this process was silent for so long that another took over.
+    """
+    functions = [config.function(settings, group) for group in config.GROUPS]
+    loss, model, data, optimizer, scheduler = functions
+    splits = data(seed=settings.seed)
+    steps = max(1, settings.epochs * -(-len(splits.train) // settings.batch_size))
+    store = open_store(settings, wait=bool(settings.tracking["parent_run"]))
+    claim = tracking.claim(store, settings.identity(splits.digest), again=settings.force)
+    place = _checkpoint_place(store, claim.identity)
+    with training.fresh(settings.seed, machine.device(settings.device)):
+        learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
+        constant = dict(tags or {}) | tracking.versions() | {"kernel": conv_block.kernel()}
+        constant |= training.weight_hashes(learner.network)
+        constant |= {"order_hash": order_hash(splits, seed=settings.seed)}
+        book = _Book(store, splits, artifacts, constant)
+
+        made_by = checkpoints.made_by(
+            [function.func for function in functions],
+            [*map(str, constant.values()), machine.cpu_model(), str(settings.threads)],
+        )
+        records = _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
+        if records:
+            constant |= {"resumed_after": str(records[-1].epoch)}
+            log.info("%s | goes on after epoch %d", settings.label, records[-1].epoch)
+        shorter = sorted(settings.tracking["prefixes"] or [])
+
+        with book.run(settings, claim) as tracked:
+            for record in records:
+                book.log(tracked, record)
+            begun, done = time.perf_counter(), records[-1].epoch if records else None
+            for record in training.train(
+                learner,
+                splits,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                done=done,
+            ):
+                records.append(record)
+                book.log(tracked, record)
+                log.info("%s", _progress(settings, record, time.perf_counter() - begun, done or 0))
+                for epochs in [
+                    e for e in shorter if e == record.epoch or (record.diverged and e > record.epoch)
+                ]:
+                    book.prefix(
+                        dataclasses.replace(settings, epochs=epochs), learner, records, tracked.run_id
+                    )
+                if settings.checkpoint:
+                    kept = [
+                        dataclasses.replace(r, validation_outputs=r.validation_outputs[:0])
+                        for r in records[:-1]
+                    ]
+                    checkpoints.save(place, (made_by, [*kept, record], training.state(learner)))
+            book.conclude(tracked, settings, learner, records[-1])
+        checkpoints.remove(place)
+        return tracked.run_id
+
+
+@dataclasses.dataclass(frozen=True)
+class _Book:
+    """What runs of one training share: where they are recorded, and what is recorded of all alike."""
+
+    store: Store
+    splits: Splits
+    artifacts: Mapping[str, str]
+    tags: dict[str, Any]
+
+    def run(self, settings: Settings, claim: Claim, **tags: str) -> Any:
+        """The new run of a cell, as `tracking.tracked_run`, with all that is known before training."""
+        digest = self.splits.digest
+        identities = {"identity": settings.identity(digest), "cell": settings.cell(digest)}
+        return tracking.tracked_run(
+            self.store,
+            name=settings.label,
+            params=settings.params,
+            tags=self.tags | identities | tags,
+            claim=claim,
+            parent=settings.tracking["parent_run"],
+            texts=dict(self.artifacts),
+            dataset=(self.splits.name, digest, self.splits.train.images.shape),
+        )
+
+    def log(self, tracked: TrackedRun, record: Record) -> None:
+        """The metrics of one epoch."""
+        flipped = {"data/flipped": self.splits.flipped} if record.epoch == 0 else {}
+        tracked.log_metrics(record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000))
+
+    def conclude(self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record) -> None:
+        """The test set, once; nothing of the kind for a run that diverged."""
+        if last.diverged:
+            tracked.set_tags({"outcome": "diverged", "diverged": last.diverged})
+            return
+        test = self.splits.test
+        outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
+        found = metrics.test_metrics(
+            learner.head, outputs, test.labels, losses, last.validation_outputs, self.splits.validation.labels
+        )
+        tracked.log_metrics({f"test/{name}": value for name, value in found.items()}, step=last.epoch)
+        tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
+        if settings.tracking["log_model"]:
+            tracked.log_model(learner.network, learner.head.outputs)
+        tracked.set_tags({"outcome": "ok"})
+
+    def prefix(self, settings: Settings, learner: Learner, records: Sequence[Record], longer: str) -> None:
+        """The run that would have ended here, or diverged before, as the first epochs of the run `longer`."""
+        try:
+            claim = tracking.claim(self.store, settings.identity(self.splits.digest), again=settings.force)
+        except (tracking.Taken, tracking.Finished):
+            return
+        text = re.sub(r"(?m)^epochs: \d+$", f"epochs: {settings.epochs}", self.artifacts["config.yaml"])
+        own = dataclasses.replace(self, artifacts={**self.artifacts, "config.yaml": text})
+        with own.run(settings, claim, prefix_of=longer) as tracked:
+            for record in records:
+                own.log(tracked, record)
+            own.conclude(tracked, settings, learner, records[-1])
+
+
+def _checkpoint_place(store: Store, identity: str) -> Path:
+    """Where the cell's checkpoint is, beside an SQLite store, else in the current directory."""
+    name = hashlib.sha256(f"{store.uri} {store.experiment_id} {identity}".encode()).hexdigest()[:32]
+    return store.directory / "outputs" / "checkpoints" / f"{name}.checkpoint"
+
+
+def _continue(learner: Learner, place: Path, made_by: str) -> list[Record]:
+    """The records of the cell's checkpoint, `learner` being put where it was then; none where there is no use in it."""
+    content = checkpoints.load(place)
+    if content is None:
+        return []
+    by, records, state = content
+    if by != made_by:
+        log.info("the checkpoint of this cell was made by other code or another version; it starts over")
+        return []
+    training.restore(learner, state)
+    return records
+
+
+def _progress(settings: Settings, record: Record, seconds: float, done: int) -> str:
+    """One line per epoch: which job, where it stands, how it does, how long it will take."""
+    parts = [settings.label, f"epoch {record.epoch}/{settings.epochs}"]
+    for name, form in (("train/loss", ".4g"), ("val/loss", ".4g"), ("val/accuracy", ".2%")):
+        if name in record.metrics:
+            parts.append(f"{name} {record.metrics[name]:{form}}")
+    if record.diverged:
+        parts.append(f"DIVERGED: {record.diverged}")
+    elif record.epoch:
+        left = seconds / (record.epoch - done) * (settings.epochs - record.epoch)
+        parts.append(f"{duration(left)} left" if left else f"took {duration(seconds)}")
+    return " | ".join(parts)

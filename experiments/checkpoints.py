@@ -1,0 +1,64 @@
+"""Where a run stands after an epoch, kept in one file so that it can go on from there.
+
+The file is a digest and a pickle: written aside and renamed, so that it is whole or not there, and a damaged one is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import pickle
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def save(path: Path, content: Any) -> bool:
+    """Keep `content` at `path`; False, with a warning, where that cannot be done: the run itself goes on."""
+    data = pickle.dumps(content)
+    aside = path.with_name(f"{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(hashlib.sha256(data).digest() + data)
+        aside.replace(path)
+    except OSError as error:
+        log.warning("no checkpoint: cannot write %s: %s; the run goes on without", path, error.strerror)
+        return False
+    return True
+
+
+def load(path: Path) -> Any:
+    """What was saved at `path`; None where there is nothing, or, with a warning, nothing that is whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, data = content[:32], content[32:]
+    if hashlib.sha256(data).digest() != digest:
+        log.warning("the checkpoint %s is damaged; the run starts over", path)
+        return None
+    return pickle.loads(data)
+
+
+def remove(path: Path) -> None:
+    """Leave nothing at `path`."""
+    path.unlink(missing_ok=True)
+    path.with_name(f"{path.name}.writing").unlink(missing_ok=True)
+
+
+def made_by(functions: Iterable[Callable[..., Any]], circumstances: Iterable[str]) -> str:
+    """Digest of the code that trains and of `circumstances`: a run must not begin under one and go on under another.
+
+    The code is that of the program and of the files in which `functions`, a user's own loss perhaps, are written.
+    """
+    digest = hashlib.sha256("\n".join(circumstances).encode())
+    files = set(Path(__file__).parent.rglob("*.py")) | set(Path(__file__).parent.glob("*.cpp"))
+    for function in functions:
+        if source := inspect.getsourcefile(inspect.unwrap(function)):
+            files.add(Path(source))
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""The only writer of MLflow.
+
+    store.py          where the store is, opened or created whole, and asked with patience
+    claims.py         who owns a cell: one owner at a time, whatever happens
+    run.py            one run, from its first param to its end
+    sweep.py          many runs: those of a grid, its parent, and those that died without a word
+    circumstances.py  versions, code, machine; and what is never kept
+
+What is written is the contract with `reports`: names of params, metrics, tags and artifacts are decided here and in
+`metrics`. Nothing is ever deleted.
+"""
+
+from experiments.tracking.circumstances import git_state, redacted, versions
+from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
+from experiments.tracking.run import TrackedRun, tracked_run
+from experiments.tracking.store import Away, Store, StoreError, is_there, open_store, resolve_uri
+from experiments.tracking.sweep import begin_sweep, bury_the_dead, end_sweep, runs_by_identity
+
+__all__ = [
+    "Away",
+    "Claim",
+    "Finished",
+    "Lost",
+    "Store",
+    "StoreError",
+    "Taken",
+    "TrackedRun",
+    "begin_sweep",
+    "bury_the_dead",
+    "claim",
+    "end_sweep",
+    "git_state",
+    "is_there",
+    "open_store",
+    "redacted",
+    "resolve_uri",
+    "runs_by_identity",
+    "tracked_run",
+    "versions",
+]

@@ -1,0 +1,62 @@
+"""What a number may depend on besides its configuration: versions, code, machine; and what must never be kept."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from experiments.machine import cpu_model
+
+_SECRET_NAMES = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I)
+_SECRET_LENGTH = 4  # shorter values are words like "true", found everywhere
+_USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@'\"]+@")
+
+
+def versions() -> dict[str, str]:
+    """The versions a number may depend on, as tags."""
+    return {
+        "python_version": platform.python_version(),
+        "paddle_version": importlib.metadata.version("paddlepaddle"),
+    }
+
+
+@functools.cache  # asked for every skipped run; a process runs the code that it loaded, so once is right
+def git_state() -> tuple[str, bool]:
+    """The commit of the program's own checkout, and whether files differ from it; ("", False) outside a checkout."""
+    commit = _git("rev-parse", "HEAD").strip()
+    return commit, bool(commit and _git("status", "--porcelain").strip())
+
+
+def _git(*arguments: str) -> str:
+    """What git prints about the program's checkout; nothing where there is no git or no checkout."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent.parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def environment() -> str:
+    """The machine, commented, then every package with its version, a line each."""
+    packages = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}, key=str.lower)
+    machine = [f"Python {platform.python_version()}", platform.platform(), cpu_model()]
+    return "\n".join([*(f"# {line}" for line in machine), *packages]) + "\n"
+
+
+def changes() -> str:
+    """What differs from the commit, as a diff; empty when nothing does."""
+    return _git("diff", "HEAD") if git_state()[1] else ""
+
+
+def redacted(text: str) -> str:
+    """`text` without credentials: the values of environment variables named like one, and names and passwords in addresses."""
+    values = {value for name, value in os.environ.items() if _SECRET_NAMES.search(name)}
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= _SECRET_LENGTH:
+            text = text.replace(value, "***")
+    return _USER_IN_ADDRESS.sub("***@", text)

@@ -1,0 +1,233 @@
+"""One run, from its first param to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib.metadata
+import io
+import json
+import logging
+import math
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+
+from experiments import machine, owners
+from experiments.tracking import circumstances
+from experiments.tracking.claims import Claim, Lost
+from experiments.tracking.store import Away, Store
+
+log = logging.getLogger(__name__)
+
+_PARAM_LENGTH = 6000
+_RETRY_SECONDS = 10.0  # between two tries to send what a store did not take
+
+
+class TrackedRun:
+    """A run that is under way in the store.
+
+    Metrics that the store does not take are kept and sent later, in order; everything else waits for it.
+    """
+
+    def __init__(self, store: Store, run_id: str, claim: Claim | None = None):
+        self.store, self.run_id, self.claim = store, run_id, claim
+        self._unsent: list[list[Metric]] = []
+        self._away_since = self._next_try = 0.0
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp: int | None = None) -> None:
+        """One batch of writes, at `timestamp` (milliseconds since 1970; now).
+
+        Raises ValueError for a number that is not finite, which no store keeps as it is, Away when the store has been away for longer
+        than its patience, and Lost when the run is another process's by now.
+        """
+        bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+        if bad:
+            raise ValueError(f"metrics must be finite, came {bad}")
+        at = timestamp or int(time.time() * 1000)
+        # Sent again with the same time, a value that did arrive is not doubled.
+        self._unsent.append([Metric(name, float(value), at, step) for name, value in metrics.items()])
+        if time.monotonic() < self._next_try:
+            return
+        try:
+            self._send(self.store.impatient)
+        except Away as error:
+            now = time.monotonic()
+            if not self._away_since:
+                self._away_since = now
+                log.warning("%s; training goes on, its epochs are kept and sent later", error)
+            elif now - self._away_since > self.store.patience:
+                raise
+            self._next_try = now + _RETRY_SECONDS
+        else:
+            if self._away_since:
+                log.info("the tracking store is back; the epochs that were kept are in it")
+            self._away_since = self._next_try = 0.0
+
+    def _send(self, client: Any) -> None:
+        if self.claim:
+            self.claim.require()
+        while self._unsent:
+            client.log_batch(self.run_id, metrics=self._unsent[0])
+            del self._unsent[0]
+
+    def flush(self) -> None:
+        """Send what was kept; waits for the store. Raises Away and Lost."""
+        if self._unsent:
+            self.store.patiently(lambda: self._send(self.store.impatient))
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        self.store.client.log_batch(self.run_id, tags=_tags(tags))
+
+    def log_text(self, name: str, text: str) -> None:
+        """The text as an artifact, without credentials."""
+        self.store.client.log_text(self.run_id, circumstances.redacted(text), name)
+
+    def log_dataset(self, name: str, digest: str, shape: tuple[int, ...]) -> None:
+        """The dataset as an MLflow input. MLflow keeps 36 characters of a digest at most."""
+        dataset = Dataset(
+            name=name,
+            digest=digest[:32],
+            source_type="local",
+            source=json.dumps({"name": name, "sha256": digest}),
+            profile=json.dumps({"train_shape": shape}),
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
+
+    def log_predictions(self, outputs: np.ndarray, predicted: np.ndarray, label: np.ndarray) -> None:
+        """predictions.npz: raw outputs [n, outputs] float32, classes [n] and labels [n] of the test set in file order."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "predictions.npz"
+            np.savez_compressed(path, outputs=outputs, predicted=predicted, label=label)
+            self.store.client.log_artifact(self.run_id, str(path))
+
+    def log_model(self, network: Any, outputs: int) -> None:
+        """The network as an MLflow model: images [n, 1, 28, 28] float32 in [0, 1] -> raw outputs [n, outputs] float32."""
+        import mlflow.paddle
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+        from paddle.static import InputSpec
+
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 28, 28))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, outputs))]),
+        )
+        requirements = [
+            f"{name}=={importlib.metadata.version(name)}" for name in ("paddlepaddle", "numpy", "setuptools")
+        ]
+
+        def export() -> None:
+            with contextlib.redirect_stdout(io.StringIO()):  # Paddle's exporter prints
+                # What mlflow.paddle.log_model does, but that it knows no run except the active one of its process.
+                model = self.store.client.create_logged_model(
+                    self.store.experiment_id, name="model", source_run_id=self.run_id
+                )
+                Model.log(
+                    artifact_path=None,
+                    flavor=mlflow.paddle,
+                    run_id=self.run_id,
+                    model_id=model.model_id,
+                    pd_model=network,
+                    signature=signature,
+                    input_spec=[InputSpec([None, 1, 28, 28], "float32", "images")],
+                    pip_requirements=requirements,
+                )
+
+        self.store.patiently(export)
+
+
+@contextlib.contextmanager
+def tracked_run(
+    store: Store,
+    *,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    claim: Claim | None = None,
+    parent: str | None = None,
+    texts: Mapping[str, str] | None = None,
+    dataset: tuple[str, str, tuple[int, ...]] | None = None,
+) -> Iterator[TrackedRun]:
+    """A new run of `store`, FINISHED at the end of the block.
+
+    texts: artifacts by file name. dataset: its name, digest and the training images' shape.
+
+    An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption KILLED
+    (`outcome=killed`), and so does the loss of `claim` to another process; all go on to the caller.
+    """
+    mlflow.set_tracking_uri(store.uri)  # log_model knows no other way
+    tags = (
+        {"kind": "run", "owner": owners.me().text()} | dict(tags) | ({"attempt": claim.name} if claim else {})
+    )
+    run = TrackedRun(store, create_run(store, name, tags, parent).info.run_id, claim)
+    try:
+        entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
+        store.client.log_batch(run.run_id, params=entries)
+        kept = {"environment.txt": circumstances.environment(), "changes.diff": circumstances.changes()}
+        for name, text in (kept | dict(texts or {})).items():
+            if text:
+                run.log_text(name, text)
+        if dataset:
+            run.log_dataset(*dataset)
+        yield run
+        run.flush()
+        if claim and claim.end("finished") != "finished":
+            raise Lost("another process took this cell over while this one was silent")
+        store.client.set_terminated(run.run_id, "FINISHED")
+    except Lost:
+        _close(run, "killed")
+        raise
+    except Exception as error:
+        if machine.interrupted():  # it came through a library that made something else of it
+            _close(run, "killed")
+            raise KeyboardInterrupt from error
+        _close(run, "failed", traceback.format_exc())
+        raise
+    except BaseException:
+        _close(run, "killed")
+        raise
+
+
+def _close(run: TrackedRun, how: str, trace: str = "") -> None:
+    """End a run that is not finished: once, without waiting. What cannot be told now, the next command will tell."""
+    client = run.store.impatient
+    try:
+        if run.claim and run.claim.end(how, wait=False) == "finished":
+            return  # it was, before something went wrong
+        with contextlib.suppress(Lost):
+            run._send(client)
+        client.log_batch(run.run_id, tags=_tags({"outcome": how}))
+        if trace:
+            client.log_text(run.run_id, circumstances.redacted(trace), "traceback.txt")
+        client.set_terminated(run.run_id, how.upper())
+    except Away as error:
+        log.warning("%s; the same command will end this run, and go on with the cell", error)
+
+
+def create_run(store: Store, name: str, tags: Mapping[str, Any], parent: str | None = None) -> MlflowRun:
+    """A new RUNNING run with what MLflow's pages show: user, source, commit, parent."""
+    shown = {"mlflow.source.name": "experiments/run.py", "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(
+        OSError, KeyError, ImportError
+    ):  # a user without a name in the system, e.g. in a container
+        shown["mlflow.user"] = getpass.getuser()
+    if parent:
+        shown["mlflow.parentRunId"] = parent
+    commit, dirty = circumstances.git_state()
+    if commit:
+        shown |= {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": str(dirty).lower()}
+    merged = {key: str(value) for key, value in (shown | dict(tags)).items()}
+    return store.client.create_run(store.experiment_id, run_name=name, tags=merged)
+
+
+def _tags(tags: Mapping[str, Any]) -> list[RunTag]:
+    return [RunTag(key, str(value)) for key, value in tags.items()]

@@ -1,0 +1,298 @@
+"""The store: where it is, opened or created whole, and asked with patience while it is away."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
+
+import mlflow
+import requests
+from filelock import FileLock
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from experiments.tracking.circumstances import redacted
+
+log = logging.getLogger(__name__)
+for _chatty in ("alembic", "mlflow.store.db.utils", "mlflow.models.model"):
+    # What goes wrong is said by us, in a sentence, where it is known what becomes of it.
+    logging.getLogger(_chatty).setLevel(logging.CRITICAL)
+
+# MLflow would try each request seven times by itself, for minutes in which nothing else happens.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+
+DEFAULT_URI = "sqlite:///mlflow.db"  # where `mlflow ui` looks by itself
+PATIENCE_SECONDS = 600.0
+_PAGE = 1000
+_REACH_SECONDS = 10
+_SETTLE_SECONDS = 1.0  # in which two processes that create the same thing at once see each other
+
+Result = TypeVar("Result")
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used; the message says which, why, and what to do."""
+
+
+class Away(StoreError):
+    """The store did not answer for as long as one was ready to wait."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An experiment in a tracking store that was seen to work.
+
+    client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut in two by a signal.
+    impatient: the same, without waiting: it raises Away.
+    registry: id of the run in whose params cells are claimed.
+    """
+
+    uri: str
+    experiment: str
+    experiment_id: str
+    client: MlflowClient
+    impatient: MlflowClient
+    registry: str
+    patience: float
+
+    @property
+    def directory(self) -> Path:
+        """Where files that belong to it lie: beside an SQLite database, else the current directory."""
+        path = _sqlite_path(self.uri)
+        return path.parent if path else Path.cwd()
+
+    def patiently(self, call: Callable[[], Result]) -> Result:
+        """What `call` returns, as `client` would do it."""
+        return patiently(call, self.patience, _sqlite_path(self.uri) is not None)
+
+    def search(self, condition: str) -> Iterator[MlflowRun]:
+        """All runs of the experiment that fulfil `condition`, oldest first, page after page."""
+        return _search(self.client, self.experiment_id, condition)
+
+
+# ---- patience -----------------------------------------------------------------------------------------------------
+
+
+def patiently(call: Callable[[], Result], patience: float, local: bool) -> Result:
+    """What `call` returns, tried again for `patience` (>= 0) seconds while the store is away, locked or full.
+
+    local: the store is a file, in which a write must not be cut in two. Raises Away when the time is over, and
+    whatever else `call` raises.
+    """
+    begun, tries = time.monotonic(), 0
+    while True:
+        try:
+            with _whole() if local else contextlib.nullcontext():
+                return call()
+        except Exception as error:
+            if not _passes(error):
+                raise
+            waited = time.monotonic() - begun
+            if waited >= patience:
+                raise Away(
+                    f"the tracking store did not take what there is to write, for {waited:.0f} s: {_brief(error)}"
+                ) from error
+            tries += 1
+            if tries == 3 or (tries > 3 and waited > 15 and tries % 10 == 0):
+                log.warning(
+                    "the tracking store does not answer (%s); waiting, %.0f s at most",
+                    _brief(error),
+                    patience - waited,
+                )
+        time.sleep(max(0.0, min(2.0, 0.1 * 2**tries, patience - waited)))
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same call may succeed later: out of reach, locked, full, or another process was in the way."""
+    if isinstance(error, MlflowException):
+        conflict = "IntegrityError" in str(error)  # two processes wrote the same new thing; it is there now
+        return conflict or error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and error.response.status_code >= 500
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return isinstance(
+        error, (requests.ConnectionError, requests.Timeout, urllib.error.URLError, OperationalError)
+    )
+
+
+def _brief(error: Exception) -> str:
+    return redacted(str(error).splitlines()[0])[:300]
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM to the end of the block: a write to SQLite that is cut in two leaves it locked."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _PatientClient:
+    """MLflow's client, every call through `patiently`."""
+
+    def __init__(self, uri: str, patience: float):
+        self._client = MlflowClient(tracking_uri=uri)
+        self._patience = patience
+        self._local = _sqlite_path(uri) is not None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        return lambda *args, **kwargs: patiently(
+            partial(method, *args, **kwargs), self._patience, self._local
+        )
+
+
+# ---- opening ------------------------------------------------------------------------------------------------------
+
+
+def resolve_uri(uri: str | None) -> str:
+    """`uri`, else MLFLOW_TRACKING_URI, else mlflow.db here; a relative SQLite path is made absolute."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    path = _sqlite_path(uri)
+    return f"sqlite:///{path}" if path else uri
+
+
+def is_there(uri: str | None) -> bool:
+    """Whether there is a store to open: a database that exists; a server is taken at its word."""
+    path = _sqlite_path(resolve_uri(uri))
+    return path is None or path.exists()
+
+
+def open_store(
+    uri: str | None, experiment: str, *, patience: float = PATIENCE_SECONDS, wait: bool = False
+) -> Store:
+    """The experiment in the store at `uri`, both created when they are not there.
+
+    patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too.
+    Raises StoreError when the store cannot be reached, read or written.
+    """
+    uri = resolve_uri(uri)
+    path = _sqlite_path(uri)
+    opening = patience if wait else 0.0
+    try:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    _create_database(path)
+                return _open(uri, experiment, patience, opening, artifacts=path.parent / "mlartifacts")
+        patiently(partial(_reach, uri), opening, local=False)
+        return _open(uri, experiment, patience, opening, artifacts=None)
+    except (Away, OSError, MlflowException, SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, Away) else error
+        hint = f"cannot use the tracking store {redacted(uri)}: {redacted(str(cause))}"
+        if isinstance(cause, urllib.error.URLError):
+            hint += "\nStart a server there with `mlflow server --host 127.0.0.1`, or choose another store with tracking.uri=URI"
+        if "out-of-date database schema" in str(cause):
+            hint += (
+                f"\nIt was written by another version of MLflow than this one ({mlflow.__version__}). Install that version, or "
+                "choose another store with tracking.uri=sqlite:///other.db"
+            )
+        raise StoreError(hint) from error
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """The absolute path of an SQLite database; None for any other store."""
+    prefix = "sqlite:///"
+    return Path(uri[len(prefix) :]).absolute() if uri.startswith(prefix) else None
+
+
+def _create_database(path: Path) -> None:
+    """Create the schema aside and rename: to die in the middle leaves nothing half made."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    aside = path.with_name(f"{path.name}.creating")
+    aside.unlink(missing_ok=True)  # left by one that died; the lock says nobody else is at it
+    store = SqlAlchemyStore(f"sqlite:///{aside}", (path.parent / "mlartifacts").as_uri())
+    store.engine.dispose()
+    aside.replace(path)
+
+
+def _open(uri: str, name: str, patience: float, opening: float, artifacts: Path | None) -> Store:
+    """The store's experiment `name` and its registry, created when not there; `artifacts` is where a new one keeps its files."""
+    client: Any = _PatientClient(uri, opening)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = artifacts.as_uri() if artifacts else None
+        try:
+            client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise  # else another process was faster
+        found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise StoreError(
+            f"the experiment {name!r} is deleted in this store; restore it with `mlflow experiments restore`, or choose "
+            "another name with experiment=NAME"
+        )
+    registry = _registry(client, found.experiment_id, settle=0.0 if artifacts else _SETTLE_SECONDS)
+    patient, impatient = _PatientClient(uri, patience), _PatientClient(uri, 0.0)
+    return Store(uri, name, found.experiment_id, patient, impatient, registry, patience)  # type: ignore[arg-type]
+
+
+def _registry(client: MlflowClient, experiment_id: str, settle: float) -> str:
+    """Id of the run in whose params cells are claimed: the oldest of its kind, created when there is none.
+
+    settle: seconds in which creators that no lock keeps apart come to see each other's.
+    """
+    known = _first(client, experiment_id)
+    if known is None:
+        note = "Who runs which cell: two params for each attempt. Written by experiments/run.py; keep it."
+        tags = {"kind": "registry", "mlflow.note.content": note}
+        created = client.create_run(experiment_id, run_name="claims", tags=tags).info.run_id
+        client.set_terminated(created)
+        time.sleep(settle)
+        known = _first(client, experiment_id) or created
+    return known
+
+
+def _first(client: MlflowClient, experiment_id: str) -> str | None:
+    return next((run.info.run_id for run in _search(client, experiment_id, "tags.kind = 'registry'")), None)
+
+
+def _search(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[MlflowRun]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            condition,
+            max_results=_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _reach(uri: str) -> None:
+    """Ask a server whether it is there, once; MLflow itself would try for minutes."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    with contextlib.suppress(
+        urllib.error.HTTPError
+    ):  # it answered; what it thinks of us is for MLflow to find out
+        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_REACH_SECONDS).close()

@@ -1,0 +1,87 @@
+"""Many runs: those of a grid, the parent of a sweep, and the runs of processes that died without a word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from mlflow.entities import Run as MlflowRun
+
+from experiments import owners
+from experiments.tracking import claims
+from experiments.tracking.claims import Claim
+from experiments.tracking.run import create_run
+from experiments.tracking.store import Store
+
+
+def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, MlflowRun]:
+    """For each identity its first FINISHED run, else its newest run; identities never run are absent."""
+    wanted = set(identities)
+    found: dict[str, MlflowRun] = {}
+    for run in store.search("tags.kind = 'run'"):  # oldest first
+        identity = run.data.tags.get("identity", "")
+        finished = identity in found and found[identity].info.status == "FINISHED"
+        if identity in wanted and not finished:
+            found[identity] = run
+    return found
+
+
+def bury_the_dead(store: Store, *, parent: str | None = None, how: str = "killed") -> list[MlflowRun]:
+    """End the runs and parents (of `parent`, its children) that are RUNNING though their owner is dead; those runs.
+
+    how: killed or failed. A run that had said all it had to say, and only missed its status, becomes FINISHED.
+    """
+    of_parent = f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
+    running = list(store.search("attributes.status = 'RUNNING'" + of_parent))
+    registry = claims.read(store) if running else None
+    me = owners.me().token
+    buried = []
+    for run in running:
+        owner = owners.parse(run.data.tags["owner"]) if "owner" in run.data.tags else None
+        mine = owner is not None and owner.token == me  # this process has ended what it could; this was left
+        if registry and owner and (mine or not registry.lives(owner)):
+            buried.append(run)
+            _bury(store, run, how)
+    return buried
+
+
+def _bury(store: Store, run: MlflowRun, how: str) -> None:
+    tags = run.data.tags
+    identity, _, attempt = tags.get("attempt", "").partition("/")
+    ended = Claim(store, identity, int(attempt)).end(how) if attempt else how
+    if ended == "finished" and "outcome" in tags:
+        store.client.set_terminated(run.info.run_id, "FINISHED")
+        return
+    if tags.get("kind") == "run":
+        store.client.set_tag(run.info.run_id, "outcome", how)
+    store.client.set_terminated(run.info.run_id, how.upper())
+
+
+def begin_sweep(store: Store, *, name: str, identities: Iterable[str], again: bool) -> str:
+    """The id of the parent run of the grid with these identities, RUNNING and owned by this process.
+
+    The newest parent of the same grid goes on, unless it is another living process's, or FINISHED and `again`; else there is a new one.
+    """
+    grid = sorted(set(identities))
+    digest = hashlib.sha256(json.dumps(grid).encode()).hexdigest()
+    known = list(store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'"))
+    owner = owners.me().text()
+    # A parent that is RUNNING has an owner who lives: the dead are buried before a sweep begins.
+    if known and known[-1].info.status != "RUNNING" and not (again and known[-1].info.status == "FINISHED"):
+        run_id = known[-1].info.run_id
+        store.client.set_tag(run_id, "owner", owner)
+        store.client.update_run(run_id, status="RUNNING")
+        return run_id
+    run_id = create_run(store, name, {"kind": "sweep", "grid": digest, "owner": owner}).info.run_id
+    store.client.log_text(run_id, json.dumps({"identities": grid}, indent=1), "grid.json")
+    return run_id
+
+
+def end_sweep(store: Store, parent: str, status: str) -> None:
+    """Close the parent with FINISHED, FAILED or KILLED, and with it the children whose process died without a word.
+
+    Children that other processes run, and that live, are left to them.
+    """
+    bury_the_dead(store, parent=parent, how="killed" if status == "KILLED" else "failed")
+    store.client.set_terminated(parent, status)
