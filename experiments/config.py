@@ -98,7 +98,8 @@ class Settings:
     def params(self) -> dict[str, Any]:
         """What MLflow shows as params: option names, deciding scalars, and the options' own values, dotted."""
         own = {f"{group}.{key}": value for group in GROUPS for key, value in self._own_values(group).items()}
-        return self.choices | {name: getattr(self, name) for name in DECIDING_SCALARS} | own
+        threads = {"threads": self.threads} if self.threads != 1 else {}
+        return self.choices | {name: getattr(self, name) for name in DECIDING_SCALARS} | own | threads
 
     def identity(self, data_digest: str) -> str:
         """SHA-256 over every value that decides the numbers, and the data's digest."""
@@ -115,6 +116,8 @@ class Settings:
         options = {group: dict(self.options[group]) for group in GROUPS}
         options["data"].pop("root", None)  # where the files lie; what is in them is in the digest
         values = {name: getattr(self, name) for name in scalars}
+        if self.threads != 1:  # sums in another order: other last digits
+            values["threads"] = self.threads
         decides = _numbers_alike({"options": options, "scalars": values, "data": data_digest})
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -38,10 +38,10 @@ def run(cfg: DictConfig) -> str:
     if settings.tracking["parent_run"]:
         return run_in_sweep(settings, artifacts)
     config.check_values([settings])
-    if settings.rerun:
+    if settings.rerun is not None:  # `rerun=` and `rerun=0` are refused there
         from experiments import rerun
 
-        return rerun.rerun(cfg, settings)
+        return rerun.rerun(cfg, settings, list(hydra_cfg.overrides.task))
     if settings.plan:
         from experiments import plan
 

@@ -47,7 +47,7 @@ def test_the_defaults_are_the_tutorials():
     [
         "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist", "optimizer=adam",
         "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric", "data.train_size=100",
-        "data.validation_size=100", "optimizer.weight_decay=0.1",
+        "data.validation_size=100", "optimizer.weight_decay=0.1", "threads=2",
     ],
 )  # fmt: skip
 def test_what_changes_the_numbers_changes_the_identity(override):
@@ -58,7 +58,7 @@ def test_what_changes_the_numbers_changes_the_identity(override):
 
 @pytest.mark.parametrize(
     "override",
-    ["tracking=server", "tracking.log_model=false", "experiment=x", "device=cpu", "threads=2", "force=true"],
+    ["tracking=server", "tracking.log_model=false", "experiment=x", "device=cpu", "threads=1", "force=true"],
 )
 def test_what_does_not_change_the_numbers_does_not(override):
     assert settings("data=digits", override).identity("d") == BASE.identity("d")

@@ -42,6 +42,8 @@ class CellSweeper(Sweeper):
         cells = self._compose_all(grid, parser)
         config.check_values([cell for _, cell in cells])
 
+        if any(cell.rerun is not None for _, cell in cells):
+            raise config.CommandError("rerun: expected one run at a time, without -m")
         launcher_cfg = self.master.hydra.launcher
         if cells[0][1].plan:
             from experiments import plan

@@ -1,0 +1,149 @@
+"""The same run once more: does every number agree to the bit, and if not, what has changed since?
+
+The configuration of then is read from the store and run again; the two runs are compared, metric by metric, epoch by epoch,
+image by image. Reads the store and writes nothing to it: the new run is recorded like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import comparison, config, machine, sweeps
+from experiments.config import CommandError, Settings
+
+if TYPE_CHECKING:
+    from experiments.tracking import Store
+
+log = logging.getLogger(__name__)
+
+_OF_THEN = (*config.GROUPS, *config.DECIDING_SCALARS, "device", "threads")  # the last two may change rounding
+
+
+def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
+    """Run `settings.rerun` again and print how the two compare; the id of the new run, whose tag `rerun_of` names the old.
+
+    cfg, settings: the command's own. overrides: what was set on its command line.
+    Raises CommandError when the run cannot be found or run again, and, with the comparison, when any number differs.
+    """
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0]
+        if key != "data.root" and key.partition(".")[0] in (*config.GROUPS, *config.DECIDING_SCALARS, "plan"):
+            raise CommandError(
+                f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, and runs it; leave this out"
+            )
+    machine.prepare(settings.threads)  # the store brings numpy with it
+    store = sweeps.open_store(settings)
+    sweeps.bury_the_dead(store)
+    before = find(store, settings.rerun)
+    cfg = config_of(store, before, cfg, overrides)
+    settings = config.read(cfg, {group: before.data.params[group] for group in config.GROUPS})
+    settings = dataclasses.replace(settings, force=True, checkpoint=False)
+    config.check_values([settings])
+    sweeps.check([settings])
+    (identity,) = sweeps.identify([settings])
+    if identity != before.data.tags.get("identity"):
+        log.warning(
+            "by its identity this is another cell than then: its data, or what makes an identity, has changed"
+        )
+    log.info("run %s once more: %s", before.info.run_id, settings.label)
+    after = _run(settings, cfg, overrides, before.info.run_id)
+
+    pair = before, store.client.get_run(after)
+    print(f"\n{sweeps.table([sweeps.table_row(settings, run) for run in pair])}\n")
+    then, now = (comparison.numbers(store, run) for run in pair)
+    found = comparison.compare(then, now)
+    changed = comparison.changes(*(comparison.circumstances(store, run) for run in pair))
+    said = comparison.text(then, found, changed)
+    if found:
+        raise CommandError(said)
+    print(said)
+    return after
+
+
+def _run(settings: Settings, cfg: DictConfig, overrides: Sequence[str], of: str) -> str:
+    from experiments import cell, tracking  # now that it is known how Paddle is to be loaded
+
+    artifacts = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(list(overrides))}
+    try:
+        return cell.execute(settings, artifacts, tags={"rerun_of": of})
+    except tracking.Taken as taken:
+        raise CommandError(f"{taken}; wait for it, or stop it and type the same command again") from taken
+
+
+def find(store: Store, run_id: object) -> Any:
+    """The FINISHED run, in any experiment of the store, whose id is `run_id` or alone begins so.
+
+    Raises CommandError when there is none, when there are several, and when it is no run that can be compared with.
+    """
+    if isinstance(run_id, float):
+        raise CommandError(f"rerun: expected a run id, came the number {run_id}; quote it: 'rerun=\"ID\"'")
+    if not re.fullmatch("[0-9a-f]{1,32}", str(run_id)):
+        raise CommandError(
+            f"rerun: expected a run id or its beginning, of the signs 0-9 and a-f, came {run_id!r}"
+        )
+    from experiments.tracking import redacted
+
+    experiments = [found.experiment_id for found in store.client.search_experiments()]
+    begin_so = store.client.search_runs(experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=5)
+    if not begin_so:
+        raise CommandError(
+            f"rerun={run_id}: there is no such run in {redacted(store.uri)}; expected an id from the table at the end of a sweep or from "
+            "`mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
+        )
+    if len(begin_so) > 1:
+        raise CommandError(
+            f"rerun={run_id}: expected one run, but several begin so; say more of its id: {_names(begin_so)}"
+        )
+    run = store.client.get_run(begin_so[0].info.run_id)  # the search brings no inputs
+    kind, status = run.data.tags.get("kind"), run.info.status
+    if kind == "sweep":
+        of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        children = store.client.search_runs([run.info.experiment_id], of_parent, max_results=5)
+        raise CommandError(
+            f"rerun={run_id}: expected one run, came a sweep; choose one of its runs: {_names(children)}"
+        )
+    if kind != "run":
+        raise CommandError(f"rerun={run_id}: expected a run of experiments/run.py, came one with kind={kind}")
+    if status == "RUNNING":
+        raise CommandError(
+            f"rerun={run_id}: expected a FINISHED run, this one is RUNNING; wait until it is over"
+        )
+    if status != "FINISHED":
+        words: Any = OmegaConf.create((comparison.read(store, run, "overrides.yaml") or b"[]").decode())
+        own = [word for word in words if not word.startswith(("tracking.parent_run", "tracking.prefixes"))]
+        raise CommandError(
+            f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it began: "
+            f"python experiments/run.py {shlex.join(own)}"
+        )
+    return run
+
+
+def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config of `run`: what decides its numbers is of then, where it is recorded, and what has come since, of `now`.
+
+    Of the command line's `overrides`, device, threads and data.root win over then: the machine may be another.
+    """
+    kept = comparison.read(store, run, "config.yaml")
+    if kept is None:
+        raise CommandError(
+            f"rerun: the run {run.info.run_id} has no config.yaml any more; see where its artifacts are"
+        )
+    then: Any = OmegaConf.to_container(OmegaConf.create(kept.decode()))
+    values: Any = OmegaConf.to_container(now, resolve=True)
+    for name in sorted(set(then) - set(values)):
+        log.warning("%s=%s was set then, and means nothing any more; left out", name, then[name])
+    asked = {word.lstrip("+").partition("=")[0] for word in overrides}
+    root = {"root": values["data"]["root"]} if "data.root" in asked else {}
+    values |= {name: then[name] for name in _OF_THEN if name in then and name not in asked}
+    return OmegaConf.create(values | {"data": values["data"] | root})
+
+
+def _names(runs: Sequence[Any]) -> str:
+    return ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in runs)
