@@ -10,12 +10,18 @@ The map, in the order in which a run passes through it:
     models.py      networks: image -> raw outputs
     conv_block.py  convolution, pooling and ReLU in one, several times faster than the three
     heads.py       what raw outputs mean: a class, probabilities or none
-    losses.py      every loss: a pure function -> one value per example
+    losses/        every loss: a pure function -> one value per example
     schedulers.py  learning rate over the steps of a run
     metrics.py     numbers computed from outputs and labels, exactly
     training.py    the loop: a generator with one record per epoch
-    tracking.py    the only writer of MLflow
+    tracking/      the only writer of MLflow; who owns a cell
+    owners.py      processes, and whether they live
+    checkpoints.py where a run stands, in one file
+    cell.py        one cell: claimed, trained, recorded, continued
     preload.py     what the worker processes of a sweep load once, together
+    plan.py        what a command would do, and how long it would take
+    rerun.py       a finished run once more, from its id
+    comparison.py  two runs in the store, number by number, bit by bit
     sweeps.py      many runs: identities, what is finished already, the parent run, the final table
 
 hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launcher, whose

@@ -104,7 +104,16 @@ def test_every_public_function_says_what_it_does(path):
 
 
 @pytest.mark.parametrize(
-    "place", ["experiments", "reports", "reports/runs", "reports/stats", "reports/figures", "reports/page"]
+    "place",
+    [
+        "experiments",
+        "experiments/losses",
+        "reports",
+        "reports/runs",
+        "reports/stats",
+        "reports/figures",
+        "reports/page",
+    ],
 )
 def test_the_map_of_the_package_names_every_module(place):
     text = (ROOT / place / "__init__.py").read_text(encoding="utf-8")
