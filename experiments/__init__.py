@@ -11,6 +11,7 @@ The map, in the order in which a run passes through it:
     conv_block.py  convolution, pooling and ReLU in one, several times faster than the three
     heads.py       what raw outputs mean: a class, probabilities or none
     losses/        every loss: a pure function -> one value per example
+    optimizers.py  what one step does with the gradient
     schedulers.py  learning rate over the steps of a run
     metrics.py     numbers computed from outputs and labels, exactly
     training.py    the loop: a generator with one record per epoch

@@ -54,6 +54,8 @@ def prepare(threads: int = 1) -> None:
     )  # Paddle's C++ says much that is of no use, at each export above all
     # Paddle's tools for compiling extensions, which we do not use, complain at import.
     warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
+    # Its batch normalisation says at every step that it measures what it is there to measure.
+    warnings.filterwarnings("ignore", message="When training, we now always track", category=UserWarning)
     if "paddle" in sys.modules:  # a worker that already did another job
         sys.modules["paddle"].base.core.set_num_threads(threads)
 

@@ -1,8 +1,8 @@
 """Networks: images to raw outputs.
 
-A model is a function `(outputs, *, hyperparameters) -> Network`; `outputs` is the width of the last layer and comes from
+A model is a function `(outputs, *, init_scale, hyperparameters) -> Network`; `outputs` is the width of the last layer and comes from
 the loss's head. It draws its initial weights from Paddle's stream, body first, so that with one seed the body is the
-same whatever the head.
+same whatever the head. `init_scale` (> 0) multiplies the initial weights of the last layer: a large one starts from saturated outputs.
 """
 
 from __future__ import annotations
@@ -21,34 +21,69 @@ class Network(nn.Layer):
     `forward` takes images [batch, 1, 28, 28] or [batch, 28, 28], float32 in [0, 1], and returns raw outputs [batch, outputs].
     """
 
-    def __init__(self, body: nn.Layer, features: int, outputs: int):
+    def __init__(self, body: nn.Layer, features: int, outputs: int, init_scale: float = 1.0):
         super().__init__()
+        if not init_scale > 0:
+            raise ValueError(f"init_scale: expected a number above 0, came {init_scale}")
         self.body = body
         self.head = nn.Linear(features, outputs)
+        if init_scale != 1:
+            self.head.weight.set_value(self.head.weight * init_scale)
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         # The reshape is for loaders that squeeze the channel away, mlflow.pyfunc among them.
         return self.head(self.body(images.reshape([-1, 1, 28, 28])))
 
 
-def convnet(outputs: int) -> Network:
+def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
     """The tutorial's network: two convolutions 5x5 with 20 channels, each pooled 2x2, and a linear layer on 980."""
     body = nn.Sequential(
         ConvBlock(1, 20, kernel_size=5, padding=2),
         ConvBlock(20, 20, kernel_size=5, padding=2),
         nn.Flatten(),
     )
-    return Network(body, features=20 * 7 * 7, outputs=outputs)
+    return Network(body, 20 * 7 * 7, outputs, init_scale)
 
 
-def mlp(outputs: int, *, hidden: int = 128) -> Network:
+def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
+    """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): average pooling, tanh.
+
+    Convolutions 5x5 with 6 and 16 channels, linear layers of 120 and 84. As in what is called LeNet-5 today, pooling has no weights, every
+    channel sees every other, and tanh is not scaled.
+    """
+    body = nn.Sequential(
+        nn.Conv2D(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2D(2),
+        nn.Conv2D(6, 16, 5), nn.Tanh(), nn.AvgPool2D(2),
+        nn.Flatten(),
+        nn.Linear(16 * 5 * 5, 120), nn.Tanh(),
+        nn.Linear(120, 84), nn.Tanh(),
+    )  # fmt: skip
+    return Network(body, 84, outputs, init_scale)
+
+
+def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
+    """Four layers with batch normalisation: convolutions 3x3 with 32 and 64 channels, linear layers of 128 and `outputs`.
+
+    The shape that comparisons of losses under label noise train on MNIST (Ma et al., Normalized loss functions, 2020). Its running means
+    and variances are used in evaluation, and are part of a checkpoint and of `init_hash`.
+    """
+    body = nn.Sequential(
+        nn.Conv2D(1, 32, 3, padding=1), nn.BatchNorm2D(32), nn.ReLU(), nn.MaxPool2D(2),
+        nn.Conv2D(32, 64, 3, padding=1), nn.BatchNorm2D(64), nn.ReLU(), nn.MaxPool2D(2),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 128), nn.BatchNorm1D(128), nn.ReLU(),
+    )  # fmt: skip
+    return Network(body, 128, outputs, init_scale)
+
+
+def mlp(outputs: int, *, hidden: int = 128, init_scale: float = 1.0) -> Network:
     """One hidden layer of `hidden` (>= 1) rectified units."""
     if isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 1:
         raise ValueError(f"hidden: expected a whole number of at least 1, came {hidden!r}")
     body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, hidden), nn.ReLU())
-    return Network(body, features=hidden, outputs=outputs)
+    return Network(body, hidden, outputs, init_scale)
 
 
-def softmax(outputs: int) -> Network:
+def softmax(outputs: int, *, init_scale: float = 1.0) -> Network:
     """One linear layer on the pixels: with `loss=ce`, softmax regression."""
-    return Network(nn.Flatten(), features=PIXELS, outputs=outputs)
+    return Network(nn.Flatten(), PIXELS, outputs, init_scale)

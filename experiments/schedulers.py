@@ -7,7 +7,7 @@ optimizer step.
 
 from __future__ import annotations
 
-from paddle.optimizer.lr import CosineAnnealingDecay, LRScheduler
+from paddle.optimizer.lr import CosineAnnealingDecay, ExponentialDecay, LRScheduler
 
 
 def constant(lr: float, *, steps: int) -> float:
@@ -21,3 +21,10 @@ def cosine(lr: float, *, steps: int) -> LRScheduler:
     Source: Loshchilov and Hutter, SGDR, 2017, without restarts.
     """
     return CosineAnnealingDecay(lr, T_max=steps)
+
+
+def exponential(lr: float, *, steps: int, end: float = 0.01) -> LRScheduler:
+    """From `lr` (> 0) by the same factor at every step: `lr end^(t / steps)` at step t = 0 .. steps - 1; end in (0, 1]."""
+    if not 0 < end <= 1:
+        raise ValueError(f"end: expected a number above 0 and at most 1, came {end}")
+    return ExponentialDecay(lr, gamma=end ** (1 / steps))

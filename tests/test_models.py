@@ -15,6 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 PARAMETERS = {  # weights and biases with 10 outputs, by arithmetic
     "convnet": (25 * 20 + 20) + (25 * 20 * 20 + 20) + (980 * 10 + 10),
+    "lenet5": (25 * 6 + 6) + (25 * 6 * 16 + 16) + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10),
+    # two numbers a channel to learn in each normalisation, two that are measured
+    "cnn_bn": (9 * 32 + 32)
+    + 4 * 32
+    + (9 * 32 * 64 + 64)
+    + 4 * 64
+    + (3136 * 128 + 128)
+    + 4 * 128
+    + (128 * 10 + 10),
     "mlp": (784 * 128 + 128) + (128 * 10 + 10),
     "softmax": 784 * 10 + 10,
 }
@@ -67,3 +76,53 @@ def test_the_block_is_convolution_relu_pool_in_the_tutorials_order_too():
 def test_the_width_of_the_mlp_is_checked(hidden):
     with pytest.raises(ValueError, match="hidden: expected a whole number of at least 1"):
         models.mlp(10, hidden=hidden)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_init_scale_scales_the_last_layers_weights_and_nothing_else(option):
+    networks = []
+    for scale in (1.0, 50.0):
+        with training.fresh(0):
+            networks.append(model(option)(10, init_scale=scale))
+    one, large = (network.state_dict() for network in networks)
+    np.testing.assert_allclose(large["head.weight"].numpy(), 50 * one["head.weight"].numpy(), rtol=1e-6)
+    for name in set(one) - {"head.weight"}:
+        np.testing.assert_array_equal(large[name].numpy(), one[name].numpy())
+    hashes = [training.weight_hashes(network) for network in networks]
+    assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
+    assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_init_scale_is_checked(scale):
+    with pytest.raises(ValueError, match="init_scale: expected a number above 0"):
+        models.softmax(10, init_scale=scale)
+
+
+def test_lenet5_averages_and_cnn_bn_normalises_by_what_it_has_seen():
+    paddle.seed(0)
+    lenet = models.lenet5(10).body
+    x = paddle.randn([2, 1, 28, 28])
+    half = lenet[1](lenet[0](x)).numpy()
+    np.testing.assert_allclose(
+        lenet[2](paddle.to_tensor(half)).numpy(),
+        half.reshape(2, 6, 14, 2, 14, 2).mean(axis=(3, 5)),
+        atol=1e-6,
+    )
+    network = models.cnn_bn(10)
+    first = network.state_dict()["body.1._mean"].numpy().copy()
+    network(x)
+    moved = network.state_dict()["body.1._mean"].numpy().copy()
+    assert (first != moved).any()
+    network.eval()
+    alone, together = network(x[:1]).numpy(), network(x).numpy()[:1]
+    np.testing.assert_allclose(alone, together, atol=1e-5)  # of its own batch an image takes nothing
+    np.testing.assert_array_equal(network.state_dict()["body.1._mean"].numpy(), moved)
+
+
+def test_the_measured_statistics_are_part_of_init_hash():
+    with training.fresh(0):
+        network = models.cnn_bn(10)
+    before = training.weight_hashes(network)["init_hash"]
+    network(paddle.randn([4, 1, 28, 28]))
+    assert training.weight_hashes(network)["init_hash"] != before

@@ -1,0 +1,98 @@
+"""Optimizers: what one step does with the gradient.
+
+An optimizer is a function `(*, learning_rate, parameters, hyperparameters) -> paddle.optimizer.Optimizer`; the program passes the first
+two. All take `clip_norm` (> 0): the gradient of all weights together is scaled down to that L2 norm where it is longer; null
+leaves it as it is (Pascanu, Mikolov and Bengio, 2013). Weight decay is coupled where it is added to the gradient as
+`weight_decay` times the weight, and so passes through momentum and adaptive scaling, and decoupled where it acts on the weight alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+from paddle.optimizer import SGD, Adam, AdamW, Momentum, Optimizer
+
+
+def sgd(
+    *, learning_rate: Any, parameters: Any, weight_decay: float | None = None, clip_norm: float | None = None
+) -> Optimizer:
+    """w - lr g. weight_decay (>= 0): coupled."""
+    return SGD(learning_rate, parameters, weight_decay=weight_decay, grad_clip=_clip(clip_norm))
+
+
+def momentum(
+    *,
+    learning_rate: Any,
+    parameters: Any,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+) -> Optimizer:
+    """v <- momentum v + g, then w - lr v; with `nesterov` w - lr (g + momentum v) (Sutskever et al., 2013).
+
+    momentum: in [0, 1). weight_decay (>= 0): coupled.
+    """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum: expected a number of at least 0 and below 1, came {momentum}")
+    return Momentum(
+        learning_rate,
+        momentum,
+        parameters,
+        use_nesterov=nesterov,
+        weight_decay=weight_decay,
+        grad_clip=_clip(clip_norm),
+    )
+
+
+def adam(
+    *,
+    learning_rate: Any,
+    parameters: Any,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+) -> Optimizer:
+    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). weight_decay (>= 0): coupled."""
+    return Adam(
+        learning_rate,
+        beta1,
+        beta2,
+        epsilon,
+        parameters,
+        weight_decay=weight_decay,
+        grad_clip=_clip(clip_norm),
+    )
+
+
+def adamw(
+    *,
+    learning_rate: Any,
+    parameters: Any,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = None,
+) -> Optimizer:
+    """Adam whose weight_decay (>= 0) is decoupled: w shrinks by lr weight_decay w besides (Loshchilov and Hutter, 2019)."""
+    return AdamW(
+        learning_rate,
+        beta1,
+        beta2,
+        epsilon,
+        parameters,
+        weight_decay=weight_decay,
+        grad_clip=_clip(clip_norm),
+    )
+
+
+def _clip(norm: float | None) -> Any:
+    if norm is None:
+        return None
+    if not norm > 0:
+        raise ValueError(f"clip_norm: expected a number above 0, or null, came {norm}")
+    return paddle.nn.ClipGradByGlobalNorm(float(norm))
