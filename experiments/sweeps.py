@@ -58,11 +58,17 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 
 
 def run(
-    cells: Sequence[tuple[list[str], Settings]], *, question: str | None, directory: Path, launch: Launch
-) -> Sequence[JobReturn]:
+    cells: Sequence[tuple[list[str], Settings]],
+    *,
+    question: str | None,
+    directory: Path,
+    launch: Launch,
+    stage: str = "",
+) -> list[Run]:
     """Run the cells of a grid, each with its overrides, that have no FINISHED run yet, as children of one parent run.
 
     question: name of the saved question, if it is one. directory: where Hydra will write; it must be writable. launch: runs jobs given their overrides.
+    stage: what the sweep is for where another one follows; its table is left out. Returns the run of each cell, in order.
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
@@ -90,7 +96,9 @@ def run(
     for note in sorted({note for found in skipped for note in changed_since(found)}):
         log.info("%s", note)
 
-    name = f"{question or ' '.join(sorted({cell.choices['loss'] for cell in settings}))} ({plural(len(grid), 'cell')})"
+    name = question or " ".join(sorted({cell.choices["loss"] for cell in settings}))
+    name += f" {stage}" if stage else ""
+    name += f" ({plural(len(grid), 'cell')})"
     parent = tracking.begin_sweep(store, name=name, identities=identities, again=bool(todo))
     status = "KILLED"
     results: dict[str, JobReturn] = {}
@@ -112,10 +120,12 @@ def run(
         tracking.end_sweep(store, parent, status)
 
     after = tracking.runs_by_identity(store, identities)
-    rows = [table_row(cell, after.get(identity)) for identity, (_, cell) in grid.items()]
-    print(f"\n{table(rows)}\n\n{next_commands(settings[0], parent)}")
+    failed = any(result.status == JobStatus.FAILED for result in results.values())
+    if failed or not stage:
+        rows = [table_row(cell, after.get(identity)) for identity, (_, cell) in grid.items()]
+        print(f"\n{table(rows)}\n\n{next_commands(settings[0], parent)}")
     _raise_failures({identity: todo[identity] for identity in results}, results)
-    return list(results.values())
+    return [after[identity] for identity in identities]
 
 
 def _run_all(

@@ -20,18 +20,26 @@ from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
 from experiments import config
 
+Cell = tuple[list[str], config.Settings]  # its overrides and settings
+
 
 class CellSweeper(Sweeper):
     """Every combination of the grid is one cell; cells that are finished are not launched."""
 
     def __init__(self, params: dict[str, Any] | None):
         self.params = params or {}
+        self.launcher: Any = None
+        self.begun = 0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task_function, self.master = hydra_context, task_function, config
         self.loader = hydra_context.config_loader
 
     def sweep(self, arguments: list[str]) -> Any:
+        return self.run(self.cells(arguments))
+
+    def cells(self, arguments: list[str]) -> list[Cell]:
+        """The cells of the grid that the saved question and the command line make. Raises CommandError when any is wrong."""
         parser = OverridesParser.create(config_loader=self.loader)
         saved = [f"{key}={value}" for key, value in self.params.items()]
         grid = BasicSweeper.split_arguments(parser.parse_overrides(saved + arguments), None)[0]
@@ -41,9 +49,15 @@ class CellSweeper(Sweeper):
             )
         cells = self._compose_all(grid, parser)
         config.check_values([cell for _, cell in cells])
-
         if any(cell.rerun is not None for _, cell in cells):
             raise config.CommandError("rerun: expected one run at a time, without -m")
+        return cells
+
+    def run(self, cells: list[Cell], *, stage: str = "") -> Any:
+        """Show the plan of the cells, or run those that are not finished: the run of each cell, in order.
+
+        stage: what this sweep is for where another follows; there is no table then.
+        """
         launcher_cfg = self.master.hydra.launcher
         if cells[0][1].plan:
             from experiments import plan
@@ -55,23 +69,30 @@ class CellSweeper(Sweeper):
                 "on_failure=stop: expected hydra/launcher=processes, the only launcher that can stop; "
                 "choose continue or retry"
             )
-        # Only now: a launcher may begin to warm up its workers.
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task_function, config=self.master
-        )
+        if self.launcher is None:  # only now: a launcher may begin to warm up its workers
+            self.launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=self.context, task_function=self.task_function, config=self.master
+            )
+        launcher = self.launcher
 
         from experiments import sweeps
 
         return sweeps.run(
             cells,
             question=self.master.hydra.runtime.choices.get("sweep"),
+            stage=stage,
             directory=Path(self.master.hydra.sweep.dir),
-            launch=lambda job_overrides: launcher.launch(job_overrides, initial_job_idx=0),
+            launch=lambda job_overrides: launcher.launch(
+                job_overrides, initial_job_idx=self._jobs(len(job_overrides))
+            ),
         )
 
-    def _compose_all(
-        self, grid: list[list[str]], parser: OverridesParser
-    ) -> list[tuple[list[str], config.Settings]]:
+    def _jobs(self, count: int) -> int:
+        """The number of the first of `count` jobs: numbers, and so directories, are given once in a command."""
+        first, self.begun = self.begun, self.begun + count
+        return first
+
+    def _compose_all(self, grid: list[list[str]], parser: OverridesParser) -> list[Cell]:
         """Each cell's overrides and settings. Raises CommandError when Hydra or a scalar's type refuses any of them.
 
         A composition takes a tenth of a second, so it is done once per combination of everything but plain

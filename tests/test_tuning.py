@@ -1,0 +1,131 @@
+"""Choosing learning rates: the ranking, the growing grid, and the command that does both and then judges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import tuning
+
+
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        ({0.1: [0.5, 0.7], 0.3: [0.9, 0.2]}, 0.1),  # the mean counts
+        ({0.1: [0.5, 0.5], 0.3: [0.9, None]}, 0.1),  # who diverges comes last
+        ({0.1: [None, 0.4], 0.3: [0.9, None]}, 0.3),
+        ({0.3: [0.5], 0.1: [0.5], 1.0: [0.5]}, 0.1),  # of equals the smaller
+        ({0.1: [0.1 + 0.2], 0.3: [0.3]}, 0.1),  # equal but for the last digit
+    ],
+)
+def test_the_best_rate(trials, best):
+    assert tuning.choose(trials) == best
+
+
+def test_where_everything_diverged_nothing_is_chosen():
+    with pytest.raises(ValueError, match=r"every trial diverged, at each of the rates 0.1, 1"):
+        tuning.choose({1.0: [None], 0.1: [None, None]})
+
+
+def test_the_reports_choose_the_same():
+    from reports.stats.tuning import choose_rates
+
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        rates, seeds = [0.01, 0.03, 0.1], range(3)
+        trials = {
+            lr: [None if random.random() < 0.2 else random.integers(0, 4) / 4 for _ in seeds] for lr in rates
+        }
+        rows = [
+            {
+                "loss": "ce",
+                "lr": lr,
+                "epochs": 1,
+                "seed": seed,
+                "run_id": f"{lr}{seed}",
+                "val_accuracy": score or 0.0,
+            }
+            | {"outcome": "diverged" if score is None else "ok"}
+            for lr in rates
+            for seed, score in zip(seeds, trials[lr], strict=True)
+        ]
+        if any(score is not None for scores in trials.values() for score in scores):
+            assert choose_rates(pd.DataFrame(rows), None)["lr"].tolist() == [tuning.choose(trials)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen", "wider"),
+    [
+        ([0.03, 0.01, 0.1], [0.03], [0.01, 0.03, 0.1]),
+        ([0.01, 0.03, 0.1], [0.03, 0.1], [0.01, 0.03, 0.1, 0.3]),
+        ([0.01, 0.03, 0.1], [0.01, 0.1], [0.003, 0.01, 0.03, 0.1, 0.3]),
+        ([0.02, 0.2], [0.2], [0.02, 0.2, 1.0]),
+    ],
+)
+def test_the_grid_grows_where_a_best_rate_lies_on_its_edge(rates, chosen, wider):
+    assert tuning.extended(rates, chosen) == wider
+
+
+def test_half_decades():
+    assert [tuning.half_decade(0.1, steps) for steps in range(-3, 4)] == [
+        0.003,
+        0.01,
+        0.03,
+        0.1,
+        0.3,
+        1.0,
+        3.0,
+    ]
+
+
+TUNE = [
+    "-m",
+    "sweep=tuning",
+    "loss=mse,ce",
+    "data=digits",
+    "model=softmax",
+    "epochs=2",
+    "tracking.log_model=false",
+]
+
+
+def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
+    for arguments, message in (
+        (["lr=0.1"], "lr: expected a grid of learning rates to choose from, came 0.1 alone"),
+        (["seed=3"], "seed: tuning chooses the seeds itself"),
+        (["hydra.sweeper.tuning_seeds=0"], "tuning_seeds: expected a whole number of at least 1, came 0"),
+    ):
+        done = run_command(tmp_path, *TUNE, *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
+    from test_run import client, runs
+
+    arguments = [*TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=2", "hydra.sweeper.extensions=1"]
+    done = run_command(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "a best rate lies on the edge of the grid: it grows by" in done.stdout
+    found = {}
+    for run in runs(tmp_path):
+        params = run.data.params
+        found.setdefault(params["loss"], {}).setdefault(float(params["lr"]), set()).add(int(params["seed"]))
+    assert sorted(found["ce"]) == sorted(found["mse"])  # the same rates for all
+    assert len(found["ce"]) > 2
+    for loss in ("ce", "mse"):
+        judged = [lr for lr, seeds in found[loss].items() if seeds == {0, 1, 2, 3}]
+        assert len(judged) == 1
+        assert all(seeds == {0, 1} for lr, seeds in found[loss].items() if lr not in judged)
+        assert f"chosen for {loss}: lr={judged[0]:g}" in done.stdout
+    last = max(runs(tmp_path, "sweep"), key=lambda parent: parent.info.start_time)
+    path = client(tmp_path).download_artifacts(last.info.run_id, "grid.json", str(tmp_path))
+    assert len(json.loads(Path(path).read_text())["identities"]) == len(runs(tmp_path))
+    again = run_command(tmp_path, *arguments)
+    assert f"{len(runs(tmp_path))} cells, {len(runs(tmp_path))} finished before, 0 to run" in again.stdout
