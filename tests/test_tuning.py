@@ -123,9 +123,38 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
         judged = [lr for lr, seeds in found[loss].items() if seeds == {0, 1, 2, 3}]
         assert len(judged) == 1
         assert all(seeds == {0, 1} for lr, seeds in found[loss].items() if lr not in judged)
-        assert f"chosen for {loss}: lr={judged[0]:g}" in done.stdout
+        assert f"lr={judged[0]:g} for {loss}" in done.stdout
     last = max(runs(tmp_path, "sweep"), key=lambda parent: parent.info.start_time)
     path = client(tmp_path).download_artifacts(last.info.run_id, "grid.json", str(tmp_path))
     assert len(json.loads(Path(path).read_text())["identities"]) == len(runs(tmp_path))
     again = run_command(tmp_path, *arguments)
     assert f"{len(runs(tmp_path))} cells, {len(runs(tmp_path))} finished before, 0 to run" in again.stdout
+
+
+OPTUNA = ["-m", "hydra/sweeper=optuna", "loss=mae,ce", *TUNE[3:]]
+
+
+def test_optuna_wants_an_interval(tmp_path, run_command):
+    for rates in ("lr=0.1,0.3", "lr=0.1", "lr=interval(1,0.1)", "lr=interval(0,1)", "epochs=2"):
+        done = run_command(tmp_path, *OPTUNA, rates)
+        assert done.returncode == 1
+        assert "expected lr=interval(low,high) with 0 < low < high" in done.stderr
+
+
+@pytest.mark.slow
+def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_path, run_command):
+    from test_run import runs
+
+    arguments = [*OPTUNA, "lr=interval(0.001,1)", "hydra.sweeper.trials=3", "hydra.sweeper.judging_seeds=1"]
+    done = run_command(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    rates = {"ce": set(), "mae": set()}
+    for run in runs(tmp_path):
+        rates[run.data.params["loss"]].add(float(run.data.params["lr"]))
+    assert [len(found) for found in rates.values()] == [3, 3]
+    assert all(0.001 <= rate <= 1 for found in rates.values() for rate in found)
+    count = len(runs(tmp_path))
+    assert count == 2 * (3 * 2 + 1)
+    again = run_command(tmp_path, *arguments)
+    assert f"{count} cells, {count} finished before, 0 to run" in again.stdout
+    assert len(runs(tmp_path)) == count

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra_plugins.fairloss.sweeper import Cell, CellSweeper
 
 from experiments import config
@@ -17,33 +19,71 @@ from experiments.config import Settings
 
 log = logging.getLogger(__name__)
 
+Trials = dict[float, list[float | None]]  # of each rate its accuracies
 
-class TuningSweeper(CellSweeper):
-    """A grid of learning rates (`lr=...`) on the seeds 0 .. tuning_seeds - 1, then the chosen rates on the next judging_seeds.
+
+class _Tuner(CellSweeper):
+    """Chooses rates on the seeds 0 .. tuning_seeds - 1, and judges them on the next judging_seeds."""
+
+    def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int):
+        super().__init__(params)
+        self.tuning_seeds = _whole("tuning_seeds", tuning_seeds, 1)
+        self.judging_seeds = _whole("judging_seeds", judging_seeds, 1)
+
+    def tuning_cells(self, arguments: list[str]) -> list[Cell]:
+        """The cells of the grid on the seeds that choose."""
+        if any(word.split("=", 1)[0] == "seed" for word in arguments):
+            raise config.CommandError(
+                "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and hydra.sweeper.judging_seeds say how many"
+            )
+        return self.cells([*arguments, f"seed=range({self.tuning_seeds})"])
+
+    def trials(self, cells: list[Cell]) -> dict[str, Trials]:
+        """Run the cells; of each family, by rate, the validation accuracies, None for a run that diverged."""
+        trials: dict[str, Trials] = {}
+        for (_, cell), run in zip(cells, self.run(cells, stage="rates"), strict=True):
+            ok = run.data.tags.get("outcome") == "ok"
+            scores = trials.setdefault(_family(cell), {}).setdefault(cell.lr, [])
+            scores.append(run.data.metrics["val/accuracy"] if ok else None)
+        return trials
+
+    def choose(self, cells: list[Cell], trials: dict[str, Trials]) -> dict[str, float]:
+        """Of each family its best rate."""
+        from experiments import tuning
+
+        try:
+            chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
+        except ValueError as error:
+            raise config.CommandError(str(error)) from error
+        names = {_family(cell): cell.choices["loss"] for _, cell in cells}
+        log.info(
+            "chosen: %s", ", ".join(f"lr={rate:g} for {names[family]}" for family, rate in chosen.items())
+        )
+        return chosen
+
+    def judge(self, cells: list[Cell], chosen: dict[str, float]) -> Any:
+        """Run each family at its chosen rate on the seeds that judge; the sweep has the tuning `cells`, too."""
+        judged = [
+            _at(cell, lr=chosen[_family(cell[1])], seed=seed)
+            for cell in {_family(cell[1]): cell for cell in cells}.values()
+            for seed in range(self.tuning_seeds, self.tuning_seeds + self.judging_seeds)
+        ]
+        return self.run([*cells, *judged])
+
+
+class TuningSweeper(_Tuner):
+    """Chooses among the rates of a grid (`lr=...`), the same for all.
 
     Where a chosen rate is the first or the last of the grid, the grid grows by half a decade on that side, for all alike, `extensions`
     times at most.
     """
 
     def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, extensions: int):
-        super().__init__(params)
-        for name, value, least in (
-            ("tuning_seeds", tuning_seeds, 1),
-            ("judging_seeds", judging_seeds, 1),
-            ("extensions", extensions, 0),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise config.CommandError(
-                    f"hydra.sweeper.{name}: expected a whole number of at least {least}, came {value!r}"
-                )
-        self.tuning_seeds, self.judging_seeds, self.extensions = tuning_seeds, judging_seeds, extensions
+        super().__init__(params, tuning_seeds, judging_seeds)
+        self.extensions = _whole("extensions", extensions, 0)
 
     def sweep(self, arguments: list[str]) -> Any:
-        if any(word.split("=", 1)[0] == "seed" for word in arguments):
-            raise config.CommandError(
-                "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and hydra.sweeper.judging_seeds say how many"
-            )
-        cells = self.cells([*arguments, f"seed=range({self.tuning_seeds})"])
+        cells = self.tuning_cells(arguments)
         rates = sorted({cell.lr for _, cell in cells})
         if len(rates) < 2:
             raise config.CommandError(
@@ -55,41 +95,85 @@ class TuningSweeper(CellSweeper):
         from experiments import tuning
 
         for extension in range(self.extensions + 1):
-            chosen = self._chosen(cells)
+            chosen = self.choose(cells, self.trials(cells))
             wider = tuning.extended(rates, chosen.values())
             if wider == rates or extension == self.extensions:
                 break
-            log.info(
-                "a best rate lies on the edge of the grid: it grows by %s",
-                ", ".join(f"{rate:g}" for rate in wider if rate not in rates),
-            )
-            cells, rates = _at_rates(cells, wider), wider
-        judged = [
-            _at(cell, lr=chosen[_family(cell[1])], seed=seed)
-            for cell in {_family(cell[1]): cell for cell in cells}.values()
-            for seed in range(self.tuning_seeds, self.tuning_seeds + self.judging_seeds)
-        ]
-        return self.run([*cells, *judged])
+            new = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
+            log.info("a best rate lies on the edge of the grid: it grows by %s", new)
+            rates = wider
+            cells = [_at(cell, lr=rate) for cell in _one_rate(cells) for rate in rates]
+        return self.judge(cells, chosen)
 
-    def _chosen(self, cells: list[Cell]) -> dict[str, float]:
-        """Run the cells; of each family its best rate."""
-        from experiments import tuning
 
-        runs = self.run(cells, stage="rates")
-        trials: dict[str, dict[float, list[float | None]]] = {}
-        names: dict[str, str] = {}
-        for (_, cell), run in zip(cells, runs, strict=True):
-            ok = run.data.tags.get("outcome") == "ok"
-            scores = trials.setdefault(_family(cell), {}).setdefault(cell.lr, [])
-            scores.append(run.data.metrics["val/accuracy"] if ok else None)
-            names[_family(cell)] = cell.choices["loss"]
+class OptunaSweeper(_Tuner):
+    """Chooses from an interval (`lr=interval(low,high)`) with Optuna's TPE, on a log scale, `trials` rates for each loss.
+
+    What it asks for depends on the results alone, so the same command again asks for the same and finds it finished: the store is
+    its memory. Bergstra, Bardenet, Bengio and Kegl, 2011.
+    """
+
+    def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, trials: int):
+        super().__init__(params, tuning_seeds, judging_seeds)
+        self.budget = _whole("trials", trials, 1)
+
+    def sweep(self, arguments: list[str]) -> Any:
         try:
-            chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
-        except ValueError as error:
-            raise config.CommandError(str(error)) from error
-        for family, rate in chosen.items():
-            log.info("chosen for %s: lr=%g", names[family], rate)
-        return chosen
+            import optuna
+        except ImportError as error:
+            raise config.CommandError(
+                'hydra/sweeper=optuna needs Optuna: pip install -e ".[optuna]"'
+            ) from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        words = [word for word in arguments if word.split("=", 1)[0] == "lr"] or [
+            f"lr={self.params.pop('lr', '')}"
+        ]
+        low, high = _interval(words[-1])
+        others = [word for word in arguments if word not in words]
+        one = self.tuning_cells([*others, f"lr={low}"])
+        if one[0][1].plan:
+            raise config.CommandError(
+                "plan: the rates that Optuna will ask for are not known before the runs"
+            )
+
+        studies = {
+            family: optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+            for family in {_family(cell): None for _, cell in one}
+        }
+        cells: list[Cell] = []
+        trials: dict[str, Trials] = {family: {} for family in studies}
+        for _ in range(self.budget):
+            asked = {family: study.ask() for family, study in studies.items()}
+            rates = {
+                family: float(f"{trial.suggest_float('lr', low, high, log=True):.3g}")
+                for family, trial in asked.items()
+            }
+            now = [_at(cell, lr=rates[_family(cell[1])]) for cell in one]
+            for family, found in self.trials(now).items():
+                trials[family] |= found
+                scores = found[rates[family]]
+                # A rate at which a seed diverged is worth less than every other.
+                worth = sum(score if score is not None else -1.0 for score in scores) / len(scores)
+                studies[family].tell(asked[family], worth)
+            cells += now
+        return self.judge(cells, self.choose(cells, trials))
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise config.CommandError(
+            f"hydra.sweeper.{name}: expected a whole number of at least {least}, came {value!r}"
+        )
+    return value
+
+
+def _interval(word: str) -> tuple[float, float]:
+    """The ends of `lr=interval(low,high)`."""
+    override = OverridesParser.create().parse_override(word if word != "lr=" else "lr=null")
+    interval = override.value()
+    if not isinstance(interval, IntervalSweep) or not 0 < interval.start < interval.end:  # type: ignore[operator]
+        raise config.CommandError(f"expected lr=interval(low,high) with 0 < low < high, came {word}")
+    return float(interval.start), float(interval.end)  # type: ignore[arg-type]
 
 
 def _family(cell: Settings) -> str:
@@ -106,6 +190,6 @@ def _at(cell: Cell, **values: Any) -> Cell:
     )
 
 
-def _at_rates(cells: list[Cell], rates: list[float]) -> list[Cell]:
-    families = {(_family(settings), settings.seed): (words, settings) for words, settings in cells}
-    return [_at(cell, lr=rate) for cell in families.values() for rate in rates]
+def _one_rate(cells: list[Cell]) -> list[Cell]:
+    """One of the cells for each family and seed."""
+    return list({(_family(cell[1]), cell[1].seed): cell for cell in cells}.values())
