@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import socket
-import subprocess
-import sys
+import secrets
 import time
-import urllib.request
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import clean_environment
+from conftest import mlflow_server
 
 from experiments import owners, tracking
 from experiments.owners import Owner
@@ -201,36 +198,43 @@ def test_the_circumstances_are_kept(store, tmp_path):
     assert ("changes.diff" in names) == dirty
 
 
+SMALL_SWEEP = ["-m", "loss=mse,ce", "data=digits", "model=softmax", "epochs=1"]
+
+
 @pytest.mark.server
 def test_a_tracking_server_works_like_a_file(tmp_path, run_command):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(uri + "/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        place = tmp_path / "elsewhere"
-        place.mkdir()
-        small = ["-m", "loss=mse,ce", "data=digits", "model=softmax", "epochs=1"]
-        done = run_command(place, *small, f"tracking.uri={uri}")
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    with mlflow_server(tmp_path) as uri:
+        done = run_command(place, *SMALL_SWEEP, f"tracking.uri={uri}")
         assert done.returncode == 0, done.stderr
-        again = run_command(place, *small, MLFLOW_TRACKING_URI=uri)
+        again = run_command(place, *SMALL_SWEEP, MLFLOW_TRACKING_URI=uri)
         assert "2 finished before, 0 to run" in again.stdout
         assert not (place / "mlflow.db").exists()
-        client = tracking.MlflowClient(uri)
+        client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("mnist-losses").experiment_id
         kinds = sorted(found.data.tags["kind"] for found in client.search_runs([experiment]))
-        assert kinds == ["run", "run", "sweep"]
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)
+        assert kinds == ["registry", "run", "run", "sweep"]
+
+
+@pytest.mark.server
+@pytest.mark.skipif(find_spec("flask_wtf") is None, reason='needs pip install -e ".[server]"')
+def test_a_server_with_a_password_takes_it_from_the_environment_and_keeps_it_nowhere(tmp_path, run_command):
+    place, password = tmp_path / "elsewhere", secrets.token_hex()
+    place.mkdir()
+    with mlflow_server(
+        tmp_path, "--app-name", "basic-auth",
+        MLFLOW_AUTH_ADMIN_PASSWORD=password, MLFLOW_FLASK_SERVER_SECRET_KEY=secrets.token_hex(),
+    ) as uri:  # fmt: skip
+        refused = run_command(place, *SMALL_SWEEP, f"tracking.uri={uri}")
+        assert refused.returncode == 1
+        assert "401" in refused.stderr
+        done = run_command(
+            place, *SMALL_SWEEP, f"tracking.uri={uri}",
+            MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=password,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(" ok ") == 2
+    assert password not in done.stdout + done.stderr
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
+    assert kept == []

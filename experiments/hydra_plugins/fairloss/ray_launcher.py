@@ -1,0 +1,140 @@
+"""Hydra's side of running jobs on a Ray cluster: one task per job, on whichever node has the cores free.
+
+Hydra imports this file at every start, so it imports nothing heavy, and Ray, an extra, only to launch. Hydra's own plug-in for Ray
+wants an older cloudpickle than ours, and loses the results of all jobs with the first worker that dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.config import CommandError
+
+from .launcher import GRACE_SECONDS, _run
+
+log = logging.getLogger(__name__)
+
+
+class RayLauncher(Launcher):
+    """Runs jobs as tasks of a Ray cluster that is there; `ray` has the arguments of ray.init and, for each job, of ray.remote.
+
+    A worker process of Ray's serves one job after the other, so it is warm from its second on. A worker or a node that dies takes only
+    its own jobs with it. Every node needs this project at the same path, in an environment with the same packages.
+    """
+
+    def __init__(self, ray: DictConfig):
+        self.options: Any = OmegaConf.to_container(ray, resolve=True)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        # Else Ray holds back lines of jobs that resemble each other. It reads this when it loads.
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        try:
+            import ray  # noqa: F401 # asked for before anything is stored
+        except ImportError as error:
+            raise CommandError('hydra/launcher=ray needs Ray: pip install -e ".[ray]"') from error
+        uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite"
+        if not uri.startswith(("http://", "https://")):
+            raise CommandError(
+                "hydra/launcher=ray: expected a tracking server that every node reaches (tracking=server, "
+                f"tracking.uri=http://HOST:PORT), came {uri.partition(':')[0]}"
+            )
+        self.payload = (hydra_context, config, task_function)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """One result for each list of overrides, in their order."""
+        import cloudpickle  # the task is a function of __main__, which pickle cannot name
+        import ray
+
+        _connect(self.options["init"])
+        payload = cloudpickle.dumps((*self.payload, Singleton.get_state()))
+        task = ray.remote(**self.options["remote"])(_work)
+        shared = ray.put((_surroundings(), payload))
+        jobs = {
+            task.remote(shared, job, list(overrides)): list(overrides)
+            for job, overrides in enumerate(job_overrides, initial_job_idx)
+        }
+        results: dict[Any, JobReturn] = {}
+        try:
+            while len(results) < len(jobs):
+                (ref,), _ = ray.wait([ref for ref in jobs if ref not in results])
+                results[ref] = _collect(ref, jobs[ref])
+                if results[ref].status != JobStatus.COMPLETED:
+                    error = results[ref]._return_value
+                    log.error("FAILED %s: %s: %s", " ".join(jobs[ref]), type(error).__name__, error)
+            return [results[ref] for ref in jobs]
+        finally:
+            waiting = [ref for ref in jobs if ref not in results]
+            for ref in waiting:
+                ray.cancel(ref)  # reaches a job as Ctrl-C does
+            if waiting:
+                ray.wait(waiting, num_returns=len(waiting), timeout=GRACE_SECONDS)
+            ray.shutdown()
+
+
+def _connect(options: dict[str, Any]) -> None:
+    """Join the cluster, and keep the signal that Ray takes: SIGTERM ends the sweep as Ctrl-C does."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError) as error:  # nobody there; another version, another token
+        raise CommandError(
+            f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at hydra.launcher.ray.init.address, came "
+            f"{options['address']}; `ray start --head` starts one"
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _collect(ref: Any, overrides: list[str]) -> JobReturn:
+    """The result of a job that is over, or what Ray knows of one that is lost."""
+    import ray
+
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:
+        lost = f"{type(error).__name__}: {str(error).partition('. ')[0]}"
+        result = JobReturn(overrides=overrides, status=JobStatus.FAILED)
+        result.return_value = getattr(error, "cause", None) or RuntimeError(f"the job is lost: {lost}")
+        return result
+
+
+def _surroundings() -> tuple[str, list[str], dict[str, str]]:
+    """What a forked worker would have by itself: directory, modules, and how to reach the tracking server and its password.
+
+    Not by Ray's `runtime_env`, which Ray writes into its logs.
+    """
+    mlflow = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    return str(Path.cwd()), sys.path, mlflow
+
+
+def _work(
+    shared: tuple[tuple[str, list[str], dict[str, str]], bytes], job: int, overrides: list[str]
+) -> JobReturn:
+    """In a worker: one job."""
+    import cloudpickle
+
+    # Ray cancels by it; a cluster that was started in the background of a shell ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    (directory, modules, environment), payload = shared
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    os.chdir(directory)
+    sys.path[:] = modules
+    os.environ.update(environment)
+    setup_globals()
+    hydra_context, config, task_function, state = cloudpickle.loads(payload)
+    Singleton.set_state(state)
+    return _run(job, overrides, hydra_context, config, task_function)
