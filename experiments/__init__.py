@@ -13,16 +13,21 @@ The map, in the order in which a run passes through it:
     losses/        every loss: a pure function -> one value per example
     optimizers.py  what one step does with the gradient
     schedulers.py  learning rate over the steps of a run
+    corruptions.py test images under noise, blur, warps, light
     metrics.py     numbers computed from outputs and labels, exactly
     training.py    the loop: a generator with one record per epoch
+    lint.py        the classic mistakes, as a loss and a network's outputs show them
     tracking/      the only writer of MLflow; who owns a cell
     owners.py      processes, and whether they live
+    credentials.py what is never kept and never shown
     checkpoints.py where a run stands, in one file
     cell.py        one cell: claimed, trained, recorded, continued
     preload.py     what the worker processes of a sweep load once, together
+    tuning.py      choosing learning rates with an equal budget
     plan.py        what a command would do, and how long it would take
     rerun.py       a finished run once more, from its id
     comparison.py  two runs in the store, number by number, bit by bit
+    doctor.py      what is wrong in a store, and its mending
     sweeps.py      many runs: identities, what is finished already, the parent run, the final table
 
 hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launcher, whose

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import re
 import time
@@ -11,9 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import checkpoints, config, conv_block, machine, metrics, tracking, training
+from experiments import (
+    checkpoints,
+    config,
+    conv_block,
+    corruptions,
+    lint,
+    machine,
+    metrics,
+    tracking,
+    training,
+)
 from experiments.config import Settings
-from experiments.data import Splits, order_hash
+from experiments.data import Examples, Splits, order_hash
+from experiments.lint import Finding
 from experiments.sweeps import duration, open_store
 from experiments.tracking import Claim, Store, TrackedRun
 from experiments.training import Learner, Record
@@ -33,25 +43,30 @@ def execute(settings: Settings, artifacts: Mapping[str, str], tags: Mapping[str,
     loss, model, data, optimizer, scheduler = functions
     splits = data(seed=settings.seed)
     steps = max(1, settings.epochs * -(-len(splits.train) // settings.batch_size))
+    in_loss, in_labels = lint.of_loss(loss), lint.of_labels(splits.train.labels)
     store = open_store(settings, wait=bool(settings.tracking["parent_run"]))
     claim = tracking.claim(store, settings.identity(splits.digest), again=settings.force)
-    place = _checkpoint_place(store, claim.identity)
+    place = checkpoints.place(store.directory, store.uri, store.experiment_id, claim.identity)
     with training.fresh(settings.seed, machine.device(settings.device)):
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
-        constant = dict(tags or {}) | tracking.versions() | {"kernel": conv_block.kernel()}
+        constant = dict(tags or {}) | tracking.versions()
+        constant |= {"kernel": conv_block.kernel(), "processor": machine.cpu_model()}
         constant |= training.weight_hashes(learner.network)
         constant |= {"order_hash": order_hash(splits, seed=settings.seed)}
-        book = _Book(store, splits, artifacts, constant)
+        book = _Book(store, splits, artifacts, constant, [*in_loss, *in_labels])
 
         made_by = checkpoints.made_by(
             [function.func for function in functions],
-            [*map(str, constant.values()), machine.cpu_model(), str(settings.threads)],
+            [*map(str, constant.values()), str(settings.threads)],
         )
         records = _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
         if records:
             constant |= {"resumed_after": str(records[-1].epoch)}
             log.info("%s | goes on after epoch %d", settings.label, records[-1].epoch)
         shorter = sorted(settings.tracking["prefixes"] or [])
+        told: set[str] = set()
+        before: set[str] = set()  # what is seen once may be on its way
+        _warn(settings, in_labels, told)
 
         with book.run(settings, claim) as tracked:
             for record in records:
@@ -68,13 +83,17 @@ def execute(settings: Settings, artifacts: Mapping[str, str], tags: Mapping[str,
                 records.append(record)
                 book.log(tracked, record)
                 log.info("%s", _progress(settings, record, time.perf_counter() - begun, done or 0))
+                seen = book.seen(learner, record)
+                stays = [each for each in seen if each.name in before or record.epoch == settings.epochs]
+                _warn(settings, stays, told)
+                before = {finding.name for finding in seen}
                 for epochs in [
                     e for e in shorter if e == record.epoch or (record.diverged and e > record.epoch)
                 ]:
                     book.prefix(
                         dataclasses.replace(settings, epochs=epochs), learner, records, tracked.run_id
                     )
-                if settings.checkpoint:
+                if settings.checkpoint and not record.diverged:  # from there, nothing goes on
                     kept = [
                         dataclasses.replace(r, validation_outputs=r.validation_outputs[:0])
                         for r in records[:-1]
@@ -87,12 +106,16 @@ def execute(settings: Settings, artifacts: Mapping[str, str], tags: Mapping[str,
 
 @dataclasses.dataclass(frozen=True)
 class _Book:
-    """What runs of one training share: where they are recorded, and what is recorded of all alike."""
+    """What runs of one training share: where they are recorded, and what is recorded of all alike.
+
+    found: the classic mistakes in loss and labels.
+    """
 
     store: Store
     splits: Splits
     artifacts: Mapping[str, str]
     tags: dict[str, Any]
+    found: Sequence[Finding]
 
     def run(self, settings: Settings, claim: Claim, **tags: str) -> Any:
         """The new run of a cell, as `tracking.tracked_run`, with all that is known before training."""
@@ -102,7 +125,7 @@ class _Book:
             self.store,
             name=settings.label,
             params=settings.params,
-            tags=self.tags | identities | tags,
+            tags=self.tags | lint.tags(self.found) | identities | tags,
             claim=claim,
             parent=settings.tracking["parent_run"],
             texts=dict(self.artifacts),
@@ -114,21 +137,32 @@ class _Book:
         flipped = {"data/flipped": self.splits.flipped} if record.epoch == 0 else {}
         tracked.log_metrics(record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000))
 
+    def seen(self, learner: Learner, record: Record) -> list[Finding]:
+        """The classic mistakes that show in the outputs after an epoch; divergence is told as what it is."""
+        if record.diverged:
+            return []
+        return lint.of_outputs(
+            learner.head, record.validation_outputs, self.splits.validation.labels, record.epoch
+        )
+
     def conclude(self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record) -> None:
         """The test set, once; nothing of the kind for a run that diverged."""
+        found = lint.tags([*self.found, *self.seen(learner, last)])
         if last.diverged:
-            tracked.set_tags({"outcome": "diverged", "diverged": last.diverged})
+            tracked.set_tags(found | {"outcome": "diverged", "diverged": last.diverged})
             return
         test = self.splits.test
         outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
-        found = metrics.test_metrics(
+        numbers = metrics.test_metrics(
             learner.head, outputs, test.labels, losses, last.validation_outputs, self.splits.validation.labels
         )
-        tracked.log_metrics({f"test/{name}": value for name, value in found.items()}, step=last.epoch)
+        tracked.log_metrics({f"test/{name}": value for name, value in numbers.items()}, step=last.epoch)
+        if settings.corruptions:
+            tracked.log_metrics(_robustness(learner, test), step=last.epoch)
         tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
         if settings.tracking["log_model"]:
             tracked.log_model(learner.network, learner.head.outputs)
-        tracked.set_tags({"outcome": "ok"})
+        tracked.set_tags(found | {"outcome": "ok"})
 
     def prefix(self, settings: Settings, learner: Learner, records: Sequence[Record], longer: str) -> None:
         """The run that would have ended here, or diverged before, as the first epochs of the run `longer`."""
@@ -144,10 +178,22 @@ class _Book:
             own.conclude(tracked, settings, learner, records[-1])
 
 
-def _checkpoint_place(store: Store, identity: str) -> Path:
-    """Where the cell's checkpoint is, beside an SQLite store, else in the current directory."""
-    name = hashlib.sha256(f"{store.uri} {store.experiment_id} {identity}".encode()).hexdigest()[:32]
-    return store.directory / "outputs" / "checkpoints" / f"{name}.checkpoint"
+def _warn(settings: Settings, findings: Sequence[Finding], told: set[str]) -> None:
+    """Say each classic mistake once; `told` are those that were."""
+    for finding in findings:
+        if finding.name not in told:
+            log.warning("%s | %s: %s", settings.label, finding.name, finding.text)
+            told.add(finding.name)
+
+
+def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
+    """`corrupted/accuracy_NAME` on the test images under each corruption, and `corrupted/accuracy`, their mean."""
+    found = {}
+    for name in corruptions.CORRUPTIONS:
+        images = training.pixels(corruptions.corrupt(name, test.images))
+        outputs, _ = training.evaluate(learner, images, test.labels)
+        found[f"corrupted/accuracy_{name}"] = metrics.accuracy(learner.head.predict(outputs), test.labels)
+    return found | {"corrupted/accuracy": sum(found.values()) / len(found)}
 
 
 def _continue(learner: Learner, place: Path, made_by: str) -> list[Record]:

@@ -5,6 +5,7 @@ The file is a digest and a pickle: written aside and renamed, so that it is whol
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import logging
@@ -14,6 +15,12 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+
+def place(directory: Path, *cell: str) -> Path:
+    """Where the checkpoint of a cell is, of a store in `directory`; `cell`: the store's address, the experiment's id, the identity."""
+    name = hashlib.sha256(" ".join(cell).encode()).hexdigest()[:32]
+    return directory / "outputs" / "checkpoints" / f"{name}.checkpoint"
 
 
 def save(path: Path, content: Any) -> bool:
@@ -26,6 +33,8 @@ def save(path: Path, content: Any) -> bool:
         aside.replace(path)
     except OSError as error:
         log.warning("no checkpoint: cannot write %s: %s; the run goes on without", path, error.strerror)
+        with contextlib.suppress(OSError):
+            aside.unlink()  # on a full disk, the store needs the space
         return False
     return True
 
@@ -40,7 +49,11 @@ def load(path: Path) -> Any:
     if hashlib.sha256(data).digest() != digest:
         log.warning("the checkpoint %s is damaged; the run starts over", path)
         return None
-    return pickle.loads(data)
+    try:
+        return pickle.loads(data)
+    except Exception as error:  # written by code that was something else
+        log.warning("the checkpoint %s cannot be read (%s); the run starts over", path, error)
+        return None
 
 
 def remove(path: Path) -> None:

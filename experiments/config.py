@@ -21,6 +21,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from experiments import credentials
+
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # the others do not change a run's numbers
 DEVICES = ("auto", "cpu", "gpu")
@@ -49,6 +51,7 @@ class RunConfig:
     experiment: str = MISSING
     device: str = MISSING
     threads: int = MISSING
+    corruptions: bool = MISSING
     force: bool = MISSING
     checkpoint: bool = MISSING
     on_failure: str = MISSING
@@ -81,6 +84,7 @@ class Settings:
     experiment: str
     device: str
     threads: int
+    corruptions: bool
     force: bool
     checkpoint: bool
     on_failure: str
@@ -98,8 +102,7 @@ class Settings:
     def params(self) -> dict[str, Any]:
         """What MLflow shows as params: option names, deciding scalars, and the options' own values, dotted."""
         own = {f"{group}.{key}": value for group in GROUPS for key, value in self._own_values(group).items()}
-        threads = {"threads": self.threads} if self.threads != 1 else {}
-        return self.choices | {name: getattr(self, name) for name in DECIDING_SCALARS} | own | threads
+        return self.choices | {name: getattr(self, name) for name in DECIDING_SCALARS} | own | self._unusual
 
     def identity(self, data_digest: str) -> str:
         """SHA-256 over every value that decides the numbers, and the data's digest."""
@@ -109,15 +112,23 @@ class Settings:
         """`identity` without the seed: equal for the runs that are repetitions of each other."""
         return self._digest(data_digest, tuple(name for name in DECIDING_SCALARS if name != "seed"))
 
+    @property
+    def _unusual(self) -> dict[str, Any]:
+        """What decides numbers only where it is not as usual, so that other runs keep their identities."""
+        found: dict[str, Any] = {}
+        if self.threads != 1:  # sums in another order: other last digits
+            found["threads"] = self.threads
+        if self.corruptions:  # more numbers
+            found["corruptions"] = True
+        return found
+
     def _own_values(self, group: str) -> dict[str, Any]:
         return {key: value for key, value in self.options[group].items() if not key.startswith("_")}
 
     def _digest(self, data_digest: str, scalars: tuple[str, ...]) -> str:
         options = {group: dict(self.options[group]) for group in GROUPS}
         options["data"].pop("root", None)  # where the files lie; what is in them is in the digest
-        values = {name: getattr(self, name) for name in scalars}
-        if self.threads != 1:  # sums in another order: other last digits
-            values["threads"] = self.threads
+        values = {name: getattr(self, name) for name in scalars} | self._unusual
         decides = _numbers_alike({"options": options, "scalars": values, "data": data_digest})
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -170,6 +181,8 @@ def problems(settings: Settings) -> list[str]:
         found.append(f"device: expected one of {', '.join(DEVICES)}, came {settings.device!r}")
     if settings.on_failure not in ON_FAILURE:
         found.append(f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}")
+    if refusal := credentials.refusal(settings.tracking["uri"]):
+        found.append(refusal)
     if not settings.experiment.strip():
         found.append("experiment: expected a name, came an empty one")
     for name, value in settings.params.items():

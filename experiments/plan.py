@@ -21,7 +21,7 @@ TO_RUN = ("failed", "killed", "missing")
 def show(cells: Sequence[Settings], *, slots: int) -> None:
     """Print the plan of a grid; `slots`: how many jobs run at once, -1 for as many as the cores have room for.
 
-    Creates nothing, a store neither. Raises CommandError when the data or the store cannot be read.
+    Trains nothing, and creates no store. Raises CommandError when the data or the store cannot be read.
     """
     slots = slots if slots > 0 else max(1, machine.cores() // cells[0].threads)
     identities = sweeps.identify(cells)

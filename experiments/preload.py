@@ -2,10 +2,13 @@
 
 import logging
 import os
+import signal
 
 from experiments import machine
 
 machine.load_paddle(int(os.environ.get("OMP_NUM_THREADS", "1")))
+# A SIGTERM to all at once: the server that the workers are forked from has to tell how they end.
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 from experiments import cell, conv_block  # noqa: E402, F401
 

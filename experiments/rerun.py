@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OF_THEN = (*config.GROUPS, *config.DECIDING_SCALARS, "device", "threads")  # the last two may change rounding
+_DECIDES = (*config.GROUPS, *config.DECIDING_SCALARS, "corruptions")
+_OF_THEN = (*_DECIDES, "device", "threads")  # the last two may change rounding
 
 
 def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
@@ -34,7 +35,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     """
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
-        if key != "data.root" and key.partition(".")[0] in (*config.GROUPS, *config.DECIDING_SCALARS, "plan"):
+        if key != "data.root" and key.partition(".")[0] in (*_DECIDES, "plan"):
             raise CommandError(
                 f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, and runs it; leave this out"
             )

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import config, machine
+from experiments import config, credentials, machine
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ config.register()
 def run(cfg: DictConfig) -> str:
     """One cell: from its config to the id of its run in MLflow, or `config.TAKEN`."""
     hydra_cfg = HydraConfig.get()
+    if hydra_cfg.output_subdir:
+        credentials.clean(Path(hydra_cfg.runtime.output_dir) / hydra_cfg.output_subdir)
     settings = config.read(cfg, dict(hydra_cfg.runtime.choices))
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg, resolve=True),
@@ -94,12 +96,14 @@ def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
     return config.TAKEN
 
 
-class OutputDirectory(Callback):
-    """Refuses a directory that cannot be written to before Hydra trips over it."""
+class BeforeWriting(Callback):
+    """Refuses what must not come to Hydra's writing: a directory that cannot be written to, an address with a password."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         from experiments import sweeps
 
+        if refusal := credentials.refusal(OmegaConf.select(config, "tracking.uri")):
+            sys.exit(refusal)
         try:
             sweeps.require_writable(Path(config.hydra.run.dir))
         except Exception as error:
@@ -108,6 +112,7 @@ class OutputDirectory(Callback):
 
 def main() -> None:
     """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
+    sys.stdout, sys.stderr = credentials.Screen(sys.stdout), credentials.Screen(sys.stderr)
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from experiments import config, machine
+from experiments import checkpoints, config, machine
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ def check(cells: Sequence[Settings]) -> None:
             config.function(cell, group)
     wrong = [_rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))]
     config.refuse([message for message in wrong if message])
+
+    from experiments import lint
+
+    for cell in _distinct(cells, ("loss",)):
+        for finding in lint.of_loss(config.function(cell, "loss")):
+            log.warning("%s: %s: %s", cell.label.partition(" lr=")[0], finding.name, finding.text)
 
 
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
@@ -109,21 +115,26 @@ def run(
         if settings[0].prefixes:
             first = longest({identity: grid[identity][1] for identity in todo})
             results = _run_all(_with_prefixes(jobs, first), launch, store, settings[0].on_failure)
-            jobs = _missing(store, jobs, results)
+            stopped = settings[0].on_failure == "stop" and not _complete(results)
+            jobs = {} if stopped else _missing(store, jobs, results)
         results |= _run_all(jobs, launch, store, settings[0].on_failure)
-        complete = all(result.status == JobStatus.COMPLETED for result in results.values())
-        status = "FINISHED" if complete else "FAILED"
+        status = "FINISHED" if _complete(results) else "FAILED"
     except Exception:
         status = "FAILED"
         raise
     finally:
         tracking.end_sweep(store, parent, status)
 
-    after = tracking.runs_by_identity(store, identities)
+    after = tracking.runs_by_identity(store, identities) if todo else before
+    for identity in after:
+        if is_finished(after[identity]):  # by one that was killed before it could clean up, perhaps
+            checkpoints.remove(checkpoints.place(store.directory, store.uri, store.experiment_id, identity))
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
-        rows = [table_row(cell, after.get(identity)) for identity, (_, cell) in grid.items()]
-        print(f"\n{table(rows)}\n\n{next_commands(settings[0], parent)}")
+        found = [after.get(identity) for identity in grid]
+        rows = [table_row(cell, run) for cell, run in zip(settings, found, strict=True)]
+        said = [table(rows), "\n".join(_at_the_edge(settings, found)), next_commands(settings[0], parent)]
+        print("\n" + "\n\n".join(filter(None, said)))
     _raise_failures({identity: todo[identity] for identity in results}, results)
     return [after[identity] for identity in identities]
 
@@ -142,10 +153,14 @@ def _run_all(
         retried |= again
         if again:
             log.info("%s once more: on_failure=retry", plural(len(again), "failed cell"))
-        taken = [i for i in todo if i not in failed and results[i]._return_value == config.TAKEN]
-        again |= set() if again else _wait_for(store, taken)
-        todo = {i: jobs[i] for i in [*again, *taken] if i in again}
+        taken = [i for i, result in results.items() if result._return_value == config.TAKEN]
+        again = again or _wait_for(store, taken)
+        todo = {i: job for i, job in jobs.items() if i in again}
     return results
+
+
+def _complete(results: Mapping[str, JobReturn]) -> bool:
+    return all(result.status == JobStatus.COMPLETED for result in results.values())
 
 
 def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
@@ -291,6 +306,22 @@ def table(rows: list[dict[str, Any]]) -> str:
         if name not in asked + came and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
     return frame[asked + own + came].fillna("").astype(str).to_string(index=False)
+
+
+def _at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
+    """A line for each loss whose best learning rate is the last of those that were tried."""
+    from experiments import lint
+
+    values = [{name: str(value) for name, value in cell.params.items()} for cell in cells]
+    apart = {name for each in values for name in each if len({other.get(name) for other in values}) > 1}
+    trials: dict[str, dict[float, list[float | None]]] = {}
+    for cell, own, run in zip(cells, values, found, strict=True):
+        if run is not None and is_finished(run):
+            named = [f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}]
+            rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
+            ok = run.data.tags.get("outcome") == "ok"
+            rates.setdefault(cell.lr, []).append(run.data.metrics.get("val/accuracy") if ok else None)
+    return [f"{finding.name}: {finding.text}" for finding in lint.of_rates(trials)]
 
 
 def next_commands(settings: Settings, parent: str = "") -> str:

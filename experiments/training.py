@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,11 @@ import paddle
 
 from experiments.data import Examples, Splits, epoch_order
 from experiments.heads import Head, head_of
-from experiments.metrics import epoch_metrics
+from experiments.metrics import accuracy, epoch_metrics, memorisation
 from experiments.models import Network
 
 EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
+MEASURED_STEPS = 10  # of an epoch: those whose gradient and change of the weights are measured
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,9 @@ def train(
     Every example is seen once per epoch, in an order that (seed, epoch) decides; the last batch may be smaller.
     `train/*` are means over the epoch while the weights move; `val/*` are of the weights at its end. A loss or a weight that is not finite ends the training
     with a record that says so.
+    `train/gradient_norm`, the L2 norm of the gradient of a batch's mean loss with respect to all weights, before any clipping, and `train/update_ratio`, the norm
+    of a step's change of the weights over that of the weights, are means over `MEASURED_STEPS` steps, evenly spaced, or all if there are fewer. Where noise changed
+    labels, `metrics.memorisation` is in `train/*` too.
     """
     images = pixels(splits.train.images)
     labels = splits.train.labels
@@ -124,8 +129,11 @@ def train(
     for epoch in range((done or 0) + 1, epochs + 1):
         start = time.perf_counter()
         order = epoch_order(len(labels), seed=seed, epoch=epoch)
-        loss_sum, correct, seen, diverged = 0.0, 0, 0, ""
-        for first in range(0, len(order), batch_size):
+        firsts = range(0, len(order), batch_size)
+        measured = {firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)}
+        predicted = np.empty_like(labels)
+        loss_sum, seen, sizes, diverged = 0.0, 0, [], ""
+        for first in firsts:
             batch = order[first : first + batch_size]
             index = paddle.to_tensor(batch)
             outputs = learner.network(paddle.index_select(images, index))
@@ -137,13 +145,20 @@ def train(
                 )
                 break
             loss_sum += batch_sum
-            correct += int((learner.head.predict(outputs.numpy()) == labels[batch]).sum())
+            predicted[batch] = learner.head.predict(outputs.numpy())
             seen += len(batch)
             lr = learner.optimizer.get_lr()
-            _step(learner, values)
+            if first in measured:
+                sizes.append(_measured_step(learner, values))
+            else:
+                _step(learner, values)
         metrics = {"time/train_seconds": time.perf_counter() - start}
         if seen:
-            metrics |= {"train/loss": loss_sum / seen, "train/accuracy": correct / seen, "lr": lr}
+            met = order[:seen]
+            metrics |= {"train/loss": loss_sum / seen, "lr": lr} | _means(sizes)
+            metrics["train/accuracy"] = accuracy(predicted[met], labels[met])
+            learned = memorisation(predicted[met], labels[met], splits.clean_labels[met])
+            metrics |= {f"train/{name}": value for name, value in learned.items()}
         diverged = diverged or _not_finite(learner.network, epoch)
         record = _validated(learner, splits.validation, validation, epoch, metrics, diverged)
         yield record
@@ -215,11 +230,43 @@ def weight_hashes(network: Network) -> dict[str, str]:
 def _step(learner: Learner, values: paddle.Tensor) -> None:
     """One step of the optimizer, and of its schedule, on the mean of `values` [batch]."""
     values.mean().backward()
+    _advance(learner)
+
+
+def _measured_step(learner: Learner, values: paddle.Tensor) -> tuple[float, float]:
+    """`_step`; the norm of its gradient, and that of the weights' change over that of the weights before it."""
+    values.mean().backward()
+    weights = learner.network.parameters()
+    gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
+    before = [weight.numpy().astype(np.float64) for weight in weights]
+    _advance(learner)
+    with np.errstate(invalid="ignore"):  # of infinite weights
+        change = _norm(weight.numpy() - old for weight, old in zip(weights, before, strict=True))
+    return gradient, change / (_norm(before) or math.nan)
+
+
+def _advance(learner: Learner) -> None:
+    """What the optimizer and its schedule do with the gradient; none is left of it."""
     learner.optimizer.step()
     learner.optimizer.clear_grad()
     rate = learner.optimizer._learning_rate
     if isinstance(rate, paddle.optimizer.lr.LRScheduler):
         rate.step()
+
+
+def _norm(arrays: Iterable[np.ndarray]) -> float:
+    """L2 norm of all numbers of all arrays, summed in float64."""
+    return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
+
+
+def _means(sizes: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """What `_measured_step` gave, over an epoch. What is not finite is left out: whether that is divergence, the weights say."""
+    names = "train/gradient_norm", "train/update_ratio"
+    return {
+        name: mean
+        for name, mean in zip(names, np.mean(sizes, axis=0).tolist(), strict=True)
+        if np.isfinite(mean)
+    }
 
 
 def _validated(

@@ -5,17 +5,22 @@ The map, in the order in which a report is made:
     generate.py  the command: load, summarise, plot, write; checks an earlier report; compares a loss with itself
     options.py   what a report is asked for: typed options and their checks
     runs/        the only reader of MLflow: a store in, tidy frames out; for notebooks too
+    baselines/   runs of every loss of the suite, for comparison with one of your own; data that a command makes again
     stats/       intervals, tests, verdicts: frames in, frames out
     mistakes.py  what the networks got wrong, class by class and image by image
+    measures.py  what is measured besides accuracy: names, units, frames
     findings.py  everything a report says about one setting, as frames
+    overviews.py the losses over a number in which settings differ
+    gallery.py   what the losses themselves are: how hard each pulls, and its value
     verdicts.py  verdicts in words and as a file, and the check that they still hold
     names.py     names for people, whatever characters they have
     figures/     frames in, figures out
     page/        the text, the tables and the figures in their order; HTML and Markdown
     files.py     where a report goes: its directory, and its copy in MLflow
 
-Import rule: `stats`, `mistakes` and `names` import nothing of the package but themselves, `figures` neither, `findings` draws on
-`stats` and `mistakes`, `page` on all of these; `generate` alone joins them to `runs` and `files`. Only `runs` reads MLflow, only
-`files` writes to it. Of `experiments`, `data` and `losses` alone may be imported, inside the function that needs them. This file
-imports nothing, so that `from reports.runs import load` costs what it needs and no more.
+Import rule: `stats`, `mistakes`, `gallery` and `names` import nothing of the package but themselves, `figures` neither;
+`measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on `findings`, `page` on all of these; `generate`
+alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `data` and
+`losses` alone may be imported, inside the function that needs them. This file imports nothing, so that
+`from reports.runs import load` costs what it needs and no more.
 """

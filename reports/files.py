@@ -92,6 +92,21 @@ def write(
     return directory / "index.html"
 
 
+def save(path: Path, data: bytes) -> None:
+    """Write a single file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    aside = path.with_name(f"{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(data)
+        aside.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def store_with_parent(directory: Path, runs: Runs, *, filtered: bool = False) -> str:
     """Store the report as artifacts of the sweep's parent run; a sentence that says so, or why not.
 
@@ -115,5 +130,6 @@ def store_with_parent(directory: Path, runs: Runs, *, filtered: bool = False) ->
 def _only_parent(runs: Runs) -> str | None:
     if "parent_run_id" not in runs.summary:
         return None
-    parents = runs.summary["parent_run_id"].dropna().unique()
+    here = runs.summary[~runs.summary["baseline"].astype(bool)]
+    parents = here["parent_run_id"].dropna().unique()
     return str(parents[0]) if len(parents) == 1 and str(parents[0]) else None

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import mistakes, stats
+from reports import measures, mistakes, stats
 from reports.stats.cells import OUTCOMES
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
 READ_AT_MOST = 10
 """Runs of one loss whose predictions are read: enough for pictures, and bounded for stores of thousands."""
-
-TABLE_METRICS = ("nll", "brier", "ece", "ece_scaled", "mean_absolute_error", "off_by_one")
 
 
 class QuestionError(ValueError):
@@ -31,12 +29,16 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared, and how. `metric`: a column such as test_accuracy; `rope`: in its unit, None: the default."""
+    """What is compared, and how. `metric`: a column such as test_accuracy; `rope`: in its unit, None: the default.
+
+    subjects: losses each of which is compared with every other, instead of all with the baseline.
+    """
 
     baseline: str = "ce"
     metric: str = "test_accuracy"
     rope: float | None = None
     all_pairs: bool = False
+    subjects: tuple[str, ...] = ()
     tuning_seeds: tuple[int, ...] | None = None
     seed: int = 0
 
@@ -47,7 +49,8 @@ class Section:
 
     setting: its key; title: the same for people. losses: in the order of the page, the baseline first. epochs: the headline's. runs: one per cell. split: seeds
     that choose and seeds that judge, at the headline's epochs. best: the table per loss at its own best rate.
-    judged: the runs behind it. means: per epochs and loss, of the metric. notes: what a reader has to know.
+    judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions: from
+    `reports.measures`, of the judged runs. notes: what a reader has to know.
     """
 
     setting: str
@@ -65,6 +68,8 @@ class Section:
     curves: pd.DataFrame
     bands: pd.DataFrame
     own: pd.DataFrame
+    by_epoch: pd.DataFrame
+    corruptions: pd.DataFrame
     best: pd.DataFrame
     means: pd.DataFrame
     contrasts: pd.DataFrame
@@ -84,6 +89,14 @@ class Section:
     def shown(self) -> list[str]:
         """The losses that were run at the headline's epochs, whatever became of them; the baseline first if it was."""
         return self._run_at(self.epochs)
+
+    @property
+    def here(self) -> list[str]:
+        """The losses that were run here: those of no file of baselines."""
+        if "baseline" not in self.runs:
+            return self.losses
+        theirs = set(self.runs.loc[self.runs["baseline"].astype(bool), "loss"])
+        return [loss for loss in self.losses if loss not in theirs]
 
     @property
     def lengths(self) -> list[int]:
@@ -171,7 +184,7 @@ def section(
         notes.append(
             f"No run of this setting has the loss {question.baseline}; the baseline here is {baseline}."
         )
-    losses.sort(key=lambda loss: (loss != baseline, loss))
+    losses.sort(key=lambda loss: (loss != baseline, loss not in question.subjects, loss))
     epochs = int(cells["epochs"].max()) if len(cells) else 0
     at_headline = cells[cells["epochs"] == epochs]
     try:
@@ -201,6 +214,8 @@ def section(
         curves=own_curves,
         bands=_accuracy_bands(own_curves, question.seed),
         own=_own_bands(own_curves, question.seed),
+        by_epoch=measures.by_epoch(own_curves, question.seed),
+        corruptions=measures.corruptions(judged),
         best=_best_table(cells, judged, chosen, losses, question.seed),
         means=_means(cells, every_chosen, question),
         contrasts=claims(cells, baseline, question, test_size),
@@ -221,6 +236,7 @@ def claims(cells: pd.DataFrame, baseline: str, question: Question, test_size: in
             metric=question.metric,
             view=view,
             all_pairs=question.all_pairs,
+            subjects=question.subjects,
             tuning_seeds=question.tuning_seeds,
             rope=question.rope,
             test_size=test_size,
@@ -334,8 +350,8 @@ def _best_table(
             row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
                 runs, name, seed, loss
             )
-        for name in TABLE_METRICS:
-            row[f"test_{name}"], *_, row[f"test_{name}_n"] = _column(runs, f"test_{name}", seed, loss)
+        for name, *_ in measures.LIKELIHOOD + measures.FURTHER:
+            row[name], *_, row[f"{name}_n"] = _column(runs, name, seed, loss)
         row["epoch_seconds"], *_ = _column(runs, "epoch_seconds", seed, loss)
         trials = cells[(cells["loss"] == loss)]
         row |= {

@@ -46,6 +46,8 @@ def report(cfg: DictConfig) -> None:
     try:
         if asked.check is not None:
             check(asked)
+        elif asked.baselines_to is not None:
+            keep_baselines(asked)
         elif asked.aa is not None:
             compare_with_itself(asked)
         else:
@@ -59,10 +61,10 @@ def report(cfg: DictConfig) -> None:
 
 def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
-    from reports import files, findings, verdicts
+    from reports import files, findings, gallery, verdicts
     from reports.figures import palette
-    from reports.page import blocks, outline
-    from reports.runs import predictions
+    from reports.page import blocks, outline, provenance
+    from reports.runs import configuration, predictions
 
     runs = load(asked)
     directory = files.prepare(
@@ -82,12 +84,25 @@ def generate(asked: Options) -> Path:
         notes=runs.notes,
         sweeps=() if asked.sweep else sweeps_of(runs),
         verdicts=(directory / "verdicts.json").as_posix(),
+        baselines=runs.baselines,
     )
     claims = verdicts.document(
-        sections, {"experiment": runs.experiment, "sweep": runs.sweep, "where": asked.where}
+        sections,
+        {
+            "experiment": runs.experiment,
+            "sweep": runs.sweep,
+            "where": asked.where,
+            "baselines": asked.baselines,
+        },
     )
     with palette.style():
-        result = outline.report(sections, source, test_images, figure_format=asked.formats[0])
+        result = outline.report(
+            sections,
+            source,
+            test_images,
+            gallery=gallery.gallery(runs.summary, lambda run_id: configuration(runs, run_id)),
+            figure_format=asked.formats[0],
+        )
         written = files.write(
             directory,
             html=blocks.to_html(result.page),
@@ -97,6 +112,9 @@ def generate(asked: Options) -> Path:
             formats=asked.formats,
         )
     stored = files.store_with_parent(directory, runs, filtered=bool(asked.where))
+    if runs.baselines and sections:
+        for text, _ in provenance.told(runs.baselines, sections[0].runs):
+            print(text)
     tell(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
@@ -113,14 +131,19 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
 
 def check(asked: Options) -> None:
     """Derive the claims of an earlier verdicts.json again; exit with 1 and their names when some no longer hold."""
+    import pandas as pd
+
     from reports import verdicts
-    from reports.runs import load
+    from reports.runs import load, load_baselines
 
     assert asked.check is not None
     content = verdicts.read(Path(asked.check))
     experiment = asked.experiment or content["source"].get("experiment")
-    runs = load(asked.uri, experiment, None, None)
-    broken = verdicts.check(content, runs.summary)
+    summary = load(asked.uri, experiment, None, None).summary
+    if baselines := asked.baselines or content["source"].get("baselines"):
+        theirs = load_baselines(_file(str(baselines))).summary
+        summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
+    broken = verdicts.check(content, summary)
     total = len(content["contrasts"])
     if broken:
         sys.exit(
@@ -132,6 +155,30 @@ def check(asked: Options) -> None:
             )
         )
     print(f"all {total} claims of {asked.check} hold")
+
+
+def keep_baselines(asked: Options) -> None:
+    """Write the finished runs of a sweep to a file of baselines."""
+    from reports import files
+    from reports.runs import SHIPPED, baselines, collect_baselines
+
+    assert asked.baselines_to is not None
+    path = Path(asked.baselines_to)
+    shipped = path.resolve() == SHIPPED
+    kept = collect_baselines(
+        asked.uri,
+        asked.experiment,
+        asked.sweep,
+        asked.where,
+        file=SHIPPED.relative_to(CONF.parent).as_posix() if shipped else path.name,
+    )
+    data = baselines.pack(kept)
+    files.save(path, data)
+    left_out = kept.origin.unfinished
+    print(
+        f"baselines: {path}, {counted(kept.origin.runs, 'run')}, losses: {kept.origin.losses}, {len(data) / 1000:,.0f} kB"
+        + (f"; LEFT OUT: {counted(left_out, 'cell')} without a finished run" if left_out else "")
+    )
 
 
 def compare_with_itself(asked: Options) -> None:
@@ -160,7 +207,8 @@ def load(asked: Options) -> Runs:
     """The runs that the options choose."""
     from reports import runs
 
-    found = runs.load(asked.uri, asked.experiment, asked.sweep, asked.where)
+    baselines = None if asked.baselines is None else _file(asked.baselines)
+    found = runs.load(asked.uri, asked.experiment, asked.sweep, asked.where, baselines)
     if not len(found.summary):
         why = (
             f" with {', '.join(f'{key}={value}' for key, value in asked.where.items())}"
@@ -171,18 +219,36 @@ def load(asked: Options) -> Runs:
     return found
 
 
+def _file(baselines: str) -> Path:
+    """The file of baselines that was asked for."""
+    from reports.runs import SHIPPED
+
+    return SHIPPED if baselines == "true" else Path(baselines)
+
+
 def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
-    """What the sections are asked; a baseline that the user named must be there."""
+    """What the sections are asked; a baseline that the user named must be there.
+
+    Unless one was named, losses that are run here are compared with every other one where baselines have joined them.
+    """
     from reports.findings import Question, QuestionError
     from reports.names import plain
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
-    if baseline and asked.asked_baseline and asked.baseline not in losses:
+    here = tuple(sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str))))
+    compared_with, subjects = asked.baseline, ()
+    if len(here) < len(losses):
+        if not asked.asked_baseline:
+            compared_with, subjects = here[0], here
+        elif (marked := f"{asked.baseline} (baseline)") in losses:
+            compared_with = marked
+    if baseline and asked.asked_baseline and compared_with not in losses:
         raise QuestionError(
             f"baseline={asked.baseline}: no run has this loss; there are {', '.join(plain(loss) for loss in losses)}"
         )
     return Question(
-        baseline=asked.baseline,
+        baseline=compared_with,
+        subjects=subjects,
         metric=asked.metric,
         rope=asked.rope,
         all_pairs=asked.all_pairs,

@@ -6,7 +6,7 @@ Importing this costs Hydra alone, so that a wrong value is answered at once.
 from __future__ import annotations
 
 import math
-import re
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +54,8 @@ class ReportConfig:
     output: str | None = None
     check: str | None = None
     aa: str | None = None
+    baselines: str | None = None
+    baselines_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Options:
     """The options of one report, checked; those not named here as in `ReportConfig`.
 
     metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow. asked_baseline: whether the
-    user named the baseline. overrides: as typed.
+    user named the baseline. baselines: "true" for the file that comes with the project. overrides: as typed.
     """
 
     experiment: str | None
@@ -79,6 +81,8 @@ class Options:
     output: str | None
     check: str | None
     aa: str | None
+    baselines: str | None
+    baselines_to: str | None
     overrides: tuple[str, ...]
 
 
@@ -101,10 +105,24 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
     tuning = values["tuning_seeds"]
     kept = {
         key: values[key]
-        for key in ("experiment", "baseline", "all_pairs", "rope", "seed", "output", "check", "aa")
+        for key in (
+            "experiment",
+            "baseline",
+            "all_pairs",
+            "rope",
+            "seed",
+            "output",
+            "check",
+            "aa",
+            "baselines_to",
+        )
     }
+    baselines = values["baselines"]  # true came as a text, like any file's name
+    if str(baselines).lower() in ("true", "false"):
+        baselines = {"true": "true"}.get(baselines.lower())
     return Options(
         **kept,
+        baselines=baselines,
         sweep=values["sweep"]["name"],
         uri=values["tracking"]["uri"],
         where=_flat(values["where"]),
@@ -112,7 +130,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         metric=values["metric"].replace("/", "_"),
         tuning_seeds=None if tuning is None else tuple(tuning),
         formats=tuple(dict.fromkeys(values["formats"])),
-        overrides=tuple(_without_password(override) for override in shorten(overrides)),
+        overrides=tuple(shorten(overrides)),
     )
 
 
@@ -139,9 +157,9 @@ def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
 def _problems(values: Mapping[Any, Any]) -> list[str]:
     found = []
     part, _, name = values["metric"].partition("/")
-    if part == "test" and name == "loss":
+    if part in ("train", "val", "test") and name == "loss":
         found.append(
-            "metric=test/loss: values of different losses are never compared; "
+            f"metric={values['metric']}: values of different losses are never compared, each has its own unit; "
             f"expected one of {', '.join(f'test/{metric}' for metric in METRICS)}"
         )
     elif part != "test" or name not in METRICS:
@@ -161,10 +179,22 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         )
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
         found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
-    if values["check"] is not None and values["aa"] is not None:
-        found.append("check and aa: expected one of them, came both")
+    came = [key for key in ("check", "aa", "baselines_to") if values[key] is not None]
+    if len(came) > 1:
+        found.append(
+            f"{' and '.join(came)}: expected one of them, came {'both' if len(came) == 2 else 'all'}"
+        )
+    uri = values["tracking"]["uri"]
+    name, address = (
+        ("tracking.uri", uri) if uri else ("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
+    )
+    if "@" in address and not address.startswith(("sqlite:", "file:")):
+        found.append(
+            f"{name}: expected an address without a user name or a password, came one with; leave them out, and export "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     values = {**values, "sweep": values["sweep"]["name"]}
-    for key in ("experiment", "sweep", "output", "check", "aa", "baseline"):
+    for key in ("experiment", "sweep", "output", "check", "aa", "baseline", "baselines", "baselines_to"):
         if values[key] is not None and not str(values[key]).strip():
             found.append(
                 f"{key}: expected a name, came nothing"
@@ -181,7 +211,3 @@ def _flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
-
-
-def _without_password(override: str) -> str:
-    return re.sub(r"://[^/@]*@", "://***@", override)

@@ -109,7 +109,7 @@ def needed(row: Mapping[str, Any]) -> str:
 
 
 def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of verdicts.json. source: experiment, sweep and where of the runs."""
+    """The content of verdicts.json. source: experiment, sweep, where and baselines of the runs."""
     contrasts = [
         {"setting": section.setting} | {key: _json(row[key]) for key in CLAIM} | {"sentence": sentence(row)}
         for section in sections
@@ -187,6 +187,7 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
         asked["tuning_seeds"] = (
             tuple(asked["tuning_seeds"]) if asked.get("tuning_seeds") is not None else None
         )
+        asked["subjects"] = tuple(asked.get("subjects") or ())
         question = Question(**asked)
         derived = {}
         for setting in content["settings"]:

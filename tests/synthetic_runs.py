@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,3 +109,42 @@ def predictions(run_id: str) -> dict[str, np.ndarray]:
     predicted[wrong] = (predicted[wrong] + 1) % 10
     outputs = np.eye(10, dtype=np.float32)[predicted]
     return {"outputs": outputs, "predicted": predicted, "label": labels}
+
+
+def measured(summary: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same runs with labels flipped and everything measured; a loss that begins with "mse" has no probabilities."""
+    head = summary["loss"].str.startswith("mse")
+    place = summary["loss"].map({loss: i for i, loss in enumerate(dict.fromkeys(summary["loss"]))})
+    summary = summary.assign(
+        test_macro_f1=summary["test_accuracy"] - 0.01,
+        test_margin=np.where(head, np.nan, 0.5),
+        test_aurc=np.where(head, np.nan, 0.03),
+        test_nll_scaled=np.where(head, np.nan, 0.25),
+        test_brier_scaled=np.where(head, np.nan, 0.08),
+        corrupted_accuracy=0.6 - 0.1 * place,
+        corrupted_accuracy_fog=0.5 - 0.1 * place,
+        corrupted_accuracy_shot_noise=0.7 - 0.1 * place,
+    )
+    trained = curves["epoch"].where(curves["epoch"] > 0)
+    curves = curves.assign(
+        train_accuracy_flipped=0.1 * trained + 0.001 * curves["seed"],
+        train_accuracy_recovered=0.2 * trained,
+        train_accuracy_untouched=0.3 * trained,
+        train_gradient_norm=2.0 / trained,
+        train_update_ratio=0.01 / trained,
+    )
+    return summary, curves
+
+
+def over(
+    name: str, values: Sequence[object], *, drop: float = 0.1, **how: Any
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs in a setting for each value of a param; each is worse than the one before by `drop`."""
+    summaries, histories = [], []
+    for place, value in enumerate(values):
+        summary, curves = runs(setting=f"digits, mlp, {name}={value}", **how)
+        summary[name], summary["run_id"] = [value] * len(summary), f"{place}" + summary["run_id"]
+        summary[["val_accuracy", "test_accuracy"]] -= drop * place
+        summaries.append(summary)
+        histories.append(curves.assign(run_id=f"{place}" + curves["run_id"]))
+    return pd.concat(summaries, ignore_index=True), pd.concat(histories, ignore_index=True)

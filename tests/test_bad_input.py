@@ -70,7 +70,7 @@ OPTIONS = [  # answered by the option's own function, before training
     ),
     (
         ["+model.widht=3", "model=mlp"],
-        ["model=mlp", "'widht'", "its own arguments are hidden, came hidden, widht"],
+        ["model=mlp", "'widht'", "its own arguments are hidden, init_scale, came hidden, init_scale, widht"],
     ),
     (["loss=focal", "loss.gamma=-1"], ["loss=focal", "gamma", "-1"]),
     (["loss._target_=experiments.losses.nope"], ["loss=ce: cannot load experiments.losses.nope"]),

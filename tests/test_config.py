@@ -47,7 +47,7 @@ def test_the_defaults_are_the_tutorials():
     [
         "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist", "optimizer=adam",
         "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric", "data.train_size=100",
-        "data.validation_size=100", "optimizer.weight_decay=0.1", "threads=2",
+        "data.validation_size=100", "optimizer.weight_decay=0.1", "threads=2", "corruptions=true",
     ],
 )  # fmt: skip
 def test_what_changes_the_numbers_changes_the_identity(override):
@@ -58,7 +58,15 @@ def test_what_changes_the_numbers_changes_the_identity(override):
 
 @pytest.mark.parametrize(
     "override",
-    ["tracking=server", "tracking.log_model=false", "experiment=x", "device=cpu", "threads=1", "force=true"],
+    [
+        "tracking=server",
+        "tracking.log_model=false",
+        "experiment=x",
+        "device=cpu",
+        "threads=1",
+        "force=true",
+        "corruptions=false",
+    ],
 )
 def test_what_does_not_change_the_numbers_does_not(override):
     assert settings("data=digits", override).identity("d") == BASE.identity("d")
@@ -137,7 +145,8 @@ def changed(group: str, **values) -> Settings:
 
 def test_an_argument_the_function_does_not_take_is_refused_with_those_it_does():
     with pytest.raises(
-        CommandError, match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, came init_scale, widht"
+        CommandError,
+        match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, came init_scale, widht",
     ):
         config.function(changed("model", widht=3), "model")
 

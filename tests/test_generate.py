@@ -111,6 +111,7 @@ def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Pat
         "heat-map",
     } <= figures
     assert {"confusions", "classes", "most-wrong", "most-disagreed"} <= figures
+    assert {"loss-weights", "loss-margins", "loss-errors"} <= figures
     assert found >= {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")}
     tables = {Path(name).stem for name in found if name.startswith("tables/")}
     assert {"accuracy", "losses", "contrasts", "denominators", "rates", "classes"} <= tables
@@ -224,6 +225,11 @@ def test_a_loss_against_itself(store: Path, report: Report) -> None:
     ("arguments", "message"),
     [
         (["metric=test/loss"], "values of different losses are never compared"),
+        (
+            ["metric=val/loss"],
+            "metric=val/loss: values of different losses are never compared, each has its own unit",
+        ),
+        (["metric=train/loss"], "metric=train/loss: values of different losses are never compared"),
         (["metric=accuracy"], "expected one of test/accuracy, test/nll"),
         (["rope=-0.1"], "rope=-0.1: expected a number of at least 0"),
         (["rope=wide"], "rope"),

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
@@ -49,20 +51,104 @@ def test_the_temperature_that_was_applied_is_found():
     assert metrics.fit_temperature(logits * 2.5, labels) == pytest.approx(2.5, abs=0.08)
 
 
+def test_accuracies_by_class_by_hand():
+    predicted, labels = np.array([0, 1, 1, 9, 0]), np.array([0, 0, 1, 9, 0])
+    assert metrics.class_accuracies(predicted, labels) == {
+        "accuracy_0": 2 / 3,
+        "accuracy_1": 1.0,
+        "accuracy_9": 1.0,
+    }
+    found = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
+    shares = np.bincount(LABELS) / len(LABELS)  # their mean, by how often each class is, is the accuracy
+    assert shares @ list(found.values()) == pytest.approx(metrics.accuracy(LOGIT_VALUES.argmax(1), LABELS))
+
+
+def test_macro_f1_by_hand():
+    # 0: 2 right, 1 missed, F1 = 4/5; 1: 1 right, 1 too many, F1 = 2/3; 2: all missed; 3: never a label, predicted once.
+    predicted, labels = np.array([0, 0, 1, 1, 3]), np.array([0, 0, 1, 0, 2])
+    assert metrics.macro_f1(predicted, labels) == pytest.approx((4 / 5 + 2 / 3 + 0 + 0) / 4)
+    assert metrics.macro_f1(np.full(10, 4), np.arange(10)) == pytest.approx((2 / 11) / 10)  # always the same
+
+
+def test_memorisation_by_hand():
+    clean = np.array([1, 2, 3, 4, 5, 6])
+    labels = np.array([7, 8, 9, 4, 5, 6])  # three are flipped
+    predicted = np.array([7, 2, 3, 4, 5, 0])
+    assert metrics.memorisation(predicted, labels, clean) == {
+        "accuracy_flipped": 1 / 3,
+        "accuracy_recovered": 2 / 3,
+        "accuracy_untouched": 2 / 3,
+    }
+    assert metrics.memorisation(predicted, clean, clean) == {}
+    assert metrics.memorisation(predicted[:3], labels[:3], clean[:3]) == {
+        "accuracy_flipped": 1 / 3,
+        "accuracy_recovered": 2 / 3,
+    }
+
+
+def test_margin_by_hand():
+    p = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    assert metrics.margin(np.log(p), np.array([0, 2])) == pytest.approx(((0.5 - 0.3) + (0.1 - 0.8)) / 2)
+    certain = log_softmax(np.eye(10) * 1e4)
+    assert metrics.margin(certain, np.arange(10)) == 1.0
+    assert metrics.margin(certain, (np.arange(10) + 1) % 10) == -1.0
+
+
+def two_classes(confidence):
+    """ln p of examples that are predicted as class 0 with this confidence."""
+    confidence = np.array(confidence)
+    return np.log(np.stack([confidence, 1 - confidence], axis=1))
+
+
+def test_aurc_by_hand():
+    log_p = two_classes([0.6, 0.9, 0.8, 0.7])
+    # surest first: right, wrong, right, wrong; the risks are 0, 1/2, 1/3, 2/4
+    assert metrics.aurc(log_p, np.array([1, 0, 1, 0])) == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
+    assert metrics.aurc(log_p, np.zeros(4, int)) == 0.0
+    assert metrics.aurc(log_p, np.ones(4, int)) == 1.0
+
+
+def test_aurc_of_ties_is_the_mean_over_their_orders():
+    labels = np.array([0, 1, 1, 0, 0])
+    tied = metrics.aurc(two_classes([0.9, 0.7, 0.7, 0.7, 0.6]), labels)
+    orders = [
+        metrics.aurc(two_classes([0.9, *order, 0.6]), labels)
+        for order in itertools.permutations([0.69, 0.7, 0.71])
+    ]
+    assert tied == pytest.approx(np.mean(orders))
+    assert len({round(each, 9) for each in orders}) == 3
+
+
 def test_what_a_classifier_reports():
     losses = np.arange(500, dtype=np.float32)
     outputs = LOGIT_VALUES.astype(np.float32)
     found = metrics.test_metrics(LOGITS, outputs, LABELS, losses, outputs, LABELS)
-    assert set(found) == {"loss", "accuracy", "nll", "brier", "ece", "temperature", "ece_scaled"}
+    assert set(found) == {f"accuracy_{c}" for c in range(10)} | {
+        *("loss", "accuracy", "macro_f1", "nll", "brier", "ece", "margin", "aurc"),
+        *("temperature", "nll_scaled", "brier_scaled", "ece_scaled"),
+    }
     assert found["loss"] == 249.5
     assert found["ece_scaled"] < found["ece"]  # the logits are noise and far too sure
+    assert found["nll_scaled"] < found["nll"]
+    assert found["brier_scaled"] < found["brier"]
+    scaled = log_softmax(outputs / found["temperature"])
+    assert found["nll_scaled"] == pytest.approx(metrics.nll(scaled, LABELS), rel=1e-6)
+    assert found["brier_scaled"] == pytest.approx(metrics.brier(scaled, LABELS), rel=1e-6)
 
 
 def test_what_a_regression_reports():
     outputs = np.array([[0.2], [2.9], [9.6], [4.0]], dtype=np.float32)
     labels = np.array([0, 2, 9, 7])
     found = metrics.test_metrics(NUMBER, outputs, labels, (outputs[:, 0] - labels) ** 2, outputs, labels)
-    assert set(found) == {"loss", "accuracy", "mean_absolute_error", "off_by_one"}
+    of_class = {
+        "accuracy_0": 1.0,
+        "accuracy_2": 0.0,
+        "accuracy_7": 0.0,
+        "accuracy_9": 1.0,
+    }  # of those there are
+    assert set(found) == {"loss", "accuracy", "macro_f1", "mean_absolute_error", "off_by_one", *of_class}
+    assert {name: found[name] for name in of_class} == of_class
+    assert found["macro_f1"] == (1 + 1) / 6  # 0 and 9; 2 and 7 are missed, 3 and 4 are no label
     assert found["accuracy"] == 0.5
     assert found["mean_absolute_error"] == pytest.approx((0.2 + 0.9 + 0.6 + 3.0) / 4, rel=1e-6)
     assert found["off_by_one"] == 0.75

@@ -194,7 +194,7 @@ def test_the_same_numbers_again(place, capsys):
     assert now.data.tags["identity"] == then.data.tags["identity"]
     assert (now.info.experiment_id, now.info.status) == (then.info.experiment_id, "FINISHED")
     printed = capsys.readouterr().out
-    assert re.search(r"every number agrees to the bit:\n  \d+ values of 14 metrics\n", printed)
+    assert re.search(r"every number agrees to the bit:\n  \d+ values of 31 metrics\n", printed)
     assert place[1] in printed
     assert run_id in printed
 
@@ -212,7 +212,7 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
     monkeypatch.setattr(cell, "execute", one_bit_off)
     with pytest.raises(
         CommandError,
-        match=r"1 of 14 metrics differ\n  test/loss: at 1 of 1 epoch, first at epoch 1: 2\.\d+ then",
+        match=r"1 of 31 metrics differ\n  test/loss: at 1 of 1 epoch, first at epoch 1: 2\.\d+ then",
     ):
         again(place, "experiment=kept")
     client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
@@ -228,7 +228,16 @@ def test_other_data_than_then_is_said_before_anything_trains(place, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    "word", ["lr=0.1", "loss=mse", "+loss.gamma=2", "data.label_noise=0.1", "plan=true", "seed=3"]
+    "word",
+    [
+        "lr=0.1",
+        "loss=mse",
+        "+loss.gamma=2",
+        "data.label_noise=0.1",
+        "plan=true",
+        "seed=3",
+        "corruptions=true",
+    ],
 )
 def test_what_the_run_decides_cannot_be_set_beside_it(word):
     settings = dataclasses.replace(config.read(*composed("data=digits")), rerun="abc")
@@ -259,7 +268,7 @@ def test_the_command(sweep, tmp_path, run_command):
     uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"
     done = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again")
     assert done.returncode == 0, done.stderr
-    assert "every number agrees to the bit:\n  23 values of 14 metrics\n" in done.stdout
+    assert "every number agrees to the bit:\n  42 values of 31 metrics\n" in done.stdout
     assert "the network's outputs of 360 test images" in done.stdout
     threads = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again", "threads=2")
     assert threads.returncode in (0, 1)

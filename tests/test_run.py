@@ -16,21 +16,26 @@ import pytest
 from conftest import ROOT, SMALL, clean_environment
 from mlflow import MlflowClient
 
+from experiments.corruptions import CORRUPTIONS
 from experiments.heads import log_softmax
 from experiments.metrics import nll
 
 EPOCH_METRICS = {
     "train/loss",
     "train/accuracy",
+    "train/gradient_norm",
+    "train/update_ratio",
     "val/loss",
     "val/accuracy",
     "time/train_seconds",
     "time/val_seconds",
     "lr",
 }
-NUMBER_METRICS = {"test/loss", "test/accuracy", "test/mean_absolute_error", "test/off_by_one"}
-LOGIT_METRICS = {
-    "val/nll", "test/loss", "test/accuracy", "test/nll", "test/brier", "test/ece", "test/ece_scaled", "test/temperature",
+TEST_METRICS = {"test/loss", "test/accuracy", "test/macro_f1"} | {f"test/accuracy_{c}" for c in range(10)}
+NUMBER_METRICS = TEST_METRICS | {"test/mean_absolute_error", "test/off_by_one"}
+LOGIT_METRICS = TEST_METRICS | {
+    "val/nll", "test/nll", "test/brier", "test/ece", "test/margin", "test/aurc",
+    "test/temperature", "test/nll_scaled", "test/brier_scaled", "test/ece_scaled",
 }  # fmt: skip
 
 
@@ -237,6 +242,33 @@ def test_a_finished_run_alone_is_not_run_again_unless_forced(tmp_path, run_comma
         {k: v for k, v in run.data.metrics.items() if not k.startswith("time/")} for run in (one, two)
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
+    asked = ["loss=mse", "data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
+    plain = run_command(tmp_path, *asked)
+    done = run_command(
+        tmp_path, *asked, "corruptions=true"
+    )  # another cell: the first has not all its numbers
+    again = run_command(tmp_path, *asked, "corruptions=true")
+    noisy = run_command(tmp_path, *asked, "data.label_noise=0.4")
+    assert [each.returncode for each in (plain, done, again, noisy)] == [0, 0, 0, 0], done.stderr
+    assert "finished before" not in done.stdout
+    assert "finished before" in again.stdout
+    without, robust, flipped = sorted(runs(tmp_path), key=lambda run: run.info.start_time)
+    assert (without.data.params.get("corruptions"), robust.data.params["corruptions"]) == (None, "True")
+    new = {name: value for name, value in robust.data.metrics.items() if name not in without.data.metrics}
+    each = {f"corrupted/accuracy_{name}" for name in CORRUPTIONS}
+    assert set(new) == each | {"corrupted/accuracy"}
+    assert len(each) >= 8
+    assert new["corrupted/accuracy"] == pytest.approx(np.mean([new[name] for name in each]))
+    assert all(
+        value == without.data.metrics[name]
+        for name, value in robust.data.metrics.items()
+        if name not in new and not name.startswith("time/")
+    )
+    shares = {f"train/accuracy_{name}" for name in ("flipped", "recovered", "untouched")}
+    assert set(flipped.data.metrics) == set(without.data.metrics) | shares
 
 
 @pytest.mark.slow

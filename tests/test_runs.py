@@ -24,7 +24,7 @@ from benchmarks import read_store
 from conftest import ROOT, clean_environment
 
 from reports import runs as reader
-from reports.runs import ReadError, Runs, load, predictions, server_store, sqlite_store, sweeps
+from reports.runs import ReadError, Runs, configuration, load, predictions, server_store, sqlite_store, sweeps
 from reports.runs.frames import CURVE_COLUMNS
 
 START = 1_700_000_000_000  # milliseconds since 1970: 2023-11-14 22:13:20 UTC
@@ -167,6 +167,8 @@ def test_every_value_of_a_run_in_the_summary(store):
         "mlflow.parentRunId": "p1",
     }
     tags |= {"git_commit": "abc", "git_dirty": "true", "paddle_version": "3.3.1"}
+    tags |= {"kernel": "stock", "processor": "a processor"}
+    tags |= {"lint": "one,two", "lint.one": "first", "lint.two": "second"}
     own = {
         "data.label_noise": 0.2,
         "data.noise_kind": "symmetric",
@@ -188,13 +190,18 @@ def test_every_value_of_a_run_in_the_summary(store):
     assert got.pop("data.train_size") is None
     assert got.pop("git_dirty") is True
     nothing = [name for name, value in got.items() if isinstance(value, float) and math.isnan(value)]
-    assert sorted(nothing) == ["test_mean_absolute_error", "test_off_by_one"]
+    assert sorted(nothing) == [
+        *("test_mean_absolute_error", "test_off_by_one"),
+        *("train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched"),
+        *("train_gradient_norm", "train_update_ratio"),
+    ]
     assert {name: value for name, value in got.items() if name not in nothing} == {
         **{"run_id": run_id, "name": "a run", "loss": "ce", "loss_option": "ce"},
         **{"model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant"},
         **{"lr": 0.003, "epochs": 2, "batch_size": 100, "seed": 4294967295},
         **{"setting_text": "digits, mlp, sgd, constant, batch size 100", "data_digest": "d" * 32},
         **{"outcome": "ok", "status": "FINISHED", "identity": "i", "cell": "c1", "parent_run_id": "p1"},
+        **{"lint": "one,two", "lint_text": "first\nsecond"},
         **{
             "init_hash": "i1",
             "head_hash": "h1",
@@ -202,6 +209,7 @@ def test_every_value_of_a_run_in_the_summary(store):
             "git_commit": "abc",
             "paddle_version": "3.3.1",
         },
+        **{"kernel": "stock", "processor": "a processor", "baseline": False},
         **{"started": pd.Timestamp("2023-11-14 22:13:30", tz="UTC"), "seconds": 5.0},
         **{"train_loss": 1.0, "train_accuracy": 0.7, "val_loss": 0.9, "val_accuracy": 0.8, "val_nll": 0.9},
         **{"last_epoch": 2.0, "train_seconds": 10.0, "epoch_seconds": 5.0, "data_flipped": 0.0},
@@ -231,6 +239,8 @@ def test_every_value_of_a_run_in_the_curves(store):
             "val_loss": [2.4, 1.2, 0.9],
             "val_accuracy": [0.1, 0.6, 0.8],
             "val_nll": [2.4, 1.2, 0.9],
+            **{f"train_accuracy_{kind}": [n, n, n] for kind in ("flipped", "recovered", "untouched")},
+            **{"train_gradient_norm": [n, n, n], "train_update_ratio": [n, n, n]},
             "train_seconds": [n, 4.0, 6.0],
             "elapsed_seconds": [0.0, 4.0, 10.0],
             "lr_now": [n, 0.003, 0.001],
@@ -276,6 +286,18 @@ def test_values_that_are_not_finite_are_left_empty_and_counted(store):
     assert math.isnan(got["train_seconds"]) and got["epoch_seconds"] == 3.0
     assert "2 test values not finite: left empty" in found.notes
     assert "4 values of the curves not finite: left empty" in found.notes
+
+
+def test_measures_of_noise_steps_and_corruptions(store):
+    names = ["accuracy_flipped", "accuracy_recovered", "accuracy_untouched", "gradient_norm", "update_ratio"]
+    history = {epoch: {f"train/{name}": 0.1 * epoch for name in names} for epoch in (1, 2)}
+    test = {"test/accuracy": 0.75, "corrupted/accuracy": 0.5, "corrupted/accuracy_fog": 0.25}
+    run_id = store.add("i", history=history, test=test)
+    found = store.load()
+    got = row(found, run_id)
+    assert got["corrupted_accuracy"] == 0.5 and got["corrupted_accuracy_fog"] == 0.25
+    for name in names:
+        assert found.curves[f"train_{name}"].tolist() == [0.1, 0.2] and got[f"train_{name}"] == 0.2
 
 
 def test_metrics_that_are_missing_are_nan(store):
@@ -727,6 +749,19 @@ def test_predictions_that_cannot_be_read_are_none(store, tmp_path):
         store.add_predictions(run_id, content)
         assert predictions(store.uri, run_id) is None
     assert predictions(store.uri, "no such run") is None
+
+
+def test_what_a_run_was_asked_is_read_and_not_resolved(store):
+    run_id = store.add("i")
+    assert configuration(store.uri, run_id) is None  # none there
+    text = "loss:\n  _target_: my.loss\n  t: 1e-3\n  n: 2\n  home: ${oc.env:HOME}\nlr: 0.1\n"
+    store.add_predictions(run_id, text.encode(), "config.yaml")
+    expected = {"_target_": "my.loss", "t": 0.001, "n": 2, "home": "${oc.env:HOME}"}
+    for source in (store.load(), store.uri):
+        assert configuration(source, run_id) == {"loss": expected, "lr": 0.1}
+    for content in (b"\xff", b"a: [", b"[1, 2]", b"a: !!python/object/apply:os.getcwd []", b""):
+        store.add_predictions(run_id, content, "config.yaml")
+        assert not configuration(store.uri, run_id)
 
 
 def test_an_artifact_in_a_place_that_cannot_be_reached_is_none_and_nothing_is_created(

@@ -663,6 +663,23 @@ def test_without_a_grid_every_loss_owes_what_any_loss_has() -> None:
     ]
 
 
+def test_a_seed_that_only_judges_is_owed_at_the_rate_that_was_chosen() -> None:
+    """Two seeds choose between two rates, a third judges; of mse the third is still to run."""
+    tuning = [run(loss, seed, 0.9, lr=lr) for loss in ("ce", "mse") for seed in (0, 1) for lr in (0.01, 0.1)]
+    table = frame(*tuning, run("ce", 2, 0.9, lr=0.1), run("mse", 3, 0.9, lr=0.01))
+    owed = expected_cells(table)
+    assert len(owed) == 8 + 4 and not owed.duplicated().any()
+    judged = owed[owed["seed"] > 1].sort_values(["loss", "seed"])[["loss", "lr", "seed"]]
+    assert judged.to_numpy().tolist() == [["ce", 0.1, 2], ["ce", 0.1, 3], ["mse", 0.01, 2], ["mse", 0.01, 3]]
+    grid = frame(
+        *tuning, run("ce", 2, 0.9, lr=0.1), run("ce", 3, 0.9, lr=0.01)
+    )  # no rate of its own: a grid with holes
+    assert (
+        len(expected_cells(grid)) == 8 + 4
+        and len(expected_cells(grid).query("loss == 'mse' and seed > 1")) == 2
+    )
+
+
 # --- learning rates ---------------------------------------------------------------------------------------
 
 

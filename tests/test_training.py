@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import data, losses, models, schedulers, training
-from experiments.heads import head_of
+from experiments.heads import head_of, log_softmax
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
@@ -45,7 +48,7 @@ def test_records_are_the_untrained_network_then_every_epoch(splits):
     assert [r.epoch for r in records] == [0, 1, 2]
     assert set(records[0].metrics) == {"val/loss", "val/accuracy", "val/nll", "time/val_seconds"}
     assert set(records[1].metrics) - set(records[0].metrics) == {
-        "train/loss", "train/accuracy", "lr", "time/train_seconds",
+        "train/loss", "train/accuracy", "train/gradient_norm", "train/update_ratio", "lr", "time/train_seconds",
     }  # fmt: skip
     assert records[2].metrics["val/loss"] < records[0].metrics["val/loss"]
     assert not any(r.diverged for r in records)
@@ -77,6 +80,110 @@ def test_one_step_is_the_gradient_step_of_the_mean_loss(splits):
     p[np.arange(n), splits.train.labels] -= 1
     np.testing.assert_allclose(new_weight, weight - 0.5 * x.T @ p / n, atol=1e-6)
     np.testing.assert_allclose(new_bias, bias - 0.5 * p.mean(0), atol=1e-6)
+
+
+def test_the_sizes_of_a_step_by_numpy(splits):
+    """Softmax regression, one step on all examples: the gradient is x'(p - e) / n, the step lr times that."""
+    n = len(splits.train)
+    with training.fresh(0):
+        before = training.build(models.softmax, losses.ce, SGD, schedulers.constant, lr=0.5, steps=1)
+        weights = [p.numpy().astype(np.float64) for p in before.network.parameters()]
+        outputs, _ = training.evaluate(before, training.pixels(splits.train.images), splits.train.labels)
+    p = np.exp(log_softmax(outputs))
+    p[np.arange(n), splits.train.labels] -= 1
+    gradient = np.hypot(
+        np.linalg.norm(splits.train.images.reshape(n, -1).T / 255 @ p / n), np.linalg.norm(p.mean(0))
+    )
+    weight = np.hypot(*(np.linalg.norm(w) for w in weights))
+    clipped = functools.partial(SGD, grad_clip=paddle.nn.ClipGradByGlobalNorm(gradient / 4))
+    for optimizer, step in ((SGD, 0.5 * gradient), (clipped, 0.5 * gradient / 4)):
+        record = learn(splits, lr=0.5, epochs=1, batch_size=n, optimizer=optimizer)[0][1]
+        assert record.metrics["train/gradient_norm"] == pytest.approx(gradient, rel=1e-5)
+        assert record.metrics["train/update_ratio"] == pytest.approx(step / weight, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, paddle.optimizer.Momentum, paddle.optimizer.Adam])
+def test_measuring_a_step_does_not_change_it(splits, optimizer, monkeypatch):
+    found = []
+    for steps in (1, 1000):  # the first step of an epoch, or all
+        monkeypatch.setattr(training, "MEASURED_STEPS", steps)
+        found.append(learn(splits, optimizer=optimizer, model=models.convnet, lr=0.01, batch_size=20))
+    (some, weights), (every, same) = found
+    for a, b in zip(weights, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+    names = {"train/gradient_norm", "train/update_ratio"}
+    for one, other in zip(numbers(some), numbers(every), strict=True):
+        assert {k: v for k, v in one.items() if k not in names} == {
+            k: v for k, v in other.items() if k not in names
+        }
+        assert all(one[name] != other[name] for name in names if name in one)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "expected"),
+    [(200, 10, 10), (200, 1, 10), (200, 64, 4), (200, 500, 1), (190, 10, 10)],
+)
+def test_ten_steps_are_measured_evenly_or_all_there_are(splits, size, batch_size, expected, monkeypatch):
+    at, real = [], (training._step, training._measured_step)
+    for measured, step in enumerate(real):
+        monkeypatch.setattr(
+            training,
+            step.__name__,
+            lambda *a, measured=measured, step=step: (at.append(measured), step(*a))[1],
+        )
+    few = dataclasses.replace(
+        splits,
+        train=data.Examples(splits.train.images[:size], splits.train.labels[:size]),
+        clean_labels=splits.clean_labels[:size],
+    )
+    learn(few, epochs=1, batch_size=batch_size)
+    assert len(at) == -(-size // batch_size)
+    assert sum(at) == expected
+    gaps = np.diff(np.flatnonzero(at))
+    assert at[0] == at[-1] == 1
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
+
+
+def test_weights_that_are_all_zero_have_no_update_ratio_and_train(splits):
+    def blank(outputs):
+        network = models.softmax(outputs)
+        network.head.weight.set_value(paddle.zeros_like(network.head.weight))
+        return network
+
+    records, _ = learn(splits, model=blank)
+    assert "train/update_ratio" not in records[1].metrics
+    assert records[1].metrics["train/gradient_norm"] > 0
+    assert records[2].metrics["train/update_ratio"] > 0
+    assert not records[1].diverged
+
+
+def test_what_is_learned_of_flipped_labels(splits):
+    """With a rate that moves nothing, the shares are those of the untrained network."""
+    assert not any("flipped" in name for record in learn(splits)[0] for name in record.metrics)
+    noisy = data.digits(seed=0, train_size=200, validation_size=50, label_noise=0.4)
+    with training.fresh(0):
+        learner = training.build(models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1)
+        outputs, _ = training.evaluate(learner, training.pixels(noisy.train.images), noisy.train.labels)
+    predicted, flipped = outputs.argmax(1), noisy.train.labels != noisy.clean_labels
+    record = learn(noisy, lr=1e-30, epochs=1, batch_size=64)[0][1]
+    assert {
+        name: record.metrics[f"train/accuracy_{name}"] for name in ("flipped", "recovered", "untouched")
+    } == {
+        "flipped": (predicted == noisy.train.labels)[flipped].mean(),
+        "recovered": (predicted == noisy.clean_labels)[flipped].mean(),
+        "untouched": (predicted == noisy.train.labels)[~flipped].mean(),
+    }
+
+
+def test_a_network_that_learns_by_heart_predicts_the_wrong_labels():
+    noisy = data.digits(seed=0, train_size=100, validation_size=50, label_noise=0.5)
+    records, _ = learn(
+        noisy, model=models.mlp, optimizer=paddle.optimizer.Adam, lr=0.01, epochs=60, batch_size=10
+    )
+    assert records[1].metrics["train/accuracy_flipped"] < 0.5
+    assert records[-1].metrics["train/accuracy_flipped"] > 0.95
+    assert records[-1].metrics["train/accuracy_recovered"] < 0.05
+    assert records[-1].metrics["train/accuracy_untouched"] > 0.95
 
 
 @pytest.mark.parametrize("model", [models.softmax, models.mlp, models.convnet])
@@ -196,3 +303,37 @@ def test_evaluation_does_not_depend_on_its_batches(splits, monkeypatch):
     assert outputs.shape == (360, 10)
     assert values.shape == (360,)
     np.testing.assert_allclose(again, outputs, atol=1e-5)
+
+
+def options(group):
+    """Every option of a group, as the program gets them."""
+    return {
+        path.stem: instantiate(OmegaConf.load(path))
+        for path in sorted((ROOT / "conf" / group).glob("*.yaml"))
+    }
+
+
+@pytest.mark.parametrize("done", [0, 2])
+@pytest.mark.parametrize("scheduler", options("scheduler").items(), ids=lambda option: option[0])
+@pytest.mark.parametrize("optimizer", options("optimizer").items(), ids=lambda option: option[0])
+def test_a_run_that_goes_on_equals_the_undisturbed_one_to_the_bit(splits, optimizer, scheduler, done):
+    """Ended after epoch `done`, and gone on with from its pickled state when Paddle has done other things since."""
+    plan = {"epochs": 4, "batch_size": 64, "seed": 0}
+
+    def train(kept=None, epochs=None):
+        with training.fresh(0):
+            learner = training.build(models.mlp, losses.ce, optimizer[1], scheduler[1], lr=0.01, steps=16)
+            if kept:
+                training.restore(learner, pickle.loads(kept))
+            records = training.train(learner, splits, done=done if kept else None, **plan)
+            records = numbers(itertools.islice(records, epochs))
+            return records, pickle.dumps(training.state(learner)), learner.network.state_dict()
+
+    first, kept, _ = train(epochs=done + 1)
+    learn(splits, model=models.mlp, optimizer=paddle.optimizer.Adam, seed=5)
+    rest, _, weights = train(kept)
+    calm, _, calm_weights = train()
+    assert first + rest == calm
+    assert {name: w.numpy().tobytes() for name, w in weights.items()} == {
+        name: w.numpy().tobytes() for name, w in calm_weights.items()
+    }

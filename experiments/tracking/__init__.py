@@ -4,17 +4,26 @@
     claims.py         who owns a cell: one owner at a time, whatever happens
     run.py            one run, from its first param to its end
     sweep.py          many runs: those of a grid, its parent, and those that died without a word
-    circumstances.py  versions, code, machine; and what is never kept
+    circumstances.py  versions, code, machine
 
 What is written is the contract with `reports`: names of params, metrics, tags and artifacts are decided here and in
 `metrics`. Nothing is ever deleted.
 """
 
-from experiments.tracking.circumstances import git_state, redacted, versions
+from experiments.credentials import redacted
+from experiments.tracking.circumstances import git_state, versions
 from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
 from experiments.tracking.run import TrackedRun, tracked_run
 from experiments.tracking.store import Away, Store, StoreError, is_there, open_store, resolve_uri
-from experiments.tracking.sweep import begin_sweep, bury_the_dead, end_sweep, runs_by_identity
+from experiments.tracking.sweep import (
+    begin_sweep,
+    bury,
+    bury_the_dead,
+    correct,
+    end_sweep,
+    runs_by_identity,
+    the_dead,
+)
 
 __all__ = [
     "Away",
@@ -26,8 +35,10 @@ __all__ = [
     "Taken",
     "TrackedRun",
     "begin_sweep",
+    "bury",
     "bury_the_dead",
     "claim",
+    "correct",
     "end_sweep",
     "git_state",
     "is_there",
@@ -35,6 +46,7 @@ __all__ = [
     "redacted",
     "resolve_uri",
     "runs_by_identity",
+    "the_dead",
     "tracked_run",
     "versions",
 ]

@@ -1,20 +1,14 @@
-"""What a number may depend on besides its configuration: versions, code, machine; and what must never be kept."""
+"""What a number may depend on besides its configuration: versions, code, machine."""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
-import os
 import platform
-import re
 import subprocess
 from pathlib import Path
 
 from experiments.machine import cpu_model
-
-_SECRET_NAMES = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I)
-_SECRET_LENGTH = 4  # shorter values are words like "true", found everywhere
-_USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@'\"]+@")
 
 
 def versions() -> dict[str, str]:
@@ -51,12 +45,3 @@ def environment() -> str:
 def changes() -> str:
     """What differs from the commit, as a diff; empty when nothing does."""
     return _git("diff", "HEAD") if git_state()[1] else ""
-
-
-def redacted(text: str) -> str:
-    """`text` without credentials: the values of environment variables named like one, and names and passwords in addresses."""
-    values = {value for name, value in os.environ.items() if _SECRET_NAMES.search(name)}
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= _SECRET_LENGTH:
-            text = text.replace(value, "***")
-    return _USER_IN_ADDRESS.sub("***@", text)

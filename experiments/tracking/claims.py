@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from experiments import owners
 from experiments.owners import Owner
-from experiments.tracking.store import Store
+from experiments.tracking.store import Store, whole
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,11 @@ class Registry:
         """Whether `owner` lives, as far as can be told from here."""
         return owner.lives(self.beats.get(owner.token, 0.0))
 
+    def abandoned(self) -> dict[str, Owner]:
+        """The attempts that have not ended, and whose owner is dead."""
+        begun = {n: owners.parse(value) for n, value in self.params.items() if not n.endswith("/end")}
+        return {n: owner for n, owner in begun.items() if not self.end(n) and not self.lives(owner)}
+
     def runner(self, identity: str) -> Owner | None:
         """Who is running the cell, and lives; None when nobody is."""
         name = f"{identity}/{self.last(identity)}"
@@ -106,6 +111,8 @@ class Registry:
 
 def read(store: Store) -> Registry:
     """The registry as it is now."""
+    if not store.registry:
+        return Registry({}, {})
     data = store.client.get_run(store.registry).data
     beats = {
         key.removeprefix(_BEAT): float(value) for key, value in data.tags.items() if key.startswith(_BEAT)
@@ -177,5 +184,6 @@ def _heart(store: Store) -> _Heart:
     key = (os.getpid(), store.uri, store.registry)
     if key not in _hearts:
         _hearts[key] = _Heart(store)
-        _hearts[key].start()
+        with whole():
+            _hearts[key].start()
     return _hearts[key]

@@ -22,6 +22,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.entities import Run as MlflowRun
 
 from experiments import machine, owners
+from experiments.credentials import redacted
 from experiments.tracking import circumstances
 from experiments.tracking.claims import Claim, Lost
 from experiments.tracking.store import Away, Store
@@ -89,7 +90,7 @@ class TrackedRun:
 
     def log_text(self, name: str, text: str) -> None:
         """The text as an artifact, without credentials."""
-        self.store.client.log_text(self.run_id, circumstances.redacted(text), name)
+        self.store.client.log_text(self.run_id, redacted(text), name)
 
     def log_dataset(self, name: str, digest: str, shape: tuple[int, ...]) -> None:
         """The dataset as an MLflow input. MLflow keeps 36 characters of a digest at most."""
@@ -170,7 +171,7 @@ def tracked_run(
     )
     run = TrackedRun(store, create_run(store, name, tags, parent).info.run_id, claim)
     try:
-        entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
+        entries = [Param(key, redacted(str(value))[:_PARAM_LENGTH]) for key, value in params.items()]
         store.client.log_batch(run.run_id, params=entries)
         kept = {"environment.txt": circumstances.environment(), "changes.diff": circumstances.changes()}
         for name, text in (kept | dict(texts or {})).items():
@@ -207,7 +208,7 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
             run._send(client)
         client.log_batch(run.run_id, tags=_tags({"outcome": how}))
         if trace:
-            client.log_text(run.run_id, circumstances.redacted(trace), "traceback.txt")
+            client.log_text(run.run_id, redacted(trace), "traceback.txt")
         client.set_terminated(run.run_id, how.upper())
     except Away as error:
         log.warning("%s; the same command will end this run, and go on with the cell", error)
@@ -226,7 +227,7 @@ def create_run(store: Store, name: str, tags: Mapping[str, Any], parent: str | N
     if commit:
         shown |= {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": str(dirty).lower()}
     merged = {key: str(value) for key, value in (shown | dict(tags)).items()}
-    return store.client.create_run(store.experiment_id, run_name=name, tags=merged)
+    return store.client.create_run(store.experiment_id, run_name=redacted(name), tags=merged)
 
 
 def _tags(tags: Mapping[str, Any]) -> list[RunTag]:

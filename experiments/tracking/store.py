@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from experiments.tracking.circumstances import redacted
+from experiments.credentials import redacted
 
 log = logging.getLogger(__name__)
 for _chatty in ("alembic", "mlflow.store.db.utils", "mlflow.models.model"):
@@ -36,6 +36,9 @@ for _chatty in ("alembic", "mlflow.store.db.utils", "mlflow.models.model"):
 # MLflow would try each request seven times by itself, for minutes in which nothing else happens.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our artifacts are small
+# Of a server it would print two lines at the end of each run, and fail where nobody reads them any more.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 DEFAULT_URI = "sqlite:///mlflow.db"  # where `mlflow ui` looks by itself
 PATIENCE_SECONDS = 600.0
@@ -98,7 +101,7 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
     begun, tries = time.monotonic(), 0
     while True:
         try:
-            with _whole() if local else contextlib.nullcontext():
+            with whole() if local else contextlib.nullcontext():
                 return call()
         except Exception as error:
             if not _passes(error):
@@ -137,8 +140,11 @@ def _brief(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _whole() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM to the end of the block: a write to SQLite that is cut in two leaves it locked."""
+def whole() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM to the end of the block: a write to SQLite that is cut in two leaves it locked.
+
+    A thread that is started in such a block never takes them; one that is not would, and they came through all the same.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -181,25 +187,35 @@ def is_there(uri: str | None) -> bool:
 
 
 def open_store(
-    uri: str | None, experiment: str, *, patience: float = PATIENCE_SECONDS, wait: bool = False
+    uri: str | None,
+    experiment: str,
+    *,
+    patience: float = PATIENCE_SECONDS,
+    wait: bool = False,
+    create: bool = True,
 ) -> Store:
     """The experiment in the store at `uri`, both created when they are not there.
 
-    patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too.
+    patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too. Unless `create`, nothing is
+    written: what is not there is refused, and `registry` is empty where there is none.
     Raises StoreError when the store cannot be reached, read or written.
     """
     uri = resolve_uri(uri)
     path = _sqlite_path(uri)
     opening = patience if wait else 0.0
+    if path and not create and not path.exists():
+        raise StoreError(
+            f"there is no store at {path}; start the command where mlflow.db is, or choose a store with tracking.uri=URI"
+        )
     try:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
                 if not path.exists():
                     _create_database(path)
-                return _open(uri, experiment, patience, opening, artifacts=path.parent / "mlartifacts")
+                return _open(uri, experiment, patience, opening, path.parent / "mlartifacts", create)
         patiently(partial(_reach, uri), opening, local=False)
-        return _open(uri, experiment, patience, opening, artifacts=None)
+        return _open(uri, experiment, patience, opening, None, create)
     except (Away, OSError, MlflowException, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error, Away) else error
         hint = f"cannot use the tracking store {redacted(uri)}: {redacted(str(cause))}"
@@ -230,10 +246,17 @@ def _create_database(path: Path) -> None:
     aside.replace(path)
 
 
-def _open(uri: str, name: str, patience: float, opening: float, artifacts: Path | None) -> Store:
-    """The store's experiment `name` and its registry, created when not there; `artifacts` is where a new one keeps its files."""
+def _open(
+    uri: str, name: str, patience: float, opening: float, artifacts: Path | None, create: bool
+) -> Store:
+    """The store's experiment `name` and its registry; `artifacts` is where a new one keeps its files."""
     client: Any = _PatientClient(uri, opening)
     found = client.get_experiment_by_name(name)
+    if found is None and not create:
+        names = ", ".join(sorted(repr(each.name) for each in client.search_experiments()))
+        raise StoreError(
+            f"there is no experiment {name!r} in {redacted(uri)}; expected experiment= one of {names}"
+        )
     if found is None:
         location = artifacts.as_uri() if artifacts else None
         try:
@@ -247,7 +270,10 @@ def _open(uri: str, name: str, patience: float, opening: float, artifacts: Path 
             f"the experiment {name!r} is deleted in this store; restore it with `mlflow experiments restore`, or choose "
             "another name with experiment=NAME"
         )
-    registry = _registry(client, found.experiment_id, settle=0.0 if artifacts else _SETTLE_SECONDS)
+    if create:
+        registry = _registry(client, found.experiment_id, settle=0.0 if artifacts else _SETTLE_SECONDS)
+    else:
+        registry = _first(client, found.experiment_id) or ""
     patient, impatient = _PatientClient(uri, patience), _PatientClient(uri, 0.0)
     return Store(uri, name, found.experiment_id, patient, impatient, registry, patience)  # type: ignore[arg-type]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 
 from mlflow.entities import Run as MlflowRun
@@ -12,7 +14,9 @@ from experiments import owners
 from experiments.tracking import claims
 from experiments.tracking.claims import Claim
 from experiments.tracking.run import create_run
-from experiments.tracking.store import Store
+from experiments.tracking.store import Away, Store
+
+log = logging.getLogger(__name__)
 
 
 def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, MlflowRun]:
@@ -27,26 +31,34 @@ def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, Mlflo
     return found
 
 
-def bury_the_dead(store: Store, *, parent: str | None = None, how: str = "killed") -> list[MlflowRun]:
-    """End the runs and parents (of `parent`, its children) that are RUNNING though their owner is dead; those runs.
-
-    how: killed or failed. A run that had said all it had to say, and only missed its status, becomes FINISHED.
-    """
+def the_dead(store: Store, *, parent: str | None = None) -> list[MlflowRun]:
+    """The runs and parents (of `parent`, its children) that are RUNNING though their owner is dead."""
     of_parent = f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
     running = list(store.search("attributes.status = 'RUNNING'" + of_parent))
     registry = claims.read(store) if running else None
     me = owners.me().token
-    buried = []
+    found = []
     for run in running:
         owner = owners.parse(run.data.tags["owner"]) if "owner" in run.data.tags else None
         mine = owner is not None and owner.token == me  # this process has ended what it could; this was left
         if registry and owner and (mine or not registry.lives(owner)):
-            buried.append(run)
-            _bury(store, run, how)
-    return buried
+            found.append(run)
+    return found
 
 
-def _bury(store: Store, run: MlflowRun, how: str) -> None:
+def bury_the_dead(store: Store, *, parent: str | None = None, how: str = "killed") -> list[MlflowRun]:
+    """`bury` all `the_dead`; those runs."""
+    found = the_dead(store, parent=parent)
+    for run in found:
+        bury(store, run, how)
+    return found
+
+
+def bury(store: Store, run: MlflowRun, how: str = "killed") -> None:
+    """End a run or a parent that nobody runs any more.
+
+    how: killed or failed. A run that had said all it had to say, and only missed its status, becomes FINISHED.
+    """
     tags = run.data.tags
     identity, _, attempt = tags.get("attempt", "").partition("/")
     ended = Claim(store, identity, int(attempt)).end(how) if attempt else how
@@ -81,7 +93,23 @@ def begin_sweep(store: Store, *, name: str, identities: Iterable[str], again: bo
 def end_sweep(store: Store, parent: str, status: str) -> None:
     """Close the parent with FINISHED, FAILED or KILLED, and with it the children whose process died without a word.
 
-    Children that other processes run, and that live, are left to them.
+    Children that other processes run, and that live, are left to them. After an interruption the store is asked without
+    waiting: what cannot be told now, the next command will tell.
     """
-    bury_the_dead(store, parent=parent, how="killed" if status == "KILLED" else "failed")
-    store.client.set_terminated(parent, status)
+    killed = status == "KILLED"
+    if killed:
+        store = dataclasses.replace(store, client=store.impatient)
+    try:
+        bury_the_dead(store, parent=parent, how="killed" if killed else "failed")
+        store.client.set_terminated(parent, status)
+    except Away as error:
+        if not killed:
+            raise
+        log.warning("%s; the same command will end this sweep, and go on with it", error)
+
+
+def correct(store: Store, run: MlflowRun, status: str) -> None:
+    """Give a run that has ended another status; its end stays when it was. One that has changed since `run` was read is left alone."""
+    now = store.client.get_run(run.info.run_id).info
+    if now.status == run.info.status:
+        store.client.set_terminated(now.run_id, status, end_time=now.end_time)

@@ -1,4 +1,4 @@
-"""Figures of training: accuracy over epochs and seconds, own losses, the effect of longer training.
+"""Figures of training: accuracy over epochs and seconds, own losses, other measures of each epoch.
 
 Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
 losses, `looks` how each is drawn, `names` how each is called on the figure.
@@ -6,22 +6,26 @@ losses, `looks` how each is drawn, `names` how each is called on the figure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures.drawing import (
     WIDTH,
     canvas,
     hide_unused,
     label_ends,
+    legend_above,
     limits_from,
+    log_values,
     panel_columns,
     say,
     thin_lines,
+    within_per_cent,
 )
 from reports.figures.palette import MUTED, Look
 
@@ -178,46 +182,51 @@ def own_losses(
     return figure
 
 
-def epochs_effect(
-    means: pd.DataFrame,
+def by_epoch(
+    bands: pd.DataFrame,
+    panels: Mapping[str, tuple[str, float]],
     *,
-    label: str,
-    scale: float,
+    log: bool = False,
     order: Sequence[str],
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """The metric after the last epoch against the length of training, each loss at its own best rate.
+    """Measures of each epoch, a panel for each, a line with its band per loss.
 
-    means: a row per loss and value of epochs: loss, epochs, mean, low, high (NaN: no interval).
+    Args:
+        bands: a row per measure, loss and epoch: measure, loss, epoch, mean, low, high (NaN: no band).
+        panels: by measure, what its panel is called, and what its values are multiplied by.
+        log: whether the axes of the values are logarithmic, each panel's its own; else they are one axis in per cent.
     """
-    figure, axes = canvas(1, 1, WIDTH, 3.4)
-    axis = axes.flat[0]
-    ends = {}
-    apart = 0.012 * float(means["epochs"].max() - means["epochs"].min())
-    for place, loss in enumerate(order):
-        look, line = looks[loss], means[means["loss"] == loss].dropna(subset=["mean"]).sort_values("epochs")
-        if not len(line):
-            continue
-        middle = scale * line["mean"]
-        below, above = (
-            (scale * (line["mean"] - line["low"])).abs(),
-            (scale * (line["high"] - line["mean"])).abs(),
-        )
-        x = line["epochs"] + apart * (place - (len(order) - 1) / 2)  # intervals side by side
-        axis.errorbar(
-            x,
-            middle,
-            yerr=[below, above],
-            color=look.colour,
-            marker=look.marker,
-            linestyle=look.dash,
-            linewidth=1.5,
-            elinewidth=1.2,
-        )
-        ends[loss] = (float(x.iloc[-1]), float(middle.iloc[-1]))
-    axis.xaxis.set_major_locator(FixedLocator(sorted(means["epochs"].unique())))
-    axis.set_xlabel("epochs trained (each length is a run of its own)")
-    axis.set_ylabel(label)
-    label_ends(axis, ends, names, looks)
+    columns = min(2, len(panels)) if log else len(panels)
+    figure, axes = canvas(1, columns, WIDTH, 3.3, sharey=not log, squeeze=False)
+    for axis, (measure, (words, scale)) in zip(axes.flat, panels.items(), strict=True):
+        own = bands[bands["measure"] == measure]
+        if log:
+            log_values(axis, scale * own["mean"], scale * own["high"])
+        floor = (
+            axis.get_ylim()[0] if log else -math.inf
+        )  # a band may reach below 0, where a log axis does not
+        for place, loss in enumerate(order):
+            line, look = own[own["loss"] == loss].sort_values("epoch"), looks[loss]
+            low, high = (scale * line[end].clip(lower=floor / scale) for end in ("low", "high"))
+            axis.fill_between(line["epoch"], low, high, color=look.colour, alpha=0.2, linewidth=0)
+            axis.plot(
+                line["epoch"],
+                scale * line["mean"],
+                color=look.colour,
+                linestyle=look.dash,
+                marker=look.marker,
+                markevery=max(1, len(line) // 8),
+                markersize=4,
+                label=names[loss],
+                gid=f"mean of {place}",
+            )
+        axis.set_title(words, fontsize=11)
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axis.margins(x=0.03)
+    if not log:
+        within_per_cent(axes.flat[0])
+    legend_above(figure, axes.flat[0])
     return figure

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from reports.figures.palette import INK, MUTED, Look
 
@@ -120,6 +120,23 @@ def spread(values: Sequence[float], step: float, low: float, high: float) -> lis
     return [place - over for place in places]
 
 
+def within_per_cent(axis: Axes) -> None:
+    """Limits no wider than per cent are: an interval of few seeds may reach beyond."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, -2), min(high, 102))
+
+
+def log_values(axis: Axes, middles: pd.Series, tops: pd.Series) -> None:
+    """A logarithmic axis of values that holds all `middles` above 0, and the `tops` (NaN: none) of their bands."""
+    positive = middles[middles > 0]
+    low, high = (positive.min(), np.fmax(positive.max(), tops.max())) if len(positive) else (1.0, 10.0)
+    axis.set_yscale("log")
+    axis.set_ylim(low / 1.5, high * 1.3)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def span(values: pd.Series) -> tuple[float, float]:
     """Lowest and highest of the values, at least one unit apart."""
     if not len(values):
@@ -133,6 +150,21 @@ def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
     axis.xaxis.set_major_locator(FixedLocator(list(grid[:: -(-len(grid) // 5)])))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def legend_above(figure: Figure, axis: Axes) -> None:
+    """The losses of a panel, named once above all panels."""
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper left",
+            ncols=min(4, len(labels)),
+            fontsize=10.5,
+            handletextpad=0.4,
+            columnspacing=1.4,
+        )
 
 
 def label_rows(axis: Axes, labels: Sequence[str]) -> None:
@@ -149,9 +181,11 @@ def say(axis: Axes, text: str) -> None:
 
 
 def hide_unused(axes: np.ndarray, used: int) -> None:
-    """Hide the panels that nothing was drawn in."""
-    for axis in list(axes.flat)[used:]:
+    """Hide the panels that nothing was drawn in; those above them become the lowest of their columns."""
+    for place, axis in list(enumerate(axes.flat))[used:]:
         axis.set_visible(False)
+        if place >= axes.shape[-1]:
+            axes.flat[place - axes.shape[-1]].xaxis.set_tick_params(labelbottom=True)
 
 
 def cell_words(value: float, diverged: int) -> str:

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reports.figures.drawing import WIDTH, canvas, hide_unused, label_rows
-from reports.figures.palette import ALARM, INK, MUTED, Look, tint
+from reports.figures.drawing import WIDTH, canvas, hide_unused, label_rows, legend_above
+from reports.figures.palette import ALARM, INK, MUTED, PAPER, Look, tint
 
 
 def confusions(
@@ -93,15 +93,7 @@ def class_accuracy(
     label_rows(axis, [str(digit) for digit in digits])
     axis.set_ylabel("digit")
     axis.set_xlabel("test accuracy on the images of this digit (%)")
-    if shown:
-        figure.legend(
-            *axis.get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=min(4, len(shown)),
-            fontsize=10.5,
-            handletextpad=0.2,
-            columnspacing=1.4,
-        )
+    legend_above(figure, axis)
     return figure
 
 
@@ -170,3 +162,33 @@ def _gallery(
             spine.set_visible(True)
     hide_unused(axes, len(found))
     return figure, axes
+
+
+def corruptions(
+    table: pd.DataFrame, *, clean: Mapping[str, float], order: Sequence[str], names: Mapping[str, str]
+) -> Figure:
+    """Loss by kind of corruption: the mean accuracy in per cent in each cell, the easiest kind first.
+
+    Args:
+        table: a row per loss and kind: loss, corruption, accuracy in [0, 1].
+        clean: each loss's accuracy on the images as they are, in [0, 1].
+    """
+    wide = table.pivot(index="loss", columns="corruption", values="accuracy")
+    wide = wide.reindex([loss for loss in order if loss in wide.index])
+    wide = wide[wide.mean().sort_values(ascending=False, kind="stable").index]
+    wide.insert(0, "none", [clean.get(loss, np.nan) for loss in wide.index])
+    figure, axes = canvas(1, 1, WIDTH, 0.36 * len(wide) + 1.3)
+    axis: Axes = axes.flat[0]
+    sns.heatmap(100 * wide, ax=axis, cmap=tint("#0072b2"), vmin=0, vmax=100, cbar=False, linewidths=0)
+    for y, row in enumerate(100 * wide.to_numpy()):
+        for x, value in enumerate(row):
+            words = f"{value:.1f}" if np.isfinite(value) else "n/a"
+            axis.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=9.5)
+    kinds = [str(kind).replace("_", " ") for kind in wide.columns]
+    axis.set_xticks(np.arange(wide.shape[1]) + 0.5, kinds, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(np.arange(len(wide)) + 0.5, [names[loss] for loss in wide.index], rotation=0)
+    axis.axvline(1, color=PAPER, linewidth=4)
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    axis.set(xlabel="", ylabel="")
+    return figure

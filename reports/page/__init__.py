@@ -1,8 +1,10 @@
 """The page: what it says, top to bottom, and its two forms, HTML and Markdown.
 
     outline.py        the order of the page: the blocks of a report, from its sections
+    across.py         what belongs to no one setting: sources, overviews, the gallery of losses
     illustrations.py  the figures of a section, each with its caption and alternative text
     listings.py       the tables of a section
+    provenance.py     where baselines come from, in words
     passages.py       the longer passages: the question, what the verdicts rest on
     honesty.py        the box of what to know before believing it
     commands.py       the exact commands that a reader may type next

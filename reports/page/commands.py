@@ -109,7 +109,8 @@ def _setting(row: pd.Series) -> list[str]:
         chosen.append(f"batch_size={int(float(row['batch_size']))}")
     for group in GROUPS:
         chosen += _changed(row, group, "")
-    return chosen
+    # Recorded only where they are not as usual.
+    return chosen + [f"{name}={row[name]}" for name in ("threads", "corruptions") if _known(row.get(name))]
 
 
 def _changed(row: pd.Series, group: str, loss: str) -> list[str]:

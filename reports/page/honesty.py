@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from reports.findings import Section
 from reports.names import plain
@@ -33,6 +34,35 @@ def about_the_store(missing: int, notes: Sequence[str]) -> list[Fact]:
     return found
 
 
+def classic_mistakes(section: Section) -> list[Fact]:
+    """The classic mistakes that were found in losses and runs, and rates on the edge: where, in how many runs, and a sentence on each."""
+    runs = section.runs
+    found: dict[str, list[tuple[str, float, str]]] = {}
+    for row in runs[runs["lint"].notna()].itertuples() if "lint" in runs else ():
+        for name, text in zip(row.lint.split(","), row.lint_text.split("\n"), strict=True):
+            found.setdefault(name, []).append((row.loss, row.lr, text))
+    facts: list[Fact] = []
+    for name, seen in found.items():
+        where = []
+        for loss in dict.fromkeys(loss for loss, _, _ in seen):
+            rates = [lr for each, lr, _ in seen if each == loss]
+            listed = ", ".join(f"{lr:g}" for lr in sorted(set(rates)))
+            where.append(
+                f"{plain(loss)} at {listed} ({len(rates):,} of {(runs['loss'] == loss).sum():,} runs)"
+            )
+        texts = {text for _, _, text in seen}
+        one = "" if len(texts) == 1 else "of one of them: "
+        sentence = plain(seen[0][2], 400).rstrip(".")
+        end = "" if sentence.endswith("?") else "."
+        facts.append((plain(name, 60), f"{', '.join(where)}: {one}{sentence}{end}", True))
+    if edges := _on_edge(section):
+        text = (
+            f"{', '.join(edges)}: the best rate is the last that was tried, and a better one may lie beyond."
+        )
+        facts.append(("rate-edge", text, True))
+    return facts
+
+
 def _runs(section: Section) -> Fact:
     counts = section.denominators.drop(columns="loss").sum() if len(section.denominators) else {}
     lost = {name: int(counts.get(name, 0)) for name in ("diverged", "failed", "killed", "missing")}
@@ -53,11 +83,11 @@ def _seeds(section: Section) -> Fact:
             f"one (seed {split.judging[0]}): nothing is known of the spread, so every verdict is undecided.",
             True,
         )
-    text = f"{len(split.judging)} judge ({_listed(split.judging)})"
+    text = f"{len(split.judging)} judge ({listed(split.judging)})"
     if split.shared:
         text += "; the learning rates were chosen on the same ones, which flatters the winner a little"
     elif set(split.tuning) != set(split.judging):
-        return "Seeds", f"{text}; the learning rates were chosen on {_listed(split.tuning)}.", False
+        return "Seeds", f"{text}; the learning rates were chosen on {listed(split.tuning)}.", False
     return "Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.", False
 
 
@@ -95,14 +125,18 @@ def _edges(section: Section) -> Fact:
             "one learning rate only: no loss had a choice, and another rate may rank them otherwise.",
             True,
         )
-    edges = [
+    if edges := _on_edge(section):
+        return "Edges", f"the best rate is on the edge of the grid: {', '.join(edges)}.", True
+    return "Edges", "no best rate is on the edge of the grid.", False
+
+
+def _on_edge(section: Section) -> list[str]:
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    return [
         f"{plain(row.loss)} at the {'lowest' if row.edge == 'low' else 'highest'} rate ({row.lr:g})"
         for row in chosen.itertuples()
         if row.edge != "none"
     ]
-    if edges:
-        return "Edges", f"the best rate is on the edge of the grid: {', '.join(edges)}.", True
-    return "Edges", "no best rate is on the edge of the grid.", False
 
 
 def _pairing(section: Section) -> Fact | None:
@@ -157,7 +191,7 @@ def _dropped(section: Section) -> Fact | None:
     for drop in unique:
         cells.setdefault((drop.loss, drop.lr, drop.reason), []).append(drop.seed)
     parts = [
-        f"{plain(loss)} at {lr:g} seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)} ({reason})"
+        f"{plain(loss)} at {lr:g} seed{'s' if len(seeds) > 1 else ''} {listed(seeds)} ({reason})"
         for (loss, lr, reason), seeds in cells.items()
     ]
     shown = ", ".join(parts[:12])
@@ -167,9 +201,9 @@ def _dropped(section: Section) -> Fact | None:
 
 def _versions(section: Section) -> Iterable[Fact]:
     runs = section.runs
-    paddle = _distinct(runs, "paddle_version")
+    paddle = distinct(runs, "paddle_version")
     yield "Versions", f"PaddlePaddle {', '.join(paddle) or 'unknown'}.", len(paddle) > 1
-    commits = [commit[:10] for commit in _distinct(runs, "git_commit")]
+    commits = [commit[:10] for commit in distinct(runs, "git_commit")]
     dirty = int((runs["git_dirty"].astype(str).str.lower() == "true").sum()) if "git_dirty" in runs else 0
     text = f"commit {', '.join(commits)}" if commits else "commit unknown"
     if dirty:
@@ -177,6 +211,12 @@ def _versions(section: Section) -> Iterable[Fact]:
     elif commits:
         text += ", nothing uncommitted"
     yield "Code", f"{text}.", len(commits) != 1 or dirty > 0
+    machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
+    if any(machines.values()):
+        text = "; ".join(f"{name} {', '.join(found)}" for name, found in machines.items() if found)
+        several = any(len(found) > 1 for found in machines.values())
+        text += ": not all round float32 alike, so the last digits may be the machine's" if several else ""
+        yield "Machine", f"{text}.", several
 
 
 def _time(section: Section) -> Fact | None:
@@ -190,13 +230,15 @@ def _time(section: Section) -> Fact | None:
     )
 
 
-def _distinct(runs, column: str) -> list[str]:
+def distinct(runs: pd.DataFrame, column: str) -> list[str]:
+    """The different texts of a column, sorted; none where there is no such column."""
     return (
         sorted({plain(value, 60) for value in runs[column].dropna() if str(value)}) if column in runs else []
     )
 
 
-def _listed(seeds: Sequence[int]) -> str:
+def listed(seeds: Sequence[int]) -> str:
+    """Seeds in words: 0 to 9, or 0, 2."""
     ordered = sorted(seeds)
     if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
         return f"{ordered[0]} to {ordered[-1]}"

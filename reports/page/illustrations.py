@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures import comparisons, curves, pictures, rates
+from reports.figures import comparisons, curves, effects, pictures, rates
 from reports.figures.palette import Look
 from reports.findings import Section
+from reports.measures import MEMORISATION, STEPS, Measure
 from reports.names import counted, plain, short_names
 from reports.page.tables import minus, number
+from reports.stats import Metric
 from reports.verdicts import metric_words, upper_first
 
 WRONG, DISAGREED = 16, 10  # single images shown
@@ -63,6 +65,40 @@ class Illustrator:
             "own-losses", caption, f"Line charts, a panel for each of {self._listed()}. {caption}", figure
         )
 
+    def memorisation(self) -> Illustration | None:
+        caption = (
+            "Training examples as training goes on, where labels were flipped: how many of the flipped ones are predicted "
+            "as the wrong label they were given, which is noise learned by heart, how many as the label they truly have, "
+            f"and how many of the others are right (all in %). {self._band_words()}"
+        )
+        return self._by_epoch("memorisation", MEMORISATION, caption)
+
+    def steps(self) -> Illustration | None:
+        caption = (
+            "The steps of training, mean over each epoch: the norm of the gradient, and how large an update is beside the "
+            f"weights that it changes, {self.section.at_rates}. Learning rates of different losses are alike where the updates are, not where the "
+            f"numbers are. The axes are logarithmic. {self._band_words()}"
+        )
+        return self._by_epoch("steps", STEPS, caption, log=True)
+
+    def corruptions(self) -> Illustration | None:
+        table = self.section.corruptions
+        table = table[table["loss"].isin(self.order)]
+        if not len(table):
+            return None
+        clean = dict(zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True))
+        figure = pictures.corruptions(table, clean=clean, order=self.order, names=self.names)
+        caption = (
+            "Accuracy (%) on the test images as they are (none) and after each kind of corruption, mean over runs, the "
+            "easiest kind first."
+        )
+        hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
+        words = [
+            f"{plain(row.loss)}: least on {plain(row.corruption)}, {100 * row.accuracy:.1f} %"
+            for row in hardest.itertuples()
+        ]
+        return Illustration("corruptions", caption, f"{caption} {'; '.join(words)}.", figure)
+
     def rates(self) -> Illustration:
         section = self.section
         at = section.runs[section.runs["epochs"] == section.epochs]
@@ -87,7 +123,7 @@ class Illustrator:
             return None
         means = section.means[section.means["epochs"] == section.epochs]
         shown = [loss for loss in self.order if loss in set(runs["loss"])]
-        label = self._metric_label()
+        label = metric_label(metric)
         figure = comparisons.final_accuracy(
             runs, means, label=label, scale=metric.scale, order=shown, looks=self.looks, names=self.names
         )
@@ -122,7 +158,14 @@ class Illustrator:
         metric = self.section.metric
         every = self.section.losses
         axes = self._axes | {"order": every, "names": short_names(every)}
-        figure = curves.epochs_effect(means, label=self._metric_label(), scale=metric.scale, **axes)
+        figure = effects.effect(
+            means,
+            x="epochs",
+            x_label="epochs trained (each length is a run of its own)",
+            label=metric_label(metric),
+            scale=metric.scale,
+            **axes,
+        )
         caption = (
             f"{upper_first(metric_words(metric.name))} against the length of training; each loss at the rate that is "
             "best for it at that length. Bars are 95 % intervals of the mean."
@@ -227,6 +270,27 @@ class Illustrator:
             name, caption, f"Line chart. {caption} At the end: {self._values(last, 100)}", figure
         )
 
+    def _by_epoch(
+        self, name: str, measures: Sequence[Measure], caption: str, *, log: bool = False
+    ) -> Illustration | None:
+        frame = self.section.by_epoch
+        there = [measure for measure in measures if (frame["measure"] == measure.column).any()]
+        if not there:
+            return None
+        shown = set(frame.loc[frame["measure"].isin([measure.column for measure in there]), "loss"])
+        axes = self._axes | {"order": [loss for loss in self.order if loss in shown]}
+        panels = {measure.column: (measure.words, measure.scale) for measure in there}
+        words = []
+        for measure in there:
+            last = frame[frame["measure"] == measure.column].groupby("loss").tail(1)
+            words.append(f"{measure.words}: {self._values(last, measure.scale, measure.digits)}")
+        return Illustration(
+            name,
+            caption,
+            f"Line charts. {caption} At the end: {' '.join(words)}",
+            curves.by_epoch(frame, panels, log=log, **axes),
+        )
+
     def _band_words(self) -> str:
         seeds = self.section.judged_seeds
         if seeds > 1:
@@ -241,20 +305,18 @@ class Illustrator:
         table = self.section.rates
         return table[table["epochs"] == self.section.epochs]
 
-    def _values(self, means: pd.DataFrame, scale: float) -> str:
+    def _values(self, means: pd.DataFrame, scale: float, digits: int = 2) -> str:
         unit = " %" if scale == 100 else ""
         ordered = means.set_index("loss")["mean"].reindex(
             [loss for loss in self.section.losses if loss in set(means["loss"])]
         )
         return (
-            minus(", ".join(f"{plain(k)} {number(v, 2, scale=scale).text}{unit}" for k, v in ordered.items()))
+            minus(
+                ", ".join(
+                    f"{plain(k)} {number(v, digits, scale=scale).text}{unit}" for k, v in ordered.items()
+                )
+            )
             + "."
-        )
-
-    def _metric_label(self) -> str:
-        metric = self.section.metric
-        return metric_words(metric.name) + (
-            " (%)" if metric.in_points else " (nats)" if metric.name.endswith("nll") else ""
         )
 
     def _pair_names(self) -> dict[str, str]:
@@ -262,6 +324,12 @@ class Illustrator:
 
     def _listed(self) -> str:
         return ", ".join(plain(loss) for loss in self.order)
+
+
+def metric_label(metric: Metric) -> str:
+    """What an axis of the metric is called, with its unit."""
+    unit = " (%)" if metric.in_points else " (nats)" if metric.name.endswith("nll") else ""
+    return metric_words(metric.name) + unit
 
 
 def each(makers: Sequence[Callable[[], Illustration | None]]) -> list[Illustration]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from reports.findings import TABLE_METRICS, Section
+from reports.findings import Section
+from reports.measures import FURTHER, LIKELIHOOD, Measure
 from reports.names import counted
 from reports.page.tables import Cell, Table, count, name_cell, number, probability, with_interval
 from reports.verdicts import metric_words, upper_first
@@ -42,19 +44,10 @@ def last_epoch(section: Section) -> Table:
 def best(section: Section) -> Table:
     """Everything per loss at its own best rate."""
     frame = section.best[section.best["loss"].isin(section.shown)]
-    scalar = any(frame[f"test_{name}"].notna().any() for name in TABLE_METRICS[4:])
-    metrics = TABLE_METRICS if scalar else TABLE_METRICS[:4]
+    measures = _measured(frame, LIKELIHOOD)
     headings = ["loss", "learning rate", "validation (%)", "test (%)"]
     keys = ["loss", "lr", "val_accuracy_percent", "test_accuracy_percent"]
     keys += ["test_accuracy_percent_low", "test_accuracy_percent_high"]
-    shown: dict[str, tuple[str, float, int]] = {
-        "nll": ("NLL (nats)", 1, 4),
-        "brier": ("Brier", 1, 4),
-        "ece": ("ECE (%)", 100, 2),
-        "ece_scaled": ("ECE scaled (%)", 100, 2),
-        "mean_absolute_error": ("mean abs. error", 1, 3),
-        "off_by_one": ("off by one (%)", 100, 2),
-    }
     rows = []
     for row in frame.to_dict("records"):
         edge = {"low": ", lowest", "high": ", highest"}.get(row["edge"], "")
@@ -70,12 +63,8 @@ def best(section: Section) -> Table:
             number(row["test_accuracy_low"], scale=100),
             number(row["test_accuracy_high"], scale=100),
         ]
-        for name in metrics:
-            _, scale, digits = shown[name]
-            cells.append(
-                _of(number(row[f"test_{name}"], digits, scale=scale), row[f"test_{name}_n"], row["runs"])
-            )
         cells += [
+            *(_value(row, measure) for measure in measures),
             number(row["epoch_seconds"]),
             count(row["runs"]),
             count(row["diverged"]),
@@ -84,12 +73,12 @@ def best(section: Section) -> Table:
     headings += [
         "low",
         "high",
-        *(shown[name][0] for name in metrics),
+        *(measure.words for measure in measures),
         "s / epoch",
         "runs",
         "diverged",
     ]
-    keys += [f"test_{name}" + ("_percent" if shown[name][1] == 100 else "") for name in metrics]
+    keys += [_key(measure) for measure in measures]
     keys += ["seconds_per_epoch", "runs", "diverged"]
     caption = (
         f"{upper_first(section.at_rates)}, means over its judged runs"
@@ -98,6 +87,44 @@ def best(section: Section) -> Table:
         "probabilities, or its runs have no such number. Diverged runs are counted over all learning rates and lengths."
     )
     return Table("losses", caption, headings, keys, rows, only_csv=keys[4:6])
+
+
+def further(section: Section) -> Table | None:
+    """What else the judged runs say of each loss; None where no run says any of it."""
+    frame = section.best[section.best["loss"].isin(section.shown)]
+    measures = _measured(frame, FURTHER)
+    if not measures:
+        return None
+    rows = [
+        [name_cell(row["loss"]), *(_value(row, measure) for measure in measures)]
+        for row in frame.to_dict("records")
+    ]
+    there = {measure.column for measure in measures}
+    caption = f"Further measures of the same runs, {section.at_rates}, means." + "".join(
+        f" {words}" for column, words in _EXPLAINED.items() if column in there
+    )
+    headings = ["loss", *(measure.words for measure in measures)]
+    return Table("further", caption, headings, ["loss", *map(_key, measures)], rows)
+
+
+def corruptions(section: Section) -> Table | None:
+    """Accuracy on every kind of corrupted test images; None where no run was tried on any."""
+    table = section.corruptions.pivot(index="loss", columns="corruption", values="accuracy")
+    table = table.reindex([loss for loss in section.shown if loss in table.index])
+    if not len(table):
+        return None
+    rows = [
+        [name_cell(loss), *(number(value, 2, scale=100) for value in values)]
+        for loss, values in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    kinds = [str(kind) for kind in table.columns]
+    return Table(
+        "corruptions",
+        "Accuracy (%) on the test images after each kind of corruption, mean over runs.",
+        ["loss", *(kind.replace("_", " ") for kind in kinds)],
+        ["loss", *(f"{kind}_percent" for kind in kinds)],
+        rows,
+    )
 
 
 def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:
@@ -233,6 +260,29 @@ def rate(value: Any) -> str:
     """A learning rate for people."""
     number = float(value)
     return "n/a" if math.isnan(number) else f"{number:g}"
+
+
+_EXPLAINED = {
+    "test_macro_f1": "Macro F1: mean over the digits.",
+    "test_margin": "Margin: the label's probability less the largest other.",
+    "test_aurc": "AURC: the share of errors where only the surest are answered, mean over how many are.",
+    "test_nll_scaled": "Scaled: after the temperature fitted on validation.",
+    "corrupted_accuracy": "Corrupted: accuracy on corrupted test images, mean over their kinds.",
+}
+
+
+def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Measure]:
+    """The measures that some loss has a value of."""
+    return [measure for measure in measures if frame[measure.column].notna().any()]
+
+
+def _key(measure: Measure) -> str:
+    return measure.column + ("_percent" if measure.scale == 100 else "")
+
+
+def _value(row: Mapping[Any, Any], measure: Measure) -> Cell:
+    cell = number(row[measure.column], measure.digits, scale=measure.scale)
+    return _of(cell, row[f"{measure.column}_n"], row["runs"])
 
 
 def _of(cell: Cell, values: int, runs: int) -> Cell:

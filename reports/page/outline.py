@@ -16,8 +16,11 @@ import pandas as pd
 from reports import verdicts
 from reports.figures import palette
 from reports.findings import Section
+from reports.gallery import Gallery
 from reports.names import counted, plain
-from reports.page import commands, honesty, listings, passages
+from reports.overviews import overviews
+from reports.page import across, commands, honesty, listings, passages, provenance
+from reports.page.across import Source
 from reports.page.blocks import (
     Commands,
     Facts,
@@ -36,22 +39,6 @@ from reports.verdicts import metric_words
 
 Images = Callable[[Section], np.ndarray | str]
 
-MOST_SWEEPS = 12  # named on a page
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the runs of a report come from, for the commands and the honesty box."""
-
-    experiment: str
-    sweep: str | None
-    uri: str | None  # as the user gave it
-    overrides: Sequence[str]
-    missing: int
-    notes: Sequence[str]
-    sweeps: Sequence[tuple[str, str]] = ()  # run id and name of each whose runs these are
-    verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
-
 
 @dataclass
 class Report:
@@ -64,22 +51,32 @@ class Report:
 
 
 def report(
-    sections: Sequence[Section], source: Source, images: Images, *, figure_format: str = "svg"
+    sections: Sequence[Section],
+    source: Source,
+    images: Images,
+    *,
+    gallery: Gallery | None = None,
+    figure_format: str = "svg",
 ) -> Report:
     """The whole report. Call inside `palette.style()`.
 
-    images: the test images [n, 28, 28] of a section, or why they cannot be had.
+    images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the losses themselves are.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in section.losses))
     composer = _Composer(palette.looks(order), source, images)
     blocks: list[Any] = [Text(passages.question(sections))]
-    blocks += _sweeps(source)
+    if source.baselines and sections:
+        blocks += [Text(*told) for told in provenance.told(source.baselines, sections[0].runs)]
+    blocks += across.sweeps(source)
+    blocks += composer.overviews(sections, order)
     for number, section in enumerate(sections, start=1):
         blocks += composer.section(section, number, len(sections))
+    composer.prefix = ""
+    blocks += composer.gallery(gallery, order)
     together = honesty.about_the_store(source.missing, source.notes)
     if len(sections) > 1 and together:
         blocks += [Heading("What to know about all settings"), Facts(together)]
-    blocks += _reproduction(source)
+    blocks += across.reproduction(source)
     name = source.sweep or source.experiment
     page = Page(
         title="Which loss trains better, and how sure are we?",
@@ -98,6 +95,30 @@ class _Composer:
         self.looks, self.source, self.images = looks, source, images
         self.result = Report(Page("", ""))
         self.prefix = ""
+
+    def overviews(self, sections: Sequence[Section], order: Sequence[str]) -> list[Any]:
+        """The losses over every number in which settings differ."""
+        blocks: list[Any] = []
+        for found in overviews(sections):
+            metric = sections[0].metric
+            table = self._table(across.overview_table(found, metric, order))
+            blocks += [
+                Heading(f"Over {plain(found.words)}"),
+                self._picture(across.overview_picture(found, metric, order, self.looks)),
+                Fold("These numbers as a table", [table]),
+            ]
+        return blocks
+
+    def gallery(self, gallery: Gallery | None, order: Sequence[str]) -> list[Any]:
+        """Why the losses differ: what they are, whatever was run."""
+        if gallery is None:
+            return []
+        pictures = [self._picture(made) for made in across.gallery_pictures(gallery, order, self.looks)]
+        without = across.left_out(gallery, order)
+        if not pictures and not without:
+            return []
+        lead = [Text(across.WHY)] if len(gallery.weights) else []
+        return [Heading("Why the losses differ"), *lead, *pictures, *([Text(without)] if without else [])]
 
     def section(self, section: Section, number: int, of: int) -> list[Any]:
         """Everything about one setting."""
@@ -122,18 +143,21 @@ class _Composer:
             self._picture(draw.over_epochs_and_seconds()),
         ]
         blocks += [Heading("Each loss by its own measure", level), self._picture(draw.own_losses())]
+        blocks += self._part("Wrong labels, learned by heart or seen through", level, draw.memorisation())
+        blocks += self._part("The steps that were taken", level, draw.steps())
         rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique()
         if len(rates) > 1:
             blocks += [Heading("Sensitivity to the learning rate", level), self._picture(draw.rates())]
         blocks += [
             Heading("Each loss at its best rate", level),
             self._table(listings.best(section)),
+            self._table(listings.further(section)),
             self._picture(draw.final()),
         ]
         blocks += self._contrasts(section, draw, level)
         if section.means["epochs"].nunique() > 1:
-            blocks += [Heading("The effect of longer training", level), self._picture(draw.epochs_effect())]
-            blocks += [Fold("These numbers as a table", [self._table(listings.epochs(section))])]
+            title = "The effect of longer training"
+            blocks += self._part(title, level, draw.epochs_effect(), listings.epochs(section))
         if len(rates) > 1:
             blocks += [Heading("Loss by learning rate", level), self._picture(draw.heat_map())]
             title, folded = "These numbers as a table, with what diverged", []
@@ -141,6 +165,7 @@ class _Composer:
             title = f"Only learning rate {rates[0]:g} was run: what there is to see of it"
             folded = [self._picture(draw.rates()), self._picture(draw.heat_map())]
         blocks.append(Fold(title, [*folded, self._table(listings.rates(section))]))
+        blocks += self._part("On corrupted images", level, draw.corruptions(), listings.corruptions(section))
         blocks += self._mistakes(section, draw, level)
         blocks += self._honesty(section, level)
         return [block for block in blocks if block is not None]
@@ -207,14 +232,17 @@ class _Composer:
             names = ", ".join(f"{plain(row.loss)} ({row.lr:g})" for row in there.itertuples())
             grid = sorted(section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique())
             wider = commands.wider_rates(grid, edge)
+            which = (
+                "the same for every loss" if section.here == section.losses else "of the losses that run here"
+            )
             text = (
                 f"At the edge of the grid: the best learning rate is the {word} one tried for {names}. A better one may lie "
-                "beyond it, and the comparison is then unfair to these losses. Extend the grid, the same for every loss:"
+                f"beyond it, and the comparison is then unfair to these losses. Extend the grid, {which}:"
             )
             seeds = sorted(set(section.split.tuning) | set(section.split.judging))
             blocks += [
                 Text(text, alarm=True),
-                Commands(self._run(section, section.losses, wider, seeds, section.epochs)),
+                Commands(self._run(section, section.here, wider, seeds, section.epochs)),
             ]
         return blocks
 
@@ -223,9 +251,7 @@ class _Composer:
         if not len(section.headline):
             return []
         words = metric_words(section.metric.name)
-        against = (
-            "All pairs" if section.question.all_pairs else f"Each loss against {plain(section.baseline)}"
-        )
+        against = passages.against(section)
         blocks: list[Any] = [Heading("The contrasts", level), self._picture(draw.forest())]
         caption = (
             f"{against}, {section.at_rates}: difference in {words} (A minus B) with its 95 % interval, exact p, "
@@ -252,8 +278,7 @@ class _Composer:
         read = ", ".join(f"{plain(loss)} {count}" for loss, count in section.mistakes.runs.items())
         blocks.append(Text(f"From the predictions of judged runs at each loss's best rate ({read})."))
         blocks.append(self._picture(draw.class_accuracy()))
-        table = listings.classes(section)
-        folded = [self._picture(draw.confusions()), self._table(table) if table else None]
+        folded = [self._picture(draw.confusions()), self._table(listings.classes(section))]
         blocks.append(
             Fold("Confusion matrices, and the accuracies as a table", [block for block in folded if block])
         )
@@ -278,13 +303,17 @@ class _Composer:
         facts = honesty.facts(section)
         if not self.prefix:  # one setting: what holds for all of the store holds for it
             facts += honesty.about_the_store(self.source.missing, self.source.notes)
+        if self.source.baselines and section.here != section.losses:
+            facts += provenance.facts(self.source.baselines)
         blocks.append(Facts(facts))
+        if mistaken := honesty.classic_mistakes(section):
+            blocks += [Text("Classic mistakes found:", alarm=True), Facts(mistaken)]
         if len(section.denominators):
             blocks.append(self._table(listings.denominators(section)))
         blocks.append(
             Fold("The commands that run every cell of this setting anew", [Commands(self._grid(section))])
         )
-        unfinished = section.unfinished
+        unfinished = section.unfinished[section.unfinished["loss"].isin(section.here)]
         if len(unfinished):
             lines: list[str] = []
             for (loss, lr, epochs), cells in unfinished.groupby(["loss", "lr", "epochs"], sort=True):
@@ -298,7 +327,7 @@ class _Composer:
         lines: list[str] = []
         for epochs, cells in section.runs.groupby("epochs", sort=True):
             lines += self._run(
-                section, section.losses, sorted(cells["lr"].unique()), list(cells["seed"]), epochs
+                section, section.here, sorted(cells["lr"].unique()), list(cells["seed"]), epochs
             )
         return lines
 
@@ -333,7 +362,18 @@ class _Composer:
             number, name, illustration.caption, illustration.alt, palette.inline(drawing, f"f{number}"), width
         )
 
-    def _table(self, table: Table) -> Listing:
+    def _part(
+        self, title: str, level: int, illustration: Illustration | None, table: Table | None = None
+    ) -> list[Any]:
+        """A heading with its figure, and its numbers folded; nothing where there is no figure."""
+        if illustration is None:
+            return []
+        folded = [Fold("These numbers as a table", [self._table(table)])] if table else []
+        return [Heading(title, level), self._picture(illustration), *folded]
+
+    def _table(self, table: Table | None) -> Listing | None:
+        if table is None:
+            return None
         name = self.prefix + table.name
         self.result.tables[name] = table
         return Listing(len(self.result.tables), table, name)
@@ -351,30 +391,3 @@ def _most_telling(items: Sequence[Verdict]) -> list[Any]:
     decided = [item for item in items if item.verdict != "undecided"]
     fold = Fold(f"{len(undecided)} of {len(items)} contrasts are undecided", [Verdicts(undecided)])
     return [Verdicts(decided), fold] if decided else [fold]
-
-
-def _sweeps(source: Source) -> list[Any]:
-    """Of an experiment with several sweeps, the commands for a page on each."""
-    if len(source.sweeps) < 2:
-        return []
-    again = [text for text in source.overrides if not text.startswith("sweep=")]
-    lines = [
-        f"{commands.report_command([*again, f'sweep={run_id}'])}  # {plain(name, 60)}"
-        for run_id, name in source.sweeps[:MOST_SWEEPS]
-    ]
-    count = len(source.sweeps)
-    more = f", the newest {MOST_SWEEPS}" if count > MOST_SWEEPS else ""
-    return [
-        Fold(f"These runs are of {count} sweeps; the commands for a page on each{more}", [Commands(lines)])
-    ]
-
-
-def _reproduction(source: Source) -> list[Any]:
-    report = commands.report_command(source.overrides)
-    store = [text for text in source.overrides if text.startswith("tracking.uri=")]
-    lines = [report, commands.report_command([*store, f"check={source.verdicts}"])]
-    text = (
-        "The first makes this page again from the store; the second derives every verdict of its verdicts.json anew "
-        "and names those that no longer hold."
-    )
-    return [Heading("To make this page again"), Text(text), Commands(lines)]

@@ -11,6 +11,11 @@ from reports.findings import Section
 from reports.names import counted, plain
 from reports.verdicts import metric_words
 
+_RULES = (
+    "Every loss is given the same network, data, seeds and learning rates to choose from; the answer to each comparison is "
+    "one of four: better, worse, equivalent, undecided."
+)
+
 
 def question(sections: Sequence[Section]) -> str:
     """What the page asks of these losses."""
@@ -18,16 +23,26 @@ def question(sections: Sequence[Section]) -> str:
     if not losses:
         return "Which of these losses trains the network better? No run has a result yet."
     baseline = sections[0].baseline
+    subjects = [loss for loss in sections[0].question.subjects if loss in losses]
     others = [plain(loss) for loss in losses if loss != baseline]
     metric = metric_words(sections[0].question.metric)
+    if subjects:
+        rest = len(losses) - len(subjects)
+        than = f"the {rest} other losses here" if rest > 1 else "the other loss here"
+        return f"Does {_any_of(list(map(plain, subjects)))} train this network better than {than}, judged by {metric}? {_RULES}"
     if not others:
         return f"How well does {plain(baseline)} train this network, judged by {metric}?"
-    listed = others[0] if len(others) == 1 else f"{', '.join(others[:-1])} or {others[-1]}"
-    return (
-        f"Does {listed} train this network better than {plain(baseline)}, judged by {metric}? Every loss is given the "
-        "same network, data, seeds and learning rates to choose from; the answer to each comparison is one of four: "
-        "better, worse, equivalent, undecided."
-    )
+    return f"Does {_any_of(others)} train this network better than {plain(baseline)}, judged by {metric}? {_RULES}"
+
+
+def against(section: Section) -> str:
+    """Which losses are compared with which."""
+    if section.question.all_pairs:
+        return "All pairs"
+    subjects = [plain(loss) for loss in section.question.subjects if loss in section.losses]
+    if subjects:
+        return f"{', '.join(subjects)} against each other loss"
+    return f"Each loss against {plain(section.baseline)}"
 
 
 def subtitle(sections: Sequence[Section], name: str) -> str:
@@ -60,6 +75,10 @@ def basis(section: Section) -> str:
         if section.metric.in_points and section.test_size and math.isclose(margin, 100 / section.test_size):
             text += f", which is one test image of {section.test_size:,}"
     return text + "."
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

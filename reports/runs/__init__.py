@@ -29,27 +29,42 @@ metric at a time. Neither is ever created or changed by reading. The modules, ea
     store.py         the one or the other, by its address
     naming.py        what a run's loss and setting are called
     selection.py     which experiment, which sweep, which runs count
+    baselines.py     runs that travel in a file of their own, and whether they may be compared with others
     frames.py        the frames, from the runs that count
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reports.runs.baselines import SHIPPED, Baselines, collect, joining
+from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
-from reports.runs.naming import is_complete, with_digests
-from reports.runs.records import NEEDED, ReadError, Run, age
-from reports.runs.selection import active, choose, experiment_named, grid_of, one_per_cell, where_params
+from reports.runs.records import ReadError, age
+from reports.runs.selection import active, experiment_named, pick
 from reports.runs.store import open_store
-from reports.runs.wording import MAKE_RUNS, count, quote, shown, some
+from reports.runs.wording import count
 
-__all__ = ["ReadError", "Runs", "load", "predictions", "sweeps"]
+__all__ = [
+    "SHIPPED",
+    "Baselines",
+    "ReadError",
+    "Runs",
+    "collect_baselines",
+    "configuration",
+    "load",
+    "load_baselines",
+    "predictions",
+    "sweeps",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,8 @@ class Runs:
     uri: of the store, an SQLite file's made absolute, a server's with the password that it may hold.
     summary: one row per run that counts, oldest first.
         run_id, name, status, identity, cell, parent_run_id, init_hash, head_hash, order_hash, git_commit,
-        paddle_version: text, missing where there is none; git_dirty: True, False or None.
+        paddle_version, kernel, processor: text, missing where there is none; git_dirty: True, False or None.
+        baseline: whether the run is of a file of baselines, and its loss called "ce (baseline)".
         loss: the loss's label, its option's name and those of its own values that differ between runs of that option
         ("focal gamma=3"); loss_option: the bare name. model, data, optimizer, scheduler: names of options.
         lr: float; epochs, batch_size, seed: int; every other param under its MLflow name ("data.label_noise"), a
@@ -67,14 +83,18 @@ class Runs:
         setting: everything that decides the numbers but loss, lr, epochs and seed, as a key that is the same in every
         report; setting_text: the same for people, with those values that differ between the settings here.
         data_digest: of the data set, "" where none was recorded.
+        lint: the slugs of the classic mistakes that were found, with commas, and lint_text: a line on each; missing
+        where there are none.
         outcome: ok, diverged, failed, killed or running.
         started: UTC; seconds: wall time of the run; last_epoch: the last one that was recorded.
-        train_* and val_*: at the last epoch; test_*: at the end; accuracies in [0, 1]; NaN where there is none.
+        train_* and val_*: at the last epoch; test_* and corrupted_*: at the end; accuracies in [0, 1]; NaN where there
+        is none.
         train_seconds: training alone, all epochs; epoch_seconds: the median of an epoch's.
     curves: one row per run and epoch, sorted by run_id and epoch; epoch 0 is the untrained network.
         train_seconds: of this epoch; elapsed_seconds: of all epochs up to this one; lr_now: at the epoch's end.
     missing: identities in the sweep's grid that no run has (column identity); empty without a sweep.
     notes: what was left out or looks odd, a sentence each.
+    baselines: the file of which some runs may be.
     """
 
     uri: str
@@ -85,6 +105,7 @@ class Runs:
     curves: pd.DataFrame
     missing: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    baselines: Baselines | None = None
 
 
 def load(
@@ -92,6 +113,7 @@ def load(
     experiment: str | None = None,
     sweep: str | None = None,
     where: Mapping[str, Any] | None = None,
+    baselines: Path | None = None,
 ) -> Runs:
     """The runs of an experiment, or of one sweep wherever in its experiment they ran.
 
@@ -100,73 +122,93 @@ def load(
         experiment: its name; None: the one with the newest run.
         sweep: a parent run's id, or its name; the newest of that name.
         where: values of params that a run must have, e.g. {"model": "mlp", "lr": 0.003}; a list means any of them.
+        baselines: a file of baselines, of which those join whose loss none of these runs has; None: none.
 
     Of several runs of one cell the first FINISHED one counts, else the newest.
 
     Raises:
-        ReadError: no store, experiment or sweep of that name, or no runs at all. A sweep that has no runs yet is
-            not an error, nor are runs that all failed.
+        ReadError: no store, experiment or sweep of that name, or no runs at all; baselines that cannot be read, or
+            were made under another protocol. A sweep that has no runs yet is not an error, nor are runs that all failed.
     """
     store = open_store(uri)
-    chosen, parent, notes = choose(store, experiment, sweep)
+    picked = pick(store, experiment, sweep, where or {})
+    kept = None if baselines is None else read_baselines(baselines)
+    joined = joining(kept, picked.runs) if kept else []
 
-    every: list[Run] = []
-    parents: set[str] = set()
-    foreign = 0
-    for run in store.runs(chosen.id):
-        kind = run.tags.get("kind")
-        if kind == "run" and run.tags.get("identity"):
-            every.append(run)
-        elif kind == "sweep":
-            parents.add(run.run_id)
-        else:
-            foreign += 1
-    if foreign:
-        notes.append(f"left out: {count(foreign, 'run')} of another program (no tags kind=run and identity)")
-    if not every and not parent:
-        others = f", only {count(foreign, 'run')} of another program" if foreign else ""
-        raise ReadError(
-            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs{others}. {MAKE_RUNS}"
-        )
-
-    begun = with_digests([run for run in every if is_complete(run)])
-    if len(begun) < len(every):
-        bad = [run.run_id for run in every if not is_complete(run)]
-        notes.append(
-            f"left out: {count(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
-            f"which ended before they were written or were changed since: {some(bad)}"
-        )
-    grid = grid_of(store, parent, begun, notes) if parent else []
-    if parent:
-        wanted = set(grid)
-        begun = [run for run in begun if run.tags["identity"] in wanted]
-    there = {run.tags["identity"] for run in begun}
-    missing = pd.DataFrame({"identity": [name for name in grid if name not in there]}, dtype=object)
-
-    filtered = where_params(begun, where or {})
-    if where and len(missing):
-        notes.append(
-            f"{count(len(missing), 'cell')} without a run: which of them the filter would choose is not known"
-        )
-    deleted = {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents - {""}
-    if deleted:
-        notes.append(
-            f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs count like all others"
-        )
-
-    summary = summary_frame(one_per_cell(filtered, notes), notes)
+    notes = picked.notes
+    summary = summary_frame([*picked.runs, *joined], notes)
     if still := int((summary["outcome"] == "running").sum()):
         notes.append(f"{count(still, 'run')} in status RUNNING: under way, or killed without a word")
-    curves = curves_frame(store, summary, notes)
+    histories = store.histories([run.run_id for run in picked.runs])
+    if kept:
+        histories = itertools.chain(histories, [kept.histories(run.run_id for run in joined)])
+    curves = curves_frame(histories, summary, notes)
     return Runs(
         uri=store.uri,
-        experiment=chosen.name,
-        sweep=parent.run_id if parent else None,
-        sweep_name=parent.name if parent else None,
+        experiment=picked.experiment.name,
+        sweep=picked.parent.run_id if picked.parent else None,
+        sweep_name=picked.parent.name if picked.parent else None,
         summary=with_epochs(summary, curves),
         curves=curves,
-        missing=missing,
+        missing=pd.DataFrame({"identity": picked.missing}, dtype=object),
         notes=notes,
+        baselines=kept,
+    )
+
+
+def load_baselines(path: Path = SHIPPED) -> Runs:
+    """The runs of a file of baselines alone, in the same frames.
+
+    Raises:
+        ReadError: the file cannot be read, is none, or is damaged.
+    """
+    kept, notes = read_baselines(path), list[str]()
+    summary = summary_frame(kept.runs, notes)
+    curves = curves_frame([kept.histories(run.run_id for run in kept.runs)], summary, notes)
+    return Runs(
+        uri=str(path),
+        experiment="",
+        sweep=None,
+        sweep_name=kept.origin.sweep,
+        summary=with_epochs(summary, curves),
+        curves=curves,
+        missing=pd.DataFrame({"identity": []}, dtype=object),
+        notes=notes,
+        baselines=kept,
+    )
+
+
+def collect_baselines(
+    uri: str | None,
+    experiment: str | None,
+    sweep: str | None,
+    where: Mapping[str, Any] | None,
+    *,
+    file: str,
+) -> Baselines:
+    """The finished runs that `load` would choose, as the content of a file of baselines, which will be called `file`.
+
+    Raises:
+        ReadError: as `load`; or there are none, or of more than one protocol.
+    """
+    store = open_store(uri)
+    picked = pick(store, experiment, sweep, where or {})
+    curves = curves_frame(
+        store.histories([run.run_id for run in picked.runs]), summary_frame(picked.runs, []), []
+    )
+    one = next((run.run_id for run in picked.runs if run.status == "FINISHED"), "")
+    texts = {
+        name: (store.artifact(one, name) or b"").decode("utf-8", errors="replace")
+        for name in ("overrides.yaml", "environment.txt")
+    }
+    return collect(
+        picked.runs,
+        curves,
+        sweep=picked.parent.name if picked.parent else "",
+        file=file,
+        missing=len(picked.missing),
+        overrides=[line.removeprefix("- ").strip("'\"") for line in texts["overrides.yaml"].splitlines()],
+        environment=texts["environment.txt"],
     )
 
 
@@ -189,8 +231,7 @@ def predictions(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, np.nda
 
     None when the run has none, or they cannot be read.
     """
-    store = open_store(runs_or_uri.uri if isinstance(runs_or_uri, Runs) else runs_or_uri)
-    data = store.artifact(run_id, "predictions.npz")
+    data = _artifact(runs_or_uri, run_id, "predictions.npz")
     if data is None:
         return None
     try:
@@ -201,3 +242,27 @@ def predictions(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, np.nda
     shapes = [array.shape for array in arrays.values()]
     fits = len(shapes[0]) == 2 and shapes[1] == shapes[2] == shapes[0][:1]
     return arrays if fits else None
+
+
+def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any] | None:
+    """What a run was asked, resolved, as its config.yaml says; None when it has none, or it cannot be read."""
+    from omegaconf import OmegaConf
+
+    data = _artifact(runs_or_uri, run_id, "config.yaml")
+    if data is None:
+        return None
+    try:
+        content = OmegaConf.to_container(OmegaConf.create(data.decode("utf-8")))
+    except Exception:  # there is no end to what damaged text raises
+        return None
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else None
+
+
+def _artifact(runs_or_uri: Runs | str | None, run_id: str, name: str) -> bytes | None:
+    """A file that a run stored; None when it cannot be had, as of a baseline."""
+    if not isinstance(runs_or_uri, Runs):
+        return open_store(runs_or_uri).artifact(run_id, name)
+    summary = runs_or_uri.summary
+    if bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
+        return None
+    return open_store(runs_or_uri.uri).artifact(run_id, name)

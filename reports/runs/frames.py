@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reports.runs.naming import loss_labels, scalars, setting_key, setting_texts
-from reports.runs.records import CURVES, GROUPS, HUGE, NEEDED, Run
-from reports.runs.store import Store
+from reports.runs.records import AT_END, CURVES, GROUPS, HUGE, LINT, NEEDED, Run
 from reports.runs.wording import count, number
 
-_LAST_EPOCH = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_nll"]
+_LAST_EPOCH = [column for column in CURVES.values() if column not in ("train_seconds", "lr_now")]
 _TEST = [
     *("test_accuracy", "test_loss", "test_nll", "test_brier", "test_ece", "test_ece_scaled"),
     *("test_temperature", "test_mean_absolute_error", "test_off_by_one"),
 ]
 CURVE_COLUMNS = [
     *("run_id", "loss", "lr", "epochs", "seed", "setting", "epoch"),
-    *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_nll"),
+    *_LAST_EPOCH,
     *("train_seconds", "elapsed_seconds", "lr_now"),
 ]
 # Gives a frame without rows its columns and their types.
@@ -40,13 +40,12 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
         outcome, sure = _outcome(run)
         odd += not sure
         found = {
-            name.replace("/", "_"): value
-            for name, value in run.metrics.items()
-            if name.startswith(("test/", "data/"))
+            name.replace("/", "_"): value for name, value in run.metrics.items() if name.startswith(AT_END)
         }
         dropped += sum(value is None for value in found.values())
         rows.append(
             {"run_id": run.run_id, "name": run.name, "loss": label, "loss_option": run.params["loss"]}
+            | {"baseline": run.baseline}
             | {name: run.params[name] for name in GROUPS[1:]}
             | scalars(run)
             | {"setting": setting_key(run), "setting_text": text, "data_digest": run.digest}
@@ -56,8 +55,9 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
                 for name in ("identity", "cell", "init_hash", "head_hash", "order_hash")
             }
             | {"parent_run_id": run.tags.get("mlflow.parentRunId")}
-            | {name: run.tags.get(name) for name in ("git_commit", "paddle_version")}
+            | {name: run.tags.get(name) for name in ("git_commit", "paddle_version", "kernel", "processor")}
             | {"git_dirty": {"true": True, "false": False}.get(run.tags.get("git_dirty", ""))}
+            | _lint(run)
             | {"started": run.started, "seconds": run.seconds}
             | dict.fromkeys(_TEST, math.nan)
             | {name: math.nan if value is None else value for name, value in found.items()}
@@ -74,6 +74,15 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
     own = own.rename(columns={name: f"param {name}" for name in own if name in frame}).apply(_numeric)
     frame["git_dirty"] = frame["git_dirty"].astype(object)
     return pd.concat([frame.assign(started=utc(frame["started"])), own], axis=1)
+
+
+def _lint(run: Run) -> dict[str, str | None]:
+    """The classic mistakes of a run, and a line on each."""
+    names = run.tags.get("lint")
+    if not names:
+        return {"lint": None, "lint_text": None}
+    lines = (" ".join(run.tags.get(LINT + name, "").split()) for name in names.split(","))
+    return {"lint": names, "lint_text": "\n".join(lines)}
 
 
 def _outcome(run: Run) -> tuple[str, bool]:
@@ -99,10 +108,12 @@ def _numeric(column: pd.Series) -> pd.Series:
     return pd.Series(values, index=column.index, dtype=object)
 
 
-def curves_frame(store: Store, summary: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """One row per run and epoch."""
+def curves_frame(
+    histories: Iterable[list[tuple[Any, ...]]], summary: pd.DataFrame, notes: list[str]
+) -> pd.DataFrame:
+    """One row per run and epoch, from the `histories` of a store."""
     parts, dropped = [], 0
-    for rows in store.histories(list(summary["run_id"])):
+    for rows in histories:
         part = pd.DataFrame(rows, columns=["run_id", "metric", "epoch", "timestamp", "value"])
         part["value"] = part["value"].astype(float)
         part.loc[~(part["value"].abs() < HUGE), "value"] = math.nan

@@ -62,9 +62,10 @@ def setting_key(run: Run) -> str:
 
 
 def loss_labels(runs: Sequence[Run]) -> list[str]:
-    """The loss of each run: the option, and those of its own values that differ between runs of that option."""
+    """The loss of each run: the option, and those of its own values that differ between runs of that option; a baseline says so."""
     losses = [loss_values(run) for run in runs]
-    return _told_apart(losses, [each["loss"] for each in losses])
+    labels = _told_apart(losses, [each["loss"] for each in losses])
+    return [f"{label} (baseline)" if run.baseline else label for label, run in zip(labels, runs, strict=True)]
 
 
 def setting_texts(runs: Sequence[Run]) -> list[str]:

@@ -14,13 +14,20 @@ CURVES = {  # metrics with a history, and their columns in `curves`
     "val/loss": "val_loss",
     "val/accuracy": "val_accuracy",
     "val/nll": "val_nll",
+    "train/accuracy_flipped": "train_accuracy_flipped",
+    "train/accuracy_recovered": "train_accuracy_recovered",
+    "train/accuracy_untouched": "train_accuracy_untouched",
+    "train/gradient_norm": "train_gradient_norm",
+    "train/update_ratio": "train_update_ratio",
     "time/train_seconds": "train_seconds",
     "lr": "lr_now",
 }
 TAGS = [
     *("kind", "identity", "cell", "outcome", "init_hash", "head_hash", "order_hash"),
-    *("git_commit", "git_dirty", "paddle_version", "mlflow.parentRunId"),
+    *("git_commit", "git_dirty", "paddle_version", "kernel", "processor", "mlflow.parentRunId", "lint"),
 ]
+AT_END = ("test/", "data/", "corrupted/")  # begin the metrics without a history
+LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names
 HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
 
 
@@ -39,7 +46,10 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store has it; times in milliseconds since 1970; metrics: the last value of each, None if not a number."""
+    """A run as the store has it; times in milliseconds since 1970; metrics: the last value of each, None if not a number.
+
+    baseline: not of the store, but of a file of baselines.
+    """
 
     run_id: str
     name: str
@@ -52,6 +62,7 @@ class Run:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
     digest: str = ""
+    baseline: bool = False
 
     @property
     def seconds(self) -> float:

@@ -4,12 +4,74 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from reports.runs.naming import loss_values, scalars, setting_key
-from reports.runs.records import Experiment, ReadError, Run, age
+from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
+from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.store import Store
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, shown, some
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The runs that count, one per cell and oldest first; the sweep's parent; identities of its grid without a run; notes."""
+
+    experiment: Experiment
+    parent: Run | None
+    runs: list[Run]
+    missing: list[str]
+    notes: list[str]
+
+
+def pick(store: Store, experiment: str | None, sweep: str | None, where: Mapping[str, Any]) -> Picked:
+    """The runs of an experiment, or of one sweep wherever in its experiment they ran; arguments as in `reports.runs.load`."""
+    chosen, parent, notes = choose(store, experiment, sweep)
+
+    every: list[Run] = []
+    parents: set[str] = set()
+    foreign = 0
+    for run in store.runs(chosen.id):
+        kind = run.tags.get("kind")
+        if kind == "run" and run.tags.get("identity"):
+            every.append(run)
+        elif kind == "sweep":
+            parents.add(run.run_id)
+        elif kind != "registry":  # in which processes say what they run
+            foreign += 1
+    if foreign:
+        notes.append(f"left out: {count(foreign, 'run')} of another program (no tags kind=run and identity)")
+    if not every and not parent:
+        others = f", only {count(foreign, 'run')} of another program" if foreign else ""
+        raise ReadError(
+            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs{others}. {MAKE_RUNS}"
+        )
+
+    begun = with_digests([run for run in every if is_complete(run)])
+    if len(begun) < len(every):
+        bad = [run.run_id for run in every if not is_complete(run)]
+        notes.append(
+            f"left out: {count(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
+            f"which ended before they were written or were changed since: {some(bad)}"
+        )
+    grid = grid_of(store, parent, begun, notes) if parent else []
+    if parent:
+        wanted = set(grid)
+        begun = [run for run in begun if run.tags["identity"] in wanted]
+    there = {run.tags["identity"] for run in begun}
+    missing = [name for name in grid if name not in there]
+
+    filtered = where_params(begun, where)
+    if where and len(missing):
+        notes.append(
+            f"{count(len(missing), 'cell')} without a run: which of them the filter would choose is not known"
+        )
+    deleted = {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents - {""}
+    if deleted:
+        notes.append(
+            f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs count like all others"
+        )
+    return Picked(chosen, parent, one_per_cell(filtered, notes), missing, notes)
 
 
 def choose(

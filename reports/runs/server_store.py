@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.runs.records import CURVES, TAGS, Experiment, ReadError, Run, chunks, finite
+from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
 from reports.runs.wording import cut, shown
 
 REACH_SECONDS = 10
@@ -130,7 +130,7 @@ def _from_json(run: Mapping[str, Any]) -> Run:
     return Run(
         *(info["run_id"], info.get("run_name", ""), info["experiment_id"], info["status"]),
         *(info.get("start_time"), info.get("end_time"), info["lifecycle_stage"] == "deleted"),
-        tags={name: tags[name] for name in TAGS if name in tags},
+        tags={name: value for name, value in tags.items() if name in TAGS or name.startswith(LINT)},
         params={each["key"]: each.get("value", "") for each in data.get("params", [])} if ours else {},
         metrics={each["key"]: finite(float(each["value"])) for each in data.get("metrics", [])}
         if ours

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.runs.records import CURVES, TAGS, Experiment, ReadError, Run, chunks, finite
+from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
 from reports.runs.server_store import download
 from reports.runs.wording import MAKE_RUNS
 
@@ -104,8 +104,9 @@ class SqliteStore:
     def _details(self, ids: Sequence[str]) -> list[Run]:
         tags: dict[str, dict[str, str]] = {run_id: {} for run_id in ids}
         for run_id, key, value in self._query(
-            f"SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({_marks(ids)}) AND +key IN ({_marks(TAGS)})",
-            [*ids, *TAGS],
+            f"SELECT run_uuid, key, value FROM tags WHERE run_uuid IN ({_marks(ids)}) "
+            f"AND (+key IN ({_marks(TAGS)}) OR +key LIKE ?)",
+            [*ids, *TAGS, f"{LINT}%"],
         ):
             tags[run_id][key] = value
         ours = [run_id for run_id in ids if tags[run_id].get("kind") == "run"]

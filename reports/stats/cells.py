@@ -50,11 +50,28 @@ def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
 def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
     """The cells a fair comparison would have: for every loss, each (lr, epochs, seed) that any loss has.
 
+    Seeds that only judge, at the one rate that was chosen for each loss with other seeds, are expected at that rate alone.
+
     For when the grid that was asked for is not at hand. Returns the columns loss, lr, epochs, seed.
     """
     check_columns(summary, KEY)
     losses = pd.DataFrame({"loss": sorted(summary["loss"].unique())})
-    return losses.merge(summary[["lr", "epochs", "seed"]].drop_duplicates(), how="cross")[KEY]
+    parts = [losses.iloc[:0].merge(summary[["lr", "epochs", "seed"]], how="cross")]
+    for _, family in summary.groupby("epochs", sort=True):
+        only_judge = family["seed"].isin(_judging_alone(family))
+        judging = family[only_judge]
+        chosen, seeds = (judging[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"]))
+        grid = family.loc[~only_judge, ["lr", "epochs", "seed"]].drop_duplicates()
+        parts += [losses.merge(grid, how="cross"), chosen.merge(seeds, how="cross")]
+    return pd.concat([part[KEY] for part in parts if len(part)] or [parts[0][KEY]], ignore_index=True)
+
+
+def _judging_alone(family: pd.DataFrame) -> list[int]:
+    """The seeds at which each loss has one and the same rate, where other seeds have several; none if it is not so."""
+    rates = family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
+    alone = list(rates.index[rates == 1])
+    per_loss = family[family["seed"].isin(alone)].groupby("loss", observed=True)["lr"].nunique()
+    return alone if len(alone) < len(rates) and (per_loss == 1).all() else []
 
 
 def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:

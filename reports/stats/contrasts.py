@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -68,6 +68,7 @@ def contrasts(
     metric: str = "test_accuracy",
     view: str = "best",
     all_pairs: bool = False,
+    subjects: Sequence[str] = (),
     tuning_seeds: Iterable[int] | None = None,
     rope: float | None = None,
     test_size: int | None = None,
@@ -92,6 +93,7 @@ def contrasts(
         summary: runs of one setting (see `reports.stats.cells`).
         baseline: b of every contrast; with `all_pairs` every two losses are compared, the baseline still as
             b.
+        subjects: losses each of which is compared, as a, with every other loss, whatever the baseline.
         metric: a column; accuracies are compared in percentage points, others in their own unit.
         tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
         rope: margin of equivalence in the unit of the difference; None: 0.1 points for accuracies, else no
@@ -130,9 +132,9 @@ def contrasts(
     if baseline in losses:
         losses.remove(baseline)
         losses.insert(0, baseline)
-    elif losses and not all_pairs:
+    elif losses and not all_pairs and not subjects:
         raise ValueError(f"baseline: no run has the loss {baseline!r}; there are {losses}")
-    pairs = [(a, b) for i, b in enumerate(losses if all_pairs else losses[:1]) for a in losses[i + 1 :]]
+    pairs = _pairs(losses, [] if all_pairs else [loss for loss in subjects if loss in losses], all_pairs)
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows: list[dict[str, Any]] = []
     for epochs, runs in sorted(cells.groupby("epochs"), reverse=True):
@@ -153,6 +155,14 @@ def contrasts(
         ]
         rows += _judged(family, shared, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _pairs(losses: list[str], subjects: list[str], all_pairs: bool) -> list[tuple[str, str]]:
+    """(a, b) of every contrast; the baseline is the first loss."""
+    if subjects:
+        others = [loss for loss in losses if loss not in subjects]
+        return [(a, b) for i, a in enumerate(subjects) for b in [*others, *subjects[i + 1 :]]]
+    return [(a, b) for i, b in enumerate(losses if all_pairs else losses[:1]) for a in losses[i + 1 :]]
 
 
 def same_loss_contrasts(

@@ -146,6 +146,7 @@ def _work(connection: Connection, payload: bytes) -> None:
 
     # Ctrl-C reaches the whole group of processes; the launching one decides, and tells by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores; `load_paddle` makes more of it
     setup_globals()
     hydra_context, config, task_function, state = cloudpickle.loads(payload)
     Singleton.set_state(state)

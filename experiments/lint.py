@@ -1,0 +1,335 @@
+"""The classic mistakes: what each looks like from outside, in a loss, in labels, in a network's outputs, in a grid.
+
+Pure: losses and arrays in, sentences out, and a mistake never stops a run. A check sees no code, only what comes of it, so that
+a user's own loss is found out as well as ours; it speaks where it is sure, and is silent where it is not. Each is named after
+what it finds: the slug of `softmax_twice` is softmax-twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from experiments import tuning
+from experiments.heads import CLASSES, LOGITS, NUMBER, Head, head_of, log_softmax
+
+_ENOUGH = 30  # images: fewer say nothing of a network
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A classic mistake: its slug, and a sentence on what was seen and what to do."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a loss made of random outputs, each with every label.
+
+    outputs [m, outputs] float32, labels [m], values [m], slopes [m, outputs]: of each value in its example's outputs.
+    some: indices [s] of examples that were tried in other ways: `elsewhere` [s], their values beside other examples in a batch;
+    `turned` [s], with each output at the place of the next. surest [2]: where the true class leads by 10,000 (logits), or the prediction is the label.
+    """
+
+    head: Head
+    outputs: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
+    slopes: np.ndarray
+    some: np.ndarray
+    elsewhere: np.ndarray
+    turned: np.ndarray
+    surest: np.ndarray
+
+    @property
+    def by_label(self) -> np.ndarray:
+        """The values as [outputs tried, labels]."""
+        return self.values.reshape(-1, CLASSES)
+
+
+def of_loss(loss: Callable[..., paddle.Tensor]) -> list[Finding]:
+    """The mistakes that a loss, `(logits or prediction, labels) -> [batch]`, has in it; some tens of milliseconds.
+
+    None are known of one that raises, draws lots or is not finite: the first shows when it trains.
+    """
+    probe = _probe(loss)
+    return [] if probe is None else _told(_LOSS_CHECKS, probe)
+
+
+def of_outputs(head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int) -> list[Finding]:
+    """The mistakes that show in a network's raw outputs [n, outputs] on validation images with `labels` [n], after `epoch` (>= 0) epochs."""
+    if len(outputs) < _ENOUGH or not np.isfinite(outputs).all() or (labels == labels[0]).all():
+        return []
+    found = _told((softmax_in_the_network,), head, outputs)
+    if epoch > 0:
+        found += _told((dead_network,), head, outputs) + _told((predicts_the_mean,), head, outputs, labels)
+        found += [] if found else _told((one_class,), head, outputs)
+    return found
+
+
+def of_labels(labels: np.ndarray) -> list[Finding]:
+    """The mistakes that show in the labels of a data set."""
+    return _told((label_type,), labels)
+
+
+def tags(findings: Sequence[Finding]) -> dict[str, str]:
+    """What a run is tagged with: `lint`, the slugs with commas, and `lint.SLUG`, the sentence; nothing where nothing was found."""
+    texts = {finding.name: finding.text for finding in findings}
+    return {"lint": ",".join(texts)} | {f"lint.{name}": text for name, text in texts.items()} if texts else {}
+
+
+# ---- in a loss ------------------------------------------------------------------------------------------------------
+
+
+def softmax_twice(probe: Probe) -> str | None:
+    """The loss applies a softmax to what went through one already, so that it cannot fall below ln(e + 9) - 1 = 1.4612.
+
+    Seen by the order of its values: with a label fixed, they fall exactly as softmax(softmax(z))_y rises. A loss of
+    softmax(z)_y orders the same logits otherwise, and so does any that looks at the other classes.
+    """
+    if probe.head is not LOGITS:
+        return None
+    twice = log_softmax(np.exp(log_softmax(probe.outputs)))[np.arange(len(probe.labels)), probe.labels]
+    order = np.argsort(twice.reshape(-1, CLASSES), axis=0)
+    steps = np.diff(np.take_along_axis(probe.by_label, order, axis=0), axis=0)
+    fall = np.ptp(probe.by_label, axis=0)
+    if not fall.any() or (steps > 1e-4 * fall).any():
+        return None
+    return (
+        f"softmax is applied twice: however sure and right the network is, this loss stays at {probe.surest[0]:.4f} (cross-entropy goes "
+        "to 0), and its gradient is weak. A cross-entropy takes logits and has its own softmax: leave yours out"
+    )
+
+
+def broadcast(probe: Probe) -> str | None:
+    """[batch, 1] against [batch] gives [batch, batch] in silence; its mean over a row has the right shape, and teaches the mean label.
+
+    Seen by an example whose value changes with the others in its batch.
+    """
+    if _same(probe.elsewhere, probe.values[probe.some]):
+        return None
+    return (
+        "the value of an example changes with the other examples in its batch, as when [batch, 1] against [batch] broadcasts to "
+        "[batch, batch]: compare outputs and labels of one shape, [batch]"
+    )
+
+
+def labels_ignored(probe: Probe) -> str | None:
+    """Labels that the loss cannot tell apart: it ignores them, or has lost some in a cast. Seen by equal values, whatever the outputs."""
+    groups: dict[int, list[int]] = {}
+    for label, values in enumerate(probe.by_label.T):
+        alike = next((other for other in groups if _same(probe.by_label[:, other], values)), label)
+        groups.setdefault(alike, []).append(label)
+    if len(groups) == CLASSES:
+        return None
+    if len(groups) == 1:
+        return "the value does not depend on the label: nothing can be learned from it"
+    listed = "; ".join(", ".join(map(str, group)) for group in groups.values() if len(group) > 1)
+    return f"these labels give the same value, whatever the outputs: {listed}. Is a label cast or cut on the way?"
+
+
+def labels_as_numbers(probe: Probe) -> str | None:
+    """A class is compared with each logit as a number, as in mean((z - y)^2), instead of choosing one.
+
+    Seen by values that stay when the logits change places.
+    """
+    indifferent = probe.head is LOGITS and _same(probe.turned, probe.values[probe.some])
+    if not indifferent or labels_ignored(probe):
+        return None
+    return (
+        "it does not matter which logit belongs to the true class: the label is taken for a number, not for the place of a logit. Choose "
+        "the logit of the class, or name the first parameter `prediction` for a network with one output"
+    )
+
+
+def no_gradient(probe: Probe) -> str | None:
+    """The loss has no slope, as one of the predicted class (argmax), of numpy's numbers or of a constant. Seen by its gradient."""
+    return (
+        None if probe.slopes.any() else "the gradient is 0 wherever it was tried: the network stays as it is"
+    )
+
+
+def logit_unused(probe: Probe) -> str | None:
+    """An output that no label and no other output makes count, as by a slice that is too short. Seen by its gradient."""
+    unused = np.flatnonzero(~probe.slopes.any(axis=0))
+    if not len(unused) or len(unused) == probe.head.outputs:
+        return None
+    return f"of the {probe.head.outputs} logits it does not look at number {', '.join(map(str, unused))}, whatever the label"
+
+
+def wrong_way(probe: Probe) -> str | None:
+    """The sign is wrong: training drives the network away from the label. Seen by the slope towards it, which is never down."""
+    if probe.head is LOGITS:
+        towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
+    else:
+        towards = probe.slopes[:, 0] * (probe.labels - probe.outputs[:, 0])
+    if (towards < 0).any() or not (towards > 0).any():
+        return None
+    return "it grows as the network comes nearer to the label: is its sign wrong?"
+
+
+_LOSS_CHECKS = (
+    softmax_twice,
+    broadcast,
+    labels_ignored,
+    labels_as_numbers,
+    no_gradient,
+    logit_unused,
+    wrong_way,
+)
+
+
+def _probe(loss: Callable[..., paddle.Tensor]) -> Probe | None:
+    """`loss` tried on random outputs; None where it raises, draws lots or is not finite."""
+    head = head_of(loss)
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(CLASSES, CLASSES)) * np.geomspace(0.3, 10, CLASSES)[:, None]
+    for row, largest in enumerate(drawn.argmax(axis=1)):  # each class is the predicted one once
+        drawn[row, [row, largest]] = drawn[row, [largest, row]]
+    if head is NUMBER:
+        drawn = rng.uniform(-2, 11, (CLASSES, 1))
+    outputs = drawn.astype(np.float32).repeat(CLASSES, axis=0)
+    labels = np.tile(np.arange(CLASSES), CLASSES)
+    order = rng.permutation(len(labels))  # neighbours in a batch are any two
+    some = order[1:21]  # and other two
+    right = np.array([3, 7])
+    surest = (np.eye(CLASSES)[right] * 1e4 if head is LOGITS else right[:, None]).astype(np.float32)
+    try:
+        (once, _), (again, _) = (_tried(loss, head, outputs[:2], labels[:2]) for _ in range(2))
+        values, slopes = (
+            found[order.argsort()] for found in _tried(loss, head, outputs[order], labels[order])
+        )
+        elsewhere, _ = _tried(loss, head, outputs[some], labels[some])
+        turned, _ = _tried(loss, head, np.roll(outputs[some], 1, axis=1), labels[some])
+        at_best, _ = _tried(loss, head, surest, right)
+    except Exception:  # whatever a user's loss raises; in training it will again, where that counts
+        return None
+    if (once != again).any() or not all(
+        np.isfinite(found).all() for found in (values, slopes, elsewhere, turned)
+    ):
+        return None
+    return Probe(head, outputs, labels, values, slopes, some, elsewhere, turned, at_best)
+
+
+def _tried(
+    loss: Callable[..., paddle.Tensor], head: Head, outputs: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values [n] and slopes [n, outputs] of n examples, in batches of two: a batch that the rehearsal has tried already."""
+    values, slopes = [], []
+    for first in range(0, len(labels), 2):
+        two = slice(first, first + 2)
+        given = paddle.to_tensor(outputs[two], stop_gradient=False)
+        found = loss(head.argument(given), paddle.to_tensor(labels[two]))
+        found.sum().backward()
+        values.append(found.numpy())
+        slopes.append(np.zeros_like(outputs[two]) if given.grad is None else given.grad.numpy())
+    return np.concatenate(values), np.concatenate(slopes)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal but for rounding."""
+    return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(b).max()))
+
+
+# ---- in labels and outputs ------------------------------------------------------------------------------------------
+
+
+def label_type(labels: np.ndarray) -> str | None:
+    """Labels that are no classes: Paddle's cross_entropy takes floats in silence and cuts them. Seen by dtype, shape and range."""
+    came = f"{labels.dtype} {list(labels.shape)}"
+    if labels.dtype != np.int64 or labels.ndim != 1:
+        return f"the labels are {came}, expected int64 [n]: a loss that does not look cuts or broadcasts them in silence"
+    if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
+        return f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"
+    return None
+
+
+def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
+    """The network ends with a softmax, and loss and metrics apply theirs again. Seen by logits that are shares: never negative, of sum 1."""
+    if head is not LOGITS or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
+        return None
+    return (
+        "the network's outputs are probabilities already (none is negative, their sum is 1), and a loss of logits applies a second "
+        "softmax: leave the network's out"
+    )
+
+
+def dead_network(head: Head, outputs: np.ndarray) -> str | None:
+    """Next to nothing in the network answers to the image any more, as when all ReLUs are off.
+
+    Seen by one class for all images, from outputs that vary over them by less than a hundredth of their size.
+    """
+    said = head.predict(outputs)
+    if (said != said[0]).any() or outputs.std(axis=0, dtype=np.float64).max() > 0.01 * np.abs(outputs).max():
+        return None
+    return (
+        f"the network is dead: its outputs hardly depend on the image, it says {said[0]} to all of them. Too large a learning rate does "
+        "that, and so do initial weights that are too large or 0"
+    )
+
+
+def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> str | None:
+    """A regression that has learned the mean label and nothing of the images: 8.35 on MNIST, and some 11 % right.
+
+    Seen by a squared error within 10 % of the labels' variance, of predictions that vary little, and not with the labels: those of a
+    network that begins to learn do.
+    """
+    if head is not NUMBER:
+        return None
+    prediction, wanted = outputs[:, 0].astype(np.float64), labels.astype(np.float64)
+    error, variance = float(np.mean((prediction - wanted) ** 2)), float(wanted.var())
+    spread = prediction.std()
+    together = np.mean((prediction - prediction.mean()) * (wanted - wanted.mean()))
+    if abs(error / variance - 1) > 0.1 or spread > wanted.std() / 4 or together > 0.2 * spread * wanted.std():
+        return None
+    return (
+        f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its squared error is {error:.2f}, their variance "
+        f"{variance:.2f}. Another learning rate may help; [batch, 1] against [batch] in a loss does the same"
+    )
+
+
+def one_class(head: Head, outputs: np.ndarray) -> str | None:
+    """A network that gives all images the same class, having learned nothing yet or fallen into a corner. Seen by its predictions."""
+    said = head.predict(outputs)
+    if (said != said[0]).any():
+        return None
+    return f"it says {said[0]} to all {len(said):,} validation images: the learning rate is too small or too large, or the loss misleads"
+
+
+# ---- in a grid ------------------------------------------------------------------------------------------------------
+
+
+def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> list[Finding]:
+    """The mistakes that show in a grid: of each loss and rate the validation accuracies over seeds, None for a run that diverged."""
+    texts = [rate_edge(loss, rates) for loss, rates in trials.items()]
+    return [Finding("rate-edge", text) for text in texts if text]
+
+
+def rate_edge(loss: str, rates: Mapping[float, Sequence[float | None]]) -> str | None:
+    """A best learning rate at the end of those that were tried: beyond may lie a better one, and a loss is judged below its worth.
+
+    Seen by `tuning.choose`, as in the reports.
+    """
+    if len(rates) < 2 or all(score is None for scores in rates.values() for score in scores):
+        return None
+    best = tuning.choose(rates)
+    wider = sorted(set(tuning.extended(rates, [best])) - set(rates))
+    if not wider:
+        return None
+    side = "lowest" if best == min(rates) else "highest"
+    return (
+        f"the best learning rate of {loss} is {best:g}, the {side} of the {len(rates)} tried: a better one may lie beyond. Add "
+        f"lr={','.join(f'{rate:g}' for rate in wider)} for every loss"
+    )
+
+
+def _told(checks: Sequence[Callable[..., str | None]], *seen: Any) -> list[Finding]:
+    """What the checks say of what they see."""
+    texts = [(check.__name__.replace("_", "-"), check(*seen)) for check in checks]
+    return [Finding(name, text) for name, text in texts if text]

@@ -1,0 +1,118 @@
+"""Figures of the metric against what was set: the length of training, or any other number.
+
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
+losses, `looks` how each is drawn, `names` how each is called on the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from reports.figures.drawing import (
+    WIDTH,
+    canvas,
+    hide_unused,
+    label_ends,
+    legend_above,
+    panel_columns,
+    within_per_cent,
+)
+from reports.figures.palette import Look
+
+WIDE = 20.0  # the largest number is so many times the smallest: a logarithmic axis
+MOST_TICKS = 8
+
+
+def effect(
+    means: pd.DataFrame,
+    *,
+    x: str,
+    x_label: str,
+    label: str,
+    scale: float,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+) -> Figure:
+    """The metric against the numbers in one column, a line with its intervals per loss, a panel for each in `panel`.
+
+    Args:
+        means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval), and where there are
+            several panels, panel.
+        label: of the metric's axis; the metric is multiplied by `scale`.
+    """
+    panels = list(dict.fromkeys(means["panel"])) if "panel" in means else [""]
+    columns = panel_columns(len(panels))
+    rows = -(-len(panels) // columns)
+    height = 3.4 if len(panels) == 1 else 2.5 * rows + 0.6
+    figure, axes = canvas(rows, columns, WIDTH, height, sharex=True, sharey=True, squeeze=False)
+    numbers = sorted(means[x].astype(float).unique())
+    log = numbers[0] > 0 and numbers[-1] / numbers[0] >= WIDE
+    ends = {}
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        if log:
+            axis.set_xscale("log")
+        part = means[means["panel"] == panel] if "panel" in means else means
+        ends = _lines(axis, part, x, scale, log, order, looks, names)
+        _ticks(axis, numbers)
+        axis.set_title(panel, fontsize=11)
+    if scale == 100:
+        within_per_cent(axes.flat[0])  # and so of all, which share it
+    if len(panels) == 1:
+        axes.flat[0].set(xlabel=x_label, ylabel=label)
+        label_ends(axes.flat[0], ends, names, looks)
+    else:
+        figure.supxlabel(x_label, fontsize=11.5)
+        figure.supylabel(label, fontsize=11.5)
+        legend_above(figure, axes.flat[0])
+    hide_unused(axes, len(panels))
+    return figure
+
+
+def _lines(
+    axis: Axes,
+    means: pd.DataFrame,
+    x: str,
+    scale: float,
+    log: bool,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+) -> dict[str, tuple[float, float]]:
+    """Draw a panel; where each line ends."""
+    ends = {}
+    everywhere = np.log(means[x].astype(float)) if log else means[x].astype(float)
+    apart = min(0.012, 0.1 / len(order)) * float(everywhere.max() - everywhere.min())
+    for place, loss in enumerate(order):
+        line = means[means["loss"] == loss].dropna(subset=["mean"]).sort_values(x)
+        if not len(line):
+            continue
+        beside = apart * (place - (len(order) - 1) / 2)  # intervals side by side
+        at = line[x] * np.exp(beside) if log else line[x] + beside
+        middle = scale * line["mean"]
+        axis.errorbar(
+            at,
+            middle,
+            yerr=[scale * (line["mean"] - line["low"]).abs(), scale * (line["high"] - line["mean"]).abs()],
+            color=looks[loss].colour,
+            marker=looks[loss].marker,
+            linestyle=looks[loss].dash,
+            linewidth=1.5,
+            elinewidth=1.2,
+            label=names[loss],
+        )
+        ends[loss] = (float(at.iloc[-1]), float(middle.iloc[-1]))
+    return ends
+
+
+def _ticks(axis: Axes, numbers: Sequence[float]) -> None:
+    """The numbers themselves, where they are few."""
+    axis.xaxis.set_major_locator(FixedLocator(numbers[:: -(-len(numbers) // MOST_TICKS)]))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,0 +1,152 @@
+"""What the losses themselves are: how hard each pulls, and its value, over how right the network is.
+
+Every loss is taken from where the run found it, a user's own too if it can be imported here. Paddle computes the
+gradients and is loaded when the first loss is asked for, not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CLASSES = 10
+MARGINS = np.linspace(
+    -10, 10, 200
+)  # of the true class's logit over all others, which are 0; no direction at 0 itself
+ERRORS = np.linspace(-5, 5, 201)  # f - y, around the label 5
+SHOWN = (0.001, 0.999)  # the probabilities p_y between which weights are shown
+DIGITS = 6  # kept of every value: the last bits are the machine's
+
+Configuration = Callable[[str], Mapping[str, Any] | None]
+
+
+class LossError(ValueError):
+    """A loss that cannot be had here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The curves of the losses.
+
+    weights: loss, p (of the true class, the rest spread evenly), weight: w in dL/dz = w (p - e), for the true class.
+    margins: loss, margin (z_y minus the largest other logit, all others 0), value. errors: loss, error (f - y), value,
+    for losses of one number. missing: why a loss is in none of them, by loss.
+    """
+
+    weights: pd.DataFrame
+    margins: pd.DataFrame
+    errors: pd.DataFrame
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
+    """The curves of every loss in a summary of `reports.runs`.
+
+    configuration: what a run was asked, by its id, as its config.yaml says; None where there is none: then the loss is
+    the suite's of that name, with the values in the params.
+    """
+    frames: dict[str, list[pd.DataFrame]] = {"weights": [], "margins": [], "errors": []}
+    missing: dict[str, str] = {}
+    for _, run in summary.drop_duplicates("loss").iterrows():
+        name = str(run["loss"])
+        try:
+            function, head = _loss(run, configuration(str(run["run_id"])))
+            if head == "logits":
+                values, weights = _of_logits(function)
+                p = 1 / (1 + (CLASSES - 1) * np.exp(-MARGINS))
+                shown = (p >= SHOWN[0]) & (p <= SHOWN[1])
+                frames["weights"].append(pd.DataFrame({"loss": name, "p": p, "weight": weights})[shown])
+                frames["margins"].append(pd.DataFrame({"loss": name, "margin": MARGINS, "value": values}))
+            else:
+                values = _of_number(function)
+                frames["errors"].append(pd.DataFrame({"loss": name, "error": ERRORS, "value": values}))
+        except LossError as error:
+            missing[name] = str(error)
+    columns = {
+        "weights": ["loss", "p", "weight"],
+        "margins": ["loss", "margin", "value"],
+        "errors": ["loss", "error", "value"],
+    }
+    made = {
+        kind: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns[kind])
+        for kind, parts in frames.items()
+    }
+    return Gallery(**made, missing=missing)
+
+
+def _loss(run: pd.Series, configuration: Mapping[str, Any] | None) -> tuple[Callable[..., Any], str]:
+    """The loss of a run with its own values, and its head.
+
+    Raises:
+        LossError: it cannot be imported here, or is no loss: nothing else that a store may name is ever called.
+    """
+    node = (configuration or {}).get("loss")
+    if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
+        target = node["_target_"]
+        own = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+    else:
+        target = f"experiments.losses.{run.get('loss_option', run['loss'])}"
+        params = {str(key): run[key] for key in run.index if str(key).startswith("loss.")}
+        own = {key.removeprefix("loss."): value for key, value in params.items() if not pd.isna(value)}
+    module, _, name = target.rpartition(".")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Paddle, of tools that are not used here
+            function = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # whatever importing someone's module raises
+        raise LossError(f"{target} cannot be imported here") from error
+    try:
+        head = next(iter(inspect.signature(function).parameters), "")
+    except (TypeError, ValueError):
+        head = ""
+    if head not in ("logits", "prediction"):
+        raise LossError(f"the first parameter of {target} is neither logits nor prediction")
+    return lambda outputs, labels: function(outputs, labels, **own), head
+
+
+def _of_logits(loss: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Value and weight at each of MARGINS; the true class is the first, the other logits are 0."""
+    logits = np.zeros((len(MARGINS), CLASSES))
+    logits[:, 0] = MARGINS
+    values, gradient = _evaluate(loss, logits, np.zeros(len(MARGINS), dtype=np.int64))
+    miss = (CLASSES - 1) / (np.exp(MARGINS) + CLASSES - 1)  # 1 - p_y
+    return values, _rounded(-gradient[:, 0] / miss)
+
+
+def _of_number(loss: Callable[..., Any]) -> np.ndarray:
+    """Value at each of ERRORS."""
+    return _evaluate(loss, 5 + ERRORS, np.full(len(ERRORS), 5))[0]
+
+
+def _evaluate(
+    loss: Callable[..., Any], outputs: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values [n] and the gradient of each by its outputs, in float64 or, if the loss cannot that, as it was trained."""
+    import paddle
+
+    paddle.disable_signal_handler()
+    for dtype in ("float64", "float32"):
+        tensor = paddle.to_tensor(outputs.astype(dtype), stop_gradient=False)
+        try:
+            values = loss(tensor, paddle.to_tensor(labels))
+            (gradient,) = paddle.grad(values.sum(), tensor)
+            found = values.numpy().astype(np.float64), gradient.numpy().astype(np.float64)
+        except Exception as error:  # whatever someone's loss raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            continue
+        if found[0].shape == labels.shape:
+            return _rounded(found[0]), found[1]
+        reason = f"its values have shape {list(found[0].shape)}, not {list(labels.shape)}"
+    raise LossError(f"it cannot be evaluated: {reason[:120]}")
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """The values to so many significant digits: the same on every machine."""
+    return np.array([float(f"{value:.{DIGITS}g}") + 0.0 for value in values])  # 0 for -0

@@ -1,0 +1,164 @@
+"""Measures besides accuracy: what the frames hold is drawn and written, and what was not measured leaves no trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import measured, predictions, runs
+from test_page import made, text
+
+from reports import findings, measures
+from reports.figures import palette
+from reports.findings import Question, Section
+from reports.page import listings
+from reports.page.illustrations import Illustrator
+from reports.page.tables import Cell
+
+TITLES = (
+    "Wrong labels, learned by heart or seen through",
+    "The steps that were taken",
+    "On corrupted images",
+)
+NAMES = {"memorisation", "steps", "corruptions"}
+
+
+@pytest.fixture(autouse=True)
+def house_style() -> Iterator[None]:
+    with palette.style():
+        yield
+
+
+@pytest.fixture(scope="module")
+def section() -> Section:
+    (found,) = findings.sections(*measured(*runs()), Question(), predictions)
+    return found
+
+
+def draw(section: Section) -> Illustrator:
+    return Illustrator(section, palette.looks(section.losses))
+
+
+def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Section) -> None:
+    frame = section.by_epoch.set_index(["measure", "loss", "epoch"])
+    seeds = np.mean(section.split.judging)
+    for epoch in (1, 2, 3):
+        row = frame.loc[("train_accuracy_flipped", "ce", epoch)]
+        assert row["mean"] == pytest.approx(0.1 * epoch + 0.001 * seeds) and row["n"] == 8
+        assert row["low"] < row["mean"] < row["high"]
+        assert frame.loc[("train_gradient_norm", "ce", epoch), "mean"] == pytest.approx(2 / epoch)
+    assert 0 not in set(section.by_epoch["epoch"])  # nothing is measured of the untrained network
+
+
+def test_memorisation_has_a_panel_each_and_a_line_per_loss(section: Section) -> None:
+    illustration = draw(section).memorisation()
+    assert illustration is not None
+    axes = illustration.figure.axes
+    assert [axis.get_title(loc="left") for axis in axes] == [
+        measure.words for measure in measures.MEMORISATION
+    ]
+    for axis, measure in zip(axes, measures.MEMORISATION, strict=True):
+        assert [line.get_label() for line in axis.lines] == section.losses
+        for line, loss in zip(axis.lines, section.losses, strict=True):
+            frame = section.by_epoch
+            own = frame[(frame["measure"] == measure.column) & (frame["loss"] == loss)]
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+            np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+    assert axes[0].get_shared_y_axes().joined(axes[0], axes[2])
+    assert "ce 60.00 %" in illustration.alt  # recovered after the third epoch
+
+
+def test_steps_have_logarithmic_axes_of_their_own(section: Section) -> None:
+    illustration = draw(section).steps()
+    assert illustration is not None
+    axes = illustration.figure.axes
+    assert [axis.get_yscale() for axis in axes] == ["log", "log"]
+    assert not axes[0].get_shared_y_axes().joined(axes[0], axes[1])
+    np.testing.assert_allclose(np.asarray(axes[0].lines[0].get_ydata(), dtype=float), [2, 1, 2 / 3])
+    np.testing.assert_allclose(np.asarray(axes[1].lines[0].get_ydata(), dtype=float), [0.01, 0.005, 0.01 / 3])
+
+
+def test_a_band_below_zero_stops_at_the_edge_of_a_logarithmic_axis() -> None:
+    summary, curves = measured(*runs(["ce"], seeds=range(3)))
+    curves["train_gradient_norm"] = np.where(curves["seed"] == 0, 1.0, 0.01)
+    (section,) = findings.sections(summary, curves, Question(), predictions)
+    assert (section.by_epoch["low"] < 0).any()
+    illustration = draw(section).steps()
+    assert illustration is not None
+    axis = illustration.figure.axes[0]
+    low, high = axis.get_ylim()
+    (band,) = axis.collections
+    corners = band.get_paths()[0].vertices[:, 1]
+    assert corners.min() == pytest.approx(low) and low < 0.34 < corners.max() <= high
+
+
+def test_only_the_losses_and_measures_that_there_are_are_drawn() -> None:
+    summary, curves = measured(*runs())
+    curves.loc[curves["loss"] == "mse", "train_update_ratio"] = math.nan
+    curves = curves.drop(columns="train_gradient_norm")
+    (section,) = findings.sections(summary, curves, Question(), predictions)
+    illustration = draw(section).steps()
+    assert illustration is not None
+    (axis,) = illustration.figure.axes
+    assert [line.get_label() for line in axis.lines] == ["ce", "focal gamma=3"]
+
+
+def test_the_map_of_corruptions_writes_every_mean_the_easiest_first(section: Section) -> None:
+    illustration = draw(section).corruptions()
+    assert illustration is not None
+    (axis,) = illustration.figure.axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["none", "shot noise", "fog"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == section.losses
+    clean = section.best.set_index("loss")["test_accuracy"]
+    expected = []
+    for place, loss in enumerate(section.losses):
+        expected += [f"{100 * clean[loss]:.1f}", f"{70 - 10 * place:.1f}", f"{50 - 10 * place:.1f}"]
+    assert [words.get_text() for words in axis.texts] == expected
+    assert "mse: least on fog, 30.0 %" in illustration.alt
+    table = listings.corruptions(section)
+    assert table is not None and list(table.keys) == ["loss", "fog_percent", "shot_noise_percent"]
+    assert [cell.value for cell in table.rows[0][1:]] == pytest.approx([50, 70])
+
+
+def test_the_table_of_further_measures_has_means_and_invents_nothing(section: Section) -> None:
+    table = listings.further(section)
+    assert table is not None
+    by_loss = {row[0].value: dict(zip(table.keys, row, strict=True)) for row in table.rows}
+    judged = section.judged[section.judged["loss"] == "ce"]
+    assert by_loss["ce"]["test_macro_f1_percent"].value == pytest.approx(100 * judged["test_macro_f1"].mean())
+    assert by_loss["ce"]["corrupted_accuracy_percent"].text == "60.00"
+    for key in ("test_margin", "test_aurc_percent", "test_nll_scaled", "test_brier_scaled"):
+        assert by_loss["mse"][key] == Cell("n/a", None)
+        assert by_loss["ce"][key].value > 0
+    assert "Corrupted: accuracy" in table.caption
+
+
+def test_a_measure_that_no_loss_has_has_no_column() -> None:
+    summary, curves = runs(["mse"])
+    summary["test_macro_f1"] = 0.5
+    (section,) = findings.sections(summary, curves, Question(), predictions)
+    table = listings.further(section)
+    assert table is not None and list(table.keys) == ["loss", "test_macro_f1_percent"]
+    assert "AURC" not in table.caption
+    assert "test_nll" not in listings.best(section).keys
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    _, report, html, markdown = made(*measured(*runs(seeds=range(2))))
+    words = text(html)
+    assert all(title in words and title in markdown for title in TITLES)
+    assert set(report.figures) >= NAMES
+    assert {"further", "corruptions"} <= set(report.tables)
+
+
+def test_the_page_is_silent_about_what_was_not_measured() -> None:
+    _, report, html, _ = made(*runs(seeds=range(2)))
+    words = text(html)
+    assert not any(title in words for title in TITLES)
+    assert not NAMES & set(report.figures) and not {"further", "corruptions"} & set(report.tables)
+    empty = measures.by_epoch(pd.DataFrame({"loss": ["ce"], "seed": [0], "epoch": [1]}), 0)
+    assert not len(empty) and "measure" in empty
+    assert not len(measures.corruptions(pd.DataFrame({"loss": ["ce"]})))
