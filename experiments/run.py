@@ -89,8 +89,8 @@ def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
 
     try:
         return cell.execute(settings, artifacts)
-    except tracking.Taken as taken:
-        log.info("%s | left to another sweep: %s", settings.label, taken)
+    except (tracking.Taken, tracking.Lost) as other:
+        log.info("%s | left to another sweep: %s", settings.label, other)
     except tracking.Finished:
         log.info("%s | finished by another sweep", settings.label)
     return config.TAKEN

@@ -123,9 +123,15 @@ def run(
         status = "FAILED"
         raise
     finally:
+        if status != "FINISHED":  # nobody waits any more, or everybody has waited long enough
+            store = store.hasty()
         tracking.end_sweep(store, parent, status)
 
-    after = tracking.runs_by_identity(store, identities) if todo else before
+    try:
+        after = tracking.runs_by_identity(store, identities) if todo else before
+    except tracking.Away:  # no table, but what failed
+        _raise_failures(todo, results)
+        raise
     for identity in after:
         if is_finished(after[identity]):  # by one that was killed before it could clean up, perhaps
             checkpoints.remove(checkpoints.place(store.directory, store.uri, store.experiment_id, identity))
@@ -135,7 +141,7 @@ def run(
         rows = [table_row(cell, run) for cell, run in zip(settings, found, strict=True)]
         said = [table(rows), "\n".join(_at_the_edge(settings, found)), next_commands(settings[0], parent)]
         print("\n" + "\n\n".join(filter(None, said)))
-    _raise_failures({identity: todo[identity] for identity in results}, results)
+    _raise_failures(todo, results)
     return [after[identity] for identity in identities]
 
 
@@ -223,15 +229,11 @@ def bury_the_dead(store: Store) -> None:
 
 
 def open_store(settings: Settings, *, wait: bool = False) -> Store:
-    """`tracking.open_store` for these settings, its refusal as a CommandError."""
+    """`tracking.open_store` for these settings."""
     from experiments import tracking
 
-    try:
-        return tracking.open_store(
-            settings.tracking["uri"], settings.experiment, patience=settings.tracking["patience"], wait=wait
-        )
-    except tracking.StoreError as error:
-        raise CommandError(str(error)) from error
+    patience = settings.tracking["patience"]
+    return tracking.open_store(settings.tracking["uri"], settings.experiment, patience=patience, wait=wait)
 
 
 def require_writable(directory: Path) -> None:
@@ -401,8 +403,8 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, Job
             error = result._return_value
             failures.append(f"  {' '.join(jobs[identity])}: {type(error).__name__}: {error}")
     if failures:
-        stopped = f" {not_begun} were not begun (on_failure=stop)." if not_begun else ""
+        stopped = f" {not_begun} were not begun." if not_begun else ""
         raise CommandError(
-            f"{len(failures)} of {plural(len(jobs), 'cell')} failed; their tracebacks are in MLflow (traceback.txt).{stopped} "
+            f"{len(failures)} of {plural(len(results), 'cell')} failed; their tracebacks are in MLflow (traceback.txt).{stopped} "
             "The same command runs only what is not finished.\n" + "\n".join(failures)
         )

@@ -248,6 +248,16 @@ def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, begin):
     assert outcomes(tmp_path) == ends, running.output
 
 
+def test_an_error_that_no_other_process_can_read(tmp_path, begin):
+    body = "class Odd(Exception):\n    def __init__(self, a, b): super().__init__(f'{a} and {b}')\nraise Odd(1, 2)"
+    where, environment = own_loss(tmp_path, "breaks", body)
+    running = begin(tmp_path, *where, "-m", "loss=breaks,ce", *TINY, **environment)
+    assert running.end() == 1, running.output
+    assert "Odd: 1 and 2" in running.output
+    ends = {("breaks", "FAILED", "failed"): 1, ("ce", "FINISHED", "ok"): 1}
+    assert outcomes(tmp_path) == ends, running.output
+
+
 def test_out_of_memory(tmp_path, begin):
     body = (
         "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
@@ -276,7 +286,7 @@ def test_stop_begins_no_more_cells(tmp_path, begin):
     running = begin(tmp_path, *sweep, **environment)
     assert running.end() == 1, running.output
     assert outcomes(tmp_path) == {("breaks", "FAILED", "failed"): 1}, running.output
-    assert "3 were not begun (on_failure=stop)" in running.output
+    assert "3 were not begun" in running.output
     shorter = [word for word in sweep if "epochs" not in word] + ["epochs=1,2", "prefixes=true"]
     running = begin(tmp_path, *shorter, **environment)
     assert running.end() == 1, running.output
@@ -419,7 +429,7 @@ def test_a_server_that_is_gone_for_good(tmp_path, begin, as_calm, served):
         first.reach(8)
     assert first.end() == 1, first.output
     assert "did not take what there is to write" in first.output
-    assert "Traceback" not in first.output
+    assert "Traceback" not in first.output, first.output
     with mlflow_server(server, port=port):
         as_calm(server, begin(tmp_path, *sweep), 4)
     assert resumed(server)

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from experiments.config import CommandError
 from experiments.credentials import redacted
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ _SETTLE_SECONDS = 1.0  # in which two processes that create the same thing at on
 Result = TypeVar("Result")
 
 
-class StoreError(RuntimeError):
+class StoreError(CommandError):
     """The store cannot be used; the message says which, why, and what to do."""
 
 
@@ -83,6 +84,10 @@ class Store:
     def patiently(self, call: Callable[[], Result]) -> Result:
         """What `call` returns, as `client` would do it."""
         return patiently(call, self.patience, _sqlite_path(self.uri) is not None)
+
+    def hasty(self) -> Store:
+        """The same without patience."""
+        return replace(self, client=self.impatient, patience=0.0)
 
     def search(self, condition: str) -> Iterator[MlflowRun]:
         """All runs of the experiment that fulfil `condition`, oldest first, page after page."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -93,18 +92,12 @@ def begin_sweep(store: Store, *, name: str, identities: Iterable[str], again: bo
 def end_sweep(store: Store, parent: str, status: str) -> None:
     """Close the parent with FINISHED, FAILED or KILLED, and with it the children whose process died without a word.
 
-    Children that other processes run, and that live, are left to them. After an interruption the store is asked without
-    waiting: what cannot be told now, the next command will tell.
+    Children that other processes run, and that live, are left to them. What cannot be told now, the next command will tell.
     """
-    killed = status == "KILLED"
-    if killed:
-        store = dataclasses.replace(store, client=store.impatient)
     try:
-        bury_the_dead(store, parent=parent, how="killed" if killed else "failed")
+        bury_the_dead(store, parent=parent, how="killed" if status == "KILLED" else "failed")
         store.client.set_terminated(parent, status)
     except Away as error:
-        if not killed:
-            raise
         log.warning("%s; the same command will end this sweep, and go on with it", error)
 
 

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -25,6 +26,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from experiments import machine
+from experiments.config import CommandError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,8 @@ class ProcessLauncher(Launcher):
                         log.error(
                             "FAILED %s: %s: %s", " ".join(worker.overrides), type(error).__name__, error
                         )
-                        if self.stop_on_failure:
+                        # A job that ends the command, for want of a store perhaps, would not be the last one to do so.
+                        if self.stop_on_failure or isinstance(error, CommandError):
                             results |= {index: JobReturn(overrides) for index, overrides in waiting}
                             waiting.clear()
                     if not worker.alive:
@@ -153,9 +156,19 @@ def _work(connection: Connection, payload: bytes) -> None:
     while True:
         try:
             job, overrides = connection.recv()
-            connection.send(_run(job, overrides, hydra_context, config, task_function))
+            connection.send(_portable(_run(job, overrides, hydra_context, config, task_function)))
         except (EOFError, ConnectionError, KeyboardInterrupt):
             return
+
+
+def _portable(result: JobReturn) -> JobReturn:
+    """`result`, its error as one that any process can read: an exception of a user's own may be readable in none."""
+    error = result._return_value
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        result.return_value = RuntimeError(f"{type(error).__name__}: {error}")
+    return result
 
 
 def _run(
