@@ -232,7 +232,7 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
     Unless one was named, losses that are run here are compared with every other one where baselines have joined them.
     """
     from reports.findings import Question, QuestionError
-    from reports.names import plain
+    from reports.names import BASELINE, plain
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
     here = tuple(sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str))))
@@ -240,7 +240,7 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
     if len(here) < len(losses):
         if not asked.asked_baseline:
             compared_with, subjects = here[0], here
-        elif (marked := f"{asked.baseline} (baseline)") in losses:
+        elif (marked := asked.baseline + BASELINE) in losses:
             compared_with = marked
     if baseline and asked.asked_baseline and compared_with not in losses:
         raise QuestionError(

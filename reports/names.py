@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+BASELINE = " (baseline)"
+"""Ends the name of a loss whose runs come from a file of baselines."""
+
 
 def plain(text: object, length: int = 40) -> str:
     """A name as one line of at most `length` printable characters, its middle left out where it is longer."""
@@ -25,12 +28,17 @@ def counted(count: int, noun: str) -> str:
 
 
 def short_names(names: Sequence[str], length: int = 22) -> dict[str, str]:
-    """Each name shortened, and still told apart from the others: a number follows where two became equal."""
+    """Each name shortened, and still told apart from the others: a number follows where two became equal.
+
+    The mark of a baseline stays whole, and does not count.
+    """
     found: dict[str, str] = {}
     for name in names:
-        short, count = plain(name, length), 1
+        own = name.removesuffix(BASELINE)
+        mark = name[len(own) :]
+        short, count = plain(own, length) + mark, 1
         while short in found.values():
             count += 1
-            short = f"{plain(name, length - 4)} ({count})"
+            short = f"{plain(own, length - 4)} ({count}){mark}"
         found[name] = short
     return found

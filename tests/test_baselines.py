@@ -23,6 +23,7 @@ from test_runs import Store, empty_store  # noqa: F401 (a fixture)
 
 from reports import findings, verdicts
 from reports.findings import Question
+from reports.names import short_names
 from reports.page import honesty, provenance
 from reports.runs import SHIPPED, Baselines, ReadError, collect_baselines, load, load_baselines
 from reports.runs.baselines import pack, read
@@ -190,7 +191,6 @@ def test_another_protocol_is_refused_with_what_differs(
         {"lr": 1.0},
         {"seed": 7, "tags": {"order_hash": "order7", "init_hash": "init7"}},
         {"own": {"loss.temperature": 4.0, "data.root": "elsewhere"}},
-        {"batch_size": "100.0"} | {"batch_size": "100"},
         {"tags": {"paddle_version": "3.2.0", "processor": "another", "git_commit": "d" * 40}},
         {"digest": "", "status": "FAILED", "outcome": "failed"},
     ],
@@ -264,6 +264,11 @@ def test_the_honesty_box_names_several_processors() -> None:
         assert loud is alarm and ("one, two" in text) is alarm and "kernel stock" in text
 
 
+def test_a_long_name_keeps_its_mark() -> None:
+    names = short_names(["ce_double_softmax (baseline)", "ce_double_softmax", "x" * 40 + " (baseline)"], 12)
+    assert list(names.values()) == ["ce_doub…tmax (baseline)", "ce_doub…tmax", "xxxxxxx…xxxx (baseline)"]
+
+
 def test_verdicts_with_baselines_are_derived_again() -> None:
     summary, curves = marked()
     question = Question(baseline="mine", subjects=("mine",))
@@ -298,8 +303,8 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
     theirs.mkdir(), mine.mkdir()
     write_example(mine)
-    small = ["data=digits", "model=softmax", "data.train_size=null", "epochs=2", "lr=0.03,0.1,0.3"]
-    small += ["hydra.sweeper.extensions=0"]
+    small = ["data=digits", "model=softmax", "data.train_size=500", "epochs=2", "lr=0.03,0.1,0.3"]
+    small += ["data.validation_size=200", "hydra.sweeper.extensions=0"]
     done = run_command(theirs, "sweep=baselines", "loss=ce,brier,mse", *small)
     assert done.returncode == 0, done.stderr
     (sweep,) = re.findall(r"generate report sweep=(\w+)", done.stdout)
@@ -350,7 +355,11 @@ def test_the_file_that_comes_with_the_project_has_every_loss() -> None:
         "python experiments/run.py sweep=baselines",
         f"generate report sweep=ID baselines_to={SHIPPED.relative_to(ROOT).as_posix()}",
     ]
-    assert baselines.origin.unfinished == 0 and len(baselines.origin.seeds) == 10
+    assert baselines.origin.unfinished == 0
+    judging = len(baselines.origin.seeds) - 2
+    assert 2.0 ** (1 - judging) * len(losses) < 0.05, (
+        "no verdict of one loss against all of them could be reached"
+    )
     assert SHIPPED.stat().st_size < 1_000_000
     text = json.dumps(dataclasses.asdict(baselines))
     for place in ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/"):

@@ -126,6 +126,19 @@ def test_a_run_that_only_missed_its_status_is_finished(store, become):
     assert store.client.get_run(run_id).info.status == "FINISHED"
 
 
+def test_nobody_begins_anew_what_only_misses_its_status(store, monkeypatch):
+    claim = tracking.claim(store, "a")
+    with run(store, claim) as tracked:
+        monkeypatch.setattr(store.client._client, "set_terminated", lambda *_: None)  # not yet
+    with pytest.raises(Taken):
+        tracking.claim(store, "a")
+    monkeypatch.undo()
+    tracking.bury_the_dead(store)
+    assert store.client.get_run(tracked.run_id).info.status == "FINISHED"
+    with pytest.raises(Finished):
+        tracking.claim(store, "a")
+
+
 def _race(arguments):
     path, cells = arguments
     store = tracking.open_store(f"sqlite:///{path}", "mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
+BLOCKS = FENCED.findall(README)
 COMMANDS = [
     line.split("   #")[0].strip()
     for language, block in BLOCKS
@@ -96,3 +98,39 @@ def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line.split()[:1] for line in done.stdout.splitlines() if " ok " in line] == [["tempered"], ["ce"]]
+
+
+def what_no_translation_changes(text: str) -> dict[str, object]:
+    """By the place where it stands: code without comments, the shape, code and numbers of tables, headings, links."""
+    found: dict[str, object] = {}
+    for number, (language, code) in enumerate(FENCED.findall(text), 1):
+        found[f"the language of code block {number}"] = language
+        lines = [re.sub(r"(^\s*|\s{2,})#.*", "", line).rstrip() for line in code.splitlines()]
+        for at, line in enumerate(filter(None, lines), 1):
+            found[f"code block {number}, line {at} without comments"] = line
+    prose = FENCED.sub("", text)
+    for number, table in enumerate(re.findall(r"(?:^\|.*\n)+", prose, flags=re.MULTILINE), 1):
+        for at, row in enumerate(table.splitlines(), 1):
+            place = f"table {number}, row {at}"
+            found[f"{place}, columns"] = len(re.findall(r"(?<!\\)\|", row)) - 1
+            found[f"{place}, code"] = sorted(re.findall(r"`[^`]+`", row))
+            found[f"{place}, numbers"] = sorted(re.findall(r"-?\d+(?:[.,]\d+)*", row))
+    anchors = {}
+    for number, (level, title) in enumerate(re.findall(r"^(#+) (.+)", prose, flags=re.MULTILINE), 1):
+        found[f"heading {number}"] = level
+        anchors["#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")] = f"heading {number}"
+    targets = re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", prose)
+    links = Counter(f"{'images' if image else 'links'} of {anchors.get(to, to)}" for image, to in targets)
+    return {**found, **links}
+
+
+def test_the_chinese_readme_has_the_same_commands_and_tables():
+    chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    to_chinese, to_english = "[简体中文](README.zh-CN.md)\n", "[English](README.md)\n"
+    assert to_chinese in README.partition("**")[0]
+    assert to_english in chinese.partition("**")[0]
+    ours = what_no_translation_changes(README.replace(to_chinese, "", 1))
+    theirs = what_no_translation_changes(chinese.replace(to_english, "", 1))
+    for place in {**ours, **theirs}:
+        ours_here, theirs_here = ours.get(place, "nothing"), theirs.get(place, "nothing")
+        assert theirs_here == ours_here, f"{place}: README.md {ours_here!r}, README.zh-CN.md {theirs_here!r}"

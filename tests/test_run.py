@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, clean_environment
+from conftest import ROOT, SMALL
 from mlflow import MlflowClient
 
 from experiments.corruptions import CORRUPTIONS
@@ -340,66 +336,6 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
     assert "1 of 2 cells failed" in done.stderr
     assert "RuntimeError: broken on purpose" in done.stderr
     assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, run_command):
-    (tmp_path / "mine.py").write_text(
-        "import os, signal\n"
-        "from experiments.losses import ce\n"
-        "def dies(logits, labels):\n"
-        "    if len(labels) > 2: os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    return ce(logits, labels)\n"
-    )
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "dies.yaml").write_text("_target_: mine.dies\n_partial_: true\n")
-    done = run_command(
-        tmp_path, "--config-dir", ".", "-m", "loss=dies,ce,mse", "seed=0,1", "data=digits", "model=softmax", "epochs=1",
-        PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.count("the worker process died: SIGSEGV") == 2
-    assert done.stdout.index("FAILED loss=dies") < done.stdout.index(
-        "outcome"
-    )  # at once, and not only at the end
-    found = [(run.data.params["loss"], run.info.status, run.data.tags["outcome"]) for run in runs(tmp_path)]
-    finished = [(loss, "FINISHED", "ok") for loss in ("ce", "ce", "mse", "mse")]
-    assert found == [
-        finished[0],
-        finished[1],
-        ("dies", "FAILED", "failed"),
-        ("dies", "FAILED", "failed"),
-        *finished[2:],
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_is_killed_in_the_store_and_continues(tmp_path, number, run_command):
-    sweep = ["-m", "loss=mse,ce", "data=digits", "model=convnet", "epochs=3", "tracking.log_model=false"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "experiments" / "run.py"), *sweep],
-        cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    for line in process.stdout:
-        if "epoch 1/3" in line:
-            break
-    process.send_signal(number)
-    rest = process.communicate(timeout=60)[0]
-    assert process.returncode == 130
-    assert "the same command continues" in rest
-    assert {run.info.status for run in runs(tmp_path)} <= {"KILLED", "FINISHED"}
-    assert "KILLED" in {run.info.status for run in runs(tmp_path)}
-    (parent,) = runs(tmp_path, "sweep")
-    assert parent.info.status == "KILLED"
-    time.sleep(1)
-    done = run_command(tmp_path, *sweep)
-    assert done.returncode == 0, done.stderr
-    (same,) = runs(tmp_path, "sweep")
-    assert (same.info.run_id, same.info.status) == (parent.info.run_id, "FINISHED")
-    finished = [run.data.tags["identity"] for run in runs(tmp_path) if run.info.status == "FINISHED"]
-    assert len(finished) == len(set(finished)) == 2
 
 
 @pytest.mark.slow

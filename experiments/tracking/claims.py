@@ -133,6 +133,12 @@ def claim(store: Store, identity: str, *, again: bool = False) -> Claim:
         if last.attempt and not registry.end(last.name):
             last.end("lost")  # its owner is dead; if it did end in this very moment, that stands
             continue
+        owner = registry.owner(last.name)
+        closing = f"tags.attempt = '{last.name}' and attributes.status = 'RUNNING'"
+        if owner and registry.end(last.name) == "finished" and next(store.search(closing), None) is not None:
+            raise Taken(
+                owner
+            )  # all but the status is written; should he die now, whoever buries him writes that, too
         condition = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
         if not again and next(store.search(condition), None) is not None:
             raise Finished

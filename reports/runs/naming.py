@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from reports.names import BASELINE
 from reports.runs.records import NEEDED, Run
 from reports.runs.wording import number, short
 
@@ -65,7 +66,7 @@ def loss_labels(runs: Sequence[Run]) -> list[str]:
     """The loss of each run: the option, and those of its own values that differ between runs of that option; a baseline says so."""
     losses = [loss_values(run) for run in runs]
     labels = _told_apart(losses, [each["loss"] for each in losses])
-    return [f"{label} (baseline)" if run.baseline else label for label, run in zip(labels, runs, strict=True)]
+    return [label + BASELINE if run.baseline else label for label, run in zip(labels, runs, strict=True)]
 
 
 def setting_texts(runs: Sequence[Run]) -> list[str]:
