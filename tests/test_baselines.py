@@ -304,7 +304,7 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     theirs.mkdir(), mine.mkdir()
     write_example(mine)
     small = ["data=digits", "model=softmax", "data.train_size=500", "epochs=2", "lr=0.03,0.1,0.3"]
-    small += ["data.validation_size=200", "hydra.sweeper.extensions=0"]
+    small += ["data.validation_size=200", "hydra.sweeper.extensions=0", "hydra.sweeper.judging_seeds=8"]
     done = run_command(theirs, "sweep=baselines", "loss=ce,brier,mse", *small)
     assert done.returncode == 0, done.stderr
     (sweep,) = re.findall(r"generate report sweep=(\w+)", done.stdout)

@@ -139,6 +139,23 @@ def test_nobody_begins_anew_what_only_misses_its_status(store, monkeypatch):
         tracking.claim(store, "a")
 
 
+def test_who_ended_well_while_someone_looked_is_not_buried(store, become, monkeypatch):
+    """Found RUNNING, then it ended and its process, too: dead, but not in need of an end."""
+    me = owners.me()
+    become(replace(me, token="dead", started=me.started - 3600))
+    parent = tracking.begin_sweep(store, name="s", identities=["a"], again=True)
+    read = claims.read
+
+    def meanwhile(store):
+        store.client.set_terminated(parent, "FINISHED")
+        return read(store)
+
+    monkeypatch.setattr(claims, "read", meanwhile)
+    become(me)
+    assert tracking.bury_the_dead(store) == []
+    assert store.client.get_run(parent).info.status == "FINISHED"
+
+
 def _race(arguments):
     path, cells = arguments
     store = tracking.open_store(f"sqlite:///{path}", "mine")

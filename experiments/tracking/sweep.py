@@ -11,7 +11,7 @@ from mlflow.entities import Run as MlflowRun
 
 from experiments import owners
 from experiments.tracking import claims
-from experiments.tracking.claims import Claim
+from experiments.tracking.claims import Claim, Registry
 from experiments.tracking.run import create_run
 from experiments.tracking.store import Away, Store
 
@@ -34,15 +34,20 @@ def the_dead(store: Store, *, parent: str | None = None) -> list[MlflowRun]:
     """The runs and parents (of `parent`, its children) that are RUNNING though their owner is dead."""
     of_parent = f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
     running = list(store.search("attributes.status = 'RUNNING'" + of_parent))
-    registry = claims.read(store) if running else None
-    me = owners.me().token
-    found = []
-    for run in running:
-        owner = owners.parse(run.data.tags["owner"]) if "owner" in run.data.tags else None
-        mine = owner is not None and owner.token == me  # this process has ended what it could; this was left
-        if registry and owner and (mine or not registry.lives(owner)):
-            found.append(run)
-    return found
+    if not running:
+        return []
+    registry = claims.read(store)
+    # Once an owner is known to be dead, once more as he left it: he may have ended well since, or another have taken it up.
+    again = [store.client.get_run(run.info.run_id) for run in running if _ownerless(registry, run)]
+    return [run for run in again if run.info.status == "RUNNING" and _ownerless(registry, run)]
+
+
+def _ownerless(registry: Registry, run: MlflowRun) -> bool:
+    if "owner" not in run.data.tags:
+        return False  # not ours
+    owner = owners.parse(run.data.tags["owner"])
+    mine = owner.token == owners.me().token  # this process has ended what it could; this was left
+    return mine or not registry.lives(owner)
 
 
 def bury_the_dead(store: Store, *, parent: str | None = None, how: str = "killed") -> list[MlflowRun]:
