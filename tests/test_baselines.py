@@ -346,7 +346,6 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     assert "  epochs: 1 here, 2 in the baselines" in refused.stderr
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="the file has not been made yet")
 def test_the_file_that_comes_with_the_project_has_every_loss() -> None:
     baselines = read(SHIPPED)
     losses = {run.params["loss"] for run in baselines.runs}
