@@ -185,6 +185,12 @@ def test_a_child_that_died_without_a_word_ends_with_its_parent(store, status, en
     assert store.client.get_run(parent).info.status == status
 
 
+def test_a_sweep_that_waits_for_another_does_not_end_itself(store):
+    parent = begin(store)
+    assert tracking.bury_the_dead(store) == []
+    assert store.client.get_run(parent).info.status == "RUNNING"
+
+
 def test_the_circumstances_are_kept(store, tmp_path):
     with run(store) as tracked:
         pass
