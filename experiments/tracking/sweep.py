@@ -38,17 +38,17 @@ def the_dead(store: Store, *, parent: str | None = None) -> list[MlflowRun]:
         return []
     registry = claims.read(store)
     # Once an owner is known to be dead, once more as he left it: he may have ended well since, or another have taken it up.
-    # When a sweep ends its own children, this process has ended what it could, too.
-    left_by = owners.me().token if parent else ""
-    again = [store.client.get_run(run.info.run_id) for run in running if _ownerless(registry, run, left_by)]
-    return [run for run in again if run.info.status == "RUNNING" and _ownerless(registry, run, left_by)]
+    again = [store.client.get_run(run.info.run_id) for run in running if _ownerless(registry, run)]
+    return [run for run in again if run.info.status == "RUNNING" and _ownerless(registry, run)]
 
 
-def _ownerless(registry: Registry, run: MlflowRun, left_by: str) -> bool:
+def _ownerless(registry: Registry, run: MlflowRun) -> bool:
     if "owner" not in run.data.tags:
         return False  # not ours
     owner = owners.parse(run.data.tags["owner"])
-    return owner.token == left_by or not registry.lives(owner)
+    # Of this process's own, a run that is still RUNNING was left so; its sweep goes on.
+    left = owner.token == owners.me().token and run.data.tags.get("kind") == "run"
+    return left or not registry.lives(owner)
 
 
 def bury_the_dead(store: Store, *, parent: str | None = None, how: str = "killed") -> list[MlflowRun]:
