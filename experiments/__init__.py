@@ -28,7 +28,8 @@ The map, in the order in which a run passes through it:
     rerun.py       a finished run once more, from its id
     comparison.py  two runs in the store, number by number, bit by bit
     doctor.py      what is wrong in a store, and its mending
-    sweeps.py      many runs: identities, what is finished already, the parent run, the final table
+    sweeps.py      many runs: identities, what is finished already, the parent run
+    table.py       what a command says of its cells at its end
 
 hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launcher, whose
 workers are warm. Import rule: `losses`, `heads` and `mnist` import nothing of the package, `training` knows neither Hydra

@@ -24,7 +24,8 @@ from experiments import (
 from experiments.config import Settings
 from experiments.data import Examples, Splits, order_hash
 from experiments.lint import Finding
-from experiments.sweeps import duration, open_store
+from experiments.sweeps import open_store
+from experiments.table import duration
 from experiments.tracking import Claim, Store, TrackedRun
 from experiments.training import Learner, Record
 

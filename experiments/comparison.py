@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from experiments.sweeps import plural
+from experiments.table import plural
 
 if TYPE_CHECKING:
     from experiments.tracking import Store

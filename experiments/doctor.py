@@ -22,7 +22,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from experiments import checkpoints, comparison, credentials, owners
-from experiments.sweeps import plural
+from experiments.table import plural
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -29,11 +29,14 @@ def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, flo
 def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Mean over classes of F1, the harmonic mean of precision and recall, in [0, 1]; both [n].
 
-    The classes are those that are predicted or are labels; one of which no prediction is right has 0.
+    F1 is 2 x right / (predicted + true). The classes are those that are predicted or are labels.
     """
-    from sklearn.metrics import f1_score  # takes 0.4 s, and is needed once per run
-
-    return float(f1_score(labels, predicted, average="macro"))
+    right, predictions, truths = (
+        np.bincount(classes, minlength=CLASSES)
+        for classes in (labels[predicted == labels], predicted, labels)
+    )
+    there = predictions + truths > 0
+    return float(np.mean(2 * right[there] / (predictions + truths)[there]))
 
 
 def memorisation(predicted: np.ndarray, labels: np.ndarray, clean_labels: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import machine, sweeps
+from experiments import machine, sweeps, table
 from experiments.config import Settings
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
 
     rows = []
     for identity, cell in grid.items():
-        row = sweeps.table_row(cell, runs.get(identity)) | {"outcome": states[identity]}
+        row = table.row(cell, runs.get(identity)) | {"outcome": states[identity]}
         if identity in seconds:
             estimate = seconds[identity]
-            row["time"] = "about " + sweeps.duration(estimate) if estimate is not None else "?"
+            row["time"] = "about " + table.duration(estimate) if estimate is not None else "?"
         rows.append(row)
-    print(f"\n{sweeps.table(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}")
+    print(f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}")
     if shorter and not cells[0].prefixes:
         print(
-            f"{sweeps.plural(len(shorter), 'cell')} to run at a constant rate {'is' if len(shorter) == 1 else 'are'} the beginning of "
+            f"{table.plural(len(shorter), 'cell')} to run at a constant rate {'is' if len(shorter) == 1 else 'are'} the beginning of "
             f"a longer one; prefixes=true takes {'it' if len(shorter) == 1 else 'them'} out of that, and trains only the longest"
         )
 
@@ -55,17 +55,15 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
 def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) -> str:
     """The plan in a sentence. seconds: of each cell that is to be run; None where no finished run tells."""
     counts = Counter(state.split()[0] for state in states)
-    text = f"{sweeps.plural(len(states), 'cell')}: " + ", ".join(
-        f"{n} {s}" for s, n in sorted(counts.items())
-    )
+    text = f"{table.plural(len(states), 'cell')}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items()))
     if not seconds:
         return f"{text}. Nothing to run."
     known = [s for s in seconds if s is not None]
-    text += f". {len(seconds)} to run, {sweeps.plural(min(slots, len(seconds)), 'job')} at a time"
+    text += f". {len(seconds)} to run, {table.plural(min(slots, len(seconds)), 'job')} at a time"
     if not known:
         return f"{text}; how long that takes is not known before one like them is finished."
     total = max(sum(known) * len(seconds) / len(known) / slots, max(known))
-    return f"{text}: about {sweeps.duration(total)}."
+    return f"{text}: about {table.duration(total)}."
 
 
 def _states(store: Store | None, identities: Sequence[str], runs: dict[str, Run]) -> dict[str, str]:

@@ -11,6 +11,9 @@ machine.load_paddle(int(os.environ.get("OMP_NUM_THREADS", "1")))
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 from experiments import cell, conv_block  # noqa: E402, F401
+from experiments.tracking import circumstances  # noqa: E402
+
+circumstances.environment()
 
 logging.disable(logging.INFO)  # the launching process says which kernel runs
 conv_block.kernel()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import comparison, config, machine, sweeps
+from experiments import comparison, config, machine, sweeps, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     after = _run(settings, cfg, overrides, before.info.run_id)
 
     pair = before, store.client.get_run(after)
-    print(f"\n{sweeps.table([sweeps.table_row(settings, run) for run in pair])}\n")
+    print(f"\n{table.text([table.row(settings, run) for run in pair])}\n")
     then, now = (comparison.numbers(store, run) for run in pair)
     found = comparison.compare(then, now)
     changed = comparison.changes(*(comparison.circumstances(store, run) for run in pair))

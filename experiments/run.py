@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> str:
 
 def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
-    from experiments import sweeps
+    from experiments import sweeps, table
 
     sweeps.check([settings])
     (identity,) = sweeps.identify([settings])
@@ -76,8 +76,8 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
             raise config.CommandError(
                 f"{taken}; wait for it, or stop it and type the same command again"
             ) from taken
-    row = sweeps.table_row(settings, store.client.get_run(run_id))
-    print(f"\n{sweeps.table([row])}\n\n{sweeps.next_commands(settings)}")
+    row = table.row(settings, store.client.get_run(run_id))
+    print(f"\n{table.text([row])}\n\n{table.next_commands(settings)}")
     return run_id
 
 

@@ -1,4 +1,4 @@
-"""Many runs: check every cell before anything trains, leave out what is finished, launch the rest, show the table.
+"""Many runs: check every cell before anything trains, leave out what is finished, launch the rest.
 
 A cell is one combination of a grid; its identity (`Settings.identity`) says whether it has been run.
 """
@@ -11,11 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from experiments import checkpoints, config, machine
+from experiments import checkpoints, config, machine, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -97,14 +97,16 @@ def run(
     }
     if todo and not new:
         check([grid[identity][1] for identity in todo])
-    log.info("%s, %d finished before, %d to run", plural(len(grid), "cell"), len(grid) - len(todo), len(todo))
+    log.info(
+        "%s, %d finished before, %d to run", table.plural(len(grid), "cell"), len(grid) - len(todo), len(todo)
+    )
     skipped = [found for identity, found in before.items() if identity not in todo]
     for note in sorted({note for found in skipped for note in changed_since(found)}):
         log.info("%s", note)
 
     name = question or " ".join(sorted({cell.choices["loss"] for cell in settings}))
     name += f" {stage}" if stage else ""
-    name += f" ({plural(len(grid), 'cell')})"
+    name += f" ({table.plural(len(grid), 'cell')})"
     parent = tracking.begin_sweep(store, name=name, identities=identities, again=bool(todo))
     status = "KILLED"
     results: dict[str, JobReturn] = {}
@@ -138,8 +140,9 @@ def run(
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
         found = [after.get(identity) for identity in grid]
-        rows = [table_row(cell, run) for cell, run in zip(settings, found, strict=True)]
-        said = [table(rows), "\n".join(_at_the_edge(settings, found)), next_commands(settings[0], parent)]
+        rows = [table.row(cell, run) for cell, run in zip(settings, found, strict=True)]
+        edges = "\n".join(table.at_the_edge(settings, found))
+        said = [table.text(rows), edges, table.next_commands(settings[0], parent)]
         print("\n" + "\n\n".join(filter(None, said)))
     _raise_failures(todo, results)
     return [after[identity] for identity in identities]
@@ -158,7 +161,7 @@ def _run_all(
         again = failed - retried if on_failure == "retry" else set()
         retried |= again
         if again:
-            log.info("%s once more: on_failure=retry", plural(len(again), "failed cell"))
+            log.info("%s once more: on_failure=retry", table.plural(len(again), "failed cell"))
         taken = [i for i, result in results.items() if result._return_value == config.TAKEN]
         again = again or _wait_for(store, taken)
         todo = {i: job for i, job in jobs.items() if i in again}
@@ -185,7 +188,7 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
             continue
         if not told:
             who = ", ".join(sorted({str(runner) for runner in runners.values()}))
-            log.info("waiting for %s that %s will finish", plural(len(waiting), "cell"), who)
+            log.info("waiting for %s that %s will finish", table.plural(len(waiting), "cell"), who)
             told = True
         time.sleep(_POLL_SECONDS)
     return set()
@@ -225,7 +228,7 @@ def bury_the_dead(store: Store) -> None:
 
     buried = tracking.bury_the_dead(store)
     if buried:
-        log.info("%s of processes that are dead were still RUNNING; ended", plural(len(buried), "run"))
+        log.info("%s of processes that are dead were still RUNNING; ended", table.plural(len(buried), "run"))
 
 
 def open_store(settings: Settings, *, wait: bool = False) -> Store:
@@ -272,90 +275,6 @@ def changed_since(found: Run) -> list[str]:
                 f"skipped runs were made with {name} {version}, this is {now}; force=true runs them again"
             )
     return notes
-
-
-def table_row(cell: Settings, found: Run | None) -> dict[str, Any]:
-    """One line of the table at the end: what was asked, and what the store says came of it."""
-    row: dict[str, Any] = {
-        "loss": cell.choices["loss"],
-        "lr": f"{cell.lr:g}",
-        "epochs": cell.epochs,
-        "seed": cell.seed,
-    }
-    row |= {name: value for name, value in cell.params.items() if name not in row and name != "lr"}
-    if found is None:
-        return row | {"val acc": "", "test acc": "", "time": "", "outcome": "missing", "run id": ""}
-    metrics, info = found.data.metrics, found.info
-    seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
-    return row | {
-        "val acc": _percent(metrics.get("val/accuracy")),
-        "test acc": _percent(metrics.get("test/accuracy")),
-        "time": duration(seconds),
-        "outcome": found.data.tags.get("outcome", info.status.lower()),
-        "run id": info.run_id,
-    }
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as text; of the options' own values, those that differ between the rows that have them."""
-    import pandas as pd
-
-    frame = pd.DataFrame(rows)
-    asked, came = ["loss", "lr", "epochs", "seed"], ["val acc", "test acc", "time", "outcome", "run id"]
-    own = [
-        name
-        for name in frame
-        if name not in asked + came and frame[name].astype(str)[frame[name].notna()].nunique() > 1
-    ]
-    return frame[asked + own + came].fillna("").astype(str).to_string(index=False)
-
-
-def _at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
-    """A line for each loss whose best learning rate is the last of those that were tried."""
-    from experiments import lint
-
-    values = [{name: str(value) for name, value in cell.params.items()} for cell in cells]
-    apart = {name for each in values for name in each if len({other.get(name) for other in values}) > 1}
-    trials: dict[str, dict[float, list[float | None]]] = {}
-    for cell, own, run in zip(cells, values, found, strict=True):
-        if run is not None and is_finished(run):
-            named = [f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}]
-            rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
-            ok = run.data.tags.get("outcome") == "ok"
-            rates.setdefault(cell.lr, []).append(run.data.metrics.get("val/accuracy") if ok else None)
-    return [f"{finding.name}: {finding.text}" for finding in lint.of_rates(trials)]
-
-
-def next_commands(settings: Settings, parent: str = "") -> str:
-    """The two commands that a user will want next, for the store in use and the sweep with this parent run."""
-    from experiments import tracking
-
-    uri = settings.tracking["uri"]
-    elsewhere = uri is not None or Path("mlruns").exists()
-    browse = f"mlflow ui --backend-store-uri {tracking.resolve_uri(uri)}" if elsewhere else "mlflow ui"
-    if (uri or "").startswith("http"):
-        browse = f"browse {uri}"
-    report = "generate report" + (f" tracking.uri={uri}" if uri else "")
-    report += f" sweep={parent}" if parent else ""
-    report += "" if settings.experiment == "mnist-losses" else f" experiment={settings.experiment}"
-    return f"next:  {browse}\n       {report}"
-
-
-def plural(count: int, noun: str) -> str:
-    """'1 cell', '2 cells'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: '8.1s', '3m05s', '1h12m'."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.2f}%"
 
 
 def _key(cell: Settings, groups: Sequence[str]) -> str:
@@ -405,6 +324,6 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, Job
     if failures:
         stopped = f" {not_begun} were not begun." if not_begun else ""
         raise CommandError(
-            f"{len(failures)} of {plural(len(results), 'cell')} failed; their tracebacks are in MLflow (traceback.txt).{stopped} "
+            f"{len(failures)} of {table.plural(len(results), 'cell')} failed; their tracebacks are in MLflow (traceback.txt).{stopped} "
             "The same command runs only what is not finished.\n" + "\n".join(failures)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -211,6 +212,9 @@ def test_the_logged_model_predicts_what_the_run_predicted(ce):
     served = mlflow.pyfunc.load_model(uri)
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 28, 28)
     np.testing.assert_allclose(np.asarray(served.predict(images)), outputs, atol=1e-5)
+    needed = Path(mlflow.pyfunc.get_model_dependencies(uri)).read_text().split()
+    names = ("mlflow", "paddlepaddle", "numpy", "setuptools")
+    assert sorted(needed) == sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
 
 
 def test_the_same_command_has_nothing_to_do_and_a_wider_one_runs_the_rest(sweep, run_command):

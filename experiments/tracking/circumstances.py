@@ -35,6 +35,7 @@ def _git(*arguments: str) -> str:
         return ""
 
 
+@functools.cache  # of a process, which keeps the packages that it began with
 def environment() -> str:
     """The machine, commented, then every package with its version, a line each."""
     packages = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}, key=str.lower)

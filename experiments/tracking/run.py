@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
+import mlflow.utils.environment
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
@@ -127,7 +127,7 @@ class TrackedRun:
         ]
 
         def export() -> None:
-            with contextlib.redirect_stdout(io.StringIO()):  # Paddle's exporter prints
+            with contextlib.redirect_stdout(io.StringIO()), _unchecked():  # Paddle's exporter prints
                 # What mlflow.paddle.log_model does, but that it knows no run except the active one of its process.
                 model = self.store.client.create_logged_model(
                     self.store.experiment_id, name="model", source_run_id=self.run_id
@@ -144,6 +144,20 @@ class TrackedRun:
                 )
 
         self.store.patiently(export)
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """No search for requirements that are not met: ours are what is installed.
+
+    To find what provides them, MLflow lists the files of all packages there are, for half of the time that an export takes.
+    """
+    checked = mlflow.utils.environment.warn_dependency_requirement_mismatches
+    mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: None
+    try:
+        yield
+    finally:
+        mlflow.utils.environment.warn_dependency_requirement_mismatches = checked
 
 
 @contextlib.contextmanager

@@ -1,0 +1,99 @@
+"""What a command says of its cells: the table at its end, what lies on an edge, which commands come next.
+
+Texts and rows only: nothing here trains, asks a store or prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import Settings
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+def row(cell: Settings, found: Run | None) -> dict[str, Any]:
+    """One line of the table at the end: what was asked, and what the store says came of it."""
+    asked: dict[str, Any] = {
+        "loss": cell.choices["loss"],
+        "lr": f"{cell.lr:g}",
+        "epochs": cell.epochs,
+        "seed": cell.seed,
+    }
+    asked |= {name: value for name, value in cell.params.items() if name not in asked and name != "lr"}
+    if found is None:
+        return asked | {"val acc": "", "test acc": "", "time": "", "outcome": "missing", "run id": ""}
+    metrics, info = found.data.metrics, found.info
+    seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
+    return asked | {
+        "val acc": _percent(metrics.get("val/accuracy")),
+        "test acc": _percent(metrics.get("test/accuracy")),
+        "time": duration(seconds),
+        "outcome": found.data.tags.get("outcome", info.status.lower()),
+        "run id": info.run_id,
+    }
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    """The rows as text; of the options' own values, those that differ between the rows that have them."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    asked, came = ["loss", "lr", "epochs", "seed"], ["val acc", "test acc", "time", "outcome", "run id"]
+    own = [
+        name
+        for name in frame
+        if name not in asked + came and frame[name].astype(str)[frame[name].notna()].nunique() > 1
+    ]
+    return frame[asked + own + came].fillna("").astype(str).to_string(index=False)
+
+
+def at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
+    """A line for each loss whose best learning rate is the last of those that were tried."""
+    from experiments import lint
+
+    values = [{name: str(value) for name, value in cell.params.items()} for cell in cells]
+    apart = {name for each in values for name in each if len({other.get(name) for other in values}) > 1}
+    trials: dict[str, dict[float, list[float | None]]] = {}
+    for cell, own, run in zip(cells, values, found, strict=True):
+        if run is not None and run.info.status == "FINISHED":
+            named = [f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}]
+            rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
+            ok = run.data.tags.get("outcome") == "ok"
+            rates.setdefault(cell.lr, []).append(run.data.metrics.get("val/accuracy") if ok else None)
+    return [f"{finding.name}: {finding.text}" for finding in lint.of_rates(trials)]
+
+
+def next_commands(settings: Settings, parent: str = "") -> str:
+    """The two commands that a user will want next, for the store in use and the sweep with this parent run."""
+    from experiments import tracking
+
+    uri = settings.tracking["uri"]
+    elsewhere = uri is not None or Path("mlruns").exists()
+    browse = f"mlflow ui --backend-store-uri {tracking.resolve_uri(uri)}" if elsewhere else "mlflow ui"
+    if (uri or "").startswith("http"):
+        browse = f"browse {uri}"
+    report = "generate report" + (f" tracking.uri={uri}" if uri else "")
+    report += f" sweep={parent}" if parent else ""
+    report += "" if settings.experiment == "mnist-losses" else f" experiment={settings.experiment}"
+    return f"next:  {browse}\n       {report}"
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 cell', '2 cells'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: '8.1s', '3m05s', '1h12m'."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}%"
