@@ -13,7 +13,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,12 +146,7 @@ def read(cfg: DictConfig, choices: dict[str, str]) -> Settings:
     """The settings in a composed config; `choices` is Hydra's `runtime.choices`."""
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
-    known = [field.name for field in dataclasses.fields(RunConfig)]
-    for name in map(str, values):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise CommandError(f"{name}: there is no such value; {hint}")
+    check_names(map(str, values))
     scalars = {
         field.name: values[field.name]
         for field in dataclasses.fields(Settings)
@@ -164,6 +159,16 @@ def read(cfg: DictConfig, choices: dict[str, str]) -> Settings:
                 f"{group}: expected an option with a _target_ (see conf/{group}/), came {option!r}"
             )
     return Settings({group: str(choices[group]) for group in GROUPS}, options, values["tracking"], **scalars)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise CommandError with the choices where one of the names is no value of the config's root."""
+    known = [field.name for field in dataclasses.fields(RunConfig)]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            raise CommandError(f"{name}: there is no such value{meant} There are {', '.join(known)}")
 
 
 def problems(settings: Settings) -> list[str]:

@@ -110,13 +110,24 @@ class BeforeWriting(Callback):
             sys.exit(str(error))  # of a callback's exceptions, Hydra lets only this one through
 
 
+def _set_at_the_root(words: list[str]) -> list[str]:
+    """The names that words such as `lr=0.1` set; not `sweep`, which is a choice of files alone."""
+    if {"-sc", "--shell-completion"} & set(words):  # `install=bash` is for Hydra
+        return []
+    names = [word.partition("=")[0] for word in words if "=" in word]
+    return [name for name in names if name.isidentifier() and name != "sweep"]
+
+
 def main() -> None:
     """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
     sys.stdout, sys.stderr = credentials.Screen(sys.stdout), credentials.Screen(sys.stderr)
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
+        config.check_names(_set_at_the_root(sys.argv[1:]))  # Hydra's own answer has no choices
         run()
+    except config.CommandError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         print("interrupted; the same command continues with what is not finished", file=sys.stderr)
         sys.exit(130)  # what shells expect after Ctrl-C
