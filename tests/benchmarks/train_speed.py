@@ -1,9 +1,9 @@
 """Images per second of training on one core: conv blocks against Paddle's own operators and PyTorch.
 
-    python tests/benchmarks/train_speed.py           # PyTorch's row needs pip install -e ".[bench]"
+    python tests/benchmarks/train_speed.py           # PyTorch's and Numba's rows need pip install -e ".[bench]"
     python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with two at once
 
-Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in four ways, each in a
+Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in six ways, each in a
 process of its own. All are pinned to one core and take turns, a second or so each, for several rounds, so
 that whatever else the machine does hits all alike: compare the ratios, which are taken within a round.
 Batches are made beforehand: the steps alone are timed.
@@ -22,6 +22,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -38,8 +39,11 @@ VARIANTS = {
     "paddle": "Paddle as installed, conv, ReLU, pool",
     "reordered": "Paddle, bias and ReLU after the pool, MKL's fast path",
     "block": "conv blocks, as experiments run them",
+    "numba": "conv blocks in Python with Numba's public interface",
+    "numba_private": "the same, with a flag of Numba's that is not public",
     "torch": "PyTorch, channels-last, ReLU after the pool",
 }
+NEEDS = {"numba": "numba", "numba_private": "numba", "torch": "torch"}  # of a variant the package
 
 
 def batches() -> tuple[Any, Any]:
@@ -60,9 +64,9 @@ def paddle_step(variant: str) -> Callable[[int], Any]:
     """A function that trains on the batch of a number and returns its loss, in Paddle."""
     if variant != "paddle":
         machine.prepare(threads=1)
-    if variant == "block":
+    if variant not in ("paddle", "reordered"):
         machine.keep_memory()
-    else:
+    if variant != "block":
         os.environ["FAIRLOSS_KERNEL"] = "stock"
     import paddle
     from paddle import nn
@@ -73,6 +77,15 @@ def paddle_step(variant: str) -> Callable[[int], Any]:
     if variant == "paddle":
         first = [nn.Conv2D(1, 20, 5, padding=2), nn.ReLU(), nn.MaxPool2D(2)]
         second = [nn.Conv2D(20, 20, 5, padding=2), nn.ReLU(), nn.MaxPool2D(2)]
+    elif variant in NEEDS:
+        os.environ["NUMBA_BLOCK"] = variant.removeprefix("numba_")
+        start = time.process_time()
+        import numba_block
+        from numba_block import NumbaBlock
+
+        numba_block.check(batches()[0][0])
+        seconds = time.process_time() - start
+        first, second = [NumbaBlock(1, 20)], [NumbaBlock(20, 20)]
     else:
         first, second = [ConvBlock(1, 20, 5, padding=2)], [ConvBlock(20, 20, 5, padding=2)]
     network = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(980, 10))
@@ -87,7 +100,8 @@ def paddle_step(variant: str) -> Callable[[int], Any]:
         optimizer.clear_grad()
         return loss
 
-    step.kernel = kernel()  # type: ignore[attr-defined]
+    # what the worker says when it is ready
+    step.kernel = seconds if variant in NEEDS else kernel()  # type: ignore[attr-defined]
     return step
 
 
@@ -171,7 +185,7 @@ def work(variant: str, core: int | None, clock: Callable[[], float]) -> None:
 class Worker:
     """A process that runs `work` for one variant on one core."""
 
-    def __init__(self, variant: str, core: int | None, *, cpu_time: bool = False) -> None:
+    def __init__(self, variant: str, core: int | None, *, cpu_time: bool = False, **variables: str) -> None:
         command = [sys.executable, "-W", "ignore", __file__, "--worker", variant]
         command += [] if core is None else ["--core", str(core)]
         command += ["--cpu-time"] if cpu_time else []
@@ -182,7 +196,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=environment,
+            env=environment | variables,
         )
         self.says = self.answer()
 
@@ -235,8 +249,18 @@ def compare(variants: list[str], core: int | None, rounds: int, seconds: float, 
         print(f"{VARIANTS[variant]:54s}{cells[0]:>24s}{cells[1]:>20s}{cells[2]:>20s}{share:>9.0%}")
     if "block" in workers:
         print(f"\nconv blocks ran {workers['block'].says}")
-    if "torch" not in workers:
-        print('PyTorch is not installed: pip install -e ".[bench]" adds its row')
+    if numba := next((variant for variant in variants if NEEDS.get(variant) == "numba"), None):
+        with tempfile.TemporaryDirectory() as cache:
+            cold, cached = (Worker(numba, core, NUMBA_CACHE_DIR=cache) for _ in range(2))
+        for worker in (cold, cached):
+            worker.close()
+        print(
+            f"\nNumba's kernels were checked against Paddle's operators; import, check and compilation took "
+            f"{cold.says:.1f} s of CPU time, and {cached.says:.1f} s with Numba's cache"
+        )
+    for name in sorted(set(NEEDS.values())):
+        if not find_spec(name):
+            print(f'{name} is not installed: pip install -e ".[bench]" adds its row')
 
 
 def scale(jobs: int, cores: list[int | None], rounds: int, seconds: float, cpu_time: bool) -> None:
@@ -259,7 +283,9 @@ def scale(jobs: int, cores: list[int | None], rounds: int, seconds: float, cpu_t
 
 def describe() -> str:
     versions = [
-        f"{name} {metadata.version(name)}" for name in ("paddlepaddle", "torch", "numpy") if installed(name)
+        f"{name} {metadata.version(name)}"
+        for name in ("paddlepaddle", "torch", "numba", "numpy")
+        if installed(name)
     ]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
@@ -296,7 +322,7 @@ def main() -> None:
     parser.add_argument(
         "--variants",
         default=",".join(VARIANTS),
-        help=f"which to run, of {','.join(VARIANTS)} (default all; torch only where it is installed)",
+        help=f"which to run, of {','.join(VARIANTS)} (default all; numba and torch only where they are installed)",
     )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -313,7 +339,7 @@ def main() -> None:
     )
     print(describe())
     core = cores[-1] if options.core is None else options.core
-    variants = [name for name in variants if name != "torch" or find_spec("torch")]
+    variants = [name for name in variants if name not in NEEDS or find_spec(NEEDS[name])]
     compare(variants, core, options.rounds, options.seconds, options.cpu_time)
     if options.jobs > 1:
         scale(options.jobs, cores, options.rounds, options.seconds, options.cpu_time)
