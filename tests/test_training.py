@@ -337,3 +337,11 @@ def test_a_run_that_goes_on_equals_the_undisturbed_one_to_the_bit(splits, optimi
     assert {name: w.numpy().tobytes() for name, w in weights.items()} == {
         name: w.numpy().tobytes() for name, w in calm_weights.items()
     }
+
+
+def test_pixels_lie_as_paddle_takes_them_without_a_copy():
+    images = np.arange(3 * 28 * 28, dtype=np.uint32).reshape(3, 28, 28).astype(np.uint8)
+    found = training.pixels(images)
+    assert found.shape == [3, 1, 28, 28] and found.dtype == paddle.float32
+    assert found.is_contiguous() and found.strides == [784, 784, 28, 1]
+    np.testing.assert_array_equal(found.numpy()[:, 0], images.astype(np.float32) / np.float32(255))
