@@ -8,7 +8,8 @@ The map, in the order in which a report is made:
     baselines/   runs of every loss of the suite, for comparison with one of your own; data that a command makes again
     stats/       intervals, tests, verdicts: frames in, frames out
     mistakes.py  what the networks got wrong, class by class and image by image
-    measures.py  what is measured besides accuracy: names, units, frames
+    metrics.py   the metrics by which losses can be compared: names, words, units, directions
+    measures.py  what is measured besides accuracy, in which table; frames by epoch and corruption
     findings.py  everything a report says about one setting, as frames
     overviews.py the losses over a number in which settings differ
     gallery.py   what the losses themselves are: how hard each pulls, and its value
@@ -18,7 +19,7 @@ The map, in the order in which a report is made:
     page/        the text, the tables and the figures in their order; HTML and Markdown
     files.py     where a report goes: its directory, and its copy in MLflow
 
-Import rule: `stats`, `mistakes`, `gallery` and `names` import nothing of the package but themselves, `figures` neither;
+Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes`, `gallery` and `figures` nothing but themselves and these;
 `measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on `findings`, `page` on all of these; `generate`
 alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `data` and
 `losses` alone may be imported, inside the function that needs them. This file imports nothing, so that

@@ -7,6 +7,7 @@ runs of different settings are never pooled.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from reports import measures, mistakes, stats
+from reports.metrics import Metric, read_metric
 from reports.stats.cells import OUTCOMES
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
@@ -50,7 +52,7 @@ class Section:
     setting: its key; title: the same for people. losses: in the order of the page, the baseline first. epochs: the headline's. runs: one per cell. split: seeds
     that choose and seeds that judge, at the headline's epochs. best: the table per loss at its own best rate.
     judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions: from
-    `reports.measures`, of the judged runs. notes: what a reader has to know.
+    `reports.measures`, of the judged runs. test_size: test examples that the metric counts. notes: what a reader has to know.
     """
 
     setting: str
@@ -114,8 +116,8 @@ class Section:
         return [loss for loss in self.losses if loss in there]
 
     @property
-    def metric(self) -> stats.Metric:
-        return stats.read_metric(self.question.metric)
+    def metric(self) -> Metric:
+        return read_metric(self.question.metric)
 
     @property
     def at_rates(self) -> str:
@@ -141,17 +143,24 @@ def sections(
     *,
     test_sizes: Mapping[str, int | None] | None = None,
 ) -> list[Section]:
-    """A section per setting, in the order of their names.
+    """A section per setting, in the order of their titles, numbers in them by size.
 
     Args:
         summary, curves: from `reports.runs.load`.
         predictions: the predictions of a run, by its id; None where there are none.
-        test_sizes: examples in each setting's test set where they are known already; None: from the predictions.
+        test_sizes: test examples that the metric counts where they are known already; None: from the predictions.
     """
-    return [
+    found = [
         section(runs, curves, question, predictions, test_sizes=test_sizes)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
+    return sorted(found, key=lambda each: _natural(each.title))
+
+
+def _natural(text: str) -> list[tuple[float, str]]:
+    """What orders texts by their words, and by the size of the numbers in them."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [(float(part), "") if place % 2 else (-math.inf, part) for place, part in enumerate(parts)]
 
 
 def section(
@@ -196,7 +205,11 @@ def section(
     judged = _judged(at_headline, chosen, split.judging)
 
     read = _read_predictions(judged, losses, predictions)
-    test_size = (test_sizes or {}).get(setting, mistakes.size(read))
+    metric = read_metric(question.metric)
+    test_size = (test_sizes or {}).get(setting, mistakes.size(read, metric.digit))
+    if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
+        there = f"; there is one only {metric.there}" if metric.there else ""
+        notes.append(f"No run of this setting says its {metric.words}, so nothing is decided here{there}.")
     own_curves = _own_curves(judged, curves)
     return Section(
         setting=setting,

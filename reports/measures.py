@@ -1,6 +1,7 @@
-"""What is measured besides accuracy: each measure's column, name and unit, and the frames of those that are no column.
+"""What is measured besides accuracy: which metrics stand in which table, and the frames of those that are no column.
 
-Pure: frames in, frames out. A measure that no run has is in no frame. New measures are new lines here.
+Pure: frames in, frames out. A measure that no run has is in no frame. What can be compared between losses is told by
+`reports.metrics`; measures that order no losses, like the size of a step, have their lines here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports import stats
+from reports.metrics import OFFERED
 
 
 class Measure(NamedTuple):
@@ -22,30 +24,31 @@ class Measure(NamedTuple):
     digits: int = 4
 
 
-LIKELIHOOD = (
-    Measure("test_nll", "NLL (nats)"),
-    Measure("test_brier", "Brier"),
-    Measure("test_ece", "ECE (%)", 100, 2),
-    Measure("test_ece_scaled", "ECE scaled (%)", 100, 2),
-    Measure("test_mean_absolute_error", "mean abs. error", 1, 3),
-    Measure("test_off_by_one", "off by one (%)", 100, 2),
+def _measures(*names: str) -> tuple[Measure, ...]:
+    found = [OFFERED[name] for name in names]
+    return tuple(Measure(metric.name, metric.column, metric.scale, metric.digits) for metric in found)
+
+
+LIKELIHOOD = _measures(
+    *("test_nll", "test_brier", "test_ece", "test_ece_scaled", "test_mean_absolute_error", "test_off_by_one")
 )
 """At the end of a run, beside its accuracy."""
 
-FURTHER = (
-    Measure("test_macro_f1", "macro F1 (%)", 100, 2),
-    Measure("test_margin", "margin", 1, 3),
-    Measure("test_aurc", "AURC (%)", 100, 3),
-    Measure("test_nll_scaled", "NLL scaled (nats)"),
-    Measure("test_brier_scaled", "Brier scaled"),
-    Measure("corrupted_accuracy", "corrupted (%)", 100, 2),
+FURTHER = _measures(
+    *(
+        "test_macro_f1",
+        "test_margin",
+        "test_aurc",
+        "test_nll_scaled",
+        "test_brier_scaled",
+        "corrupted_accuracy",
+    )
 )
 """At the end of a run, in a table of their own."""
 
-MEMORISATION = (
-    Measure("train_accuracy_flipped", "flipped, predicted as the wrong label", 100, 2),
-    Measure("train_accuracy_recovered", "flipped, predicted as the true label", 100, 2),
-    Measure("train_accuracy_untouched", "not flipped, predicted right", 100, 2),
+MEMORISATION = tuple(
+    measure._replace(words=OFFERED[measure.column].heading)  # one axis has the unit of all
+    for measure in _measures("train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched")
 )
 """After each epoch, of training examples, where labels were flipped."""
 

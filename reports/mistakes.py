@@ -35,9 +35,10 @@ class Mistakes:
     skipped: int
 
 
-def size(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> int | None:
-    """The number of test examples; None where no predictions were read."""
-    sizes = [len(run["label"]) for runs in predictions.values() for run in runs]
+def size(predictions: Mapping[str, Sequence[Mapping[str, Any]]], digit: int | None = None) -> int | None:
+    """The number of test examples, of all or of one digit; None where no predictions were read, or there is none of it."""
+    labels = [np.asarray(run["label"]) for runs in predictions.values() for run in runs]
+    sizes = [size for each in labels if (size := len(each) if digit is None else int((each == digit).sum()))]
     return max(set(sizes), key=sizes.count) if sizes else None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-METRICS = ("accuracy", "nll", "brier", "ece", "ece_scaled", "mean_absolute_error", "off_by_one")
+from reports import metrics
+
 FORMATS = ("svg", "png")
 
 
@@ -87,8 +89,11 @@ class Options:
 
 
 def register() -> None:
-    """Make the schema known to Hydra."""
+    """Make the schema known to Hydra, and to its --help what the metrics are."""
     ConfigStore.instance().store(name="report_config", node=ReportConfig)
+    OmegaConf.register_new_resolver(
+        "report_metrics", lambda: textwrap.indent(metrics.described(), "  "), replace=True
+    )
 
 
 def read(cfg: DictConfig, overrides: list[str]) -> Options:
@@ -156,19 +161,16 @@ def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
 
 def _problems(values: Mapping[Any, Any]) -> list[str]:
     found = []
-    part, _, name = values["metric"].partition("/")
-    if part in ("train", "val", "test") and name == "loss":
-        found.append(
-            f"metric={values['metric']}: values of different losses are never compared, each has its own unit; "
-            f"expected one of {', '.join(f'test/{metric}' for metric in METRICS)}"
-        )
-    elif part != "test" or name not in METRICS:
-        expected = ", ".join(f"test/{metric}" for metric in METRICS)
-        found.append(f"metric={values['metric']}: expected one of {expected}")
+    metric = values["metric"]
+    if metric not in {each.typed for each in metrics.OFFERED.values()}:
+        part, _, name = metric.partition("/")
+        refused = metrics.REFUSED.get(name) if part in ("train", "val", "test") else None
+        why = f"{refused}; " if refused else ""
+        found.append(f"metric={metric}: {why}expected one of {metrics.choices()}")
     rope = values["rope"]
     if rope is not None and not (math.isfinite(rope) and rope >= 0):
         found.append(
-            f"rope={rope}: expected a number of at least 0, in the metric's unit (points for accuracies), or null"
+            f"rope={rope}: expected a number of at least 0, in the metric's unit (points for shares in %), or null"
         )
     if values["seed"] < 0:
         found.append(f"seed={values['seed']}: expected a whole number of at least 0")

@@ -18,6 +18,7 @@ import pandas as pd
 
 from reports import findings
 from reports.findings import Question, Section
+from reports.metrics import read_metric
 from reports.names import plain
 
 FORMAT = 1
@@ -28,25 +29,9 @@ CLAIM = (
 )
 _KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
 
-METRIC_WORDS = {
-    "accuracy": "accuracy",
-    "nll": "NLL",
-    "brier": "Brier score",
-    "ece": "ECE",
-    "ece_scaled": "ECE after temperature scaling",
-    "mean_absolute_error": "mean absolute error",
-    "off_by_one": "off-by-one accuracy",
-}
-
 
 class CheckError(ValueError):
     """A file of verdicts that cannot be read; the message says why."""
-
-
-def metric_words(metric: str) -> str:
-    """A metric's column for people: test_accuracy is "test accuracy"."""
-    part, _, name = metric.partition("_")
-    return f"{part} {METRIC_WORDS.get(name, name.replace('_', ' '))}"
 
 
 def upper_first(text: str) -> str:
@@ -57,13 +42,13 @@ def upper_first(text: str) -> str:
 def sentence(row: Mapping[str, Any]) -> str:
     """One contrast as a sentence, which says no more than its verdict."""
     a, b = plain(row["a"], 48), plain(row["b"], 48)
-    words, unit = metric_words(row["metric"]), f" {row['unit']}" if row["unit"] else ""
-    points = row["unit"] == "points"
+    metric, unit = read_metric(row["metric"]), f" {row['unit']}" if row["unit"] else ""
+    words, digits = metric.words, metric.digits
     if row["n"] == 0:
         return f"{a} against {b}: undecided, for there is no {words} of both to compare."
-    size = f"{_signed(row['difference'], points)}{unit} of {words}"
+    size = f"{_signed(row['difference'], digits)}{unit} of {words}"
     interval = (
-        f"95 % interval {_signed(row['low'], points)} to {_signed(row['high'], points)}"
+        f"95 % interval {_signed(row['low'], digits)} to {_signed(row['high'], digits)}"
         if not math.isnan(row["low"])
         else "no interval"
     )
@@ -284,8 +269,8 @@ def _basis(row: Mapping[str, Any]) -> str:
     return f"unpaired, {row['n_a']} and {row['n_b']} runs"
 
 
-def _signed(value: float, in_points: bool) -> str:
-    return f"{value:+.{2 if in_points else 4}f}".replace("-", "−")
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _p(p: float) -> str:

@@ -19,7 +19,7 @@ from benchmarks import read_store
 from conftest import ROOT, clean_environment
 from synthetic_runs import HOSTILE
 
-from reports import files, generate, options
+from reports import files, generate, metrics, options
 from reports.runs import load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
@@ -184,6 +184,74 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
     assert json.loads(names["verdicts.json"])["contrasts"][0]["n"] == 1
 
 
+def test_a_report_by_another_metric_than_accuracy(store: Path, tmp_path: Path, report: Report) -> None:
+    """From a store in which both losses have an AURC, that of ce being the smaller by 0.0125 and 0.0135."""
+    run = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = ?)"
+    seed = "(SELECT run_uuid FROM params WHERE key = 'seed' AND value = ?)"
+    put = "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) SELECT 'test/aurc', ?, 0, 0, 0, "
+    put += f"run_uuid FROM runs WHERE run_uuid IN {run} AND run_uuid IN {seed}"
+    values = {("ce", "0"): 0.01, ("ce", "1"): 0.011, ("mse", "0"): 0.0225, ("mse", "1"): 0.0245}
+    altered(
+        store,
+        tmp_path,
+        ("DELETE FROM latest_metrics WHERE key = 'test/aurc'", ()),
+        *((put, (value, *which)) for which, value in values.items()),
+    )
+    said = report(tmp_path, "metric=test/aurc", "rope=1.4", "formats=[svg]", "output=by-aurc")
+    assert said.code == 0, said.text
+    assert "By test AURC after 2 epochs, at learning rate 0.003. Equivalent means" in said.text
+    assert "mse against ce is undecided: +1.300 points of test AURC (95 % interval" in said.text
+    found = contents(tmp_path / "by-aurc")
+    content = json.loads(found["verdicts.json"])
+    assert content["question"]["metric"] == "test_aurc"
+    assert {claim["metric"] for claim in content["contrasts"]} == {"test_aurc"}
+    assert [claim["difference"] for claim in content["contrasts"]] == pytest.approx([1.3, 1.3])
+    assert {claim["margin"] for claim in content["contrasts"]} == {1.4}
+    lines = found["tables/metric.csv"].decode().splitlines()
+    assert lines[0] == "loss,lr,test_aurc_percent,test_aurc_percent_low,test_aurc_percent_high,runs"
+    means = {line.split(",")[0]: float(line.split(",")[2]) for line in lines[1:]}
+    assert means == pytest.approx({"ce": 1.05, "mse": 2.35})
+    html = found["index.html"].decode()
+    assert "Test AURC after the last epoch" in html and "lower is better." in html
+    assert report(tmp_path, "check=by-aurc/verdicts.json").code == 0
+
+    said = report(tmp_path, "metric=corrupted/accuracy_fog", "formats=[svg]")
+    assert said.code == 0 and "there is one only with corruptions=true." in said.text
+
+
+def test_a_head_that_lacks_the_metric_is_told_so(store: Path, tmp_path: Path, report: Report) -> None:
+    said = report(altered(store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc")
+    assert said.code == 0, said.text
+    assert "mse against ce: undecided, for there is no test AURC of both to compare." in said.text
+    lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
+    (ce,) = [line.split(",") for line in lines if line.startswith("ce,")]
+    (mse,) = [line.split(",") for line in lines if line.startswith("mse,")]
+    runs = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    expected = 100 * runs.loc[runs["loss"] == "ce", "test_aurc"].mean()
+    assert float(ce[2]) == pytest.approx(expected) and mse[2:5] == ["", "", ""] and mse[5] == "0"
+    assert "n/a" in (tmp_path / "by-aurc" / "report.md").read_text()
+
+
+def test_every_number_of_a_real_run_is_offered_or_refused(store: Path) -> None:
+    summary = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    there = {
+        name for name in summary if name.startswith(("test_", "corrupted_")) and summary[name].notna().any()
+    }
+    refused = {f"test_{name}" for name in metrics.REFUSED}
+    assert there >= refused and there - refused <= set(metrics.OFFERED) and len(there - refused) == 22
+
+
+def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Report) -> None:
+    said = report(tmp_path, "--help")
+    assert said.code == 0
+    for line in metrics.described().splitlines():
+        assert line.strip() in said.text
+    assert (
+        "test/aurc                 test AURC (%): lower is better; only of networks with 10 logits"
+        in said.text
+    )
+
+
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 
@@ -231,6 +299,14 @@ def test_a_loss_against_itself(store: Path, report: Report) -> None:
         ),
         (["metric=train/loss"], "metric=train/loss: values of different losses are never compared"),
         (["metric=accuracy"], "expected one of test/accuracy, test/nll"),
+        (["metric=test/f1"], "metric=test/f1: expected one of test/accuracy, test/nll"),
+        (["metric=val/accuracy"], "metric=val/accuracy: expected one of"),
+        (["metric=test/accuracy_10"], "test/accuracy_{0..9}"),
+        (["metric=corrupted/accuracy_snow"], "corrupted/accuracy_{gaussian_noise,shot_noise,"),
+        (
+            ["metric=test/temperature"],
+            "metric=test/temperature: no temperature is better than another; expected",
+        ),
         (["rope=-0.1"], "rope=-0.1: expected a number of at least 0"),
         (["rope=wide"], "rope"),
         (["formats=[gif]"], "expected a list of some of svg, png"),

@@ -42,6 +42,7 @@ def picture(overview: Overview, found: list[Section]) -> across.Illustration:
 )
 def test_every_point_is_of_the_section_with_that_value(name: str, values: list[float]) -> None:
     found = sections(*over(name, values, seeds=range(4)))
+    assert [float(section.runs[name].iloc[0]) for section in found] == values  # 32, 100, 500: by size
     (overview,) = overviews(found)
     assert overview.setting == name and overview.panels == [""] and overview.elsewhere == 0
     assert sorted(set(overview.means["value"])) == values

@@ -504,15 +504,12 @@ def test_seeds_needed_at_the_edges() -> None:
 def test_metrics_know_their_direction_and_their_unit() -> None:
     for name in ("test_accuracy", "val_accuracy", "test_off_by_one"):
         assert read_metric(name).higher_is_better and read_metric(name).unit == "points"
-    for name in (
-        "test_nll",
-        "val_nll",
-        "test_brier",
-        "test_ece_scaled",
-        "test_mean_absolute_error",
-        "train_seconds",
-    ):
+    for name in ("test_nll", "val_nll", "test_brier", "test_mean_absolute_error", "train_seconds"):
         assert not read_metric(name).higher_is_better and read_metric(name).scale == 1
+    for name in ("test_ece", "test_ece_scaled", "test_aurc"):  # shares, as the tables show them
+        assert not read_metric(name).higher_is_better and read_metric(name).unit == "points"
+        assert math.isnan(read_metric(name).margin(None, 10_000))
+    assert not read_metric("test_accuracy", higher_is_better=False).higher_is_better
     assert read_metric("test_f1", higher_is_better=True).higher_is_better
     with pytest.raises(ValueError, match="say whether higher_is_better"):
         read_metric("test_f1")

@@ -7,7 +7,7 @@ losses, `looks` how each is drawn, `names` how each is called on the figure.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.drawing import (
+    BEHIND,
+    FLAT,
     WIDTH,
     canvas,
     hide_unused,
@@ -22,6 +24,7 @@ from reports.figures.drawing import (
     legend_above,
     limits_from,
     log_values,
+    others,
     panel_columns,
     say,
     thin_lines,
@@ -42,45 +45,65 @@ def accuracy_curves(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
     x: Sequence[str],
+    behind: Collection[str] = (),
 ) -> Figure:
     """Validation accuracy of each loss as it trains: the mean, its band, and every seed thin behind.
 
-    Where some lines end far above the others, the second half of theirs follows below, enlarged.
+    Where some lines end far above the others, the second half of theirs follows below, enlarged. Of the losses `behind` there are
+    the means alone, all in the same grey.
 
     Args:
         curves: a row per run and epoch: run_id, loss, epoch, val_accuracy in [0, 1], and the columns named in `x`.
         bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns named in `x`.
         x: a panel for each of "epoch", "seconds".
     """
-    upper = far_above(bands)
+    upper = enlarged(bands, behind)
     rows = 2 if upper else 1
     figure, axes = canvas(rows, len(x), WIDTH, 4.0 if rows == 1 else 6.4, sharey="row", squeeze=False)
     for axis, column in zip(axes[0], x, strict=True):
-        ends = _lines(axis, curves, bands, column, order, looks)
+        ends = _lines(axis, curves, bands, column, order, looks, behind)
         if limits := limits_from(bands, curves, 0.2):
             axis.set_ylim(*limits)
         if column == "seconds":
             axis.set_xlim(left=0)
-        if axis is axes[0][-1]:
-            label_ends(axis, *_gathered(ends, upper, names), looks)
+    labels = [(axes[0][-1], *_gathered(ends, upper, names, behind))]
+    if behind:
+        axes[0][-1].set_title(others(behind), loc="right", color=MUTED, fontsize=11)
     if upper:
         late, seeds = (
             frame[frame["loss"].isin(upper) & (frame["epoch"] >= bands["epoch"].max() / 2)]
             for frame in (bands, curves)
         )
         for axis, column in zip(axes[1], x, strict=True):
-            ends = _lines(axis, seeds, late, column, [loss for loss in order if loss in upper], looks)
+            shown = [loss for loss in order if loss in upper]
+            ends = _lines(axis, seeds, late, column, shown, looks, behind)
             if limits := limits_from(late, seeds, 0):
                 axis.set_ylim(*limits)
-            if axis is axes[1][-1]:
-                label_ends(axis, ends, names, looks)
+        labels.append((axes[1][-1], ends, dict(names)))
         which = names[upper[0]] if len(upper) == 1 else f"the upper {len(upper)}"
         axes[1][0].set_title(f"enlarged: {which}, second half of training", color=MUTED, fontsize=11)
     for axis, column in zip(axes[-1], x, strict=True):
         axis.set_xlabel(X_LABELS[column])
     for axis in axes[:, 0]:
         axis.set_ylabel("validation accuracy (%)")
+    for axis, ends, called in labels:
+        label_ends(axis, ends, called, looks, behind)
     return figure
+
+
+def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
+    """The losses whose lines are shown again below, from the highest: those far above, or where many share a panel, those in front.
+
+    bands: as in `far_above`; behind: the losses in grey, none where they are few.
+    """
+    upper = far_above(bands)
+    last = bands.dropna(subset=["mean"]).sort_values("epoch").groupby("loss", observed=True)["mean"].last()
+    front = last[~last.index.isin(list(behind))]
+    if not len(behind) or not len(front):
+        return upper
+    top = last[last >= front.min()].sort_values(ascending=False, kind="stable")
+    flat = last.max() - last.min() > FLAT * (top.max() - top.min())
+    return [str(loss) for loss in top.index] if flat and (not upper or len(top) < len(upper)) else upper
 
 
 def far_above(bands: pd.DataFrame) -> list[str]:
@@ -104,11 +127,18 @@ def _lines(
     column: str,
     order: Sequence[str],
     looks: Mapping[str, Look],
+    behind: Collection[str],
 ) -> Ends:
     """Draw the losses' means, bands and seeds over one column; where each mean ends."""
     ends: Ends = {}
     for place, loss in enumerate(order):
         look, line = looks[loss], bands[bands["loss"] == loss].sort_values(column)
+        shown = line.dropna(subset=["mean"])
+        if len(shown):
+            ends[loss] = (float(shown[column].iloc[-1]), 100 * float(shown["mean"].iloc[-1]))
+        if loss in behind:
+            axis.plot(line[column], 100 * line["mean"], **BEHIND)
+            continue
         runs = curves[curves["loss"] == loss]
         if runs["run_id"].nunique() > 1:
             thin_lines(axis, runs, column, look.colour)
@@ -128,19 +158,19 @@ def _lines(
             markersize=4,
             gid=f"mean of {place}",
         )
-        shown = line.dropna(subset=["mean"])
-        if len(shown):
-            ends[loss] = (float(shown[column].iloc[-1]), 100 * float(shown["mean"].iloc[-1]))
     axis.margins(x=0.02)
     if column == "epoch":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     return ends
 
 
-def _gathered(ends: Ends, upper: Sequence[str], names: Mapping[str, str]) -> tuple[Ends, dict[str, str]]:
-    """The ends to be labelled and their labels: of the lines that are enlarged below one speaks for all."""
-    kept = {loss: end for loss, end in ends.items() if loss not in upper[1:]}
-    more = {upper[0]: f"{names[upper[0]]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
+def _gathered(
+    ends: Ends, upper: Sequence[str], names: Mapping[str, str], behind: Collection[str]
+) -> tuple[Ends, dict[str, str]]:
+    """The ends to be labelled and their labels: of the lines that are enlarged below the highest in colour speaks for all."""
+    first = next((loss for loss in upper if loss not in behind), upper[0] if upper else "")
+    kept = {loss: end for loss, end in ends.items() if loss == first or loss not in upper}
+    more = {first: f"{names[first]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
     return kept, {**names, **more}
 
 
@@ -190,8 +220,9 @@ def by_epoch(
     order: Sequence[str],
     looks: Mapping[str, Look],
     names: Mapping[str, str],
+    behind: Collection[str] = (),
 ) -> Figure:
-    """Measures of each epoch, a panel for each, a line with its band per loss.
+    """Measures of each epoch, a panel for each, a line with its band per loss; of the losses `behind` a grey line.
 
     Args:
         bands: a row per measure, loss and epoch: measure, loss, epoch, mean, low, high (NaN: no band).
@@ -209,6 +240,8 @@ def by_epoch(
         )  # a band may reach below 0, where a log axis does not
         for place, loss in enumerate(order):
             line, look = own[own["loss"] == loss].sort_values("epoch"), looks[loss]
+            if loss in behind:
+                continue
             low, high = (scale * line[end].clip(lower=floor / scale) for end in ("low", "high"))
             axis.fill_between(line["epoch"], low, high, color=look.colour, alpha=0.2, linewidth=0)
             axis.plot(
@@ -222,6 +255,10 @@ def by_epoch(
                 label=names[loss],
                 gid=f"mean of {place}",
             )
+        for place, loss in enumerate(loss for loss in order if loss in behind):
+            line = own[own["loss"] == loss].sort_values("epoch")
+            label = "_" if place else others(behind)
+            axis.plot(line["epoch"], scale * line["mean"], label=label, **BEHIND)
         axis.set_title(words, fontsize=11)
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

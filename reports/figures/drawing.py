@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from reports.figures.palette import INK, MUTED, Look
 
 WIDTH = 7.4  # inches of a figure over the whole column
+LINE = 14.0  # points from one label to the next
+CLEAR = 0.3  # of that, between the ends of grey lines that are named
+FLAT = 3.0  # an axis so many times as long as what is best on it is too coarse for that
 
 
 def canvas(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -61,34 +64,43 @@ def limits_from(bands: pd.DataFrame, curves: pd.DataFrame, share: float) -> tupl
 
 
 def label_ends(
-    axis: Axes, ends: Mapping[str, tuple[float, float]], names: Mapping[str, str], looks: Mapping[str, Look]
+    axis: Axes,
+    ends: Mapping[str, tuple[float, float]],
+    names: Mapping[str, str],
+    looks: Mapping[str, Look],
+    behind: Collection[str] = (),
 ) -> None:
-    """Write each loss's name at the end of its line, moved apart where lines end close to each other."""
-    if not ends:
-        return
+    """Write the losses' names at the ends of their lines, moved apart where lines end close to each other.
+
+    All stay beside the panel: where there are too many for its height, the last of `ends` have none. Of the losses `behind`, whose
+    lines are alike, those are named that end away from every other, while there is room. Call when all else is drawn: labels take their
+    places from the height that the layout leaves.
+    """
     low, high = axis.get_ylim()
-    figure = axis.get_figure(root=True)
-    assert figure is not None
-    rows = axis.get_gridspec().nrows if axis.get_gridspec() else 1  # type: ignore[union-attr]
-    step = (high - low) * 14.5 / (figure.get_size_inches()[1] * 72 * 0.8 / rows)
-    wanted = sorted(ends, key=lambda loss: (ends[loss][1], loss))
-    places = spread([ends[loss][1] for loss in wanted], step, low, high)
+    step = (high - low) * LINE / _height(axis)
+    shown = [loss for loss in ends if loss not in behind]
+    clear = {loss: _clearance(loss, ends) for loss in ends if loss in behind}
+    shown += [loss for loss in sorted(clear, key=lambda loss: -clear[loss]) if clear[loss] >= CLEAR * step]
+    shown = shown[: max(1, int((high - low) / step))]
+    wanted = sorted(shown, key=lambda loss: (ends[loss][1], loss))
+    places = spread([ends[loss][1] for loss in wanted], step, low + step / 2, high - step / 2)
     left, right = axis.get_xlim()
     for loss, y in zip(wanted, places, strict=True):
-        at_x, at_y = ends[loss]
+        colour = MUTED if loss in behind else looks[loss].colour
         axis.annotate(
             names[loss],
-            (at_x, at_y),
+            ends[loss],
             xytext=(right + 0.02 * (right - left), y),
             textcoords="data",
             va="center",
             ha="left",
-            color=looks[loss].colour,
+            color=colour,
             fontsize=11,
             annotation_clip=False,
+            gid="label",
             arrowprops={
                 "arrowstyle": "-",
-                "color": looks[loss].colour,
+                "color": colour,
                 "linewidth": 0.6,
                 "alpha": 0.6,
                 "relpos": (0, 0.5),  # to where the name begins, not through it
@@ -98,26 +110,34 @@ def label_ends(
         )
 
 
+def _height(axis: Axes) -> float:
+    """Of a panel in points, as the layout leaves it."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    return float(axis.get_position().height * figure.get_size_inches()[1] * 72)
+
+
+def _clearance(loss: str, ends: Mapping[str, tuple[float, float]]) -> float:
+    """How far the end of a line is from the nearest other."""
+    return min((abs(ends[loss][1] - y) for other, (_, y) in ends.items() if other != loss), default=np.inf)
+
+
 def spread(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Places at least `step` apart, near the ascending `values`, kept within low..high where that is possible."""
-    places = list(values)
-    for _ in range(200):
-        moved = False
-        for i in range(len(places) - 1):
-            short = step - (places[i + 1] - places[i])
-            if short > 1e-9 * step:
-                places[i] -= short / 2
-                places[i + 1] += short / 2
-                moved = True
-        over, under = places[-1] - high, low - places[0]
-        if over > 0:
-            places = [place - over for place in places]
-        elif under > 0 and places[-1] + under <= high:
-            places = [place + under for place in places]
-        if not moved:
-            break
-    over = max(0.0, places[-1] - high)
-    return [place - over for place in places]
+    """Places at least `step` apart, as near the ascending `values` as can be, within low..high; too many stand out below.
+
+    Isotonic regression by pooling: places less what the steps before them take must not fall.
+    """
+    pools: list[tuple[int, float]] = []  # how many, and where the first would be
+    for i, value in enumerate(values):
+        pools.append((1, value - i * step))
+        while len(pools) > 1 and pools[-2][1] > pools[-1][1]:
+            (size, mine), (before, theirs) = pools.pop(), pools.pop()
+            pools.append((before + size, (before * theirs + size * mine) / (before + size)))
+    firsts = [first for size, first in pools for _ in range(size)]
+    last = high - (len(firsts) - 1) * step
+    return [min(max(first, low), last) + i * step for i, first in enumerate(firsts)]
 
 
 def within_per_cent(axis: Axes) -> None:
@@ -150,6 +170,15 @@ def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
     axis.xaxis.set_major_locator(FixedLocator(list(grid[:: -(-len(grid) // 5)])))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+BEHIND: dict[str, Any] = {"color": MUTED, "alpha": 0.4, "linewidth": 0.8, "zorder": 1.5, "gid": "behind"}
+"""How lines are drawn that are too many to be told apart."""
+
+
+def others(behind: Collection[str]) -> str:
+    """What the grey lines are called, together."""
+    return f"{len(behind)} other{'' if len(behind) == 1 else 's'}, in grey"
 
 
 def legend_above(figure: Figure, axis: Axes) -> None:

@@ -6,7 +6,7 @@ losses, `looks` how each is drawn, `names` how each is called on the figure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.figures.drawing import (
+    BEHIND,
     WIDTH,
     canvas,
     hide_unused,
     label_ends,
     legend_above,
+    others,
     panel_columns,
     within_per_cent,
 )
-from reports.figures.palette import Look
+from reports.figures.palette import MUTED, Look
 
 WIDE = 20.0  # the largest number is so many times the smallest: a logarithmic axis
 MOST_TICKS = 8
@@ -39,8 +41,11 @@ def effect(
     order: Sequence[str],
     looks: Mapping[str, Look],
     names: Mapping[str, str],
+    behind: Collection[str] = (),
 ) -> Figure:
     """The metric against the numbers in one column, a line with its intervals per loss, a panel for each in `panel`.
+
+    Of the losses `behind` there is a grey line alone.
 
     Args:
         means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval), and where there are
@@ -59,14 +64,16 @@ def effect(
         if log:
             axis.set_xscale("log")
         part = means[means["panel"] == panel] if "panel" in means else means
-        ends = _lines(axis, part, x, scale, log, order, looks, names)
+        ends = _lines(axis, part, x, scale, log, order, looks, names, behind)
         _ticks(axis, numbers)
         axis.set_title(panel, fontsize=11)
     if scale == 100:
         within_per_cent(axes.flat[0])  # and so of all, which share it
     if len(panels) == 1:
         axes.flat[0].set(xlabel=x_label, ylabel=label)
-        label_ends(axes.flat[0], ends, names, looks)
+        if behind:
+            axes.flat[0].set_title(others(behind), loc="right", color=MUTED, fontsize=11)
+        label_ends(axes.flat[0], ends, names, looks, behind)
     else:
         figure.supxlabel(x_label, fontsize=11.5)
         figure.supylabel(label, fontsize=11.5)
@@ -84,16 +91,23 @@ def _lines(
     order: Sequence[str],
     looks: Mapping[str, Look],
     names: Mapping[str, str],
+    behind: Collection[str],
 ) -> dict[str, tuple[float, float]]:
     """Draw a panel; where each line ends."""
-    ends = {}
+    ends: dict[str, tuple[float, float]] = {}
     everywhere = np.log(means[x].astype(float)) if log else means[x].astype(float)
+    front = [loss for loss in order if loss not in behind]
     apart = min(0.012, 0.1 / len(order)) * float(everywhere.max() - everywhere.min())
-    for place, loss in enumerate(order):
+    for loss in [*front, *(loss for loss in order if loss in behind)]:
         line = means[means["loss"] == loss].dropna(subset=["mean"]).sort_values(x)
         if not len(line):
             continue
-        beside = apart * (place - (len(order) - 1) / 2)  # intervals side by side
+        if loss in behind:
+            first = not any(other in behind for other in ends)
+            axis.plot(line[x], scale * line["mean"], label=others(behind) if first else "_", **BEHIND)
+            ends[loss] = (float(line[x].iloc[-1]), scale * float(line["mean"].iloc[-1]))
+            continue
+        beside = apart * (front.index(loss) - (len(front) - 1) / 2)  # intervals side by side
         at = line[x] * np.exp(beside) if log else line[x] + beside
         middle = scale * line["mean"]
         axis.errorbar(

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from reports.figures.drawing import WIDTH, canvas, hide_unused, legend_above, panel_columns
-from reports.figures.palette import FAINT, MUTED, Look
+from reports.figures.palette import FAINT, MUTED, TOGETHER, Look
 
-TOGETHER = 8  # so many losses are told apart in one panel
 LINEAR = 0.1  # weights smaller than this are on a linear scale, those beyond on a logarithmic one
 LEAST = -1.0  # weights fall without end where a loss wants no more certainty: how far is of no interest
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)

@@ -33,6 +33,9 @@ _DASHES = (
     (0, (3, 1.2, 1, 1.2, 1, 1.2)),
 )
 
+TOGETHER = len(_COLOURS)
+"""So many losses are told apart in one panel: each has a colour of its own."""
+
 CSS_VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",

@@ -5,7 +5,7 @@ Computes no statistics, saves nothing. Draw inside `palette.style()`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reports.figures.drawing import WIDTH, canvas, hide_unused, label_rows, legend_above
-from reports.figures.palette import ALARM, INK, MUTED, PAPER, Look, tint
+from reports.figures.drawing import BEHIND, WIDTH, canvas, hide_unused, label_rows, legend_above, others
+from reports.figures.palette import ALARM, INK, MUTED, PAPER, TOGETHER, Look, tint
 
 
 def confusions(
@@ -26,9 +26,10 @@ def confusions(
     matrices: [10, 10] by loss, label by prediction.
     """
     shown = [loss for loss in order if loss in matrices]
-    columns = min(2, max(1, len(shown)))
+    many = len(shown) > TOGETHER
+    columns = 3 if many else min(2, max(1, len(shown)))
     rows = -(-len(shown) // columns)
-    figure, axes = canvas(rows, columns, WIDTH, 3.25 * rows + 0.2, squeeze=False)
+    figure, axes = canvas(rows, columns, WIDTH, (2.5 if many else 3.25) * rows + 0.2, squeeze=False)
     wrong = {
         loss: np.where(np.eye(len(matrices[loss]), dtype=bool), np.nan, matrices[loss]) for loss in shown
     }
@@ -47,7 +48,7 @@ def confusions(
             vmax=top,
             annot=np.array(words),
             fmt="",
-            annot_kws={"fontsize": 9, "color": INK},
+            annot_kws={"fontsize": 8 if many else 9, "color": INK},
             cbar=False,
             square=True,
             linewidths=0,
@@ -64,9 +65,16 @@ def confusions(
 
 
 def class_accuracy(
-    classes: pd.DataFrame, *, order: Sequence[str], looks: Mapping[str, Look], names: Mapping[str, str]
+    classes: pd.DataFrame,
+    *,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+    behind: Collection[str] = (),
 ) -> Figure:
     """Test accuracy on each digit, a mark per loss; the digits in rows, so that the losses can be compared on each.
+
+    Of the losses `behind` the marks are alike, and grey.
 
     classes: a row per loss and digit: loss, digit, accuracy in [0, 1].
     """
@@ -79,6 +87,8 @@ def class_accuracy(
     for row, digit in enumerate(digits):
         axis.plot([100 * low[digit], 100 * high[digit]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6)
     for loss in shown:
+        if loss in behind:
+            continue
         own = classes[classes["loss"] == loss].set_index("digit")["accuracy"].reindex(digits)
         axis.plot(
             100 * own.to_numpy(),
@@ -90,6 +100,11 @@ def class_accuracy(
             label=names[loss],
             gid="classes",
         )
+    grey = [loss for loss in shown if loss in behind]
+    if grey:
+        own = classes[classes["loss"].isin(grey)]
+        rows = own["digit"].map(digits.index)
+        axis.plot(100 * own["accuracy"], rows, "|", label=others(grey), markersize=8, **BEHIND)
     label_rows(axis, [str(digit) for digit in digits])
     axis.set_ylabel("digit")
     axis.set_xlabel("test accuracy on the images of this digit (%)")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -24,7 +26,9 @@ from reports.figures.drawing import (
     rate_ticks,
     span,
 )
-from reports.figures.palette import ALARM, FAINT, INK, MUTED, Look, tint
+from reports.figures.palette import ALARM, FAINT, INK, MUTED, TOGETHER, Look, tint
+
+EACH, AROUND = 4.5, 60.0  # points: a letter of a title, and what of a panel's width no title can have
 
 
 def rate_sensitivity(
@@ -45,7 +49,8 @@ def rate_sensitivity(
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
-    figure, axes = canvas(rows, columns, WIDTH, 2.3 * rows + 0.4, squeeze=False)
+    height = 2.3 if len(order) <= TOGETHER else 1.9
+    figure, axes = canvas(rows, columns, WIDTH, height * rows + 0.4, squeeze=False)
     grid = sorted(trials["lr"].dropna().unique())
     scored = trials[(trials["outcome"] == "ok") & np.isfinite(trials["val_accuracy"].astype(float))]
     floor, ceiling = span(100 * scored["val_accuracy"].astype(float))
@@ -114,7 +119,7 @@ def rate_sensitivity(
         )
         ticks = MaxNLocator(5).tick_values(floor, ceiling)
         axis.yaxis.set_major_locator(FixedLocator([t for t in ticks if floor - 0.02 * room <= t <= 100]))
-        axis.set_title(names[loss])
+        _name(axis, names[loss], 72 * WIDTH / columns)
         axis.set_ylim(strip - 0.08 * room, ceiling + 0.06 * room)
         if grid:
             axis.set_xlim(grid[0] / 1.7, grid[-1] * 1.7)
@@ -123,6 +128,23 @@ def rate_sensitivity(
     figure.supylabel("validation accuracy (%)", fontsize=11.5)
     hide_unused(axes, len(order))
     return figure
+
+
+def _name(axis: Axes, name: str, room: float) -> None:
+    """Call a panel by a loss's name: above what is said at the right, where both do not fit into so many points."""
+    beside = axis.get_title(loc="right")
+    if not beside or EACH * (len(name) + len(beside)) + AROUND < room:
+        axis.set_title(name)
+        return
+    axis.annotate(
+        name,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 22),
+        textcoords="offset points",
+        fontsize=mpl.rcParams["axes.titlesize"],
+        gid="name",
+    )
 
 
 def heat_map(

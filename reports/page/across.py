@@ -13,15 +13,15 @@ from reports.figures import effects
 from reports.figures import gallery as drawings
 from reports.figures.palette import Look
 from reports.gallery import Gallery
+from reports.metrics import Metric
 from reports.names import counted, plain, short_names
 from reports.overviews import Overview
 from reports.page import commands
 from reports.page.blocks import Commands, Fold, Heading, Text, anchor
-from reports.page.illustrations import Illustration, metric_label
+from reports.page.illustrations import Illustration
 from reports.page.listings import rate
 from reports.page.tables import Table, count, name_cell, number, with_interval
-from reports.stats import Metric
-from reports.verdicts import metric_words, upper_first
+from reports.verdicts import upper_first
 
 if TYPE_CHECKING:
     from reports.runs import Baselines
@@ -53,25 +53,30 @@ class Source:
 
 
 def overview_picture(
-    overview: Overview, metric: Metric, order: Sequence[str], looks: Mapping[str, Look]
+    overview: Overview,
+    metric: Metric,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    front: Sequence[str] | None = None,
 ) -> Illustration:
-    """The metric over a setting, a line per loss."""
+    """The metric over a setting, a line per loss; those not in `front` (None: all are) in grey."""
     means, words = overview.means, plain(overview.words)
     shown = [loss for loss in order if loss in set(means["loss"])]
     figure = effects.effect(
         means.assign(panel=[plain(panel, 60) for panel in means["panel"]]),
         x="value",
         x_label=words,
-        label=metric_label(metric),
+        label=metric.label,
         scale=metric.scale,
         order=shown,
         looks=looks,
         names=short_names(shown),
+        behind=[] if front is None else [loss for loss in shown if loss not in front],
     )
     lengths = sorted(means["epochs"].unique())
     after = f" after {counted(lengths[0], 'epoch')}" if len(lengths) == 1 else ""
     caption = (
-        f"{upper_first(metric_words(metric.name))} over {words}{after}, each loss at the learning rate that is best for it "
+        f"{upper_first(metric.words)} over {words}{after}, each loss at the learning rate that is best for it "
         "there; every point is from a setting of its own below, and all else is equal along a line."
     )
     if np.isfinite(means["low"].astype(float)).any():
@@ -82,7 +87,8 @@ def overview_picture(
     told = [
         f"{plain(panel, 60)} {plain(loss)}: ".lstrip()
         + ", ".join(
-            f"{r.value:g} {number(r.mean, 2, scale=metric.scale).text}{unit}" for r in own.itertuples()
+            f"{r.value:g} {number(r.mean, metric.digits, scale=metric.scale).text}{unit}"
+            for r in own.itertuples()
         )
         for (panel, loss), own in means.groupby(["panel", "loss"], sort=False)
     ]
@@ -93,9 +99,7 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
     """The numbers behind the picture, with their intervals."""
     means = overview.means.assign(place=overview.means["loss"].map(list(order).index))
     ordered = means.sort_values(["panel", "value", "place"], kind="stable")
-    several, scale = len(overview.panels) > 1, metric.scale
-    digits = 2 if metric.in_points else 4
-    words, unit = metric_words(metric.name), " (%)" if metric.in_points else ""
+    several, scale, digits = len(overview.panels) > 1, metric.scale, metric.digits
     rows = [
         [
             *([name_cell(row.panel)] if several else []),
@@ -110,12 +114,12 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
         ]
         for row in ordered.itertuples()
     ]
-    headings = [plain(overview.words), "loss", "learning rate", "epochs", words + unit, "low", "high", "runs"]
-    key = metric.name + ("_percent" if metric.in_points else "")
+    headings = [plain(overview.words), "loss", "learning rate", "epochs", metric.label, "low", "high", "runs"]
+    key = metric.key
     keys = [overview.setting, "loss", "lr", "epochs", key, f"{key}_low", f"{key}_high", "runs"]
     return Table(
         _name(overview),
-        f"{upper_first(words)} over {plain(overview.words)}, each loss at its best learning rate there.",
+        f"{upper_first(metric.words)} over {plain(overview.words)}, each loss at its best learning rate there.",
         ["all else", *headings] if several else headings,
         ["panel", *keys] if several else keys,
         rows,

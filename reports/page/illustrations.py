@@ -11,13 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.figures import comparisons, curves, effects, pictures, rates
-from reports.figures.palette import Look
+from reports.figures.palette import TOGETHER, Look
 from reports.findings import Section
 from reports.measures import MEMORISATION, STEPS, Measure
 from reports.names import counted, plain, short_names
 from reports.page.tables import minus, number
-from reports.stats import Metric
-from reports.verdicts import metric_words, upper_first
+from reports.verdicts import upper_first
 
 WRONG, DISAGREED = 16, 10  # single images shown
 
@@ -35,12 +34,17 @@ class Illustration:
 class Illustrator:
     """Draws the figures of one section, all with the same looks and names."""
 
-    def __init__(self, section: Section, looks: Mapping[str, Look]) -> None:
+    def __init__(
+        self, section: Section, looks: Mapping[str, Look], front: Sequence[str] | None = None
+    ) -> None:
+        """front: the losses that are told apart where all lines share a panel; None: as of this section alone."""
         self.section = section
         self.order = section.shown
         self.looks = looks
         self.names = short_names(self.order)
+        self.front = in_front([section]) if front is None else front
         self._axes: dict[str, Any] = {"order": self.order, "looks": looks, "names": self.names}
+        self._together = self._axes | {"behind": [loss for loss in self.order if loss not in self.front]}
 
     def overview(self) -> Illustration:
         caption = f"Validation accuracy as training goes on, {self.section.at_rates}. " + self._band_words()
@@ -123,14 +127,29 @@ class Illustrator:
             return None
         means = section.means[section.means["epochs"] == section.epochs]
         shown = [loss for loss in self.order if loss in set(runs["loss"])]
-        label = metric_label(metric)
+        label = metric.label
         figure = comparisons.final_accuracy(
-            runs, means, label=label, scale=metric.scale, order=shown, looks=self.looks, names=self.names
+            runs,
+            means,
+            label=label,
+            scale=metric.scale,
+            order=shown,
+            behind=[loss for loss in self._together["behind"] if loss in shown],
+            looks=self.looks,
+            names=self.names,
         )
-        caption = f"{upper_first(metric_words(column))} after the last epoch: every judged seed a tick, the mean below."
+        caption = (
+            f"{upper_first(metric.words)} after the last epoch: every judged seed a tick, the mean below."
+        )
         if section.judged_seeds > 1:
             caption += " The bar is the mean's 95 % interval."
-        return Illustration("final", caption, f"{caption} {self._values(means, metric.scale)}", figure)
+        if len(figure.axes) > 1:
+            caption += " Right, enlarged: the best of them."
+        if absent := [plain(loss) for loss in self.order if loss not in shown]:
+            caption += f" Without {', '.join(absent)}, whose runs have none."
+        return Illustration(
+            "final", caption, f"{caption} {self._values(means, metric.scale, metric.digits)}", figure
+        )
 
     def forest(self) -> Illustration | None:
         frame = self.section.compared(self.section.epochs)
@@ -140,13 +159,13 @@ class Illustrator:
         unit = "percentage points" if metric.in_points else ""
         margin = float(frame["margin"].iloc[0])
         figure = comparisons.forest(
-            frame, margin=margin, unit=unit, looks=self.looks, names=self._pair_names()
+            frame, margin=margin, unit=unit, digits=metric.digits, looks=self.looks, names=self._pair_names()
         )
-        caption = f"Differences in {metric_words(metric.name)} with their 95 % intervals, and the verdicts."
+        caption = f"Differences in {metric.words} with their 95 % intervals, and the verdicts."
         if np.isfinite(margin):
             caption += f" Shaded: the margin of ±{margin:.3g} that counts as equivalent."
         words = [
-            f"{plain(row.a)} minus {plain(row.b)}: {number(row.difference, 2, signed=True).text}, {row.verdict}."
+            f"{plain(row.a)} minus {plain(row.b)}: {number(row.difference, metric.digits, signed=True).text}, {row.verdict}."
             for row in frame.itertuples()
         ]
         return Illustration("contrasts", caption, " ".join(["Forest plot.", caption, *words]), figure)
@@ -158,20 +177,21 @@ class Illustrator:
         metric = self.section.metric
         every = self.section.losses
         axes = self._axes | {"order": every, "names": short_names(every)}
+        axes["behind"] = [loss for loss in every if loss not in self.front]
         figure = effects.effect(
             means,
             x="epochs",
             x_label="epochs trained (each length is a run of its own)",
-            label=metric_label(metric),
+            label=metric.label,
             scale=metric.scale,
             **axes,
         )
         caption = (
-            f"{upper_first(metric_words(metric.name))} against the length of training; each loss at the rate that is "
-            "best for it at that length. Bars are 95 % intervals of the mean."
+            f"{upper_first(metric.words)} against the length of training; each loss at the rate that is "
+            "best for it at that length. Bars are 95 % intervals of the mean." + self._grey_words()
         )
         words = [
-            f"{counted(e, 'epoch')}: {self._values(part, metric.scale)}"
+            f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"
             for e, part in means.groupby("epochs")
         ]
         return Illustration("epochs", caption, " ".join([caption, *words]), figure)
@@ -212,8 +232,9 @@ class Illustrator:
         found = self.section.mistakes
         if found is None:
             return None
-        figure = pictures.class_accuracy(found.classes, **self._axes)
+        figure = pictures.class_accuracy(found.classes, **self._together)
         caption = "Accuracy on the test images of each digit, mean over runs; the line spans the losses."
+        caption += self._grey_words()
         hardest = found.classes.groupby("digit")["accuracy"].mean().idxmin()
         return Illustration("classes", caption, f"{caption} The hardest digit is {hardest}.", figure)
 
@@ -262,9 +283,10 @@ class Illustrator:
     def _curves(self, name: str, caption: str, x: Sequence[str], *, seeds: bool = True) -> Illustration:
         section = self.section
         shown = section.curves if seeds else section.curves.iloc[:0]
-        figure = curves.accuracy_curves(shown, section.bands, x=x, **self._axes)
-        if curves.far_above(section.bands):
+        figure = curves.accuracy_curves(shown, section.bands, x=x, **self._together)
+        if curves.enlarged(section.bands, self._together["behind"]):
             caption += " Below, enlarged: the second half of training of the losses at the top."
+        caption += self._grey_words()
         last = section.bands.dropna(subset=["mean"]).groupby("loss").tail(1)
         return Illustration(
             name, caption, f"Line chart. {caption} At the end: {self._values(last, 100)}", figure
@@ -278,7 +300,9 @@ class Illustrator:
         if not there:
             return None
         shown = set(frame.loc[frame["measure"].isin([measure.column for measure in there]), "loss"])
-        axes = self._axes | {"order": [loss for loss in self.order if loss in shown]}
+        axes = self._together | {"order": [loss for loss in self.order if loss in shown]}
+        axes["behind"] = [loss for loss in axes["behind"] if loss in shown]
+        caption += self._grey_words()
         panels = {measure.column: (measure.words, measure.scale) for measure in there}
         words = []
         for measure in there:
@@ -296,6 +320,15 @@ class Illustrator:
         if seeds > 1:
             return f"Lines are means over up to {seeds} seeds, bands pointwise 95 % intervals of the mean."
         return "One seed: no band, for nothing is known of the spread."
+
+    def _grey_words(self) -> str:
+        """Why some losses are grey; empty where none is."""
+        if not self._together["behind"]:
+            return ""
+        return (
+            f" In colour, of {len(self.section.losses)} losses: those that are compared with the others, and the best by "
+            f"{self.section.metric.words}."
+        )
 
     def _chosen(self) -> pd.DataFrame:
         chosen = self.section.chosen
@@ -326,10 +359,24 @@ class Illustrator:
         return ", ".join(plain(loss) for loss in self.order)
 
 
-def metric_label(metric: Metric) -> str:
-    """What an axis of the metric is called, with its unit."""
-    unit = " (%)" if metric.in_points else " (nats)" if metric.name.endswith("nll") else ""
-    return metric_words(metric.name) + unit
+def in_front(sections: Sequence[Section]) -> list[str]:
+    """The losses that are told apart in every figure, all if they are few: the baseline, the subjects, and the best by the metric."""
+    losses = list(dict.fromkeys(loss for section in sections for loss in section.losses))
+    if len(losses) <= TOGETHER:
+        return losses
+    ranks = pd.concat(
+        [
+            section.means[section.means["epochs"] == section.epochs]
+            .set_index("loss")["mean"]
+            .astype(float)
+            .rank(ascending=not section.metric.higher_is_better)
+            for section in sections
+        ]
+    )
+    best = ranks.groupby(level=0).mean().sort_values(kind="stable").dropna().index
+    first = [*(section.baseline for section in sections), *sections[0].question.subjects]
+    wanted = dict.fromkeys([*first, *map(str, best), *losses])
+    return [loss for loss in wanted if loss in losses][:TOGETHER]
 
 
 def each(makers: Sequence[Callable[[], Illustration | None]]) -> list[Illustration]:

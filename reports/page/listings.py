@@ -10,9 +10,10 @@ import pandas as pd
 
 from reports.findings import Section
 from reports.measures import FURTHER, LIKELIHOOD, Measure
+from reports.metrics import Metric
 from reports.names import counted
 from reports.page.tables import Cell, Table, count, name_cell, number, probability, with_interval
-from reports.verdicts import metric_words, upper_first
+from reports.verdicts import upper_first
 
 
 def last_epoch(section: Section) -> Table:
@@ -89,6 +90,35 @@ def best(section: Section) -> Table:
     return Table("losses", caption, headings, keys, rows, only_csv=keys[4:6])
 
 
+def judged(section: Section) -> Table | None:
+    """The metric that decides, with its intervals; None where that is the test accuracy, which `best` has."""
+    metric = section.metric
+    if metric.name == "test_accuracy":
+        return None
+    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")
+    rows = [
+        [
+            name_cell(row.Index),
+            number(row.lr, 0)._replace(text=rate(row.lr)),
+            *_mean(row, metric),
+            count(row.n),
+        ]
+        for row in means.reindex([loss for loss in section.shown if loss in means.index]).itertuples()
+    ]
+    better = "higher" if metric.higher_is_better else "lower"
+    caption = (
+        f"What decides: {metric.words}, {section.at_rates}, mean over the judged runs; {better} is better."
+        + (
+            f" n/a: its runs have none; there is one only {metric.there}."
+            if (means["n"] == 0).any() and metric.there
+            else ""
+        )
+    )
+    keys = ["loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"]
+    headings = ["loss", "learning rate", metric.label, "low", "high", "runs"]
+    return Table("metric", caption, headings, keys, rows, only_csv=keys[3:5])
+
+
 def further(section: Section) -> Table | None:
     """What else the judged runs say of each loss; None where no run says any of it."""
     frame = section.best[section.best["loss"].isin(section.shown)]
@@ -129,9 +159,8 @@ def corruptions(section: Section) -> Table | None:
 
 def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:
     """Contrasts with everything behind their verdicts."""
-    in_points = section.metric.in_points
-    unit = " (points)" if in_points else ""
-    digits = 2 if in_points else 4
+    unit = " (points)" if section.metric.in_points else ""
+    digits = section.metric.digits
     many_epochs, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
     headings, keys = ["contrast", "A", "B"], ["contrast", "a", "b"]
     if many_epochs:
@@ -146,7 +175,7 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
         "p",
         "Holm p",
         "d_z",
-        "P(A > B)",
+        "P(A beats B)",
         "from",
         "to",
         "verdict",
@@ -190,9 +219,7 @@ def denominators(section: Section) -> Table:
 
 def epochs(section: Section) -> Table:
     """The metric at each length of training."""
-    scale = section.metric.scale
-    unit = " (%)" if section.metric.in_points else ""
-    digits = 2 if section.metric.in_points else 4
+    metric = section.metric
     ordered = section.means.assign(place=section.means["loss"].map(section.losses.index)).sort_values(
         ["epochs", "place"]
     )
@@ -201,18 +228,18 @@ def epochs(section: Section) -> Table:
             count(row.epochs),
             name_cell(row.loss),
             number(row.lr, 0)._replace(text=rate(row.lr)),
-            with_interval(row.mean, row.low, row.high, digits, scale=scale),
+            *_mean(row, metric),
             count(row.n),
         ]
         for row in ordered.itertuples()
     ]
-    words = metric_words(section.metric.name)
     return Table(
         "epochs",
-        f"{upper_first(words)} by length of training, each loss at its best rate for that length.",
-        ["epochs", "loss", "learning rate", words + unit, "runs"],
-        ["epochs", "loss", "lr", section.metric.name, "runs"],
+        f"{upper_first(metric.words)} by length of training, each loss at its best rate for that length.",
+        ["epochs", "loss", "learning rate", metric.label, "low", "high", "runs"],
+        ["epochs", "loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"],
         rows,
+        only_csv=[f"{metric.key}_low", f"{metric.key}_high"],
     )
 
 
@@ -269,6 +296,14 @@ _EXPLAINED = {
     "test_nll_scaled": "Scaled: after the temperature fitted on validation.",
     "corrupted_accuracy": "Corrupted: accuracy on corrupted test images, mean over their kinds.",
 }
+
+
+def _mean(row: Any, metric: Metric) -> list[Cell]:
+    """A mean with its interval for people; its ends for programs."""
+    return [
+        with_interval(row.mean, row.low, row.high, metric.digits, scale=metric.scale),
+        *(number(end, metric.digits, scale=metric.scale) for end in (row.low, row.high)),
+    ]
 
 
 def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Measure]:

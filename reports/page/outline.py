@@ -33,9 +33,8 @@ from reports.page.blocks import (
     Verdict,
     Verdicts,
 )
-from reports.page.illustrations import Illustration, Illustrator
+from reports.page.illustrations import Illustration, Illustrator, in_front
 from reports.page.tables import Table
-from reports.verdicts import metric_words
 
 Images = Callable[[Section], np.ndarray | str]
 
@@ -63,7 +62,8 @@ def report(
     images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the losses themselves are.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in section.losses))
-    composer = _Composer(palette.looks(order), source, images)
+    front = in_front(sections)
+    composer = _Composer(palette.looks(list(dict.fromkeys([*front, *order]))), front, source, images)
     blocks: list[Any] = [Text(passages.question(sections))]
     if source.baselines and sections:
         blocks += [Text(*told) for told in provenance.told(source.baselines, sections[0].runs)]
@@ -91,8 +91,10 @@ def report(
 class _Composer:
     """Numbers figures and tables across sections, and keeps their files."""
 
-    def __init__(self, looks: Mapping[str, palette.Look], source: Source, images: Images) -> None:
-        self.looks, self.source, self.images = looks, source, images
+    def __init__(
+        self, looks: Mapping[str, palette.Look], front: Sequence[str], source: Source, images: Images
+    ) -> None:
+        self.looks, self.front, self.source, self.images = looks, front, source, images
         self.result = Report(Page("", ""))
         self.prefix = ""
 
@@ -104,7 +106,7 @@ class _Composer:
             table = self._table(across.overview_table(found, metric, order))
             blocks += [
                 Heading(f"Over {plain(found.words)}"),
-                self._picture(across.overview_picture(found, metric, order, self.looks)),
+                self._picture(across.overview_picture(found, metric, order, self.looks, self.front)),
                 Fold("These numbers as a table", [table]),
             ]
         return blocks
@@ -130,7 +132,7 @@ class _Composer:
         if not len(section.judged):
             none = "No run of this setting finished with a result: there is nothing to compare."
             return [*blocks, Text(none, alarm=True), *self._honesty(section)]
-        draw = Illustrator(section, self.looks)
+        draw = Illustrator(section, self.looks, self.front)
         blocks += [
             Heading("The curves", 2 if of == 1 else 3),
             self._picture(draw.overview()),
@@ -152,6 +154,7 @@ class _Composer:
             Heading("Each loss at its best rate", level),
             self._table(listings.best(section)),
             self._table(listings.further(section)),
+            self._table(listings.judged(section)),
             self._picture(draw.final()),
         ]
         blocks += self._contrasts(section, draw, level)
@@ -250,7 +253,7 @@ class _Composer:
         frame = section.contrasts
         if not len(section.headline):
             return []
-        words = metric_words(section.metric.name)
+        words = section.metric.words
         against = passages.against(section)
         blocks: list[Any] = [Heading("The contrasts", level), self._picture(draw.forest())]
         caption = (

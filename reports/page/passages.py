@@ -9,7 +9,6 @@ import numpy as np
 
 from reports.findings import Section
 from reports.names import counted, plain
-from reports.verdicts import metric_words
 
 _RULES = (
     "Every loss is given the same network, data, seeds and learning rates to choose from; the answer to each comparison is "
@@ -25,7 +24,7 @@ def question(sections: Sequence[Section]) -> str:
     baseline = sections[0].baseline
     subjects = [loss for loss in sections[0].question.subjects if loss in losses]
     others = [plain(loss) for loss in losses if loss != baseline]
-    metric = metric_words(sections[0].question.metric)
+    metric = sections[0].metric.words
     if subjects:
         rest = len(losses) - len(subjects)
         than = f"the {rest} other losses here" if rest > 1 else "the other loss here"
@@ -55,8 +54,8 @@ def subtitle(sections: Sequence[Section], name: str) -> str:
 
 def basis(section: Section) -> str:
     """What the verdicts of a section rest on, in two sentences."""
-    question, split = section.question, section.split
-    words = metric_words(question.metric)
+    split = section.split
+    words = section.metric.words
     rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].nunique()
     text = f"By {words} after {counted(section.epochs, 'epoch')}, {section.at_rates}"
     if rates > 1 and split.shared:
@@ -72,8 +71,10 @@ def basis(section: Section) -> str:
     if np.isfinite(margin):
         unit = " points" if section.metric.in_points else ""
         text += f". Equivalent means: the 95 % interval lies within ±{margin:.3g}{unit}"
-        if section.metric.in_points and section.test_size and math.isclose(margin, 100 / section.test_size):
+        least = section.metric.one_example(section.test_size)
+        if least and math.isclose(margin, least):
             text += f", which is one test image of {section.test_size:,}"
+            text += " of this digit" if section.metric.digit is not None else ""
     return text + "."
 
 

@@ -1,18 +1,19 @@
 """Statistics of the reports: frames of runs in, frames of verdicts, rates and bands out.
 
 Pure: no store, no files, no plots, no globals, and nothing random but from a generator or a seed that is
-passed in. The modules, each knowing only those above it:
+passed in. What a metric is, `reports.metrics` says. The modules, each knowing only those above it:
 
     intervals.py     a mean and its interval; named generators
     significance.py  sign-flip and permutation tests, Holm, effect sizes
     power.py         what n seeds can show, and how many would decide
     cells.py         one run per cell; what is missing, counted
     tuning.py        seeds that choose and seeds that judge; the learning rate of each loss
-    verdicts.py      one contrast, its margin, its verdict
+    verdicts.py      one contrast, its verdict
     contrasts.py     families of contrasts
     bands.py         means and bands over epochs
 """
 
+from reports.metrics import Metric, read_metric
 from reports.stats.bands import bands
 from reports.stats.cells import denominators, expected_cells, one_run_per_cell, unfinished_cells
 from reports.stats.contrasts import Dropped, contrasts, same_loss_contrasts
@@ -34,7 +35,7 @@ from reports.stats.significance import (
     sign_flip_p,
 )
 from reports.stats.tuning import SeedSplit, choose_rates, rate_table, split_seeds
-from reports.stats.verdicts import Contrast, Metric, contrast, read_metric, verdict
+from reports.stats.verdicts import Contrast, contrast, verdict
 
 __all__ = [
     "Contrast",

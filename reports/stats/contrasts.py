@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from reports.metrics import Metric, read_metric
 from reports.stats.cells import check_columns, one_run_per_cell
 from reports.stats.intervals import RESAMPLES, named_generator
 from reports.stats.power import detectable_difference, seeds_needed
 from reports.stats.significance import holm
 from reports.stats.tuning import choose_rates, split_seeds
-from reports.stats.verdicts import Metric, contrast, read_metric, verdict
+from reports.stats.verdicts import contrast, verdict
 
 VIEWS = ("best", "equal")
 
@@ -94,11 +95,11 @@ def contrasts(
         baseline: b of every contrast; with `all_pairs` every two losses are compared, the baseline still as
             b.
         subjects: losses each of which is compared, as a, with every other loss, whatever the baseline.
-        metric: a column; accuracies are compared in percentage points, others in their own unit.
+        metric: a column; shares are compared in percentage points, others in their own unit.
         tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
         rope: margin of equivalence in the unit of the difference; None: 0.1 points for accuracies, else no
             margin.
-        test_size: examples in the test set: the margin of an accuracy is at least one of them.
+        test_size: test examples that the metric counts: the margin of an accuracy is at least one of them.
         alpha: of Holm's p; intervals have level 1 - alpha.
         power: for `detectable` and `seeds_needed`.
         higher_is_better: for metrics that `read_metric` does not know.

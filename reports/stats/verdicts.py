@@ -1,4 +1,4 @@
-"""One contrast of two sets of numbers, and the verdict on it; what the metrics mean for both."""
+"""One contrast of two sets of numbers, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -17,77 +17,7 @@ from reports.stats.significance import (
     sign_flip_p,
 )
 
-ROPE = 0.1
-"""Default margin for accuracies, in points: the binomial standard error of 10,000 test examples near 99 %."""
-
-ACCURACIES = ("accuracy", "off_by_one")
-ERRORS = (
-    "nll",
-    "brier",
-    "ece",
-    "ece_scaled",
-    "mean_absolute_error",
-    "seconds",
-    "train_seconds",
-    "val_seconds",
-)
-
 _ROUNDING = 1e-9  # of the margin: an interval that ends on the margin lies inside it
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is read: accuracies are compared in percentage points, everything else in its own unit."""
-
-    name: str
-    higher_is_better: bool
-    in_points: bool
-
-    @property
-    def scale(self) -> float:
-        """What values are multiplied by before they are compared."""
-        return 100.0 if self.in_points else 1.0
-
-    @property
-    def unit(self) -> str:
-        return "points" if self.in_points else ""
-
-    def margin(self, rope: float | None, test_size: int | None) -> float:
-        """The margin of equivalence, in the unit of the differences; NaN when equivalence is not asked.
-
-        Args:
-            rope: half its width; None means `ROPE` for accuracies, and for other metrics that none was
-                chosen.
-            test_size: examples scored; no accuracy is told apart by less than one of them.
-        """
-        if rope is not None and not (math.isfinite(rope) and rope >= 0):
-            raise ValueError(f"rope: expected a number >= 0, in the unit of the difference, got {rope!r}")
-        if test_size is not None and test_size < 1:
-            raise ValueError(f"test_size: expected a number of examples >= 1, got {test_size!r}")
-        if not self.in_points:
-            return math.nan if rope is None else rope
-        return max(ROPE if rope is None else rope, 0.0 if test_size is None else 100.0 / test_size)
-
-
-def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
-    """Which way a column such as `test_nll` is better, from its name or, for a metric unknown here, as told.
-
-    Raises:
-        ValueError: a run's own loss, which is never compared between losses; or an unknown metric without
-            direction.
-    """
-    head, _, tail = name.partition("_")
-    kind = tail if head in ("train", "val", "test", "time") else name
-    if kind == "loss":
-        raise ValueError(
-            f"{name}: values of different losses are not comparable; compare accuracy, nll, brier or ece"
-        )
-    if higher_is_better is None:
-        if kind not in ACCURACIES + ERRORS:
-            known = ", ".join(ACCURACIES + ERRORS)
-            raise ValueError(f"{name}: say whether higher_is_better; known by name are {known}")
-        higher_is_better = kind in ACCURACIES
-    return Metric(name, bool(higher_is_better), kind in ACCURACIES)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,260 @@
+"""The metrics by which losses can be compared: each one's column, words, unit and direction, in one place.
+
+Everything a report shows of a metric is said here: options, axes, tables, sentences, margins. The names are those of
+`experiments.metrics` and `experiments.corruptions`; the tests compare them. Imports nothing heavy: the options need it first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+ROPE = 0.1
+"""Default margin for accuracies, in points: the binomial standard error of 10,000 test examples near 99 %."""
+
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "motion_blur", "shear"),
+    *("scale", "rotate", "translate", "brightness", "stripe", "fog"),
+)
+
+REFUSED = {
+    "loss": "values of different losses are never compared, each has its own unit",
+    "temperature": "no temperature is better than another",
+}
+"""What runs say of the test set that orders no losses, and why."""
+
+_PER_CENT, _NATS = "%", "nats"
+_LOGITS = "of networks with 10 logits"
+_NUMBER = "of networks with 1 number"
+_CORRUPTED = "with corruptions=true"
+_FLIPPED = "where data.label_noise flips labels"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a run, and how it is read.
+
+    name: its column in the frames of `reports.runs`, e.g. test_accuracy. words: for people, in a sentence; heading: over a
+    column. value_unit: "%" (a share in [0, 1], shown in per cent), "nats" or "". digits: decimals shown, of values and of
+    differences. accuracy: a share of examples answered right, which has a margin of equivalence by default. digit: the class it
+    is about. there: which runs alone have it, "" for all.
+    """
+
+    name: str
+    words: str
+    heading: str
+    higher_is_better: bool
+    value_unit: str = ""
+    digits: int = 4
+    accuracy: bool = False
+    digit: int | None = None
+    there: str = ""
+
+    @property
+    def typed(self) -> str:
+        """As users and MLflow call it: test/accuracy."""
+        return self.name.replace("_", "/", 1)
+
+    @property
+    def in_points(self) -> bool:
+        """Whether differences are in percentage points; all others are in the metric's own unit."""
+        return self.value_unit == _PER_CENT
+
+    @property
+    def scale(self) -> float:
+        """What values are multiplied by before they are compared and shown."""
+        return 100.0 if self.in_points else 1.0
+
+    @property
+    def unit(self) -> str:
+        """Of differences, in a sentence."""
+        return "points" if self.in_points else ""
+
+    @property
+    def label(self) -> str:
+        """Of an axis or a column of values, with the unit."""
+        return self.words + self._in_brackets
+
+    @property
+    def column(self) -> str:
+        """A short heading, with the unit."""
+        return self.heading + self._in_brackets
+
+    @property
+    def key(self) -> str:
+        """Of a column for programs that holds values as they are shown."""
+        return f"{self.name}_percent" if self.in_points else self.name
+
+    @property
+    def _in_brackets(self) -> str:
+        return f" ({self.value_unit})" if self.value_unit else ""
+
+    def margin(self, rope: float | None, test_size: int | None) -> float:
+        """The margin of equivalence, in the unit of the differences; NaN when equivalence is not asked.
+
+        Args:
+            rope: half its width; None means `ROPE` for accuracies, and for other metrics that none was chosen.
+            test_size: test examples that the metric counts; no accuracy on them is told apart by less than one.
+        """
+        if rope is not None and not (math.isfinite(rope) and rope >= 0):
+            raise ValueError(f"rope: expected a number >= 0, in the unit of the difference, got {rope!r}")
+        if test_size is not None and test_size < 1:
+            raise ValueError(f"test_size: expected a number of examples >= 1, got {test_size!r}")
+        if not self.accuracy:
+            return math.nan if rope is None else rope
+        return max(ROPE if rope is None else rope, self.one_example(test_size))
+
+    def one_example(self, test_size: int | None) -> float:
+        """What one of the test examples that it counts is worth, in points; 0 where that is not known, or nothing is counted."""
+        counted = self.accuracy and test_size is not None and not self.name.startswith("train_")
+        return 100.0 / test_size if counted and test_size else 0.0
+
+
+def _accuracy(
+    name: str, words: str, heading: str, *, higher: bool = True, digit: int | None = None, there: str = ""
+) -> Metric:
+    return Metric(name, words, heading, higher, _PER_CENT, 2, accuracy=True, digit=digit, there=there)
+
+
+_ON_THE_TEST_SET = (
+    _accuracy("test_accuracy", "test accuracy", "test"),
+    Metric("test_nll", "test NLL", "NLL", False, _NATS, there=_LOGITS),
+    Metric("test_brier", "test Brier score", "Brier", False, there=_LOGITS),
+    Metric("test_ece", "test ECE", "ECE", False, _PER_CENT, 2, there=_LOGITS),
+    Metric(
+        "test_ece_scaled",
+        "test ECE after temperature scaling",
+        "ECE scaled",
+        False,
+        _PER_CENT,
+        2,
+        there=_LOGITS,
+    ),
+    Metric("test_mean_absolute_error", "test mean absolute error", "mean abs. error", False, there=_NUMBER),
+    _accuracy("test_off_by_one", "test off-by-one accuracy", "off by one", there=_NUMBER),
+    Metric("test_macro_f1", "test macro F1", "macro F1", True, _PER_CENT, 2),
+    Metric("test_margin", "test probability margin", "margin", True, there=_LOGITS),
+    Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, there=_LOGITS),
+    Metric(
+        "test_nll_scaled", "test NLL after temperature scaling", "NLL scaled", False, _NATS, there=_LOGITS
+    ),
+    Metric(
+        "test_brier_scaled",
+        "test Brier score after temperature scaling",
+        "Brier scaled",
+        False,
+        there=_LOGITS,
+    ),
+)
+_ON_A_DIGIT = tuple(
+    _accuracy(f"test_accuracy_{digit}", f"test accuracy on the digit {digit}", f"digit {digit}", digit=digit)
+    for digit in range(10)
+)
+_ON_CORRUPTED_IMAGES = (
+    _accuracy("corrupted_accuracy", "accuracy on corrupted test images", "corrupted", there=_CORRUPTED),
+    *(
+        _accuracy(
+            f"corrupted_accuracy_{kind}",
+            f"test accuracy under the corruption {kind.replace('_', ' ')}",
+            kind.replace("_", " "),
+            there=_CORRUPTED,
+        )
+        for kind in CORRUPTIONS
+    ),
+)
+_ON_FLIPPED_LABELS = (
+    _accuracy(
+        "train_accuracy_flipped",
+        "memorisation of flipped labels",
+        "flipped, predicted as the wrong label",
+        higher=False,
+        there=_FLIPPED,
+    ),
+    _accuracy(
+        "train_accuracy_recovered",
+        "recovery of flipped labels",
+        "flipped, predicted as the true label",
+        there=_FLIPPED,
+    ),
+    _accuracy(
+        "train_accuracy_untouched",
+        "training accuracy on untouched labels",
+        "not flipped, predicted right",
+        there=_FLIPPED,
+    ),
+)
+
+OFFERED = {
+    metric.name: metric
+    for metric in _ON_THE_TEST_SET + _ON_A_DIGIT + _ON_CORRUPTED_IMAGES + _ON_FLIPPED_LABELS
+}
+"""What `generate report metric=` takes, by column: what chose nothing, orders losses, and means the same for all."""
+
+_KNOWN = {  # besides: what a rate is chosen by, and times, which are the machine's
+    metric.name: metric
+    for metric in (
+        _accuracy("val_accuracy", "validation accuracy", "validation"),
+        Metric("val_nll", "validation NLL", "validation NLL", False, _NATS),
+        *(
+            Metric(name, name.replace("_", " "), name.replace("_", " "), False)
+            for name in ("seconds", "train_seconds", "val_seconds", "epoch_seconds")
+        ),
+    )
+}
+
+
+def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
+    """The metric in a column such as `test_nll`, with another direction if one is told; one unknown here has no unit.
+
+    Raises:
+        ValueError: a run's own loss, which is never compared between losses; or an unknown metric without direction.
+    """
+    part, _, kind = name.partition("_")
+    if name == "loss" or (part in ("train", "val", "test") and kind == "loss"):
+        raise ValueError(
+            f"{name}: values of different losses are not comparable; compare accuracy, nll, brier or ece"
+        )
+    known = OFFERED | _KNOWN
+    if name in known:
+        metric = known[name]
+        return metric if higher_is_better is None else replace(metric, higher_is_better=higher_is_better)
+    if higher_is_better is None:
+        raise ValueError(f"{name}: say whether higher_is_better; known by name are {', '.join(known)}")
+    words = name.replace("_", " ")
+    return Metric(name, words, words, bool(higher_is_better))
+
+
+def choices() -> str:
+    """The names that `metric=` takes, those of a family in braces as in a shell."""
+    return ", ".join(typed for typed, _, _ in _rows())
+
+
+def described() -> str:
+    """A line on each name that `metric=` takes, or on each family: words and unit, direction, and which runs have it."""
+    lines = []
+    for typed, label, metric in _rows():
+        better = "higher" if metric.higher_is_better else "lower"
+        there = f"; only {metric.there}" if metric.there else ""
+        beside = f"\n{'':25}" if len(typed) > 25 else ""
+        lines.append(f"{typed:25}{beside} {label}: {better} is better{there}")
+    return "\n".join(lines)
+
+
+def _rows() -> Iterator[tuple[str, str, Metric]]:
+    """Name, label and an example of every metric that is offered, a family as one."""
+    kinds = ",".join(CORRUPTIONS)
+    families = {
+        _ON_A_DIGIT: ("test/accuracy_{0..9}", "test accuracy on one digit (%)"),
+        _ON_CORRUPTED_IMAGES[1:]: (
+            f"corrupted/accuracy_{{{kinds}}}",
+            "test accuracy under one corruption (%)",
+        ),
+    }
+    inside = {metric.name for family in families for metric in family}
+    named = {family[0].name: told for family, told in families.items()}
+    for metric in OFFERED.values():
+        if metric.name in named:
+            yield *named[metric.name], metric
+        elif metric.name not in inside:
+            yield metric.typed, metric.label, metric
