@@ -28,10 +28,9 @@ def bare(epochs: int) -> float:
     from experiments import machine
 
     machine.load_paddle()
-    import numpy as np
     import paddle
 
-    from experiments import data, losses, models
+    from experiments import data, losses, models, training
 
     start = time.perf_counter()
     splits = data.mnist(seed=0)
@@ -39,7 +38,7 @@ def bare(epochs: int) -> float:
     network = models.convnet(10)
     optimizer = paddle.optimizer.SGD(learning_rate=0.003, parameters=network.parameters())
     images = {
-        name: paddle.to_tensor((part.images / np.float32(255)).astype(np.float32)[:, None])
+        name: training.pixels(part.images)
         for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
     }
     labels = paddle.to_tensor(splits.train.labels)
@@ -71,12 +70,15 @@ def whole(epochs: int) -> float:
     """Seconds of the command in this process, its imports done before."""
     import runpy
 
+    from experiments import machine
+
+    machine.load_paddle()
     # What the run imports late counts as imports, too.
     import mlflow.paddle  # noqa: F401
     import pandas  # noqa: F401
     import scipy.optimize  # noqa: F401
 
-    from experiments import preload, sweeps, tracking  # noqa: F401
+    from experiments import cell, tracking  # noqa: F401
 
     with tempfile.TemporaryDirectory() as directory:
         sys.argv = [
