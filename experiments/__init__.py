@@ -2,7 +2,7 @@
 
 The map, in the order in which a run passes through it:
 
-    run.py         the command: compose, check, train, record; the only file that sees the config
+    run.py         the command: compose, check, train, record
     config.py      the typed scalars of the config, their ranges, and the checks of every option
     machine.py     what has to be set before Paddle loads: threads, fast paths
     data.py        splits, label noise, orders; the datasets one can choose

@@ -13,8 +13,10 @@ import hashlib
 import inspect
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -161,14 +163,50 @@ def read(cfg: DictConfig, choices: dict[str, str]) -> Settings:
     return Settings({group: str(choices[group]) for group in GROUPS}, options, values["tracking"], **scalars)
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str], schema: type = RunConfig) -> None:
     """Raise CommandError with the choices where one of the names is no value of the config's root."""
-    known = [field.name for field in dataclasses.fields(RunConfig)]
+    known = [field.name for field in dataclasses.fields(schema)]
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else "."
             raise CommandError(f"{name}: there is no such value{meant} There are {', '.join(known)}")
+
+
+def set_at_the_root(words: Iterable[str]) -> list[str]:
+    """The names that words such as `lr=0.1` set; not `sweep`, which is a choice of files alone."""
+    names = [word.partition("=")[0] for word in words if "=" in word]
+    return [name for name in names if name.isidentifier() and name != "sweep"]
+
+
+def check_own_values(words: Sequence[str], places: Sequence[Path]) -> None:
+    """Raise CommandError where a word such as `loss.gamma=3` sets a value that an option which is chosen does not have.
+
+    places: directories with a file GROUP/OPTION.yaml for each option; the first has config.yaml with the defaults, too. Where a
+    saved question may choose, only what no option has is refused; Hydra refuses the rest.
+    """
+    for word in words:
+        group, name = re.match(r"(\w*)\.?(\w*)", word).groups()  # type: ignore[union-attr]
+        if group not in GROUPS or name.startswith("_") or not word.startswith(f"{group}.{name}="):
+            continue
+        files = {path.stem: path for place in places for path in sorted((place / group).glob("*.yaml"))}
+        own = {option: _keys(path) for option, path in files.items()}
+        chosen = [part for each in words if each.startswith(f"{group}=") for part in re.split("[=,]", each)]
+        if not chosen and not any(each.startswith("sweep=") for each in words):
+            chosen = re.findall(rf"- {group}: (\w+)", (places[0] / "config.yaml").read_text(encoding="utf-8"))
+        asked = [option for option in own if option in chosen]
+        lacking = [option for option in asked or own if name not in own[option]]
+        if lacking and (asked or len(lacking) == len(own)):
+            who = f"{group}={','.join(lacking)} has no" if asked else f"no option of {group} has a"
+            there = "; ".join(
+                f"{each} has {', '.join(own[each]) or 'none'}" for each in asked or own if asked or own[each]
+            )
+            raise CommandError(f"{group}.{name}: {who} value of this name; {there}")
+
+
+def _keys(path: Path) -> list[str]:
+    """The names of an option's own values in its file, which is not parsed: that would take as long as all else."""
+    return re.findall(r"^([A-Za-z]\w*):", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def problems(settings: Settings) -> list[str]:
@@ -186,6 +224,11 @@ def problems(settings: Settings) -> list[str]:
         found.append(f"device: expected one of {', '.join(DEVICES)}, came {settings.device!r}")
     if settings.on_failure not in ON_FAILURE:
         found.append(f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}")
+    log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
+    if not isinstance(log_model, bool):
+        found.append(f"tracking.log_model: expected true or false, came {log_model!r}")
+    if isinstance(patience, bool) or not isinstance(patience, (int, float)) or not 0 <= patience < math.inf:
+        found.append(f"tracking.patience: expected a number of seconds, at least 0, came {patience!r}")
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
     if not settings.experiment.strip():
@@ -229,16 +272,20 @@ def function(settings: Settings, group: str) -> functools.partial[Any]:
 
     option = settings.options[group]
     where = f"{group}={settings.choices[group]}"
-    try:
-        bound = instantiate(option)
-    except Exception as error:
-        raise CommandError(
-            f"{where}: cannot load {option['_target_']}: {error.__cause__ or error}"
-        ) from error
-    if not isinstance(bound, functools.partial):
+    if option.get("_partial_") is not True:
         raise CommandError(
             f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
         )
+    try:
+        bound = instantiate(option)
+    except Exception as error:
+        cause = error.__cause__ or error
+        hint = (
+            "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY"
+            if isinstance(cause, ImportError)
+            else ""
+        )
+        raise CommandError(f"{where}: cannot load {option['_target_']}: {cause}{hint}") from error
     # Hydra's own wrapper takes longer for a call than most losses do.
     bound = functools.partial(get_object(option["_target_"]), **bound.keywords)
     signature = inspect.signature(bound.func)

@@ -21,7 +21,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from experiments import checkpoints, comparison, credentials, owners
+from experiments import checkpoints, comparison, config, credentials, owners
 from experiments.table import plural
 
 if TYPE_CHECKING:
@@ -247,4 +247,8 @@ def doctor(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit("the doctor looks at one experiment at a time; -m is for experiments/run.py")
+    try:
+        config.check_names(config.set_at_the_root(sys.argv[1:]), DoctorConfig)
+    except config.CommandError as error:
+        sys.exit(str(error))
     doctor()

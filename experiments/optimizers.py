@@ -13,11 +13,14 @@ from typing import Any
 import paddle
 from paddle.optimizer import SGD, Adam, AdamW, Momentum, Optimizer
 
+from experiments.losses.checks import check_number
+
 
 def sgd(
     *, learning_rate: Any, parameters: Any, weight_decay: float | None = None, clip_norm: float | None = None
 ) -> Optimizer:
     """w - lr g. weight_decay (>= 0): coupled."""
+    _check(weight_decay)
     return SGD(learning_rate, parameters, weight_decay=weight_decay, grad_clip=_clip(clip_norm))
 
 
@@ -36,6 +39,9 @@ def momentum(
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum: expected a number of at least 0 and below 1, came {momentum}")
+    if not isinstance(nesterov, bool):
+        raise ValueError(f"nesterov: expected true or false, came {nesterov!r}")
+    _check(weight_decay)
     return Momentum(
         learning_rate,
         momentum,
@@ -57,6 +63,7 @@ def adam(
     clip_norm: float | None = None,
 ) -> Optimizer:
     """Kingma and Ba, 2015. beta1, beta2: in [0, 1). weight_decay (>= 0): coupled."""
+    _check(weight_decay)
     return Adam(
         learning_rate,
         beta1,
@@ -79,6 +86,7 @@ def adamw(
     clip_norm: float | None = None,
 ) -> Optimizer:
     """Adam whose weight_decay (>= 0) is decoupled: w shrinks by lr weight_decay w besides (Loshchilov and Hutter, 2019)."""
+    _check(weight_decay)
     return AdamW(
         learning_rate,
         beta1,
@@ -90,9 +98,13 @@ def adamw(
     )
 
 
+def _check(weight_decay: float | None) -> None:
+    if weight_decay is not None:
+        check_number("weight_decay", weight_decay, at_least=0)
+
+
 def _clip(norm: float | None) -> Any:
     if norm is None:
         return None
-    if not norm > 0:
-        raise ValueError(f"clip_norm: expected a number above 0, or null, came {norm}")
+    check_number("clip_norm", norm, above=0)
     return paddle.nn.ClipGradByGlobalNorm(float(norm))

@@ -40,6 +40,11 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
                 f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, and runs it; leave this out"
             )
     machine.prepare(settings.threads)  # the store brings numpy with it
+    from experiments import tracking
+
+    tracking.open_store(
+        settings.tracking["uri"], settings.experiment, create=False
+    )  # where there is none, none is made
     store = sweeps.open_store(settings)
     sweeps.bury_the_dead(store)
     before = find(store, settings.rerun)

@@ -3,11 +3,12 @@
     python experiments/run.py loss=ce epochs=2        one run
     python experiments/run.py -m loss=mse,ce          a grid
 
-The only file in which a config is seen; it imports nothing heavy before the configuration is known to be right.
+Where a config becomes plain `Settings`; it imports nothing heavy before the configuration is known to be right.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from pathlib import Path
@@ -40,6 +41,10 @@ def run(cfg: DictConfig) -> str:
     if settings.tracking["parent_run"]:
         return run_in_sweep(settings, artifacts)
     config.check_values([settings])
+    if not hydra_cfg.sweeper._target_.endswith(".CellSweeper"):
+        raise config.CommandError(
+            "hydra/sweeper: this one takes a grid, came a single run; add -m, and lr=... to choose from"
+        )
     if settings.rerun is not None:  # `rerun=` and `rerun=0` are refused there
         from experiments import rerun
 
@@ -110,12 +115,15 @@ class BeforeWriting(Callback):
             sys.exit(str(error))  # of a callback's exceptions, Hydra lets only this one through
 
 
-def _set_at_the_root(words: list[str]) -> list[str]:
-    """The names that words such as `lr=0.1` set; not `sweep`, which is a choice of files alone."""
+def _check_words(words: list[str]) -> None:
+    """Refuse names that are not there: Hydra would, too, but without the choices, and with advice that does not help."""
     if {"-sc", "--shell-completion"} & set(words):  # `install=bash` is for Hydra
-        return []
-    names = [word.partition("=")[0] for word in words if "=" in word]
-    return [name for name in names if name.isidentifier() and name != "sweep"]
+        return
+    flags = ("--config-dir", "-cd")
+    theirs = [Path(after) for word, after in itertools.pairwise(words) if word in flags]
+    theirs += [Path(word.partition("=")[2]) for word in words if word.startswith("--config-dir=")]
+    config.check_names(config.set_at_the_root(words))
+    config.check_own_values(words, [Path(__file__).parents[1] / "conf", *theirs])
 
 
 def main() -> None:
@@ -124,7 +132,7 @@ def main() -> None:
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
-        config.check_names(_set_at_the_root(sys.argv[1:]))  # Hydra's own answer has no choices
+        _check_words(sys.argv[1:])
         run()
     except config.CommandError as error:
         sys.exit(str(error))

@@ -70,11 +70,13 @@ def run(
     directory: Path,
     launch: Launch,
     stage: str = "",
+    tuning_seeds: int = 0,
 ) -> list[Run]:
     """Run the cells of a grid, each with its overrides, that have no FINISHED run yet, as children of one parent run.
 
     question: name of the saved question, if it is one. directory: where Hydra will write; it must be writable. launch: runs jobs given their overrides.
-    stage: what the sweep is for where another one follows; its table is left out. Returns the run of each cell, in order.
+    stage: what the sweep is for where another one follows; its table is left out. tuning_seeds: how many seeds, from 0 on, only chose the
+    rates, for the report. Returns the run of each cell, in order.
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
@@ -142,7 +144,7 @@ def run(
         found = [after.get(identity) for identity in grid]
         rows = [table.row(cell, run) for cell, run in zip(settings, found, strict=True)]
         edges = "\n".join(table.at_the_edge(settings, found))
-        said = [table.text(rows), edges, table.next_commands(settings[0], parent)]
+        said = [table.text(rows), edges, table.next_commands(settings[0], parent, tuning_seeds)]
         print("\n" + "\n\n".join(filter(None, said)))
     _raise_failures(todo, results)
     return [after[identity] for identity in identities]

@@ -67,8 +67,11 @@ def at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[
     return [f"{finding.name}: {finding.text}" for finding in lint.of_rates(trials)]
 
 
-def next_commands(settings: Settings, parent: str = "") -> str:
-    """The two commands that a user will want next, for the store in use and the sweep with this parent run."""
+def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -> str:
+    """The two commands that a user will want next, for the store in use and the sweep with this parent run.
+
+    tuning_seeds: how many seeds, from 0 on, only chose rates.
+    """
     from experiments import tracking
 
     uri = settings.tracking["uri"]
@@ -78,6 +81,7 @@ def next_commands(settings: Settings, parent: str = "") -> str:
         browse = f"browse {uri}"
     report = "generate report" + (f" tracking.uri={uri}" if uri else "")
     report += f" sweep={parent}" if parent else ""
+    report += f" 'tuning_seeds={list(range(tuning_seeds))}'".replace(", ", ",") if tuning_seeds else ""
     report += "" if settings.experiment == "mnist-losses" else f" experiment={settings.experiment}"
     return f"next:  {browse}\n       {report}"
 

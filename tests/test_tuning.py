@@ -105,6 +105,36 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
+    done = run_command(tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=3", "plan=true")
+    assert done.returncode == 0, done.stderr
+    assert "8 to run" in done.stdout
+    assert (
+        "6 cells judge the chosen ones, and for each rate by which the grid grows there are 4 more"
+        in done.stdout
+    )
+
+
+@pytest.mark.slow
+def test_a_loss_that_diverges_at_every_rate_keeps_no_other_from_being_judged(tmp_path, run_command):
+    from test_run import runs
+
+    few = ["hydra.sweeper.judging_seeds=2", "hydra.sweeper.extensions=0", "hydra.sweeper.tuning_seeds=1"]
+    done = run_command(tmp_path, *TUNE, "lr=10,30", *few)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "loss=mse: every trial diverged, at each of the rates 10, 30; it has no rate to be judged at"
+        in done.stdout
+    )
+    assert {run.data.params["seed"] for run in runs(tmp_path) if run.data.params["loss"] == "ce"} == {
+        "0",
+        "1",
+        "2",
+    }
+    assert {run.data.params["seed"] for run in runs(tmp_path) if run.data.params["loss"] == "mse"} == {"0"}
+    assert "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]  # few judge, so the report has to be told
+
+
 @pytest.mark.slow
 def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     from test_run import client, runs

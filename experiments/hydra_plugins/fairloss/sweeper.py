@@ -55,10 +55,11 @@ class CellSweeper(Sweeper):
             raise config.CommandError("rerun: expected one run at a time, without -m")
         return cells
 
-    def run(self, cells: list[Cell], *, stage: str = "") -> Any:
+    def run(self, cells: list[Cell], *, stage: str = "", tuning_seeds: int = 0) -> Any:
         """Show the plan of the cells, or run those that are not finished: the run of each cell, in order.
 
-        stage: what this sweep is for where another follows; there is no table then.
+        stage: what this sweep is for where another follows; there is no table then. tuning_seeds: how many seeds, from 0 on, chose the rates
+        and do not judge.
         """
         launcher_cfg = self.master.hydra.launcher
         if cells[0][1].plan:
@@ -83,6 +84,7 @@ class CellSweeper(Sweeper):
             cells,
             question=self.master.hydra.runtime.choices.get("sweep"),
             stage=stage,
+            tuning_seeds=tuning_seeds,
             directory=Path(self.master.hydra.sweep.dir),
             launch=lambda job_overrides: launcher.launch(
                 job_overrides, initial_job_idx=self._jobs(len(job_overrides))

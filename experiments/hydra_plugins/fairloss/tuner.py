@@ -48,14 +48,16 @@ class _Tuner(CellSweeper):
         return trials
 
     def choose(self, cells: list[Cell], trials: dict[str, Trials]) -> dict[str, float]:
-        """Of each family its best rate."""
+        """Of each family its best rate; of one that diverged at every rate none, and a warning."""
         from experiments import tuning
 
-        try:
-            chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
-        except ValueError as error:
-            raise config.CommandError(str(error)) from error
+        chosen: dict[str, float] = {}
         names = {_family(cell): cell.choices["loss"] for _, cell in cells}
+        for family, by_rate in trials.items():
+            try:
+                chosen[family] = tuning.choose(by_rate)
+            except ValueError as error:
+                log.warning("loss=%s: %s; it has no rate to be judged at", names[family], error)
         log.info(
             "chosen: %s", ", ".join(f"lr={rate:g} for {names[family]}" for family, rate in chosen.items())
         )
@@ -66,9 +68,10 @@ class _Tuner(CellSweeper):
         judged = [
             _at(cell, lr=chosen[_family(cell[1])], seed=seed)
             for cell in {_family(cell[1]): cell for cell in cells}.values()
+            if _family(cell[1]) in chosen
             for seed in range(self.tuning_seeds, self.tuning_seeds + self.judging_seeds)
         ]
-        return self.run([*cells, *judged])
+        return self.run([*cells, *judged], tuning_seeds=self.tuning_seeds)
 
 
 class TuningSweeper(_Tuner):
@@ -89,14 +92,21 @@ class TuningSweeper(_Tuner):
             raise config.CommandError(
                 f"lr: expected a grid of learning rates to choose from, came {rates[0]:g} alone"
             )
+        families = len({_family(cell) for _, cell in cells})
         if cells[0][1].plan:
-            return self.run(cells)
+            self.run(cells)
+            print(
+                f"That is the choice of rates. After it, {families * self.judging_seeds} cells judge the chosen ones, and for each rate by "
+                f"which the grid grows there are {families * self.tuning_seeds} more."
+            )
+            return []
 
         from experiments import tuning
 
         for extension in range(self.extensions + 1):
             chosen = self.choose(cells, self.trials(cells))
-            wider = tuning.extended(rates, chosen.values())
+            lowest = [rates[0]] if len(chosen) < families else []  # of a loss that diverged at every rate
+            wider = tuning.extended(rates, [*chosen.values(), *lowest])
             if wider == rates or extension == self.extensions:
                 break
             new = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
