@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -25,13 +26,16 @@ class OutputError(RuntimeError):
     """The report cannot be written; the message says where, why, and what to do."""
 
 
-def report_name(name: str, where: Mapping[str, Any]) -> str:
-    """A directory's name for a report: safe in every file system, and different for different runs.
+def report_name(name: str, where: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> str:
+    """A directory's name for a report: safe in every file system, and different for different runs and questions.
+
+    where: the filter, by param. asked: the options that are not as usual, so that a second report replaces no other.
 
     >>> report_name("mnist-losses", {})
     'mnist-losses'
     """
-    text = " ".join([name, *(f"{key}-{value}" for key, value in sorted(where.items()))])
+    options = [f"{key}={value}" for key, value in sorted((asked or {}).items())]
+    text = " ".join([name, *(f"{key}-{value}" for key, value in sorted(where.items())), *options])
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
     if safe == text:
         return safe
@@ -39,24 +43,22 @@ def report_name(name: str, where: Mapping[str, Any]) -> str:
 
 
 def prepare(output: str | None, name: str) -> Path:
-    """The directory of a report, made and seen to be writable; what an earlier report left in it is taken away.
+    """The directory of a report, seen to be writable. Nothing in it is touched, and it is not made: the report may be refused yet.
 
     Raises:
         OutputError: it cannot be written, or holds something that is not a report.
     """
     directory = Path(output) if output is not None else Path("outputs") / "reports" / name
+    absent: list[Path] = []
     try:
+        absent += [path for path in (directory, *directory.parents) if not path.exists()]  # the deepest first
         if directory.exists() and not directory.is_dir():
             raise OutputError(f"output: {directory} is a file; choose a directory with output=DIRECTORY")
         if directory.is_dir() and any(entry.name not in (*_FILES, *_OWN) for entry in directory.iterdir()):
             raise OutputError(
                 f"output: {directory} holds something that is not a report; choose a new or empty directory with output=DIRECTORY"
             )
-        for part, suffixes in _OWN.items():
-            (directory / part).mkdir(parents=True, exist_ok=True)
-            for left in (directory / part).iterdir():
-                if left.suffix in suffixes:
-                    left.unlink()
+        directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".writable"
         probe.touch()
         probe.unlink()
@@ -64,6 +66,10 @@ def prepare(output: str | None, name: str) -> Path:
         raise OutputError(
             f"output: cannot write to {directory}: {error.strerror or error}; choose another directory with output=DIRECTORY"
         ) from error
+    finally:
+        for path in absent:
+            with contextlib.suppress(OSError):  # never made, or someone else's by now
+                path.rmdir()
     return directory
 
 
@@ -71,6 +77,8 @@ def write(
     directory: Path, *, html: str, markdown: str, verdicts: str, result: Report, formats: Sequence[str]
 ) -> Path:
     """Write all files of a report; the path of its page. Call inside `palette.style()`.
+
+    Figures and tables that an earlier report left are taken away when all that is new exists.
 
     Raises:
         OutputError: a file cannot be written.
@@ -84,9 +92,15 @@ def write(
         if "png" in formats:
             contents[f"figures/{name}.png"] = palette.png(figure)
     try:
+        for part in _OWN:
+            (directory / part).mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
             (directory / name).write_bytes(data)
+        for part, suffixes in _OWN.items():
+            for left in (directory / part).iterdir():
+                if left.suffix in suffixes and f"{part}/{left.name}" not in contents:
+                    left.unlink()
     except OSError as error:
         raise OutputError(f"output: cannot write to {directory}: {error.strerror or error}") from error
     return directory / "index.html"
@@ -107,10 +121,10 @@ def save(path: Path, data: bytes) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def store_with_parent(directory: Path, runs: Runs, *, filtered: bool = False) -> str:
+def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> str:
     """Store the report as artifacts of the sweep's parent run; a sentence that says so, or why not.
 
-    A report on some of the runs only (`filtered`) goes beside the report on all, under its own name.
+    A report on some of the runs only, or that asks otherwise than usual, goes `beside` the usual one, under its own name.
     """
     parent = runs.sweep or _only_parent(runs)
     if parent is None:
@@ -119,7 +133,7 @@ def store_with_parent(directory: Path, runs: Runs, *, filtered: bool = False) ->
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    path = f"report-{directory.resolve().name}" if filtered else "report"
+    path = f"report-{directory.resolve().name}" if beside else "report"
     try:
         MlflowClient(tracking_uri=runs.uri).log_artifacts(parent, str(directory), path)
     except (MlflowException, OSError) as error:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from reports import measures, mistakes, stats
 from reports.metrics import Metric, read_metric
+from reports.names import plain
 from reports.stats.cells import OUTCOMES
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
@@ -177,6 +178,7 @@ def section(
         QuestionError: the metric or the tuning seeds do not fit these runs.
     """
     setting = str(summary["setting"].iloc[0])
+    title = str(summary["setting_text"].iloc[0]) if "setting_text" in summary else setting
     notes: list[str] = []
     runs, running = countable(summary)
     if strange := len(summary) - len(runs) - running:
@@ -200,7 +202,7 @@ def section(
         split = stats.split_seeds(at_headline, question.tuning_seeds)
         every_chosen = stats.choose_rates(cells, question.tuning_seeds)
     except ValueError as error:
-        raise QuestionError(str(error)) from error
+        raise QuestionError(f"{error}, in the setting {plain(title, 200)}") from error
     chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
     judged = _judged(at_headline, chosen, split.judging)
 
@@ -213,7 +215,7 @@ def section(
     own_curves = _own_curves(judged, curves)
     return Section(
         setting=setting,
-        title=str(summary["setting_text"].iloc[0]) if "setting_text" in summary else setting,
+        title=title,
         question=question,
         losses=losses,
         baseline=baseline,

@@ -67,8 +67,9 @@ def generate(asked: Options) -> Path:
     from reports.runs import configuration, predictions
 
     runs = load(asked)
+    apart = unusual(asked)
     directory = files.prepare(
-        asked.output, files.report_name(runs.sweep_name or runs.experiment, asked.where)
+        asked.output, files.report_name(runs.sweep_name or runs.experiment, asked.where, apart)
     )
     sections = findings.sections(
         runs.summary, runs.curves, question(asked, runs), lambda run_id: predictions(runs, run_id)
@@ -111,13 +112,36 @@ def generate(asked: Options) -> Path:
             result=result,
             formats=asked.formats,
         )
-    stored = files.store_with_parent(directory, runs, filtered=bool(asked.where))
+    stored = files.store_with_parent(directory, runs, beside=bool(asked.where or apart))
     if runs.baselines and sections:
         for text, _ in provenance.told(runs.baselines, sections[0].runs):
             print(text)
     tell(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
+
+
+def unusual(asked: Options) -> dict[str, str]:
+    """The options in which a report is another than the usual one on the same runs, as they are typed."""
+    from reports.findings import Question
+    from reports.metrics import read_metric
+
+    usual = Question()
+    found = {
+        name: str(getattr(asked, name))
+        for name in ("rope", "all_pairs", "seed")
+        if getattr(asked, name) != getattr(usual, name)
+    }
+    if asked.metric != usual.metric:
+        found["metric"] = read_metric(asked.metric).typed
+    if asked.tuning_seeds is not None:
+        found["tuning_seeds"] = ",".join(map(str, sorted(set(asked.tuning_seeds))))
+    if asked.baselines is not None:
+        found["baselines"] = asked.baselines
+    # With baselines the losses that are run here are compared with all others unless one is named, even the usual one.
+    if asked.baseline != usual.baseline or (asked.baselines is not None and asked.asked_baseline):
+        found["baseline"] = asked.baseline
+    return found
 
 
 def sweeps_of(runs: Runs) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ class Metric:
     name: its column in the frames of `reports.runs`, e.g. test_accuracy. words: for people, in a sentence; heading: over a
     column. value_unit: "%" (a share in [0, 1], shown in per cent), "nats" or "". digits: decimals shown, of values and of
     differences. accuracy: a share of examples answered right, which has a margin of equivalence by default. digit: the class it
-    is about. there: which runs alone have it, "" for all.
+    is about. there: which runs alone have it, "" for all. least: below which no value is; shares lie in [0, 1] anyway.
     """
 
     name: str
@@ -50,6 +50,12 @@ class Metric:
     accuracy: bool = False
     digit: int | None = None
     there: str = ""
+    least: float = -math.inf
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which values are, as they are recorded: no interval can be beyond, however few seeds it is of."""
+        return (0.0, 1.0) if self.in_points else (self.least, math.inf)
 
     @property
     def typed(self) -> str:
@@ -119,8 +125,8 @@ def _accuracy(
 
 _ON_THE_TEST_SET = (
     _accuracy("test_accuracy", "test accuracy", "test"),
-    Metric("test_nll", "test NLL", "NLL", False, _NATS, there=_LOGITS),
-    Metric("test_brier", "test Brier score", "Brier", False, there=_LOGITS),
+    Metric("test_nll", "test NLL", "NLL", False, _NATS, there=_LOGITS, least=0.0),
+    Metric("test_brier", "test Brier score", "Brier", False, there=_LOGITS, least=0.0),
     Metric("test_ece", "test ECE", "ECE", False, _PER_CENT, 2, there=_LOGITS),
     Metric(
         "test_ece_scaled",
@@ -131,13 +137,26 @@ _ON_THE_TEST_SET = (
         2,
         there=_LOGITS,
     ),
-    Metric("test_mean_absolute_error", "test mean absolute error", "mean abs. error", False, there=_NUMBER),
+    Metric(
+        "test_mean_absolute_error",
+        "test mean absolute error",
+        "mean abs. error",
+        False,
+        there=_NUMBER,
+        least=0.0,
+    ),
     _accuracy("test_off_by_one", "test off-by-one accuracy", "off by one", there=_NUMBER),
     Metric("test_macro_f1", "test macro F1", "macro F1", True, _PER_CENT, 2),
     Metric("test_margin", "test probability margin", "margin", True, there=_LOGITS),
     Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, there=_LOGITS),
     Metric(
-        "test_nll_scaled", "test NLL after temperature scaling", "NLL scaled", False, _NATS, there=_LOGITS
+        "test_nll_scaled",
+        "test NLL after temperature scaling",
+        "NLL scaled",
+        False,
+        _NATS,
+        there=_LOGITS,
+        least=0.0,
     ),
     Metric(
         "test_brier_scaled",
@@ -145,6 +164,7 @@ _ON_THE_TEST_SET = (
         "Brier scaled",
         False,
         there=_LOGITS,
+        least=0.0,
     ),
 )
 _ON_A_DIGIT = tuple(
@@ -223,6 +243,11 @@ def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
         raise ValueError(f"{name}: say whether higher_is_better; known by name are {', '.join(known)}")
     words = name.replace("_", " ")
     return Metric(name, words, words, bool(higher_is_better))
+
+
+def column(name: str) -> str:
+    """The column of a metric, from its name as users type it or as a column already: test/accuracy is test_accuracy."""
+    return name.replace("/", "_", 1)
 
 
 def choices() -> str:

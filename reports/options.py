@@ -132,7 +132,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         uri=values["tracking"]["uri"],
         where=_flat(values["where"]),
         asked_baseline=any(override.lstrip("+").startswith("baseline=") for override in overrides),
-        metric=values["metric"].replace("/", "_"),
+        metric=metrics.column(values["metric"]),
         tuning_seeds=None if tuning is None else tuple(tuning),
         formats=tuple(dict.fromkeys(values["formats"])),
         overrides=tuple(shorten(overrides)),

@@ -18,7 +18,7 @@ import pandas as pd
 
 from reports import findings
 from reports.findings import Question, Section
-from reports.metrics import read_metric
+from reports.metrics import column, read_metric
 from reports.names import plain
 
 FORMAT = 1
@@ -45,7 +45,8 @@ def sentence(row: Mapping[str, Any]) -> str:
     metric, unit = read_metric(row["metric"]), f" {row['unit']}" if row["unit"] else ""
     words, digits = metric.words, metric.digits
     if row["n"] == 0:
-        return f"{a} against {b}: undecided, for there is no {words} of both to compare."
+        why = f": {row['lacking']}" if row.get("lacking") else ""
+        return f"{a} against {b}: undecided, for there is no {words} of both to compare{why}."
     size = f"{_signed(row['difference'], digits)}{unit} of {words}"
     interval = (
         f"95 % interval {_signed(row['low'], digits)} to {_signed(row['high'], digits)}"
@@ -94,9 +95,11 @@ def needed(row: Mapping[str, Any]) -> str:
 
 
 def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of verdicts.json. source: experiment, sweep, where and baselines of the runs."""
+    """The content of verdicts.json, with metrics as users type them. source: experiment, sweep, where and baselines of the runs."""
     contrasts = [
-        {"setting": section.setting} | {key: _json(row[key]) for key in CLAIM} | {"sentence": sentence(row)}
+        {"setting": section.setting}
+        | {key: _json(row[key]) for key in CLAIM}
+        | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
         for section in sections
         for row in section.contrasts.to_dict("records")
     ]
@@ -104,6 +107,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         "format": FORMAT,
         "source": dict(source),
         "question": {key: _json(value) for key, value in asdict(sections[0].question).items()}
+        | {"metric": sections[0].metric.typed}
         if sections
         else {},
         "settings": [
@@ -172,6 +176,8 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
         asked["tuning_seeds"] = (
             tuple(asked["tuning_seeds"]) if asked.get("tuning_seeds") is not None else None
         )
+        if "metric" in asked:
+            asked["metric"] = column(asked["metric"])  # earlier files have the column
         asked["subjects"] = tuple(asked.get("subjects") or ())
         question = Question(**asked)
         derived = {}
@@ -182,7 +188,8 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
             derived[setting["setting"]] = (_derive(runs, setting, question), gone)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckError(f"check: the question in the file cannot be asked again: {error}") from error
-    for claim in content["contrasts"]:
+    for typed in content["contrasts"]:
+        claim = typed | {"metric": column(str(typed["metric"]))}
         found, gone = derived.get(claim["setting"], ({}, []))
         problem = _differences(claim, found.get(_key(claim)))
         if gone and problem:

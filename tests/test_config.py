@@ -114,7 +114,11 @@ def test_ranges(name, value, words):
 
 
 @pytest.mark.parametrize(
-    ("key", "hint"), [("epoch", "; did you mean epochs? There are loss"), ("weird", ". There are loss, model, data, optimizer")]
+    ("key", "hint"),
+    [
+        ("epoch", "; did you mean epochs? There are loss"),
+        ("weird", ". There are loss, model, data, optimizer"),
+    ],
 )
 def test_a_value_that_does_not_exist_is_refused_though_hydra_lets_one_add_it(key, hint):
     with pytest.raises(CommandError) as error:

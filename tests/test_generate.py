@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import hydra
 import pytest
 from benchmarks import read_store
 from conftest import ROOT, clean_environment
@@ -105,11 +106,10 @@ def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Pat
         "accuracy",
         "accuracy-time",
         "own-losses",
-        "learning-rates",
         "final",
         "contrasts",
-        "heat-map",
     } <= figures
+    assert not {"learning-rates", "heat-map"} & figures  # there is one rate
     assert {"confusions", "classes", "most-wrong", "most-disagreed"} <= figures
     assert {"loss-weights", "loss-margins", "loss-errors"} <= figures
     assert found >= {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")}
@@ -203,8 +203,8 @@ def test_a_report_by_another_metric_than_accuracy(store: Path, tmp_path: Path, r
     assert "mse against ce is undecided: +1.300 points of test AURC (95 % interval" in said.text
     found = contents(tmp_path / "by-aurc")
     content = json.loads(found["verdicts.json"])
-    assert content["question"]["metric"] == "test_aurc"
-    assert {claim["metric"] for claim in content["contrasts"]} == {"test_aurc"}
+    assert content["question"]["metric"] == "test/aurc"
+    assert {claim["metric"] for claim in content["contrasts"]} == {"test/aurc"}
     assert [claim["difference"] for claim in content["contrasts"]] == pytest.approx([1.3, 1.3])
     assert {claim["margin"] for claim in content["contrasts"]} == {1.4}
     lines = found["tables/metric.csv"].decode().splitlines()
@@ -350,7 +350,10 @@ def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: li
         (["sweep=nowhere"], "no sweep"),
         (["where.model=convnet"], "where: no run has model=convnet; expected one of: mlp"),
         (["baseline=focal"], "baseline=focal: no run has this loss; there are ce, mse"),
-        (["tuning_seeds=[7]"], "tuning_seeds [7] have no runs: the seeds here are [0, 1]"),
+        (
+            ["tuning_seeds=[7]"],
+            "tuning_seeds [7] have no runs: the runs of 2 epochs have the seeds [0, 1], in the setting",
+        ),
         (["check=none.json"], "check: cannot read none.json: No such file"),
         (["check=mlflow.db"], "check: cannot read mlflow.db"),
         (["tracking.uri=sqlite:///none.db"], "none.db"),
@@ -369,6 +372,84 @@ def test_questions_that_cannot_be_answered(
     assert {
         path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts
     } == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["baseline=cee"], "baseline=cee: no run has this loss"),
+        (["tuning_seeds=[0,1]"], "leave none to judge"),
+    ],
+)
+def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
+    written: tuple[Path, str], store: Path, report: Report, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(written[0], earlier)
+    before = {path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()}
+    assert len([path for path in before if path.parent.name in ("figures", "tables")]) > 30
+    said = report(store, f"output={earlier}", *arguments)
+    assert said.code == 1 and message in said.text
+    assert {path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()} == before
+    assert report(store, f"output={tmp_path / 'new' / 'deep'}", *arguments).code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
+
+
+def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
+    written: tuple[Path, str], store: Path, report: Report, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(written[0], earlier)
+    (earlier / "figures" / "epochs.svg").write_text("of other runs")
+    (earlier / "tables" / "notes.txt").write_text("someone's own")
+    assert report(store, f"output={earlier}", "formats=[svg]", "where.seed=0").code == 0
+    names = {str(path.relative_to(earlier)) for path in earlier.rglob("*") if path.is_file()}
+    assert "figures/final.svg" in names and "tables/notes.txt" in names
+    assert not [name for name in names if name.endswith((".png", "epochs.svg"))]
+
+
+def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
+    written: tuple[Path, str], store: Path, report: Report, sweep: tuple[Path, str]
+) -> None:
+    directory, _ = written
+    before = contents(directory)
+    said = report(store, "metric=test/macro_f1", "rope=1", "formats=[svg]")
+    assert said.code == 0, said.text
+    name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
+    assert name is not None
+    assert re.fullmatch(r"mnist-losses-metric-test-macro_f1-rope-1\.0-[0-9a-f]{6}", name[1])
+    assert contents(directory) == before
+    assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
+    (page,) = sweep[0].glob("mlartifacts/**/artifacts/report/index.html")
+    (other,) = sweep[0].glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
+    assert page.read_bytes() == before["index.html"] != other.read_bytes()
+    assert report(store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0
+
+
+def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_values_do_not() -> None:
+    def unusual(*overrides: str) -> dict[str, str]:
+        with hydra.initialize_config_dir(str(generate.CONF), version_base="1.3"):
+            typed = options.lengthen(list(overrides))
+            cfg = hydra.compose("report", typed)
+            return generate.unusual(options.read(cfg, typed))
+
+    assert unusual() == unusual("metric=test/accuracy", "baseline=ce", "rope=null", "seed=0") == {}
+    assert unusual("formats=[svg]", "output=x", "where.model=mlp", "sweep=y") == {}
+    found = {
+        "metric": ("metric=test/ece", "test/ece"),
+        "baseline": ("baseline=mse", "mse"),
+        "rope": ("rope=0.5", "0.5"),
+        "all_pairs": ("all_pairs=true", "True"),
+        "tuning_seeds": ("tuning_seeds=[1,0]", "0,1"),
+        "seed": ("seed=3", "3"),
+        "baselines": ("baselines=true", "true"),
+    }
+    for name, (typed, value) in found.items():
+        assert unusual(typed) == {name: value}
+    assert unusual("baselines=true", "baseline=ce") == {"baselines": "true", "baseline": "ce"}
+    asked = [unusual(typed) for typed, _ in found.values()]
+    assert len({files.report_name("e", {}, each) for each in [{}, *asked]}) == 8
+    assert files.report_name("e", {"seed": 3}) != files.report_name("e", {}, {"seed": 3})
 
 
 def test_no_store(tmp_path: Path) -> None:

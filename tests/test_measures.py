@@ -295,7 +295,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
         for claim in verdicts.document([found], {})["contrasts"]
         if claim["view"] == "best" and claim["a"] == "focal gamma=3"
     ]
-    assert entry["metric"] == name and entry["difference"] == pytest.approx(difference)
+    assert entry["metric"] == metric.typed and entry["difference"] == pytest.approx(difference)
     if name != "test_accuracy":
         table = report.tables["metric"]
         by_loss = {row[0].value: dict(zip(table.keys, row, strict=True)) for row in table.rows}

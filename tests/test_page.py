@@ -20,10 +20,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
 
+from experiments import tuning
 from reports import findings, verdicts
 from reports.figures import palette
 from reports.findings import Question, Section
-from reports.page import blocks, commands, honesty, outline, tables
+from reports.gallery import Gallery
+from reports.page import across, blocks, commands, honesty, outline, tables
 from reports.page.tables import Cell, Table
 
 IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
@@ -260,6 +262,64 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     assert section.headline.set_index("a").loc["mse", "n"] == 5
 
 
+def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
+    summary, curves = runs(seeds=range(2), rates=(0.03,))
+    gone = summary["loss"] == "mse"
+    summary.loc[gone, "outcome"] = "diverged"
+    summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
+    (section,), _, html, _ = made(summary, curves)
+    told = "mse against ce: undecided, for there is no test accuracy of both to compare: all 2 runs of mse diverged."
+    assert told in text(html)
+    claims = verdicts.document([section], {})["contrasts"]
+    at_rate = told.replace("of mse", "of mse at learning rate 0.03")
+    assert [claim["sentence"] for claim in claims if claim["a"] == "mse"] == [told, at_rate]
+    (item,) = re.findall(r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL)
+    assert "<details>" not in item  # no more runs of ce would decide it
+
+
+def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
+    with pytest.raises(findings.QuestionError) as error:
+        made(*runs(seeds=[0], setting="digits, lenet5"), Question(tuning_seeds=(0,)))
+    assert str(error.value) == (
+        "tuning_seeds [0] leave none to judge on: the runs of 3 epochs have the seeds [0], in the setting digits, lenet5"
+    )
+
+
+def test_without_a_second_rate_there_are_no_figures_of_rates_and_their_table_stays() -> None:
+    one = made(*runs(seeds=range(2), rates=(0.03,)))[1]
+    assert not {"learning-rates", "heat-map"} & one.figures.keys()
+    assert [row[1].value for row in one.tables["rates"].rows] == [0.03] * 3
+    summary, curves = runs(seeds=range(2))
+    own = summary["lr"] == summary["loss"].map({"ce": 0.01, "focal gamma=3": 0.03, "mse": 0.1})
+    each = made(summary[own], curves)  # each loss at a rate of its own
+    assert not {"learning-rates", "heat-map"} & each[1].figures.keys()
+    assert "Each loss was run at one learning rate only" in text(each[2]) and "rates" in each[1].tables
+    assert {"learning-rates", "heat-map"} <= made(summary, curves)[1].figures.keys()
+
+
+def test_the_gallery_says_of_a_loss_of_directions_why_it_is_flat() -> None:
+    p = np.array([0.01, 0.5, 0.99])
+    weights = pd.DataFrame(
+        {"loss": ["ce"] * 3 + ["logit_norm"] * 3, "p": [*p, *p], "weight": [1, 1, 1, 0, -1e-13, 0]}
+    )
+    margins = pd.DataFrame(
+        {
+            "loss": ["ce"] * 3 + ["logit_norm"] * 3,
+            "margin": [-5, 0.1, 5] * 2,
+            "value": [7, 2, 0.1, 27, 0, 0],
+        }
+    )
+    shown = Gallery(weights, margins, pd.DataFrame(columns=["loss", "error", "value"]))
+    looks = palette.looks(["ce", "logit_norm"])
+    with palette.style():
+        pull, value = across.gallery_pictures(shown, ["ce", "logit_norm"], looks)
+        (plain_pull, plain_value) = across.gallery_pictures(shown, ["ce"], looks)
+    why = "here: while the other logits are 0, the logits change in length but not in direction"
+    assert f"Of logit_norm there is only a flat 0 {why}" in pull.caption
+    assert f"Of logit_norm there is only a step {why}" in value.caption
+    assert why not in plain_pull.caption + plain_value.caption
+
+
 def test_hashes_that_differ_are_reported() -> None:
     summary, curves = runs()
     summary.loc[(summary["loss"] == "mse") & (summary["seed"] == 5), "init_hash"] = "other"
@@ -324,8 +384,8 @@ def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
     _, _, html, _ = made(*runs(rates=(0.01, 0.03)))
     words = text(html)
     assert "At the edge of the grid: the best learning rate is the highest one tried for ce (0.03)" in words
-    assert "loss=ce,mse lr=0.09,0.3 epochs=3 'seed=range(10)' model=mlp data=digits" in words
-    assert "loss=focal loss.gamma=3.0 lr=0.09,0.3" in words
+    assert "loss=ce,mse lr=0.1 epochs=3 'seed=range(10)' model=mlp data=digits" in words
+    assert "loss=focal loss.gamma=3.0 lr=0.1 " in words
 
 
 def test_images_that_cannot_be_had_are_said_to_be_missing() -> None:
@@ -519,6 +579,23 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     )
 
 
+def test_metrics_in_the_file_are_as_typed_and_earlier_files_with_columns_still_hold() -> None:
+    summary, curves = runs(seeds=range(3))
+    sections = findings.sections(summary, curves, Question(metric="test_ece_scaled"), predictions)
+    content = json.loads(verdicts.write(verdicts.document(sections, {})))
+    assert content["question"]["metric"] == "test/ece_scaled"
+    assert {claim["metric"] for claim in content["contrasts"]} == {"test/ece_scaled"}
+    earlier = json.loads(json.dumps(content).replace("test/ece_scaled", "test_ece_scaled"))
+    assert earlier["question"]["metric"] == "test_ece_scaled"
+    assert verdicts.check(content, summary) == verdicts.check(earlier, summary) == []
+    summary["test_ece_scaled"] += 0.001 * summary["seed"] * (summary["loss"] == "ce")
+    assert (
+        len(verdicts.check(content, summary))
+        == len(verdicts.check(earlier, summary))
+        == sum(claim["n"] > 0 for claim in content["contrasts"])
+    )
+
+
 def test_what_has_no_number_is_null_in_the_file() -> None:
     sections = findings.sections(*runs(seeds=[0]), Question(), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
@@ -584,14 +661,32 @@ def test_seeds_that_will_judge(
 @pytest.mark.parametrize(
     ("grid", "edge", "expected"),
     [
-        ([0.003, 0.01, 0.03], "high", [0.09, 0.3]),
-        ([0.003, 0.01, 0.03, 0.1], "high", [0.3, 1.0]),
-        ([0.01, 0.1], "low", [0.0001, 0.001]),
-        ([0.015, 0.03], "high", [0.06, 0.12]),
+        ([0.003, 0.01, 0.03], "high", [0.1]),
+        ([0.003, 0.01, 0.03, 0.1], "high", [0.3]),
+        ([0.01, 0.1], "high", [0.3]),
+        ([0.01, 0.1], "low", [0.003]),
+        ([0.015, 0.03], "high", [0.1]),
+        ([0.0003, 0.001], "low", [0.0001]),
+        ([0.5, 2.0], "high", [10.0]),
     ],
 )
-def test_a_wider_grid_goes_on_as_it_went(grid: list[float], edge: str, expected: list[float]) -> None:
+def test_a_grid_is_extended_by_half_a_decade_as_the_program_extends_it(
+    grid: list[float], edge: str, expected: list[float]
+) -> None:
     assert commands.wider_rates(grid, edge) == expected
+    best = max(grid) if edge == "high" else min(grid)
+    assert sorted([*grid, *expected]) == tuning.extended(grid, [best])
+
+
+def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
+    summary, _ = runs(("ce", "focal gamma=3", "mine"))
+    lines = commands.run_command(["ce", "focal gamma=3", "mine"], [0.03], range(2), summary, epochs=3)
+    assert lines == [
+        "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp data=digits  "
+        "# not all of conf/loss: add --config-dir and PYTHONPATH as for the first run",
+        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(2)' model=mlp data=digits",
+    ]
+    assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
 
 
 def test_the_deciding_command_is_on_the_page() -> None:
@@ -608,6 +703,11 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
     facts = honesty.facts(section)
     assert honesty.about_the_store(0, []) == []
     assert [term for term, _, alarm in facts if alarm] == []
+    dirty = runs()[0].assign(git_dirty=True)
+    (other,) = findings.sections(dirty, runs()[1], Question(), predictions)
+    assert dict(fact[:2] for fact in honesty.facts(other))["Code"] == (
+        "commit 0123456789; 90 of 90 runs were made with changes that are not committed (tracked changes are in changes.diff)."
+    )
     by_term = {term: words for term, words, _ in facts}
     assert by_term["Runs"].startswith("90 of 90 cells ended well")
     assert by_term["Budget"] == "equal: every loss had 6 finished trials to choose its rate from."

@@ -105,6 +105,66 @@ def test_lines_far_above_the_others_are_enlarged_below() -> None:
     assert "focal gamma=3 and 1 more" in [text.get_text() for text in figure.axes[1].texts]
 
 
+@pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 1), (3, 2)])
+def test_nothing_is_enlarged_whose_second_half_is_a_dot(epochs: int, panels: int) -> None:
+    (section,) = findings.sections(*runs(epochs=(epochs,)), Question(), predictions)
+    bands = section.bands.copy()
+    bands.loc[bands["loss"] == "mse", ["mean", "low", "high"]] -= 0.5
+    assert curves.far_above(bands) == ["focal gamma=3", "ce"]
+    figure = curves.accuracy_curves(section.curves, bands, x=["epoch"], **drawn(section))
+    assert len(figure.axes) == panels and bool(curves.enlarged(bands)) == (panels == 2)
+
+
+def wide(metric: str = "test_accuracy") -> Section:
+    """Two seeds that differ so much that the intervals of their means reach far beyond 0 and 100 %."""
+    summary, history = runs(seeds=range(2), rates=(0.03,), epochs=(3, 4))
+    for frame, columns in (
+        (summary, ["val_accuracy", "test_accuracy", "test_nll", "test_ece"]),
+        (history, ["val_accuracy"]),
+    ):
+        frame.loc[frame["seed"] == 1, columns] *= 0.5
+    (found,) = findings.sections(summary, history, Question(metric=metric), predictions)
+    return found
+
+
+def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
+    section = wide()
+    ends = section.means.set_index("loss").loc["ce"].iloc[-1]
+    assert ends["low"] < -1 and ends["high"] > 2  # the numbers stay as they are computed
+    assert section.bands["low"].min() < -1 and section.bands["high"].max() > 2
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    (axis,) = figure.axes
+    low, high = axis.get_ylim()
+    assert -2 <= low < 0 and 100 < high <= 102
+    fills = [artist for artist in axis.collections if artist.get_gid() != "seeds"]
+    heights = np.concatenate([path.vertices[:, 1] for fill in fills for path in fill.get_paths()])
+    assert (heights.min(), heights.max()) == (0, 100)
+
+    final = Illustrator(section, palette.looks(section.losses)).final()
+    assert final is not None
+    (axis,) = final.figure.axes
+    left, right = axis.get_xlim()
+    assert -2 <= left < 0 and 100 < right <= 102
+    assert [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")] == [(0, 100)] * 3
+
+    effect = Illustrator(section, palette.looks(section.losses)).epochs_effect()
+    assert effect is not None
+    bars = [bar for made in effect.figure.axes[0].containers for bar in made.lines[2][0].get_segments()]
+    np.testing.assert_allclose(np.array(bars)[:, :, 1], [[0, 100]] * len(bars), atol=1e-9)
+
+
+def test_intervals_of_other_metrics_are_drawn_no_further_than_values_can_be() -> None:
+    for metric, least, most in (("test_nll", 0, math.inf), ("test_ece", 0, 100)):
+        section = wide(metric)
+        assert section.means["low"].min() < 0
+        final = Illustrator(section, palette.looks(section.losses)).final()
+        assert final is not None
+        scale = section.metric.scale
+        high = scale * section.means.loc[section.means["epochs"] == 4, "high"].dropna()
+        found = [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")]
+        np.testing.assert_allclose(found, [(least, min(end, most)) for end in high])
+
+
 @pytest.mark.parametrize(
     ("ends", "expected"),
     [

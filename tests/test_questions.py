@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,20 @@ from test_run import runs
 
 QUESTIONS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 assert len(QUESTIONS) >= 11
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_saved_question_says_what_it_asks_takes_and_showed(question):
+    text = (ROOT / "conf" / "sweep" / f"{question}.yaml").read_text(encoding="utf-8")
+    said = re.findall(r"^# (\w+): +(\S.*)", text, flags=re.MULTILINE)
+    assert [name for name, _ in said] == ["Question", "Command", "Runs", "Time", "Showed"]
+    assert dict(said)["Command"].startswith(f"python experiments/run.py sweep={question}")
+    for readme in ("README.md", "README.zh-CN.md"):
+        table = (ROOT / readme).read_text(encoding="utf-8").partition("`sweep=` |")[2]
+        (row,) = re.findall(rf"^\| `{question}` \|.*", table, flags=re.MULTILINE)
+        assert [
+            n for n in re.findall(r"\d+\.\d+", row) if n not in text
+        ] == []  # none that the file does not have
 
 
 @pytest.mark.slow

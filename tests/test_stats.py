@@ -792,6 +792,18 @@ def test_how_many_seeds_choose_and_how_many_judge(seeds: int, tuning: int, share
     assert split.shared is shared
 
 
+@pytest.mark.parametrize(
+    ("seeds", "reason"),
+    [
+        (1, "1 seed, and 8 have to remain for judging"),
+        (9, "1 seed chooses, 8 others judge"),
+        (10, "2 seeds choose, 8 others judge"),
+    ],
+)
+def test_a_split_is_told_in_the_right_number(seeds: int, reason: str) -> None:
+    assert split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}})).reason == reason
+
+
 def test_with_one_rate_nothing_is_chosen_and_all_seeds_judge() -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * 12}, "mse": {0.003: [0.8] * 12}}))
     assert split.judging == tuple(range(12)) and not split.shared
@@ -813,7 +825,9 @@ def test_tuning_seeds_can_be_chosen_by_hand() -> None:
     assert split_seeds(table, [0])[:3] == ((0,), (1, 2), False)
     assert chosen(table, tuning_seeds=[0])["lr"] == 0.01
     assert chosen(table, tuning_seeds=[1])["lr"] == 0.1
-    with pytest.raises(ValueError, match="have no runs: the seeds here are"):
+    with pytest.raises(
+        ValueError, match=r"\[7\] have no runs: the runs of 10 epochs have the seeds \[0, 1, 2\]"
+    ):
         split_seeds(table, [7])
     with pytest.raises(ValueError, match="leave none to judge on"):
         split_seeds(table, [0, 1, 2])
@@ -910,6 +924,37 @@ def test_a_loss_that_always_diverged_stays_in_the_table_and_in_the_family() -> N
     assert found["family"].tolist() == [2, 2]
     equal = contrasts(table, view="equal").set_index("a").loc["mse"]
     assert {cell.reason for cell in equal["dropped"]} == {"diverged"}
+    assert mse["lacking"] == "all 2 runs of mse diverged"
+    assert equal["lacking"] == "all 2 runs of mse at learning rate 0.01 diverged"
+    assert found.loc["focal", "lacking"] == ""
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        (["diverged"], "the only run of mse diverged"),
+        (["killed"], "the only run of mse was killed"),
+        (["failed", "failed", "failed"], "all 3 runs of mse failed"),
+        (["diverged", "failed", "diverged"], "of the 3 runs of mse 2 diverged and 1 failed"),
+    ],
+)
+def test_why_there_is_nothing_to_compare(outcomes: list[str], words: str) -> None:
+    mse = [run("mse", seed, None, outcome=outcome) for seed, outcome in enumerate(outcomes)]
+    table = frame(*runs("ce", [0.97] * len(outcomes)), *mse)
+    assert only(contrasts(table))["lacking"] == words
+    at_rate = words.replace("of mse", "of mse at learning rate 0.01")
+    assert only(contrasts(table, view="equal"))["lacking"] == at_rate
+
+
+def test_a_loss_that_diverged_only_where_it_is_judged_says_so() -> None:
+    table = frame(*runs("ce", [0.9, 0.9, 0.9]), *runs("mse", [0.9, None, None]))
+    assert (
+        only(contrasts(table, tuning_seeds=[0]))["lacking"]
+        == "all 2 runs of mse on judging seeds at its learning rate 0.01 diverged"
+    )
+    assert only(contrasts(table, tuning_seeds=[1]))["lacking"] == (
+        "no run of mse that chooses has a validation accuracy, so it has no learning rate"
+    )
 
 
 def test_a_metric_the_head_does_not_have_is_no_contrast() -> None:

@@ -14,7 +14,16 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.drawing import FLAT, WIDTH, canvas, difference_words, forest_limits, label_rows
+from reports.figures.drawing import (
+    FLAT,
+    WIDTH,
+    canvas,
+    difference_words,
+    forest_limits,
+    label_rows,
+    within,
+    within_per_cent,
+)
 from reports.figures.palette import FAINT, INK, MUTED, PAPER, TOGETHER, Look
 
 
@@ -28,6 +37,7 @@ def final_accuracy(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
     behind: Collection[str] = (),
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
     """The last epoch's metric per loss: every seed a mark, the mean and its interval beside them.
 
@@ -37,10 +47,11 @@ def final_accuracy(
         runs: a row per run: loss, value (times `scale` is drawn).
         means: a row per loss: loss, mean, low, high (NaN: no interval).
         label: of the axis, with its unit.
+        bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
     data = runs.assign(value=scale * runs["value"].astype(float), loss=runs["loss"].astype(object))
     ends = ["mean", "low", "high"]
-    means = means[means["loss"].isin(order)]
+    means = within(means[means["loss"].isin(order)], bounds)
     means = means.assign(**{end: scale * means[end].astype(float) for end in ends})
     near = _near(data, means, [loss for loss in order if loss not in behind]) if behind else None
     panels = 2 if near else 1
@@ -51,8 +62,12 @@ def final_accuracy(
         label_rows(axis, [names[loss] for loss in order])
         axis.set_xlabel(label)
         axis.set_ylabel("")
+        if scale == 100:
+            within_per_cent(axis, "x")
     if near:
         axes.flat[1].set_xlim(*near)
+        if scale == 100:
+            within_per_cent(axes.flat[1], "x")
         axes.flat[1].set_title("enlarged: the best", color=MUTED, fontsize=11)
     return figure
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from reports.figures.drawing import (
     BEHIND,
     FLAT,
+    SHARE,
     WIDTH,
     canvas,
     hide_unused,
@@ -28,12 +29,14 @@ from reports.figures.drawing import (
     panel_columns,
     say,
     thin_lines,
+    within,
     within_per_cent,
 )
 from reports.figures.palette import MUTED, Look
 
 X_LABELS = {"epoch": "epoch", "seconds": "training time of the run (s)"}
 FAR = 5.0  # percentage points between lines that no one axis shows well
+ENLARGED = 3  # epochs at least, for a second half that is a line
 Ends = dict[str, tuple[float, float]]
 
 
@@ -57,6 +60,7 @@ def accuracy_curves(
         bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns named in `x`.
         x: a panel for each of "epoch", "seconds".
     """
+    bands = within(bands, SHARE)
     upper = enlarged(bands, behind)
     rows = 2 if upper else 1
     figure, axes = canvas(rows, len(x), WIDTH, 4.0 if rows == 1 else 6.4, sharey="row", squeeze=False)
@@ -94,8 +98,11 @@ def accuracy_curves(
 def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
     """The losses whose lines are shown again below, from the highest: those far above, or where many share a panel, those in front.
 
-    bands: as in `far_above`; behind: the losses in grey, none where they are few.
+    None in trainings under `ENLARGED` epochs: their second half is a dot. bands: as in `far_above`; behind: the losses in grey, none where
+    they are few.
     """
+    if not len(bands) or bands["epoch"].max() < ENLARGED:
+        return []
     upper = far_above(bands)
     last = bands.dropna(subset=["mean"]).sort_values("epoch").groupby("loss", observed=True)["mean"].last()
     front = last[~last.index.isin(list(behind))]
@@ -233,6 +240,8 @@ def by_epoch(
     figure, axes = canvas(1, columns, WIDTH, 3.3, sharey=not log, squeeze=False)
     for axis, (measure, (words, scale)) in zip(axes.flat, panels.items(), strict=True):
         own = bands[bands["measure"] == measure]
+        if not log:
+            own = within(own, SHARE)
         if log:
             log_values(axis, scale * own["mean"], scale * own["high"])
         floor = (

@@ -19,6 +19,7 @@ from reports.figures.palette import INK, MUTED, Look
 WIDTH = 7.4  # inches of a figure over the whole column
 LINE = 14.0  # points from one label to the next
 CLEAR = 0.3  # of that, between the ends of grey lines that are named
+SHARE = (0.0, 1.0)  # between which shares are
 FLAT = 3.0  # an axis so many times as long as what is best on it is too coarse for that
 
 
@@ -49,7 +50,7 @@ def limits_from(bands: pd.DataFrame, curves: pd.DataFrame, share: float) -> tupl
 
     A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked for.
     """
-    drawn = bands.dropna(subset=["mean"])
+    drawn = within(bands.dropna(subset=["mean"]), SHARE)
     late = drawn[drawn["epoch"] >= share * drawn["epoch"].max()] if len(drawn) else drawn
     if not len(late):
         return None
@@ -60,7 +61,7 @@ def limits_from(bands: pd.DataFrame, curves: pd.DataFrame, share: float) -> tupl
         low = min(low, float(seeds.min())) if share == 0 else low
         high = max(high, float(seeds.max()))
     room = max(high - low, 0.05)
-    return max(low - 0.08 * room, -2), min(high + 0.08 * room, 100 + 0.04 * room)
+    return max(low - 0.08 * room, -2), min(high + 0.08 * room, 100 + min(0.04 * room, 2))
 
 
 def label_ends(
@@ -140,10 +141,19 @@ def spread(values: Sequence[float], step: float, low: float, high: float) -> lis
     return [min(max(first, low), last) + i * step for i, first in enumerate(firsts)]
 
 
-def within_per_cent(axis: Axes) -> None:
-    """Limits no wider than per cent are: an interval of few seeds may reach beyond."""
-    low, high = axis.get_ylim()
-    axis.set_ylim(max(low, -2), min(high, 102))
+def within(frame: pd.DataFrame, bounds: tuple[float, float]) -> pd.DataFrame:
+    """The ends of intervals, in `low` and `high`, where values can be: those of few seeds may reach beyond.
+
+    bounds: least and greatest value, in the frame's own unit, infinite where there is none.
+    """
+    return frame.assign(**{end: frame[end].astype(float).clip(*bounds) for end in ("low", "high")})
+
+
+def within_per_cent(axis: Axes, which: str = "y") -> None:
+    """Limits no wider than per cent are, with room for marks at the ends; which: "x" or "y"."""
+    low, high = axis.get_ylim() if which == "y" else axis.get_xlim()
+    limit = axis.set_ylim if which == "y" else axis.set_xlim
+    limit(max(low, -2), min(high, 102))
 
 
 def log_values(axis: Axes, middles: pd.Series, tops: pd.Series) -> None:

@@ -23,6 +23,7 @@ from reports.figures.drawing import (
     legend_above,
     others,
     panel_columns,
+    within,
     within_per_cent,
 )
 from reports.figures.palette import MUTED, Look
@@ -42,6 +43,7 @@ def effect(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
     behind: Collection[str] = (),
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
     """The metric against the numbers in one column, a line with its intervals per loss, a panel for each in `panel`.
 
@@ -51,7 +53,9 @@ def effect(
         means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval), and where there are
             several panels, panel.
         label: of the metric's axis; the metric is multiplied by `scale`.
+        bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
+    means = within(means, bounds)
     panels = list(dict.fromkeys(means["panel"])) if "panel" in means else [""]
     columns = panel_columns(len(panels))
     rows = -(-len(panels) // columns)

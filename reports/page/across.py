@@ -35,6 +35,7 @@ WHY = (
 
 
 MOST_SWEEPS = 12  # named on a page
+NO_PULL = 1e-6  # a weight that is 0 but for rounding
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def overview_picture(
         x_label=words,
         label=metric.label,
         scale=metric.scale,
+        bounds=metric.bounds,
         order=shown,
         looks=looks,
         names=short_names(shown),
@@ -186,6 +188,7 @@ def _weights(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) 
         "logits of the other classes are all 0. The scale is linear between −0.1 and 0.1 and logarithmic beyond"
     )
     caption += ", and ends at −1." if (frame["weight"] < drawings.LEAST).any() else "."
+    caption += _flat_words(frame, shown, "a flat 0")
     told = [f"{plain(loss)}: {_at(frame, loss, 'p', (0.01, 0.1, 0.9), 'weight')}" for loss in shown]
     return Illustration("loss-weights", caption, f"Line chart. {caption} {'; '.join(told)}.", figure)
 
@@ -202,6 +205,7 @@ def _margins(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) 
         "The value of each loss over the margin, right of the line where the network is right; the logits of the other "
         "classes are all 0. Every panel has an axis of its own: these values cannot be compared between losses."
     )
+    caption += _flat_words(gallery.weights, shown, "a step")
     told = [f"{plain(loss)}: {_at(frame, loss, 'margin', (-5, 0, 5), 'value')}" for loss in shown]
     return Illustration("loss-margins", caption, f"Line charts. {caption} {'; '.join(told)}.", figure)
 
@@ -217,6 +221,19 @@ def _errors(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -
     caption = "The value of each loss of one number over its error. Every panel has an axis of its own."
     told = [f"{plain(loss)}: {_at(frame, loss, 'error', (-2, 0, 2), 'value')}" for loss in shown]
     return Illustration("loss-errors", caption, f"Line charts. {caption} {'; '.join(told)}.", figure)
+
+
+def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:
+    """A sentence on the losses that pull nowhere in this slice, as logit_norm; empty where all pull somewhere."""
+    flat = [
+        plain(loss) for loss in shown if weights.loc[weights["loss"] == loss, "weight"].abs().max() < NO_PULL
+    ]
+    if not flat:
+        return ""
+    return (
+        f" Of {', '.join(flat)} there is only {what} here: while the other logits are 0, the logits change in length but not in "
+        "direction, and a loss that divides their length out sees no change."
+    )
 
 
 def _of(frame: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:

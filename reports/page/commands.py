@@ -20,6 +20,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 GROUPS = ("model", "data", "optimizer", "scheduler")
 _PLAIN = re.compile(r"[\w.+/:-]+")
+_AS_FIRST = "# not all of conf/loss: add --config-dir and PYTHONPATH as for the first run"
 
 
 def run_command(
@@ -34,7 +35,8 @@ def run_command(
 ) -> list[str]:
     """The commands that run these losses at these rates with these seeds in the setting of `runs`.
 
-    One command for all losses without hyperparameters of their own, and one for each other.
+    One command for all losses without hyperparameters of their own, and one for each other. Where a loss is not in conf/loss, a
+    user's own, a comment says what the command lacks: no run records where its file was.
 
     Args:
         runs: of one setting, with the columns loss, loss_option and the params by name.
@@ -61,10 +63,12 @@ def run_command(
     if uri:
         rest.append(f"tracking.uri={_value(uri)}")
     options = ([[",".join(dict.fromkeys(together))]] if together else []) + alone
-    return [
+    lines = [
         _command("python experiments/run.py -m", [f"loss={option[0]}", *option[1:], *rest])
         for option in options
     ]
+    own = [any(not _in_conf(loss) for loss in option[0].split(",")) for option in options]
+    return [f"{line}  {_AS_FIRST}" if add else line for line, add in zip(lines, own, strict=True)]
 
 
 def report_command(overrides: Sequence[str]) -> str:
@@ -89,12 +93,13 @@ def seeds_to_reach(present: Sequence[int], tuning: int, needed: float, shared: b
 
 
 def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
-    """The next two learning rates beyond the low or the high edge of a grid, at the grid's own ratio there."""
-    rates = sorted(grid)
-    digits = 1 if all(rate == float(f"{rate:.1g}") for rate in rates) else 2
-    ratio = rates[-1] / rates[-2] if edge == "high" else rates[0] / rates[1]
-    start = rates[-1] if edge == "high" else rates[0]
-    return sorted(float(f"{start * ratio**steps:.{digits}g}") for steps in (1, 2))
+    """The learning rate half a decade beyond the low or the high edge of a grid (> 0), 1 or 3 times a power of ten.
+
+    As `experiments.tuning` extends a grid and the program's own table advises, so that all three say the same.
+    """
+    last, step = (max(grid), 1) if edge == "high" else (min(grid), -1)
+    number = round(2 * math.log10(last)) + step
+    return [float(f"{(1, 3)[number % 2]}e{number // 2}")]
 
 
 def _setting(row: pd.Series) -> list[str]:
@@ -123,6 +128,10 @@ def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
         if _known(own) and not _equal(own, default) and key != "data.root":
             found.append(f"{key}={_value(own)}")
     return found
+
+
+def _in_conf(loss: str) -> bool:
+    return bool(_PLAIN.fullmatch(loss)) and (CONF / "loss" / f"{loss}.yaml").is_file()
 
 
 _MISSING = object()

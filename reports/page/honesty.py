@@ -207,7 +207,7 @@ def _versions(section: Section) -> Iterable[Fact]:
     dirty = int((runs["git_dirty"].astype(str).str.lower() == "true").sum()) if "git_dirty" in runs else 0
     text = f"commit {', '.join(commits)}" if commits else "commit unknown"
     if dirty:
-        text += f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed (changes.diff of each has them)"
+        text += f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed (tracked changes are in changes.diff)"
     elif commits:
         text += ", nothing uncommitted"
     yield "Code", f"{text}.", len(commits) != 1 or dirty > 0

@@ -133,6 +133,7 @@ class Illustrator:
             means,
             label=label,
             scale=metric.scale,
+            bounds=metric.bounds,
             order=shown,
             behind=[loss for loss in self._together["behind"] if loss in shown],
             looks=self.looks,
@@ -184,6 +185,7 @@ class Illustrator:
             x_label="epochs trained (each length is a run of its own)",
             label=metric.label,
             scale=metric.scale,
+            bounds=metric.bounds,
             **axes,
         )
         caption = (

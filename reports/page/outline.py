@@ -147,8 +147,9 @@ class _Composer:
         blocks += [Heading("Each loss by its own measure", level), self._picture(draw.own_losses())]
         blocks += self._part("Wrong labels, learned by heart or seen through", level, draw.memorisation())
         blocks += self._part("The steps that were taken", level, draw.steps())
-        rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique()
-        if len(rates) > 1:
+        at_headline = section.runs[section.runs["epochs"] == section.epochs]
+        varied = bool((at_headline.groupby("loss", observed=True)["lr"].nunique() > 1).any())
+        if varied:
             blocks += [Heading("Sensitivity to the learning rate", level), self._picture(draw.rates())]
         blocks += [
             Heading("Each loss at its best rate", level),
@@ -161,13 +162,12 @@ class _Composer:
         if section.means["epochs"].nunique() > 1:
             title = "The effect of longer training"
             blocks += self._part(title, level, draw.epochs_effect(), listings.epochs(section))
-        if len(rates) > 1:
+        if varied:
             blocks += [Heading("Loss by learning rate", level), self._picture(draw.heat_map())]
-            title, folded = "These numbers as a table, with what diverged", []
+            title = "These numbers as a table, with what diverged"
         else:
-            title = f"Only learning rate {rates[0]:g} was run: what there is to see of it"
-            folded = [self._picture(draw.rates()), self._picture(draw.heat_map())]
-        blocks.append(Fold(title, [*folded, self._table(listings.rates(section))]))
+            title = "Each loss was run at one learning rate only: the accuracies there as a table"
+        blocks.append(Fold(title, [self._table(listings.rates(section))]))
         blocks += self._part("On corrupted images", level, draw.corruptions(), listings.corruptions(section))
         blocks += self._mistakes(section, draw, level)
         blocks += self._honesty(section, level)
@@ -208,8 +208,8 @@ class _Composer:
         """The commands that run only the seeds that an undecided contrast lacks."""
         if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
             return []
-        if row["n"] == 0 and any(lost.reason == "no value" for lost in row["dropped"]):
-            return []  # this head has no such number, however many seeds there are
+        if row["n"] == 0 and any(lost.reason in ("no value", "no rate") for lost in row["dropped"]):
+            return []  # this head has no such number, or this loss no rate, however many seeds there are
         needed = row["seeds_needed"] if math.isfinite(row["seeds_needed"]) else max(10, row["n"] + 1)
         tuning = 0 if section.split.shared else len(set(section.split.tuning) - set(section.split.judging))
         present = sorted(set(section.split.tuning) | set(section.split.judging))

@@ -8,7 +8,7 @@ model, optimizer and all else equal): `run_id` str, `loss` str, `lr` float, `epo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,23 @@ def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
     unfinished = ~summary["outcome"].isin(FINISHED)
     order = np.argsort(unfinished.to_numpy(), kind="stable")
     return summary.iloc[order].drop_duplicates(KEY).sort_values(KEY, ignore_index=True)
+
+
+def ended_badly(outcomes: Sequence[str], of: str) -> str:
+    """Runs of which none is ok, counted by how they ended.
+
+    >>> ended_badly(["diverged", "diverged", "killed"], "of mse")
+    'of the 3 runs of mse 2 diverged and 1 was killed'
+    """
+    ways = {"diverged": "diverged", "failed": "failed", "killed": "were killed"}
+    found = [(outcomes.count(outcome), words) for outcome, words in ways.items() if outcome in outcomes]
+    if len(found) == 1 and len(outcomes) > 1:
+        return f"all {len(outcomes):,} runs {of} {found[0][1]}"
+    each = [words.replace("were", "was") if count == 1 else words for count, words in found]
+    if len(outcomes) == 1:
+        return f"the only run {of} {each[0]}"
+    counts = [f"{count:,} {words}" for (count, _), words in zip(found, each, strict=True)]
+    return f"of the {len(outcomes):,} runs {of} {', '.join(counts[:-1])} and {counts[-1]}"
 
 
 def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.metrics import Metric, read_metric
-from reports.stats.cells import check_columns, one_run_per_cell
+from reports.names import plain
+from reports.stats.cells import check_columns, ended_badly, one_run_per_cell
 from reports.stats.intervals import RESAMPLES, named_generator
 from reports.stats.power import detectable_difference, seeds_needed
 from reports.stats.significance import holm
@@ -21,7 +22,7 @@ VIEWS = ("best", "equal")
 
 COLUMNS = [
     *("view", "epochs", "metric", "unit", "a", "b", "lr_a", "lr_b"),
-    *("n", "n_a", "n_b", "paired", "pairing", "shared_seeds", "dropped"),
+    *("n", "n_a", "n_b", "paired", "pairing", "shared_seeds", "dropped", "lacking"),
     *("difference", "low", "high", "interval", "sd", "p", "p_holm", "family", "d_z"),
     *("p_better", "p_better_low", "p_better_high"),
     *("margin", "verdict", "detectable", "seeds_needed", "run_ids"),
@@ -111,7 +112,8 @@ def contrasts(
 
         * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be chosen);
         * `n` (pairs, or the smaller side), `n_a`, `n_b`, `paired`, `pairing` (why, or why not),
-          `shared_seeds` (rates chosen and losses judged on the same), `dropped` (list of `Dropped`);
+          `shared_seeds` (rates chosen and losses judged on the same), `dropped` (list of `Dropped`),
+          `lacking` (where n = 0: which runs ended how, in words; "" where they ended well and have no value);
         * `difference` (a minus b, in `unit`), `low`, `high`, `interval`, `sd`, `p`, `d_z`, `p_better` and its
           interval, as in `Contrast`; `p_holm`; `family` (contrasts Holm adjusts for);
         * `margin` (NaN: none), `verdict` (speaks of a), `detectable` (in `unit`, with the test at alpha /
@@ -151,7 +153,7 @@ def contrasts(
             grid = sorted(set(runs["lr"]))
             plan = [(a, lr, b, lr) for a, b in pairs for lr in grid if (a, lr) in sides and (b, lr) in sides]
         family = [
-            _row(_side(sides, a, lr_a), _side(sides, b, lr_b), view, epochs, len(plan), rules)
+            _row(_side(sides, a, lr_a), _side(sides, b, lr_b), view, epochs, len(plan), rules, runs)
             for a, lr_a, b, lr_b in plan
         ]
         rows += _judged(family, shared, rules)
@@ -196,7 +198,9 @@ def same_loss_contrasts(
     for epochs in sorted(set(cells_a["epochs"]) & set(cells_b["epochs"]), reverse=True):
         sides_a, sides_b = (_sides(cells[cells["epochs"] == epochs]) for cells in (cells_a, cells_b))
         plan = sorted(sides_a.keys() & sides_b.keys())
-        family = [_row(sides_a[key], sides_b[key], "aa", epochs, len(plan), rules) for key in plan]
+        cells = pd.concat([cells_a, cells_b])
+        runs = cells[cells["epochs"] == epochs]
+        family = [_row(sides_a[key], sides_b[key], "aa", epochs, len(plan), rules, runs) for key in plan]
         rows += _judged(family, False, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -238,8 +242,10 @@ def _side(sides: dict[tuple[str, float], _Side], loss: str, lr: float) -> _Side:
     return sides.get((loss, lr), _Side(loss, lr, {}))
 
 
-def _row(a: _Side, b: _Side, view: str, epochs: int, family: int, rules: _Rules) -> dict[str, Any]:
-    """One contrast without what depends on the others of its family."""
+def _row(
+    a: _Side, b: _Side, view: str, epochs: int, family: int, rules: _Rules, runs: pd.DataFrame
+) -> dict[str, Any]:
+    """One contrast without what depends on the others of its family; `runs`: all of these epochs, those that choose too."""
     name = rules.metric.name
     disjoint = view == "aa"
     dropped = [
@@ -275,6 +281,7 @@ def _row(a: _Side, b: _Side, view: str, epochs: int, family: int, rules: _Rules)
         **{"a": a.loss, "b": b.loss, "lr_a": a.lr, "lr_b": b.lr},
         **asdict(result),
         **{"pairing": pairing, "dropped": dropped, "margin": rules.margin},
+        "lacking": "" if result.n else _why_nothing((a, b), view, runs),
         "run_ids": [str(run["run_id"]) for side in (usable_a, usable_b) for run in side.values()],
         "applies": _applies(a, name) and _applies(b, name),
     }
@@ -349,6 +356,33 @@ def _lacking(side: _Side, seed: int, metric: str) -> str:
     if run["outcome"] != "ok":
         return str(run["outcome"])
     return "" if math.isfinite(run[metric]) else "no value"
+
+
+def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
+    """Of the sides without a run that ended well, what became of theirs: all 2 runs of mse diverged."""
+    texts = []
+    for side in sides:
+        name, tried = plain(side.loss, 48), runs[runs["loss"].astype(str) == side.loss]
+        if view != "best":  # at its other rates the loss may have done well
+            name, tried = f"{name} at learning rate {side.lr:g}", tried[tried["lr"] == side.lr]
+        texts.append(_ended(side, name, [str(outcome) for outcome in tried["outcome"]]))
+    return " and ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _ended(side: _Side, name: str, outcomes: list[str]) -> str:
+    """What became of a side's runs, `outcomes` being those of all of its loss; "" when some that count ended well."""
+    at_rate = [str(run["outcome"]) for run in side.runs.values()]
+    if "ok" in at_rate:
+        return ""
+    if not outcomes:
+        return f"there are no runs of {name}"
+    if "ok" not in outcomes:
+        return ended_badly(outcomes, f"of {name}")
+    if math.isnan(side.lr):
+        return f"no run of {name} that chooses has a validation accuracy, so it has no learning rate"
+    if not at_rate:
+        return f"no run of {name} at its learning rate {side.lr:g} judges"
+    return ended_badly(at_rate, f"of {name} on judging seeds at its learning rate {side.lr:g}")
 
 
 def _applies(side: _Side, metric: str) -> bool:

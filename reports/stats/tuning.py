@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from reports.names import counted
 from reports.stats.cells import FINISHED, OUTCOMES, check_columns, one_run_per_cell
 
 JUDGING_SEEDS = 8
@@ -62,7 +63,7 @@ def split_seeds(
 def _split(cells: pd.DataFrame, tuning_seeds: Iterable[int] | None, judging_at_least: int) -> SeedSplit:
     seeds = [int(seed) for seed in sorted(cells["seed"].unique())]
     if tuning_seeds is not None:
-        return _as_asked(seeds, {int(seed) for seed in tuning_seeds})
+        return _as_asked(seeds, {int(seed) for seed in tuning_seeds}, int(cells["epochs"].iloc[0]))
     everything = tuple(seeds)
     grid = cells[["loss", "lr"]].drop_duplicates()
     if not grid["loss"].duplicated().any():
@@ -71,19 +72,23 @@ def _split(cells: pd.DataFrame, tuning_seeds: Iterable[int] | None, judging_at_l
     able = tuple(seed for seed in seeds if finished.get(seed, 0) == len(grid)) or everything
     spare = len(seeds) - judging_at_least
     if spare < 1:
-        reason = f"{len(seeds)} seeds, and {judging_at_least} have to remain for judging"
+        reason = f"{counted(len(seeds), 'seed')}, and {judging_at_least} have to remain for judging"
         return SeedSplit(able, everything, True, reason)
     tuning = able[: max(1, min(spare, len(seeds) // 4))]
     judging = tuple(seed for seed in seeds if seed not in tuning)
-    return SeedSplit(tuning, judging, False, f"{len(tuning)} seeds choose, {len(judging)} others judge")
+    choose = f"{counted(len(tuning), 'seed')} choose{'s' if len(tuning) == 1 else ''}"
+    judge = f"{counted(len(judging), 'other')} judge{'s' if len(judging) == 1 else ''}"
+    return SeedSplit(tuning, judging, False, f"{choose}, {judge}")
 
 
-def _as_asked(seeds: list[int], asked: set[int]) -> SeedSplit:
+def _as_asked(seeds: list[int], asked: set[int], epochs: int) -> SeedSplit:
     tuning = tuple(seed for seed in seeds if seed in asked)
     judging = tuple(seed for seed in seeds if seed not in asked)
     if not tuning or not judging:
         problem = "have no runs" if not tuning else "leave none to judge on"
-        raise ValueError(f"tuning_seeds {sorted(asked)} {problem}: the seeds here are {seeds}")
+        raise ValueError(
+            f"tuning_seeds {sorted(asked)} {problem}: the runs of {counted(epochs, 'epoch')} have the seeds {seeds}"
+        )
     return SeedSplit(tuning, judging, False, "tuning seeds as asked")
 
 
@@ -119,7 +124,7 @@ def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str
         runs.setdefault((str(loss), float(lr)), [])
         if seed in seeds:
             runs[str(loss), float(lr)].append((outcome, score))
-    counted = len(seeds & set(family["seed"]))
+    each = len(seeds & set(family["seed"]))
     rows = []
     for loss, lr in itertools.product(sorted({loss for loss, _ in runs}), sorted({lr for _, lr in runs})):
         cells = runs.get((loss, lr), [])
@@ -132,7 +137,7 @@ def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str
                 metric: sum(scored) / len(scored) if scored else math.nan,
                 "scored": len(scored),
                 **{name: sum(outcome == name for outcome, _ in cells) for name in OUTCOMES},
-                "missing": counted - len(cells),
+                "missing": each - len(cells),
             }
         )
     return rows
