@@ -331,6 +331,10 @@ def main() -> None:
         )
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit("generate report makes one report at a time; -m is for experiments/run.py")
+    try:
+        options.check_names(sys.argv[1:])
+    except options.OptionError as error:
+        sys.exit(str(error))
     sys.argv[1:] = options.lengthen(sys.argv[1:])
     report()
 

@@ -5,11 +5,12 @@ Importing this costs Hydra alone, so that a wrong value is answered at once.
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -94,6 +95,20 @@ def register() -> None:
     OmegaConf.register_new_resolver(
         "report_metrics", lambda: textwrap.indent(metrics.described(), "  "), replace=True
     )
+
+
+def check_names(words: Sequence[str]) -> None:
+    """Refuse a word such as `baselin=mse`, of which Hydra's own answer names no choices.
+
+    Raises:
+        OptionError: no option has this name; the message says which there are.
+    """
+    known = [each.name for each in fields(ReportConfig)]
+    for name in (word.partition("=")[0] for word in words if "=" in word):
+        if name.isidentifier() and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            raise OptionError(f"{name}: a report has no such option{meant} There are {', '.join(known)}")
 
 
 def read(cfg: DictConfig, overrides: list[str]) -> Options:

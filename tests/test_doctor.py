@@ -332,7 +332,7 @@ def test_the_command_looks_and_mends(store):
     [
         (["--help"], ""),
         (["mend=perhaps"], "Value 'perhaps' is not a valid bool"),
-        (["mand=true"], "Could not override 'mand'"),
+        (["mand=true"], "mand: there is no such value; did you mean mend?"),
         (["-m", "mend=true,false"], "the doctor looks at one experiment at a time"),
         (["tracking.uri=http://me:secret@host"], "expected an address without a user name or a password"),
     ],

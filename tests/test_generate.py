@@ -316,7 +316,10 @@ def test_a_loss_against_itself(store: Path, report: Report) -> None:
         (["seed=-1"], "seed=-1: expected a whole number"),
         (["seed=1.5"], "seed"),
         (["check=a", "aa=ce"], "check and aa: expected one of them"),
-        (["baselin=ce"], "baselin"),
+        (
+            ["baselin=ce"],
+            "baselin: a report has no such option; did you mean baseline? There are experiment, sweep",
+        ),
         (["word"], "word"),
         (["-m", "seed=1,2"], "one report at a time"),
         (["reprot"], "there is no 'reprot' to generate; expected: generate report"),
