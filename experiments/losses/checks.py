@@ -53,7 +53,7 @@ def check_number(
         bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
         permitted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
         kind = "finite whole number" if whole else "finite number"
-        raise ValueError(f"{name}: expected a {kind}{', ' if permitted else ''}{permitted}, came {value}")
+        raise ValueError(f"{name}: expected a {kind} {permitted}, came {value}")
 
 
 def _check_dtype(name: str, value: Tensor, permitted: tuple[paddle.dtype, ...]) -> None:
