@@ -30,6 +30,7 @@ class Network(nn.Layer):
         if init_scale != 1:
             self.head.weight.set_value(self.head.weight * init_scale)
 
+    @paddle.jit.not_to_static  # exported by running it once: to translate its source takes longer, and here no branch hangs on a tensor
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         # The reshape is for loaders that squeeze the channel away, mlflow.pyfunc among them.
         return self.head(self.body(images.reshape([-1, 1, 28, 28])))
