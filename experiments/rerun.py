@@ -42,9 +42,11 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     machine.prepare(settings.threads)  # the store brings numpy with it
     from experiments import tracking
 
-    tracking.open_store(
-        settings.tracking["uri"], settings.experiment, create=False
-    )  # where there is none, none is made
+    if not tracking.is_there(settings.tracking["uri"]):  # none is made, in which no run could be found
+        raise CommandError(
+            f"rerun={settings.rerun}: there is no store {tracking.resolve_uri(settings.tracking['uri'])}; start the command "
+            "where mlflow.db is, or choose a store with tracking.uri=URI"
+        )
     store = sweeps.open_store(settings)
     sweeps.bury_the_dead(store)
     before = find(store, settings.rerun)

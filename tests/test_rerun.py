@@ -278,3 +278,10 @@ def test_the_command(sweep, tmp_path, run_command):
     assert lost.returncode == 1
     assert "there is no such run" in lost.stderr
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_where_there_is_no_store_none_is_made(tmp_path, run_command):
+    done = run_command(tmp_path, "rerun=abcd")
+    assert done.returncode == 1
+    assert f"rerun=abcd: there is no store sqlite:///{tmp_path}/mlflow.db" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
