@@ -13,7 +13,7 @@ images side by side, one in each lane of a vector, so that no shape wastes lanes
 lane by lane; the backward pass takes one image at a time, channels last, so that a row under the kernel is
 contiguous.
 
-The kernel is `conv_block.cpp`, and not Python: the same in Numba trains at some 1.3 times PyTorch's speed by what
+The kernel is `conv_block.cpp`, and not Python: the same in Numba trains at some 1.4 times PyTorch's speed by what
 is public of Numba, 1.8 times with a flag that is not, and adds 1.5 s to the start of every process; this one trains at 2.3
 times, and loads in no time (`tests/benchmarks/train_speed.py`). It is compiled once per source, compiler and processor, by the machine's own
 C++ compiler, into the user's cache, and called through ctypes. Nothing
