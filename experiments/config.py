@@ -191,9 +191,16 @@ def check_own_values(words: Sequence[str], places: Sequence[Path]) -> None:
             continue
         files = {path.stem: path for place in places for path in sorted((place / group).glob("*.yaml"))}
         own = {option: _keys(path) for option, path in files.items()}
-        chosen = [part for each in words if each.startswith(f"{group}=") for part in re.split("[=,]", each)]
+        chosen = [
+            part
+            for each in words
+            if each.startswith(f"{group}=")
+            for part in each.partition("=")[2].split(",")
+        ]
         if not chosen and not any(each.startswith("sweep=") for each in words):
             chosen = re.findall(rf"- {group}: (\w+)", (places[0] / "config.yaml").read_text(encoding="utf-8"))
+        if not set(chosen) <= set(own):  # glob(*), or an option from elsewhere: for Hydra to judge
+            continue
         asked = [option for option in own if option in chosen]
         lacking = [option for option in asked or own if name not in own[option]]
         if lacking and (asked or len(lacking) == len(own)):

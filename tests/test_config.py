@@ -163,3 +163,14 @@ def test_a_function_that_does_not_exist_is_refused():
 def test_an_option_without_partial_is_refused():
     with pytest.raises(CommandError, match=r"expected `_partial_: true`|cannot load"):
         config.function(changed("scheduler", _partial_=False), "scheduler")
+
+
+@pytest.mark.parametrize(
+    "words", [["loss=mine", "loss.alpha=2"], ["loss=glob(*)", "loss.alpha=2"], ["loss=focal", "loss.gamma=2"]]
+)
+def test_values_of_options_from_elsewhere_are_left_to_hydra(words):
+    config.check_own_values(words, [ROOT / "conf"])
+    with pytest.raises(
+        CommandError, match=r"loss.alpha: loss=focal has no value of this name; focal has gamma"
+    ):
+        config.check_own_values(["loss=focal", "loss.alpha=2"], [ROOT / "conf"])
