@@ -23,14 +23,16 @@ def installed(tmp_path_factory) -> Path:
     for name in files.splitlines():  # not in the checkout, where building leaves things behind
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(made), str(source)]
-    subprocess.run(build, check=True, capture_output=True)
+    pip("wheel", "--no-build-isolation", "--wheel-dir", str(made), str(source))
     (wheel,) = made.glob("*.whl")
-    subprocess.run(
-        [*pip, "install", "--no-deps", "--target", str(place), str(wheel)], check=True, capture_output=True
-    )
+    pip("install", "--target", str(place), str(wheel))
     return place
+
+
+def pip(command: str, *words: str) -> None:
+    line = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", command, "--no-deps", *words]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
