@@ -32,17 +32,22 @@ from experiments.training import Learner, Record
 log = logging.getLogger(__name__)
 
 
-def execute(settings: Settings, artifacts: Mapping[str, str], tags: Mapping[str, str] | None = None) -> str:
+def execute(
+    settings: Settings,
+    artifacts: Mapping[str, str],
+    tags: Mapping[str, str] | None = None,
+    splits: Splits | None = None,
+) -> str:
     """Train one network and record everything about it; the id of its run.
 
-    artifacts: texts to keep, by file name. tags: more of them for the run. Where `settings.tracking["prefixes"]` lists
+    artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where they are loaded already. Where `settings.tracking["prefixes"]` lists
     smaller numbers of epochs, those runs, being the beginning of this one, are recorded on the way.
     Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
     `settings.force`, `tracking.Lost` when this process was silent for so long that another took over.
     """
     functions = [config.function(settings, group) for group in config.GROUPS]
     loss, model, data, optimizer, scheduler = functions
-    splits = data(seed=settings.seed)
+    splits = splits or data(seed=settings.seed)
     steps = max(1, settings.epochs * -(-len(splits.train) // settings.batch_size))
     in_loss, in_labels = lint.of_loss(loss), lint.of_labels(splits.train.labels)
     store = open_store(settings, wait=bool(settings.tracking["parent_run"]))

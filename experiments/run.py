@@ -62,7 +62,8 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     from experiments import sweeps, table
 
     sweeps.check([settings])
-    (identity,) = sweeps.identify([settings])
+    splits = sweeps.load(settings)
+    identity = settings.identity(splits.digest)
     store = sweeps.open_store(settings)
 
     from experiments import cell, tracking
@@ -76,7 +77,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
         run_id = found.info.run_id
     else:
         try:
-            run_id = cell.execute(settings, artifacts)
+            run_id = cell.execute(settings, artifacts, splits=splits)
         except tracking.Taken as taken:
             raise config.CommandError(
                 f"{taken}; wait for it, or stop it and type the same command again"

@@ -21,6 +21,7 @@ from experiments.config import CommandError, Settings
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from experiments.data import Splits
     from experiments.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,18 @@ _POLL_SECONDS = 1.0
 def identify(cells: Sequence[Settings]) -> list[str]:
     """Each cell's identity. Every distinct dataset is loaded; raises CommandError when one cannot be."""
     machine.prepare(cells[0].threads)  # fetching a dataset may load Paddle
-    digests = {_key(cell, ("data",)): _data_digest(cell) for cell in _distinct(cells, ("data",))}
+    digests = {_key(cell, ("data",)): load(cell).digest for cell in _distinct(cells, ("data",))}
     return [cell.identity(digests[_key(cell, ("data",))]) for cell in cells]
+
+
+def load(cell: Settings) -> Splits:
+    """The cell's data. Raises CommandError when it cannot be loaded."""
+    from experiments.data import DataError
+
+    try:
+        return config.function(cell, "data")(seed=cell.seed)
+    except DataError as error:
+        raise CommandError(f"data={cell.choices['data']}: {error}") from error
 
 
 def check(cells: Sequence[Settings]) -> None:
@@ -304,15 +315,6 @@ def _rehearsal(cell: Settings) -> str:
     except Exception as error:
         return f"{names}: {error}"
     return ""
-
-
-def _data_digest(cell: Settings) -> str:
-    from experiments.data import DataError
-
-    try:
-        return config.function(cell, "data")(seed=cell.seed).digest
-    except DataError as error:
-        raise CommandError(f"data={cell.choices['data']}: {error}") from error
 
 
 def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:

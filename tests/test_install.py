@@ -30,7 +30,16 @@ def installed(tmp_path_factory) -> Path:
 
 
 def pip(command: str, *words: str) -> None:
-    line = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", command, "--no-deps", *words]
+    line = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        command,
+        "--no-deps",
+        *words,
+    ]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -38,7 +38,10 @@ def _git(*arguments: str) -> str:
 @functools.cache  # of a process, which keeps the packages that it began with
 def environment() -> str:
     """The machine, commented, then every package with its version, a line each."""
-    packages = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}, key=str.lower)
+    read = [
+        package.metadata for package in importlib.metadata.distributions()
+    ]  # once: `.name`, `.version` parse anew
+    packages = sorted({f"{about['Name']}=={about['Version']}" for about in read}, key=str.lower)
     machine = [f"Python {platform.python_version()}", platform.platform(), cpu_model()]
     return "\n".join([*(f"# {line}" for line in machine), *packages]) + "\n"
 

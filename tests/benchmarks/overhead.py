@@ -1,39 +1,43 @@
 """What everything around the training costs: a whole run against a bare loop of the same work.
 
-    python tests/benchmarks/overhead.py --epochs 2 --rounds 5
+    python tests/benchmarks/overhead.py
 
 The bare loop builds the same network, trains it on the same batches, validates before the first epoch and after each
 and scores the test set once, with no Hydra, no MLflow, no checks and no metrics but the loss and the accuracy. The whole
 run is `experiments/run.py` itself: it also checks the configuration, logs every epoch to a store that is there already,
-fits the temperature, exports and logs the model. Both run in processes of their own, in turns; imports are left out of
-both. `--epochs 0` shows what a run costs once, however long it trains.
+keeps checkpoints, fits the temperature, exports and logs the model. Imports are left out of both.
+
+A machine's speed wavers by more than what is measured, so each part is measured where it wavers least. What a run costs
+once: runs of no epoch, bare and whole, in processes of their own, in turns. What an epoch costs more: both in one process,
+epoch by epoch in turns, each from one record to the next; what slows one down for some seconds slows the other down, too.
+The sum of both is what a run of `--epochs` costs more.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bare(epochs: int, clock: Callable[[], float]) -> float:
-    """Seconds of the bare loop."""
-    from experiments import machine
-
-    machine.load_paddle()
+def bare(epochs: int) -> Iterator[None]:
+    """The bare loop, with a pause wherever the whole run has recorded an epoch."""
     import paddle
 
     from experiments import data, losses, models, training
 
-    start = clock()
     splits = data.mnist(seed=0)
     paddle.seed(0)
     network = models.convnet(10)
@@ -52,6 +56,7 @@ def bare(epochs: int, clock: Callable[[], float]) -> float:
             return loss, float((outputs.numpy().argmax(axis=1) == examples.labels).mean())
 
     score("validation", splits.validation)
+    yield
     for epoch in range(1, epochs + 1):
         order = data.epoch_order(len(splits.train), seed=0, epoch=epoch)
         for i in range(0, len(order), 100):
@@ -63,44 +68,70 @@ def bare(epochs: int, clock: Callable[[], float]) -> float:
             optimizer.step()
             optimizer.clear_grad()
         score("validation", splits.validation)
+        yield
     score("test", splits.test)
-    return clock() - start
 
 
-def whole(epochs: int, clock: Callable[[], float]) -> float:
-    """Seconds of the command in this process, its imports done before."""
-    import runpy
-
+def late_imports() -> None:
+    """What the run imports late counts as imports, too."""
     from experiments import machine
 
     machine.load_paddle()
-    # What the run imports late counts as imports, too.
-    import mlflow.paddle  # noqa: F401
+    import mlflow.paddle
+    import mlflow.pyfunc  # noqa: F401
     import pandas  # noqa: F401
     import scipy.optimize  # noqa: F401
 
     from experiments import cell, tracking  # noqa: F401
 
+
+def whole(epochs: int) -> float:
+    """Seconds of the command, in this process."""
+    import runpy
+
+    from experiments import tracking
+
     with tempfile.TemporaryDirectory() as directory:
-        sys.argv = [
-            "run.py",
-            f"epochs={epochs}",
-            f"tracking.uri=sqlite:///{directory}/mlflow.db",
-            f"hydra.run.dir={directory}/out",
-        ]
-        tracking.open_store(f"sqlite:///{directory}/mlflow.db", "mnist-losses")
-        start = clock()
-        try:
-            runpy.run_path(str(ROOT / "experiments" / "run.py"), run_name="__main__")
-        finally:
-            sys.argv = sys.argv[:1]
-        return clock() - start
+        uri = f"sqlite:///{directory}/mlflow.db"
+        tracking.open_store(uri, "mnist-losses")
+        sys.argv = ["run.py", f"epochs={epochs}", f"tracking.uri={uri}", f"hydra.run.dir={directory}/out"]
+        start = time.perf_counter()
+        runpy.run_path(str(ROOT / "experiments" / "run.py"), run_name="__main__")
+        return time.perf_counter() - start
 
 
-def measure(kind: str, epochs: int, cpu_time: bool) -> float:
+def in_turns(epochs: int) -> list[tuple[float, float]]:
+    """Seconds of every epoch, bare and whole."""
+    from experiments import training
+
+    train, loop = training.train, bare(epochs)
+    clock: list[tuple[float, float]] = []
+
+    def with_pauses(*arguments, **options) -> Iterator[training.Record]:
+        for record in train(*arguments, **options):
+            start = time.perf_counter()
+            next(loop)
+            clock.append((start, time.perf_counter()))
+            yield record
+
+    training.train = with_pauses
+    whole(epochs)
+    return [(end - start, start - before) for (_, before), (start, end) in itertools.pairwise(clock)]
+
+
+def alone(epochs: int) -> float:
+    """Seconds of the bare loop."""
+    start = time.perf_counter()
+    list(bare(epochs))
+    return time.perf_counter() - start
+
+
+def measure(kind: str, epochs: int = 0) -> Any:
+    """What the function gives, in a process of its own."""
     command = [sys.executable, __file__, "--child", kind, "--epochs", str(epochs)]
-    command += ["--cpu-time"] if cpu_time else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -108,34 +139,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="count the processes' own time, for machines that are busy or noisy",
-    )
-    parser.add_argument("--child", choices=["bare", "whole"], help=argparse.SUPPRESS)
+    parser.add_argument("--epochs", type=int, default=10, help="as many as a run has by default")
+    parser.add_argument("--rounds", type=int, default=9, help="of runs of no epoch")
+    parser.add_argument("--processes", type=int, default=3, help="of all the epochs in turns")
+    parser.add_argument("--child", choices=["alone", "whole", "in_turns"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        clock = time.process_time if arguments.cpu_time else time.perf_counter
-        print(json.dumps({"bare": bare, "whole": whole}[arguments.child](arguments.epochs, clock)))
+        late_imports()
+        print(json.dumps(globals()[arguments.child](arguments.epochs)))
         return
 
     from experiments import machine
 
+    print(f"{machine.cpu_model()}, {machine.cores()} cores; seconds, medians (least to most)")
+    once = [(measure("alone"), measure("whole")) for _ in range(arguments.rounds)]
+    epochs = [pair for _ in range(arguments.processes) for pair in measure("in_turns", arguments.epochs)]
+    for name, pairs in (("once", once), ("an epoch", epochs)):
+        print(f"{name:>8}:", ", ".join(map(spread, ("bare", "whole", "more"), numbers(pairs))))
+    drawn = np.random.default_rng(0)
+    again = [
+        ratio(drawn.choice(once, len(once)), drawn.choice(epochs, len(epochs)), arguments.epochs)
+        for _ in range(2000)
+    ]
+    low, high = np.percentile(again, [2.5, 97.5])
     print(
-        f"{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs, {arguments.rounds} rounds in turns"
+        f"a run of {arguments.epochs} epochs: {ratio(once, epochs, arguments.epochs):.3f} x the bare loop"
+        f" (95 % interval of the bootstrap: {low:.3f} to {high:.3f})"
     )
-    ratios = []
-    for number in range(1, arguments.rounds + 1):
-        seconds = {kind: measure(kind, arguments.epochs, arguments.cpu_time) for kind in ("bare", "whole")}
-        ratios.append(seconds["whole"] / seconds["bare"])
-        print(
-            f"round {number}: bare {seconds['bare']:.1f} s, whole {seconds['whole']:.1f} s, ratio {ratios[-1]:.3f}",
-            flush=True,
-        )
-    print(f"whole / bare: median {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+
+
+def ratio(once: Any, epochs: Any, count: int) -> float:
+    """Whole over bare for a run of `count` epochs, from pairs of seconds (bare, whole)."""
+    (bare_once, _, more_once), (bare_epoch, _, more_epoch) = (
+        map(statistics.median, numbers(pairs)) for pairs in (once, epochs)
+    )
+    return 1 + (more_once + count * more_epoch) / (bare_once + count * bare_epoch)
+
+
+def numbers(pairs: Sequence[tuple[float, float]]) -> list[list[float]]:
+    """What is bare, what is whole, and the difference of each pair."""
+    return [[b for b, _ in pairs], [w for _, w in pairs], [w - b for b, w in pairs]]
+
+
+def spread(name: str, values: Sequence[float]) -> str:
+    return f"{name} {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":
