@@ -56,7 +56,7 @@ def execute(
     with training.fresh(settings.seed, machine.device(settings.device)):
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
         constant = dict(tags or {}) | tracking.versions()
-        constant |= {"kernel": conv_block.kernel(), "processor": machine.cpu_model()}
+        constant |= {"kernel": conv_block.kernel(learner.network), "processor": machine.cpu_model()}
         constant |= training.weight_hashes(learner.network)
         constant |= {"order_hash": order_hash(splits, seed=settings.seed)}
         book = _Book(store, splits, artifacts, constant, [*in_loss, *in_labels])

@@ -98,9 +98,13 @@ class ConvBlock(paddle.nn.Conv2D):
         )
 
 
-def kernel() -> str:
-    """What conv blocks run here: 'fused-avx512', 'fused-avx2' or 'stock', which is Paddle's own operators."""
-    library = _library()
+def kernel(network: paddle.nn.Layer | None = None) -> str:
+    """What conv blocks run here: 'fused-avx512', 'fused-avx2' or 'stock', which is Paddle's own operators.
+
+    With `network`, what it runs, which is 'stock' when it has no conv block.
+    """
+    without = network is not None and not any(isinstance(layer, ConvBlock) for layer in network.sublayers())
+    library = None if without else _library()
     if library is None:
         return "stock"
     return "fused-avx512" if library.conv_block_lanes() == 16 else "fused-avx2"

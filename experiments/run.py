@@ -8,6 +8,7 @@ Where a config becomes plain `Settings`; it imports nothing heavy before the con
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import logging
 import sys
@@ -61,8 +62,10 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
     from experiments import sweeps, table
 
+    splits = sweeps.load(
+        settings
+    )  # before Paddle, which takes longer: a wrong option of the data shows at once
     sweeps.check([settings])
-    splits = sweeps.load(settings)
     identity = settings.identity(splits.digest)
     store = sweeps.open_store(settings)
 
@@ -125,6 +128,10 @@ def _check_words(words: list[str]) -> None:
     theirs += [Path(word.partition("=")[2]) for word in words if word.startswith("--config-dir=")]
     config.check_names(config.set_at_the_root(words))
     config.check_own_values(words, [Path(__file__).parents[1] / "conf", *theirs])
+    if "hydra/launcher=slurm" in words and importlib.util.find_spec("submitit") is None:
+        raise config.CommandError(
+            'hydra/launcher=slurm: submitit is not installed; pip install -e ".[slurm]"'
+        )
 
 
 def main() -> None:

@@ -31,7 +31,6 @@ _POLL_SECONDS = 1.0
 
 def identify(cells: Sequence[Settings]) -> list[str]:
     """Each cell's identity. Every distinct dataset is loaded; raises CommandError when one cannot be."""
-    machine.prepare(cells[0].threads)  # fetching a dataset may load Paddle
     digests = {_key(cell, ("data",)): load(cell).digest for cell in _distinct(cells, ("data",))}
     return [cell.identity(digests[_key(cell, ("data",))]) for cell in cells]
 
@@ -40,6 +39,7 @@ def load(cell: Settings) -> Splits:
     """The cell's data. Raises CommandError when it cannot be loaded."""
     from experiments.data import DataError
 
+    machine.prepare(cell.threads)  # fetching a dataset may load Paddle
     try:
         return config.function(cell, "data")(seed=cell.seed)
     except DataError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib.util
 import sqlite3
 import subprocess
 import sys
@@ -55,6 +56,12 @@ LIGHT = [  # answered without Paddle or MLflow
     (["-m", "lr=0.003,-1"], ["lr: expected a finite number above 0, came -1.0", "Nothing was trained"]),
     (["-m", "lr=0.003,fast"], ["lr: Value 'fast' of type 'str' could not be converted to Float"]),
     (["+epoch=3"], ["epoch: there is no such value; did you mean epochs?"]),
+    (["data.label_noise=1.5"], ["data=mnist: data.label_noise: expected a number from 0 to 1, got 1.5"]),
+    (
+        ["data.noise_kind=odd"],
+        ["data=mnist: data.noise_kind: expected one of symmetric, asymmetric, got 'odd'"],
+    ),
+    (["data.train_size=0"], ["data=mnist: data.train_size: expected a whole number from 1 to 50,000"]),
     (["-m", "sweep=tutorial,losses"], ["sweep: expected one saved question at a time"]),
     (["-m", "loss=ce,nope"], ["Could not find 'loss/nope'"]),
     (
@@ -62,6 +69,10 @@ LIGHT = [  # answered without Paddle or MLflow
         ["epochs: Value '2.5' of type 'float' could not be converted to Integer"],
     ),
 ]
+
+
+if importlib.util.find_spec("submitit") is None:  # as it is without the extra
+    LIGHT.append((["-m", "hydra/launcher=slurm"], ['submitit is not installed; pip install -e ".[slurm]"']))
 
 
 @pytest.mark.parametrize(("arguments", "messages"), LIGHT, ids=lambda value: " ".join(value))
@@ -97,8 +108,6 @@ OPTIONS = [  # answered by the option's own function, before training
     (["model=mlp", "model.hidden=0"], ["model=mlp", "hidden: expected a whole number of at least 1, came 0"]),
     (["data.label_noise=1.5"], ["data=digits", "label_noise", "1.5"]),
     (["data.label_noise=-0.1"], ["data=digits", "label_noise", "-0.1"]),
-    (["data.noise_kind=odd"], ["data=digits", "noise_kind", "odd", "symmetric", "asymmetric"]),
-    (["data.train_size=0"], ["data=digits", "train_size", "0"]),
     (["data.train_size=100000"], ["data=digits", "train_size", "100000"]),
     (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
     (["device=gpu"], ["device=gpu: this Paddle sees no GPU"]),

@@ -17,7 +17,7 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from experiments import conv_block
+from experiments import conv_block, models
 from experiments.conv_block import ConvBlock, kernel
 
 ROOT = Path(__file__).parents[1]
@@ -252,6 +252,11 @@ def test_repeats_to_the_bit_and_every_image_for_itself():
         layer = block_of(*inputs[1:4])
         some = layer(paddle.to_tensor(inputs[0][30:35]))
         np.testing.assert_array_equal(some.numpy(), once[0][30:35])
+
+
+def test_a_network_without_conv_blocks_runs_the_stock_operators():
+    assert kernel(models.convnet(10)) == kernel()
+    assert kernel(models.mlp(10)) == kernel(models.lenet5(10)) == "stock"
 
 
 def test_without_gradients_the_values_are_the_same():
