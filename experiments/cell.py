@@ -51,20 +51,20 @@ def execute(
     steps = max(1, settings.epochs * -(-len(splits.train) // settings.batch_size))
     in_loss, in_labels = lint.of_loss(loss), lint.of_labels(splits.train.labels)
     store = open_store(settings, wait=bool(settings.tracking["parent_run"]))
-    claim = tracking.claim(store, settings.identity(splits.digest), again=settings.force)
-    place = checkpoints.place(store.directory, store.uri, store.experiment_id, claim.identity)
     with training.fresh(settings.seed, machine.device(settings.device)):
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
         constant = dict(tags or {}) | tracking.versions()
         constant |= {"kernel": conv_block.kernel(learner.network), "processor": machine.cpu_model()}
         constant |= training.weight_hashes(learner.network)
         constant |= {"order_hash": order_hash(splits, seed=settings.seed)}
-        book = _Book(store, splits, artifacts, constant, [*in_loss, *in_labels])
-
         made_by = checkpoints.made_by(
             [function.func for function in functions],
             [*map(str, constant.values()), str(settings.threads)],
         )
+        # From here on the cell is this process's, and what goes wrong is told in its run.
+        claim = tracking.claim(store, settings.identity(splits.digest), again=settings.force)
+        book = _Book(store, splits, artifacts, constant, [*in_loss, *in_labels])
+        place = checkpoints.place(store.directory, store.uri, store.experiment_id, claim.identity)
         records = _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
         if records:
             constant |= {"resumed_after": str(records[-1].epoch)}

@@ -70,8 +70,18 @@ def made_by(functions: Iterable[Callable[..., Any]], circumstances: Iterable[str
     digest = hashlib.sha256("\n".join(circumstances).encode())
     files = set(Path(__file__).parent.rglob("*.py")) | set(Path(__file__).parent.glob("*.cpp"))
     for function in functions:
-        if source := inspect.getsourcefile(inspect.unwrap(function)):
+        if source := _source(function):
             files.add(Path(source))
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _source(function: Callable[..., Any]) -> str | None:
+    """The file in which a function, a class or an object that can be called is written; None when it is not Python's."""
+    written = inspect.unwrap(function)
+    named = inspect.isroutine(written) or inspect.isclass(written)
+    try:
+        return inspect.getsourcefile(written if named else type(written))
+    except TypeError:
+        return None

@@ -55,7 +55,7 @@ _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fPIC", "-shared")
 _VERSION = 1  # of the interface; conv_block_version() must answer the same
 _DONE = 0  # a call's status; any other (input that is not finite, no memory) means: run the stock operators
-_LARGEST_IMAGE = 1 << 20  # floats, padding included: scratch memory holds 16 images
+_LARGEST_IMAGE = 1 << 20  # floats, padding included: scratch memory holds 16 images and 16 outputs
 _CHECKSUM_BYTES = 32  # SHA-256 of a built file, appended to it: loaders do not look behind the last section
 
 
@@ -72,7 +72,8 @@ class ConvBlock(paddle.nn.Conv2D):
         self._sizes = (in_channels, out_channels, kernel_size, padding)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if paddle.in_dynamic_mode() and _library() is not None and self._covers(x):
+        on_cpu = paddle.in_dynamic_mode() and paddle.get_device() == "cpu"  # where what is made anew will lie
+        if on_cpu and _library() is not None and self._covers(x):
             if paddle.is_grad_enabled() and not (
                 x.stop_gradient and self.weight.stop_gradient and self.bias.stop_gradient
             ):
@@ -82,18 +83,20 @@ class ConvBlock(paddle.nn.Conv2D):
 
     def _covers(self, x: paddle.Tensor) -> bool:
         """Whether the kernel is made for this input; what Paddle refuses is left for it to refuse."""
-        in_channels, _, size, padding = self._sizes
+        in_channels, out_channels, size, padding = self._sizes
         if len(x.shape) != 4:
             return False
         batch, channels, height, width = x.shape
         height, width = height + 2 * padding, width + 2 * padding
+        pooled = ((height - size + 1) // 2) * ((width - size + 1) // 2)
         return (
             batch > 0
             and channels == in_channels
             and min(height, width) > size
-            and channels * height * width <= _LARGEST_IMAGE
+            and max(channels * height * width, out_channels * pooled) <= _LARGEST_IMAGE
             and x.dtype == self.weight.dtype == self.bias.dtype == paddle.float32
             and x.place.is_cpu_place()
+            and self.weight.place.is_cpu_place()
             and not paddle.is_autocast_enabled()
         )
 
@@ -101,10 +104,11 @@ class ConvBlock(paddle.nn.Conv2D):
 def kernel(network: paddle.nn.Layer | None = None) -> str:
     """What conv blocks run here: 'fused-avx512', 'fused-avx2' or 'stock', which is Paddle's own operators.
 
-    With `network`, what it runs, which is 'stock' when it has no conv block.
+    With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another device.
     """
-    without = network is not None and not any(isinstance(layer, ConvBlock) for layer in network.sublayers())
-    library = None if without else _library()
+    layers = [] if network is None else network.sublayers()
+    has = any(isinstance(layer, ConvBlock) and layer.weight.place.is_cpu_place() for layer in layers)
+    library = _library() if network is None or has else None
     if library is None:
         return "stock"
     return "fused-avx512" if library.conv_block_lanes() == 16 else "fused-avx2"
@@ -225,7 +229,7 @@ def _library() -> Any:
     except Exception as error:  # whatever it is, it must not stop a training that can do without
         _log.warning(
             "conv blocks run Paddle's own operators, several times slower than the fused kernel: %s "
-            "(FAIRLOSS_KERNEL=stock chooses this and ends the warning)",
+            "(FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, FAIRLOSS_KERNEL=stock ends the warning)",
             error,
         )
         return None
@@ -235,21 +239,33 @@ def _library() -> Any:
 
 def _cache() -> Path:
     """Where built kernels lie: `kernels` in FAIRLOSS_CACHE, or else in the user's cache directory."""
-    return Path(os.environ.get("FAIRLOSS_CACHE") or platformdirs.user_cache_dir("fairloss")) / "kernels"
+    chosen = os.environ.get("FAIRLOSS_CACHE") or platformdirs.user_cache_dir("fairloss")
+    return Path(chosen).expanduser() / "kernels"
 
 
 def _built() -> Path:
-    """The kernel's file for this source, compiler and processor, built if there is none or it is damaged."""
+    """The kernel's file, by the first of the compilers that can build it."""
     if platform.machine().lower() not in ("x86_64", "amd64") or platform.system() not in ("Linux", "Darwin"):
         raise OSError(
             f"it is written for x86-64 Linux and macOS, not for {platform.machine()} {platform.system()}"
         )
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if compiler is None:
+    there = {os.path.realpath(found): found for found in map(shutil.which, _COMPILERS) if found}
+    if not there:
         raise OSError(
             f"no C++ compiler ({', '.join(_COMPILERS)}) is on the PATH. Install one, for example with "
             "`apt-get install g++`, and the next run builds the kernel in some seconds"
         )
+    failures = []
+    for compiler in there.values():
+        try:
+            return _built_by(compiler)
+        except (OSError, subprocess.SubprocessError) as error:
+            failures.append(str(error))
+    raise OSError("; ".join(failures))
+
+
+def _built_by(compiler: str) -> Path:
+    """The kernel's file for this source, compiler and processor, built if there is none or it is damaged."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=True).stdout
     parts = [_SOURCE.read_bytes(), version, " ".join(_FLAGS).encode(), _processor().encode()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
@@ -266,11 +282,15 @@ def _built() -> Path:
 
 def _processor() -> str:
     """The processor's model and what it can do: a virtual machine may offer less than the name says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    return f"{cpu_model()} {next((line for line in lines if line.startswith('flags')), '')}"
+    if platform.system() == "Darwin":
+        names = ("brand_string", "features", "leaf7_features")
+        command = ["sysctl", "-n", *(f"machdep.cpu.{name}" for name in names)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    flags = [line for line in lines if line.startswith("flags")]
+    if not flags:  # a file that was built for another one would kill the process
+        raise OSError("the system does not tell what the processor can do")
+    return f"{cpu_model()} {flags[0]}"
 
 
 def _build(compiler: str, path: Path) -> None:
@@ -320,5 +340,5 @@ def _load(path: Path) -> ctypes.CDLL:
     status |= library.conv_block_backward(image, one[0], winner, dy, dx, one[2], one[3], *shape)
     found = [status, *y, *dx, dweight.value, dbias.value]
     if found != [0, 11, 15, 27, 31, 0, 0, 0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 6, 0, 8, 118, 10]:
-        raise OSError(f"{path} does not compute what it should; delete it, and the next run builds it again")
+        raise OSError(f"{path} does not compute what it should; another compiler may do better")
     return library

@@ -15,6 +15,6 @@ from experiments.tracking import circumstances  # noqa: E402
 
 circumstances.environment()
 
-logging.disable(logging.INFO)  # the launching process says which kernel runs
+logging.disable(logging.WARNING)  # the launching process says which kernel runs, where one does
 conv_block.kernel()
 logging.disable(logging.NOTSET)

@@ -310,7 +310,7 @@ def _rehearsal(cell: Settings) -> str:
         config.function(cell, g) for g in ("loss", "model", "optimizer", "scheduler")
     )
     try:
-        with training.fresh(cell.seed):
+        with training.fresh(cell.seed, machine.device(cell.device)):
             training.rehearse(training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1))
     except Exception as error:
         return f"{names}: {error}"

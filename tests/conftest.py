@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +28,19 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def clean_environment() -> dict[str, str]:
     """This process's environment without what MLflow's functions have put there."""
     return {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+
+
+@pytest.fixture
+def fused() -> None:
+    """Skips where conv blocks rightly run the stock operators: elsewhere the fused kernel has to be there."""
+    from experiments import conv_block
+
+    if conv_block.kernel() != "stock":
+        return
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    able = {"avx2", "fma"} <= set(flags) and any(map(shutil.which, conv_block._COMPILERS))
+    assert not able or os.environ.get("FAIRLOSS_KERNEL"), "no fused kernel, though it can be built here"
+    pytest.skip("no fused kernel on this machine; a warning in the log says why")
 
 
 def free_port() -> int:

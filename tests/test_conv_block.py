@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,12 +42,6 @@ SHAPES = [
     (3, 65, 4, 5, 2, 3, 1),
 ]
 LARGE = [(1000, 1, 28, 28, 20, 5, 2), (1000, 20, 14, 14, 20, 5, 2)]
-
-
-@pytest.fixture
-def fused() -> None:
-    if kernel() == "stock":
-        pytest.skip("no fused kernel on this machine; a warning in the log says why")
 
 
 @pytest.fixture
@@ -398,6 +393,40 @@ def test_a_cache_that_cannot_be_written_stops_nothing(afresh, monkeypatch, tmp_p
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "file"))
     assert kernel() == "stock"
     assert caplog.records[-1].levelno == logging.WARNING
+    assert "FAIRLOSS_CACHE=DIRECTORY chooses where" in caplog.records[-1].getMessage()
+
+
+def test_a_cache_in_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FAIRLOSS_CACHE", "~/cache")
+    assert conv_block._cache() == tmp_path / "cache" / "kernels"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
+def test_where_one_compiler_fails_another_builds(fused, afresh, monkeypatch, tmp_path):
+    real = next(filter(None, map(shutil.which, conv_block._COMPILERS)))
+    for name, body in (("c++", "exit 1"), ("g++", f'exec {real} "$@"')):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo {name} && exit 0\n{body}\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert kernel() != "stock"
+    assert len(list(afresh.glob("*.so"))) == 1
+
+
+def test_a_processor_that_is_not_known_gets_no_kernel(fused, afresh, monkeypatch, caplog):
+    """A file that was built for another one could kill the process."""
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: "model name : some")
+    assert kernel() == "stock"
+    assert "does not tell what the processor can do" in caplog.records[-1].getMessage()
+
+
+def test_what_would_take_too_much_memory_is_left_to_the_stock_operators():
+    image = paddle.zeros([1, 1, 512, 512])
+    assert ConvBlock(1, 16, kernel_size=3, padding=1)._covers(image)
+    assert not ConvBlock(1, 17, kernel_size=3, padding=1)._covers(image)  # 17 x 256 x 256 > 2^20
+    assert not ConvBlock(1, 1, kernel_size=3, padding=1)._covers(paddle.zeros([1, 1, 1024, 1024]))
 
 
 def test_a_damaged_file_is_built_again(fused, afresh):

@@ -30,6 +30,8 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=3)
     arguments, overrides = parser.parse_known_args()
+    if arguments.epochs < 1:
+        parser.error("--epochs: expected a whole number of at least 1")
 
     from experiments import machine, preload, sweeps, tracking, training  # noqa: F401
 
@@ -67,20 +69,20 @@ def main() -> None:
         runpy.run_path(str(ROOT / "experiments" / "run.py"), run_name="__main__")
         whole = time.perf_counter() - start
 
-    print(f"\n{machine.cpu_model()}, one thread; the median of {arguments.epochs} epochs, in seconds")
+    print(f"\n{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs, in seconds")
+    print("the median, its share, the least and the most")
     epochs = records[1:]
-    wall = statistics.median(later - earlier for earlier, later in itertools.pairwise(arrived))
-    train = statistics.median(record["time/train_seconds"] for record in epochs)
-    validate = statistics.median(record["time/val_seconds"] for record in epochs)
-    track = statistics.median(inside["log_metrics"][1 : 1 + len(epochs)])
+    walls = [later - earlier for earlier, later in itertools.pairwise(arrived)]
     parts = {
-        "training": train,
-        "validation": validate,
-        "tracking": track,
-        "rest": wall - train - validate - track,
+        "training": [record["time/train_seconds"] for record in epochs],
+        "validation": [record["time/val_seconds"] for record in epochs],
+        "tracking": inside["log_metrics"][1 : 1 + len(epochs)],
     }
-    for part, seconds in parts.items():
-        print(f"  {part:<12} {seconds:8.3f}  {seconds / wall:6.1%}")
+    rest = [wall - sum(known) for wall, *known in zip(walls, *parts.values(), strict=True)]
+    for part, seconds in (parts | {"rest": rest, "epoch": walls}).items():
+        middle = statistics.median(seconds)
+        share = middle / statistics.median(walls)
+        print(f"  {part:<12} {middle:8.3f}  {share:6.1%}  ({min(seconds):.3f} to {max(seconds):.3f})")
     print("once per run, in seconds")
     for name in names[1:]:
         print(f"  {name:<16} {sum(inside[name]):8.3f}  in {len(inside[name])} calls")

@@ -144,6 +144,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3, help="of all the epochs in turns")
     parser.add_argument("--child", choices=["alone", "whole", "in_turns"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if min(arguments.rounds, arguments.processes) < 1 or not (arguments.epochs or arguments.child):
+        parser.error("--epochs, --rounds and --processes: expected whole numbers of at least 1")
     if arguments.child:
         late_imports()
         print(json.dumps(globals()[arguments.child](arguments.epochs)))

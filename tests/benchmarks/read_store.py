@@ -17,6 +17,7 @@ import random
 import signal
 import socket
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 LOSSES = ("ce", "mse", "focal", "mae", "hinge")
 RATES = ("0.001", "0.003", "0.01", "0.03", "0.1")
 METRICS = (
@@ -82,34 +84,45 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, nargs="+", default=[250, 500, 1000], help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=20, help="of each run, default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="of each reading, default: %(default)s")
     parser.add_argument("--no-server", action="store_true", help="read from the file alone")
     arguments = parser.parse_args()
-    if min(arguments.runs) < 1 or arguments.epochs < 1:
-        parser.error("--runs and --epochs: expected whole numbers of at least 1")
+    if min(*arguments.runs, arguments.epochs, arguments.rounds) < 1:
+        parser.error("--runs, --epochs and --rounds: expected whole numbers of at least 1")
 
-    print(f"{arguments.epochs} epochs x {len(METRICS)} metrics a run")
+    sys.path.insert(0, str(ROOT))  # tests import this file, too
+    from experiments import machine
+
+    print(
+        f"{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs x {len(METRICS)} metrics a run"
+    )
     with tempfile.TemporaryDirectory() as directory:
         for runs in arguments.runs:
             path = Path(directory) / f"{runs}.db"
             build(path, runs, arguments.epochs)
-            report("sqlite", f"sqlite:///{path}", runs, arguments.epochs)
+            report("sqlite", f"sqlite:///{path}", runs, arguments.epochs, arguments.rounds)
             if not arguments.no_server:
                 with server(path) as address:
-                    report("http", address, runs, arguments.epochs)
+                    report("http", address, runs, arguments.epochs, arguments.rounds)
             path.unlink()
 
 
-def report(kind: str, uri: str, runs: int, epochs: int) -> None:
-    """Read the store in a new process and print what it took."""
-    out = subprocess.run(
-        [sys.executable, "-c", _READ, uri], stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
-    seconds, cpu, before, after, rows, points = json.loads(out.splitlines()[-1])
-    if (rows, points) != (runs, runs * (epochs + 1)):
-        sys.exit(f"expected {runs} runs and {runs * (epochs + 1)} points, read {rows} and {points}")
+def report(kind: str, uri: str, runs: int, epochs: int, rounds: int) -> None:
+    """Read the store in new processes and print what it took."""
+    took = []
+    for _ in range(rounds):
+        command = [sys.executable, "-c", _READ, uri]
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        *numbers, rows, points = json.loads(out.splitlines()[-1])
+        if (rows, points) != (runs, runs * (epochs + 1)):
+            sys.exit(f"expected {runs} runs and {runs * (epochs + 1)} points, read {rows} and {points}")
+        took.append(numbers)
+    seconds, cpu, before, after = (sorted(values) for values in zip(*took, strict=True))
+    middle = statistics.median(seconds)
     print(
-        f"{kind:6} {runs:7,} runs {seconds:8.2f} s ({cpu:.2f} of this processor)  {1000 * seconds / runs:6.2f} ms a run  "
-        f"peak {after:5,} MB, of which imports {before:,}",
+        f"{kind:6} {runs:7,} runs {middle:8.2f} s ({seconds[0]:.2f} to {seconds[-1]:.2f}; "
+        f"{statistics.median(cpu):.2f} of this processor)  {1000 * middle / runs:6.2f} ms a run  "
+        f"peak {after[-1]:5,} MB, of which imports {before[-1]:,}",
         flush=True,
     )
 

@@ -43,7 +43,8 @@ def answered(arguments: list[str], directory: str) -> float:
 def first_step(directory: str, number: int) -> float:
     """Seconds from the start of a run to its first step; every `number` is another cell."""
     start = time.perf_counter()
-    command = [sys.executable, RUN, *SMALL, f"seed={number}"]
+    store = f"tracking.uri=sqlite:///{directory}/mlflow.db"
+    command = [sys.executable, RUN, *SMALL, store, f"seed={number}"]
     with subprocess.Popen(
         command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as run:
