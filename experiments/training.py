@@ -129,15 +129,18 @@ def train(
     for epoch in range((done or 0) + 1, epochs + 1):
         start = time.perf_counter()
         order = epoch_order(len(labels), seed=seed, epoch=epoch)
+        positions = paddle.to_tensor(
+            order
+        )  # once per epoch: for each batch it would cost more than all that is recorded of it
+        labels_in_order = paddle.index_select(labels_tensor, positions)
         firsts = range(0, len(order), batch_size)
         measured = {firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)}
         predicted = np.empty_like(labels)
         loss_sum, seen, sizes, diverged = 0.0, 0, [], ""
         for first in firsts:
-            batch = order[first : first + batch_size]
-            index = paddle.to_tensor(batch)
-            outputs = learner.network(paddle.index_select(images, index))
-            values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
+            batch = slice(first, first + batch_size)
+            outputs = learner.network(paddle.index_select(images, positions[batch]))
+            values = learner.losses(outputs, labels_in_order[batch])
             batch_sum = float(values.numpy().sum(dtype=np.float64))
             if not np.isfinite(batch_sum):
                 diverged = (
@@ -146,7 +149,7 @@ def train(
                 break
             loss_sum += batch_sum
             predicted[batch] = learner.head.predict(outputs.numpy())
-            seen += len(batch)
+            seen = min(batch.stop, len(order))
             lr = learner.optimizer.get_lr()
             if first in measured:
                 sizes.append(_measured_step(learner, values))
@@ -154,10 +157,10 @@ def train(
                 _step(learner, values)
         metrics = {"time/train_seconds": time.perf_counter() - start}
         if seen:
-            met = order[:seen]
+            met, predicted = order[:seen], predicted[:seen]
             metrics |= {"train/loss": loss_sum / seen, "lr": lr} | _means(sizes)
-            metrics["train/accuracy"] = accuracy(predicted[met], labels[met])
-            learned = memorisation(predicted[met], labels[met], splits.clean_labels[met])
+            metrics["train/accuracy"] = accuracy(predicted, labels[met])
+            learned = memorisation(predicted, labels[met], splits.clean_labels[met])
             metrics |= {f"train/{name}": value for name, value in learned.items()}
         diverged = diverged or _not_finite(learner.network, epoch)
         record = _validated(learner, splits.validation, validation, epoch, metrics, diverged)
