@@ -45,6 +45,7 @@ def execute(
     Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
     `settings.force`, `tracking.Lost` when this process was silent for so long that another took over.
     """
+    machine.loaded()
     functions = [config.function(settings, group) for group in config.GROUPS]
     loss, model, data, optimizer, scheduler = functions
     splits = splits or data(seed=settings.seed)

@@ -8,6 +8,7 @@ Where a config becomes plain `Settings`; it imports nothing heavy before the con
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
 import logging
@@ -136,6 +137,7 @@ def _check_words(words: list[str]) -> None:
 
 def main() -> None:
     """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
+    gc.disable()  # until `machine.loaded`
     sys.stdout, sys.stderr = credentials.Screen(sys.stdout), credentials.Screen(sys.stderr)
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))

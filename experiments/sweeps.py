@@ -123,6 +123,7 @@ def run(
     parent = tracking.begin_sweep(store, name=name, identities=identities, again=bool(todo))
     status = "KILLED"
     results: dict[str, JobReturn] = {}
+    machine.loaded()  # from here on it may wait for hours
     try:
         jobs = {
             identity: [*overrides, f"tracking.parent_run={parent}"] for identity, overrides in todo.items()
