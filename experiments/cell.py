@@ -40,8 +40,9 @@ def execute(
 ) -> str:
     """Train one network and record everything about it; the id of its run.
 
-    artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where they are loaded already. Where `settings.tracking["prefixes"]` lists
-    smaller numbers of epochs, those runs, being the beginning of this one, are recorded on the way.
+    artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where they are loaded already.
+    Where `settings.tracking["prefixes"]` lists smaller numbers of epochs, those runs, being the beginning of this one, are recorded on
+    the way.
     Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
     `settings.force`, `tracking.Lost` when this process was silent for so long that another took over.
     """

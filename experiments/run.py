@@ -63,9 +63,8 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
     from experiments import sweeps, table
 
-    splits = sweeps.load(
-        settings
-    )  # before Paddle, which takes longer: a wrong option of the data shows at once
+    # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
+    splits = sweeps.load(settings)
     sweeps.check([settings])
     identity = settings.identity(splits.digest)
     store = sweeps.open_store(settings)
