@@ -30,22 +30,23 @@ from experiments.tracking.store import Away, Store
 log = logging.getLogger(__name__)
 
 _PARAM_LENGTH = 6000
-_RETRY_SECONDS = 10.0  # between two tries to send what a store did not take
+_SECONDS = 10.0  # from one writing of metrics to the next: for several epochs it takes as long as for one
+_BATCH = 1000  # metrics at once; MLflow's servers take no more
 
 
 class TrackedRun:
     """A run that is under way in the store.
 
-    Metrics that the store does not take are kept and sent later, in order; everything else waits for it.
+    Metrics are sent every ten seconds at most, in order, and those that the store does not take with the next; everything else waits for it.
     """
 
     def __init__(self, store: Store, run_id: str, claim: Claim | None = None):
         self.store, self.run_id, self.claim = store, run_id, claim
-        self._unsent: list[list[Metric]] = []
-        self._away_since = self._next_try = 0.0
+        self._unsent: list[Metric] = []
+        self._away_since = self._next_time = 0.0
 
     def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp: int | None = None) -> None:
-        """One batch of writes, at `timestamp` (milliseconds since 1970; now).
+        """Metrics of one moment, `timestamp` (milliseconds since 1970; now), sent by the end of the run.
 
         Raises ValueError for a number that is not finite, which no store keeps as it is, Away when the store has been away for longer
         than its patience, and Lost when the run is another process's by now.
@@ -55,8 +56,8 @@ class TrackedRun:
             raise ValueError(f"metrics must be finite, came {bad}")
         at = timestamp or int(time.time() * 1000)
         # Sent again with the same time, a value that did arrive is not doubled.
-        self._unsent.append([Metric(name, float(value), at, step) for name, value in metrics.items()])
-        if time.monotonic() < self._next_try:
+        self._unsent += [Metric(name, float(value), at, step) for name, value in metrics.items()]
+        if time.monotonic() < self._next_time:
             return
         try:
             self._send(self.store.impatient)
@@ -67,18 +68,19 @@ class TrackedRun:
                 log.warning("%s; training goes on, its epochs are kept and sent later", error)
             elif now - self._away_since > self.store.patience:
                 raise
-            self._next_try = now + _RETRY_SECONDS
         else:
             if self._away_since:
                 log.info("the tracking store is back; the epochs that were kept are in it")
-            self._away_since = self._next_try = 0.0
+            self._away_since = 0.0
+        self._next_time = time.monotonic() + _SECONDS
 
     def _send(self, client: Any) -> None:
         if self.claim:
             self.claim.require()
         while self._unsent:
-            client.log_batch(self.run_id, metrics=self._unsent[0])
-            del self._unsent[0]
+            batch = self._unsent[:_BATCH]
+            client.log_batch(self.run_id, metrics=batch)
+            del self._unsent[: len(batch)]
 
     def flush(self) -> None:
         """Send what was kept; waits for the store. Raises Away and Lost."""
@@ -122,9 +124,8 @@ class TrackedRun:
             inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 28, 28))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, outputs))]),
         )
-        requirements = [
-            f"{name}=={importlib.metadata.version(name)}" for name in ("paddlepaddle", "numpy", "setuptools")
-        ]
+        needed = [machine.paddle_package(), *map(importlib.metadata.distribution, ("numpy", "setuptools"))]
+        requirements = [f"{package.name}=={package.version}" for package in needed]
 
         def export() -> None:
             with contextlib.redirect_stdout(io.StringIO()), _unchecked():  # Paddle's exporter prints
