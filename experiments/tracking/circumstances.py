@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
+import re
 import subprocess
 from pathlib import Path
 
-from experiments.machine import cpu_model
+from experiments.machine import cpu_model, paddle_package
 
 
 def versions() -> dict[str, str]:
     """The versions a number may depend on, as tags."""
     return {
         "python_version": platform.python_version(),
-        "paddle_version": importlib.metadata.version("paddlepaddle"),
+        "paddle_version": paddle_package().version,
     }
 
 
@@ -38,12 +39,14 @@ def _git(*arguments: str) -> str:
 @functools.cache  # of a process, which keeps the packages that it began with
 def environment() -> str:
     """The machine, commented, then every package with its version, a line each."""
-    read = [
-        package.metadata for package in importlib.metadata.distributions()
-    ]  # once: `.name`, `.version` parse anew
-    packages = sorted({f"{about['Name']}=={about['Version']}" for about in read}, key=str.lower)
+    packages = set()
+    for package in importlib.metadata.distributions():
+        # Its `.metadata` would parse the whole description, too: ten times as long for all packages.
+        text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+        first = dict(reversed(re.findall(r"(?m)^(Name|Version): *(.+)$", text)))
+        packages.add(f"{first.get('Name')}=={first.get('Version')}")
     machine = [f"Python {platform.python_version()}", platform.platform(), cpu_model()]
-    return "\n".join([*(f"# {line}" for line in machine), *packages]) + "\n"
+    return "\n".join([*(f"# {line}" for line in machine), *sorted(packages, key=str.lower)]) + "\n"
 
 
 def changes() -> str:
