@@ -4,6 +4,7 @@ The map, in the order in which a run passes through it:
 
     run.py         the command: compose, check, train, record
     config.py      the typed scalars of the config, their ranges, and the checks of every option
+    guards.py      what an option's values may be, told before Paddle loads
     machine.py     what has to be set before Paddle loads: threads, fast paths
     data.py        splits, label noise, orders; the datasets one can choose
     mnist.py       where MNIST's bytes come from, and how they are known to be right
@@ -32,6 +33,6 @@ The map, in the order in which a run passes through it:
     table.py       what a command says of its cells at its end
 
 hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launcher, whose
-workers are warm. Import rule: `losses`, `heads` and `mnist` import nothing of the package, `training` knows neither Hydra
+workers are warm. Import rule: `guards`, `heads` and `mnist` import nothing of the package, `losses` only `guards`, `training` knows neither Hydra
 nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file imports nothing, so that `import experiments.losses` costs what it needs and no more.
 """

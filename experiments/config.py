@@ -14,7 +14,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from experiments import credentials
+from experiments import credentials, guards, machine
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # the others do not change a run's numbers
@@ -240,13 +240,35 @@ def problems(settings: Settings) -> list[str]:
         found.append(refusal)
     if not settings.experiment.strip():
         found.append("experiment: expected a name, came an empty one")
-    for name, value in settings.params.items():
-        if name != "lr" and isinstance(value, float) and not math.isfinite(value):
-            found.append(f"{name}: expected a finite number, came {value}")
-    for name, value in settings._own_values("optimizer").items():
-        if isinstance(value, (int, float)) and value < 0:
-            found.append(f"optimizer.{name}: expected a number of at least 0, came {value}")
+    if settings.device == "gpu" and machine.built_for_cpu():
+        found.append(machine.NO_GPU)
+    for group in GROUPS:
+        found += _own_problems(settings, group)
     return found
+
+
+def _own_problems(settings: Settings, group: str) -> list[str]:
+    """What is wrong with an option's own values, as far as it shows without its function."""
+    own = settings._own_values(group)
+    infinite = [name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)]
+    if infinite:
+        return [f"{group}.{name}: expected a finite number, came {own[name]}" for name in infinite]
+    option, where = settings.options[group], f"{group}={settings.choices[group]}"
+    if option.get("_partial_") is not True:
+        return [
+            f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
+        ]
+    try:
+        guarded = guards.alone(str(option["_target_"]))
+        if guarded is not None:
+            _check_call(settings, group, guarded, own)
+            positional, keywords = _CALLS[group]
+            guarded(*positional, **dict.fromkeys(keywords), **own)
+    except (CommandError, ImportError) as error:
+        return [str(error if isinstance(error, CommandError) else _cannot_load(settings, group, error))]
+    except (TypeError, ValueError) as error:
+        return [f"{where}: {group}.{error}"]
+    return []
 
 
 def check_values(cells: Sequence[Settings]) -> None:
@@ -278,31 +300,32 @@ def function(settings: Settings, group: str) -> functools.partial[Any]:
     from hydra.utils import get_object, instantiate
 
     option = settings.options[group]
-    where = f"{group}={settings.choices[group]}"
-    if option.get("_partial_") is not True:
-        raise CommandError(
-            f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
-        )
     try:
         bound = instantiate(option)
     except Exception as error:
-        cause = error.__cause__ or error
-        hint = (
-            "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY"
-            if isinstance(cause, ImportError)
-            else ""
-        )
-        raise CommandError(f"{where}: cannot load {option['_target_']}: {cause}{hint}") from error
+        raise _cannot_load(settings, group, error.__cause__ or error) from error
     # Hydra's own wrapper takes longer for a call than most losses do.
     bound = functools.partial(get_object(option["_target_"]), **bound.keywords)
-    signature = inspect.signature(bound.func)
+    _check_call(settings, group, bound.func, bound.keywords)
+    return bound
+
+
+def _cannot_load(settings: Settings, group: str, cause: BaseException) -> CommandError:
+    mine = isinstance(cause, ImportError)
+    hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if mine else ""
+    target = settings.options[group]["_target_"]
+    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {cause}{hint}")
+
+
+def _check_call(settings: Settings, group: str, function: Callable[..., Any], own: Mapping[str, Any]) -> None:
+    """Raise CommandError unless `function` takes what the program passes, and the option's own values."""
+    signature = inspect.signature(function)
     positional, keywords = _CALLS[group]
     try:
-        signature.bind(*positional, **dict.fromkeys(keywords), **bound.keywords)
+        signature.bind(*positional, **dict.fromkeys(keywords), **own)
     except TypeError as error:
         takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
         raise CommandError(
-            f"{where}: {option['_target_']}: {error}; its own arguments are {', '.join(takes) or 'none'}, "
-            f"came {', '.join(bound.keywords) or 'none'}"
+            f"{group}={settings.choices[group]}: {settings.options[group]['_target_']}: {error}; "
+            f"its own arguments are {', '.join(takes) or 'none'}, came {', '.join(own) or 'none'}"
         ) from error
-    return bound

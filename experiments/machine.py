@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib.metadata
 import os
 import platform
 import signal
@@ -99,6 +100,22 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+NO_GPU = "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto on this machine"
+
+
+def paddle_package() -> importlib.metadata.Distribution:
+    """The package that Paddle comes from: the one for GPUs has a name of its own."""
+    try:
+        return importlib.metadata.distribution("paddlepaddle-gpu")
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.distribution("paddlepaddle")
+
+
+def built_for_cpu() -> bool:
+    """Whether Paddle can see no GPU, wherever it is; known without loading it."""
+    return paddle_package().name == "paddlepaddle"
+
+
 def device(asked: str) -> str:
     """The device for Paddle: `asked` is 'auto', 'cpu' or 'gpu'; auto takes a GPU where Paddle sees one.
 
@@ -108,9 +125,7 @@ def device(asked: str) -> str:
 
     there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if asked == "gpu" and not there:
-        raise ValueError(
-            "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto on this machine"
-        )
+        raise ValueError(NO_GPU)
     return "gpu" if there and asked != "cpu" else "cpu"
 
 

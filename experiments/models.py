@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from experiments.conv_block import ConvBlock
+from experiments.guards import check_number
 
 PIXELS = 28 * 28
 
@@ -23,8 +24,6 @@ class Network(nn.Layer):
 
     def __init__(self, body: nn.Layer, features: int, outputs: int, init_scale: float = 1.0):
         super().__init__()
-        if not init_scale > 0:
-            raise ValueError(f"init_scale: expected a number above 0, came {init_scale}")
         self.body = body
         self.head = nn.Linear(features, outputs)
         if init_scale != 1:
@@ -38,6 +37,7 @@ class Network(nn.Layer):
 
 def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
     """The tutorial's network: two convolutions 5x5 with 20 channels, each pooled 2x2, and a linear layer on 980."""
+    check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
         ConvBlock(1, 20, kernel_size=5, padding=2),
         ConvBlock(20, 20, kernel_size=5, padding=2),
@@ -52,6 +52,7 @@ def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
     Convolutions 5x5 with 6 and 16 channels, linear layers of 120 and 84. As in what is called LeNet-5 today, pooling has no weights, every
     channel sees every other, and tanh is not scaled.
     """
+    check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
         nn.Conv2D(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2D(2),
         nn.Conv2D(6, 16, 5), nn.Tanh(), nn.AvgPool2D(2),
@@ -68,6 +69,7 @@ def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
     The shape that comparisons of losses under label noise train on MNIST (Ma et al., Normalized loss functions, 2020). Its running means
     and variances are used in evaluation, and are part of a checkpoint and of `init_hash`.
     """
+    check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
         nn.Conv2D(1, 32, 3, padding=1), nn.BatchNorm2D(32), nn.ReLU(), nn.MaxPool2D(2),
         nn.Conv2D(32, 64, 3, padding=1), nn.BatchNorm2D(64), nn.ReLU(), nn.MaxPool2D(2),
@@ -79,12 +81,13 @@ def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
 
 def mlp(outputs: int, *, hidden: int = 128, init_scale: float = 1.0) -> Network:
     """One hidden layer of `hidden` (>= 1) rectified units."""
-    if isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 1:
-        raise ValueError(f"hidden: expected a whole number of at least 1, came {hidden!r}")
-    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, hidden), nn.ReLU())
-    return Network(body, hidden, outputs, init_scale)
+    check_number("hidden", hidden, at_least=1, whole=True)
+    check_number("init_scale", init_scale, above=0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, int(hidden)), nn.ReLU())
+    return Network(body, int(hidden), outputs, init_scale)
 
 
 def softmax(outputs: int, *, init_scale: float = 1.0) -> Network:
     """One linear layer on the pixels: with `loss=ce`, softmax regression."""
+    check_number("init_scale", init_scale, above=0)
     return Network(nn.Flatten(), PIXELS, outputs, init_scale)

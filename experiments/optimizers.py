@@ -13,14 +13,15 @@ from typing import Any
 import paddle
 from paddle.optimizer import SGD, Adam, AdamW, Momentum, Optimizer
 
-from experiments.losses.checks import check_number
+from experiments.guards import check_flag, check_number
 
 
 def sgd(
     *, learning_rate: Any, parameters: Any, weight_decay: float | None = None, clip_norm: float | None = None
 ) -> Optimizer:
     """w - lr g. weight_decay (>= 0): coupled."""
-    _check(weight_decay)
+    check_number("weight_decay", weight_decay, at_least=0, optional=True)
+    check_number("clip_norm", clip_norm, above=0, optional=True)
     return SGD(learning_rate, parameters, weight_decay=weight_decay, grad_clip=_clip(clip_norm))
 
 
@@ -37,11 +38,10 @@ def momentum(
 
     momentum: in [0, 1). weight_decay (>= 0): coupled.
     """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum: expected a number of at least 0 and below 1, came {momentum}")
-    if not isinstance(nesterov, bool):
-        raise ValueError(f"nesterov: expected true or false, came {nesterov!r}")
-    _check(weight_decay)
+    check_number("momentum", momentum, at_least=0, below=1)
+    check_flag("nesterov", nesterov)
+    check_number("weight_decay", weight_decay, at_least=0, optional=True)
+    check_number("clip_norm", clip_norm, above=0, optional=True)
     return Momentum(
         learning_rate,
         momentum,
@@ -62,8 +62,12 @@ def adam(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). weight_decay (>= 0): coupled."""
-    _check(weight_decay)
+    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). epsilon: at least 0. weight_decay (>= 0): coupled."""
+    check_number("beta1", beta1, at_least=0, below=1)
+    check_number("beta2", beta2, at_least=0, below=1)
+    check_number("epsilon", epsilon, at_least=0)
+    check_number("weight_decay", weight_decay, at_least=0, optional=True)
+    check_number("clip_norm", clip_norm, above=0, optional=True)
     return Adam(
         learning_rate,
         beta1,
@@ -86,7 +90,11 @@ def adamw(
     clip_norm: float | None = None,
 ) -> Optimizer:
     """Adam whose weight_decay (>= 0) is decoupled: w shrinks by lr weight_decay w besides (Loshchilov and Hutter, 2019)."""
-    _check(weight_decay)
+    check_number("beta1", beta1, at_least=0, below=1)
+    check_number("beta2", beta2, at_least=0, below=1)
+    check_number("epsilon", epsilon, at_least=0)
+    check_number("weight_decay", weight_decay, at_least=0)
+    check_number("clip_norm", clip_norm, above=0, optional=True)
     return AdamW(
         learning_rate,
         beta1,
@@ -98,13 +106,5 @@ def adamw(
     )
 
 
-def _check(weight_decay: float | None) -> None:
-    if weight_decay is not None:
-        check_number("weight_decay", weight_decay, at_least=0)
-
-
 def _clip(norm: float | None) -> Any:
-    if norm is None:
-        return None
-    check_number("clip_norm", norm, above=0)
-    return paddle.nn.ClipGradByGlobalNorm(float(norm))
+    return None if norm is None else paddle.nn.ClipGradByGlobalNorm(float(norm))

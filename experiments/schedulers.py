@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from paddle.optimizer.lr import CosineAnnealingDecay, ExponentialDecay, LRScheduler
 
+from experiments.guards import check_number
+
 
 def constant(lr: float, *, steps: int) -> float:
     """`lr` (> 0) at every step."""
@@ -24,7 +26,6 @@ def cosine(lr: float, *, steps: int) -> LRScheduler:
 
 
 def exponential(lr: float, *, steps: int, end: float = 0.01) -> LRScheduler:
-    """From `lr` (> 0) by the same factor at every step: `lr end^(t / steps)` at step t = 0 .. steps - 1; end in (0, 1]."""
-    if not 0 < end <= 1:
-        raise ValueError(f"end: expected a number above 0 and at most 1, came {end}")
+    """From `lr` (> 0) by the same factor at every step: `lr end^(t / steps)` at step t = 0 .. steps - 1; end in (0, 1): at 1 it is `constant`."""
+    check_number("end", end, above=0, below=1)
     return ExponentialDecay(lr, gamma=end ** (1 / steps))

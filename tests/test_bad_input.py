@@ -51,7 +51,26 @@ LIGHT = [  # answered without Paddle or MLflow
     (["threads=0"], ["threads: expected a whole number of at least 1, came 0"]),
     (["device=tpu"], ["device: expected one of auto, cpu, gpu, came 'tpu'"]),
     (["experiment="], ["experiment: expected a name"]),
-    (["optimizer.weight_decay=-1"], ["optimizer.weight_decay: expected a number of at least 0, came -1"]),
+    (["device=gpu"], ["device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto"]),
+    (["+loss.gama=3"], ["loss=ce", "argument 'gama'", "its own arguments are none, came gama"]),
+    (
+        ["+model.widht=3", "model=mlp"],
+        ["model=mlp", "'widht'", "its own arguments are hidden, init_scale, came hidden, init_scale, widht"],
+    ),
+    (
+        ["loss=focal", "loss.gamma=-1"],
+        ["loss=focal: loss.gamma: expected a finite number at least 0, came -1"],
+    ),
+    (["loss=focal", "loss.gamma=nan"], ["loss.gamma: expected a finite number, came nan"]),
+    (["-m", "loss=gce", "loss.q=0.7,2"], ["loss.q: expected a finite number above 0 and at most 1, came 2"]),
+    (["model.init_scale=-1"], ["model.init_scale: expected a finite number above 0, came -1"]),
+    (["model=mlp", "model.hidden=0"], ["model.hidden: expected a finite whole number at least 1, came 0"]),
+    (["optimizer.weight_decay=-1"], ["optimizer.weight_decay: expected a finite number at least 0, came -1"]),
+    (["optimizer=adam", "optimizer.weight_decay=abc"], ["weight_decay: expected a number, came 'abc'"]),
+    (["optimizer=momentum", "optimizer.nesterov=maybe"], ["nesterov: expected true or false, came 'maybe'"]),
+    (["scheduler=exponential", "scheduler.end=2"], ["end: expected a finite number above 0 and below 1"]),
+    (["loss._target_=my_own.loss"], ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"]),
+    (["loss._partial_=false"], ["loss=ce: expected `_partial_: true` in the option"]),
     (["lr=-1", "epochs=-2"], ["lr: expected", "epochs: expected"]),  # all that is wrong, at once
     (["-m", "lr=0.003,-1"], ["lr: expected a finite number above 0, came -1.0", "Nothing was trained"]),
     (["-m", "lr=0.003,fast"], ["lr: Value 'fast' of type 'str' could not be converted to Float"]),
@@ -91,26 +110,11 @@ def test_wrong_values_are_answered_before_anything_heavy_loads(tmp_path, run_com
 
 
 OPTIONS = [  # answered by the option's own function, before training
-    (
-        ["+loss.gama=3"],
-        ["loss=ce", "unexpected keyword argument 'gama'", "its own arguments are none, came gama"],
-    ),
-    (
-        ["+model.widht=3", "model=mlp"],
-        ["model=mlp", "'widht'", "its own arguments are hidden, init_scale, came hidden, init_scale, widht"],
-    ),
-    (["loss=focal", "loss.gamma=-1"], ["loss=focal", "gamma", "-1"]),
-    (["optimizer=momentum", "optimizer.nesterov=maybe"], ["nesterov: expected true or false, came 'maybe'"]),
-    (["optimizer=adam", "optimizer.weight_decay=abc"], ["weight_decay: expected a number, came 'abc'"]),
-    (["loss._target_=my_own.loss"], ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"]),
-    (["loss._partial_=false"], ["loss=ce: expected `_partial_: true` in the option"]),
     (["loss._target_=experiments.losses.nope"], ["loss=ce: cannot load experiments.losses.nope"]),
-    (["model=mlp", "model.hidden=0"], ["model=mlp", "hidden: expected a whole number of at least 1, came 0"]),
     (["data.label_noise=1.5"], ["data=digits", "label_noise", "1.5"]),
     (["data.label_noise=-0.1"], ["data=digits", "label_noise", "-0.1"]),
     (["data.train_size=100000"], ["data=digits", "train_size", "100000"]),
     (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
-    (["device=gpu"], ["device=gpu: this Paddle sees no GPU"]),
     (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
 ]
 

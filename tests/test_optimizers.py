@@ -93,5 +93,5 @@ def test_every_option_clips_the_gradient_and_refuses_a_norm_that_is_none(option)
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, 2.0])
 def test_momentum_is_checked(momentum):
-    with pytest.raises(ValueError, match="momentum: expected a number of at least 0 and below 1"):
+    with pytest.raises(ValueError, match="momentum: expected a finite number at least 0 and below 1"):
         walk(optimizers.momentum, momentum=momentum)

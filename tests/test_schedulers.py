@@ -28,7 +28,7 @@ def test_exponential_follows_its_formula():
     assert seen == pytest.approx([0.2 * 0.1 ** (t / 4) for t in range(5)], rel=1e-12)
 
 
-@pytest.mark.parametrize("end", [0.0, -1.0, 1.5])
+@pytest.mark.parametrize("end", [0.0, -1.0, 1.0, 1.5])
 def test_the_end_of_exponential_is_checked(end):
-    with pytest.raises(ValueError, match="end: expected a number above 0 and at most 1"):
+    with pytest.raises(ValueError, match="end: expected a finite number above 0 and below 1"):
         schedulers.exponential(0.1, steps=2, end=end)

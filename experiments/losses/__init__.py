@@ -6,7 +6,8 @@ The contract, the same for all of them:
   [batch], one number that is read as the label itself. Both are float32 or float64, and so is the result.
 * `labels` [batch] are int64 in 0..K-1 for logits, and any integers or floats for a prediction.
 * The result is [batch], in nats where logarithms are involved; the caller reduces.
-* Hyperparameters are keyword-only, with a default. They are checked here, where they are used.
+* Hyperparameters are keyword-only, with a default. They are checked here, where they are used, by `guards.check_number`
+  at the top: so the command tells a wrong one before it loads Paddle.
 * A wrong type or dtype raises TypeError, a wrong shape or value ValueError. Nothing is ever broadcast.
 
 The formulas are for one example: z its logits, p = softmax(z), y its true class, e the one-hot vector of y,
@@ -17,7 +18,7 @@ f its prediction. The modules, by what a loss looks at:
     probabilities.py  logits, through all the probabilities
     scores.py         logits as plain scores, without a softmax
     numerics.py       what the formulas share: log-odds, softplus
-    checks.py         what is refused, and how it is said
+    checks.py         which outputs and labels are refused, and how it is said
 
 A new loss is one function in the module where it belongs and one conf/loss/NAME.yaml with its defaults;
 tests/test_losses.py finds it. It is named experiments.losses.NAME, wherever it is written. Reductions, class

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
 import paddle
 from paddle import Tensor
 
@@ -34,26 +31,6 @@ def check_prediction(prediction: Tensor, labels: Tensor) -> None:
         raise ValueError(f"prediction: expected shape [batch], came {list(prediction.shape)}")
     if labels.shape != prediction.shape:
         raise ValueError(f"labels: expected shape {list(prediction.shape)}, came {list(labels.shape)}")
-
-
-def check_number(
-    name: str,
-    value: float,
-    *,
-    at_least: float = -math.inf,
-    above: float = -math.inf,
-    at_most: float = math.inf,
-    below: float = math.inf,
-    whole: bool = False,
-) -> None:
-    """Raise unless `value` is a finite number within the bounds; nan never is, and a bool is no number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}: expected a number, came {value!r}")
-    if not (at_least <= value <= at_most and above < value < below) or (whole and value % 1):
-        bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-        permitted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
-        kind = "finite whole number" if whole else "finite number"
-        raise ValueError(f"{name}: expected a {kind} {permitted}, came {value}")
 
 
 def _check_dtype(name: str, value: Tensor, permitted: tuple[paddle.dtype, ...]) -> None:

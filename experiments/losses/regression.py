@@ -8,7 +8,8 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from experiments.losses.checks import check_number, check_prediction
+from experiments.guards import check_number
+from experiments.losses.checks import check_prediction
 
 
 def mse(prediction: Tensor, labels: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from experiments.losses.checks import check_logits, check_number
+from experiments.guards import check_number
+from experiments.losses.checks import check_logits
 from experiments.losses.numerics import OUT_OF_THE_RUNNING, one_hot, softplus
 from experiments.losses.true_class import ce
 

@@ -12,7 +12,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from experiments.losses.checks import check_logits, check_number
+from experiments.guards import check_number
+from experiments.losses.checks import check_logits
 from experiments.losses.numerics import LOG_OF_ZERO, log_odds, softplus
 
 
