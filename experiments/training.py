@@ -129,20 +129,18 @@ def train(
     for epoch in range((done or 0) + 1, epochs + 1):
         start = time.perf_counter()
         order = epoch_order(len(labels), seed=seed, epoch=epoch)
-        positions = paddle.to_tensor(
-            order
-        )  # once per epoch: for each batch it would cost more than all that is recorded of it
-        labels_in_order = paddle.index_select(labels_tensor, positions)
+        positions = paddle.to_tensor(order)  # once per epoch: for each batch it would take longer
         firsts = range(0, len(order), batch_size)
         measured = {firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)}
         predicted = np.empty_like(labels)
         loss_sum, seen, sizes, diverged = 0.0, 0, [], ""
         for first in firsts:
             batch = slice(first, first + batch_size)
-            outputs = learner.network(paddle.index_select(images, positions[batch]))
-            values = learner.losses(outputs, labels_in_order[batch])
+            index = positions[batch]
+            outputs = learner.network(paddle.index_select(images, index))
+            values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
             batch_sum = float(values.numpy().sum(dtype=np.float64))
-            if not np.isfinite(batch_sum):
+            if not math.isfinite(batch_sum):
                 diverged = (
                     f"the training loss became {batch_sum} in epoch {epoch}, step {first // batch_size + 1}"
                 )

@@ -9,8 +9,9 @@ keeps checkpoints, fits the temperature, exports and logs the model. Imports are
 
 A machine's speed wavers by more than what is measured, so each part is measured where it wavers least. What a run costs
 once: runs of no epoch, bare and whole, in processes of their own, in turns. What an epoch costs more: both in one process,
-epoch by epoch in turns, each from one record to the next; what slows one down for some seconds slows the other down, too.
-The sum of both is what a run of `--epochs` costs more.
+in turns, a training step of the one after each of the other; what slows one down for some hundredths of a second slows the
+other down, too (a difference of epochs so interleaved varies by a fifth of what one of whole epochs does). The sum of both
+is what a run of `--epochs` costs more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def bare(epochs: int) -> Iterator[None]:
-    """The bare loop, with a pause wherever the whole run has recorded an epoch."""
+    """The bare loop, with a pause after each step, and wherever the whole run has recorded an epoch."""
     import paddle
 
     from experiments import data, losses, models, training
@@ -67,6 +68,7 @@ def bare(epochs: int) -> Iterator[None]:
             loss.mean().backward()
             optimizer.step()
             optimizer.clear_grad()
+            yield
         score("validation", splits.validation)
         yield
     score("test", splits.test)
@@ -104,19 +106,31 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
     """Seconds of every epoch, bare and whole."""
     from experiments import training
 
-    train, loop = training.train, bare(epochs)
-    clock: list[tuple[float, float]] = []
+    train, advance, loop = training.train, training._advance, bare(epochs)
+    turns: list[tuple[float, float]] = []  # of the bare loop: from when to when
+    records: list[int] = []  # which of them came after a record
 
-    def with_pauses(*arguments, **options) -> Iterator[training.Record]:
+    def turn() -> None:
+        start = time.perf_counter()
+        next(loop)
+        turns.append((start, time.perf_counter()))
+
+    def advance_and_wait(learner: training.Learner) -> None:
+        advance(learner)
+        turn()
+
+    def train_and_wait(*arguments, **options) -> Iterator[training.Record]:
+        training._advance = advance_and_wait
         for record in train(*arguments, **options):
-            start = time.perf_counter()
-            next(loop)
-            clock.append((start, time.perf_counter()))
+            records.append(len(turns))
+            turn()
             yield record
 
-    training.train = with_pauses
+    training.train = train_and_wait
     whole(epochs)
-    return [(end - start, start - before) for (_, before), (start, end) in itertools.pairwise(clock)]
+    pairs = [(end - start, start - before) for (_, before), (start, end) in itertools.pairwise(turns)]
+    of_epochs = [pairs[first:last] for first, last in itertools.pairwise(records)]
+    return [(sum(bare for bare, _ in epoch), sum(whole for _, whole in epoch)) for epoch in of_epochs]
 
 
 def alone(epochs: int) -> float:
