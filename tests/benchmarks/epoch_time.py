@@ -54,7 +54,7 @@ def main() -> None:
 
         return wrapper
 
-    names = ("log_metrics", "set_tags", "log_text", "log_dataset", "log_predictions", "log_model")
+    names = ("log_metrics", "set_tags", "log_text", "log_dataset", "log_predictions", "log_model", "flush")
     for name in names:
         setattr(tracking.TrackedRun, name, timed(name))
     with tempfile.TemporaryDirectory() as directory:
@@ -70,7 +70,7 @@ def main() -> None:
         whole = time.perf_counter() - start
 
     print(f"\n{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs, in seconds")
-    print("the median, its share, the least and the most")
+    print("the mean, its share, the least and the most")
     epochs = records[1:]
     walls = [later - earlier for earlier, later in itertools.pairwise(arrived)]
     parts = {
@@ -80,8 +80,8 @@ def main() -> None:
     }
     rest = [wall - sum(known) for wall, *known in zip(walls, *parts.values(), strict=True)]
     for part, seconds in (parts | {"rest": rest, "epoch": walls}).items():
-        middle = statistics.median(seconds)
-        share = middle / statistics.median(walls)
+        middle = statistics.mean(seconds)
+        share = middle / statistics.mean(walls)
         print(f"  {part:<12} {middle:8.3f}  {share:6.1%}  ({min(seconds):.3f} to {max(seconds):.3f})")
     print("once per run, in seconds")
     for name in names[1:]:
