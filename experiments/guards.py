@@ -58,7 +58,8 @@ _GUARDS: dict[str, Any] = {"check_number": check_number, "check_flag": check_fla
 def alone(target: str) -> Callable[..., None] | None:
     """The function at `target`, e.g. 'experiments.losses.focal', with nothing left of its body but the guards.
 
-    None where that cannot be read: no plain function in a module of Python source, or defaults that are more than constants.
+    None where that cannot be read: no plain function in a module of Python source, a name that is bound more than once, or defaults
+    that are more than constants.
     Raises ImportError when there is no such module, as far as that shows without importing it.
     """
     module, _, name = target.rpartition(".")
@@ -95,12 +96,14 @@ def _find(module: str, name: str) -> ast.FunctionDef | None:
     imports = re.findall(r"(?m)^from ([\w.]+) import (.+)$", text)
     texts = [text, *(_text(other) for other, what in imports if what in ("*", name))]
     for text in texts:
-        if re.search(rf"(?m)^def {re.escape(name)}\(", text):  # to parse all of them would take longer
+        bound = re.findall(rf"(?m)^(?:def |class )?{re.escape(name)}\b *[=:(]", text)
+        if bound:  # to parse all of them would take longer
             try:
                 body = ast.parse(text).body
             except SyntaxError:  # the import will tell
                 return None
-            return next((n for n in body if isinstance(n, ast.FunctionDef) and n.name == name), None)
+            found = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
+            return found[0] if len(bound) == len(found) == 1 else None
     return None
 
 

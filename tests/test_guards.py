@@ -119,6 +119,8 @@ def test_a_users_module_is_read_and_not_imported(tmp_path, monkeypatch):
         "def wrapped(logits, labels): ...\n"
         "def computed(logits, labels, *, a=LIMIT): ...\n"
         "other = own\n"
+        "def twice(logits, labels): ...\n"
+        "twice = partial(twice, 1)\n"
     )
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "__init__.py").write_text(
@@ -140,6 +142,7 @@ def test_a_users_module_is_read_and_not_imported(tmp_path, monkeypatch):
         "mine.wrapped",
         "mine.computed",
         "mine.other",
+        "mine.twice",
         "mine.nope",
         "broken.own",
         "parts.no.f",
