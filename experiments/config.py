@@ -73,7 +73,8 @@ class Settings:
 
     choices: option name of each group, e.g. {"loss": "ce", ...}.
     options: each group's own values with `_target_`, e.g. {"loss": {"_target_": "experiments.losses.focal", "gamma": 2.0}}.
-    tracking: {"uri": ..., "log_model": ...}. The rest are the scalars of `RunConfig`.
+    tracking: {"uri": ..., "log_model": ...}. words: the overrides, e.g. "model=mlp", for the label alone. The rest are the scalars of
+    `RunConfig`.
     """
 
     choices: dict[str, str]
@@ -93,12 +94,21 @@ class Settings:
     plan: bool
     prefixes: bool
     rerun: str | None
+    words: tuple[str, ...] = ()
+
+    @property
+    def loss_label(self) -> str:
+        """The loss with its own values, in words."""
+        own = "".join(f" {name}={value}" for name, value in self._own_values("loss").items())
+        return f"loss={self.choices['loss']}{own}"
 
     @property
     def label(self) -> str:
-        """The cell in a few words, for log lines and run names."""
-        own = "".join(f" {name}={value}" for name, value in self._own_values("loss").items())
-        return f"loss={self.choices['loss']}{own} lr={self.lr:g} epochs={self.epochs} seed={self.seed}"
+        """The cell in a few words, for log lines and run names: the loss, the scalars, and other options that were asked for."""
+        others = [f"{group}{end}" for group in GROUPS if group != "loss" for end in ".="]
+        asked = [word.lstrip("+") for word in self.words if not word.startswith("data.root=")]
+        parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
+        return " ".join([*parts, *(word for word in asked if word.startswith((*others, "batch_size=")))])
 
     @property
     def params(self) -> dict[str, Any]:
@@ -144,15 +154,15 @@ def _numbers_alike(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def read(cfg: DictConfig, choices: dict[str, str]) -> Settings:
-    """The settings in a composed config; `choices` is Hydra's `runtime.choices`."""
+def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:
+    """The settings in a composed config; `choices` is Hydra's `runtime.choices`, `words` are the overrides that it was composed with."""
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
     check_names(map(str, values))
     scalars = {
         field.name: values[field.name]
         for field in dataclasses.fields(Settings)
-        if field.name not in ("choices", "options", "tracking")
+        if field.name not in ("choices", "options", "tracking", "words")
     }
     options = {group: values[group] for group in GROUPS}
     for group, option in options.items():
@@ -160,7 +170,8 @@ def read(cfg: DictConfig, choices: dict[str, str]) -> Settings:
             raise CommandError(
                 f"{group}: expected an option with a _target_ (see conf/{group}/), came {option!r}"
             )
-    return Settings({group: str(choices[group]) for group in GROUPS}, options, values["tracking"], **scalars)
+    chosen = {group: str(choices[group]) for group in GROUPS}
+    return Settings(chosen, options, values["tracking"], **scalars, words=tuple(words))
 
 
 def check_names(names: Iterable[str], schema: type = RunConfig) -> None:

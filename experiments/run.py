@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> str:
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.output_subdir:
         credentials.clean(Path(hydra_cfg.runtime.output_dir) / hydra_cfg.output_subdir)
-    settings = config.read(cfg, dict(hydra_cfg.runtime.choices))
+    settings = config.read(cfg, dict(hydra_cfg.runtime.choices), hydra_cfg.overrides.task)
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg, resolve=True),
         "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),

@@ -68,7 +68,7 @@ def check(cells: Sequence[Settings]) -> None:
 
     for cell in _distinct(cells, ("loss",)):
         for finding in lint.of_loss(config.function(cell, "loss")):
-            log.warning("%s: %s: %s", cell.label.partition(" lr=")[0], finding.name, finding.text)
+            log.warning("%s: %s: %s", cell.loss_label, finding.name, finding.text)
 
 
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]

@@ -130,6 +130,19 @@ def test_a_label_tells_losses_of_one_name_apart():
     assert settings("loss=focal", "loss.gamma=3").label == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
 
 
+def test_a_label_tells_options_apart_that_were_asked_for():
+    words = (
+        "data=digits", "data.label_noise=0.2", "+model.extra=1", "loss=mse", "lr=0.1", "batch_size=50",
+        "tracking=server", "hydra.run.dir=x", "data.root=/somewhere",
+    )  # fmt: skip
+    found = dataclasses.replace(BASE, words=words)
+    assert found.label == (
+        "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 batch_size=50"
+    )
+    assert found.identity("d") == BASE.identity("d")
+    assert found.params == BASE.params
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_loads_and_sets_only_what_its_function_takes(group, option):
     found = settings(f"{group}={option}")

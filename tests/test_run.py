@@ -102,9 +102,7 @@ def test_every_job_shows_every_epoch(sweep):
     for loss in ("mse", "ce"):
         for seed in (0, 1):
             lines = [
-                line
-                for line in printed.splitlines()
-                if f"loss={loss} lr=0.003 epochs=2 seed={seed} |" in line
+                line for line in printed.splitlines() if f"loss={loss} lr=0.003 epochs=2 seed={seed} " in line
             ]
             assert [re.search(r"epoch (\d)/2", line)[1] for line in lines] == ["0", "1", "2"]
             assert "train/loss" in lines[1]
