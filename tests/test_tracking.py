@@ -108,6 +108,87 @@ def test_nothing_that_is_not_finite_is_logged(store, bad):
     assert store.client.get_run(tracked.run_id).data.metrics == {}
 
 
+class Clock:
+    """The time, by hand, and a store that is there or not."""
+
+    def __init__(self, client):
+        self.now, self.there, self.client, self.batches = 0.0, True, client, []
+
+    def log_batch(self, run_id, metrics=(), **rest):
+        if not self.there:
+            raise tracking.Away("nobody answers")
+        self.batches.append(sorted({metric.step for metric in metrics}))
+        self.client.log_batch(run_id, metrics=metrics, **rest)
+
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+
+
+@pytest.fixture
+def clock(store, monkeypatch):
+    clock = Clock(store.impatient)
+    monkeypatch.setattr("experiments.tracking.run.time.monotonic", lambda: clock.now)
+    return clock
+
+
+def history(store, run_id):
+    return [metric.step for metric in store.client.get_metric_history(run_id, "val/loss")]
+
+
+def test_metrics_are_sent_at_once_then_every_ten_seconds_and_at_the_end(store, clock):
+    with tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run:
+        for step in range(8):
+            clock.now = 4.0 * step
+            run.log_metrics({"val/loss": 0.5, "val/accuracy": 0.1}, step=step)
+        assert clock.batches == [[0], [1, 2, 3], [4, 5, 6]]
+        assert history(store, run.run_id) == [0, 1, 2, 3, 4, 5, 6]
+    assert history(store, run.run_id) == list(range(8))
+
+
+def test_no_batch_is_larger_than_a_server_takes(store, clock):
+    with tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        for step in range(1, 1502):
+            run.log_metrics({"val/loss": 0.5}, step=step)
+    assert list(map(len, clock.batches)) == [1, 1000, 501]
+
+
+def test_what_a_store_that_is_away_does_not_take_is_kept_and_sent_later(store, clock, caplog):
+    caplog.set_level("INFO")
+    patient = replace(store, impatient=clock, patience=25.0)
+    with tracking.tracked_run(patient, name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        clock.there = False
+        for step in (1, 2, 3):
+            clock.now = 10.0 * step
+            run.log_metrics({"val/loss": 0.5}, step=step)
+        assert caplog.text.count("its epochs are kept and sent later") == 1
+        clock.there, clock.now = True, 40.0
+        run.log_metrics({"val/loss": 0.5}, step=4)
+        assert "the tracking store is back" in caplog.text
+        assert history(store, run.run_id) == [0, 1, 2, 3, 4]
+
+        clock.there, clock.now = False, 50.0
+        run.log_metrics({"val/loss": 0.5}, step=5)
+        clock.now = 80.0  # beyond its patience
+        with pytest.raises(tracking.Away):
+            run.log_metrics({"val/loss": 0.5}, step=6)
+        clock.there = True
+    assert history(store, run.run_id) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_an_interrupted_run_has_all_its_epochs(store, clock):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run,
+    ):
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        run.log_metrics({"val/loss": 0.5}, step=1)
+        raise KeyboardInterrupt
+    assert history(store, run.run_id) == [0, 1]
+    assert store.client.get_run(run.run_id).info.status == "KILLED"
+
+
 def test_a_crash_is_failed_with_its_traceback(store, tmp_path):
     with pytest.raises(ZeroDivisionError), run(store) as tracked:
         print(1 / 0)
