@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import secrets
+import sqlite3
 import time
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,6 +15,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from conftest import mlflow_server
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from experiments import owners, tracking
 from experiments.owners import Owner
@@ -149,6 +153,7 @@ def test_no_batch_is_larger_than_a_server_takes(store, clock):
     with tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run:
         run.log_metrics({"val/loss": 0.5}, step=0)
         for step in range(1, 1502):
+            clock.now = 10.0 * (step == 1501)
             run.log_metrics({"val/loss": 0.5}, step=step)
     assert list(map(len, clock.batches)) == [1, 1000, 501]
 
@@ -175,6 +180,45 @@ def test_what_a_store_that_is_away_does_not_take_is_kept_and_sent_later(store, c
             run.log_metrics({"val/loss": 0.5}, step=6)
         clock.there = True
     assert history(store, run.run_id) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_the_end_of_a_run_waits_for_the_store(store, monkeypatch):
+    """Its last metrics meet a store that is locked, by the calls of MLflow itself."""
+    calls = []
+    log_batch = mlflow.MlflowClient.log_batch
+
+    def locked(self, run_id, metrics=(), **rest):
+        calls.append(len(metrics))
+        if metrics and len(calls) < 5:
+            raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+        log_batch(self, run_id, metrics=metrics, **rest)
+
+    with tracking.tracked_run(replace(store, patience=60.0), name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        run.log_metrics({"val/loss": 0.5}, step=1)
+        assert history(store, run.run_id) == [0]
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", locked)
+    assert calls == [1] * 5
+    assert history(store, run.run_id) == [0, 1]
+    assert store.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_an_epoch_that_meets_a_locked_database_is_kept(tmp_path, store, clock, caplog):
+    """For longer than the 20 seconds that MLflow waits by itself."""
+    caplog.set_level("INFO")
+    with tracking.tracked_run(store, name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        clock.now = 10.0
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            run.log_metrics({"val/loss": 0.5}, step=1)
+            other.rollback()
+        assert "its epochs are kept and sent later" in caplog.text
+        clock.now = 20.0
+        run.log_metrics({"val/loss": 0.5}, step=2)
+        assert "the tracking store is back" in caplog.text
+        assert history(store, run.run_id) == [0, 1, 2]
 
 
 def test_an_interrupted_run_has_all_its_epochs(store, clock):

@@ -42,9 +42,10 @@ def environment() -> str:
     packages = set()
     for package in importlib.metadata.distributions():
         # Its `.metadata` would parse the whole description, too: ten times as long for all packages.
-        text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+        text = package.read_text("METADATA") or ""
         first = dict(reversed(re.findall(r"(?m)^(Name|Version): *(.+)$", text)))
-        packages.add(f"{first.get('Name')}=={first.get('Version')}")
+        about = first if len(first) == 2 else package.metadata
+        packages.add(f"{about['Name']}=={about['Version']}")
     machine = [f"Python {platform.python_version()}", platform.platform(), cpu_model()]
     return "\n".join([*(f"# {line}" for line in machine), *sorted(packages, key=str.lower)]) + "\n"
 

@@ -62,10 +62,11 @@ class Claim:
         client = self.store.client if wait else self.store.impatient
         return _write_once(client, self.store.registry, f"{self.name}/end", how)
 
-    def require(self) -> None:
-        """Raise Lost when someone else has ended the attempt. Asks the store, once, only after this process was silent."""
+    def require(self, *, wait: bool) -> None:
+        """Raise Lost when someone else has ended the attempt. Asks the store only after this process was silent; unless `wait`, once."""
         silent = time.time() - _heart(self.store).heard > _FRESH_SECONDS
-        if silent and self.store.impatient.get_run(self.store.registry).data.params.get(f"{self.name}/end"):
+        client = self.store.client if wait else self.store.impatient
+        if silent and client.get_run(self.store.registry).data.params.get(f"{self.name}/end"):
             raise Lost(
                 f"attempt {self.attempt} at this cell was ended by another process while this one slept"
             )

@@ -60,7 +60,7 @@ class TrackedRun:
         if time.monotonic() < self._next_time:
             return
         try:
-            self._send(self.store.impatient)
+            self._send(wait=False)
         except Away as error:
             now = time.monotonic()
             if not self._away_since:
@@ -74,9 +74,10 @@ class TrackedRun:
             self._away_since = 0.0
         self._next_time = time.monotonic() + _SECONDS
 
-    def _send(self, client: Any) -> None:
+    def _send(self, *, wait: bool) -> None:
+        client = self.store.client if wait else self.store.impatient
         if self.claim:
-            self.claim.require()
+            self.claim.require(wait=wait)
         while self._unsent:
             batch = self._unsent[:_BATCH]
             client.log_batch(self.run_id, metrics=batch)
@@ -85,7 +86,7 @@ class TrackedRun:
     def flush(self) -> None:
         """Send what was kept; waits for the store. Raises Away and Lost."""
         if self._unsent:
-            self.store.patiently(lambda: self._send(self.store.impatient))
+            self._send(wait=True)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         self.store.client.log_batch(self.run_id, tags=_tags(tags))
@@ -220,7 +221,7 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
         if run.claim and run.claim.end(how, wait=False) == "finished":
             return  # it was, before something went wrong
         with contextlib.suppress(Lost):
-            run._send(client)
+            run._send(wait=False)
         client.log_batch(run.run_id, tags=_tags({"outcome": how}))
         if trace:
             client.log_text(run.run_id, redacted(trace), "traceback.txt")
