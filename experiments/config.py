@@ -14,7 +14,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,13 @@ class Settings:
     @property
     def label(self) -> str:
         """The cell in a few words, for log lines and run names: the loss, the scalars, and other options that were asked for."""
-        others = [f"{group}{end}" for group in GROUPS if group != "loss" for end in ".="]
-        asked = [word.lstrip("+") for word in self.words if not word.startswith("data.root=")]
+        asked = dict(
+            word.lstrip("+").partition("=")[::2] for word in self.words
+        )  # of two, the last one counts
+        others = "|".join(group for group in GROUPS if group != "loss")
+        shown = rf"({others})\b(?!\.root)|(batch_size|threads|corruptions)$"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
-        return " ".join([*parts, *(word for word in asked if word.startswith((*others, "batch_size=")))])
+        return " ".join([*parts, *(f"{name}={asked[name]}" for name in asked if re.match(shown, name))])
 
     @property
     def params(self) -> dict[str, Any]:
@@ -240,6 +243,8 @@ def problems(settings: Settings) -> list[str]:
         found.append(f"seed: expected a whole number below 2**32, came {settings.seed}")
     if settings.device not in DEVICES:
         found.append(f"device: expected one of {', '.join(DEVICES)}, came {settings.device!r}")
+    elif settings.device == "gpu" and machine.built_for_cpu():
+        found.append(machine.NO_GPU)
     if settings.on_failure not in ON_FAILURE:
         found.append(f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}")
     log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
@@ -251,35 +256,42 @@ def problems(settings: Settings) -> list[str]:
         found.append(refusal)
     if not settings.experiment.strip():
         found.append("experiment: expected a name, came an empty one")
-    if settings.device == "gpu" and machine.built_for_cpu():
-        found.append(machine.NO_GPU)
     for group in GROUPS:
-        found += _own_problems(settings, group)
+        try:
+            _check_option(settings, group)
+        except CommandError as error:
+            found.append(str(error))
     return found
 
 
-def _own_problems(settings: Settings, group: str) -> list[str]:
-    """What is wrong with an option's own values, as far as it shows without its function."""
-    own = settings._own_values(group)
+def _check_option(settings: Settings, group: str) -> None:
+    """Raise CommandError for what is wrong with an option, as far as it shows without its function."""
+    option, own = settings.options[group], settings._own_values(group)
+    where = f"{group}={settings.choices[group]}"
+    if option.get("_partial_") is not True:
+        raise CommandError(
+            f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
+        )
     infinite = [name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)]
     if infinite:
-        return [f"{group}.{name}: expected a finite number, came {own[name]}" for name in infinite]
-    option, where = settings.options[group], f"{group}={settings.choices[group]}"
-    if option.get("_partial_") is not True:
-        return [
-            f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
-        ]
+        said = (f"{group}.{name}: expected a finite number, came {own[name]}" for name in infinite)
+        raise CommandError("\n".join(said))
     try:
-        guarded = guards.alone(str(option["_target_"]))
-        if guarded is not None:
-            _check_call(settings, group, guarded, own)
-            positional, keywords = _CALLS[group]
-            guarded(*positional, **dict.fromkeys(keywords), **own)
-    except (CommandError, ImportError) as error:
-        return [str(error if isinstance(error, CommandError) else _cannot_load(settings, group, error))]
-    except (TypeError, ValueError) as error:
-        return [f"{where}: {group}.{error}"]
-    return []
+        declared = guards.declared(str(option["_target_"]))
+    except ImportError as error:
+        raise _cannot_load(settings, group, error) from error
+    if declared is None:
+        return
+    _check_call(settings, group, declared.signature, own)
+    wrong = []
+    for name, check in declared.guards:
+        try:
+            if name in own:
+                check(own[name])
+        except (TypeError, ValueError) as error:
+            wrong.append(f"{where}: {group}.{error}")
+    if wrong:
+        raise CommandError("\n".join(wrong))
 
 
 def check_values(cells: Sequence[Settings]) -> None:
@@ -317,7 +329,7 @@ def function(settings: Settings, group: str) -> functools.partial[Any]:
         raise _cannot_load(settings, group, error.__cause__ or error) from error
     # Hydra's own wrapper takes longer for a call than most losses do.
     bound = functools.partial(get_object(option["_target_"]), **bound.keywords)
-    _check_call(settings, group, bound.func, bound.keywords)
+    _check_call(settings, group, inspect.signature(bound.func), bound.keywords)
     return bound
 
 
@@ -328,9 +340,8 @@ def _cannot_load(settings: Settings, group: str, cause: BaseException) -> Comman
     return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {cause}{hint}")
 
 
-def _check_call(settings: Settings, group: str, function: Callable[..., Any], own: Mapping[str, Any]) -> None:
-    """Raise CommandError unless `function` takes what the program passes, and the option's own values."""
-    signature = inspect.signature(function)
+def _check_call(settings: Settings, group: str, signature: inspect.Signature, own: Mapping[str, Any]) -> None:
+    """Raise CommandError unless an option's function takes what the program passes, and the option's own values."""
     positional, keywords = _CALLS[group]
     try:
         signature.bind(*positional, **dict.fromkeys(keywords), **own)

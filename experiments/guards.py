@@ -5,8 +5,9 @@ The function of a loss, a network, an optimizer or a schedule begins with guards
     check_number("gamma", gamma, at_least=0)
 
 There a bound is written, and nowhere else. But to call the function is to import its module, and with it Paddle, which
-takes longer than all else that happens before a wrong value can be told. So `alone` reads the function's source, and makes
-of it a function of the same arguments that has guards for a body, and nothing else.
+takes longer than all else that happens before a wrong value can be told. So `declared` reads arguments and guards out of
+the function's source. It does so for the functions of this package alone, whose ways are known; a user's own module may
+bring anything by its name, and tells what is wrong when it is called.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import inspect
+import itertools
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -51,72 +55,78 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected true or false, came {value!r}")
 
 
-_GUARDS: dict[str, Any] = {"check_number": check_number, "check_flag": check_flag}
+_GUARDS: dict[str, Callable[..., None]] = {"check_number": check_number, "check_flag": check_flag}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the source of a function says of its arguments.
+
+    signature: names and kinds; a default is `...`, whatever it is. guards: (argument, what raises TypeError or ValueError for a wrong
+    value of it), in their order.
+    """
+
+    signature: inspect.Signature
+    guards: tuple[tuple[str, Callable[[Any], None]], ...]
 
 
 @functools.cache
-def alone(target: str) -> Callable[..., None] | None:
-    """The function at `target`, e.g. 'experiments.losses.focal', with nothing left of its body but the guards.
+def declared(target: str) -> Declared | None:
+    """Arguments and guards of the function at `target`, e.g. 'experiments.losses.focal', without importing it.
 
-    None where that cannot be read: no plain function in a module of Python source, a name that is bound more than once, or defaults
-    that are more than constants.
-    Raises ImportError when there is no such module, as far as that shows without importing it.
+    Guards are the calls of `check_number` and `check_flag`, with constant bounds, that only other calls come before. None where `target`
+    is not one plain function of this package. Raises ImportError when there is no package of the target's name.
     """
-    module, _, name = target.rpartition(".")
-    function = _find(module, name) if module else None
-    if function is None or function.decorator_list:
+    function = _function(target)
+    if function is None:
         return None
-    arguments = function.args
-    defaults = [default for default in (*arguments.defaults, *arguments.kw_defaults) if default]
-    if any(isinstance(node, ast.Name) for default in defaults for node in ast.walk(default)):
-        return None
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    known = _GUARDS.keys() | {argument.arg for argument in named}
-    guards = [statement for statement in function.body if _is_guard(statement, known)]
-    for argument in filter(None, (*named, arguments.vararg, arguments.kwarg)):
-        argument.annotation = None
-    function.returns, function.body = None, guards or [ast.Pass()]
-    scope = dict(_GUARDS)
-    exec(compile(ast.fix_missing_locations(ast.Module([function], [])), target, "exec"), scope)
-    return scope[name]
+    arguments, kinds = function.args, inspect.Parameter
+    required = len(arguments.args) - len(arguments.defaults)
+    defaults = [kinds.empty if at < required else ... for at in range(len(arguments.args))]
+    parameters = [
+        kinds(each.arg, kinds.POSITIONAL_OR_KEYWORD, default=default)
+        for each, default in zip(arguments.args, defaults, strict=True)
+    ]
+    parameters += [
+        kinds(each.arg, kinds.KEYWORD_ONLY, default=kinds.empty if default is None else ...)
+        for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
+    first = itertools.takewhile(lambda statement: isinstance(statement, ast.Expr), function.body)
+    guards = [_guard(statement.value) for statement in first if isinstance(statement, ast.Expr)]
+    return Declared(inspect.Signature(parameters), tuple(guard for guard in guards if guard))
 
 
-def _is_guard(statement: ast.stmt, known: set[str]) -> bool:
-    """Whether it calls a guard, with nothing but constants and what is `known`."""
-    if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)):
-        return False
-    called = statement.value.func
-    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-    return isinstance(called, ast.Name) and called.id in _GUARDS and names <= known
-
-
-def _find(module: str, name: str) -> ast.FunctionDef | None:
-    """The function `name` of a module, or of one from which it imports all, or this name."""
-    text = _text(module)
-    imports = re.findall(r"(?m)^from ([\w.]+) import (.+)$", text)
-    texts = [text, *(_text(other) for other, what in imports if what in ("*", name))]
-    for text in texts:
-        bound = re.findall(rf"(?m)^(?:def |class )?{re.escape(name)}\b *[=:(]", text)
-        if bound:  # to parse all of them would take longer
+def _guard(call: ast.expr) -> tuple[str, Callable[[Any], None]] | None:
+    """The argument and its check, for a call such as check_number("x", x, at_least=0); None for any other expression."""
+    match call:
+        case ast.Call(ast.Name(guard), [ast.Constant(name), ast.Name(argument)]) if guard in _GUARDS:
             try:
-                body = ast.parse(text).body
-            except SyntaxError:  # the import will tell
+                bounds = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+            except ValueError:  # a bound that is computed
                 return None
-            found = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
-            return found[0] if len(bound) == len(found) == 1 else None
+            return argument, functools.partial(_GUARDS[guard], name, **bounds)
     return None
 
 
-def _text(module: str) -> str:
-    """The source of a module, of which nothing is imported but what is already; empty where there is none."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top) if top.isidentifier() and top != "__main__" else None
-    if spec is None and top != "__main__":
-        raise ModuleNotFoundError(f"no module named {top!r}")
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        return ""
-    place = Path(spec.origin)
-    if rest:
-        place = place.parent.joinpath(*rest)
-        place = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    return place.read_text(encoding="utf-8", errors="replace") if place.is_file() else ""
+def _function(target: str) -> ast.FunctionDef | None:
+    """The only function of that name in a module of this package, or in the modules of a package in it."""
+    package, _, rest = target.partition(".")
+    if package != "experiments":
+        if package.isidentifier() and package != "__main__" and importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"no module named {package!r}")
+        return None
+    *parts, name = rest.split(".")
+    place = Path(__file__).parent.joinpath(*parts)
+    files = sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    texts = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    texts = [text for text in texts if re.search(rf"(?m)^def {re.escape(name)}\(", text)]
+    try:
+        nodes = [node for text in texts for node in ast.parse(text).body]
+    except SyntaxError:  # the import will tell
+        return None
+    found = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == name]
+    if len(found) != 1:
+        return None
+    arguments = found[0].args
+    odd = found[0].decorator_list or arguments.posonlyargs or arguments.vararg or arguments.kwarg
+    return None if odd else found[0]

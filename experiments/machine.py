@@ -112,8 +112,11 @@ def paddle_package() -> importlib.metadata.Distribution:
 
 
 def built_for_cpu() -> bool:
-    """Whether Paddle can see no GPU, wherever it is; known without loading it."""
-    return paddle_package().name == "paddlepaddle"
+    """Whether Paddle is surely the one that can see no GPU, wherever it is; known without loading it."""
+    try:
+        return paddle_package().name == "paddlepaddle"
+    except importlib.metadata.PackageNotFoundError:  # built by its user, perhaps
+        return False
 
 
 def device(asked: str) -> str:

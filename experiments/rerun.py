@@ -51,7 +51,8 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     sweeps.bury_the_dead(store)
     before = find(store, settings.rerun)
     cfg = config_of(store, before, cfg, overrides)
-    settings = config.read(cfg, {group: before.data.params[group] for group in config.GROUPS})
+    choices = {group: before.data.params[group] for group in config.GROUPS}
+    settings = config.read(cfg, choices, _words(store, before))
     settings = dataclasses.replace(settings, force=True, checkpoint=False)
     config.check_values([settings])
     sweeps.check([settings])
@@ -124,8 +125,11 @@ def find(store: Store, run_id: object) -> Any:
             f"rerun={run_id}: expected a FINISHED run, this one is RUNNING; wait until it is over"
         )
     if status != "FINISHED":
-        words: Any = OmegaConf.create((comparison.read(store, run, "overrides.yaml") or b"[]").decode())
-        own = [word for word in words if not word.startswith(("tracking.parent_run", "tracking.prefixes"))]
+        own = [
+            word
+            for word in _words(store, run)
+            if not word.startswith(("tracking.parent_run", "tracking.prefixes"))
+        ]
         raise CommandError(
             f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it began: "
             f"python experiments/run.py {shlex.join(own)}"
@@ -151,6 +155,11 @@ def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str])
     root = {"root": values["data"]["root"]} if "data.root" in asked else {}
     values |= {name: then[name] for name in _OF_THEN if name in then and name not in asked}
     return OmegaConf.create(values | {"data": values["data"] | root})
+
+
+def _words(store: Store, run: Any) -> list[str]:
+    """The overrides that a run was asked for with."""
+    return list(OmegaConf.create((comparison.read(store, run, "overrides.yaml") or b"[]").decode()))
 
 
 def _names(runs: Sequence[Any]) -> str:

@@ -133,11 +133,11 @@ def test_a_label_tells_losses_of_one_name_apart():
 def test_a_label_tells_options_apart_that_were_asked_for():
     words = (
         "data=digits", "data.label_noise=0.2", "+model.extra=1", "loss=mse", "lr=0.1", "batch_size=50",
-        "tracking=server", "hydra.run.dir=x", "data.root=/somewhere",
+        "tracking=server", "hydra.run.dir=x", "++data.root=/somewhere", "threads=2", "batch_size=20",
     )  # fmt: skip
     found = dataclasses.replace(BASE, words=words)
     assert found.label == (
-        "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 batch_size=50"
+        "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 batch_size=20 threads=2"
     )
     assert found.identity("d") == BASE.identity("d")
     assert found.params == BASE.params

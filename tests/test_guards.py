@@ -1,4 +1,4 @@
-"""Guards: what they refuse, and that a function read for its guards refuses what the function itself does."""
+"""Guards: what they refuse, and that what is read of a function is what the function itself takes and refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from experiments import guards
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = {
-    path.stem: yaml.safe_load(path.read_text())
+    (group, path.stem): yaml.safe_load(path.read_text())
     for group in ("loss", "model", "optimizer", "scheduler")
     for path in sorted((ROOT / "conf" / group).glob("*.yaml"))
 }
@@ -25,21 +25,31 @@ def named(target: str):
     return getattr(importlib.import_module(module), name)
 
 
-def call(function, values: dict) -> str:
+def call(group: str, function, values: dict) -> str:
     """What a function says of its own values, called as the program calls it; empty where it says nothing."""
-    module = function.__module__.removeprefix("experiments.")
+    outputs = paddle.zeros([2] if "prediction" in inspect.signature(function).parameters else [2, 10])
     weights = [paddle.create_parameter([2, 2], "float32")]
     arguments, others = {
-        "models": ((10,), {}),
-        "optimizers": ((), {"learning_rate": 0.1, "parameters": weights}),
-        "schedulers": ((0.1,), {"steps": 10}),
-    }.get(module, ((paddle.zeros([2, 10]), paddle.to_tensor([0, 1])), {}))
-    if next(iter(inspect.signature(function).parameters)) == "prediction":
-        arguments = (paddle.zeros([2]), arguments[1])
+        "loss": ((outputs, paddle.to_tensor([0, 1])), {}),
+        "model": ((10,), {}),
+        "optimizer": ((), {"learning_rate": 0.1, "parameters": weights}),
+        "scheduler": ((0.1,), {"steps": 10}),
+    }[group]
     try:
         function(*arguments, **others, **values)
     except (TypeError, ValueError) as error:
         return str(error)
+    return ""
+
+
+def said(declared: guards.Declared, values: dict) -> str:
+    """What the guards say of these values, the first that says something."""
+    for name, check in declared.guards:
+        try:
+            if name in values:
+                check(values[name])
+        except (TypeError, ValueError) as error:
+            return str(error)
     return ""
 
 
@@ -76,80 +86,96 @@ def test_what_is_within_passes():
         guards.check_flag("x", 0)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_a_function_alone_takes_and_refuses_what_the_function_does(option):
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_what_is_declared_is_what_the_function_takes_and_refuses(group, option):
     """Every value of every option of ours, each replaced by each of these: the same words, or none from both."""
-    target = OPTIONS[option]["_target_"]
-    function, alone = named(target), guards.alone(target)
-    signature = inspect.signature(function)
-    assert [(p.name, p.kind, p.default) for p in inspect.signature(alone).parameters.values()] == [
-        (p.name, p.kind, p.default) for p in signature.parameters.values()
+    values = OPTIONS[group, option]
+    function, declared = named(values["_target_"]), guards.declared(values["_target_"])
+    assert declared is not None
+    taken = inspect.signature(function).parameters.values()
+    assert [(p.name, p.kind, p.default is p.empty) for p in declared.signature.parameters.values()] == [
+        (p.name, p.kind, p.default is p.empty) for p in taken
     ]
-    own = {name: value for name, value in OPTIONS[option].items() if not name.startswith("_")}
-    blank = [None for p in signature.parameters.values() if p.kind != p.KEYWORD_ONLY]
-    passed = dict.fromkeys(
-        p.name for p in signature.parameters.values() if p.kind == p.KEYWORD_ONLY and p.name not in own
-    )
-    said = []
+    own = {name: value for name, value in values.items() if not name.startswith("_")}
+    refused = 0
     for name in own:
         for value in (-1.5, -1, 0, 0.5, 1, 1.5, 5, "abc", True, None, float("nan"), float("inf")):
-            values = own | {name: value}
-            words = call(function, values)
-            try:
-                alone(*blank, **passed, **values)
-            except (TypeError, ValueError) as error:
-                assert str(error) == words, (name, value)
-                said.append(words)
-            else:
-                assert words == "", (name, value)
-    assert len(said) >= 3 * len(own)  # "abc", nan and inf at least
+            words = call(group, function, own | {name: value})
+            assert said(declared, own | {name: value}) == words, (name, value)
+            refused += bool(words)
+    assert refused >= 3 * len(own)  # "abc", nan and inf at least
 
 
-def test_a_users_module_is_read_and_not_imported(tmp_path, monkeypatch):
-    (tmp_path / "heavy.py").write_text("raise SystemExit('imported')\n")
-    (tmp_path / "mine.py").write_text(
-        "from heavy import *\n"
-        "from parts import shared\n"
-        "def own(logits: Tensor, labels: Tensor, *, a: float = -1, b: int = 2) -> Tensor:\n"
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A package in which anything can be written, taken for this one."""
+    monkeypatch.setattr(guards, "__file__", str(tmp_path / "guards.py"))
+    guards.declared.cache_clear()
+    yield lambda name, text: (tmp_path / name).write_text(text)
+    guards.declared.cache_clear()
+
+
+def test_a_guard_counts_where_its_bounds_are_constants_and_nothing_else_came_before(written):
+    written(
+        "mine.py",
+        "raise SystemExit('imported')\n"
+        "def own(logits: Tensor, labels: Tensor, *, a: float = LIMIT, b, c: int = 2, d=1) -> Tensor:\n"
         "    'What it does.'\n"
-        "    check_number('a', a, at_least=0)\n"
-        "    check_number('b', b, at_least=a, at_most=LIMIT)\n"
-        "    return open_the_gates(logits)\n"
-        "@decorated\n"
-        "def wrapped(logits, labels): ...\n"
-        "def computed(logits, labels, *, a=LIMIT): ...\n"
-        "other = own\n"
-        "def twice(logits, labels): ...\n"
-        "twice = partial(twice, 1)\n"
+        "    check_logits(logits, labels)\n"
+        "    check_number('a', a, at_least=-2, below=1e3)\n"
+        "    check_number('b', b, at_most=LIMIT)\n"
+        "    check_number(a, 0)\n"
+        "    other.check_flag('c', c)\n"
+        "    check_flag('c', c)\n"
+        "    if d is None:\n"
+        "        d = 0\n"
+        "    check_number('d', d)\n",
     )
+    found = guards.declared("experiments.mine.own")
+    assert [name for name, _ in found.guards] == ["a", "c"]
+    assert (
+        said(found, {"a": -3, "c": True, "d": "x"})
+        == "a: expected a finite number at least -2 and below 1000.0, came -3"
+    )
+    assert said(found, {"a": -2, "b": 99, "c": 0}) == "c: expected true or false, came 0"
+    assert said(found, {"a": -2, "c": False, "d": None}) == ""
+    found.signature.bind(1, 2, b=3)
+    with pytest.raises(TypeError, match=r"missing a required .*'b'"):
+        found.signature.bind(1, 2)
+
+
+def test_what_is_not_surely_one_plain_function_is_left_to_the_import(written, tmp_path):
+    written(
+        "mine.py",
+        "@wrapped\ndef f(x): ...\ndef g(x): ...\ndef g(y): ...\ndef h(*x): ...\nk = f\nclass C: ...\n",
+    )
+    written("broken.py", "def f(x:\n")
     (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "__init__.py").write_text(
-        "def shared(x, *, c=1):\n    check_number('c', c, above=0)\n"
-    )
-    (tmp_path / "parts" / "inner.py").write_text("def deep(x, *, d=1):\n    check_flag('d', d)\n")
-    (tmp_path / "broken.py").write_text("def own(logits:\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    own = guards.alone("mine.own")
-    own(None, None, a=0, b=99)  # the bound that hangs on a name of the module is not known
-    with pytest.raises(ValueError, match="a: expected a finite number at least 0, came -1"):
-        own(None, None)
-    for target, words in (("mine.shared", "c: expected a number"), ("parts.shared", "c: expected a number")):
-        with pytest.raises(TypeError, match=words):
-            guards.alone(target)(0, c="x")
-    with pytest.raises(TypeError, match="d: expected true or false"):
-        guards.alone("parts.inner.deep")(0)
-    for target in (
-        "mine.wrapped",
-        "mine.computed",
-        "mine.other",
-        "mine.twice",
+    written("parts/a.py", "def once(x): ...\ndef both(x): ...\n")
+    written("parts/b.py", "def both(y): ...\n")
+    for name in (
+        "mine.f",
+        "mine.g",
+        "mine.h",
+        "mine.k",
+        "mine.C",
         "mine.nope",
-        "broken.own",
-        "parts.no.f",
-        "own",
+        "broken.f",
+        "none.f",
+        "parts.both",
+        "f",
     ):
-        assert guards.alone(target) is None, target
-    assert guards.alone("math.sqrt") is None
-    assert guards.alone("__main__.f") is None
+        assert guards.declared(f"experiments.{name}") is None, name
+    assert list(guards.declared("experiments.parts.once").signature.parameters) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "target", ["paddle.optimizer.SGD", "math.sqrt", "conftest.mnist_server", "__main__.f", "experiments", ""]
+)
+def test_of_others_modules_nothing_is_said(target):
+    assert guards.declared(target) is None
+
+
+def test_a_package_that_is_not_there_is_told():
     with pytest.raises(ModuleNotFoundError, match="no module named 'absent'"):
-        guards.alone("absent.f")
+        guards.declared("absent.module.f")

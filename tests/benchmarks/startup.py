@@ -25,7 +25,6 @@ ANSWERS = {
     "a misspelt option": [RUN, "loss=cee"],
     "a misspelt key": [RUN, "epoch=3"],
     "a wrong value of a loss": [RUN, "loss=focal", "loss.gamma=-1"],
-    "a device that is not there": [RUN, "device=gpu"],
 }
 IMPORTS = {
     "import paddle": "import paddle",
