@@ -132,21 +132,21 @@ def train(
         positions = paddle.to_tensor(order)  # once per epoch: for each batch it would take longer
         firsts = range(0, len(order), batch_size)
         measured = {firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)}
-        predicted = np.empty_like(labels)
-        loss_sum, seen, sizes, diverged = 0.0, 0, [], ""
+        raw = np.empty((len(order), learner.head.outputs), np.float32)  # of the examples in this order
+        losses = np.empty(len(order))
+        seen, sizes, diverged = 0, [], ""
         for first in firsts:
             batch = slice(first, first + batch_size)
             index = positions[batch]
             outputs = learner.network(paddle.index_select(images, index))
             values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
-            batch_sum = float(values.numpy().sum(dtype=np.float64))
+            raw[batch], losses[batch] = outputs.numpy(), values.numpy()
+            batch_sum = float(losses[batch].sum())
             if not math.isfinite(batch_sum):
                 diverged = (
                     f"the training loss became {batch_sum} in epoch {epoch}, step {first // batch_size + 1}"
                 )
                 break
-            loss_sum += batch_sum
-            predicted[batch] = learner.head.predict(outputs.numpy())
             seen = min(batch.stop, len(order))
             lr = learner.optimizer.get_lr()
             if first in measured:
@@ -155,8 +155,8 @@ def train(
                 _step(learner, values)
         metrics = {"time/train_seconds": time.perf_counter() - start}
         if seen:
-            met, predicted = order[:seen], predicted[:seen]
-            metrics |= {"train/loss": loss_sum / seen, "lr": lr} | _means(sizes)
+            met, predicted = order[:seen], learner.head.predict(raw[:seen])
+            metrics |= {"train/loss": float(losses[:seen].mean()), "lr": lr} | _means(sizes)
             metrics["train/accuracy"] = accuracy(predicted, labels[met])
             learned = memorisation(predicted, labels[met], splits.clean_labels[met])
             metrics |= {f"train/{name}": value for name, value in learned.items()}
