@@ -105,9 +105,8 @@ class Settings:
     @property
     def label(self) -> str:
         """The cell in a few words, for log lines and run names: the loss, the scalars, and other options that were asked for."""
-        asked = dict(
-            word.lstrip("+").partition("=")[::2] for word in self.words
-        )  # of two, the last one counts
+        words = (word.lstrip("+").partition("=") for word in self.words)
+        asked = {name: value for name, _, value in words}  # of two, the last one counts
         others = "|".join(group for group in GROUPS if group != "loss")
         shown = rf"({others})\b(?!\.root)|(batch_size|threads|corruptions)$"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
