@@ -419,6 +419,24 @@ def test_a_server_that_is_gone_for_some_time(tmp_path, begin, as_calm, served):
 
 
 @pytest.mark.server
+def test_epochs_that_a_server_does_not_take_are_kept_and_sent_later(tmp_path, begin, served):
+    """Runs that train for longer than it is from one sending to the next: both meet the outage while they train."""
+    server, port, sweep = served
+    longer = ["epochs=200" if word.startswith("epochs=") else word for word in sweep]
+    with mlflow_server(server, port=port):
+        running = begin(tmp_path, *longer, "seed=0")
+        running.reach(8, times=2)
+        to_server(port, signal.SIGKILL)
+        assert running.saw("epochs are kept and sent later", times=2), running.output
+    with mlflow_server(server, port=port):
+        assert running.end() == 0, running.output
+        found = finished(server, running.output)
+    assert len(found) == 2
+    for all_numbers in found.values():
+        assert [step for key, step, _ in all_numbers if key == "val/accuracy"] == list(range(201))
+
+
+@pytest.mark.server
 def test_a_server_that_hangs_for_some_time(tmp_path, begin, as_calm, served):
     server, port, sweep = served
     with mlflow_server(server, port=port):

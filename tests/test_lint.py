@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -353,7 +352,7 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert "loss=softmaxed: softmax-twice: softmax is applied twice" in done.stdout
     assert "rate-edge: the best learning rate of loss=ce is 0.03, the lowest of the 2 tried" in done.stdout
     assert "Add lr=0.01 for every loss\n" in done.stdout
-    assert re.search(r"loss=ce lr=3 epochs=2 seed=0 .*\| dead-network: ", done.stdout)
+    assert f"loss=ce lr=3 epochs=2 seed=0 {' '.join(SMALL[:2])} | dead-network: " in done.stdout
 
     store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = store.get_experiment_by_name("mnist-losses").experiment_id

@@ -101,9 +101,8 @@ def test_every_job_shows_every_epoch(sweep):
     _, printed = sweep
     for loss in ("mse", "ce"):
         for seed in (0, 1):
-            lines = [
-                line for line in printed.splitlines() if f"loss={loss} lr=0.003 epochs=2 seed={seed} " in line
-            ]
+            label = f"loss={loss} lr=0.003 epochs=2 seed={seed} {' '.join(SMALL[:2])} |"
+            lines = [line for line in printed.splitlines() if label in line]
             assert [re.search(r"epoch (\d)/2", line)[1] for line in lines] == ["0", "1", "2"]
             assert "train/loss" in lines[1]
             assert "val/accuracy" in lines[1]

@@ -30,7 +30,9 @@ from experiments.tracking.store import Away, Store
 log = logging.getLogger(__name__)
 
 _PARAM_LENGTH = 6000
-_SECONDS = 10.0  # from one writing of metrics to the next: for several epochs it takes as long as for one
+_SENDING_SECONDS = (
+    10.0  # from one writing of metrics to the next: for several epochs it takes as long as for one
+)
 _BATCH = 1000  # metrics at once; MLflow's servers take no more
 
 
@@ -72,7 +74,7 @@ class TrackedRun:
             if self._away_since:
                 log.info("the tracking store is back; the epochs that were kept are in it")
             self._away_since = 0.0
-        self._next_time = time.monotonic() + _SECONDS
+        self._next_time = time.monotonic() + _SENDING_SECONDS
 
     def _send(self, *, wait: bool) -> None:
         client = self.store.client if wait else self.store.impatient

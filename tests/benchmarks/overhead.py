@@ -4,9 +4,9 @@
 
 The bare loop builds the same network, trains it on the same batches, validates before the first epoch and after each
 and scores the test set once, with no Hydra, no MLflow, no checks and no metrics but the loss and the accuracy, which it
-takes of training, too, batch by batch. The whole
-run is `experiments/run.py` itself: it also checks the configuration, logs every epoch to a store that is there already,
-keeps checkpoints, fits the temperature, exports and logs the model. Imports are left out of both.
+takes of training, too, batch by batch. The whole run is `experiments/run.py` itself: it also checks the configuration, logs
+every epoch to a store that is there already, keeps checkpoints, fits the temperature, exports and logs the model. Imports
+are left out of both.
 
 A machine's speed wavers by more than what is measured, so each part is measured where it wavers least. What a run costs
 once: runs of no epoch, bare and whole, in processes of their own, in turns. What an epoch costs more: both in one process,
