@@ -67,7 +67,9 @@ def execute(
         claim = tracking.claim(store, settings.identity(splits.digest), again=settings.force)
         book = _Book(store, splits, artifacts, constant, [*in_loss, *in_labels])
         place = checkpoints.place(store.directory, store.uri, store.experiment_id, claim.identity)
-        records = _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
+        records = (
+            _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
+        )
         if records:
             constant |= {"resumed_after": str(records[-1].epoch)}
             log.info("%s | goes on after epoch %d", settings.label, records[-1].epoch)
@@ -92,14 +94,21 @@ def execute(
                 book.log(tracked, record)
                 log.info("%s", _progress(settings, record, time.perf_counter() - begun, done or 0))
                 seen = book.seen(learner, record)
-                stays = [each for each in seen if each.name in before or record.epoch == settings.epochs]
+                stays = [
+                    each for each in seen if each.name in before or record.epoch == settings.epochs
+                ]
                 _warn(settings, stays, told)
                 before = {finding.name for finding in seen}
                 for epochs in [
-                    e for e in shorter if e == record.epoch or (record.diverged and e > record.epoch)
+                    e
+                    for e in shorter
+                    if e == record.epoch or (record.diverged and e > record.epoch)
                 ]:
                     book.prefix(
-                        dataclasses.replace(settings, epochs=epochs), learner, records, tracked.run_id
+                        dataclasses.replace(settings, epochs=epochs),
+                        learner,
+                        records,
+                        tracked.run_id,
                     )
                 if settings.checkpoint and not record.diverged:  # from there, nothing goes on
                     kept = [
@@ -143,7 +152,9 @@ class _Book:
     def log(self, tracked: TrackedRun, record: Record) -> None:
         """The metrics of one epoch."""
         flipped = {"data/flipped": self.splits.flipped} if record.epoch == 0 else {}
-        tracked.log_metrics(record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000))
+        tracked.log_metrics(
+            record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000)
+        )
 
     def seen(self, learner: Learner, record: Record) -> list[Finding]:
         """The classic mistakes that show in the outputs after an epoch; divergence is told as what it is."""
@@ -153,7 +164,9 @@ class _Book:
             learner.head, record.validation_outputs, self.splits.validation.labels, record.epoch
         )
 
-    def conclude(self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record) -> None:
+    def conclude(
+        self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record
+    ) -> None:
         """The test set, once; nothing of the kind for a run that diverged."""
         found = lint.tags([*self.found, *self.seen(learner, last)])
         if last.diverged:
@@ -162,9 +175,16 @@ class _Book:
         test = self.splits.test
         outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
         numbers = metrics.test_metrics(
-            learner.head, outputs, test.labels, losses, last.validation_outputs, self.splits.validation.labels
+            learner.head,
+            outputs,
+            test.labels,
+            losses,
+            last.validation_outputs,
+            self.splits.validation.labels,
         )
-        tracked.log_metrics({f"test/{name}": value for name, value in numbers.items()}, step=last.epoch)
+        tracked.log_metrics(
+            {f"test/{name}": value for name, value in numbers.items()}, step=last.epoch
+        )
         if settings.corruptions:
             tracked.log_metrics(_robustness(learner, test), step=last.epoch)
         tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
@@ -172,13 +192,19 @@ class _Book:
             tracked.log_model(learner.network, learner.head.outputs)
         tracked.set_tags(found | {"outcome": "ok"})
 
-    def prefix(self, settings: Settings, learner: Learner, records: Sequence[Record], longer: str) -> None:
+    def prefix(
+        self, settings: Settings, learner: Learner, records: Sequence[Record], longer: str
+    ) -> None:
         """The run that would have ended here, or diverged before, as the first epochs of the run `longer`."""
         try:
-            claim = tracking.claim(self.store, settings.identity(self.splits.digest), again=settings.force)
+            claim = tracking.claim(
+                self.store, settings.identity(self.splits.digest), again=settings.force
+            )
         except (tracking.Taken, tracking.Finished):
             return
-        text = re.sub(r"(?m)^epochs: \d+$", f"epochs: {settings.epochs}", self.artifacts["config.yaml"])
+        text = re.sub(
+            r"(?m)^epochs: \d+$", f"epochs: {settings.epochs}", self.artifacts["config.yaml"]
+        )
         own = dataclasses.replace(self, artifacts={**self.artifacts, "config.yaml": text})
         with own.run(settings, claim, prefix_of=longer) as tracked:
             for record in records:
@@ -200,7 +226,9 @@ def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
     for name in corruptions.CORRUPTIONS:
         images = training.pixels(corruptions.corrupt(name, test.images))
         outputs, _ = training.evaluate(learner, images, test.labels)
-        found[f"corrupted/accuracy_{name}"] = metrics.accuracy(learner.head.predict(outputs), test.labels)
+        found[f"corrupted/accuracy_{name}"] = metrics.accuracy(
+            learner.head.predict(outputs), test.labels
+        )
     return found | {"corrupted/accuracy": sum(found.values()) / len(found)}
 
 
@@ -211,7 +239,9 @@ def _continue(learner: Learner, place: Path, made_by: str) -> list[Record]:
         return []
     by, records, state = content
     if by != made_by:
-        log.info("the checkpoint of this cell was made by other code or another version; it starts over")
+        log.info(
+            "the checkpoint of this cell was made by other code or another version; it starts over"
+        )
         return []
     training.restore(learner, state)
     return records

@@ -32,7 +32,9 @@ def save(path: Path, content: Any) -> bool:
         aside.write_bytes(hashlib.sha256(data).digest() + data)
         aside.replace(path)
     except OSError as error:
-        log.warning("no checkpoint: cannot write %s: %s; the run goes on without", path, error.strerror)
+        log.warning(
+            "no checkpoint: cannot write %s: %s; the run goes on without", path, error.strerror
+        )
         with contextlib.suppress(OSError):
             aside.unlink()  # on a full disk, the store needs the space
         return False

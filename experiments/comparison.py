@@ -29,15 +29,29 @@ _UNEXPLAINED = (
 # (kind, name) -> place -> values: an epoch's value of a metric, an image's outputs, a tag at place 0.
 Numbers = dict[tuple[str, str], dict[int, tuple[Any, ...]]]
 
-TAG, METRIC, IMAGE = "tag", "epoch", "test image"  # kinds; the last two are also the unit of their places
+TAG, METRIC, IMAGE = (
+    "tag",
+    "epoch",
+    "test image",
+)  # kinds; the last two are also the unit of their places
 _TAGS = {
     "order_hash": "the split, the labels and the order of examples",
     "init_hash": "the initial weights",
     "head_hash": "the initial weights of the last layer",
     "outcome": "the outcome",
 }
-_ARRAYS = {"outputs": "the network's outputs", "predicted": "the predicted digits", "label": "the labels"}
-_STAGES = ("data", "lr", "train", "val", "test")  # of one epoch, in the order in which they are computed
+_ARRAYS = {
+    "outputs": "the network's outputs",
+    "predicted": "the predicted digits",
+    "label": "the labels",
+}
+_STAGES = (
+    "data",
+    "lr",
+    "train",
+    "val",
+    "test",
+)  # of one epoch, in the order in which they are computed
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,15 @@ class Difference:
 def numbers(store: Store, run: Any) -> Numbers:
     """Every number of a run that its configuration decides, in the order of their making; times are none of them."""
     found: Numbers = {
-        (TAG, what): {0: (run.data.tags[tag],)} for tag, what in _TAGS.items() if tag in run.data.tags
+        (TAG, what): {0: (run.data.tags[tag],)}
+        for tag, what in _TAGS.items()
+        if tag in run.data.tags
     }
     for name in sorted(run.data.metrics, key=_stage):
         if not name.startswith("time/"):
-            history = store.client.get_metric_history(run.info.run_id, name)  # in no order to rely on
+            history = store.client.get_metric_history(
+                run.info.run_id, name
+            )  # in no order to rely on
             found[METRIC, name] = {
                 point.step: (point.value,) for point in sorted(history, key=lambda p: p.step)
             }
@@ -96,16 +114,24 @@ def compare(then: Numbers, now: Numbers) -> list[Difference]:
     found = []
     for (kind, name), before in then.items():
         after = now.get((kind, name), {})
-        unlike = [i for i in sorted({*before, *after}) if _bits(before.get(i)) != _bits(after.get(i))]
+        unlike = [
+            i for i in sorted({*before, *after}) if _bits(before.get(i)) != _bits(after.get(i))
+        ]
         if unlike:
-            pairs = [list(itertools.zip_longest(before.get(i, ()), after.get(i, ()))) for i in unlike]
+            pairs = [
+                list(itertools.zip_longest(before.get(i, ()), after.get(i, ()))) for i in unlike
+            ]
             a, b = next(pair for pair in pairs[0] if _bits(pair[:1]) != _bits(pair[1:]))
             relative = max(_relative(*pair) for pair in itertools.chain(*pairs))
             found.append(
-                Difference(kind, name, len(unlike), len({*before, *after}), unlike[0], a, b, relative)
+                Difference(
+                    kind, name, len(unlike), len({*before, *after}), unlike[0], a, b, relative
+                )
             )
     kinds = (TAG, METRIC, IMAGE)
-    return sorted(found, key=lambda each: (kinds.index(each.kind), each.kind == METRIC and each.first))
+    return sorted(
+        found, key=lambda each: (kinds.index(each.kind), each.kind == METRIC and each.first)
+    )
 
 
 def circumstances(store: Store, run: Any) -> dict[str, str]:
@@ -118,14 +144,19 @@ def circumstances(store: Store, run: Any) -> dict[str, str]:
         facts["uncommitted changes"] = (
             f"changes.diff of {size:,} lines ({digest})" if diff else "new files only"
         )
-    facts |= {f"data {entry.dataset.name}": entry.dataset.digest[:10] for entry in run.inputs.dataset_inputs}
+    facts |= {
+        f"data {entry.dataset.name}": entry.dataset.digest[:10]
+        for entry in run.inputs.dataset_inputs
+    }
     kept: Any = OmegaConf.create((read(store, run, "config.yaml") or b"{}").decode())
     facts |= {name: str(kept[name]) for name in ("device", "threads") if name in kept}
     named = {"kernel": "kernel", "python_version": "Python", "paddle_version": "paddlepaddle"}
     facts |= {name: tags[tag] for tag, name in named.items() if tag in tags}
     lines = (read(store, run, "environment.txt") or b"").decode().splitlines()
     machine = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
-    facts |= dict(zip(("system", "processor"), machine[1:], strict=False))  # the first is Python's version
+    facts |= dict(
+        zip(("system", "processor"), machine[1:], strict=False)
+    )  # the first is Python's version
     return facts | dict(line.split("==", 1) for line in lines if "==" in line)
 
 
@@ -154,7 +185,9 @@ def text(then: Numbers, found: Sequence[Difference], changed: Sequence[Differenc
     if not found:
         lines = ["every number agrees to the bit:", *_indented(agree)]
         lines.append(
-            "although this changed since then:" if changed else "nothing that is recorded changed since then"
+            "although this changed since then:"
+            if changed
+            else "nothing that is recorded changed since then"
         )
     else:
         metrics = sum(kind == METRIC for kind, _ in then)
@@ -164,7 +197,9 @@ def text(then: Numbers, found: Sequence[Difference], changed: Sequence[Differenc
         lines += [*_indented(found), "the same to the bit:", *(_indented(agree) or ["  nothing"])]
         lines.append("what changed since then:" if changed else _UNEXPLAINED)
     commits = [
-        f"{each.then} {each.now}" for each in changed if each.name == "commit" and each.then != "unknown"
+        f"{each.then} {each.now}"
+        for each in changed
+        if each.name == "commit" and each.then != "unknown"
     ]
     hint = [f"(git diff {both} -- experiments conf)" for both in commits]
     return "\n".join([*lines, *_indented([*changed, *hint])])

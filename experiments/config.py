@@ -26,7 +26,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from experiments import credentials, guards, machine
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
-DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # the others do not change a run's numbers
+DECIDING_SCALARS = (
+    "lr",
+    "epochs",
+    "batch_size",
+    "seed",
+)  # the others do not change a run's numbers
 DEVICES = ("auto", "cpu", "gpu")
 TAKEN = "taken"  # what a job returns whose cell another sweep has taken
 ON_FAILURE = ("continue", "stop", "retry")
@@ -110,13 +115,24 @@ class Settings:
         others = "|".join(group for group in GROUPS if group != "loss")
         shown = rf"({others})\b(?!\.root)|(batch_size|threads|corruptions)$"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
-        return " ".join([*parts, *(f"{name}={asked[name]}" for name in asked if re.match(shown, name))])
+        return " ".join(
+            [*parts, *(f"{name}={asked[name]}" for name in asked if re.match(shown, name))]
+        )
 
     @property
     def params(self) -> dict[str, Any]:
         """What MLflow shows as params: option names, deciding scalars, and the options' own values, dotted."""
-        own = {f"{group}.{key}": value for group in GROUPS for key, value in self._own_values(group).items()}
-        return self.choices | {name: getattr(self, name) for name in DECIDING_SCALARS} | own | self._unusual
+        own = {
+            f"{group}.{key}": value
+            for group in GROUPS
+            for key, value in self._own_values(group).items()
+        }
+        return (
+            self.choices
+            | {name: getattr(self, name) for name in DECIDING_SCALARS}
+            | own
+            | self._unusual
+        )
 
     def identity(self, data_digest: str) -> str:
         """SHA-256 over every value that decides the numbers, and the data's digest."""
@@ -183,7 +199,9 @@ def check_names(names: Iterable[str], schema: type = RunConfig) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else "."
-            raise CommandError(f"{name}: there is no such value{meant} There are {', '.join(known)}")
+            raise CommandError(
+                f"{name}: there is no such value{meant} There are {', '.join(known)}"
+            )
 
 
 def set_at_the_root(words: Iterable[str]) -> list[str]:
@@ -202,7 +220,9 @@ def check_own_values(words: Sequence[str], places: Sequence[Path]) -> None:
         group, name = re.match(r"(\w*)\.?(\w*)", word).groups()  # type: ignore[union-attr]
         if group not in GROUPS or name.startswith("_") or not word.startswith(f"{group}.{name}="):
             continue
-        files = {path.stem: path for place in places for path in sorted((place / group).glob("*.yaml"))}
+        files = {
+            path.stem: path for place in places for path in sorted((place / group).glob("*.yaml"))
+        }
         own = {option: _keys(path) for option, path in files.items()}
         chosen = [
             part
@@ -211,7 +231,9 @@ def check_own_values(words: Sequence[str], places: Sequence[Path]) -> None:
             for part in each.partition("=")[2].split(",")
         ]
         if not chosen and not any(each.startswith("sweep=") for each in words):
-            chosen = re.findall(rf"- {group}: (\w+)", (places[0] / "config.yaml").read_text(encoding="utf-8"))
+            chosen = re.findall(
+                rf"- {group}: (\w+)", (places[0] / "config.yaml").read_text(encoding="utf-8")
+            )
         if not set(chosen) <= set(own):  # glob(*), or an option from elsewhere: for Hydra to judge
             continue
         asked = [option for option in own if option in chosen]
@@ -219,7 +241,9 @@ def check_own_values(words: Sequence[str], places: Sequence[Path]) -> None:
         if lacking and (asked or len(lacking) == len(own)):
             who = f"{group}={','.join(lacking)} has no" if asked else f"no option of {group} has a"
             there = "; ".join(
-                f"{each} has {', '.join(own[each]) or 'none'}" for each in asked or own if asked or own[each]
+                f"{each} has {', '.join(own[each]) or 'none'}"
+                for each in asked or own
+                if asked or own[each]
             )
             raise CommandError(f"{group}.{name}: {who} value of this name; {there}")
 
@@ -245,12 +269,20 @@ def problems(settings: Settings) -> list[str]:
     elif settings.device == "gpu" and machine.built_for_cpu():
         found.append(machine.NO_GPU)
     if settings.on_failure not in ON_FAILURE:
-        found.append(f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}")
+        found.append(
+            f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}"
+        )
     log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
     if not isinstance(log_model, bool):
         found.append(f"tracking.log_model: expected true or false, came {log_model!r}")
-    if isinstance(patience, bool) or not isinstance(patience, (int, float)) or not 0 <= patience < math.inf:
-        found.append(f"tracking.patience: expected a number of seconds, at least 0, came {patience!r}")
+    if (
+        isinstance(patience, bool)
+        or not isinstance(patience, (int, float))
+        or not 0 <= patience < math.inf
+    ):
+        found.append(
+            f"tracking.patience: expected a number of seconds, at least 0, came {patience!r}"
+        )
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
     if not settings.experiment.strip():
@@ -271,7 +303,9 @@ def _check_option(settings: Settings, group: str) -> None:
         raise CommandError(
             f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
         )
-    infinite = [name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)]
+    infinite = [
+        name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)
+    ]
     if infinite:
         said = (f"{group}.{name}: expected a finite number, came {own[name]}" for name in infinite)
         raise CommandError("\n".join(said))
@@ -339,7 +373,9 @@ def _cannot_load(settings: Settings, group: str, cause: BaseException) -> Comman
     return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {cause}{hint}")
 
 
-def _check_call(settings: Settings, group: str, signature: inspect.Signature, own: Mapping[str, Any]) -> None:
+def _check_call(
+    settings: Settings, group: str, signature: inspect.Signature, own: Mapping[str, Any]
+) -> None:
     """Raise CommandError unless an option's function takes what the program passes, and the option's own values."""
     positional, keywords = _CALLS[group]
     try:

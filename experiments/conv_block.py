@@ -56,7 +56,9 @@ _FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fPIC", "
 _VERSION = 1  # of the interface; conv_block_version() must answer the same
 _DONE = 0  # a call's status; any other (input that is not finite, no memory) means: run the stock operators
 _LARGEST_IMAGE = 1 << 20  # floats, padding included: scratch memory holds 16 images and 16 outputs
-_CHECKSUM_BYTES = 32  # SHA-256 of a built file, appended to it: loaders do not look behind the last section
+_CHECKSUM_BYTES = (
+    32  # SHA-256 of a built file, appended to it: loaders do not look behind the last section
+)
 
 
 class ConvBlock(paddle.nn.Conv2D):
@@ -67,12 +69,16 @@ class ConvBlock(paddle.nn.Conv2D):
     `bias` [out] are those of `paddle.nn.Conv2D`: same first values, same use of the random stream.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=padding)
         self._sizes = (in_channels, out_channels, kernel_size, padding)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        on_cpu = paddle.in_dynamic_mode() and paddle.get_device() == "cpu"  # where what is made anew will lie
+        on_cpu = (
+            paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
+        )  # where what is made anew will lie
         if on_cpu and _library() is not None and self._covers(x):
             if paddle.is_grad_enabled() and not (
                 x.stop_gradient and self.weight.stop_gradient and self.bias.stop_gradient
@@ -107,14 +113,18 @@ def kernel(network: paddle.nn.Layer | None = None) -> str:
     With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another device.
     """
     layers = [] if network is None else network.sublayers()
-    has = any(isinstance(layer, ConvBlock) and layer.weight.place.is_cpu_place() for layer in layers)
+    has = any(
+        isinstance(layer, ConvBlock) and layer.weight.place.is_cpu_place() for layer in layers
+    )
     library = _library() if network is None or has else None
     if library is None:
         return "stock"
     return "fused-avx512" if library.conv_block_lanes() == 16 else "fused-avx2"
 
 
-def _stock(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, padding: int) -> paddle.Tensor:
+def _stock(
+    x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, padding: int
+) -> paddle.Tensor:
     """Paddle's own operators; bias and ReLU commute with the pool, and behind it have a quarter to do."""
     pooled = F.max_pool2d(F.conv2d(x, weight, padding=padding), 2)
     return F.relu(pooled + bias.reshape([1, -1, 1, 1]))
@@ -177,11 +187,14 @@ class _Fused(PyLayer):
             )
         gradients = None
         if ctx.winner is not None:
-            gradients = _run_backward(x, weight, bias, ctx.winner, dy, ctx.sizes, of_input=ctx.wanted[0])
+            gradients = _run_backward(
+                x, weight, bias, ctx.winner, dy, ctx.sizes, of_input=ctx.wanted[0]
+            )
         if gradients is None:
             gradients = _stock_backward(inputs, dy, ctx.sizes[3])
         return tuple(
-            gradient if wanted else None for gradient, wanted in zip(gradients, ctx.wanted, strict=True)
+            gradient if wanted else None
+            for gradient, wanted in zip(gradients, ctx.wanted, strict=True)
         )
 
 
@@ -223,7 +236,9 @@ def _library() -> Any:
         _log.info("conv blocks run Paddle's own operators, as FAIRLOSS_KERNEL=stock asks")
         return None
     if choice:
-        _log.warning("FAIRLOSS_KERNEL is %r; the only value it can have is 'stock', so it is ignored", choice)
+        _log.warning(
+            "FAIRLOSS_KERNEL is %r; the only value it can have is 'stock', so it is ignored", choice
+        )
     try:
         library = _load(_built())
     except Exception as error:  # whatever it is, it must not stop a training that can do without
@@ -245,7 +260,10 @@ def _cache() -> Path:
 
 def _built() -> Path:
     """The kernel's file, by the first of the compilers that can build it."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or platform.system() not in ("Linux", "Darwin"):
+    if platform.machine().lower() not in ("x86_64", "amd64") or platform.system() not in (
+        "Linux",
+        "Darwin",
+    ):
         raise OSError(
             f"it is written for x86-64 Linux and macOS, not for {platform.machine()} {platform.system()}"
         )
@@ -266,7 +284,9 @@ def _built() -> Path:
 
 def _built_by(compiler: str) -> Path:
     """The kernel's file for this source, compiler and processor, built if there is none or it is damaged."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=True).stdout
+    version = subprocess.run(
+        [compiler, "--version"], capture_output=True, timeout=60, check=True
+    ).stdout
     parts = [_SOURCE.read_bytes(), version, " ".join(_FLAGS).encode(), _processor().encode()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     path = _cache() / f"conv_block-{digest[:20]}.so"
@@ -285,7 +305,9 @@ def _processor() -> str:
     if platform.system() == "Darwin":
         names = ("brand_string", "features", "leaf7_features")
         command = ["sysctl", "-n", *(f"machdep.cpu.{name}" for name in names)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     flags = [line for line in lines if line.startswith("flags")]
     if not flags:  # a file that was built for another one would kill the process
@@ -329,10 +351,16 @@ def _load(path: Path) -> ctypes.CDLL:
     library.conv_block_forward.argtypes = [*[ctypes.c_void_p] * 5, *sizes]
     library.conv_block_backward.argtypes = [*[ctypes.c_void_p] * 7, *sizes]
     if library.conv_block_version() != _VERSION:
-        raise OSError(f"{path} has interface {library.conv_block_version()}, expected {_VERSION}; delete it")
+        raise OSError(
+            f"{path} has interface {library.conv_block_version()}, expected {_VERSION}; delete it"
+        )
     # one image, 0 to 15 row by row, times 2 plus 1: 5, 7, 13 and 15 win, the last pixel of each window
     image, weight, bias = (ctypes.c_float * 16)(*range(16)), ctypes.c_float(2), ctypes.c_float(1)
-    y, winner, dy = (ctypes.c_float * 4)(), (ctypes.c_uint8 * 64)(), (ctypes.c_float * 4)(1, 2, 3, 4)
+    y, winner, dy = (
+        (ctypes.c_float * 4)(),
+        (ctypes.c_uint8 * 64)(),
+        (ctypes.c_float * 4)(1, 2, 3, 4),
+    )
     dx, dweight, dbias = (ctypes.c_float * 16)(), ctypes.c_float(), ctypes.c_float()
     one = [ctypes.byref(value) for value in (weight, bias, dweight, dbias)]
     shape = (1, 1, 4, 4, 1, 1, 0)

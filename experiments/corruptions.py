@@ -53,7 +53,9 @@ def motion_blur(images: np.ndarray, generator: Generator) -> np.ndarray:
     """Along 5 pixels of one of the diagonals."""
     diagonal = np.eye(5, dtype=np.float32)[None] / 5
     return _either_way(
-        images, generator, lambda part, sign: ndimage.convolve(part, diagonal[:, ::sign], mode="constant")
+        images,
+        generator,
+        lambda part, sign: ndimage.convolve(part, diagonal[:, ::sign], mode="constant"),
     )
 
 
@@ -77,8 +79,12 @@ def rotate(images: np.ndarray, generator: Generator) -> np.ndarray:
 
 def translate(images: np.ndarray, generator: Generator) -> np.ndarray:
     """By 3 pixels up or down, and 3 to the left or to the right."""
-    images = _either_way(images, generator, lambda part, sign: ndimage.shift(part, (0, 3 * sign, 0), order=0))
-    return _either_way(images, generator, lambda part, sign: ndimage.shift(part, (0, 0, 3 * sign), order=0))
+    images = _either_way(
+        images, generator, lambda part, sign: ndimage.shift(part, (0, 3 * sign, 0), order=0)
+    )
+    return _either_way(
+        images, generator, lambda part, sign: ndimage.shift(part, (0, 0, 3 * sign), order=0)
+    )
 
 
 def brightness(images: np.ndarray, generator: Generator) -> np.ndarray:

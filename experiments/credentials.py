@@ -18,9 +18,7 @@ _NAMES = re.compile(
     re.I,
 )
 _LEAST = 4  # characters of a credential; shorter values are found in every text
-_SAFE = (
-    8  # characters; a shorter one counts only where it stands alone, since "1234" is a part of many a hash
-)
+_SAFE = 8  # characters; a shorter one counts only where it stands alone, since "1234" is a part of many a hash
 _WORDS = ("true", "false", "none", "null")
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s/'\"]*@")
 

@@ -32,7 +32,9 @@ _RESEMBLES = np.array([0, 1, 7, 8, 4, 6, 5, 1, 8, 9])
 _SPLIT, _NOISE, _ORDER = 1, 2, 3
 
 _DIGITS = 1_797
-_DIGITS_TEST = 360  # the last ones: file order seems to go by writer, so these are mostly other hands
+_DIGITS_TEST = (
+    360  # the last ones: file order seems to go by writer, so these are mostly other hands
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +235,9 @@ def _check(
     if not real or not 0 <= label_noise <= 1:  # not a number (NaN) is not in there either
         raise DataError(f"data.label_noise: expected a number from 0 to 1, got {label_noise!r}")
     if noise_kind not in NOISE_KINDS:
-        raise DataError(f"data.noise_kind: expected one of {', '.join(NOISE_KINDS)}, got {noise_kind!r}")
+        raise DataError(
+            f"data.noise_kind: expected one of {', '.join(NOISE_KINDS)}, got {noise_kind!r}"
+        )
 
 
 def _whole(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:

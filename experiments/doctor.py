@@ -89,7 +89,11 @@ def dead(patient: Patient) -> Findings:
     for run in list(patient.store.search("attributes.status = 'RUNNING'")):
         said = run.data.tags.get("owner")
         if run.info.run_id in buried or (not said and "kind" in run.data.tags):
-            why = f"{owners.parse(said)} is dead" if said else "it does not say whose it is; ask around first"
+            why = (
+                f"{owners.parse(said)} is dead"
+                if said
+                else "it does not say whose it is; ask around first"
+            )
             yield f"{_name(run)}: {why}", functools.partial(tracking.bury, patient.store, run)
 
 
@@ -100,7 +104,10 @@ def abandoned(patient: Patient) -> Findings:
     for name, owner in patient.registry.abandoned().items():
         identity, _, attempt = name.partition("/")
         claim = tracking.Claim(patient.store, identity, int(attempt))
-        yield f"attempt {attempt} at {identity}: {owner} is dead", functools.partial(claim.end, "lost")
+        yield (
+            f"attempt {attempt} at {identity}: {owner} is dead",
+            functools.partial(claim.end, "lost"),
+        )
 
 
 def misjudged(patient: Patient) -> Findings:
@@ -135,7 +142,12 @@ def outlived(patient: Patient) -> Findings:
     for run in patient.runs.values():
         tags = run.data.tags
         parent = patient.runs.get(tags.get("mlflow.parentRunId", ""))
-        if run.info.status == "RUNNING" and parent and parent.info.status != "RUNNING" and "owner" in tags:
+        if (
+            run.info.status == "RUNNING"
+            and parent
+            and parent.info.status != "RUNNING"
+            and "owner" in tags
+        ):
             owner = owners.parse(tags["owner"])
             if patient.registry.lives(owner):
                 yield f"{_name(run)}: {owner} runs it; the sweep is {parent.info.status}", None
@@ -153,8 +165,14 @@ def duplicates(patient: Patient) -> Findings:
     """Cells with more than one FINISHED run. With a claim, a finished cell is run again only when that is asked for."""
     for first, *others in patient.finished.values():
         if others and "identity" in first.data.tags:
-            why = {"rerun_of": "by rerun", "attempt": "by force=true", "kind": "before there were claims"}
-            also = [f"{r.info.run_id} {next(why[t] for t in why if t in r.data.tags)}" for r in others]
+            why = {
+                "rerun_of": "by rerun",
+                "attempt": "by force=true",
+                "kind": "before there were claims",
+            }
+            also = [
+                f"{r.info.run_id} {next(why[t] for t in why if t in r.data.tags)}" for r in others
+            ]
             yield f"{_name(first)}; again {', '.join(also)}", None
 
 
@@ -171,11 +189,18 @@ def leftovers(patient: Patient) -> Findings:
     for found in store.client.search_experiments():
         experiment = dataclasses.replace(store, experiment_id=found.experiment_id)
         for registry in experiment.search("tags.kind = 'registry'"):
-            known |= {place(found.experiment_id, key.partition("/")[0]) for key in registry.data.params}
-    done = {place(store.experiment_id, i) for i in patient.finished if not patient.registry.runner(i)}
+            known |= {
+                place(found.experiment_id, key.partition("/")[0]) for key in registry.data.params
+            }
+    done = {
+        place(store.experiment_id, i) for i in patient.finished if not patient.registry.runner(i)
+    }
     for path in sorted(place().parent.glob("*.checkpoint")):
         if path in done or path not in known:
-            yield f"{path}: of {'a finished cell' if path in done else 'no cell of this store'}", None
+            yield (
+                f"{path}: of {'a finished cell' if path in done else 'no cell of this store'}",
+                None,
+            )
     for path in sorted(store.directory.glob("*.creating")):
         yield f"{path}: a store whose creation was cut short", None
 

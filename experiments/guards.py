@@ -44,7 +44,9 @@ def check_number(
         raise TypeError(f"{name}: expected a number, came {value!r}")
     if not (at_least <= value <= at_most and above < value < below) or (whole and value % 1):
         bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-        permitted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
+        permitted = " and ".join(
+            f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound)
+        )
         kind = "finite whole number" if whole else "finite number"
         raise ValueError(f"{name}: expected a {kind} {permitted}, came {value}")
 
@@ -99,7 +101,9 @@ def declared(target: str) -> Declared | None:
 def _guard(call: ast.expr) -> tuple[str, Callable[[Any], None]] | None:
     """The argument and its check, for a call such as check_number("x", x, at_least=0); None for any other expression."""
     match call:
-        case ast.Call(ast.Name(guard), [ast.Constant(name), ast.Name(argument)]) if guard in _GUARDS:
+        case ast.Call(ast.Name(guard), [ast.Constant(name), ast.Name(argument)]) if (
+            guard in _GUARDS
+        ):
             try:
                 bounds = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
             except ValueError:  # a bound that is computed
@@ -112,7 +116,11 @@ def _function(target: str) -> ast.FunctionDef | None:
     """The only function of that name in a module of this package, or in the modules of a package in it."""
     package, _, rest = target.partition(".")
     if package != "experiments":
-        if package.isidentifier() and package != "__main__" and importlib.util.find_spec(package) is None:
+        if (
+            package.isidentifier()
+            and package != "__main__"
+            and importlib.util.find_spec(package) is None
+        ):
             raise ModuleNotFoundError(f"no module named {package!r}")
         return None
     *parts, name = rest.split(".")

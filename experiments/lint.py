@@ -68,7 +68,9 @@ def of_outputs(head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int) 
         return []
     found = _told((softmax_in_the_network,), head, outputs)
     if epoch > 0:
-        found += _told((dead_network,), head, outputs) + _told((predicts_the_mean,), head, outputs, labels)
+        found += _told((dead_network,), head, outputs) + _told(
+            (predicts_the_mean,), head, outputs, labels
+        )
         found += [] if found else _told((one_class,), head, outputs)
     return found
 
@@ -81,7 +83,11 @@ def of_labels(labels: np.ndarray) -> list[Finding]:
 def tags(findings: Sequence[Finding]) -> dict[str, str]:
     """What a run is tagged with: `lint`, the slugs with commas, and `lint.SLUG`, the sentence; nothing where nothing was found."""
     texts = {finding.name: finding.text for finding in findings}
-    return {"lint": ",".join(texts)} | {f"lint.{name}": text for name, text in texts.items()} if texts else {}
+    return (
+        {"lint": ",".join(texts)} | {f"lint.{name}": text for name, text in texts.items()}
+        if texts
+        else {}
+    )
 
 
 # ---- in a loss ------------------------------------------------------------------------------------------------------
@@ -95,7 +101,9 @@ def softmax_twice(probe: Probe) -> str | None:
     """
     if probe.head is not LOGITS:
         return None
-    twice = log_softmax(np.exp(log_softmax(probe.outputs)))[np.arange(len(probe.labels)), probe.labels]
+    twice = log_softmax(np.exp(log_softmax(probe.outputs)))[
+        np.arange(len(probe.labels)), probe.labels
+    ]
     order = np.argsort(twice.reshape(-1, CLASSES), axis=0)
     steps = np.diff(np.take_along_axis(probe.by_label, order, axis=0), axis=0)
     fall = np.ptp(probe.by_label, axis=0)
@@ -151,7 +159,9 @@ def labels_as_numbers(probe: Probe) -> str | None:
 def no_gradient(probe: Probe) -> str | None:
     """The loss has no slope, as one of the predicted class (argmax), of numpy's numbers or of a constant. Seen by its gradient."""
     return (
-        None if probe.slopes.any() else "the gradient is 0 wherever it was tried: the network stays as it is"
+        None
+        if probe.slopes.any()
+        else "the gradient is 0 wherever it was tried: the network stays as it is"
     )
 
 
@@ -246,7 +256,9 @@ def label_type(labels: np.ndarray) -> str | None:
     if labels.dtype != np.int64 or labels.ndim != 1:
         return f"the labels are {came}, expected int64 [n]: a loss that does not look cuts or broadcasts them in silence"
     if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
-        return f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"
+        return (
+            f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"
+        )
     return None
 
 
@@ -266,7 +278,9 @@ def dead_network(head: Head, outputs: np.ndarray) -> str | None:
     Seen by one class for all images, from outputs that vary over them by less than a hundredth of their size.
     """
     said = head.predict(outputs)
-    if (said != said[0]).any() or outputs.std(axis=0, dtype=np.float64).max() > 0.01 * np.abs(outputs).max():
+    if (said != said[0]).any() or outputs.std(axis=0, dtype=np.float64).max() > 0.01 * np.abs(
+        outputs
+    ).max():
         return None
     return (
         f"the network is dead: its outputs hardly depend on the image, it says {said[0]} to all of them. Too large a learning rate does "
@@ -286,7 +300,11 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
     error, variance = float(np.mean((prediction - wanted) ** 2)), float(wanted.var())
     spread = prediction.std()
     together = np.mean((prediction - prediction.mean()) * (wanted - wanted.mean()))
-    if abs(error / variance - 1) > 0.1 or spread > wanted.std() / 4 or together > 0.2 * spread * wanted.std():
+    if (
+        abs(error / variance - 1) > 0.1
+        or spread > wanted.std() / 4
+        or together > 0.2 * spread * wanted.std()
+    ):
         return None
     return (
         f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its squared error is {error:.2f}, their variance "

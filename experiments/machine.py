@@ -57,7 +57,9 @@ def prepare(threads: int = 1) -> None:
     # Paddle's tools for compiling extensions, which we do not use, complain at import.
     warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
     # Its batch normalisation says at every step that it measures what it is there to measure.
-    warnings.filterwarnings("ignore", message="When training, we now always track", category=UserWarning)
+    warnings.filterwarnings(
+        "ignore", message="When training, we now always track", category=UserWarning
+    )
     if "paddle" in sys.modules:  # a worker that already did another job
         sys.modules["paddle"].base.core.set_num_threads(threads)
 
@@ -142,6 +144,9 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD in malloc.h
-    never, largest = 2**31 - 1, 32 * 2**20  # bytes; glibc takes no larger threshold for mapping than 32 MiB
+    never, largest = (
+        2**31 - 1,
+        32 * 2**20,
+    )  # bytes; glibc takes no larger threshold for mapping than 32 MiB
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(trim_threshold, never) and libc.mallopt(mmap_threshold, largest))

@@ -39,7 +39,9 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(2 * right[there] / (predictions + truths)[there]))
 
 
-def memorisation(predicted: np.ndarray, labels: np.ndarray, clean_labels: np.ndarray) -> dict[str, float]:
+def memorisation(
+    predicted: np.ndarray, labels: np.ndarray, clean_labels: np.ndarray
+) -> dict[str, float]:
     """What is learned of training labels that noise has changed, as shares; all [n], `clean_labels` before noise.
 
     `accuracy_flipped`: of the flipped examples, those predicted as the wrong label they were given, which can only be learned by heart;
@@ -165,6 +167,8 @@ def test_metrics(
         found["brier_scaled"] = brier(scaled, labels)
         found["ece_scaled"] = ece(scaled, labels)
     else:
-        found["mean_absolute_error"] = float(np.mean(np.abs(outputs[:, 0].astype(np.float64) - labels)))
+        found["mean_absolute_error"] = float(
+            np.mean(np.abs(outputs[:, 0].astype(np.float64) - labels))
+        )
         found["off_by_one"] = float(np.mean(np.abs(predicted - labels) <= 1))
     return found

@@ -27,7 +27,9 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+Arrays = tuple[
+    npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]
+]
 
 _log = logging.getLogger(__name__)
 
@@ -59,20 +61,31 @@ class File:
 
 
 _SIDE = 28  # pixels
-_MAGIC = {"images": 0x00000803, "labels": 0x00000801}  # IDX: unsigned bytes, in 3 dimensions and in 1
+_MAGIC = {
+    "images": 0x00000803,
+    "labels": 0x00000801,
+}  # IDX: unsigned bytes, in 3 dimensions and in 1
 
 FILES = (
     File(
-        "train-images-idx3-ubyte", 60_000, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        "train-images-idx3-ubyte",
+        60_000,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
     File(
-        "train-labels-idx1-ubyte", 60_000, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        "train-labels-idx1-ubyte",
+        60_000,
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
     File(
-        "t10k-images-idx3-ubyte", 10_000, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        "t10k-images-idx3-ubyte",
+        10_000,
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
     File(
-        "t10k-labels-idx1-ubyte", 10_000, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        "t10k-labels-idx1-ubyte",
+        10_000,
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
 DIGEST = hashlib.sha256("".join(file.sha256 for file in FILES).encode()).hexdigest()
@@ -129,7 +142,9 @@ def cache_directory() -> Path:
 def _from_directory(root: str | os.PathLike[str]) -> list[npt.NDArray[np.uint8]]:
     """The four arrays of the user's own files, in the order of FILES."""
     if not isinstance(root, str | os.PathLike) or not os.fspath(root):
-        raise DataError(f"data.root: expected a directory with MNIST's IDX files, or null; got {root!r}")
+        raise DataError(
+            f"data.root: expected a directory with MNIST's IDX files, or null; got {root!r}"
+        )
     folder = Path(root).expanduser()
     if not folder.is_dir():
         what = "is not a directory" if folder.exists() else "does not exist"
@@ -230,20 +245,28 @@ def parse(content: bytes, file: File, path: Path) -> npt.NDArray[np.uint8]:
     if magic != _MAGIC[file.kind]:
         other = next((kind for kind, number in _MAGIC.items() if number == magic), None)
         what = f"holds {other}" if other else f"has the magic number {magic:#010x}"
-        raise DataError(f"{path} {what}, where {file.kind} belong ({_MAGIC[file.kind]:#010x}); {expected}")
+        raise DataError(
+            f"{path} {what}, where {file.kind} belong ({_MAGIC[file.kind]:#010x}); {expected}"
+        )
     if count != file.count:
-        twin = next((each for each in FILES if each.kind == file.kind and each.count == count), None)
+        twin = next(
+            (each for each in FILES if each.kind == file.kind and each.count == count), None
+        )
         hint = f", as {twin.name} does: are the two swapped?" if twin else ";"
         raise DataError(f"{path} announces {count:,} {file.kind}{hint} {expected}")
     shape: tuple[int, ...] = (count,)
     if file.kind == "images":
         shape = (count, *struct.unpack_from(">II", content, 8))
         if shape[1:] != (_SIDE, _SIDE):
-            raise DataError(f"{path} holds images of {shape[1]} x {shape[2]} pixels, not 28 x 28; {expected}")
+            raise DataError(
+                f"{path} holds images of {shape[1]} x {shape[2]} pixels, not 28 x 28; {expected}"
+            )
     if len(content) < file.size:
         raise DataError(f"{path} is truncated: {len(content):,} bytes of {file.size:,}; {expected}")
     if len(content) > file.size:
-        raise DataError(f"{path} is too long: there is more after its {file.size:,} bytes; {expected}")
+        raise DataError(
+            f"{path} is too long: there is more after its {file.size:,} bytes; {expected}"
+        )
     array = np.frombuffer(content, np.uint8, offset=header).reshape(shape)
     if file.kind == "labels" and array.max(initial=0) > 9:
         where = int(np.argmax(array > 9))
@@ -289,7 +312,9 @@ def _store(contents: list[bytes], folder: Path) -> None:
         path = folder / file.name
         if path.exists():
             continue
-        aside = folder / f".{file.name}.partial"  # of a process that was killed, the next one overwrites it
+        aside = (
+            folder / f".{file.name}.partial"
+        )  # of a process that was killed, the next one overwrites it
         aside.write_bytes(content)
         aside.replace(path)
 
@@ -370,7 +395,9 @@ def _from_pickle(stream: IO[bytes]) -> list[bytes]:
     for parts in ([train, validation], [test]):
         images = np.concatenate([np.rint(pixels * 256).astype(np.uint8) for pixels, _ in parts])
         labels = np.concatenate([classes.astype(np.uint8) for _, classes in parts])
-        contents.append(struct.pack(">IIII", _MAGIC["images"], len(images), _SIDE, _SIDE) + images.tobytes())
+        contents.append(
+            struct.pack(">IIII", _MAGIC["images"], len(images), _SIDE, _SIDE) + images.tobytes()
+        )
         contents.append(struct.pack(">II", _MAGIC["labels"], len(labels)) + labels.tobytes())
     return contents
 
@@ -379,7 +406,9 @@ class _NumpyUnpickler(pickle.Unpickler):
     """Reads a pickle of plain containers and numpy arrays; a pickle that names anything else is refused."""
 
     _ADMITTED: dict[tuple[str, str], Any] = {  # noqa: RUF012, never changed
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],  # numpy 2 has it elsewhere
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[
+            0
+        ],  # numpy 2 has it elsewhere
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): lambda code, align, copy: np.dtype(
             code, bool(align), bool(copy)
@@ -389,7 +418,9 @@ class _NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Only what an array is made of."""
         if (module, name) not in self._ADMITTED:
-            raise DataError(f"the pickle asks for {module}.{name}, and only numpy arrays are admitted")
+            raise DataError(
+                f"the pickle asks for {module}.{name}, and only numpy arrays are admitted"
+            )
         return self._ADMITTED[module, name]
 
 

@@ -17,7 +17,11 @@ from experiments.guards import check_flag, check_number
 
 
 def sgd(
-    *, learning_rate: Any, parameters: Any, weight_decay: float | None = None, clip_norm: float | None = None
+    *,
+    learning_rate: Any,
+    parameters: Any,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
 ) -> Optimizer:
     """w - lr g. weight_decay (>= 0): coupled."""
     check_number("weight_decay", weight_decay, at_least=0, optional=True)

@@ -60,7 +60,12 @@ def me() -> Owner:
     """This process, as of now."""
     pid = os.getpid()
     return Owner(
-        socket.gethostname(), _place(), pid, psutil.Process(pid).create_time(), time.time(), _token(pid)
+        socket.gethostname(),
+        _place(),
+        pid,
+        psutil.Process(pid).create_time(),
+        time.time(),
+        _token(pid),
     )
 
 
@@ -75,7 +80,11 @@ def _place() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:
         return " ".join(
-            [socket.gethostname(), boot.read_text().strip(), str(Path("/proc/self/ns/pid").readlink())]
+            [
+                socket.gethostname(),
+                boot.read_text().strip(),
+                str(Path("/proc/self/ns/pid").readlink()),
+            ]
         )
     except OSError:  # not Linux: processes of before the boot are known by their start
         return socket.gethostname()

@@ -44,7 +44,9 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
             estimate = seconds[identity]
             row["time"] = "about " + table.duration(estimate) if estimate is not None else "?"
         rows.append(row)
-    print(f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}")
+    print(
+        f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}"
+    )
     if shorter and not cells[0].prefixes:
         print(
             f"{table.plural(len(shorter), 'cell')} to run at a constant rate {'is' if len(shorter) == 1 else 'are'} the beginning of "
@@ -55,7 +57,9 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
 def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) -> str:
     """The plan in a sentence. seconds: of each cell that is to be run; None where no finished run tells."""
     counts = Counter(state.split()[0] for state in states)
-    text = f"{table.plural(len(states), 'cell')}: " + ", ".join(f"{n} {s}" for s, n in sorted(counts.items()))
+    text = f"{table.plural(len(states), 'cell')}: " + ", ".join(
+        f"{n} {s}" for s, n in sorted(counts.items())
+    )
     if not seconds:
         return f"{text}. Nothing to run."
     known = [s for s in seconds if s is not None]

@@ -42,7 +42,9 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     machine.prepare(settings.threads)  # the store brings numpy with it
     from experiments import tracking
 
-    if not tracking.is_there(settings.tracking["uri"]):  # none is made, in which no run could be found
+    if not tracking.is_there(
+        settings.tracking["uri"]
+    ):  # none is made, in which no run could be found
         raise CommandError(
             f"rerun={settings.rerun}: there is no store {tracking.resolve_uri(settings.tracking['uri'])}; start the command "
             "where mlflow.db is, or choose a store with tracking.uri=URI"
@@ -79,11 +81,16 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
 def _run(settings: Settings, cfg: DictConfig, overrides: Sequence[str], of: str) -> str:
     from experiments import cell, tracking  # now that it is known how Paddle is to be loaded
 
-    artifacts = {"config.yaml": OmegaConf.to_yaml(cfg), "overrides.yaml": OmegaConf.to_yaml(list(overrides))}
+    artifacts = {
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
+    }
     try:
         return cell.execute(settings, artifacts, tags={"rerun_of": of})
     except tracking.Taken as taken:
-        raise CommandError(f"{taken}; wait for it, or stop it and type the same command again") from taken
+        raise CommandError(
+            f"{taken}; wait for it, or stop it and type the same command again"
+        ) from taken
 
 
 def find(store: Store, run_id: object) -> Any:
@@ -92,7 +99,9 @@ def find(store: Store, run_id: object) -> Any:
     Raises CommandError when there is none, when there are several, and when it is no run that can be compared with.
     """
     if isinstance(run_id, float):
-        raise CommandError(f"rerun: expected a run id, came the number {run_id}; quote it: 'rerun=\"ID\"'")
+        raise CommandError(
+            f"rerun: expected a run id, came the number {run_id}; quote it: 'rerun=\"ID\"'"
+        )
     if not re.fullmatch("[0-9a-f]{1,32}", str(run_id)):
         raise CommandError(
             f"rerun: expected a run id or its beginning, of the signs 0-9 and a-f, came {run_id!r}"
@@ -100,7 +109,9 @@ def find(store: Store, run_id: object) -> Any:
     from experiments.tracking import redacted
 
     experiments = [found.experiment_id for found in store.client.search_experiments()]
-    begin_so = store.client.search_runs(experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=5)
+    begin_so = store.client.search_runs(
+        experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=5
+    )
     if not begin_so:
         raise CommandError(
             f"rerun={run_id}: there is no such run in {redacted(store.uri)}; expected an id from the table at the end of a sweep or from "
@@ -119,7 +130,9 @@ def find(store: Store, run_id: object) -> Any:
             f"rerun={run_id}: expected one run, came a sweep; choose one of its runs: {_names(children)}"
         )
     if kind != "run":
-        raise CommandError(f"rerun={run_id}: expected a run of experiments/run.py, came one with kind={kind}")
+        raise CommandError(
+            f"rerun={run_id}: expected a run of experiments/run.py, came one with kind={kind}"
+        )
     if status == "RUNNING":
         raise CommandError(
             f"rerun={run_id}: expected a FINISHED run, this one is RUNNING; wait until it is over"

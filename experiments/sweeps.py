@@ -61,7 +61,9 @@ def check(cells: Sequence[Settings]) -> None:
     for cell in _distinct(cells, config.GROUPS):
         for group in config.GROUPS:
             config.function(cell, group)
-    wrong = [_rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))]
+    wrong = [
+        _rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))
+    ]
     config.refuse([message for message in wrong if message])
 
     from experiments import lint
@@ -111,7 +113,10 @@ def run(
     if todo and not new:
         check([grid[identity][1] for identity in todo])
     log.info(
-        "%s, %d finished before, %d to run", table.plural(len(grid), "cell"), len(grid) - len(todo), len(todo)
+        "%s, %d finished before, %d to run",
+        table.plural(len(grid), "cell"),
+        len(grid) - len(todo),
+        len(todo),
     )
     skipped = [found for identity, found in before.items() if identity not in todo]
     for note in sorted({note for found in skipped for note in changed_since(found)}):
@@ -126,7 +131,8 @@ def run(
     machine.loaded()  # from here on it may wait for hours
     try:
         jobs = {
-            identity: [*overrides, f"tracking.parent_run={parent}"] for identity, overrides in todo.items()
+            identity: [*overrides, f"tracking.parent_run={parent}"]
+            for identity, overrides in todo.items()
         }
         if settings[0].prefixes:
             first = longest({identity: grid[identity][1] for identity in todo})
@@ -150,7 +156,9 @@ def run(
         raise
     for identity in after:
         if is_finished(after[identity]):  # by one that was killed before it could clean up, perhaps
-            checkpoints.remove(checkpoints.place(store.directory, store.uri, store.experiment_id, identity))
+            checkpoints.remove(
+                checkpoints.place(store.directory, store.uri, store.experiment_id, identity)
+            )
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
         found = [after.get(identity) for identity in grid]
@@ -232,8 +240,13 @@ def longest(cells: Mapping[str, Settings]) -> dict[str, list[int]]:
     return found
 
 
-def _with_prefixes(jobs: Mapping[str, list[str]], longest: Mapping[str, list[int]]) -> dict[str, list[str]]:
-    return {i: [*jobs[i], f"tracking.prefixes={epochs}".replace(" ", "")] for i, epochs in longest.items()}
+def _with_prefixes(
+    jobs: Mapping[str, list[str]], longest: Mapping[str, list[int]]
+) -> dict[str, list[str]]:
+    return {
+        i: [*jobs[i], f"tracking.prefixes={epochs}".replace(" ", "")]
+        for i, epochs in longest.items()
+    }
 
 
 def bury_the_dead(store: Store) -> None:
@@ -242,7 +255,10 @@ def bury_the_dead(store: Store) -> None:
 
     buried = tracking.bury_the_dead(store)
     if buried:
-        log.info("%s of processes that are dead were still RUNNING; ended", table.plural(len(buried), "run"))
+        log.info(
+            "%s of processes that are dead were still RUNNING; ended",
+            table.plural(len(buried), "run"),
+        )
 
 
 def open_store(settings: Settings, *, wait: bool = False) -> Store:
@@ -250,7 +266,9 @@ def open_store(settings: Settings, *, wait: bool = False) -> Store:
     from experiments import tracking
 
     patience = settings.tracking["patience"]
-    return tracking.open_store(settings.tracking["uri"], settings.experiment, patience=patience, wait=wait)
+    return tracking.open_store(
+        settings.tracking["uri"], settings.experiment, patience=patience, wait=wait
+    )
 
 
 def require_writable(directory: Path) -> None:
@@ -312,7 +330,9 @@ def _rehearsal(cell: Settings) -> str:
     )
     try:
         with training.fresh(cell.seed, machine.device(cell.device)):
-            training.rehearse(training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1))
+            training.rehearse(
+                training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1)
+            )
     except Exception as error:
         return f"{names}: {error}"
     return ""

@@ -23,9 +23,17 @@ def row(cell: Settings, found: Run | None) -> dict[str, Any]:
         "epochs": cell.epochs,
         "seed": cell.seed,
     }
-    asked |= {name: value for name, value in cell.params.items() if name not in asked and name != "lr"}
+    asked |= {
+        name: value for name, value in cell.params.items() if name not in asked and name != "lr"
+    }
     if found is None:
-        return asked | {"val acc": "", "test acc": "", "time": "", "outcome": "missing", "run id": ""}
+        return asked | {
+            "val acc": "",
+            "test acc": "",
+            "time": "",
+            "outcome": "missing",
+            "run id": "",
+        }
     metrics, info = found.data.metrics, found.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
     return asked | {
@@ -42,7 +50,10 @@ def text(rows: list[dict[str, Any]]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    asked, came = ["loss", "lr", "epochs", "seed"], ["val acc", "test acc", "time", "outcome", "run id"]
+    asked, came = (
+        ["loss", "lr", "epochs", "seed"],
+        ["val acc", "test acc", "time", "outcome", "run id"],
+    )
     own = [
         name
         for name in frame
@@ -56,14 +67,20 @@ def at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[
     from experiments import lint
 
     values = [{name: str(value) for name, value in cell.params.items()} for cell in cells]
-    apart = {name for each in values for name in each if len({other.get(name) for other in values}) > 1}
+    apart = {
+        name for each in values for name in each if len({other.get(name) for other in values}) > 1
+    }
     trials: dict[str, dict[float, list[float | None]]] = {}
     for cell, own, run in zip(cells, values, found, strict=True):
         if run is not None and run.info.status == "FINISHED":
-            named = [f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}]
+            named = [
+                f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}
+            ]
             rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
             ok = run.data.tags.get("outcome") == "ok"
-            rates.setdefault(cell.lr, []).append(run.data.metrics.get("val/accuracy") if ok else None)
+            rates.setdefault(cell.lr, []).append(
+                run.data.metrics.get("val/accuracy") if ok else None
+            )
     return [f"{finding.name}: {finding.text}" for finding in lint.of_rates(trials)]
 
 
@@ -76,12 +93,16 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
 
     uri = settings.tracking["uri"]
     elsewhere = uri is not None or Path("mlruns").exists()
-    browse = f"mlflow ui --backend-store-uri {tracking.resolve_uri(uri)}" if elsewhere else "mlflow ui"
+    browse = (
+        f"mlflow ui --backend-store-uri {tracking.resolve_uri(uri)}" if elsewhere else "mlflow ui"
+    )
     if (uri or "").startswith("http"):
         browse = f"browse {uri}"
     report = "generate report" + (f" tracking.uri={uri}" if uri else "")
     report += f" sweep={parent}" if parent else ""
-    report += f" 'tuning_seeds={list(range(tuning_seeds))}'".replace(", ", ",") if tuning_seeds else ""
+    report += (
+        f" 'tuning_seeds={list(range(tuning_seeds))}'".replace(", ", ",") if tuning_seeds else ""
+    )
     report += "" if settings.experiment == "mnist-losses" else f" experiment={settings.experiment}"
     return f"next:  {browse}\n       {report}"
 

@@ -80,7 +80,9 @@ def build(
     head = head_of(loss)
     network = model(head.outputs)
     rate = scheduler(lr, steps=steps)
-    return Learner(network, head, loss, optimizer(learning_rate=rate, parameters=network.parameters()))
+    return Learner(
+        network, head, loss, optimizer(learning_rate=rate, parameters=network.parameters())
+    )
 
 
 def rehearse(learner: Learner) -> None:
@@ -95,18 +97,28 @@ def rehearse(learner: Learner) -> None:
         )
     values = learner.losses(outputs, paddle.to_tensor([0, 1], dtype="int64"))
     if not isinstance(values, paddle.Tensor):
-        raise ValueError(f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}")
+        raise ValueError(
+            f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}"
+        )
     if values.shape != [2]:
         raise ValueError(
             f"the loss must return one value per example, [2] for a batch of 2, returned {list(values.shape)}"
         )
     if values.dtype != outputs.dtype:
-        raise ValueError(f"the loss must return {outputs.dtype}, like the outputs, returned {values.dtype}")
+        raise ValueError(
+            f"the loss must return {outputs.dtype}, like the outputs, returned {values.dtype}"
+        )
     _step(learner, values)
 
 
 def train(
-    learner: Learner, splits: Splits, *, epochs: int, batch_size: int, seed: int, done: int | None = None
+    learner: Learner,
+    splits: Splits,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    done: int | None = None,
 ) -> Iterator[Record]:
     """Train for `epochs` (>= 0) epochs and yield a record of each, after one of the untrained network.
 
@@ -131,8 +143,12 @@ def train(
         order = epoch_order(len(labels), seed=seed, epoch=epoch)
         positions = paddle.to_tensor(order)  # once per epoch: for each batch it would take longer
         firsts = range(0, len(order), batch_size)
-        measured = {firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)}
-        raw = np.empty((len(order), learner.head.outputs), np.float32)  # of the examples in this order
+        measured = {
+            firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)
+        }
+        raw = np.empty(
+            (len(order), learner.head.outputs), np.float32
+        )  # of the examples in this order
         losses = np.empty(len(order))
         seen, sizes, diverged = 0, [], ""
         for first in firsts:
@@ -143,9 +159,7 @@ def train(
             raw[batch], losses[batch] = outputs.numpy(), values.numpy()
             batch_sum = float(losses[batch].sum())
             if not math.isfinite(batch_sum):
-                diverged = (
-                    f"the training loss became {batch_sum} in epoch {epoch}, step {first // batch_size + 1}"
-                )
+                diverged = f"the training loss became {batch_sum} in epoch {epoch}, step {first // batch_size + 1}"
                 break
             seen = min(batch.stop, len(order))
             lr = learner.optimizer.get_lr()
@@ -196,7 +210,9 @@ def _tensors(values: Any) -> Any:
     return paddle.to_tensor(values) if isinstance(values, np.ndarray) else values
 
 
-def evaluate(learner: Learner, images: paddle.Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(
+    learner: Learner, images: paddle.Tensor, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Raw outputs [n, outputs] float32 and the loss of every example [n], without learning.
 
     images: [n, 1, 28, 28] from `pixels`; labels: [n] int64.
@@ -217,7 +233,9 @@ def pixels(images: np.ndarray) -> paddle.Tensor:
     """uint8 images [n, 28, 28] as one float32 tensor [n, 1, 28, 28] in [0, 1]."""
     scaled = np.divide(images, np.float32(255), dtype=np.float32)
     # By `reshape`, not `[:, None]`: that gives the new axis a stride of 0, and Paddle would copy all images at each step.
-    return paddle.from_dlpack(scaled.reshape(-1, 1, 28, 28)).to(paddle.get_device())  # a CPU makes no copy
+    return paddle.from_dlpack(scaled.reshape(-1, 1, 28, 28)).to(
+        paddle.get_device()
+    )  # a CPU makes no copy
 
 
 def weight_hashes(network: Network) -> dict[str, str]:
@@ -226,7 +244,9 @@ def weight_hashes(network: Network) -> dict[str, str]:
     for name, value in network.state_dict().items():
         array = value.numpy()
         digest = digests["head_hash" if name.startswith("head.") else "init_hash"]
-        digest.update(f"{name.partition('.')[2]} {array.dtype} {array.shape}".encode() + array.tobytes())
+        digest.update(
+            f"{name.partition('.')[2]} {array.dtype} {array.shape}".encode() + array.tobytes()
+        )
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
@@ -287,7 +307,9 @@ def _validated(
         found = epoch_metrics(learner.head, outputs, examples.labels, losses)
         metrics = metrics | {f"val/{name}": value for name, value in found.items()}
     else:
-        diverged = diverged or f"the outputs on the validation images are not finite after epoch {epoch}"
+        diverged = (
+            diverged or f"the outputs on the validation images are not finite after epoch {epoch}"
+        )
     metrics = metrics | {"time/val_seconds": time.perf_counter() - start}
     for name, value in metrics.items():
         if not np.isfinite(value):

@@ -14,7 +14,9 @@ def choose(trials: Mapping[float, Sequence[float | None]]) -> float:
     Rates are ranked by the number of trials that gave an accuracy, then by their mean; of equals the smaller wins. So a rate at which
     a seed diverged comes after every rate at which fewer did. Raises ValueError when no trial gave any.
     """
-    scored = {rate: [score for score in scores if score is not None] for rate, scores in trials.items()}
+    scored = {
+        rate: [score for score in scores if score is not None] for rate, scores in trials.items()
+    }
     if not any(scored.values()):
         raise ValueError(
             f"every trial diverged, at each of the rates {', '.join(f'{r:g}' for r in sorted(trials))}"

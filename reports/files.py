@@ -51,10 +51,16 @@ def prepare(output: str | None, name: str) -> Path:
     directory = Path(output) if output is not None else Path("outputs") / "reports" / name
     absent: list[Path] = []
     try:
-        absent += [path for path in (directory, *directory.parents) if not path.exists()]  # the deepest first
+        absent += [
+            path for path in (directory, *directory.parents) if not path.exists()
+        ]  # the deepest first
         if directory.exists() and not directory.is_dir():
-            raise OutputError(f"output: {directory} is a file; choose a directory with output=DIRECTORY")
-        if directory.is_dir() and any(entry.name not in (*_FILES, *_OWN) for entry in directory.iterdir()):
+            raise OutputError(
+                f"output: {directory} is a file; choose a directory with output=DIRECTORY"
+            )
+        if directory.is_dir() and any(
+            entry.name not in (*_FILES, *_OWN) for entry in directory.iterdir()
+        ):
             raise OutputError(
                 f"output: {directory} holds something that is not a report; choose a new or empty directory with output=DIRECTORY"
             )
@@ -74,7 +80,13 @@ def prepare(output: str | None, name: str) -> Path:
 
 
 def write(
-    directory: Path, *, html: str, markdown: str, verdicts: str, result: Report, formats: Sequence[str]
+    directory: Path,
+    *,
+    html: str,
+    markdown: str,
+    verdicts: str,
+    result: Report,
+    formats: Sequence[str],
 ) -> Path:
     """Write all files of a report; the path of its page. Call inside `palette.style()`.
 
@@ -83,9 +95,16 @@ def write(
     Raises:
         OutputError: a file cannot be written.
     """
-    contents: dict[str, str | bytes] = {"index.html": html, "report.md": markdown, "verdicts.json": verdicts}
+    contents: dict[str, str | bytes] = {
+        "index.html": html,
+        "report.md": markdown,
+        "verdicts.json": verdicts,
+    }
     for name, table in result.tables.items():
-        contents |= {f"tables/{name}.csv": tables.to_csv(table), f"tables/{name}.tex": tables.to_latex(table)}
+        contents |= {
+            f"tables/{name}.csv": tables.to_csv(table),
+            f"tables/{name}.tex": tables.to_latex(table),
+        }
     for name, figure in result.figures.items():
         if "svg" in formats:
             contents[f"figures/{name}.svg"] = result.drawings[name]
@@ -95,14 +114,18 @@ def write(
         for part in _OWN:
             (directory / part).mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
+            data = (
+                content.encode("utf-8", errors="replace") if isinstance(content, str) else content
+            )
             (directory / name).write_bytes(data)
         for part, suffixes in _OWN.items():
             for left in (directory / part).iterdir():
                 if left.suffix in suffixes and f"{part}/{left.name}" not in contents:
                     left.unlink()
     except OSError as error:
-        raise OutputError(f"output: cannot write to {directory}: {error.strerror or error}") from error
+        raise OutputError(
+            f"output: cannot write to {directory}: {error.strerror or error}"
+        ) from error
     return directory / "index.html"
 
 
@@ -128,7 +151,9 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     """
     parent = runs.sweep or _only_parent(runs)
     if parent is None:
-        return "not stored in MLflow: these runs are not of one sweep (sweep=NAME_OR_ID chooses one)"
+        return (
+            "not stored in MLflow: these runs are not of one sweep (sweep=NAME_OR_ID chooses one)"
+        )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient

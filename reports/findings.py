@@ -86,7 +86,9 @@ class Section:
     def headline(self) -> pd.DataFrame:
         """The contrasts at each loss's best rate and the largest number of epochs."""
         frame = self.contrasts
-        return frame[(frame["view"] == "best") & (frame["epochs"] == self.epochs)].reset_index(drop=True)
+        return frame[(frame["view"] == "best") & (frame["epochs"] == self.epochs)].reset_index(
+            drop=True
+        )
 
     @property
     def shown(self) -> list[str]:
@@ -125,14 +127,18 @@ class Section:
         """At which learning rates the losses are shown, in words."""
         tried = self.rates.loc[self.rates["epochs"] == self.epochs, "lr"].unique()
         return (
-            f"at learning rate {tried[0]:g}" if len(tried) == 1 else "each loss at its own best learning rate"
+            f"at learning rate {tried[0]:g}"
+            if len(tried) == 1
+            else "each loss at its own best learning rate"
         )
 
     @property
     def judged_seeds(self) -> int:
         """The most seeds behind one loss's mean."""
         return (
-            int(self.judged.groupby("loss", observed=True)["seed"].nunique().max()) if len(self.judged) else 0
+            int(self.judged.groupby("loss", observed=True)["seed"].nunique().max())
+            if len(self.judged)
+            else 0
         )
 
 
@@ -161,7 +167,9 @@ def sections(
 def _natural(text: str) -> list[tuple[float, str]]:
     """What orders texts by their words, and by the size of the numbers in them."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
-    return [(float(part), "") if place % 2 else (-math.inf, part) for place, part in enumerate(parts)]
+    return [
+        (float(part), "") if place % 2 else (-math.inf, part) for place, part in enumerate(parts)
+    ]
 
 
 def section(
@@ -211,7 +219,9 @@ def section(
     test_size = (test_sizes or {}).get(setting, mistakes.size(read, metric.digit))
     if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
         there = f"; there is one only {metric.there}" if metric.there else ""
-        notes.append(f"No run of this setting says its {metric.words}, so nothing is decided here{there}.")
+        notes.append(
+            f"No run of this setting says its {metric.words}, so nothing is decided here{there}."
+        )
     own_curves = _own_curves(judged, curves)
     return Section(
         setting=setting,
@@ -242,7 +252,9 @@ def section(
     )
 
 
-def claims(cells: pd.DataFrame, baseline: str, question: Question, test_size: int | None) -> pd.DataFrame:
+def claims(
+    cells: pd.DataFrame, baseline: str, question: Question, test_size: int | None
+) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
     frames = [
         stats.contrasts(
@@ -286,13 +298,17 @@ def same_loss(summary: pd.DataFrame, question: Question, loss: str | None) -> pd
             *halves, metric=question.metric, rope=question.rope, seed=question.seed
         )
         frames += [found] if len(found) else []
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
+    return (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
+    )
 
 
 def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The runs that have ended and say which cell they are of; how many are still running."""
     running = summary["outcome"] == "running"
-    known = summary["outcome"].isin(OUTCOMES) & summary[["loss", "lr", "epochs", "seed"]].notna().all(axis=1)
+    known = summary["outcome"].isin(OUTCOMES) & summary[
+        ["loss", "lr", "epochs", "seed"]
+    ].notna().all(axis=1)
     kept = summary[known]
     loss = kept["loss"].astype(str).astype(object)
     kept = kept.assign(loss=loss, epochs=kept["epochs"].astype(int), seed=kept["seed"].astype(int))
@@ -322,7 +338,11 @@ def _read_predictions(
 def _own_curves(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     wanted = curves[curves["run_id"].isin(judged["run_id"])]
     wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
-    seconds = wanted["elapsed_seconds"] if "elapsed_seconds" in wanted else pd.Series(np.nan, wanted.index)
+    seconds = (
+        wanted["elapsed_seconds"]
+        if "elapsed_seconds" in wanted
+        else pd.Series(np.nan, wanted.index)
+    )
     return wanted.assign(seconds=seconds.mask(wanted["epoch"] == 0, 0.0).astype(float)).sort_values(
         ["loss", "seed", "epoch"], ignore_index=True
     )
@@ -338,7 +358,10 @@ def _accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     parts = (("training", "train_loss"), ("validation", "val_loss"))
     return pd.concat(
-        [stats.bands(curves, column, by=["loss"], seed=seed).assign(part=part) for part, column in parts],
+        [
+            stats.bands(curves, column, by=["loss"], seed=seed).assign(part=part)
+            for part, column in parts
+        ],
         ignore_index=True,
     )
 
@@ -348,18 +371,27 @@ def _interval(values: pd.Series, seed: int, *names: object) -> tuple[float, floa
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return math.nan, math.nan, math.nan, 0
-    mean, low, high, _ = stats.mean_interval(finite.to_numpy(), stats.named_generator(seed, "mean", *names))
+    mean, low, high, _ = stats.mean_interval(
+        finite.to_numpy(), stats.named_generator(seed, "mean", *names)
+    )
     return mean, low, high, len(finite)
 
 
 def _best_table(
-    cells: pd.DataFrame, judged: pd.DataFrame, chosen: pd.DataFrame, losses: Sequence[str], seed: int
+    cells: pd.DataFrame,
+    judged: pd.DataFrame,
+    chosen: pd.DataFrame,
+    losses: Sequence[str],
+    seed: int,
 ) -> pd.DataFrame:
     """A row per loss at its own best rate: every metric's mean, the accuracies with intervals, and the counts."""
     rows = []
     for loss in losses:
         runs, picked = judged[judged["loss"] == loss], chosen[chosen["loss"] == loss]
-        row: dict[str, Any] = {"loss": loss, "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan}
+        row: dict[str, Any] = {
+            "loss": loss,
+            "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
+        }
         row["edge"] = str(picked["edge"].iloc[0]) if len(picked) else "none"
         for name in ("val_accuracy", "test_accuracy"):
             row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(

@@ -62,11 +62,17 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
                 values, weights = _of_logits(function)
                 p = 1 / (1 + (CLASSES - 1) * np.exp(-MARGINS))
                 shown = (p >= SHOWN[0]) & (p <= SHOWN[1])
-                frames["weights"].append(pd.DataFrame({"loss": name, "p": p, "weight": weights})[shown])
-                frames["margins"].append(pd.DataFrame({"loss": name, "margin": MARGINS, "value": values}))
+                frames["weights"].append(
+                    pd.DataFrame({"loss": name, "p": p, "weight": weights})[shown]
+                )
+                frames["margins"].append(
+                    pd.DataFrame({"loss": name, "margin": MARGINS, "value": values})
+                )
             else:
                 values = _of_number(function)
-                frames["errors"].append(pd.DataFrame({"loss": name, "error": ERRORS, "value": values}))
+                frames["errors"].append(
+                    pd.DataFrame({"loss": name, "error": ERRORS, "value": values})
+                )
         except LossError as error:
             missing[name] = str(error)
     columns = {
@@ -81,7 +87,9 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
     return Gallery(**made, missing=missing)
 
 
-def _loss(run: pd.Series, configuration: Mapping[str, Any] | None) -> tuple[Callable[..., Any], str]:
+def _loss(
+    run: pd.Series, configuration: Mapping[str, Any] | None
+) -> tuple[Callable[..., Any], str]:
     """The loss of a run with its own values, and its head.
 
     Raises:
@@ -94,7 +102,9 @@ def _loss(run: pd.Series, configuration: Mapping[str, Any] | None) -> tuple[Call
     else:
         target = f"experiments.losses.{run.get('loss_option', run['loss'])}"
         params = {str(key): run[key] for key in run.index if str(key).startswith("loss.")}
-        own = {key.removeprefix("loss."): value for key, value in params.items() if not pd.isna(value)}
+        own = {
+            key.removeprefix("loss."): value for key, value in params.items() if not pd.isna(value)
+        }
     module, _, name = target.rpartition(".")
     try:
         with warnings.catch_warnings():

@@ -78,7 +78,12 @@ def generate(asked: Options) -> Path:
         experiment=runs.experiment,
         sweep=runs.sweep_name,
         uri=next(
-            (text.partition("=")[2] for text in asked.overrides if text.startswith("tracking.uri=")), None
+            (
+                text.partition("=")[2]
+                for text in asked.overrides
+                if text.startswith("tracking.uri=")
+            ),
+            None,
         ),
         overrides=asked.overrides,
         missing=len(runs.missing),
@@ -259,7 +264,9 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
     from reports.names import BASELINE, plain
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
-    here = tuple(sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str))))
+    here = tuple(
+        sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
+    )
     compared_with, subjects = asked.baseline, ()
     if len(here) < len(losses):
         if not asked.asked_baseline:

@@ -26,11 +26,20 @@ class Measure(NamedTuple):
 
 def _measures(*names: str) -> tuple[Measure, ...]:
     found = [OFFERED[name] for name in names]
-    return tuple(Measure(metric.name, metric.column, metric.scale, metric.digits) for metric in found)
+    return tuple(
+        Measure(metric.name, metric.column, metric.scale, metric.digits) for metric in found
+    )
 
 
 LIKELIHOOD = _measures(
-    *("test_nll", "test_brier", "test_ece", "test_ece_scaled", "test_mean_absolute_error", "test_off_by_one")
+    *(
+        "test_nll",
+        "test_brier",
+        "test_ece",
+        "test_ece_scaled",
+        "test_mean_absolute_error",
+        "test_off_by_one",
+    )
 )
 """At the end of a run, beside its accuracy."""
 
@@ -48,7 +57,9 @@ FURTHER = _measures(
 
 MEMORISATION = tuple(
     measure._replace(words=OFFERED[measure.column].heading)  # one axis has the unit of all
-    for measure in _measures("train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched")
+    for measure in _measures(
+        "train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched"
+    )
 )
 """After each epoch, of training examples, where labels were flipped."""
 

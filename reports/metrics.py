@@ -104,7 +104,9 @@ class Metric:
             test_size: test examples that the metric counts; no accuracy on them is told apart by less than one.
         """
         if rope is not None and not (math.isfinite(rope) and rope >= 0):
-            raise ValueError(f"rope: expected a number >= 0, in the unit of the difference, got {rope!r}")
+            raise ValueError(
+                f"rope: expected a number >= 0, in the unit of the difference, got {rope!r}"
+            )
         if test_size is not None and test_size < 1:
             raise ValueError(f"test_size: expected a number of examples >= 1, got {test_size!r}")
         if not self.accuracy:
@@ -118,9 +120,17 @@ class Metric:
 
 
 def _accuracy(
-    name: str, words: str, heading: str, *, higher: bool = True, digit: int | None = None, there: str = ""
+    name: str,
+    words: str,
+    heading: str,
+    *,
+    higher: bool = True,
+    digit: int | None = None,
+    there: str = "",
 ) -> Metric:
-    return Metric(name, words, heading, higher, _PER_CENT, 2, accuracy=True, digit=digit, there=there)
+    return Metric(
+        name, words, heading, higher, _PER_CENT, 2, accuracy=True, digit=digit, there=there
+    )
 
 
 _ON_THE_TEST_SET = (
@@ -168,11 +178,18 @@ _ON_THE_TEST_SET = (
     ),
 )
 _ON_A_DIGIT = tuple(
-    _accuracy(f"test_accuracy_{digit}", f"test accuracy on the digit {digit}", f"digit {digit}", digit=digit)
+    _accuracy(
+        f"test_accuracy_{digit}",
+        f"test accuracy on the digit {digit}",
+        f"digit {digit}",
+        digit=digit,
+    )
     for digit in range(10)
 )
 _ON_CORRUPTED_IMAGES = (
-    _accuracy("corrupted_accuracy", "accuracy on corrupted test images", "corrupted", there=_CORRUPTED),
+    _accuracy(
+        "corrupted_accuracy", "accuracy on corrupted test images", "corrupted", there=_CORRUPTED
+    ),
     *(
         _accuracy(
             f"corrupted_accuracy_{kind}",
@@ -238,9 +255,15 @@ def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
     known = OFFERED | _KNOWN
     if name in known:
         metric = known[name]
-        return metric if higher_is_better is None else replace(metric, higher_is_better=higher_is_better)
+        return (
+            metric
+            if higher_is_better is None
+            else replace(metric, higher_is_better=higher_is_better)
+        )
     if higher_is_better is None:
-        raise ValueError(f"{name}: say whether higher_is_better; known by name are {', '.join(known)}")
+        raise ValueError(
+            f"{name}: say whether higher_is_better; known by name are {', '.join(known)}"
+        )
     words = name.replace("_", " ")
     return Metric(name, words, words, bool(higher_is_better))
 

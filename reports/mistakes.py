@@ -35,10 +35,16 @@ class Mistakes:
     skipped: int
 
 
-def size(predictions: Mapping[str, Sequence[Mapping[str, Any]]], digit: int | None = None) -> int | None:
+def size(
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]], digit: int | None = None
+) -> int | None:
     """The number of test examples, of all or of one digit; None where no predictions were read, or there is none of it."""
     labels = [np.asarray(run["label"]) for runs in predictions.values() for run in runs]
-    sizes = [size for each in labels if (size := len(each) if digit is None else int((each == digit).sum()))]
+    sizes = [
+        size
+        for each in labels
+        if (size := len(each) if digit is None else int((each == digit).sum()))
+    ]
     return max(set(sizes), key=sizes.count) if sizes else None
 
 
@@ -54,7 +60,9 @@ def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistake
     usable: dict[str, np.ndarray] = {}
     skipped = 0
     for loss, runs in predictions.items():
-        rows = [np.asarray(run["predicted"]).astype(int).ravel() for run in runs if _same(run, labels)]
+        rows = [
+            np.asarray(run["predicted"]).astype(int).ravel() for run in runs if _same(run, labels)
+        ]
         skipped += len(runs) - len(rows)
         if rows:
             usable[loss] = np.stack(rows)

@@ -108,7 +108,9 @@ def check_names(words: Sequence[str]) -> None:
         if name.isidentifier() and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {near[0]}?" if near else "."
-            raise OptionError(f"{name}: a report has no such option{meant} There are {', '.join(known)}")
+            raise OptionError(
+                f"{name}: a report has no such option{meant} There are {', '.join(known)}"
+            )
 
 
 def read(cfg: DictConfig, overrides: list[str]) -> Options:
@@ -203,7 +205,9 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         )
     uri = values["tracking"]["uri"]
     name, address = (
-        ("tracking.uri", uri) if uri else ("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
+        ("tracking.uri", uri)
+        if uri
+        else ("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
     )
     if "@" in address and not address.startswith(("sqlite:", "file:")):
         found.append(
@@ -211,7 +215,16 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     values = {**values, "sweep": values["sweep"]["name"]}
-    for key in ("experiment", "sweep", "output", "check", "aa", "baseline", "baselines", "baselines_to"):
+    for key in (
+        "experiment",
+        "sweep",
+        "output",
+        "check",
+        "aa",
+        "baseline",
+        "baselines",
+        "baselines_to",
+    ):
         if values[key] is not None and not str(values[key]).strip():
             found.append(
                 f"{key}: expected a name, came nothing"

@@ -73,7 +73,9 @@ def overviews(sections: Sequence[Section]) -> list[Overview]:
 
 def _over(sections: Sequence[Section], numbers: pd.Series) -> pd.DataFrame:
     """The means of the sections at these places, at the length of training that most of the numbers have."""
-    if numbers.nunique() < 2 or numbers.duplicated().any():  # two of one number differ in something unknown
+    if (
+        numbers.nunique() < 2 or numbers.duplicated().any()
+    ):  # two of one number differ in something unknown
         return pd.DataFrame()
     every = pd.concat(
         [sections[place].means.assign(value=float(number)) for place, number in numbers.items()]

@@ -24,7 +24,21 @@ from reports.names import plain
 FORMAT = 1
 
 CLAIM = (
-    *("view", "epochs", "metric", "a", "b", "lr_a", "lr_b", "n", "difference", "low", "high", "p", "p_holm"),
+    *(
+        "view",
+        "epochs",
+        "metric",
+        "a",
+        "b",
+        "lr_a",
+        "lr_b",
+        "n",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+    ),
     *("d_z", "p_better", "paired", "family", "margin", "verdict", "run_ids"),
 )
 _KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
@@ -66,7 +80,10 @@ def sentence(row: Mapping[str, Any]) -> str:
 def tally(rows: Sequence[Mapping[str, Any]]) -> str:
     """How many contrasts have which verdict: 2 better, 1 undecided."""
     found = [row["verdict"] for row in rows]
-    each = ((verdict, found.count(verdict)) for verdict in ("better", "worse", "equivalent", "undecided"))
+    each = (
+        (verdict, found.count(verdict))
+        for verdict in ("better", "worse", "equivalent", "undecided")
+    )
     return ", ".join(f"{count} {verdict}" for verdict, count in each if count)
 
 
@@ -86,7 +103,9 @@ def needed(row: Mapping[str, Any]) -> str:
         return "One pair of runs has no spread to reckon with: more seeds will tell."
     shows = f"With {row['n']} seeds no difference, however large, can reach significance in a family of {row['family']}"
     if math.isfinite(row["detectable"]):
-        shows = f"{row['n']} seeds can show a difference of {amount(row['detectable'], row['unit'])}"
+        shows = (
+            f"{row['n']} seeds can show a difference of {amount(row['detectable'], row['unit'])}"
+        )
     if math.isinf(row["seeds_needed"]):
         return f"{shows}; more than 10,000 would be needed at the difference and spread observed."
     if math.isnan(row["seeds_needed"]):
@@ -148,9 +167,13 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), kind) for key, kind in shape.items()
     ):
-        raise CheckError(f"check: {path}: expected a verdicts.json of this program, with {', '.join(shape)}")
+        raise CheckError(
+            f"check: {path}: expected a verdicts.json of this program, with {', '.join(shape)}"
+        )
     if content.get("format") != FORMAT:
-        raise CheckError(f"check: {path} has format {content.get('format')!r}, this program reads {FORMAT}")
+        raise CheckError(
+            f"check: {path} has format {content.get('format')!r}, this program reads {FORMAT}"
+        )
     lacking = {
         key
         for claim in content["contrasts"]
@@ -182,12 +205,16 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
         question = Question(**asked)
         derived = {}
         for setting in content["settings"]:
-            label = {run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids}
+            label = {
+                run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids
+            }
             runs = _labelled(summary, label)
             gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
             derived[setting["setting"]] = (_derive(runs, setting, question), gone)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise CheckError(f"check: the question in the file cannot be asked again: {error}") from error
+        raise CheckError(
+            f"check: the question in the file cannot be asked again: {error}"
+        ) from error
     for typed in content["contrasts"]:
         claim = typed | {"metric": column(str(typed["metric"]))}
         found, gone = derived.get(claim["setting"], ({}, []))
@@ -209,7 +236,8 @@ def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
     if "loss_option" not in runs:
         return runs
     fits = [
-        f"{row.loss} ".startswith(f"{row.loss_option} ") for row in runs[["loss", "loss_option"]].itertuples()
+        f"{row.loss} ".startswith(f"{row.loss_option} ")
+        for row in runs[["loss", "loss_option"]].itertuples()
     ]
     return runs[np.array(fits, dtype=bool)]
 
@@ -239,7 +267,9 @@ def _differences(claim: Mapping[str, Any], now: Mapping[str, Any] | None) -> str
 
 
 def _holds(then: Any, now: Any) -> bool:
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (then, now))
+    numbers = all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in (then, now)
+    )
     return math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-12) if numbers else then == now
 
 

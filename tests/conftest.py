@@ -39,7 +39,9 @@ def fused() -> None:
         return
     flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
     able = {"avx2", "fma"} <= set(flags) and any(map(shutil.which, conv_block._COMPILERS))
-    assert not able or os.environ.get("FAIRLOSS_KERNEL"), "no fused kernel, though it can be built here"
+    assert not able or os.environ.get("FAIRLOSS_KERNEL"), (
+        "no fused kernel, though it can be built here"
+    )
     pytest.skip("no fused kernel on this machine; a warning in the log says why")
 
 
@@ -51,7 +53,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def mlflow_server(directory: Path, *options: str, port: int = 0, **environment: str) -> Iterator[str]:
+def mlflow_server(
+    directory: Path, *options: str, port: int = 0, **environment: str
+) -> Iterator[str]:
     """The URI of an `mlflow server` with these options, started in `directory` on a loopback port; it ends with the block."""
     port = port or free_port()
     command = [
@@ -101,7 +105,9 @@ def _no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def run_command() -> Command:
     """`run_command(directory, *arguments, **environment)` runs experiments/run.py there; output and errors are kept as text."""
 
-    def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        directory: Path, *arguments: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
             cwd=directory,

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 HOSTILE = (
-    "</svg><script>alert('x')</script> $\\frac{a}{b}$ [l](javascript:x) \"q\" & `c` | _u_ %\n#" + "x" * 3000
+    "</svg><script>alert('x')</script> $\\frac{a}{b}$ [l](javascript:x) \"q\" & `c` | _u_ %\n#"
+    + "x" * 3000
 )
 TEST_SIZE = 500
 
@@ -35,7 +36,9 @@ def runs(
                 for seed in seeds:
                     run_id = f"run{len(rows):04d}"
                     best = rates[len(rates) // 2]
-                    accuracy = 0.9 + advantage * place - 0.02 * abs(np.log(lr / best)) + 0.005 * length
+                    accuracy = (
+                        0.9 + advantage * place - 0.02 * abs(np.log(lr / best)) + 0.005 * length
+                    )
                     accuracy += 0.002 * (seed % 5) + rng.normal(0, 0.0005)
                     head = loss.startswith("mse")
                     rows.append(
@@ -90,7 +93,9 @@ def runs(
                                 "train_loss": np.nan if epoch == 0 else 2.0 / epoch,
                                 "train_accuracy": np.nan if epoch == 0 else accuracy,
                                 "val_loss": 2.2 / (epoch + 1),
-                                "val_accuracy": 0.1 if epoch == 0 else accuracy - 0.1 * (length - epoch),
+                                "val_accuracy": 0.1
+                                if epoch == 0
+                                else accuracy - 0.1 * (length - epoch),
                                 "val_nll": np.nan,
                                 "train_seconds": 0.5,
                                 "elapsed_seconds": 0.5 * epoch,

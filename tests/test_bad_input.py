@@ -19,12 +19,18 @@ LIGHT = [  # answered without Paddle or MLflow
     (["loss=nope"], ["Could not find 'loss/nope'", "ce", "mse"]),
     (["model=nope"], ["Could not find 'model/nope'", "convnet", "mlp", "softmax"]),
     (["los=ce"], ["los: there is no such value; did you mean loss? There are loss, model, data"]),
-    (["-m", "epoch=1,2"], ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"]),
+    (
+        ["-m", "epoch=1,2"],
+        ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"],
+    ),
     (
         ["optimizer.momentum=0.9"],
         ["optimizer.momentum: optimizer=sgd has no", "sgd has weight_decay, clip_norm"],
     ),
-    (["loss=focal", "loss.gama=3"], ["loss.gama: loss=focal has no value of this name; focal has gamma"]),
+    (
+        ["loss=focal", "loss.gama=3"],
+        ["loss.gama: loss=focal has no value of this name; focal has gamma"],
+    ),
     (
         ["-m", "loss=ce,focal", "loss.gamma=3"],
         ["loss.gamma: loss=ce has no value of this name; ce has none; focal"],
@@ -34,7 +40,10 @@ LIGHT = [  # answered without Paddle or MLflow
         ["no option of optimizer has a value of this name; adam has beta1"],
     ),
     (["tracking.log_model=maybe"], ["tracking.log_model: expected true or false, came 'maybe'"]),
-    (["tracking.patience=-1"], ["tracking.patience: expected a number of seconds, at least 0, came -1"]),
+    (
+        ["tracking.patience=-1"],
+        ["tracking.patience: expected a number of seconds, at least 0, came -1"],
+    ),
     (["hydra/sweeper=tuning"], ["hydra/sweeper: this one takes a grid, came a single run; add -m"]),
     (["sweep=nope"], ["Could not find 'sweep/nope'"]),
     (["loss=mse,ce"], ["add --multirun to your command line"]),
@@ -55,32 +64,66 @@ LIGHT = [  # answered without Paddle or MLflow
     (["+loss.gama=3"], ["loss=ce", "argument 'gama'", "its own arguments are none, came gama"]),
     (
         ["+model.widht=3", "model=mlp"],
-        ["model=mlp", "'widht'", "its own arguments are hidden, init_scale, came hidden, init_scale, widht"],
+        [
+            "model=mlp",
+            "'widht'",
+            "its own arguments are hidden, init_scale, came hidden, init_scale, widht",
+        ],
     ),
     (
         ["loss=focal", "loss.gamma=-1"],
         ["loss=focal: loss.gamma: expected a finite number at least 0, came -1"],
     ),
     (["loss=focal", "loss.gamma=nan"], ["loss.gamma: expected a finite number, came nan"]),
-    (["-m", "loss=gce", "loss.q=0.7,2"], ["loss.q: expected a finite number above 0 and at most 1, came 2"]),
+    (
+        ["-m", "loss=gce", "loss.q=0.7,2"],
+        ["loss.q: expected a finite number above 0 and at most 1, came 2"],
+    ),
     (["model.init_scale=-1"], ["model.init_scale: expected a finite number above 0, came -1"]),
-    (["model=mlp", "model.hidden=0"], ["model.hidden: expected a finite whole number at least 1, came 0"]),
-    (["optimizer.weight_decay=-1"], ["optimizer.weight_decay: expected a finite number at least 0, came -1"]),
-    (["optimizer=adam", "optimizer.weight_decay=abc"], ["weight_decay: expected a number, came 'abc'"]),
-    (["optimizer=momentum", "optimizer.nesterov=maybe"], ["nesterov: expected true or false, came 'maybe'"]),
-    (["scheduler=exponential", "scheduler.end=2"], ["end: expected a finite number above 0 and below 1"]),
-    (["loss._target_=my_own.loss"], ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"]),
+    (
+        ["model=mlp", "model.hidden=0"],
+        ["model.hidden: expected a finite whole number at least 1, came 0"],
+    ),
+    (
+        ["optimizer.weight_decay=-1"],
+        ["optimizer.weight_decay: expected a finite number at least 0, came -1"],
+    ),
+    (
+        ["optimizer=adam", "optimizer.weight_decay=abc"],
+        ["weight_decay: expected a number, came 'abc'"],
+    ),
+    (
+        ["optimizer=momentum", "optimizer.nesterov=maybe"],
+        ["nesterov: expected true or false, came 'maybe'"],
+    ),
+    (
+        ["scheduler=exponential", "scheduler.end=2"],
+        ["end: expected a finite number above 0 and below 1"],
+    ),
+    (
+        ["loss._target_=my_own.loss"],
+        ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"],
+    ),
     (["loss._partial_=false"], ["loss=ce: expected `_partial_: true` in the option"]),
     (["lr=-1", "epochs=-2"], ["lr: expected", "epochs: expected"]),  # all that is wrong, at once
-    (["-m", "lr=0.003,-1"], ["lr: expected a finite number above 0, came -1.0", "Nothing was trained"]),
+    (
+        ["-m", "lr=0.003,-1"],
+        ["lr: expected a finite number above 0, came -1.0", "Nothing was trained"],
+    ),
     (["-m", "lr=0.003,fast"], ["lr: Value 'fast' of type 'str' could not be converted to Float"]),
     (["+epoch=3"], ["epoch: there is no such value; did you mean epochs?"]),
-    (["data.label_noise=1.5"], ["data=mnist: data.label_noise: expected a number from 0 to 1, got 1.5"]),
+    (
+        ["data.label_noise=1.5"],
+        ["data=mnist: data.label_noise: expected a number from 0 to 1, got 1.5"],
+    ),
     (
         ["data.noise_kind=odd"],
         ["data=mnist: data.noise_kind: expected one of symmetric, asymmetric, got 'odd'"],
     ),
-    (["data.train_size=0"], ["data=mnist: data.train_size: expected a whole number from 1 to 50,000"]),
+    (
+        ["data.train_size=0"],
+        ["data=mnist: data.train_size: expected a whole number from 1 to 50,000"],
+    ),
     (["-m", "sweep=tutorial,losses"], ["sweep: expected one saved question at a time"]),
     (["-m", "loss=ce,nope"], ["Could not find 'loss/nope'"]),
     (
@@ -91,18 +134,24 @@ LIGHT = [  # answered without Paddle or MLflow
 
 
 if importlib.util.find_spec("submitit") is None:  # as it is without the extra
-    LIGHT.append((["-m", "hydra/launcher=slurm"], ['submitit is not installed; pip install -e ".[slurm]"']))
+    LIGHT.append(
+        (["-m", "hydra/launcher=slurm"], ['submitit is not installed; pip install -e ".[slurm]"'])
+    )
 
 
 @pytest.mark.parametrize(("arguments", "messages"), LIGHT, ids=lambda value: " ".join(value))
-def test_wrong_values_are_answered_before_anything_heavy_loads(tmp_path, run_command, arguments, messages):
+def test_wrong_values_are_answered_before_anything_heavy_loads(
+    tmp_path, run_command, arguments, messages
+):
     done = run_command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode != 0
     for message in messages:
         assert message in done.stderr
     assert "Traceback" not in done.stderr
     loaded = {
-        line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+        line.split("|")[-1].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
     }
     assert "hydra" in loaded
     assert not loaded & {"paddle", "mlflow", "pandas", "sklearn", "scipy", "seaborn", "matplotlib"}
@@ -121,7 +170,9 @@ OPTIONS = [  # answered by the option's own function, before training
 
 @pytest.mark.parametrize(("arguments", "messages"), OPTIONS, ids=lambda value: " ".join(value))
 def test_wrong_options_are_refused_before_training(tmp_path, run_command, arguments, messages):
-    given = arguments if "data=mnist" in arguments else ["data=digits", *arguments]  # -m in the middle, too
+    given = (
+        arguments if "data=mnist" in arguments else ["data=digits", *arguments]
+    )  # -m in the middle, too
     done = run_command(tmp_path, *given)
     assert done.returncode != 0
     for message in messages:
@@ -157,7 +208,9 @@ def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path, run_command):
-    (tmp_path / "mlflow.db").write_text("not a database, but long enough to look like a header of one" * 10)
+    (tmp_path / "mlflow.db").write_text(
+        "not a database, but long enough to look like a header of one" * 10
+    )
     done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
     assert done.returncode != 0
     assert "cannot use the tracking store" in done.stderr
@@ -167,7 +220,9 @@ def test_a_file_that_is_no_database_is_refused(tmp_path, run_command):
 @pytest.mark.parametrize("by", ["override", "environment"])
 def test_an_unreachable_server_is_refused_soon(tmp_path, run_command, by):
     uri = "http://127.0.0.1:9"  # the discard port: nobody listens
-    given = ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
+    given = (
+        ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
+    )
     start = time.perf_counter()
     done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", *given[0], **given[1])
     assert done.returncode != 0
@@ -193,7 +248,13 @@ def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "outputs").write_text("a file where a directory is wanted")
     for arguments in (["data=digits"], ["-m", "data=digits", "loss=mse,ce"]):
         done = subprocess.run(
-            [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments, "model=softmax", "epochs=0"],
+            [
+                sys.executable,
+                str(ROOT / "experiments" / "run.py"),
+                *arguments,
+                "model=softmax",
+                "epochs=0",
+            ],
             cwd=tmp_path,
             capture_output=True,
             text=True,

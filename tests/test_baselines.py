@@ -29,7 +29,12 @@ from reports.runs import SHIPPED, Baselines, ReadError, collect_baselines, load,
 from reports.runs.baselines import pack, read
 from reports.stats import contrasts
 
-HASHES = {"order_hash": "order0", "init_hash": "init0", "paddle_version": "3.3.1", "git_commit": "c" * 40}
+HASHES = {
+    "order_hash": "order0",
+    "init_hash": "init0",
+    "paddle_version": "3.3.1",
+    "git_commit": "c" * 40,
+}
 MACHINE = {"processor": "a processor", "kernel": "stock", "git_dirty": "false"}
 
 
@@ -48,7 +53,9 @@ def store(empty_store: Path, tmp_path: Path) -> Store:  # noqa: F811
                 loss=loss, seed=seed,
             )  # fmt: skip
     made.add(tags=HASHES | MACHINE, outcome="diverged", test={}, digest="d" * 32, lr=0.1)
-    made.add(tags=HASHES | MACHINE, status="FAILED", outcome="failed", test={}, digest="d" * 32, lr=0.3)
+    made.add(
+        tags=HASHES | MACHINE, status="FAILED", outcome="failed", test={}, digest="d" * 32, lr=0.3
+    )
     return made
 
 
@@ -94,7 +101,11 @@ def test_the_file_says_what_made_it(store: Store, kept: Path) -> None:
         **{"data": "digits", "model": "mlp", "optimizer": "sgd", "scheduler": "constant"},
         **{"batch_size": "100", "epochs": "2", "data.digest": "d" * 32},
     }
-    assert (origin.paddle, origin.processors, origin.kernels) == (["3.3.1"], ["a processor"], ["stock"])
+    assert (origin.paddle, origin.processors, origin.kernels) == (
+        ["3.3.1"],
+        ["a processor"],
+        ["stock"],
+    )
     assert origin.commits == ["c" * 40]
     assert origin.commands == [  # not each loss at each rate: as tuning leaves it
         "python experiments/run.py -m hydra/sweeper=tuning loss=ce,focal lr=0.003,0.1",
@@ -116,7 +127,9 @@ def test_what_is_no_set_of_baselines_is_not_kept(store: Store) -> None:
 
 def changed(path: Path, **parts: object) -> bytes:
     """The file with other parts."""
-    return gzip.compress(json.dumps(json.loads(gzip.decompress(path.read_bytes())) | parts).encode())
+    return gzip.compress(
+        json.dumps(json.loads(gzip.decompress(path.read_bytes())) | parts).encode()
+    )
 
 
 def test_a_damaged_file_is_refused(kept: Path) -> None:
@@ -137,7 +150,9 @@ def test_a_damaged_file_is_refused(kept: Path) -> None:
         with pytest.raises(ReadError, match=message):
             load_baselines(kept)
     kept.unlink()
-    with pytest.raises(ReadError, match=r"cannot read .*No such file.* baselines_to=FILE makes such a file"):
+    with pytest.raises(
+        ReadError, match=r"cannot read .*No such file.* baselines_to=FILE makes such a file"
+    ):
         load_baselines(kept)
 
 
@@ -155,7 +170,12 @@ def test_only_losses_that_were_not_run_here_join(mine: Store, kept: Path) -> Non
     add_mine(mine, loss="focal", own={"loss.gamma": 3.0})
     add_mine(mine, loss="ce", lr=0.01)  # another rate is the same loss
     found = load(mine.uri, baselines=kept)
-    assert set(found.summary["loss"]) == {"tempered", "ce", "focal gamma=3", "focal gamma=2 (baseline)"}
+    assert set(found.summary["loss"]) == {
+        "tempered",
+        "ce",
+        "focal gamma=3",
+        "focal gamma=2 (baseline)",
+    }
     assert found.summary.groupby("loss")["baseline"].sum().to_dict() == {
         **{"tempered": 0, "ce": 0, "focal gamma=3": 0, "focal gamma=2 (baseline)": 2}
     }
@@ -170,10 +190,22 @@ def test_only_losses_that_were_not_run_here_join(mine: Store, kept: Path) -> Non
         ({"batch_size": 10}, "  batch_size: 10 here, 100 in the baselines\n"),
         ({"epochs": 3}, "  epochs: 3 here, 2 in the baselines\n"),
         ({"threads": 2}, "  threads: 2 here, not set in the baselines\n"),
-        ({"own": {"data.label_noise": 0.2}}, "  data.label_noise: 0.2 here, not set in the baselines\n"),
-        ({"digest": "e" * 32}, "  data.digest: eeeeeeeeeeee here, dddddddddddd… in the baselines\n"),
-        ({"tags": {"order_hash": "other"}}, "order_hash: not the baselines' at seed 0: splits, labels"),
-        ({"tags": {"init_hash": "other"}}, "init_hash: not the baselines' at seed 0: initial weights"),
+        (
+            {"own": {"data.label_noise": 0.2}},
+            "  data.label_noise: 0.2 here, not set in the baselines\n",
+        ),
+        (
+            {"digest": "e" * 32},
+            "  data.digest: eeeeeeeeeeee here, dddddddddddd… in the baselines\n",
+        ),
+        (
+            {"tags": {"order_hash": "other"}},
+            "order_hash: not the baselines' at seed 0: splits, labels",
+        ),
+        (
+            {"tags": {"init_hash": "other"}},
+            "init_hash: not the baselines' at seed 0: initial weights",
+        ),
     ],
 )
 def test_another_protocol_is_refused_with_what_differs(
@@ -182,7 +214,9 @@ def test_another_protocol_is_refused_with_what_differs(
     add_mine(mine, **changes)
     with pytest.raises(ReadError, match=re.escape(message)) as refusal:
         load(mine.uri, baselines=kept)
-    assert "expected runs of the protocol" in str(refusal.value) and "where.KEY=VALUE" in str(refusal.value)
+    assert "expected runs of the protocol" in str(refusal.value) and "where.KEY=VALUE" in str(
+        refusal.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,7 +229,9 @@ def test_another_protocol_is_refused_with_what_differs(
         {"digest": "", "status": "FAILED", "outcome": "failed"},
     ],
 )
-def test_what_may_differ_is_not_refused(mine: Store, kept: Path, changes: dict[str, object]) -> None:
+def test_what_may_differ_is_not_refused(
+    mine: Store, kept: Path, changes: dict[str, object]
+) -> None:
     add_mine(mine)
     add_mine(mine, **({"loss": "mine"} | changes))
     assert load(mine.uri, baselines=kept).summary["baseline"].sum() == 5
@@ -250,7 +286,9 @@ def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
     others = runs.assign(paddle_version="3.2.0", seed=runs["seed"] + 100)
     said = " ".join(text for text, alarm in provenance.told(baselines, others) if alarm)
     assert "with PaddlePaddle 3.3.1, the runs here with 3.2.0" in said
-    assert "No seed is common to the runs here and the baselines" in said and "run seeds 0, 1." in said
+    assert (
+        "No seed is common to the runs here and the baselines" in said and "run seeds 0, 1." in said
+    )
     assert "no baseline" in provenance.told(baselines, runs[~runs["baseline"]])[0][0].lower()
 
 
@@ -260,20 +298,32 @@ def test_the_honesty_box_names_several_processors() -> None:
         each = dict(zip(runs["loss"].unique(), processors, strict=True))
         summary = runs.assign(processor=runs["loss"].map(each), kernel="stock")
         (section,) = findings.sections(summary, curves, Question(baseline="mine"), predictions)
-        ((text, loud),) = [(text, loud) for term, text, loud in honesty.facts(section) if term == "Machine"]
+        ((text, loud),) = [
+            (text, loud) for term, text, loud in honesty.facts(section) if term == "Machine"
+        ]
         assert loud is alarm and ("one, two" in text) is alarm and "kernel stock" in text
 
 
 def test_a_long_name_keeps_its_mark() -> None:
-    names = short_names(["ce_double_softmax (baseline)", "ce_double_softmax", "x" * 40 + " (baseline)"], 12)
-    assert list(names.values()) == ["ce_doub…tmax (baseline)", "ce_doub…tmax", "xxxxxxx…xxxx (baseline)"]
+    names = short_names(
+        ["ce_double_softmax (baseline)", "ce_double_softmax", "x" * 40 + " (baseline)"], 12
+    )
+    assert list(names.values()) == [
+        "ce_doub…tmax (baseline)",
+        "ce_doub…tmax",
+        "xxxxxxx…xxxx (baseline)",
+    ]
 
 
 def test_verdicts_with_baselines_are_derived_again() -> None:
     summary, curves = marked()
     question = Question(baseline="mine", subjects=("mine",))
     sections = findings.sections(summary, curves, question, predictions)
-    assert sections[0].here == ["mine"] and sections[0].losses == ["mine", "ce (baseline)", "mse (baseline)"]
+    assert sections[0].here == ["mine"] and sections[0].losses == [
+        "mine",
+        "ce (baseline)",
+        "mse (baseline)",
+    ]
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
     assert {claim["a"] for claim in content["contrasts"]} == {"mine"}
     assert verdicts.check(content, summary) == []
@@ -304,7 +354,11 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     theirs.mkdir(), mine.mkdir()
     write_example(mine)
     small = ["data=digits", "model=softmax", "data.train_size=500", "epochs=2", "lr=0.03,0.1,0.3"]
-    small += ["data.validation_size=200", "hydra.sweeper.extensions=0", "hydra.sweeper.judging_seeds=8"]
+    small += [
+        "data.validation_size=200",
+        "hydra.sweeper.extensions=0",
+        "hydra.sweeper.judging_seeds=8",
+    ]
     done = run_command(theirs, "sweep=baselines", "loss=ce,brier,mse", *small)
     assert done.returncode == 0, done.stderr
     (sweep,) = re.findall(r"generate report sweep=(\w+)", done.stdout)
@@ -318,7 +372,14 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     assert "paddlepaddle==3.3.1" in origin.versions and origin.processors and origin.kernels
 
     done = run_command(
-        mine, "--config-dir", "options", "-m", "sweep=baselines", "loss=tempered", *small, PYTHONPATH="."
+        mine,
+        "--config-dir",
+        "options",
+        "-m",
+        "sweep=baselines",
+        "loss=tempered",
+        *small,
+        PYTHONPATH=".",
     )
     assert done.returncode == 0, done.stderr
     (own,) = re.findall(r"generate report sweep=(\w+)", done.stdout)
@@ -328,7 +389,11 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     content = json.loads((mine / "page" / "verdicts.json").read_text())
     best = [claim for claim in content["contrasts"] if claim["view"] == "best"]
     assert [(claim["a"], claim["b"]) for claim in best] == [
-        *(("tempered", "brier (baseline)"), ("tempered", "ce (baseline)"), ("tempered", "mse (baseline)"))
+        *(
+            ("tempered", "brier (baseline)"),
+            ("tempered", "ce (baseline)"),
+            ("tempered", "mse (baseline)"),
+        )
     ]
     assert all(claim["paired"] and claim["n"] == 8 and claim["family"] == 3 for claim in best)
     ids = {run.run_id for run in read(tmp_path / "kept" / "some.json.gz").runs}
@@ -337,9 +402,13 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     for part in ("ce (baseline)", "3 losses here are baselines", "SHA-256", best[0]["sentence"]):
         assert part in page
     checked = generate(mine, "check=page/verdicts.json")
-    assert checked.returncode == 0 and "claims of page/verdicts.json hold" in checked.stdout, checked.stderr
+    assert checked.returncode == 0 and "claims of page/verdicts.json hold" in checked.stdout, (
+        checked.stderr
+    )
 
-    done = run_command(mine, "loss=ce", "data=digits", "model=softmax", "epochs=1", "experiment=another")
+    done = run_command(
+        mine, "loss=ce", "data=digits", "model=softmax", "epochs=1", "experiment=another"
+    )
     assert done.returncode == 0, done.stderr
     refused = generate(mine, "experiment=another", "baselines=../kept/some.json.gz")
     assert refused.returncode == 1 and "Traceback" not in refused.stderr

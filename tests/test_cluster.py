@@ -20,14 +20,18 @@ import pytest
 from conftest import ROOT, clean_environment, free_port, mlflow_server
 from mlflow.tracking import MlflowClient
 
-POSTGRESQL = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None)  # as Debian installs it
+POSTGRESQL = max(
+    Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None
+)  # as Debian installs it
 GRID = ["-m", "loss=mse,ce", "seed=0,1", "data=digits", "model=softmax"]
 
 needs_cluster = pytest.mark.skipif(
     not (find_spec("ray") and find_spec("psycopg2") and POSTGRESQL),
     reason='needs pip install -e ".[ray,server]" and apt-get install postgresql',
 )
-needs_submitit = pytest.mark.skipif(not find_spec("submitit"), reason='needs pip install -e ".[slurm]"')
+needs_submitit = pytest.mark.skipif(
+    not find_spec("submitit"), reason='needs pip install -e ".[slurm]"'
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,14 @@ def postgresql() -> Iterator[str]:
         command = [str(POSTGRESQL.with_name(program)), "-D", str(directory / "data"), *arguments]
         subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, **who)
 
-    run("initdb", "--username=fairloss", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+    run(
+        "initdb",
+        "--username=fairloss",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+    )
     run(
         "pg_ctl",
         "start",
@@ -82,7 +93,9 @@ class Cluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self.add("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={directory}")
+        self.add(
+            "--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={directory}"
+        )
         self.add(f"--address={self.environment['RAY_ADDRESS']}", "--include-log-monitor=false")
 
     def add(self, *options: str) -> None:
@@ -95,7 +108,9 @@ class Cluster:
                 env=clean_environment() | self.environment, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.nodes.append(node)
-        wait_for(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None, seconds=120)
+        wait_for(
+            lambda: "Ray runtime started" in log.read_text() or node.poll() is not None, seconds=120
+        )
         assert node.poll() is None, log.read_text()
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
@@ -107,7 +122,9 @@ class Cluster:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    directory = Path(tempfile.mkdtemp(prefix="ray"))  # not pytest's own: its sockets need a short path
+    directory = Path(
+        tempfile.mkdtemp(prefix="ray")
+    )  # not pytest's own: its sockets need a short path
     cluster = Cluster(directory)
     try:
         yield cluster
@@ -153,7 +170,9 @@ def test_a_sweep_runs_on_two_nodes_into_a_server(cluster, server, run_command, t
         "experiment=calm", "epochs=2", *GRID, **cluster.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert len(set(re.findall(r"\(_work pid=(\d+)\)", done.stdout + done.stderr))) == 2  # a core a node
+    assert (
+        len(set(re.findall(r"\(_work pid=(\d+)\)", done.stdout + done.stderr))) == 2
+    )  # a core a node
     client, cells, parents = runs_of(uri, "calm")
     assert finished(cells) == EACH_ONCE
     assert (len(cells), parents) == (4, ["FINISHED"])
@@ -168,9 +187,17 @@ def test_a_sweep_runs_on_two_nodes_into_a_server(cluster, server, run_command, t
 @pytest.mark.slow
 @pytest.mark.server
 @needs_cluster
-def test_a_node_dies_in_the_middle_and_the_same_command_finishes(cluster, server, run_command, tmp_path):
+def test_a_node_dies_in_the_middle_and_the_same_command_finishes(
+    cluster, server, run_command, tmp_path
+):
     uri, _ = server
-    options = ["hydra/launcher=ray", f"tracking.uri={uri}", "experiment=disturbed", "epochs=400", *GRID]
+    options = [
+        "hydra/launcher=ray",
+        f"tracking.uri={uri}",
+        "experiment=disturbed",
+        "epochs=400",
+        *GRID,
+    ]
     log = tmp_path / "log"
     with log.open("w") as file:
         command = subprocess.Popen(
@@ -185,7 +212,10 @@ def test_a_node_dies_in_the_middle_and_the_same_command_finishes(cluster, server
     finally:
         command.kill()
     said = log.read_text()
-    assert len(re.findall(r"FAILED .*loss=.*: RuntimeError: the job is lost: NodeDiedError", said)) == 1
+    assert (
+        len(re.findall(r"FAILED .*loss=.*: RuntimeError: the job is lost: NodeDiedError", said))
+        == 1
+    )
     assert "1 of 4 cells failed" in said
     _, cells, parents = runs_of(uri, "disturbed")
     assert len(finished(cells)) == 3
@@ -208,7 +238,9 @@ def test_a_node_dies_in_the_middle_and_the_same_command_finishes(cluster, server
         ("", "hydra/launcher=ray: expected a tracking server that every node reaches"),
     ],
 )
-def test_what_is_missing_for_ray_is_said_before_anything_is_stored(module, said, run_command, tmp_path):
+def test_what_is_missing_for_ray_is_said_before_anything_is_stored(
+    module, said, run_command, tmp_path
+):
     (tmp_path / "ray.py").write_text(module)
     done = run_command(tmp_path, *GRID, "hydra/launcher=ray", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
@@ -230,5 +262,10 @@ def test_the_preset_for_slurm_composes(run_command, tmp_path):
     asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long"]
     done = run_command(tmp_path, "--cfg", "hydra", "--package", "hydra.launcher", *asked)
     assert done.returncode == 0, done.stderr
-    for line in (".SlurmLauncher", "cpus_per_task: ${threads}", "partition: long", "timeout_min: 240"):
+    for line in (
+        ".SlurmLauncher",
+        "cpus_per_task: ${threads}",
+        "partition: long",
+        "timeout_min: 240",
+    ):
         assert line in done.stdout

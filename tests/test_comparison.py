@@ -15,7 +15,9 @@ OUTPUTS = {(IMAGE, "the network's outputs"): {0: (0.25, 0.5), 1: (0.75, 1.0)}}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return tracking.open_store(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "mine")
+    return tracking.open_store(
+        f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "mine"
+    )
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------------
@@ -79,7 +81,9 @@ def test_a_metric_is_told_by_its_first_epoch_and_its_largest_difference():
 
 
 def test_an_image_is_told_by_the_first_output_that_differs():
-    (found,) = compare(OUTPUTS, {(IMAGE, "the network's outputs"): {0: (0.25, 0.5), 1: (0.75, 0.5)}})
+    (found,) = compare(
+        OUTPUTS, {(IMAGE, "the network's outputs"): {0: (0.25, 0.5), 1: (0.75, 0.5)}}
+    )
     assert found == Difference(IMAGE, "the network's outputs", 1, 2, 1, 1.0, 0.5, 0.5)
     assert "at 1 of 2 test images, first at test image 1: 1.0 then, 0.5 now" in str(found)
 
@@ -110,7 +114,12 @@ def test_the_earliest_comes_first():
         (TAG, "the initial weights"): {0: ("b" * 64,)},
     }
     found = compare(then, now)
-    assert [each.name for each in found] == ["the initial weights", "b", "a", "the network's outputs"]
+    assert [each.name for each in found] == [
+        "the initial weights",
+        "b",
+        "a",
+        "the network's outputs",
+    ]
     assert str(found[0]) == "the initial weights: aaaaaaaaaa then, bbbbbbbbbb now"
 
 
@@ -118,10 +127,16 @@ def test_the_earliest_comes_first():
 
 
 def test_the_circumstances_are_code_data_machine_and_versions(store):
-    tags = {"kernel": "stock", "paddle_version": "3.3.1", "git_commit": "c" * 40, "git_dirty": "true"}
+    tags = {
+        "kernel": "stock",
+        "paddle_version": "3.3.1",
+        "git_commit": "c" * 40,
+        "git_dirty": "true",
+    }
     with tracking.tracked_run(store, name="n", params={}, tags=tags) as tracked:
         tracked.log_text(
-            "environment.txt", "# Python 3.11.4\n# Linux-6.1\n# AMD EPYC\nnumpy==2.1.0\npaddlepaddle==3.3.1\n"
+            "environment.txt",
+            "# Python 3.11.4\n# Linux-6.1\n# AMD EPYC\nnumpy==2.1.0\npaddlepaddle==3.3.1\n",
         )
         tracked.log_text("changes.diff", "+ one\n- two\n")
         tracked.log_text("config.yaml", "threads: 2\ndevice: cpu\nlr: 0.1\n")

@@ -127,7 +127,10 @@ def test_a_value_that_does_not_exist_is_refused_though_hydra_lets_one_add_it(key
 
 
 def test_a_label_tells_losses_of_one_name_apart():
-    assert settings("loss=focal", "loss.gamma=3").label == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
+    assert (
+        settings("loss=focal", "loss.gamma=3").label
+        == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
+    )
 
 
 def test_a_label_tells_options_apart_that_were_asked_for():
@@ -179,7 +182,12 @@ def test_an_option_without_partial_is_refused():
 
 
 @pytest.mark.parametrize(
-    "words", [["loss=mine", "loss.alpha=2"], ["loss=glob(*)", "loss.alpha=2"], ["loss=focal", "loss.gamma=2"]]
+    "words",
+    [
+        ["loss=mine", "loss.alpha=2"],
+        ["loss=glob(*)", "loss.alpha=2"],
+        ["loss=focal", "loss.gamma=2"],
+    ],
 )
 def test_values_of_options_from_elsewhere_are_left_to_hydra(words):
     config.check_own_values(words, [ROOT / "conf"])

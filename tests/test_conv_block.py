@@ -105,12 +105,19 @@ def real_numbers(shape, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels, height, width)).astype("float32").astype("float64")
     weight = rng.standard_normal((out, channels, size, size)) / np.sqrt(channels * size * size)
-    weight, bias = weight.astype("float32").astype("float64"), np.linspace(-1, 1, out).astype("float32")
+    weight, bias = (
+        weight.astype("float32").astype("float64"),
+        np.linspace(-1, 1, out).astype("float32"),
+    )
     dy = rng.standard_normal(pooled(shape)).astype("float32").astype("float64")
     _, _, rows, columns = dy.shape
     full = F.conv2d(paddle.to_tensor(x), paddle.to_tensor(weight), padding=padding).numpy()
     full = full[:, :, : 2 * rows, : 2 * columns] + bias[:, None, None]
-    windows = full.reshape(batch, out, rows, 2, columns, 2).transpose(0, 1, 2, 4, 3, 5).reshape(*dy.shape, 4)
+    windows = (
+        full.reshape(batch, out, rows, 2, columns, 2)
+        .transpose(0, 1, 2, 4, 3, 5)
+        .reshape(*dy.shape, 4)
+    )
     windows.sort(axis=-1)
     clear = (windows[..., 3] - windows[..., 2] > 1e-4) & (abs(windows[..., 3]) > 1e-4)
     return x, weight, bias.astype("float64"), padding, dy * clear
@@ -127,9 +134,14 @@ def test_equals_stock_to_the_bit_where_sums_are_exact(shape):
 def assert_as_exact_as_stock(shape):
     exact = real_numbers(shape)
     single = [part.astype("float32") if isinstance(part, np.ndarray) else part for part in exact]
-    for ours, theirs, truth in zip(run_block(*single), run_stock(*single), run_stock(*exact), strict=True):
+    for ours, theirs, truth in zip(
+        run_block(*single), run_stock(*single), run_stock(*exact), strict=True
+    ):
         scale = np.linalg.norm(truth) + 1e-30
-        error, stock_error = np.linalg.norm(ours - truth) / scale, np.linalg.norm(theirs - truth) / scale
+        error, stock_error = (
+            np.linalg.norm(ours - truth) / scale,
+            np.linalg.norm(theirs - truth) / scale,
+        )
         assert error <= max(2 * stock_error, 3e-7), (error, stock_error)
 
 
@@ -154,7 +166,10 @@ def test_ties(value, bias):
     """A constant image makes every window a tie; zeros without bias are dead: ReLU's slope at 0 is 0."""
     x, weight, biases, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
     x[:], biases[:] = value, bias
-    ours, theirs = run_block(x, weight, biases, padding, dy), run_stock(x, weight, biases, padding, dy)
+    ours, theirs = (
+        run_block(x, weight, biases, padding, dy),
+        run_stock(x, weight, biases, padding, dy),
+    )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
     if value == 0 and bias <= 0:
@@ -167,7 +182,9 @@ def test_what_is_not_finite_spreads_as_in_stock_operators(bad, where):
     x, weight, bias, padding, dy = whole_numbers((19, 2, 8, 9, 5, 3, 1))
     {"x": x, "weight": weight, "bias": bias, "dy": dy}[where].flat[3] = bad
     ours, theirs = run_block(x, weight, bias, padding, dy), run_stock(x, weight, bias, padding, dy)
-    if where == "bias" and bad == np.inf:  # a tie of four infinities only if the bias comes before the pool
+    if (
+        where == "bias" and bad == np.inf
+    ):  # a tie of four infinities only if the bias comes before the pool
         ours, theirs = ours[:1], theirs[:1]
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -176,7 +193,10 @@ def test_what_is_not_finite_spreads_as_in_stock_operators(bad, where):
 def test_overflow_is_infinite_as_in_stock_operators():
     x, weight, bias, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
     x, weight = abs(x) * np.float32(1e30), abs(weight) * np.float32(1e30)
-    ours, theirs = run_block(x, weight, bias, padding, dy)[0], run_stock(x, weight, bias, padding, dy)[0]
+    ours, theirs = (
+        run_block(x, weight, bias, padding, dy)[0],
+        run_stock(x, weight, bias, padding, dy)[0],
+    )
     assert np.isinf(ours).any()
     np.testing.assert_array_equal(ours, theirs)
 
@@ -194,7 +214,9 @@ def test_any_strides():
     np.testing.assert_array_equal(y.numpy(), expected[0])
     turned = y.transpose([3, 2, 1, 0])
     (turned * paddle.to_tensor(dy.transpose(3, 2, 1, 0).copy())).sum().backward()
-    np.testing.assert_array_equal(leaf.grad.numpy()[2:, :, :, 1::2].transpose(0, 3, 2, 1), expected[1])
+    np.testing.assert_array_equal(
+        leaf.grad.numpy()[2:, :, :, 1::2].transpose(0, 3, 2, 1), expected[1]
+    )
     np.testing.assert_array_equal(layer.weight.grad.numpy(), expected[2])
     np.testing.assert_array_equal(layer.bias.grad.numpy(), expected[3])
 
@@ -222,7 +244,9 @@ def test_other_types_run_the_stock_operators_or_are_refused():
 def test_gradients_nobody_asked_for(frozen):
     """What has stop_gradient gets no gradient, and the others get the same as ever."""
     x, weight, bias, padding, dy = whole_numbers((5, 2, 8, 8, 4, 3, 1))
-    expected = dict(zip(("y", "x", "weight", "bias"), run_block(x, weight, bias, padding, dy), strict=True))
+    expected = dict(
+        zip(("y", "x", "weight", "bias"), run_block(x, weight, bias, padding, dy), strict=True)
+    )
     layer = block_of(weight, bias, padding)
     tensors = {"x": paddle.to_tensor(x), "weight": layer.weight, "bias": layer.bias}
     for name, tensor in tensors.items():
@@ -305,14 +329,23 @@ def test_exports_as_stock_operators(tmp_path, full_graph):
     x = paddle.rand([6, 1, 16, 16])
     expected = network(x).numpy()
     spec = [paddle.static.InputSpec([None, 1, 16, 16], "float32")]
-    traced = paddle.jit.to_static(network, input_spec=spec if full_graph else None, full_graph=full_graph)
+    traced = paddle.jit.to_static(
+        network, input_spec=spec if full_graph else None, full_graph=full_graph
+    )
     np.testing.assert_allclose(traced(x).numpy(), expected, atol=1e-5)
     paddle.jit.save(traced, str(tmp_path / "network"))
     loaded = paddle.jit.load(str(tmp_path / "network"))
     np.testing.assert_allclose(loaded(x).numpy(), expected, atol=1e-5)
     if full_graph:
-        names = [op.name() for op in traced.forward.concrete_program.main_program.global_block().ops]
-        assert names.count("pd_op.conv2d") == names.count("pd_op.pool2d") == names.count("pd_op.relu") == 2
+        names = [
+            op.name() for op in traced.forward.concrete_program.main_program.global_block().ops
+        ]
+        assert (
+            names.count("pd_op.conv2d")
+            == names.count("pd_op.pool2d")
+            == names.count("pd_op.relu")
+            == 2
+        )
         assert not any("py" in name.removeprefix("pd_op") for name in names)
 
 
@@ -321,11 +354,16 @@ def curve(steps):
     from sklearn.datasets import load_digits
 
     digits, labels = load_digits(return_X_y=True)
-    images = paddle.to_tensor(np.kron(digits.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype("float32"))
+    images = paddle.to_tensor(
+        np.kron(digits.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype("float32")
+    )
     labels = paddle.to_tensor(labels)
     paddle.seed(0)
     network = nn.Sequential(
-        ConvBlock(1, 20, 5, padding=2), ConvBlock(20, 20, 5, padding=2), nn.Flatten(), nn.Linear(320, 10)
+        ConvBlock(1, 20, 5, padding=2),
+        ConvBlock(20, 20, 5, padding=2),
+        nn.Flatten(),
+        nn.Linear(320, 10),
     )
     optimizer = paddle.optimizer.SGD(0.05, parameters=network.parameters())
     losses = []
@@ -362,7 +400,9 @@ def test_no_compiler_no_kernel(afresh, monkeypatch, tmp_path, caplog):
         for ours, theirs in zip(run_block(*inputs), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
         assert kernel() == "stock"
-    (line,) = [record.getMessage() for record in caplog.records if record.name == conv_block.__name__]
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name == conv_block.__name__
+    ]
     assert "Paddle's own operators" in line
     assert "compiler" in line and "apt-get install g++" in line
 
@@ -376,7 +416,9 @@ def test_stock_by_choice(afresh, monkeypatch, caplog):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
-@pytest.mark.parametrize("body", ["echo 'x.cpp:1: error: no AVX2' >&2; exit 1", "exit 0", "kill -9 $$"])
+@pytest.mark.parametrize(
+    "body", ["echo 'x.cpp:1: error: no AVX2' >&2; exit 1", "exit 0", "kill -9 $$"]
+)
 def test_a_compiler_that_fails_stops_nothing(afresh, monkeypatch, tmp_path, caplog, body):
     compiler = tmp_path / "bin" / "c++"
     compiler.parent.mkdir()
@@ -432,7 +474,12 @@ def test_what_would_take_too_much_memory_is_left_to_the_stock_operators():
 def test_a_damaged_file_is_built_again(fused, afresh):
     path = conv_block._built()
     whole = path.read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], whole[:5000] + b"?" + whole[5001:], whole + b"?"):
+    for damaged in (
+        b"",
+        whole[: len(whole) // 2],
+        whole[:5000] + b"?" + whole[5001:],
+        whole + b"?",
+    ):
         path.write_bytes(damaged)
         assert not conv_block._intact(path)
     assert conv_block._built() == path
@@ -464,9 +511,13 @@ def test_a_kernel_that_computes_nonsense_is_refused(fused, afresh, monkeypatch, 
 
 
 def test_processes_that_build_at_once(fused, afresh):
-    code = "from experiments import conv_block, machine; machine.prepare(); print(conv_block.kernel())"
+    code = (
+        "from experiments import conv_block, machine; machine.prepare(); print(conv_block.kernel())"
+    )
     command = [sys.executable, "-W", "ignore", "-c", code]
-    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    running = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     said = [process.communicate(timeout=300)[0].strip() for process in running]
     assert said[0] == said[1] != "stock"
     assert len(list(afresh.glob("*.so"))) == 1

@@ -52,7 +52,9 @@ def test_images_are_corrupted_one_by_one(name):
     other = IMAGES.copy()
     other[7] = 0
     differs = (corrupt(name, IMAGES) != corrupt(name, other)).any(axis=(1, 2))
-    later = slice(8, 8 if name == "shot_noise" else None)  # which draws as many numbers as photons come
+    later = slice(
+        8, 8 if name == "shot_noise" else None
+    )  # which draws as many numbers as photons come
     assert differs[7]
     assert not differs[:7].any()
     assert not differs[later].any()
@@ -66,7 +68,9 @@ def test_the_same_bytes_in_another_process_whatever_it_did_before():
         "numpy.random.seed(5); images = data.digits(seed=3).test.images\n"
         "for name in reversed(CORRUPTIONS): print(name, hashlib.sha256(corrupt(name, images).tobytes()).hexdigest())"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert dict(line.split() for line in printed.splitlines()) == {
         name: hashlib.sha256(corrupt(name, IMAGES).tobytes()).hexdigest() for name in NAMES
     }
@@ -74,11 +78,15 @@ def test_the_same_bytes_in_another_process_whatever_it_did_before():
 
 def test_noise_has_the_size_it_is_said_to_have():
     grey = blank(128)
-    assert np.std(corrupt("gaussian_noise", grey) / 255) == pytest.approx(0.33, abs=0.02)  # 0.38, clipped
+    assert np.std(corrupt("gaussian_noise", grey) / 255) == pytest.approx(
+        0.33, abs=0.02
+    )  # 0.38, clipped
     struck = corrupt("impulse_noise", grey) != 128
     assert struck.mean() == pytest.approx(0.17, abs=0.002)
     assert (corrupt("impulse_noise", grey)[struck] == 255).mean() == pytest.approx(0.5, abs=0.01)
-    shot = corrupt("shot_noise", grey)  # of 3 photons 128/255 come on average; more than 3 are no brighter
+    shot = corrupt(
+        "shot_noise", grey
+    )  # of 3 photons 128/255 come on average; more than 3 are no brighter
     assert sorted(set(shot.ravel())) == [0, 85, 170, 255]
     assert (shot == 0).mean() == pytest.approx(np.exp(-3 * 128 / 255), abs=0.005)
     assert not corrupt("shot_noise", blank()).any()
@@ -148,7 +156,9 @@ def test_light():
 def test_a_digit_can_still_be_read(name):
     """The nearest other image under the same corruption is of the same class, far more often than by chance, 0.1."""
     splits = data.digits(seed=0)
-    every = np.concatenate([splits.test.images, splits.train.images])  # one stack: no two have the same noise
+    every = np.concatenate(
+        [splits.test.images, splits.train.images]
+    )  # one stack: no two have the same noise
     flat = corrupt(name, every).reshape(len(every), -1).astype(np.float32)
     test, train = flat[:360], flat[360:]
     nearest = ((train**2).sum(axis=1) - 2 * test @ train.T).argmin(axis=1)

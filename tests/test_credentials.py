@@ -50,7 +50,9 @@ def test_values_of_variables_named_like_a_credential_are_taken_out(hidden):
     assert redacted(f"+{hidden}") == "+***\n***\n***\n***\n***\n***\n***\n***\nhttp://***@host/path"
 
 
-@pytest.mark.parametrize("write", [repr, json.dumps, lambda text: OmegaConf.to_yaml({"note": text})])
+@pytest.mark.parametrize(
+    "write", [repr, json.dumps, lambda text: OmegaConf.to_yaml({"note": text})]
+)
 def test_however_they_are_written(hidden, write):
     for value in PLANTED.values():
         for line in value.splitlines():
@@ -141,7 +143,9 @@ def test_an_address_with_credentials_is_refused_and_not_repeated(monkeypatch, ur
     assert refusal("http://host") == ""  # it comes before the environment
 
 
-@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:5000", "sqlite:///me@work.db", "https://host/x?y=1"])
+@pytest.mark.parametrize(
+    "uri", [None, "http://127.0.0.1:5000", "sqlite:///me@work.db", "https://host/x?y=1"]
+)
 def test_others_are_not(uri):
     assert refusal(uri) == ""
 
@@ -150,7 +154,9 @@ def test_others_are_not(uri):
 @pytest.mark.parametrize("by", ["override", "environment"])
 def test_the_command_refuses_it_before_anything_is_written(tmp_path, run_command, arguments, by):
     uri = f"http://me:{IN_ADDRESS}@127.0.0.1:9"
-    given = ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
+    given = (
+        ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
+    )
     done = run_command(tmp_path, *arguments, *SMALL, *given[0], **given[1])
     assert done.returncode != 0
     assert "expected an address without a user name or a password" in done.stderr
@@ -200,8 +206,16 @@ def test_nothing_that_a_run_leaves_in_the_store_holds_one(hidden, tmp_path, monk
     assert run.data.params == {"loss.token": "***", "lr": "0.1"}
     assert run.info.run_name == "loss=mine token=***"
     names = {artifact.path for artifact in store.client.list_artifacts(tracked.run_id)}
-    assert names == {"config.yaml", "overrides.yaml", "environment.txt", "changes.diff", "traceback.txt"}
-    diff = store.client.download_artifacts(tracked.run_id, "changes.diff", str(tmp_path / "mlartifacts"))
+    assert names == {
+        "config.yaml",
+        "overrides.yaml",
+        "environment.txt",
+        "changes.diff",
+        "traceback.txt",
+    }
+    diff = store.client.download_artifacts(
+        tracked.run_id, "changes.diff", str(tmp_path / "mlartifacts")
+    )
     assert Path(diff).read_text().startswith("+***\n***\n")
     assert found(tmp_path) == []
 
@@ -244,10 +258,19 @@ def test_nothing_that_the_command_writes_or_prints_holds_one(tmp_path, run_comma
         done = run_command(tmp_path, *mine, *arguments, PYTHONPATH=str(tmp_path), **PLANTED)
         assert done.returncode == code, done.stderr
         printed += done.stdout + done.stderr
-    assert printed.count("RuntimeError: *** | ***") >= 3  # as it happened, at the end, and of the run alone
+    assert (
+        printed.count("RuntimeError: *** | ***") >= 3
+    )  # as it happened, at the end, and of the run alone
     assert re.search(r"FAILED .*loss=leaks .*RuntimeError: \*\*\* \|", printed)
     names = {path.name for path in tmp_path.rglob("*")} - before
-    assert {"mlflow.db", "run.log", "hydra.yaml", "config.yaml", "traceback.txt", "MLmodel"} <= names
+    assert {
+        "mlflow.db",
+        "run.log",
+        "hydra.yaml",
+        "config.yaml",
+        "traceback.txt",
+        "MLmodel",
+    } <= names
     (tmp_path / "mine.py").unlink()
     for compiled in tmp_path.rglob("*.pyc"):
         compiled.unlink()

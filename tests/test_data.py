@@ -152,9 +152,9 @@ def test_asymmetric_noise_moves_exactly_the_digits_that_resemble_others() -> Non
     assert splits.train.labels.tolist() == expected
     half = data.digits(seed=0, label_noise=0.5, noise_kind="asymmetric")
     moved = half.train.labels != half.clean_labels
-    assert {*zip(half.clean_labels[moved].tolist(), half.train.labels[moved].tolist(), strict=True)} == {
-        *RESEMBLES.items()
-    }
+    assert {
+        *zip(half.clean_labels[moved].tolist(), half.train.labels[moved].tolist(), strict=True)
+    } == {*RESEMBLES.items()}
     movable = np.isin(half.clean_labels, list(RESEMBLES))
     assert abs(moved[movable].mean() - 0.5) < 4 * np.sqrt(0.25 / movable.sum())
 
@@ -189,19 +189,25 @@ def test_label_noise_out_of_range(bad: object) -> None:
 
 @pytest.mark.parametrize("bad", ["Symmetric", "", None, 1])
 def test_noise_kind_unknown(bad: object) -> None:
-    with pytest.raises(DataError, match=r"data\.noise_kind: expected one of symmetric, asymmetric, got"):
+    with pytest.raises(
+        DataError, match=r"data\.noise_kind: expected one of symmetric, asymmetric, got"
+    ):
         data.digits(seed=0, noise_kind=bad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1078, True, "100", 100.0])
 def test_train_size_out_of_range(bad: object) -> None:
-    with pytest.raises(DataError, match=r"data\.train_size: expected a whole number from 1 to 1,077 .*, got"):
+    with pytest.raises(
+        DataError, match=r"data\.train_size: expected a whole number from 1 to 1,077 .*, got"
+    ):
         data.digits(seed=0, train_size=bad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1437, True, "100", 100.0, None])
 def test_validation_size_out_of_range(bad: object) -> None:
-    with pytest.raises(DataError, match=r"data\.validation_size: expected a whole number from 1 to 1,436 of"):
+    with pytest.raises(
+        DataError, match=r"data\.validation_size: expected a whole number from 1 to 1,436 of"
+    ):
         data.digits(seed=0, validation_size=bad)  # type: ignore[arg-type]
 
 
@@ -214,7 +220,9 @@ def test_seed_out_of_range(bad: object) -> None:
 
 
 def test_options_are_refused_before_anything_is_read() -> None:
-    with pytest.raises(DataError, match=r"from 1 to 50,000 \(60,000 less 10,000 for validation\), or null"):
+    with pytest.raises(
+        DataError, match=r"from 1 to 50,000 \(60,000 less 10,000 for validation\), or null"
+    ):
         data.mnist(seed=0, root="/nowhere", train_size=50_001)
 
 
@@ -224,7 +232,9 @@ def test_an_option_file_holds_its_functions_arguments_and_defaults(path: Path) -
     assert option.pop("_target_") == f"experiments.data.{path.stem}"
     assert option.pop("_partial_") is True
     parameters = inspect.signature(getattr(data, path.stem)).parameters
-    assert {name: parameter.default for name, parameter in parameters.items() if name != "seed"} == option
+    assert {
+        name: parameter.default for name, parameter in parameters.items() if name != "seed"
+    } == option
 
 
 def test_the_digits_option_builds() -> None:
@@ -248,7 +258,9 @@ def test_orders_differ_between_epochs_and_seeds_and_repeat() -> None:
         for epoch in range(1, 6)
     }
     assert len(set(orders.values())) == 20
-    assert data.epoch_order(100, seed=2, epoch=5).tobytes() == orders[2, 5]  # entered again, out of turn
+    assert (
+        data.epoch_order(100, seed=2, epoch=5).tobytes() == orders[2, 5]
+    )  # entered again, out of turn
 
 
 def test_an_order_is_not_the_split_again() -> None:
@@ -291,7 +303,10 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (80, 28, 28)).astype(np.uint8)
     labels = (np.arange(80) % 10).astype(np.uint8)
-    files = [mnist.File(file.name, 60 if "train" in file.name else 20, file.sha256) for file in mnist.FILES]
+    files = [
+        mnist.File(file.name, 60 if "train" in file.name else 20, file.sha256)
+        for file in mnist.FILES
+    ]
     roots = []
 
     def load(root):
@@ -302,7 +317,12 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(mnist, "load", load)
     splits = data.mnist(seed=1, root="somewhere", train_size=40, validation_size=15)
     assert roots == ["somewhere"]
-    assert (splits.name, len(splits.train), len(splits.validation), len(splits.test)) == ("mnist", 40, 15, 20)
+    assert (splits.name, len(splits.train), len(splits.validation), len(splits.test)) == (
+        "mnist",
+        40,
+        15,
+        20,
+    )
     np.testing.assert_array_equal(splits.train.images, images[splits.train_positions])
     np.testing.assert_array_equal(splits.train.labels, labels[splits.train_positions])
     np.testing.assert_array_equal(splits.validation.images, images[splits.validation_positions])
@@ -338,5 +358,7 @@ def test_importing_costs_numpy_only() -> None:
         "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'hydra', 'mlflow', 'pandas', 'scipy')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"

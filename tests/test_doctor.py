@@ -234,7 +234,10 @@ def test_a_living_run_of_a_sweep_that_has_ended_is_left_alone(store, examine):
     child = begun(store, kind="run", parent=parent, owner=alive())
     left, printed = examine(mend=True)
     assert (left, status(store, child)) == (0, "RUNNING")
-    assert f"  {child} begun: process 5 on {owners.me().host} runs it; the sweep is KILLED\n" in printed
+    assert (
+        f"  {child} begun: process 5 on {owners.me().host} runs it; the sweep is KILLED\n"
+        in printed
+    )
 
 
 def test_orphans_are_told_and_a_restored_sweep_has_them_again(store, examine):
@@ -334,17 +337,24 @@ def test_the_command_looks_and_mends(store):
         (["mend=perhaps"], "Value 'perhaps' is not a valid bool"),
         (["mand=true"], "mand: there is no such value; did you mean mend?"),
         (["-m", "mend=true,false"], "the doctor looks at one experiment at a time"),
-        (["tracking.uri=http://me:secret@host"], "expected an address without a user name or a password"),
+        (
+            ["tracking.uri=http://me:secret@host"],
+            "expected an address without a user name or a password",
+        ),
     ],
     ids=str,
 )
-def test_nothing_heavy_loads_before_the_arguments_are_known_to_be_right(tmp_path, arguments, message):
+def test_nothing_heavy_loads_before_the_arguments_are_known_to_be_right(
+    tmp_path, arguments, message
+):
     done = command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
     assert (done.returncode == 0) == (arguments == ["--help"])
     assert message in done.stderr
     assert "import time:" in done.stderr
     loaded = {
-        line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+        line.split("|")[-1].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
     }
     assert not loaded & {"paddle", "mlflow", "numpy", "pandas"}
     assert not list(tmp_path.iterdir())
@@ -355,12 +365,18 @@ def test_what_is_not_there_is_said_and_not_created(store, tmp_path):
     empty.mkdir()
     done = command(empty, "mend=true")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"there is no store at {empty}/mlflow.db; start the command where mlflow.db is" in done.stderr
+    assert (
+        f"there is no store at {empty}/mlflow.db; start the command where mlflow.db is"
+        in done.stderr
+    )
     assert not list(empty.iterdir())
     done = command(tmp_path, f"tracking.uri={store.uri}", "experiment=nowhere", "mend=true")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no experiment 'nowhere'" in done.stderr
-    assert f"'{store.experiment}'" in done.stderr.partition("expected experiment= one of 'Default', ")[2]
+    assert (
+        f"'{store.experiment}'"
+        in done.stderr.partition("expected experiment= one of 'Default', ")[2]
+    )
     assert store.client.get_experiment_by_name("nowhere") is None
 
 

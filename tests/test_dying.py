@@ -43,7 +43,9 @@ Numbers = list[tuple[str, int, float]]
 class Running:
     """The real command under way, in a group of processes of its own; its output is read as it comes."""
 
-    def __init__(self, directory: Path, *arguments: str, before: Sequence[str] = (), **environment: str):
+    def __init__(
+        self, directory: Path, *arguments: str, before: Sequence[str] = (), **environment: str
+    ):
         self.process = subprocess.Popen(
             [*before, sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
             cwd=directory, env=clean_environment() | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -124,7 +126,9 @@ def begin() -> Iterator[Begin]:
 def all_runs(directory: Path) -> tuple[MlflowClient, list[Run]]:
     """Every run in the store there, newest first."""
     client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
-    return client, client.search_runs([found.experiment_id for found in client.search_experiments()])
+    return client, client.search_runs(
+        [found.experiment_id for found in client.search_experiments()]
+    )
 
 
 def cells(directory: Path) -> list[Run]:
@@ -147,14 +151,20 @@ def finished(directory: Path, output: str) -> dict[str, Numbers]:
     assert not [run for run in found if run.info.status == "RUNNING"], output
     mine = client.get_experiment_by_name("mnist-losses").experiment_id
     assert {run.info.experiment_id for run in found} == {mine}
-    assert next(run.info.status for run in found if run.data.tags["kind"] == "sweep") == "FINISHED", output
-    ended = [run for run in found if run.info.status == "FINISHED" and run.data.tags["kind"] == "run"]
+    assert (
+        next(run.info.status for run in found if run.data.tags["kind"] == "sweep") == "FINISHED"
+    ), output
+    ended = [
+        run for run in found if run.info.status == "FINISHED" and run.data.tags["kind"] == "run"
+    ]
     assert set(Counter(run.data.tags["identity"] for run in ended).values()) == {1}, output
     for run in ended:
         assert run.data.tags["outcome"] == "ok"
         (path,) = directory.glob(f"mlartifacts/**/{run.info.run_id}/artifacts/predictions.npz")
         with np.load(path) as arrays:
-            assert (arrays["predicted"] == arrays["label"]).mean() == run.data.metrics["test/accuracy"]
+            assert (arrays["predicted"] == arrays["label"]).mean() == run.data.metrics[
+                "test/accuracy"
+            ]
     assert not list(directory.glob("outputs/checkpoints/*")), output
     return {run.data.tags["identity"]: numbers(client, run) for run in ended}
 
@@ -189,18 +199,30 @@ def resumed(directory: Path) -> list[int]:
 
 def own_loss(directory: Path, name: str, body: str) -> tuple[list[str], dict[str, str]]:
     """A user's loss, with `body` run before each batch; the arguments and the environment with which it is found."""
-    lines = ["import os, signal, resource, pathlib", "import paddle", "from experiments.losses import ce"]
+    lines = [
+        "import os, signal, resource, pathlib",
+        "import paddle",
+        "from experiments.losses import ce",
+    ]
     lines += [f"def {name}(logits, labels):", "    if len(labels) > 2:  # not in the rehearsal"]
-    lines += [*(f"        {line}" for line in body.splitlines()), "    return ce(logits, labels)", ""]
+    lines += [
+        *(f"        {line}" for line in body.splitlines()),
+        "    return ce(logits, labels)",
+        "",
+    ]
     (directory / f"{name}_module.py").write_text("\n".join(lines))
     (directory / "loss").mkdir(exist_ok=True)
-    (directory / "loss" / f"{name}.yaml").write_text(f"_target_: {name}_module.{name}\n_partial_: true\n")
+    (directory / "loss" / f"{name}.yaml").write_text(
+        f"_target_: {name}_module.{name}\n_partial_: true\n"
+    )
     return ["--config-dir", "."], {"PYTHONPATH": str(directory)}
 
 
 def outcomes(directory: Path) -> Counter[tuple[str, str, str]]:
     """How often which loss ended how."""
-    return Counter((r.data.params["loss"], r.info.status, r.data.tags["outcome"]) for r in cells(directory))
+    return Counter(
+        (r.data.params["loss"], r.info.status, r.data.tags["outcome"]) for r in cells(directory)
+    )
 
 
 # ---- killed -------------------------------------------------------------------------------------------------------
@@ -219,7 +241,9 @@ def test_kill_9(tmp_path, begin, as_calm, victim):
     second = begin(tmp_path, *FOUR)  # beside what may be left of the first
     as_calm(tmp_path, second, 4)
     if victim == "everything":
-        assert max(resumed(tmp_path)) >= 7, second.output  # killed between an epoch's line and its checkpoint
+        assert max(resumed(tmp_path)) >= 7, (
+            second.output
+        )  # killed between an epoch's line and its checkpoint
 
 
 @pytest.mark.parametrize(
@@ -227,7 +251,9 @@ def test_kill_9(tmp_path, begin, as_calm, victim):
     [(signal.SIGINT, "everything"), (signal.SIGTERM, "everything"), (signal.SIGTERM, "parent")],
     ids=["Ctrl-C", "shutdown", "kill"],
 )
-def test_an_interrupted_sweep_is_killed_in_the_store_and_continues(tmp_path, begin, as_calm, number, victim):
+def test_an_interrupted_sweep_is_killed_in_the_store_and_continues(
+    tmp_path, begin, as_calm, number, victim
+):
     first = begin(tmp_path, *FOUR)
     first.reach(8)
     first.send(number, victim)
@@ -237,7 +263,9 @@ def test_an_interrupted_sweep_is_killed_in_the_store_and_continues(tmp_path, beg
     assert "KILLED" in statuses <= {"KILLED", "FINISHED"}, first.output
     as_calm(tmp_path, begin(tmp_path, *FOUR), 4)
     assert len(resumed(tmp_path)) >= 1
-    assert sum(run.data.tags["kind"] == "sweep" for run in all_runs(tmp_path)[1]) == 1  # the same parent
+    assert (
+        sum(run.data.tags["kind"] == "sweep" for run in all_runs(tmp_path)[1]) == 1
+    )  # the same parent
 
 
 def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, begin):
@@ -247,7 +275,11 @@ def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, begin):
     assert running.output.count("FAILED loss=dies") == 2
     assert "the worker process died: SIGSEGV" in running.output
     assert running.output.index("FAILED loss=dies") < running.output.index("outcome")  # at once
-    ends = {("dies", "FAILED", "failed"): 2, ("ce", "FINISHED", "ok"): 2, ("mse", "FINISHED", "ok"): 2}
+    ends = {
+        ("dies", "FAILED", "failed"): 2,
+        ("ce", "FINISHED", "ok"): 2,
+        ("mse", "FINISHED", "ok"): 2,
+    }
     assert outcomes(tmp_path) == ends, running.output
 
 
@@ -285,7 +317,15 @@ def test_out_of_memory(tmp_path, begin):
 
 def test_stop_begins_no_more_cells(tmp_path, begin):
     where, environment = own_loss(tmp_path, "breaks", "raise RuntimeError('on purpose')")
-    sweep = [*where, "-m", "loss=breaks,ce", "seed=0,1", *TINY, "on_failure=stop", "hydra.launcher.n_jobs=1"]
+    sweep = [
+        *where,
+        "-m",
+        "loss=breaks,ce",
+        "seed=0,1",
+        *TINY,
+        "on_failure=stop",
+        "hydra.launcher.n_jobs=1",
+    ]
     running = begin(tmp_path, *sweep, **environment)
     assert running.end() == 1, running.output
     assert outcomes(tmp_path) == {("breaks", "FAILED", "failed"): 1}, running.output
@@ -344,7 +384,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)]
-    if not sys.platform.startswith("linux") or subprocess.run(mount, capture_output=True).returncode:
+    if (
+        not sys.platform.startswith("linux")
+        or subprocess.run(mount, capture_output=True).returncode
+    ):
         pytest.skip("needs the right to mount a small disk")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
@@ -464,7 +507,9 @@ def test_a_server_that_is_gone_for_good(tmp_path, begin, as_calm, served):
 
 
 @pytest.mark.server
-def test_an_interruption_while_the_server_is_gone_ends_the_command(tmp_path, begin, as_calm, served):
+def test_an_interruption_while_the_server_is_gone_ends_the_command(
+    tmp_path, begin, as_calm, served
+):
     server, port, sweep = served
     with mlflow_server(server, port=port):
         first = begin(tmp_path, *sweep)
@@ -495,7 +540,10 @@ def test_a_machine_that_slept_for_more_than_a_minute_leaves_its_cells_to_another
 ):
     """The other one waits for them until the sleeper counts as dead; when it wakes, it notices, and ends well."""
     elsewhere = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
-    if not shutil.which("unshare") or subprocess.run([*elsewhere, "true"], capture_output=True).returncode:
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*elsewhere, "true"], capture_output=True).returncode
+    ):
         pytest.skip("needs the right to give a process another host name")
     server, port, sweep = served
     (tmp_path / "elsewhere").mkdir()
@@ -505,7 +553,9 @@ def test_a_machine_that_slept_for_more_than_a_minute_leaves_its_cells_to_another
         sleeper.send(signal.SIGSTOP)
         awake = begin(tmp_path, *sweep)
         assert awake.end() == 0, awake.output
-        assert re.search("waiting for 2 cells that process .* on elsewhere will finish", awake.output)
+        assert re.search(
+            "waiting for 2 cells that process .* on elsewhere will finish", awake.output
+        )
         sleeper.send(signal.SIGCONT)
         as_calm(server, sleeper, 4)
         as_calm(server, awake, 4)

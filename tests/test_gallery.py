@@ -72,7 +72,9 @@ def test_values_in_closed_form() -> None:
     assert set(by_loss) == {"ce", "crammer_singer"}
     margin = by_loss["ce"]["margin"]
     np.testing.assert_allclose(by_loss["ce"]["value"], np.log1p(9 * np.exp(-margin)), rtol=1e-5)
-    np.testing.assert_allclose(by_loss["crammer_singer"]["value"], np.maximum(0, 1 - margin), rtol=1e-5)
+    np.testing.assert_allclose(
+        by_loss["crammer_singer"]["value"], np.maximum(0, 1 - margin), rtol=1e-5
+    )
     errors = dict(list(found.errors.groupby("loss")))
     error = errors["mse"]["error"]
     np.testing.assert_allclose(errors["mse"]["value"], error**2, rtol=1e-5, atol=1e-12)
@@ -161,13 +163,17 @@ def test_a_loss_from_outside_the_suite_is_drawn_where_it_can_be_imported(own_mod
         ("", "cannot be imported here"),
     ],
 )
-def test_what_cannot_be_drawn_is_named_with_the_reason(own_module: Any, target: str, why: str) -> None:
+def test_what_cannot_be_drawn_is_named_with_the_reason(
+    own_module: Any, target: str, why: str
+) -> None:
     found = own_module(target)
     assert not len(found.weights) and not len(found.margins) and not len(found.errors)
     assert why in found.missing["own"]
     assert "own (" in across.left_out(found, ["own"]) and across.left_out(found, ["other"]) == ""
     module = sys.modules.get("gallery_losses")
-    assert module is None or module.called == []  # what a store names is not called unless it is a loss
+    assert (
+        module is None or module.called == []
+    )  # what a store names is not called unless it is a loss
 
 
 def test_importing_it_does_not_load_paddle() -> None:
@@ -211,7 +217,9 @@ def test_values_of_different_losses_are_never_on_one_axis() -> None:
 
 
 def page(found: Gallery | None) -> tuple[outline.Report, str]:
-    sections = findings.sections(*runs(("ce", "mse", "own"), seeds=range(2)), Question(), predictions)
+    sections = findings.sections(
+        *runs(("ce", "mse", "own"), seeds=range(2)), Question(), predictions
+    )
     source = outline.Source("e", None, None, (), 0, [])
     report = outline.report(sections, source, lambda section: "none", gallery=found)
     return report, blocks.to_html(report.page)
@@ -220,10 +228,15 @@ def page(found: Gallery | None) -> tuple[outline.Report, str]:
 def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
     found = of("ce", "mse")
     report, html = page(
-        Gallery(found.weights, found.margins, found.errors, {"own": "x.own cannot be imported here"})
+        Gallery(
+            found.weights, found.margins, found.errors, {"own": "x.own cannot be imported here"}
+        )
     )
     assert {"loss-weights", "loss-margins", "loss-errors"} <= set(report.figures)
-    assert "Why the losses differ" in html and "Not shown: own (x.own cannot be imported here)." in html
+    assert (
+        "Why the losses differ" in html
+        and "Not shown: own (x.own cannot be imported here)." in html
+    )
     assert "ce: 1 at 0.01, 1 at 0.1, 1 at 0.9" in html  # the words for those who do not see it
     assert html.index("Why the losses differ") < html.index("To make this page again")
 

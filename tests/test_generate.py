@@ -125,7 +125,12 @@ def test_what_is_printed_is_in_the_files(written: tuple[Path, str]) -> None:
     directory, printed = written
     claims = json.loads((directory / "verdicts.json").read_text())["contrasts"]
     (best,) = [claim for claim in claims if claim["view"] == "best"]
-    assert best["a"] == "mse" and best["b"] == "ce" and best["n"] == 2 and best["verdict"] == "undecided"
+    assert (
+        best["a"] == "mse"
+        and best["b"] == "ce"
+        and best["n"] == 2
+        and best["verdict"] == "undecided"
+    )
     assert best["sentence"] in printed
     assert best["sentence"] in (directory / "index.html").read_text()
     assert len(best["run_ids"]) == 4
@@ -153,7 +158,9 @@ def test_the_report_is_stored_with_the_sweep(
     assert contents(page.parent) == contents(directory)
 
 
-def test_the_same_seed_gives_the_same_bytes(written: tuple[Path, str], store: Path, report: Report) -> None:
+def test_the_same_seed_gives_the_same_bytes(
+    written: tuple[Path, str], store: Path, report: Report
+) -> None:
     directory, _ = written
     before = contents(directory)
     (directory / "figures" / "left-over.svg").write_text("of a report with other figures")
@@ -184,7 +191,9 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
     assert json.loads(names["verdicts.json"])["contrasts"][0]["n"] == 1
 
 
-def test_a_report_by_another_metric_than_accuracy(store: Path, tmp_path: Path, report: Report) -> None:
+def test_a_report_by_another_metric_than_accuracy(
+    store: Path, tmp_path: Path, report: Report
+) -> None:
     """From a store in which both losses have an AURC, that of ce being the smaller by 0.0125 and 0.0135."""
     run = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = ?)"
     seed = "(SELECT run_uuid FROM params WHERE key = 'seed' AND value = ?)"
@@ -219,7 +228,9 @@ def test_a_report_by_another_metric_than_accuracy(store: Path, tmp_path: Path, r
     assert said.code == 0 and "there is one only with corruptions=true." in said.text
 
 
-def test_a_head_that_lacks_the_metric_is_told_so(store: Path, tmp_path: Path, report: Report) -> None:
+def test_a_head_that_lacks_the_metric_is_told_so(
+    store: Path, tmp_path: Path, report: Report
+) -> None:
     said = report(altered(store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc")
     assert said.code == 0, said.text
     assert "mse against ce: undecided, for there is no test AURC of both to compare." in said.text
@@ -235,10 +246,14 @@ def test_a_head_that_lacks_the_metric_is_told_so(store: Path, tmp_path: Path, re
 def test_every_number_of_a_real_run_is_offered_or_refused(store: Path) -> None:
     summary = load(f"sqlite:///{store / 'mlflow.db'}").summary
     there = {
-        name for name in summary if name.startswith(("test_", "corrupted_")) and summary[name].notna().any()
+        name
+        for name in summary
+        if name.startswith(("test_", "corrupted_")) and summary[name].notna().any()
     }
     refused = {f"test_{name}" for name in metrics.REFUSED}
-    assert there >= refused and there - refused <= set(metrics.OFFERED) and len(there - refused) == 22
+    assert (
+        there >= refused and there - refused <= set(metrics.OFFERED) and len(there - refused) == 22
+    )
 
 
 def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Report) -> None:
@@ -260,7 +275,11 @@ def test_check_holds_and_names_what_no_longer_does(
 ) -> None:
     path = written[0] / "verdicts.json"
     said = report(store, f"check={path}")
-    assert said.code == 0 and said.text.startswith("all 2 claims") and said.text.rstrip().endswith("hold")
+    assert (
+        said.code == 0
+        and said.text.startswith("all 2 claims")
+        and said.text.rstrip().endswith("hold")
+    )
 
     content = json.loads(path.read_text())
     content["contrasts"][0]["difference"] += 0.01
@@ -270,7 +289,10 @@ def test_check_holds_and_names_what_no_longer_does(
     said = report(store, f"check={changed}")
     assert said.code == 1
     assert "2 of 2 claims" in said.text
-    assert "mse undecided against ce (best rates, 2 epochs" in said.text and "difference was" in said.text
+    assert (
+        "mse undecided against ce (best rates, 2 epochs" in said.text
+        and "difference was" in said.text
+    )
     assert (
         "mse better against ce (equal rates at lr 0.003" in said.text
         and "verdict was better, is undecided" in said.text
@@ -283,7 +305,10 @@ def test_a_loss_against_itself(store: Path, report: Report) -> None:
     assert said.code == 0
     assert "ce against ce is undecided" in said.text and "mse against mse is undecided" in said.text
     assert "A/A on ce, mse: 0 of 2 comparisons" in said.text
-    assert report(store, "aa=focal").text.strip() == "aa=focal: no run has this loss; there are ce, mse"
+    assert (
+        report(store, "aa=focal").text.strip()
+        == "aa=focal: no run has this loss; there are ce, mse"
+    )
 
 
 # ---- what it says when it cannot ------------------------------------------------------------------------------------
@@ -368,7 +393,9 @@ def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: li
 def test_questions_that_cannot_be_answered(
     store: Path, report: Report, arguments: list[str], message: str
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts}
+    before = {
+        path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts
+    }
     said = report(store, *arguments)
     assert said.code == 1
     assert message in said.text and "Traceback" not in said.text
@@ -385,7 +412,12 @@ def test_questions_that_cannot_be_answered(
     ],
 )
 def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
-    written: tuple[Path, str], store: Path, report: Report, tmp_path: Path, arguments: list[str], message: str
+    written: tuple[Path, str],
+    store: Path,
+    report: Report,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
 ) -> None:
     earlier = tmp_path / "earlier"
     shutil.copytree(written[0], earlier)
@@ -393,7 +425,9 @@ def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
     assert len([path for path in before if path.parent.name in ("figures", "tables")]) > 30
     said = report(store, f"output={earlier}", *arguments)
     assert said.code == 1 and message in said.text
-    assert {path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()
+    } == before
     assert report(store, f"output={tmp_path / 'new' / 'deep'}", *arguments).code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
 
@@ -521,7 +555,10 @@ def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Repo
         assert check.code == 0 and "claims of from-server/verdicts.json hold" in check.text
     one, other = contents(tmp_path / "from-file"), contents(tmp_path / "from-server")
     assert one.keys() == other.keys()
-    assert {name for name in one if one[name] != other[name]} <= {"index.html", "report.md"}  # their commands
+    assert {name for name in one if one[name] != other[name]} <= {
+        "index.html",
+        "report.md",
+    }  # their commands
     assert contents(tmp_path / "kept" / "report") == other
 
 
@@ -554,7 +591,9 @@ def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report)
     (directory,) = (tmp_path / "outputs" / "reports").iterdir()
     assert re.fullmatch(r"[\w.-]{1,67}", directory.name)
     html = (directory / "index.html").read_text(encoding="utf-8")
-    assert html.count("<script") == 1 and "<script>alert" not in html and "&lt;script&gt;alert" in html
+    assert (
+        html.count("<script") == 1 and "<script>alert" not in html and "&lt;script&gt;alert" in html
+    )
     assert all(re.fullmatch(r"[a-z0-9/.-]+", name) for name in contents(directory) if "/" in name)
     assert report(tmp_path, f"check={directory / 'verdicts.json'}").code == 0
 
@@ -573,8 +612,12 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
     )
     said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
-    assert "mse against ce: undecided, for there is no test accuracy of both to compare." in said.text
-    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(encoding="utf-8")
+    assert (
+        "mse against ce: undecided, for there is no test accuracy of both to compare." in said.text
+    )
+    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
+        encoding="utf-8"
+    )
     assert "No run here stored its predictions" in html
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
 
@@ -590,5 +633,7 @@ def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> No
     )
     said = report(tmp_path)
     assert said.code == 0, said.text
-    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(encoding="utf-8")
+    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
+        encoding="utf-8"
+    )
     assert "there is nothing to compare" in html and "4 failed" in html

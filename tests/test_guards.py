@@ -27,7 +27,9 @@ def named(target: str):
 
 def call(group: str, function, values: dict) -> str:
     """What a function says of its own values, called as the program calls it; empty where it says nothing."""
-    outputs = paddle.zeros([2] if "prediction" in inspect.signature(function).parameters else [2, 10])
+    outputs = paddle.zeros(
+        [2] if "prediction" in inspect.signature(function).parameters else [2, 10]
+    )
     weights = [paddle.create_parameter([2, 2], "float32")]
     arguments, others = {
         "loss": ((outputs, paddle.to_tensor([0, 1])), {}),
@@ -58,9 +60,21 @@ def said(declared: guards.Declared, values: dict) -> str:
     [
         (-1, {"at_least": 0}, "x: expected a finite number at least 0, came -1"),
         (0, {"above": 0}, "x: expected a finite number above 0, came 0"),
-        (1, {"at_least": 0, "below": 1}, "x: expected a finite number at least 0 and below 1, came 1"),
-        (1.5, {"above": 0, "at_most": 1}, "x: expected a finite number above 0 and at most 1, came 1.5"),
-        (1.5, {"at_least": 1, "whole": True}, "x: expected a finite whole number at least 1, came 1.5"),
+        (
+            1,
+            {"at_least": 0, "below": 1},
+            "x: expected a finite number at least 0 and below 1, came 1",
+        ),
+        (
+            1.5,
+            {"above": 0, "at_most": 1},
+            "x: expected a finite number above 0 and at most 1, came 1.5",
+        ),
+        (
+            1.5,
+            {"at_least": 1, "whole": True},
+            "x: expected a finite whole number at least 1, came 1.5",
+        ),
         (float("nan"), {}, "came nan"),
         (float("inf"), {}, "came inf"),
     ],
@@ -93,9 +107,9 @@ def test_what_is_declared_is_what_the_function_takes_and_refuses(group, option):
     function, declared = named(values["_target_"]), guards.declared(values["_target_"])
     assert declared is not None
     taken = inspect.signature(function).parameters.values()
-    assert [(p.name, p.kind, p.default is p.empty) for p in declared.signature.parameters.values()] == [
-        (p.name, p.kind, p.default is p.empty) for p in taken
-    ]
+    assert [
+        (p.name, p.kind, p.default is p.empty) for p in declared.signature.parameters.values()
+    ] == [(p.name, p.kind, p.default is p.empty) for p in taken]
     own = {name: value for name, value in values.items() if not name.startswith("_")}
     refused = 0
     for name in own:
@@ -170,7 +184,8 @@ def test_what_is_not_surely_one_plain_function_is_left_to_the_import(written, tm
 
 
 @pytest.mark.parametrize(
-    "target", ["paddle.optimizer.SGD", "math.sqrt", "conftest.mnist_server", "__main__.f", "experiments", ""]
+    "target",
+    ["paddle.optimizer.SGD", "math.sqrt", "conftest.mnist_server", "__main__.f", "experiments", ""],
 )
 def test_of_others_modules_nothing_is_said(target):
     assert guards.declared(target) is None

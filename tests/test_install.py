@@ -19,7 +19,9 @@ def installed(tmp_path_factory) -> Path:
     """A directory with what the wheel installs."""
     made, place = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("installed")
     source = made / "source"
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for name in files.splitlines():  # not in the checkout, where building leaves things behind
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
@@ -60,7 +62,9 @@ def test_a_wheel_trains_reports_and_has_the_fast_kernel(installed, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    ran = does(str(installed / "experiments" / "run.py"), "-m", "loss=mse,ce", "data=digits", "epochs=1")
+    ran = does(
+        str(installed / "experiments" / "run.py"), "-m", "loss=mse,ce", "data=digits", "epochs=1"
+    )
     assert ran.count(" ok ") == 2
     does(str(installed / "reports" / "generate.py"))
     (page,) = (tmp_path / "outputs" / "reports").glob("*/index.html")

@@ -40,7 +40,11 @@ EXTREMES: dict[str, list[dict[str, float]]] = {
     "nce_rce": [{"alpha": 1e-3, "beta": 100}, {"alpha": 100, "beta": 1e-3}],
     "phuber_ce": [{"tau": 1.01}, {"tau": 1000}],
     "bitempered": [{"t1": 0, "t2": 1}, {"t1": 0, "t2": 4}, {"t1": 1, "t2": 4}],
-    "logit_norm": [{"t": 1e-3}, {"t": 1}, {"t": 100}],  # at 1 it has a floor too, and one of its own choosing
+    "logit_norm": [
+        {"t": 1e-3},
+        {"t": 1},
+        {"t": 100},
+    ],  # at 1 it has a floor too, and one of its own choosing
     "square": [{"k": 1e-3, "M": 1}, {"k": 100, "M": 1e3}],
     "hinge": [{"margin": 1e-3}, {"margin": 1e3, "p": 2}, {"p": 10}],
 }
@@ -75,11 +79,15 @@ def focal_of_softmaxed(logits, labels):
 
 
 def broadcast_over_rows(prediction, labels):
-    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(axis=1)
+    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(
+        axis=1
+    )
 
 
 def broadcast_over_columns(prediction, labels):
-    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(axis=0)
+    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(
+        axis=0
+    )
 
 
 def entropy(logits, labels):
@@ -135,12 +143,18 @@ def test_a_loss_of_a_users_own_with_the_mistake(loss, expected):
     "loss",
     [
         lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"),
-        lambda logits, labels: F.cross_entropy(F.log_softmax(logits, axis=1), labels, reduction="none"),
+        lambda logits, labels: F.cross_entropy(
+            F.log_softmax(logits, axis=1), labels, reduction="none"
+        ),
         lambda logits, labels: F.cross_entropy(
             logits, labels, weight=paddle.arange(10, dtype="float32"), reduction="none"
         ),
-        lambda logits, labels: paddle.square(F.softmax(logits, axis=1) - F.one_hot(labels, 10)).mean(axis=1),
-        lambda prediction, labels: F.mse_loss(prediction, labels.astype("float32"), reduction="none"),
+        lambda logits, labels: paddle.square(
+            F.softmax(logits, axis=1) - F.one_hot(labels, 10)
+        ).mean(axis=1),
+        lambda prediction, labels: F.mse_loss(
+            prediction, labels.astype("float32"), reduction="none"
+        ),
     ],
 )
 def test_a_loss_of_a_users_own_without_a_mistake(loss):
@@ -192,14 +206,21 @@ def splits() -> data.Splits:
 
 
 def learned(
-    splits: data.Splits, loss: Callable[..., paddle.Tensor], model: Callable[..., models.Network], lr: float
+    splits: data.Splits,
+    loss: Callable[..., paddle.Tensor],
+    model: Callable[..., models.Network],
+    lr: float,
 ) -> list[list[str]]:
     """What is found after each of three epochs, and before them."""
     with training.fresh(0):
-        learner = training.build(model, loss, paddle.optimizer.SGD, schedulers.constant, lr=lr, steps=60)
+        learner = training.build(
+            model, loss, paddle.optimizer.SGD, schedulers.constant, lr=lr, steps=60
+        )
         records = list(training.train(learner, splits, epochs=3, batch_size=100, seed=0))
     return [
-        names(lint.of_outputs(learner.head, r.validation_outputs, splits.validation.labels, r.epoch))
+        names(
+            lint.of_outputs(learner.head, r.validation_outputs, splits.validation.labels, r.epoch)
+        )
         for r in records
     ]
 
@@ -224,7 +245,9 @@ LABELS = np.arange(1000) % 10
 
 def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     rng = np.random.default_rng(0)
-    mean = 4 + 0.1 * (-1.0) ** (np.arange(1000) // 10)[:, None]  # half a digit off, and hardly moving
+    mean = (
+        4 + 0.1 * (-1.0) ** (np.arange(1000) // 10)[:, None]
+    )  # half a digit off, and hardly moving
     (found,) = lint.of_outputs(NUMBER, mean, LABELS, 1)
     assert found.name == "predicts-the-mean"
     assert (
@@ -233,7 +256,11 @@ def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     )
     right = LABELS[:, None] + rng.normal(size=(1000, 1))
     chance = rng.normal(4.5, 2.9, size=(1000, 1))  # no better, and for another reason
-    assert lint.of_outputs(NUMBER, right, LABELS, 1) == lint.of_outputs(NUMBER, chance, LABELS, 1) == []
+    assert (
+        lint.of_outputs(NUMBER, right, LABELS, 1)
+        == lint.of_outputs(NUMBER, chance, LABELS, 1)
+        == []
+    )
     assert lint.of_outputs(NUMBER, mean, LABELS, 0) == []  # an untrained network may
 
 
@@ -255,7 +282,9 @@ def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
 def test_of_outputs_that_say_nothing_nothing_is_said():
     zeros = np.zeros((29, 10), dtype=np.float32)
     assert lint.of_outputs(LOGITS, zeros, np.arange(29) % 10, 1) == []  # too few
-    assert lint.of_outputs(LOGITS, np.zeros((99, 10)), np.full(99, 3), 1) == []  # of one class indeed
+    assert (
+        lint.of_outputs(LOGITS, np.zeros((99, 10)), np.full(99, 3), 1) == []
+    )  # of one class indeed
     assert lint.of_outputs(LOGITS, np.full((99, 10), np.nan), np.arange(99) % 10, 1) == []
 
 
@@ -303,7 +332,9 @@ def test_the_tags_of_a_run():
 def test_a_server_s_runs_have_them_too():
     tags = {"kind": "run", "lint": "a", "lint.a": "first", "other": "x"}
     info = {"run_id": "1", "experiment_id": "1", "status": "FINISHED", "lifecycle_stage": "active"}
-    run = _from_json({"info": info, "data": {"tags": [{"key": k, "value": v} for k, v in tags.items()]}})
+    run = _from_json(
+        {"info": info, "data": {"tags": [{"key": k, "value": v} for k, v in tags.items()]}}
+    )
     assert run.tags == {"kind": "run", "lint": "a", "lint.a": "first"}
 
 
@@ -350,7 +381,10 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("softmax is applied twice") == 1
     assert "loss=softmaxed: softmax-twice: softmax is applied twice" in done.stdout
-    assert "rate-edge: the best learning rate of loss=ce is 0.03, the lowest of the 2 tried" in done.stdout
+    assert (
+        "rate-edge: the best learning rate of loss=ce is 0.03, the lowest of the 2 tried"
+        in done.stdout
+    )
     assert "Add lr=0.01 for every loss\n" in done.stdout
     assert f"loss=ce lr=3 epochs=2 seed=0 {' '.join(SMALL[:2])} | dead-network: " in done.stdout
 
@@ -368,8 +402,12 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert "stays at 1.4612" in tags["softmaxed", "0.03"]["lint.softmax-twice"]
 
     found = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    (section,) = findings.sections(found.summary, found.curves, findings.Question(), lambda run_id: None)
+    (section,) = findings.sections(
+        found.summary, found.curves, findings.Question(), lambda run_id: None
+    )
     told = {term: words for term, words, _ in honesty.classic_mistakes(section)}
     assert {"softmax-twice", "dead-network", "rate-edge"} <= set(told)
-    assert told["softmax-twice"].startswith("softmaxed at 0.03, 3 (2 of 2 runs): softmax is applied twice")
+    assert told["softmax-twice"].startswith(
+        "softmaxed at 0.03, 3 (2 of 2 runs): softmax is applied twice"
+    )
     assert told["dead-network"].startswith("ce at 3 (1 of 2 runs): the network is dead")

@@ -28,10 +28,13 @@ from experiments import losses
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "loss"
 CONFIGS: dict[str, Any] = {
-    path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in sorted(FOLDER.glob("*.yaml"))
+    path.stem: OmegaConf.to_container(OmegaConf.load(path))
+    for path in sorted(FOLDER.glob("*.yaml"))
 }
 LOSSES = {option: instantiate(config) for option, config in CONFIGS.items()}
-OURS = [option for option in CONFIGS if CONFIGS[option]["_target_"].startswith("experiments.losses.")]
+OURS = [
+    option for option in CONFIGS if CONFIGS[option]["_target_"].startswith("experiments.losses.")
+]
 MODULES = [
     importlib.import_module(f"{losses.__name__}.{module.name}")
     for module in pkgutil.iter_modules(losses.__path__)
@@ -108,7 +111,12 @@ OTHER_HYPERPARAMETERS: dict[str, list[dict[str, float]]] = {
     "sce": [{"alpha": 0}, {"beta": 0}, {"alpha": 6, "beta": 0.1}],
     "nce_rce": [{"beta": 0}, {"alpha": 0, "beta": 1}, {"alpha": 0.3, "beta": 0.7}],
     "phuber_ce": [{"tau": 1}, {"tau": 1.7}, {"tau": 1e30}],
-    "bitempered": [{"t1": 1, "t2": 1}, {"t1": 0.2, "t2": 4}, {"t1": 0, "t2": 1.7}, {"t1": 0.7, "t2": 1}],
+    "bitempered": [
+        {"t1": 1, "t2": 1},
+        {"t1": 0.2, "t2": 4},
+        {"t1": 0, "t2": 1.7},
+        {"t1": 0.7, "t2": 1},
+    ],
     "logit_norm": [{"t": 1}, {"t": 0.3}],
     "square": [{"k": 5, "M": 20}, {"k": 0.1, "M": 0.5}],
     "hinge": [{"margin": 0.3}, {"p": 2}, {"margin": 2, "p": 1.3}],
@@ -124,7 +132,8 @@ KINK_AT_ZERO = {"phuber_ce", "logit_norm", "crammer_singer"}
 WEIGHT: dict[str, Callable[..., np.ndarray]] = {
     "ce": lambda log_p: np.ones_like(log_p),
     "focal": lambda log_p, gamma=2: (
-        (1 - np.exp(log_p)) ** gamma - gamma * np.exp(log_p) * (1 - np.exp(log_p)) ** (gamma - 1) * log_p
+        (1 - np.exp(log_p)) ** gamma
+        - gamma * np.exp(log_p) * (1 - np.exp(log_p)) ** (gamma - 1) * log_p
     ),
     "poly1": lambda log_p, epsilon=1: 1 + epsilon * np.exp(log_p),
     "taylor_ce": lambda log_p, t=2: -np.expm1(t * np.log1p(-np.exp(log_p))),
@@ -137,9 +146,14 @@ WEIGHT: dict[str, Callable[..., np.ndarray]] = {
 
 def cases(options: list[str]) -> pytest.MarkDecorator:
     """Parametrise `option` and `hyper`: every option as it is, and with its other hyperparameters."""
-    pairs = [(option, hyper) for option in options for hyper in [{}, *OTHER_HYPERPARAMETERS.get(option, [])]]
+    pairs = [
+        (option, hyper)
+        for option in options
+        for hyper in [{}, *OTHER_HYPERPARAMETERS.get(option, [])]
+    ]
     names = [
-        " ".join([option, *(f"{key}={value}" for key, value in hyper.items())]) for option, hyper in pairs
+        " ".join([option, *(f"{key}={value}" for key, value in hyper.items())])
+        for option, hyper in pairs
     ]
     return pytest.mark.parametrize(("option", "hyper"), pairs, ids=names)
 
@@ -202,7 +216,9 @@ def tempered_log_softmax(z: np.ndarray, t: float, xp: Any = np) -> np.ndarray:
     return xp.log(1 + (1 - t) * (z - normaliser)) / (1 - t)
 
 
-def formula(option: str, outputs: np.ndarray, y: np.ndarray, xp: Any = np, **hyper: float) -> np.ndarray:
+def formula(
+    option: str, outputs: np.ndarray, y: np.ndarray, xp: Any = np, **hyper: float
+) -> np.ndarray:
     """The losses once more, as they are written in the literature: [batch]. `xp` is numpy or jax.numpy."""
     h = {key: value for key, value in CONFIGS[option].items() if not key.startswith("_")} | hyper
     if option in ON_NUMBERS:
@@ -288,7 +304,9 @@ def test_an_option_names_the_function_it_is_called_after(option: str):
 
 
 @each_option
-def test_an_option_is_a_partial_function_and_states_every_hyperparameter_with_its_default(option: str):
+def test_an_option_is_a_partial_function_and_states_every_hyperparameter_with_its_default(
+    option: str,
+):
     assert isinstance(LOSSES[option], functools.partial)
     first, second, *rest = parameters(option)
     assert (first.name, second.name) in {("logits", "labels"), ("prediction", "labels")}
@@ -311,7 +329,9 @@ def test_the_docstring_of_a_loss_of_ours_gives_shapes_and_source(option: str):
     text = LOSSES[option].func.__doc__
     head = "prediction [batch]" if option in ON_NUMBERS else "logits [batch, K]"
     assert f"    {head}, labels [batch] -> [batch]\n" in text
-    assert re.search(r"Source: .* [12]\d{3}\b", text, flags=re.DOTALL) or option == "ce_double_softmax"
+    assert (
+        re.search(r"Source: .* [12]\d{3}\b", text, flags=re.DOTALL) or option == "ce_double_softmax"
+    )
 
 
 def test_the_examples_in_the_docstrings_print_what_they_say():
@@ -335,7 +355,9 @@ def test_golden_value(option: str):
 
 @cases(OURS)
 def test_values_are_the_formula_s(option: str, hyper: dict[str, float]):
-    batches = [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
+    batches = (
+        [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
+    )
     for outputs, labels in batches:
         expected = formula(option, outputs, labels, **hyper)
         np.testing.assert_allclose(
@@ -353,7 +375,9 @@ def test_values_are_the_formula_s(option: str, hyper: dict[str, float]):
         ([4932, 5678, 4968, 5101, 4859, 4506, 4951, 5175, 4842, 4988], 8.3594),
     ],
 )
-def test_mse_of_predicting_the_mean_label_of_mnist_is_its_variance(counts: list[int], variance: float):
+def test_mse_of_predicting_the_mean_label_of_mnist_is_its_variance(
+    counts: list[int], variance: float
+):
     digits = np.arange(10)
     mean = np.average(digits, weights=counts)
     values = evaluate("mse", np.full(10, mean), digits)
@@ -396,20 +420,30 @@ def test_softmax_of_two_classes_is_the_sigmoid_of_their_difference():
 )
 def test_limits(option: str, hyper: dict[str, Any], limit: str, tolerance: float):
     batch = random_logits()
-    np.testing.assert_allclose(evaluate(option, *batch, **hyper), evaluate(limit, *batch), atol=tolerance)
-    np.testing.assert_allclose(gradient(option, *batch, **hyper), gradient(limit, *batch), atol=tolerance)
+    np.testing.assert_allclose(
+        evaluate(option, *batch, **hyper), evaluate(limit, *batch), atol=tolerance
+    )
+    np.testing.assert_allclose(
+        gradient(option, *batch, **hyper), gradient(limit, *batch), atol=tolerance
+    )
 
 
 def test_taylor_ce_approaches_ce_with_the_number_of_its_terms():
     p_y = np.array([0.05, 0.3, 0.9])
     batch = np.log(np.stack([p_y, 1 - p_y], axis=1)), np.zeros(3, dtype=np.int64)
-    np.testing.assert_allclose(evaluate("taylor_ce", *batch, t=800), evaluate("ce", *batch), rtol=1e-13)
-    np.testing.assert_allclose(gradient("taylor_ce", *batch, t=800), gradient("ce", *batch), rtol=1e-12)
+    np.testing.assert_allclose(
+        evaluate("taylor_ce", *batch, t=800), evaluate("ce", *batch), rtol=1e-13
+    )
+    np.testing.assert_allclose(
+        gradient("taylor_ce", *batch, t=800), gradient("ce", *batch), rtol=1e-12
+    )
 
 
 def test_huber_lies_between_half_the_squared_and_the_absolute_error():
     batch = random_predictions()
-    np.testing.assert_allclose(evaluate("huber", *batch, delta=100), evaluate("mse", *batch) / 2, rtol=1e-13)
+    np.testing.assert_allclose(
+        evaluate("huber", *batch, delta=100), evaluate("mse", *batch) / 2, rtol=1e-13
+    )
     np.testing.assert_allclose(
         evaluate("huber", *batch, delta=1e-9) / 1e-9, evaluate("mae_scalar", *batch), atol=1e-8
     )
@@ -417,7 +451,9 @@ def test_huber_lies_between_half_the_squared_and_the_absolute_error():
 
 def test_brier_of_two_classes_counts_the_same_error_twice():
     batch = random_logits(classes=2)
-    np.testing.assert_allclose(evaluate("brier", *batch), 2 * evaluate("mae", *batch) ** 2, atol=1e-14)
+    np.testing.assert_allclose(
+        evaluate("brier", *batch), 2 * evaluate("mae", *batch) ** 2, atol=1e-14
+    )
 
 
 def test_label_smoothing_is_least_at_the_smoothed_label():
@@ -446,7 +482,9 @@ def test_symmetry_the_sum_over_all_labels_is_a_constant(
     option: str, hyper: dict[str, float], constant: float
 ):
     logits, _ = random_logits()
-    total = sum(evaluate(option, logits, np.full(len(logits), label), **hyper) for label in range(10))
+    total = sum(
+        evaluate(option, logits, np.full(len(logits), label), **hyper) for label in range(10)
+    )
     np.testing.assert_allclose(total, total[0], rtol=1e-13)
     assert total[0] == pytest.approx(constant, abs=6e-7)
 
@@ -462,7 +500,9 @@ def test_phuber_ce_is_ce_up_to_the_bend_and_its_tangent_beyond():
 def test_bitempered_is_bounded_by_t1_where_ce_is_not(t1: float):
     wrong = np.array([[0.0, 1e300]])
     bound = 1 / (1 - t1)
-    assert evaluate("bitempered", wrong, np.array([0]), t1=t1, t2=1.0) == pytest.approx(bound, rel=1e-12)
+    assert evaluate("bitempered", wrong, np.array([0]), t1=t1, t2=1.0) == pytest.approx(
+        bound, rel=1e-12
+    )
     assert evaluate("bitempered", wrong / 1e298, np.array([0]), t1=t1) < bound
 
 
@@ -504,7 +544,9 @@ def test_logit_norm_has_a_finite_gradient_where_there_is_no_direction(dtype: str
 def test_squentropy_is_ce_where_the_wrong_classes_have_logits_of_zero():
     logits = np.array([[3.0, 0.0, 0.0], [0.0, 5.0, -5.0]])
     expected = evaluate("ce", logits, np.array([0, 0])) + np.array([0, 25])
-    np.testing.assert_allclose(evaluate("squentropy", logits, np.array([0, 0])), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        evaluate("squentropy", logits, np.array([0, 0])), expected, rtol=1e-13
+    )
 
 
 def test_crammer_singer_sees_the_strongest_rival_alone_and_equal_rivals_share_the_gradient():
@@ -513,19 +555,27 @@ def test_crammer_singer_sees_the_strongest_rival_alone_and_equal_rivals_share_th
         evaluate("crammer_singer", logits, np.zeros(3, dtype=np.int64)), [0.5, 0, 2]
     )
     expected = [[-1, 0.5, 0.5, 0], [0, 0, 0, 0], [-1, 1, 0, 0]]
-    np.testing.assert_array_equal(gradient("crammer_singer", logits, np.zeros(3, dtype=np.int64)), expected)
+    np.testing.assert_array_equal(
+        gradient("crammer_singer", logits, np.zeros(3, dtype=np.int64)), expected
+    )
 
 
 def test_hinge_is_zero_once_the_true_class_leads_by_the_margin():
     logits = np.array([[2.0, 0.5, 0.0]] * 2)
     for margin, expected in ((1.5, 0.0), (1.75, 0.25 / 3)):
-        assert evaluate("hinge", logits[:1], np.array([0]), margin=margin) == pytest.approx(expected)
-    assert evaluate("hinge", logits[:1], np.array([0]), margin=2.5, p=2) == pytest.approx((1 + 0.25) / 3)
+        assert evaluate("hinge", logits[:1], np.array([0]), margin=margin) == pytest.approx(
+            expected
+        )
+    assert evaluate("hinge", logits[:1], np.array([0]), margin=2.5, p=2) == pytest.approx(
+        (1 + 0.25) / 3
+    )
 
 
 def test_square_weighs_the_true_class_by_k_and_wants_m():
     logits = np.array([[1.0, 2.0, 3.0, 4.0]])
-    assert evaluate("square", logits, np.array([1]), k=3, M=5) == pytest.approx((1 + 3 * 9 + 9 + 16) / 4)
+    assert evaluate("square", logits, np.array([1]), k=3, M=5) == pytest.approx(
+        (1 + 3 * 9 + 9 + 16) / 4
+    )
 
 
 # ---- Gradients ----
@@ -533,7 +583,9 @@ def test_square_weighs_the_true_class_by_k_and_wants_m():
 
 @cases(list(LOSSES))
 def test_gradients_agree_with_central_differences(option: str, hyper: dict[str, float]):
-    batches = [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
+    batches = (
+        [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
+    )
     h = 1e-5
     for outputs, labels in batches:
         if option in KINK_AT_ZERO:
@@ -555,7 +607,9 @@ def test_gradients_agree_with_central_differences(option: str, hyper: dict[str, 
 def test_golden_norm_of_the_gradient_at_zero(option: str, dtype: str):
     found = gradient(option, np.zeros((10, 10), dtype=dtype), np.arange(10))
     assert found.dtype == dtype
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), GOLDEN_GRADIENT_NORM[option], atol=6e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(found, axis=1), GOLDEN_GRADIENT_NORM[option], atol=6e-5
+    )
 
 
 @cases([option for option in ON_LOGITS if option not in NOT_SHIFT_INVARIANT])
@@ -573,7 +627,9 @@ def test_losses_of_plain_scores_do_see_a_constant(option: str):
     assert (np.abs(change) > 0.1).mean() > 0.9
 
 
-def weighted_distance(option: str, logits: np.ndarray, labels: np.ndarray, **hyper: float) -> np.ndarray:
+def weighted_distance(
+    option: str, logits: np.ndarray, labels: np.ndarray, **hyper: float
+) -> np.ndarray:
     """w(p_y) (p - e), in float64: [batch, K]."""
     log_p, e = log_softmax(logits.astype(np.float64)), np.eye(logits.shape[1])[labels]
     return WEIGHT[option](log_p[e == 1], **hyper)[:, None] * (np.exp(log_p) - e)
@@ -584,7 +640,9 @@ def test_losses_of_p_y_alone_pull_along_p_minus_e(option: str, hyper: dict[str, 
     for classes in (2, 3, 10):
         logits, labels = random_logits(classes)
         expected = weighted_distance(option, logits, labels, **hyper)
-        np.testing.assert_allclose(gradient(option, logits, labels, **hyper), expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            gradient(option, logits, labels, **hyper), expected, rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -628,14 +686,18 @@ def test_logits_of_1e4_give_finite_values_and_gradients(option: str, hyper: dict
 def test_logits_of_1e4_give_the_right_values(option: str, hyper: dict[str, float]):
     logits, labels = far_logits()
     expected = formula(option, logits.astype(np.float64), labels, **hyper)
-    np.testing.assert_allclose(evaluate(option, logits, labels, **hyper), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        evaluate(option, logits, labels, **hyper), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 @cases(["ce", "poly1", "gce", "mae", "sce", "phuber_ce"])
 def test_logits_of_1e4_give_the_right_gradients(option: str, hyper: dict[str, float]):
     logits, labels = far_logits()
     expected = weighted_distance(option, logits, labels, **hyper)
-    np.testing.assert_allclose(gradient(option, logits, labels, **hyper), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        gradient(option, logits, labels, **hyper), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 @cases(ON_NUMBERS)
@@ -664,7 +726,9 @@ def test_the_batch_only_collects_examples(option: str):
     assert len(np.unique(values.round(9))) > len(values) / 2  # else a permutation could not be seen
 
     order = np.random.default_rng(2).permutation(len(labels))
-    np.testing.assert_allclose(evaluate(option, outputs[order], labels[order]), values[order], rtol=1e-13)
+    np.testing.assert_allclose(
+        evaluate(option, outputs[order], labels[order]), values[order], rtol=1e-13
+    )
     np.testing.assert_allclose(
         gradient(option, outputs[order], labels[order]), slopes[order], rtol=1e-11, atol=1e-15
     )
@@ -704,7 +768,9 @@ def test_one_number_may_have_labels_between_the_classes():
 # ---- What is refused ----
 
 
-def refused(error: type[Exception], option: str, outputs: Any, labels: Any, match: str, **hyper: Any) -> None:
+def refused(
+    error: type[Exception], option: str, outputs: Any, labels: Any, match: str, **hyper: Any
+) -> None:
     """Assert that the loss raises `error`, whose message matches; arrays are passed as Paddle tensors."""
     arguments = [paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for v in (outputs, labels)]
     with pytest.raises(error, match=match):
@@ -774,7 +840,12 @@ def test_wrong_dtypes_raise(option: str, logits: Any, labels: Any, match: str):
             ValueError,
             r"prediction: expected shape \[batch\], came \[\]",
         ),
-        (F.astype(np.int64), Y, TypeError, "prediction: expected dtype float32, float64, came int64"),
+        (
+            F.astype(np.int64),
+            Y,
+            TypeError,
+            "prediction: expected dtype float32, float64, came int64",
+        ),
         (F, Y > 1, TypeError, "labels: expected dtype int64, .*, came bool"),
         (F.tolist(), Y, TypeError, "prediction: expected a Paddle tensor, came list"),
         (F, Y.tolist(), TypeError, "labels: expected a Paddle tensor, came list"),

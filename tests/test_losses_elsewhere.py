@@ -50,7 +50,9 @@ OPTAX: dict[str, Loss] = {
     "label_smoothing": lambda z, y, s=0.1: optax.losses.softmax_cross_entropy(
         z, optax.losses.smooth_labels(one_hot(z, y), s)
     ),
-    "poly1": lambda z, y, epsilon=1: optax.losses.poly_loss_cross_entropy(z, one_hot(z, y), epsilon=epsilon),
+    "poly1": lambda z, y, epsilon=1: optax.losses.poly_loss_cross_entropy(
+        z, one_hot(z, y), epsilon=epsilon
+    ),
     "brier": lambda z, y: optax.losses.squared_error(jax.nn.softmax(z), one_hot(z, y)).sum(axis=1),
     "spherical": lambda z, y: -optax.losses.cosine_similarity(jax.nn.softmax(z), one_hot(z, y)),
     "crammer_singer": optax.losses.multiclass_hinge_loss,
@@ -58,7 +60,9 @@ OPTAX: dict[str, Loss] = {
 }
 
 OPTAX_OF_TWO_CLASSES: dict[str, Loss] = {
-    "focal": lambda z, y, gamma=2: optax.losses.sigmoid_focal_loss(lead_of_class_one(z), y, gamma=gamma),
+    "focal": lambda z, y, gamma=2: optax.losses.sigmoid_focal_loss(
+        lead_of_class_one(z), y, gamma=gamma
+    ),
     "hinge": lambda z, y, margin=1, p=1: (
         (margin * optax.losses.hinge_loss(lead_of_class_one(z) / margin, 2 * y - 1)) ** p / 2
     ),
@@ -77,7 +81,9 @@ def batch(option: str, dtype: str, classes: int = 10) -> tuple[np.ndarray, np.nd
     return outputs.astype(dtype), labels
 
 
-def agree(option: str, theirs: Loss, outputs: np.ndarray, labels: np.ndarray, hyper: dict[str, Any]) -> None:
+def agree(
+    option: str, theirs: Loss, outputs: np.ndarray, labels: np.ndarray, hyper: dict[str, Any]
+) -> None:
     """Assert that values and gradients are equal, but for the rounding of their dtype."""
     wide = outputs.astype(np.float64)  # the other side always computes in float64
     values = theirs(jnp.asarray(wide), labels, **hyper)
@@ -90,10 +96,14 @@ def agree(option: str, theirs: Loss, outputs: np.ndarray, labels: np.ndarray, hy
     )
     assert found.dtype == found_slopes.dtype == outputs.dtype
     np.testing.assert_allclose(
-        found, values, **({"rtol": 2e-5, "atol": 2e-6} if single else {"rtol": 1e-12, "atol": 1e-13})
+        found,
+        values,
+        **({"rtol": 2e-5, "atol": 2e-6} if single else {"rtol": 1e-12, "atol": 1e-13}),
     )
     np.testing.assert_allclose(
-        found_slopes, slopes, **({"rtol": 5e-5, "atol": 5e-6} if single else {"rtol": 1e-9, "atol": 1e-12})
+        found_slopes,
+        slopes,
+        **({"rtol": 5e-5, "atol": 5e-6} if single else {"rtol": 1e-9, "atol": 1e-12}),
     )
 
 
@@ -114,7 +124,9 @@ def test_optax_computes_the_same_for_two_classes(option: str, hyper: dict[str, f
 
 @each_dtype
 @cases(OURS)
-def test_jax_s_derivative_of_the_formula_is_the_gradient(option: str, hyper: dict[str, float], dtype: str):
+def test_jax_s_derivative_of_the_formula_is_the_gradient(
+    option: str, hyper: dict[str, float], dtype: str
+):
     def theirs(outputs: jax.Array, labels: np.ndarray, **hyper: float) -> jax.Array:
         return formula(option, outputs, labels, jnp, **hyper)
 

@@ -83,7 +83,9 @@ def test_steps_have_logarithmic_axes_of_their_own(section: Section) -> None:
     assert [axis.get_yscale() for axis in axes] == ["log", "log"]
     assert not axes[0].get_shared_y_axes().joined(axes[0], axes[1])
     np.testing.assert_allclose(np.asarray(axes[0].lines[0].get_ydata(), dtype=float), [2, 1, 2 / 3])
-    np.testing.assert_allclose(np.asarray(axes[1].lines[0].get_ydata(), dtype=float), [0.01, 0.005, 0.01 / 3])
+    np.testing.assert_allclose(
+        np.asarray(axes[1].lines[0].get_ydata(), dtype=float), [0.01, 0.005, 0.01 / 3]
+    )
 
 
 def test_a_band_below_zero_stops_at_the_edge_of_a_logarithmic_axis() -> None:
@@ -133,7 +135,9 @@ def test_the_table_of_further_measures_has_means_and_invents_nothing(section: Se
     assert table is not None
     by_loss = {row[0].value: dict(zip(table.keys, row, strict=True)) for row in table.rows}
     judged = section.judged[section.judged["loss"] == "ce"]
-    assert by_loss["ce"]["test_macro_f1_percent"].value == pytest.approx(100 * judged["test_macro_f1"].mean())
+    assert by_loss["ce"]["test_macro_f1_percent"].value == pytest.approx(
+        100 * judged["test_macro_f1"].mean()
+    )
     assert by_loss["ce"]["corrupted_accuracy_percent"].text == "60.00"
     for key in ("test_margin", "test_aurc_percent", "test_nll_scaled", "test_brier_scaled"):
         assert by_loss["mse"][key] == Cell("n/a", None)
@@ -242,7 +246,11 @@ def test_what_is_told_of_a_metric() -> None:
     for name, (label, heading, digits, margin) in expected.items():
         metric = OFFERED[name]
         assert (metric.label, metric.column, metric.digits) == (label, heading, digits)
-        assert metric.margin(None, 10_000) == margin if margin else math.isnan(metric.margin(None, 10_000))
+        assert (
+            metric.margin(None, 10_000) == margin
+            if margin
+            else math.isnan(metric.margin(None, 10_000))
+        )
         assert metric.margin(0.5, None) == 0.5
     # one of 50 test images, of which no training example is one
     assert OFFERED["test_accuracy_3"].margin(None, 50) == 2
@@ -250,8 +258,12 @@ def test_what_is_told_of_a_metric() -> None:
 
 
 def test_the_tables_have_every_metric_but_those_of_digits_and_corruptions() -> None:
-    shown = {measure.column for measure in measures.LIKELIHOOD + measures.FURTHER + measures.MEMORISATION}
-    families = {name for name in OFFERED if name.startswith(("test_accuracy", "corrupted_accuracy_"))}
+    shown = {
+        measure.column for measure in measures.LIKELIHOOD + measures.FURTHER + measures.MEMORISATION
+    }
+    families = {
+        name for name in OFFERED if name.startswith(("test_accuracy", "corrupted_accuracy_"))
+    }
     assert shown == set(OFFERED) - families
 
 
@@ -271,14 +283,17 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
     claims = {row["a"]: row for row in found.headline.to_dict("records")}
     row = claims["focal gamma=3"]
     ce, focal = (
-        found.judged.loc[found.judged["loss"] == loss, name].mean() for loss in ("ce", "focal gamma=3")
+        found.judged.loc[found.judged["loss"] == loss, name].mean()
+        for loss in ("ce", "focal gamma=3")
     )
     difference = (100 if metric.in_points else 1) * (focal - ce)
     assert row["difference"] == pytest.approx(difference) and row["verdict"] != "undecided"
     assert row["verdict"] == ("worse" if metric.higher_is_better else "better")
     told = f"{difference:+.{metric.digits}f}".replace("-", "−")
     unit = " points" if metric.in_points else ""
-    assert f"focal gamma=3 is {row['verdict']} than ce: {told}{unit} of {metric.words} (95 %" in words
+    assert (
+        f"focal gamma=3 is {row['verdict']} than ce: {told}{unit} of {metric.words} (95 %" in words
+    )
     assert f"mse against ce: undecided, for there is no {metric.words} of both to compare." in words
     assert claims["mse"]["n"] == 0
 
@@ -309,7 +324,9 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
 def test_the_margin_of_a_digit_is_one_of_its_images() -> None:
     found, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
     assert found.test_size == 50  # of 500
-    assert set(found.headline["margin"]) == {2.0} and set(found.headline["verdict"]) == {"equivalent"}
+    assert set(found.headline["margin"]) == {2.0} and set(found.headline["verdict"]) == {
+        "equivalent"
+    }
     assert "within ±2 points, which is one test image of 50 of this digit." in words
     whole, _, _ = judged_by("test_accuracy", {"ce": 0.95, "focal gamma=3": 0.95})
     assert whole.test_size == 500 and set(whole.headline["margin"]) == {0.2}

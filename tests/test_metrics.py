@@ -59,15 +59,21 @@ def test_accuracies_by_class_by_hand():
         "accuracy_9": 1.0,
     }
     found = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
-    shares = np.bincount(LABELS) / len(LABELS)  # their mean, by how often each class is, is the accuracy
-    assert shares @ list(found.values()) == pytest.approx(metrics.accuracy(LOGIT_VALUES.argmax(1), LABELS))
+    shares = np.bincount(LABELS) / len(
+        LABELS
+    )  # their mean, by how often each class is, is the accuracy
+    assert shares @ list(found.values()) == pytest.approx(
+        metrics.accuracy(LOGIT_VALUES.argmax(1), LABELS)
+    )
 
 
 def test_macro_f1_by_hand():
     # 0: 2 right, 1 missed, F1 = 4/5; 1: 1 right, 1 too many, F1 = 2/3; 2: all missed; 3: never a label, predicted once.
     predicted, labels = np.array([0, 0, 1, 1, 3]), np.array([0, 0, 1, 0, 2])
     assert metrics.macro_f1(predicted, labels) == pytest.approx((4 / 5 + 2 / 3 + 0 + 0) / 4)
-    assert metrics.macro_f1(np.full(10, 4), np.arange(10)) == pytest.approx((2 / 11) / 10)  # always the same
+    assert metrics.macro_f1(np.full(10, 4), np.arange(10)) == pytest.approx(
+        (2 / 11) / 10
+    )  # always the same
 
 
 def test_memorisation_by_hand():
@@ -88,7 +94,9 @@ def test_memorisation_by_hand():
 
 def test_margin_by_hand():
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
-    assert metrics.margin(np.log(p), np.array([0, 2])) == pytest.approx(((0.5 - 0.3) + (0.1 - 0.8)) / 2)
+    assert metrics.margin(np.log(p), np.array([0, 2])) == pytest.approx(
+        ((0.5 - 0.3) + (0.1 - 0.8)) / 2
+    )
     certain = log_softmax(np.eye(10) * 1e4)
     assert metrics.margin(certain, np.arange(10)) == 1.0
     assert metrics.margin(certain, (np.arange(10) + 1) % 10) == -1.0
@@ -103,7 +111,9 @@ def two_classes(confidence):
 def test_aurc_by_hand():
     log_p = two_classes([0.6, 0.9, 0.8, 0.7])
     # surest first: right, wrong, right, wrong; the risks are 0, 1/2, 1/3, 2/4
-    assert metrics.aurc(log_p, np.array([1, 0, 1, 0])) == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
+    assert metrics.aurc(log_p, np.array([1, 0, 1, 0])) == pytest.approx(
+        (0 + 1 / 2 + 1 / 3 + 2 / 4) / 4
+    )
     assert metrics.aurc(log_p, np.zeros(4, int)) == 0.0
     assert metrics.aurc(log_p, np.ones(4, int)) == 1.0
 
@@ -139,14 +149,23 @@ def test_what_a_classifier_reports():
 def test_what_a_regression_reports():
     outputs = np.array([[0.2], [2.9], [9.6], [4.0]], dtype=np.float32)
     labels = np.array([0, 2, 9, 7])
-    found = metrics.test_metrics(NUMBER, outputs, labels, (outputs[:, 0] - labels) ** 2, outputs, labels)
+    found = metrics.test_metrics(
+        NUMBER, outputs, labels, (outputs[:, 0] - labels) ** 2, outputs, labels
+    )
     of_class = {
         "accuracy_0": 1.0,
         "accuracy_2": 0.0,
         "accuracy_7": 0.0,
         "accuracy_9": 1.0,
     }  # of those there are
-    assert set(found) == {"loss", "accuracy", "macro_f1", "mean_absolute_error", "off_by_one", *of_class}
+    assert set(found) == {
+        "loss",
+        "accuracy",
+        "macro_f1",
+        "mean_absolute_error",
+        "off_by_one",
+        *of_class,
+    }
     assert {name: found[name] for name in of_class} == of_class
     assert found["macro_f1"] == (1 + 1) / 6  # 0 and 9; 2 and 7 are missed, 3 and 4 are no label
     assert found["accuracy"] == 0.5

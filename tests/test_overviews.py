@@ -42,7 +42,9 @@ def picture(overview: Overview, found: list[Section]) -> across.Illustration:
 )
 def test_every_point_is_of_the_section_with_that_value(name: str, values: list[float]) -> None:
     found = sections(*over(name, values, seeds=range(4)))
-    assert [float(section.runs[name].iloc[0]) for section in found] == values  # 32, 100, 500: by size
+    assert [
+        float(section.runs[name].iloc[0]) for section in found
+    ] == values  # 32, 100, 500: by size
     (overview,) = overviews(found)
     assert overview.setting == name and overview.panels == [""] and overview.elsewhere == 0
     assert sorted(set(overview.means["value"])) == values
@@ -56,11 +58,18 @@ def test_every_point_is_of_the_section_with_that_value(name: str, values: list[f
 
 def test_each_loss_stands_at_its_own_best_rate_of_each_value() -> None:
     summary, curves = over("data.label_noise", [0.0, 0.4], losses=("ce", "gce"), seeds=range(3))
-    better = (summary["data.label_noise"] == 0.4) & (summary["loss"] == "gce") & (summary["lr"] == 0.1)
+    better = (
+        (summary["data.label_noise"] == 0.4) & (summary["loss"] == "gce") & (summary["lr"] == 0.1)
+    )
     summary.loc[better, ["val_accuracy", "test_accuracy"]] += 0.1
     (overview,) = overviews(sections(summary, curves))
     rates = overview.means.set_index(["value", "loss"])["lr"]
-    assert rates.to_dict() == {(0.0, "ce"): 0.03, (0.0, "gce"): 0.03, (0.4, "ce"): 0.03, (0.4, "gce"): 0.1}
+    assert rates.to_dict() == {
+        (0.0, "ce"): 0.03,
+        (0.0, "gce"): 0.03,
+        (0.4, "ce"): 0.03,
+        (0.4, "gce"): 0.1,
+    }
 
 
 def test_what_is_no_number_or_not_alone_in_differing_has_no_overview() -> None:
@@ -71,14 +80,18 @@ def test_what_is_no_number_or_not_alone_in_differing_has_no_overview() -> None:
     summary["model"] = np.where(summary["data.label_noise"] == 0, "mlp", "softmax")
     assert overviews(sections(summary, curves)) == []
     twice, curves = over("data.label_noise", [0.0, 0.2, 0.2], seeds=range(2))
-    twice["setting"] = twice["run_id"].str[0]  # two of 0.2, which differ in something that is not known
+    twice["setting"] = twice["run_id"].str[
+        0
+    ]  # two of 0.2, which differ in something that is not known
     assert overviews(sections(twice, curves)) == []
 
 
 def test_another_difference_makes_a_panel_each() -> None:
     one, curves = over("data.label_noise", [0.0, 0.4], seeds=range(2))
     other = one.assign(
-        model="softmax", run_id="x" + one["run_id"], setting=one["setting"].str.replace("mlp", "softmax")
+        model="softmax",
+        run_id="x" + one["run_id"],
+        setting=one["setting"].str.replace("mlp", "softmax"),
     )
     other["test_accuracy"] -= 0.3
     both = pd.concat([one, other], ignore_index=True)
@@ -86,11 +99,17 @@ def test_another_difference_makes_a_panel_each() -> None:
     (overview,) = overviews(found)
     assert overview.panels == ["model=mlp", "model=softmax"]
     figure = picture(overview, found).figure
-    assert [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()] == overview.panels
+    assert [
+        axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()
+    ] == overview.panels
     low, high = figure.axes[0].get_ylim()  # of all panels
     assert low < 100 * overview.means["mean"].min() and 100 * overview.means["mean"].max() < high
     table = across.overview_table(overview, found[0].metric, found[0].losses)
-    assert len(table.rows) == 12 and [cell.value for cell in table.rows[0]][:3] == ["model=mlp", 0.0, "ce"]
+    assert len(table.rows) == 12 and [cell.value for cell in table.rows[0]][:3] == [
+        "model=mlp",
+        0.0,
+        "ce",
+    ]
 
 
 def test_two_numbers_in_a_grid_have_an_overview_each() -> None:
@@ -99,7 +118,9 @@ def test_two_numbers_in_a_grid_have_an_overview_each() -> None:
         frames = over("data.label_noise", [0.0, 0.4], seeds=range(2))
         grids.append(
             [
-                frame.assign(run_id=f"{size}" + frame["run_id"], setting=f"{size} " + frame["setting"])
+                frame.assign(
+                    run_id=f"{size}" + frame["run_id"], setting=f"{size} " + frame["setting"]
+                )
                 for frame in frames
             ]
         )
@@ -136,7 +157,9 @@ def test_the_figure_has_the_means_and_the_intervals() -> None:
         own = overview.means[overview.means["loss"] == loss]
         line, _, (bars,) = container.lines
         np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
-        np.testing.assert_allclose(np.asarray(line.get_xdata(), dtype=float), own["value"], atol=0.01)
+        np.testing.assert_allclose(
+            np.asarray(line.get_xdata(), dtype=float), own["value"], atol=0.01
+        )
         ends = np.array([segment[:, 1] for segment in bars.get_segments()])
         np.testing.assert_allclose(ends, 100 * own[["low", "high"]])
     assert "Bars are 95 % intervals" in illustration.caption
@@ -151,7 +174,9 @@ def test_numbers_far_apart_have_a_logarithmic_axis() -> None:
     assert illustration.figure.axes[0].get_xscale() == "log"
     assert "95 %" not in illustration.caption  # one seed
     (line, *_) = illustration.figure.axes[0].containers[0].lines
-    np.testing.assert_allclose(np.asarray(line.get_xdata(), dtype=float), [100, 1000, 10000], rtol=0.1)
+    np.testing.assert_allclose(
+        np.asarray(line.get_xdata(), dtype=float), [100, 1000, 10000], rtol=0.1
+    )
 
 
 def test_the_page_opens_with_the_overview() -> None:
@@ -165,4 +190,6 @@ def test_the_page_opens_with_the_overview() -> None:
     keys = "data.label_noise,loss,lr,epochs,test_accuracy_percent,test_accuracy_percent_low"
     assert csv[0].startswith(keys) and len(csv) == 7
     _, report, html, _ = made(*runs(seeds=range(2)))
-    assert not any(name.startswith("over-") for name in report.figures) and '<h2 id="over-' not in html
+    assert (
+        not any(name.startswith("over-") for name in report.figures) and '<h2 id="over-' not in html
+    )

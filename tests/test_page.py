@@ -139,7 +139,9 @@ def test_the_parts_come_in_the_order_of_the_protocol(usual: Any) -> None:
 
 def test_the_page_needs_nothing_from_the_network(usual: Any) -> None:
     html = usual[2]
-    assert not re.search(r"https?:|//[a-z]", re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL))
+    assert not re.search(
+        r"https?:|//[a-z]", re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    )
     for tag, attributes in read(html).tags:
         assert tag not in ("link", "iframe", "object", "embed", "base")
         for name in ("src", "href"):
@@ -169,7 +171,9 @@ def test_tables_can_be_sorted_by_value(usual: Any) -> None:
     assert cells and all("data-value" in attributes for attributes in cells)
     headings = [tag for tag, _ in reader.tags if tag == "th"]
     assert len([tag for tag, _ in reader.tags if tag == "button"]) == len(headings) > 0
-    numbers = [attributes["data-value"] for attributes in cells if attributes.get("class") == "number"]
+    numbers = [
+        attributes["data-value"] for attributes in cells if attributes.get("class") == "number"
+    ]
     assert all(value == "" or math.isfinite(float(value or "nan")) for value in numbers)
 
 
@@ -208,7 +212,9 @@ def test_the_table_has_the_means_of_the_judged_runs(usual: Any) -> None:
             & section.runs["seed"].isin(section.split.judging)
         ]
         assert values["runs"] == len(judged) == 8
-        assert values["test_accuracy_percent"] == pytest.approx(100 * judged["test_accuracy"].mean())
+        assert values["test_accuracy_percent"] == pytest.approx(
+            100 * judged["test_accuracy"].mean()
+        )
         assert values["test_accuracy_percent_low"] < values["test_accuracy_percent"]
 
 
@@ -220,7 +226,9 @@ def test_one_seed_is_all_undecided_without_intervals() -> None:
     assert "nothing is known of the spread, so every verdict is undecided" in words
     assert "One seed: no band" in words
     assert not re.search(r"\d \[", words)  # no number has an interval in brackets
-    assert "seed=range(3,16)" in words  # ten that judge and, as there are three rates, three that choose
+    assert (
+        "seed=range(3,16)" in words
+    )  # ten that judge and, as there are three rates, three that choose
 
 
 def test_one_loss_has_nothing_to_be_compared_with() -> None:
@@ -273,7 +281,9 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     claims = verdicts.document([section], {})["contrasts"]
     at_rate = told.replace("of mse", "of mse at learning rate 0.03")
     assert [claim["sentence"] for claim in claims if claim["a"] == "mse"] == [told, at_rate]
-    (item,) = re.findall(r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL)
+    (item,) = re.findall(
+        r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL
+    )
     assert "<details>" not in item  # no more runs of ce would decide it
 
 
@@ -293,7 +303,9 @@ def test_without_a_second_rate_there_are_no_figures_of_rates_and_their_table_sta
     own = summary["lr"] == summary["loss"].map({"ce": 0.01, "focal gamma=3": 0.03, "mse": 0.1})
     each = made(summary[own], curves)  # each loss at a rate of its own
     assert not {"learning-rates", "heat-map"} & each[1].figures.keys()
-    assert "Each loss was run at one learning rate only" in text(each[2]) and "rates" in each[1].tables
+    assert (
+        "Each loss was run at one learning rate only" in text(each[2]) and "rates" in each[1].tables
+    )
     assert {"learning-rates", "heat-map"} <= made(summary, curves)[1].figures.keys()
 
 
@@ -335,8 +347,13 @@ def test_settings_are_never_pooled() -> None:
     other, more = runs(seeds=range(3), setting="digits, convnet")
     other["run_id"] = "b" + other["run_id"]
     more["run_id"] = "b" + more["run_id"]
-    both, every = pd.concat([one, other], ignore_index=True), pd.concat([curves, more], ignore_index=True)
-    sections, report, html, _ = made(both, every, read_predictions=lambda run_id: predictions(run_id[-7:]))
+    both, every = (
+        pd.concat([one, other], ignore_index=True),
+        pd.concat([curves, more], ignore_index=True),
+    )
+    sections, report, html, _ = made(
+        both, every, read_predictions=lambda run_id: predictions(run_id[-7:])
+    )
     assert [len(section.runs) for section in sections] == [27, 27]
     words = text(html)
     assert "Setting 1 of 2: digits, convnet" in words and "Setting 2 of 2: digits, mlp" in words
@@ -345,8 +362,12 @@ def test_settings_are_never_pooled() -> None:
 
 def test_what_is_missing_from_the_grid_of_a_sweep_is_said_once_for_all_settings() -> None:
     one, curves = runs(seeds=range(2))
-    both = pd.concat([one, one.assign(setting="other", run_id="b" + one["run_id"])], ignore_index=True)
-    _, _, html, _ = made(both, curves, read_predictions=lambda run_id: None, missing=7, notes=["a note"])
+    both = pd.concat(
+        [one, one.assign(setting="other", run_id="b" + one["run_id"])], ignore_index=True
+    )
+    _, _, html, _ = made(
+        both, curves, read_predictions=lambda run_id: None, missing=7, notes=["a note"]
+    )
     words = text(html)
     assert words.count("7 cells of the sweep's own grid have never been run.") == 1
     assert words.count("a note") == 1
@@ -357,7 +378,10 @@ def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
     summary, curves = runs(epochs=(2, 3), seeds=range(8))
     summary = summary[(summary["epochs"] == 2) | (summary["loss"] != "mse")]
     (section,), report, html, _ = made(
-        summary, curves, overrides=["experiment=x"], sweeps=[("id1", "one\n$(sweep)"), ("id2", "other")]
+        summary,
+        curves,
+        overrides=["experiment=x"],
+        sweeps=[("id1", "one\n$(sweep)"), ("id2", "other")],
     )
     assert section.shown == ["ce", "focal gamma=3"] and section.lengths == [3, 2]
     words = text(html)
@@ -375,7 +399,16 @@ def test_contrasts_as_csv_have_both_names_and_every_interval(usual: Any) -> None
     (section,), report, _, _ = usual
     read_back = pd.read_csv(io.StringIO(tables.to_csv(report.tables["contrasts"])))
     assert list(read_back["a"]) == list(section.headline["a"]) and set(read_back["b"]) == {"ce"}
-    for name in ("difference", "low", "high", "p", "p_holm", "p_better", "p_better_low", "p_better_high"):
+    for name in (
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "p_better",
+        "p_better_low",
+        "p_better_high",
+    ):
         np.testing.assert_allclose(read_back[name], section.headline[name])
     assert "contrast" not in read_back and "contrast" in report.tables["contrasts"].for_people.keys
 
@@ -383,7 +416,10 @@ def test_contrasts_as_csv_have_both_names_and_every_interval(usual: Any) -> None
 def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
     _, _, html, _ = made(*runs(rates=(0.01, 0.03)))
     words = text(html)
-    assert "At the edge of the grid: the best learning rate is the highest one tried for ce (0.03)" in words
+    assert (
+        "At the edge of the grid: the best learning rate is the highest one tried for ce (0.03)"
+        in words
+    )
     assert "loss=ce,mse lr=0.1 epochs=3 'seed=range(10)' model=mlp data=digits" in words
     assert "loss=focal loss.gamma=3.0 lr=0.1 " in words
 
@@ -401,7 +437,9 @@ def test_a_metric_that_a_head_does_not_have() -> None:
     (section,), _, html, _ = made(*runs(), Question(metric="test_nll"))
     assert "mse against ce: undecided, for there is no test NLL of both to compare." in text(html)
     assert section.headline.set_index("a").loc["focal gamma=3", "family"] == 1
-    (mse,) = re.findall(r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL)
+    (mse,) = re.findall(
+        r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL
+    )
     assert "<details>" not in mse  # no number of seeds would give it one
     assert "Test NLL after the last epoch" in text(html)
 
@@ -411,14 +449,19 @@ def test_hostile_names_stay_text(place: str) -> None:
     losses = ["ce", HOSTILE] if place == "loss" else ["ce", "mse"]
     summary, curves = runs(losses, seeds=range(2))
     if place == "setting":
-        summary = summary.assign(setting=HOSTILE, setting_text=HOSTILE, data=HOSTILE, git_commit=HOSTILE)
-    changes: dict[str, Any] = {"note": {"notes": [HOSTILE]}, "experiment": {"experiment": HOSTILE}}.get(
-        place, {}
-    )
+        summary = summary.assign(
+            setting=HOSTILE, setting_text=HOSTILE, data=HOSTILE, git_commit=HOSTILE
+        )
+    changes: dict[str, Any] = {
+        "note": {"notes": [HOSTILE]},
+        "experiment": {"experiment": HOSTILE},
+    }.get(place, {})
     _, report, html, markdown = made(summary, curves, **changes)
     tags = [tag for tag, _ in read(html).tags]
     assert tags.count("script") == 1 and tags.count("svg") == len(report.figures)
-    assert not any(name.startswith("on") for _, attributes in read(html).tags for name in attributes)
+    assert not any(
+        name.startswith("on") for _, attributes in read(html).tags for name in attributes
+    )
     prose = re.sub(r"(?ms)^(`{3,})sh\n.*?^\1$", "", markdown)
     assert "<script" not in prose and "](javascript" not in prose
     for name, table in report.tables.items():
@@ -447,7 +490,8 @@ def test_csv_is_for_programs_and_is_no_formula() -> None:
 def test_latex_and_markdown_escape() -> None:
     latex = tables.to_latex(table("a_b & 50% $x$ \\input{x} ~^#{}"))
     assert (
-        r"a\_b \& 50\% \$x\$ \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\{\} & " in latex
+        r"a\_b \& 50\% \$x\$ \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\{\} & "
+        in latex
     )
     assert r"$-$1.50 [$-$2.00, $-$1.00] & n/a \\" in latex and r"\begin{tabular}{lrr}" in latex
     markdown = tables.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
@@ -520,7 +564,9 @@ def test_what_it_would_take_in_words() -> None:
         "if the difference and spread observed are the true ones."
     )
     assert "more than 10,000" in verdicts.needed(undecided | {"seeds_needed": math.inf})
-    assert "no difference, however large" in verdicts.needed(undecided | {"detectable": math.inf, "n": 4})
+    assert "no difference, however large" in verdicts.needed(
+        undecided | {"detectable": math.inf, "n": 4}
+    )
 
 
 def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
@@ -546,7 +592,9 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     assert {claim["view"] for claim in content["contrasts"]} == {"best", "equal"}
     assert verdicts.check(content, summary) == []
 
-    more = pd.concat([summary, summary.assign(run_id="x" + summary["run_id"], seed=summary["seed"] + 100)])
+    more = pd.concat(
+        [summary, summary.assign(run_id="x" + summary["run_id"], seed=summary["seed"] + 100)]
+    )
     assert verdicts.check(content, more) == []  # runs that came later change no earlier claim
 
     changed = json.loads(json.dumps(content))
@@ -562,7 +610,9 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
 
     moved = summary.copy()
     moved.loc[moved["loss"] == "mse", "test_accuracy"] += 0.001 * moved["seed"]
-    assert all("mse" in line for line in verdicts.check(content, moved)) and verdicts.check(content, moved)
+    assert all("mse" in line for line in verdicts.check(content, moved)) and verdicts.check(
+        content, moved
+    )
 
     renamed = summary.assign(loss=summary["loss"].where(summary["loss"] != "ce", "ce weight=1"))
     assert (
@@ -570,7 +620,8 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     )  # other runs in the store may lengthen a label, and change no claim
     swapped = summary.assign(loss_option=summary["loss_option"].replace("mse", "brier"))
     assert any(
-        "mse" in line and "can no longer be derived" in line for line in verdicts.check(content, swapped)
+        "mse" in line and "can no longer be derived" in line
+        for line in verdicts.check(content, swapped)
     )
 
     gone = verdicts.check(content, summary[summary["loss"] != "mse"])
@@ -599,7 +650,9 @@ def test_metrics_in_the_file_are_as_typed_and_earlier_files_with_columns_still_h
 def test_what_has_no_number_is_null_in_the_file() -> None:
     sections = findings.sections(*runs(seeds=[0]), Question(), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
-    assert content["contrasts"][0]["low"] is None and content["contrasts"][0]["verdict"] == "undecided"
+    assert (
+        content["contrasts"][0]["low"] is None and content["contrasts"][0]["verdict"] == "undecided"
+    )
     assert verdicts.check(content, runs(seeds=[0])[0]) == []
 
 
@@ -626,11 +679,19 @@ def test_a_file_that_is_no_verdicts(tmp_path: Any, text: str, message: str) -> N
 def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> None:
     summary, _ = runs()
     summary = summary.assign(
-        batch_size=50, optimizer="momentum", **{"data.label_noise": 0.2, "data.validation_size": 360}
+        batch_size=50,
+        optimizer="momentum",
+        **{"data.label_noise": 0.2, "data.validation_size": 360},
     )
     summary["data.root"] = "/somewhere"
     lines = commands.run_command(
-        ["ce", "focal gamma=3"], [0.03], range(12), summary, epochs=3, experiment="it's", uri="http://h:1"
+        ["ce", "focal gamma=3"],
+        [0.03],
+        range(12),
+        summary,
+        epochs=3,
+        experiment="it's",
+        uri="http://h:1",
     )
     assert lines == [
         "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits optimizer=momentum "
@@ -648,7 +709,13 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     [
         (range(10), 2, 20, False, list(range(22))),  # two more that judge nothing
         (range(3), 0, 12, False, list(range(12))),
-        (range(4), 0, 9, True, list(range(11))),  # of 11, 2 will be set aside for the choice of rates
+        (
+            range(4),
+            0,
+            9,
+            True,
+            list(range(11)),
+        ),  # of 11, 2 will be set aside for the choice of rates
         ([0, 5], 0, 4, False, [0, 5, 6, 7]),
     ],
 )
@@ -680,7 +747,9 @@ def test_a_grid_is_extended_by_half_a_decade_as_the_program_extends_it(
 
 def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
     summary, _ = runs(("ce", "focal gamma=3", "mine"))
-    lines = commands.run_command(["ce", "focal gamma=3", "mine"], [0.03], range(2), summary, epochs=3)
+    lines = commands.run_command(
+        ["ce", "focal gamma=3", "mine"], [0.03], range(2), summary, epochs=3
+    )
     assert lines == [
         "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp data=digits  "
         "# not all of conf/loss: add --config-dir and PYTHONPATH as for the first run",
@@ -695,7 +764,10 @@ def test_the_deciding_command_is_on_the_page() -> None:
     row = section.headline.iloc[0]
     assert row["verdict"] == "undecided" and row["seeds_needed"] == 7
     assert "By test accuracy after 3 epochs, at learning rate 0.03." in text(html)
-    assert "loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(7)' model=mlp data=digits" in text(html)
+    assert (
+        "loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(7)' model=mlp data=digits"
+        in text(html)
+    )
 
 
 def test_the_honesty_box_is_calm_when_all_is_well() -> None:

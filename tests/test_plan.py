@@ -48,12 +48,17 @@ def test_a_plan_creates_nothing(tmp_path, run_command):
 
 def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, run_command):
     directory, _ = sweep
-    done = run_command(directory, "-m", "loss=mse,ce", "seed=0,1,2", *SMALL, "epochs=2,3", "plan=true")
+    done = run_command(
+        directory, "-m", "loss=mse,ce", "seed=0,1,2", *SMALL, "epochs=2,3", "plan=true"
+    )
     assert done.returncode == 0, done.stderr
     assert "12 cells: 4 done, 8 missing. 8 to run" in done.stdout
     assert " at a time: about " in done.stdout
     assert done.stdout.count("about") == 9
-    assert "2 cells to run at a constant rate are the beginning of a longer one; prefixes=true" in done.stdout
+    assert (
+        "2 cells to run at a constant rate are the beginning of a longer one; prefixes=true"
+        in done.stdout
+    )
 
 
 @pytest.mark.slow

@@ -36,7 +36,9 @@ def section() -> Section:
 
 
 def with_gid(figure: Figure, gid: str) -> list[Any]:
-    return [artist for axis in figure.axes for artist in axis.get_children() if artist.get_gid() == gid]
+    return [
+        artist for axis in figure.axes for artist in axis.get_children() if artist.get_gid() == gid
+    ]
 
 
 def drawn(section: Section) -> dict[str, Any]:
@@ -45,7 +47,9 @@ def drawn(section: Section) -> dict[str, Any]:
 
 
 def test_curves_are_the_means_and_bands_of_the_frame(section: Section) -> None:
-    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch", "seconds"], **drawn(section))
+    figure = curves.accuracy_curves(
+        section.curves, section.bands, x=["epoch", "seconds"], **drawn(section)
+    )
     for axis, x in zip(figure.axes, ("epoch", "seconds"), strict=True):
         for place, loss in enumerate(section.losses):
             band = section.bands[section.bands["loss"] == loss]
@@ -54,7 +58,9 @@ def test_curves_are_the_means_and_bands_of_the_frame(section: Section) -> None:
             np.testing.assert_allclose(line.get_ydata(), 100 * band["mean"])
         thin = [artist for artist in axis.collections if artist.get_gid() == "seeds"]
         seeds = section.curves.groupby("loss")["run_id"].nunique()
-        assert [len(lines.get_segments()) for lines in thin] == [seeds[loss] for loss in section.losses]
+        assert [len(lines.get_segments()) for lines in thin] == [
+            seeds[loss] for loss in section.losses
+        ]
     assert [axis.get_xlabel() for axis in figure.axes] == ["epoch", "training time of the run (s)"]
     assert figure.axes[0].get_ylabel() == "validation accuracy (%)"
 
@@ -77,7 +83,9 @@ def test_one_seed_has_no_band_and_no_thin_line() -> None:
     figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
     assert with_gid(figure, "seeds") == []
     for fill in figure.axes[0].collections:
-        assert not any(np.isfinite(path.vertices).all() and len(path.vertices) for path in fill.get_paths())
+        assert not any(
+            np.isfinite(path.vertices).all() and len(path.vertices) for path in fill.get_paths()
+        )
     final = Illustrator(section, palette.looks(section.losses)).final()
     assert final is not None and with_gid(final.figure, "interval") == []
     assert len(with_gid(final.figure, "mean")) == len(section.losses)
@@ -100,7 +108,9 @@ def test_lines_far_above_the_others_are_enlarged_below() -> None:
         np.testing.assert_allclose(line.get_ydata(), 100 * late["mean"])
         assert len(axis.lines) == 2  # mse is not there
         low, high = axis.get_ylim()
-        seeds = 100 * history.loc[(history["loss"] != "mse") & (history["epoch"] >= 5), "val_accuracy"]
+        seeds = (
+            100 * history.loc[(history["loss"] != "mse") & (history["epoch"] >= 5), "val_accuracy"]
+        )
         assert low <= seeds.min() and seeds.max() <= high
     assert "focal gamma=3 and 1 more" in [text.get_text() for text in figure.axes[1].texts]
 
@@ -145,11 +155,15 @@ def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
     (axis,) = final.figure.axes
     left, right = axis.get_xlim()
     assert -2 <= left < 0 and 100 < right <= 102
-    assert [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")] == [(0, 100)] * 3
+    assert [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")] == [
+        (0, 100)
+    ] * 3
 
     effect = Illustrator(section, palette.looks(section.losses)).epochs_effect()
     assert effect is not None
-    bars = [bar for made in effect.figure.axes[0].containers for bar in made.lines[2][0].get_segments()]
+    bars = [
+        bar for made in effect.figure.axes[0].containers for bar in made.lines[2][0].get_segments()
+    ]
     np.testing.assert_allclose(np.array(bars)[:, :, 1], [[0, 100]] * len(bars), atol=1e-9)
 
 
@@ -188,7 +202,9 @@ def test_own_losses_have_an_axis_each(section: Section) -> None:
     assert [axis.get_title(loc="left") for axis in used] == section.losses
     for axis, loss in zip(used, section.losses, strict=True):
         shared = [
-            other for other in used if other is not axis and axis.get_shared_y_axes().joined(axis, other)
+            other
+            for other in used
+            if other is not axis and axis.get_shared_y_axes().joined(axis, other)
         ]
         assert shared == []
         training, validation = axis.lines
@@ -209,7 +225,9 @@ def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
     (mark,) = with_gid(figure, "diverged")
     assert list(mark.get_xdata()) == [0.1]
     assert "2" in [text.get_text() for axis in figure.axes for text in axis.texts]
-    rings = {line.axes.get_title(loc="left"): line.get_xdata()[0] for line in with_gid(figure, "chosen")}
+    rings = {
+        line.axes.get_title(loc="left"): line.get_xdata()[0] for line in with_gid(figure, "chosen")
+    }
     assert rings == dict(zip(section.chosen["loss"], section.chosen["lr"], strict=True))
 
 
@@ -223,8 +241,12 @@ def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
 def test_the_forest_has_the_numbers_of_its_contrasts(section: Section) -> None:
     frame = section.headline
     looks, names = palette.looks(section.losses), short_names(section.losses)
-    figure = comparisons.forest(frame, margin=0.2, unit="percentage points", looks=looks, names=names)
-    assert [line.get_xdata()[0] for line in with_gid(figure, "difference")] == list(frame["difference"])
+    figure = comparisons.forest(
+        frame, margin=0.2, unit="percentage points", looks=looks, names=names
+    )
+    assert [line.get_xdata()[0] for line in with_gid(figure, "difference")] == list(
+        frame["difference"]
+    )
     ends = [list(line.get_xdata()) for line in with_gid(figure, "interval")]
     assert ends == frame[["low", "high"]].to_numpy().tolist()
     words = [text.get_text() for text in figure.axes[0].texts]
@@ -258,7 +280,9 @@ def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> No
 def test_the_heat_map_writes_the_means_and_frames_the_choice(section: Section) -> None:
     figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
     means = section.rates[section.rates["epochs"] == 3].set_index(["loss", "lr"])["val_accuracy"]
-    expected = [f"{100 * means[loss, lr]:.2f}" for loss in section.losses for lr in (0.01, 0.03, 0.1)]
+    expected = [
+        f"{100 * means[loss, lr]:.2f}" for loss in section.losses for lr in (0.01, 0.03, 0.1)
+    ]
     assert [text.get_text() for text in figure.axes[0].texts] == expected
     frames = [patch.get_x() for patch in figure.axes[0].patches]
     assert [int(x) for x in frames] == [1, 1, 1]
@@ -266,7 +290,12 @@ def test_the_heat_map_writes_the_means_and_frames_the_choice(section: Section) -
 
 def test_a_rate_without_a_result_says_so() -> None:
     table = pd.DataFrame(
-        {"loss": ["ce", "ce"], "lr": [0.1, 1.0], "val_accuracy": [0.5, math.nan], "diverged": [0, 4]}
+        {
+            "loss": ["ce", "ce"],
+            "lr": [0.1, 1.0],
+            "val_accuracy": [0.5, math.nan],
+            "diverged": [0, 4],
+        }
     )
     chosen = pd.DataFrame({"loss": ["ce"], "lr": [0.1]})
     figure = rates.heat_map(table, chosen, order=["ce"], names={"ce": "ce"})
@@ -287,7 +316,10 @@ def test_confusions_leave_out_what_was_right() -> None:
     matrix = mistakes.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels)
     assert matrix[1, 2] == 0.5 and matrix[2, 7] == 0.5 and matrix[1, 1] == 1.5 and matrix.sum() == 4
     figure = pictures.confusions({"ce": matrix}, order=["ce"], names={"ce": "ce"})
-    assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == ["0.5", "0.5"]
+    assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == [
+        "0.5",
+        "0.5",
+    ]
 
 
 def test_mistakes_of_images_by_hand() -> None:
@@ -313,7 +345,9 @@ def test_mistakes_of_images_by_hand() -> None:
 
 
 def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
-    images = np.arange(TEST_SIZE, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), dtype=np.uint8)
+    images = np.arange(TEST_SIZE, dtype=np.uint8)[:, None, None] * np.ones(
+        (1, 28, 28), dtype=np.uint8
+    )
     draw = Illustrator(section, palette.looks(section.losses))
     wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)
     assert wrong is not None and disagreed is not None and section.mistakes is not None
@@ -368,7 +402,9 @@ def test_short_names_stay_different() -> None:
     long = ["x" * 100 + str(i) + "y" * 100 for i in range(3)]
     names = short_names(long)
     assert len(set(names.values())) == 3 and all(len(name) <= 26 for name in names.values())
-    assert plain("a\x1b[31m\nb\u202e") == "a\N{REPLACEMENT CHARACTER}[31m b\N{REPLACEMENT CHARACTER}"
+    assert (
+        plain("a\x1b[31m\nb\u202e") == "a\N{REPLACEMENT CHARACTER}[31m b\N{REPLACEMENT CHARACTER}"
+    )
 
 
 # ---- many losses ----------------------------------------------------------------------------------------------------
@@ -435,10 +471,16 @@ def test_of_many_losses_the_best_have_colours_of_their_own_and_the_others_are_gr
     illustration = draw.overview()
     axis = illustration.figure.axes[0]
     coloured = [line for line in axis.lines if (line.get_gid() or "").startswith("mean of")]
-    assert len({line.get_color() for line in coloured}) == len({line.get_marker() for line in coloured}) == 8
+    assert (
+        len({line.get_color() for line in coloured})
+        == len({line.get_marker() for line in coloured})
+        == 8
+    )
     grey = [line for line in axis.lines if line.get_gid() == "behind"]
     assert len(grey) == 16 and {line.get_color() for line in grey} == {palette.MUTED}
-    for line, loss in zip(grey, (loss for loss in section.losses if loss not in front), strict=True):
+    for line, loss in zip(
+        grey, (loss for loss in section.losses if loss not in front), strict=True
+    ):
         band = section.bands[section.bands["loss"] == loss]
         np.testing.assert_allclose(line.get_ydata(), 100 * band["mean"])
     assert axis.get_title(loc="right") == "16 others, in grey"
@@ -462,7 +504,10 @@ def test_few_losses_have_no_grey() -> None:
     section = many(8)
     illustration = Illustrator(section, palette.looks(section.losses)).overview()
     assert [
-        line for axis in illustration.figure.axes for line in axis.lines if line.get_gid() == "behind"
+        line
+        for axis in illustration.figure.axes
+        for line in axis.lines
+        if line.get_gid() == "behind"
     ] == []
     assert "In colour" not in illustration.caption
     assert illustration.figure.axes[0].get_title(loc="right") == ""

@@ -84,7 +84,9 @@ def write_example(directory: Path) -> None:
     """The files of the section on adding a loss."""
     (directory / "my_losses.py").write_text(block("# my_losses.py"))
     (directory / "options" / "loss").mkdir(parents=True)
-    (directory / "options" / "loss" / "tempered.yaml").write_text(block("# options/loss/tempered.yaml"))
+    (directory / "options" / "loss" / "tempered.yaml").write_text(
+        block("# options/loss/tempered.yaml")
+    )
 
 
 def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
@@ -97,7 +99,10 @@ def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
         PYTHONPATH=".",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:1] for line in done.stdout.splitlines() if " ok " in line] == [["tempered"], ["ce"]]
+    assert [line.split()[:1] for line in done.stdout.splitlines() if " ok " in line] == [
+        ["tempered"],
+        ["ce"],
+    ]
 
 
 def what_no_translation_changes(text: str) -> dict[str, object]:
@@ -116,11 +121,15 @@ def what_no_translation_changes(text: str) -> dict[str, object]:
             found[f"{place}, code"] = sorted(re.findall(r"`[^`]+`", row))
             found[f"{place}, numbers"] = sorted(re.findall(r"-?\d+(?:[.,]\d+)*", row))
     anchors = {}
-    for number, (level, title) in enumerate(re.findall(r"^(#+) (.+)", prose, flags=re.MULTILINE), 1):
+    for number, (level, title) in enumerate(
+        re.findall(r"^(#+) (.+)", prose, flags=re.MULTILINE), 1
+    ):
         found[f"heading {number}"] = level
         anchors["#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")] = f"heading {number}"
     targets = re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", prose)
-    links = Counter(f"{'images' if image else 'links'} of {anchors.get(to, to)}" for image, to in targets)
+    links = Counter(
+        f"{'images' if image else 'links'} of {anchors.get(to, to)}" for image, to in targets
+    )
     return {**found, **links}
 
 
@@ -133,4 +142,6 @@ def test_the_chinese_readme_has_the_same_commands_and_tables():
     theirs = what_no_translation_changes(chinese.replace(to_english, "", 1))
     for place in {**ours, **theirs}:
         ours_here, theirs_here = ours.get(place, "nothing"), theirs.get(place, "nothing")
-        assert theirs_here == ours_here, f"{place}: README.md {ours_here!r}, README.zh-CN.md {theirs_here!r}"
+        assert theirs_here == ours_here, (
+            f"{place}: README.md {ours_here!r}, README.zh-CN.md {theirs_here!r}"
+        )

@@ -11,7 +11,10 @@ pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 def runs(directory):
     client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("mnist-losses").experiment_id
-    return {run.data.params["loss"]: run for run in client.search_runs([experiment], "tags.kind = 'run'")}
+    return {
+        run.data.params["loss"]: run
+        for run in client.search_runs([experiment], "tags.kind = 'run'")
+    }
 
 
 def test_both_losses_train_at_the_default_rate(tmp_path, run_command):
@@ -26,7 +29,9 @@ def test_both_losses_train_at_the_default_rate(tmp_path, run_command):
         assert run.inputs.dataset_inputs[0].dataset.name == "mnist"
 
 
-def test_an_epoch_by_the_fused_kernel_is_an_epoch_by_the_stock_operators(fused, tmp_path, run_command):
+def test_an_epoch_by_the_fused_kernel_is_an_epoch_by_the_stock_operators(
+    fused, tmp_path, run_command
+):
     """The same batches in the same order: what differs is float32's rounding, grown over 500 steps."""
     metrics = {}
     for kernel, environment in (("fused", {}), ("stock", {"FAIRLOSS_KERNEL": "stock"})):

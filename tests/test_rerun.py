@@ -27,12 +27,16 @@ def composed(*overrides: str):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return tracking.open_store(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "mine")
+    return tracking.open_store(
+        f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "mine"
+    )
 
 
 def made(store, cfg=None, kind="run", status="FINISHED", **texts):
     """The id of a run that never ran, with this config."""
-    with tracking.tracked_run(store, name="loss=ce", params={"loss": "ce"}, tags={"kind": kind}) as tracked:
+    with tracking.tracked_run(
+        store, name="loss=ce", params={"loss": "ce"}, tags={"kind": kind}
+    ) as tracked:
         if cfg is not None:
             tracked.log_text("config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         for name, text in texts.items():
@@ -48,7 +52,9 @@ def test_a_run_is_found_by_its_id_and_by_what_only_its_id_begins_with(store):
     wanted, other = made(store), made(store)
     length = next(n for n in range(1, 33) if wanted[:n] != other[:n])
     others = [run.info.run_id for run in store.search("attributes.status = 'FINISHED'")]
-    length = next(n for n in range(length, 33) if sum(o.startswith(wanted[:n]) for o in others) == 1)
+    length = next(
+        n for n in range(length, 33) if sum(o.startswith(wanted[:n]) for o in others) == 1
+    )
     assert rerun.find(store, wanted).info.run_id == wanted
     assert rerun.find(store, wanted[:length]).info.run_id == wanted
 
@@ -61,7 +67,9 @@ def test_a_run_is_found_in_any_experiment_of_the_store(store):
 
 def test_a_beginning_that_several_share_is_refused_with_the_runs(store):
     ids = [store.client.create_run(store.experiment_id).info.run_id for _ in range(17)]
-    shared = next(sign for sign in "0123456789abcdef" if sum(run_id[0] == sign for run_id in ids) > 1)
+    shared = next(
+        sign for sign in "0123456789abcdef" if sum(run_id[0] == sign for run_id in ids) > 1
+    )
     with pytest.raises(
         CommandError,
         match=rf"rerun={shared}: expected one run, but several .*: {shared}\w{{31}} .*, {shared}",
@@ -90,7 +98,8 @@ def test_a_sweep_is_refused_with_its_runs(store):
         store.experiment_id, tags={"mlflow.parentRunId": parent, "kind": "run"}, run_name="loss=mse"
     )
     with pytest.raises(
-        CommandError, match=rf"came a sweep; choose one of its runs: {child.info.run_id} \(loss=mse\)"
+        CommandError,
+        match=rf"came a sweep; choose one of its runs: {child.info.run_id} \(loss=mse\)",
     ):
         rerun.find(store, parent)
     with pytest.raises(CommandError, match="one with kind=registry"):
@@ -106,7 +115,9 @@ def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it
         "this one is KILLED; to finish what it began: python experiments/run.py loss=ce lr=0.1 'experiment=my own'"
     )
     with pytest.raises(CommandError, match="this one is RUNNING; wait until it is over"):
-        rerun.find(store, store.client.create_run(store.experiment_id, tags={"kind": "run"}).info.run_id)
+        rerun.find(
+            store, store.client.create_run(store.experiment_id, tags={"kind": "run"}).info.run_id
+        )
 
 
 # ---- which config -------------------------------------------------------------------------------------------------
@@ -131,7 +142,9 @@ def test_what_decides_the_numbers_is_of_then_and_the_rest_of_now(store):
 
 
 def test_the_settings_have_the_identity_of_then(store):
-    then, choices = composed("loss=focal", "loss.gamma=3", "data=digits", "model=mlp", "lr=0.1", "seed=2")
+    then, choices = composed(
+        "loss=focal", "loss.gamma=3", "data=digits", "model=mlp", "lr=0.1", "seed=2"
+    )
     found = config.read(config_of(store, then), choices)
     assert found.identity("d") == config.read(then, choices).identity("d")
     assert found.label == "loss=focal gamma=3 lr=0.1 epochs=10 seed=2"
@@ -140,7 +153,12 @@ def test_the_settings_have_the_identity_of_then(store):
 def test_what_the_machine_asks_for_can_be_set_anew(store):
     then, _ = composed("threads=2", "device=gpu", "data.root=/then", "data.train_size=500")
     found = config_of(store, then, "threads=1", "device=cpu", "data.root=/now")
-    assert (found.threads, found.device, found.data.root, found.data.train_size) == (1, "cpu", "/now", 500)
+    assert (found.threads, found.device, found.data.root, found.data.train_size) == (
+        1,
+        "cpu",
+        "/now",
+        500,
+    )
     assert config_of(store, then).data.root == "/then"
 
 
@@ -169,7 +187,9 @@ ONE_EPOCH = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=fal
 def place(tmp_path_factory):
     """A directory with a store in which one run is finished, and that run's id."""
     directory = tmp_path_factory.mktemp("place")
-    cfg, choices = composed(*ONE_EPOCH, f"tracking.uri=sqlite:///{directory}/mlflow.db", "experiment=mine")
+    cfg, choices = composed(
+        *ONE_EPOCH, f"tracking.uri=sqlite:///{directory}/mlflow.db", "experiment=mine"
+    )
     settings = config.read(cfg, choices)
     return directory, cell.execute(settings, {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)})
 
@@ -216,7 +236,9 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
     ):
         again(place, "experiment=kept")
     client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
-    (kept,) = client.search_runs([client.get_experiment_by_name("kept").experiment_id], "tags.kind = 'run'")
+    (kept,) = client.search_runs(
+        [client.get_experiment_by_name("kept").experiment_id], "tags.kind = 'run'"
+    )
     assert kept.data.tags["rerun_of"] == place[1]
     assert "to the bit" not in capsys.readouterr().out
 
@@ -242,7 +264,8 @@ def test_other_data_than_then_is_said_before_anything_trains(place, monkeypatch,
 def test_what_the_run_decides_cannot_be_set_beside_it(word):
     settings = dataclasses.replace(config.read(*composed("data=digits")), rerun="abc")
     with pytest.raises(
-        CommandError, match=rf"{re.escape(word)}: rerun=abc takes what decides the numbers from that run"
+        CommandError,
+        match=rf"{re.escape(word)}: rerun=abc takes what decides the numbers from that run",
     ):
         rerun.rerun(composed()[0], settings, ["rerun=abc", word])
 

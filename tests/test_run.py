@@ -28,7 +28,9 @@ EPOCH_METRICS = {
     "time/val_seconds",
     "lr",
 }
-TEST_METRICS = {"test/loss", "test/accuracy", "test/macro_f1"} | {f"test/accuracy_{c}" for c in range(10)}
+TEST_METRICS = {"test/loss", "test/accuracy", "test/macro_f1"} | {
+    f"test/accuracy_{c}" for c in range(10)
+}
 NUMBER_METRICS = TEST_METRICS | {"test/mean_absolute_error", "test/off_by_one"}
 LOGIT_METRICS = TEST_METRICS | {
     "val/nll", "test/nll", "test/brier", "test/ece", "test/margin", "test/aurc",
@@ -159,12 +161,19 @@ def test_tags(sweep):
     for run in found:
         assert run.info.status == "FINISHED"
         assert run.data.tags["outcome"] == "ok"
-        assert {"identity", "cell", "init_hash", "head_hash", "order_hash", "paddle_version"} <= set(
-            run.data.tags
-        )
+        assert {
+            "identity",
+            "cell",
+            "init_hash",
+            "head_hash",
+            "order_hash",
+            "paddle_version",
+        } <= set(run.data.tags)
     by = {(run.data.params["loss"], run.data.params["seed"]): run.data.tags for run in found}
     assert by["ce", "0"]["init_hash"] == by["mse", "0"]["init_hash"] != by["ce", "1"]["init_hash"]
-    assert by["ce", "0"]["order_hash"] == by["mse", "0"]["order_hash"] != by["ce", "1"]["order_hash"]
+    assert (
+        by["ce", "0"]["order_hash"] == by["mse", "0"]["order_hash"] != by["ce", "1"]["order_hash"]
+    )
     assert by["ce", "0"]["head_hash"] != by["mse", "0"]["head_hash"]
 
 
@@ -172,7 +181,9 @@ def test_artifacts_and_the_test_accuracy_from_them(ce):
     run, store, directory = ce
     names = {artifact.path for artifact in store.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "overrides.yaml", "environment.txt", "predictions.npz"} <= names
-    with np.load(store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))) as arrays:
+    with np.load(
+        store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))
+    ) as arrays:
         outputs, predicted, label = arrays["outputs"], arrays["predicted"], arrays["label"]
     assert (outputs.shape, outputs.dtype) == ((360, 10), np.float32)
     from sklearn.datasets import load_digits
@@ -180,7 +191,9 @@ def test_artifacts_and_the_test_accuracy_from_them(ce):
     np.testing.assert_array_equal(label, load_digits().target[-360:])
     np.testing.assert_array_equal(predicted, outputs.argmax(axis=1))
     assert (predicted == label).mean() == run.data.metrics["test/accuracy"]
-    assert nll(log_softmax(outputs), label) == pytest.approx(run.data.metrics["test/nll"], rel=1e-12)
+    assert nll(log_softmax(outputs), label) == pytest.approx(
+        run.data.metrics["test/nll"], rel=1e-12
+    )
 
 
 def test_the_dataset_is_an_input_with_its_digest(ce):
@@ -202,7 +215,9 @@ def test_the_logged_model_predicts_what_the_run_predicted(ce):
     mlflow.set_tracking_uri(f"sqlite:///{directory / 'mlflow.db'}")
     uri = f"runs:/{run.info.run_id}/model"
     images = (digits(seed=0).test.images / np.float32(255))[:, None]
-    with np.load(store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))) as arrays:
+    with np.load(
+        store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))
+    ) as arrays:
         outputs = arrays["outputs"]
     loaded = mlflow.paddle.load_model(uri)
     np.testing.assert_allclose(loaded(paddle.to_tensor(images)).numpy(), outputs, atol=1e-5)
@@ -232,11 +247,13 @@ def test_a_finished_run_alone_is_not_run_again_unless_forced(tmp_path, run_comma
     assert [done.returncode for done in (first, again, forced)] == [0, 0, 0]
     one, two = runs(tmp_path)
     assert (
-        f"finished before as run {min(one, two, key=lambda r: r.info.start_time).info.run_id}" in again.stdout
+        f"finished before as run {min(one, two, key=lambda r: r.info.start_time).info.run_id}"
+        in again.stdout
     )
     assert "epoch" not in again.stdout.replace("epochs", "")
     timeless = [
-        {k: v for k, v in run.data.metrics.items() if not k.startswith("time/")} for run in (one, two)
+        {k: v for k, v in run.data.metrics.items() if not k.startswith("time/")}
+        for run in (one, two)
     ]
     assert timeless[0] == timeless[1]
 
@@ -253,8 +270,15 @@ def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
     assert "finished before" not in done.stdout
     assert "finished before" in again.stdout
     without, robust, flipped = sorted(runs(tmp_path), key=lambda run: run.info.start_time)
-    assert (without.data.params.get("corruptions"), robust.data.params["corruptions"]) == (None, "True")
-    new = {name: value for name, value in robust.data.metrics.items() if name not in without.data.metrics}
+    assert (without.data.params.get("corruptions"), robust.data.params["corruptions"]) == (
+        None,
+        "True",
+    )
+    new = {
+        name: value
+        for name, value in robust.data.metrics.items()
+        if name not in without.data.metrics
+    }
     each = {f"corrupted/accuracy_{name}" for name in CORRUPTIONS}
     assert set(new) == each | {"corrupted/accuracy"}
     assert len(each) >= 8
@@ -272,7 +296,13 @@ def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
 def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_command):
     """The sweep ran in parallel; the same cells one after the other in one process, and one alone."""
     serial = run_command(
-        tmp_path, "-m", "loss=mse,ce", "seed=0,1", *SMALL, "hydra/launcher=basic", "experiment=serial"
+        tmp_path,
+        "-m",
+        "loss=mse,ce",
+        "seed=0,1",
+        *SMALL,
+        "hydra/launcher=basic",
+        "experiment=serial",
     )
     alone = run_command(tmp_path, "loss=mse", "seed=1", *SMALL, "experiment=alone")
     assert serial.returncode == 0, serial.stderr
@@ -293,7 +323,9 @@ def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_comma
 
 
 def test_divergence_is_an_outcome_and_the_sweep_goes_on(tmp_path, run_command):
-    done = run_command(tmp_path, "-m", "loss=mse,ce", "data=digits", "model=mlp", "epochs=3", "lr=100000")
+    done = run_command(
+        tmp_path, "-m", "loss=mse,ce", "data=digits", "model=mlp", "epochs=3", "lr=100000"
+    )
     assert done.returncode == 0, done.stderr
     ce, mse = runs(tmp_path)
     assert (mse.info.status, mse.data.tags["outcome"]) == ("FINISHED", "diverged")
@@ -312,7 +344,9 @@ def test_no_epochs(tmp_path, run_command):
     (run,) = runs(tmp_path)
     assert "test/accuracy" in run.data.metrics
     assert "train/loss" not in run.data.metrics
-    assert "model" not in {artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)}
+    assert "model" not in {
+        artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)
+    }
 
 
 def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path, run_command):
@@ -357,7 +391,9 @@ def test_a_users_own_loss_from_outside_the_repository(tmp_path, run_command):
     assert (run.data.params["loss"], run.data.params["loss.share"]) == ("mild", "0.25")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["--hydra-help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["--hydra-help"]]
+)
 def test_what_hydra_offers(tmp_path, run_command, arguments):
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -375,6 +411,8 @@ def test_what_hydra_offers(tmp_path, run_command, arguments):
 
 
 def test_tab_completion_offers_the_options(tmp_path, run_command):
-    done = run_command(tmp_path, "-sc", "query=bash", COMP_LINE="python run.py loss=ce_", COMP_POINT="21")
+    done = run_command(
+        tmp_path, "-sc", "query=bash", COMP_LINE="python run.py loss=ce_", COMP_POINT="21"
+    )
     assert done.returncode == 0, done.stderr
     assert "loss=ce_double_softmax" in done.stdout

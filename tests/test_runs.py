@@ -24,7 +24,16 @@ from benchmarks import read_store
 from conftest import ROOT, clean_environment
 
 from reports import runs as reader
-from reports.runs import ReadError, Runs, configuration, load, predictions, server_store, sqlite_store, sweeps
+from reports.runs import (
+    ReadError,
+    Runs,
+    configuration,
+    load,
+    predictions,
+    server_store,
+    sqlite_store,
+    sweeps,
+)
 from reports.runs.frames import CURVE_COLUMNS
 
 START = 1_700_000_000_000  # milliseconds since 1970: 2023-11-14 22:13:20 UTC
@@ -33,17 +42,41 @@ BASE = {
     **{"lr": "0.003", "epochs": "2", "batch_size": "100", "seed": "0"},
 }
 HISTORY = {  # step -> metrics, the network of BASE
-    0: {"val/loss": 2.4, "val/accuracy": 0.1, "val/nll": 2.4, "time/val_seconds": 0.1, "data/flipped": 0.0},
+    0: {
+        "val/loss": 2.4,
+        "val/accuracy": 0.1,
+        "val/nll": 2.4,
+        "time/val_seconds": 0.1,
+        "data/flipped": 0.0,
+    },
     1: {
-        **{"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.2, "val/accuracy": 0.6, "val/nll": 1.2},
+        **{
+            "train/loss": 1.5,
+            "train/accuracy": 0.5,
+            "val/loss": 1.2,
+            "val/accuracy": 0.6,
+            "val/nll": 1.2,
+        },
         **{"time/train_seconds": 4.0, "time/val_seconds": 0.1, "lr": 0.003},
     },
     2: {
-        **{"train/loss": 1.0, "train/accuracy": 0.7, "val/loss": 0.9, "val/accuracy": 0.8, "val/nll": 0.9},
+        **{
+            "train/loss": 1.0,
+            "train/accuracy": 0.7,
+            "val/loss": 0.9,
+            "val/accuracy": 0.8,
+            "val/nll": 0.9,
+        },
         **{"time/train_seconds": 6.0, "time/val_seconds": 0.1, "lr": 0.001},
     },
 }
-TEST = {"test/accuracy": 0.75, "test/loss": 0.95, "test/nll": 0.95, "test/brier": 0.4, "test/ece": 0.2}
+TEST = {
+    "test/accuracy": 0.75,
+    "test/loss": 0.95,
+    "test/nll": 0.95,
+    "test/brier": 0.4,
+    "test/ece": 0.2,
+}
 TEST |= {"test/ece_scaled": 0.1, "test/temperature": 1.5}
 HOSTILE = "</script><script>alert('x')</script> & \"q\" $\\frac{a}{b}$ {{ 7 * 7 }} %s ☃ \N{RIGHT-TO-LEFT OVERRIDE}'; DROP TABLE runs; --"
 
@@ -95,9 +128,15 @@ class Store:
             "identity": f"id{self._made}" if identity == "" else identity,
         }
         all_tags |= tags or {}
-        texts = BASE | {key: str(value) for key, value in (own or {}).items()} if kind == "run" else own or {}
+        texts = (
+            BASE | {key: str(value) for key, value in (own or {}).items()}
+            if kind == "run"
+            else own or {}
+        )
         texts |= {key: str(value) for key, value in params.items()}
-        values = [(step, metrics) for step, metrics in (HISTORY if history is None else history).items()]
+        values = [
+            (step, metrics) for step, metrics in (HISTORY if history is None else history).items()
+        ]
         values.append((2, TEST if test is None else test))
         self.client.log_batch(
             run_id,
@@ -116,7 +155,9 @@ class Store:
         return run_id
 
     def add_sweep(self, name: str, identities: list[str] | None, status: str = "FINISHED") -> str:
-        run_id = self.add(None, kind="sweep", outcome=None, history={}, test={}, name=name, status=status)
+        run_id = self.add(
+            None, kind="sweep", outcome=None, history={}, test={}, name=name, status=status
+        )
         if identities is not None:
             self.client.log_text(run_id, json.dumps({"identities": identities}), "grid.json")
         return run_id
@@ -189,7 +230,9 @@ def test_every_value_of_a_run_in_the_summary(store):
     assert setting.startswith("digits mlp sgd constant 100 ")
     assert got.pop("data.train_size") is None
     assert got.pop("git_dirty") is True
-    nothing = [name for name, value in got.items() if isinstance(value, float) and math.isnan(value)]
+    nothing = [
+        name for name, value in got.items() if isinstance(value, float) and math.isnan(value)
+    ]
     assert sorted(nothing) == [
         *("test_mean_absolute_error", "test_off_by_one"),
         *("train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched"),
@@ -200,7 +243,13 @@ def test_every_value_of_a_run_in_the_summary(store):
         **{"model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant"},
         **{"lr": 0.003, "epochs": 2, "batch_size": 100, "seed": 4294967295},
         **{"setting_text": "digits, mlp, sgd, constant, batch size 100", "data_digest": "d" * 32},
-        **{"outcome": "ok", "status": "FINISHED", "identity": "i", "cell": "c1", "parent_run_id": "p1"},
+        **{
+            "outcome": "ok",
+            "status": "FINISHED",
+            "identity": "i",
+            "cell": "c1",
+            "parent_run_id": "p1",
+        },
         **{"lint": "one,two", "lint_text": "first\nsecond"},
         **{
             "init_hash": "i1",
@@ -211,9 +260,21 @@ def test_every_value_of_a_run_in_the_summary(store):
         },
         **{"kernel": "stock", "processor": "a processor", "baseline": False},
         **{"started": pd.Timestamp("2023-11-14 22:13:30", tz="UTC"), "seconds": 5.0},
-        **{"train_loss": 1.0, "train_accuracy": 0.7, "val_loss": 0.9, "val_accuracy": 0.8, "val_nll": 0.9},
+        **{
+            "train_loss": 1.0,
+            "train_accuracy": 0.7,
+            "val_loss": 0.9,
+            "val_accuracy": 0.8,
+            "val_nll": 0.9,
+        },
         **{"last_epoch": 2.0, "train_seconds": 10.0, "epoch_seconds": 5.0, "data_flipped": 0.0},
-        **{"test_accuracy": 0.75, "test_loss": 0.95, "test_nll": 0.95, "test_brier": 0.4, "test_ece": 0.2},
+        **{
+            "test_accuracy": 0.75,
+            "test_loss": 0.95,
+            "test_nll": 0.95,
+            "test_brier": 0.4,
+            "test_ece": 0.2,
+        },
         **{"test_ece_scaled": 0.1, "test_temperature": 1.5},
         **{"data.label_noise": 0.2, "data.noise_kind": "symmetric", "model.hidden": 128},
     }
@@ -239,7 +300,10 @@ def test_every_value_of_a_run_in_the_curves(store):
             "val_loss": [2.4, 1.2, 0.9],
             "val_accuracy": [0.1, 0.6, 0.8],
             "val_nll": [2.4, 1.2, 0.9],
-            **{f"train_accuracy_{kind}": [n, n, n] for kind in ("flipped", "recovered", "untouched")},
+            **{
+                f"train_accuracy_{kind}": [n, n, n]
+                for kind in ("flipped", "recovered", "untouched")
+            },
             **{"train_gradient_norm": [n, n, n], "train_update_ratio": [n, n, n]},
             "train_seconds": [n, 4.0, 6.0],
             "elapsed_seconds": [0.0, 4.0, 10.0],
@@ -254,11 +318,21 @@ def test_history_is_sorted_by_epoch_and_of_a_step_written_twice_the_last_counts(
     from mlflow.entities import Metric
 
     run_id = store.add("i", epochs=3, history={}, test={})
-    steps = [(3, 30, 0.3), (1, 40, 0.1), (2, 50, 0.2), (3, 60, 0.9), (1, 20, 0.7)]  # step, timestamp, value
+    steps = [
+        (3, 30, 0.3),
+        (1, 40, 0.1),
+        (2, 50, 0.2),
+        (3, 60, 0.9),
+        (1, 20, 0.7),
+    ]  # step, timestamp, value
     for step, stamp, value in steps:
         store.client.log_batch(run_id, metrics=[Metric("val/accuracy", value, stamp, step)])
     found = store.load()
-    assert found.curves[["epoch", "val_accuracy"]].to_numpy().tolist() == [[1, 0.1], [2, 0.2], [3, 0.9]]
+    assert found.curves[["epoch", "val_accuracy"]].to_numpy().tolist() == [
+        [1, 0.1],
+        [2, 0.2],
+        [3, 0.9],
+    ]
     assert row(found, run_id)["val_accuracy"] == 0.9
     assert found.curves["elapsed_seconds"].isna().all()  # not known, so not guessed
 
@@ -280,16 +354,27 @@ def test_values_that_are_not_finite_are_left_empty_and_counted(store):
     found = store.load()
     assert found.curves["val_accuracy"].fillna(-1).tolist() == [-1, 0.5]
     assert found.curves["val_loss"].isna().all()
-    assert found.curves["elapsed_seconds"].fillna(-1).tolist() == [3.0, -1]  # never a sum over what is left
+    assert found.curves["elapsed_seconds"].fillna(-1).tolist() == [
+        3.0,
+        -1,
+    ]  # never a sum over what is left
     got = row(found, run_id)
-    assert math.isnan(got["test_accuracy"]) and math.isnan(got["test_loss"]) and got["test_nll"] == 1.0
+    assert (
+        math.isnan(got["test_accuracy"]) and math.isnan(got["test_loss"]) and got["test_nll"] == 1.0
+    )
     assert math.isnan(got["train_seconds"]) and got["epoch_seconds"] == 3.0
     assert "2 test values not finite: left empty" in found.notes
     assert "4 values of the curves not finite: left empty" in found.notes
 
 
 def test_measures_of_noise_steps_and_corruptions(store):
-    names = ["accuracy_flipped", "accuracy_recovered", "accuracy_untouched", "gradient_norm", "update_ratio"]
+    names = [
+        "accuracy_flipped",
+        "accuracy_recovered",
+        "accuracy_untouched",
+        "gradient_norm",
+        "update_ratio",
+    ]
     history = {epoch: {f"train/{name}": 0.1 * epoch for name in names} for epoch in (1, 2)}
     test = {"test/accuracy": 0.75, "corrupted/accuracy": 0.5, "corrupted/accuracy_fog": 0.25}
     run_id = store.add("i", history=history, test=test)
@@ -301,7 +386,9 @@ def test_measures_of_noise_steps_and_corruptions(store):
 
 
 def test_metrics_that_are_missing_are_nan(store):
-    run_id = store.add("i", history={0: {"val/accuracy": 0.1}}, test={}, outcome="diverged", epochs=5)
+    run_id = store.add(
+        "i", history={0: {"val/accuracy": 0.1}}, test={}, outcome="diverged", epochs=5
+    )
     got = row(store.load(), run_id)
     assert got["val_accuracy"] == 0.1 and got["last_epoch"] == 0 and got["outcome"] == "diverged"
     assert got[["train_loss", "val_loss", "val_nll", "test_accuracy", "epoch_seconds"]].isna().all()
@@ -325,7 +412,11 @@ def test_outcomes(store, status, tag, outcome):
     run_id = store.add("i", status=status, outcome=tag)
     found = store.load()
     assert row(found, run_id)["outcome"] == outcome and row(found, run_id)["status"] == status
-    noted = ["1 run in status RUNNING: under way, or killed without a word"] if outcome == "running" else []
+    noted = (
+        ["1 run in status RUNNING: under way, or killed without a word"]
+        if outcome == "running"
+        else []
+    )
     assert found.notes == noted
     assert math.isnan(row(found, run_id)["seconds"]) == (outcome == "running")
 
@@ -337,7 +428,9 @@ def test_a_finished_run_without_outcome_is_judged_by_its_test_and_noted(store):
     assert found.notes[0].startswith("2 FINISHED runs without a tag that says how it ended")
 
 
-@pytest.mark.parametrize(("tag", "value"), [("true", True), ("false", False), (None, None), ("maybe", None)])
+@pytest.mark.parametrize(
+    ("tag", "value"), [("true", True), ("false", False), (None, None), ("maybe", None)]
+)
 def test_whether_the_tree_was_dirty(store, tag, value):
     store.add("i", tags={"git_dirty": tag})
     assert store.load().summary["git_dirty"].tolist() == [value]
@@ -382,11 +475,15 @@ def test_a_label_names_what_differs_between_runs_of_one_option(store):
         store.add(
             own={"loss.gamma": 2.0, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"
         ): "focal gamma=2",
-        store.add(own={"loss.gamma": 3, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"): "focal gamma=3",
+        store.add(
+            own={"loss.gamma": 3, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"
+        ): "focal gamma=3",
         store.add(own={"loss.q": 0.7}, loss="gce"): "gce",
         store.add(loss="ce"): "ce",
         store.add(own={"loss.delta": 1, "loss.kind": "x"}, loss="huber"): "huber delta=1 kind=x",
-        store.add(own={"loss.delta": 2, "loss.kind": "None"}, loss="huber"): "huber delta=2 kind=None",
+        store.add(
+            own={"loss.delta": 2, "loss.kind": "None"}, loss="huber"
+        ): "huber delta=2 kind=None",
         store.add(
             own={"loss.delta": 2}, loss="huber", seed=5
         ): "huber delta=2",  # an older version, without kind
@@ -401,7 +498,8 @@ def test_a_label_names_what_differs_between_runs_of_one_option(store):
 
 def test_settings_are_everything_but_loss_rate_epochs_and_seed(store):
     same = [
-        store.add(lr=lr, seed=s, epochs=e, own={"loss.gamma": s}) for lr, s, e in ((0.1, 0, 2), (0.2, 1, 3))
+        store.add(lr=lr, seed=s, epochs=e, own={"loss.gamma": s})
+        for lr, s, e in ((0.1, 0, 2), (0.2, 1, 3))
     ]
     same.append(store.add(loss="mse", lr=0.1, own={"data.root": "/elsewhere"}))
     one = store.load().summary
@@ -445,7 +543,9 @@ def test_runs_on_other_data_are_another_setting(store):
 
 def test_hostile_and_huge_names_come_through_as_they_are(store):
     loss, long = HOSTILE + "x" * 4000, "y" * 5000
-    store.add("i" + HOSTILE, loss=loss, model=long, name=HOSTILE, own={"data." + "k" * 100: HOSTILE})
+    store.add(
+        "i" + HOSTILE, loss=loss, model=long, name=HOSTILE, own={"data." + "k" * 100: HOSTILE}
+    )
     sweep = store.add_sweep(HOSTILE, ["i" + HOSTILE])
     for found in (store.load(), store.load(sweep=HOSTILE), store.load(where={"loss": loss})):
         got = found.summary.iloc[0]
@@ -453,7 +553,11 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
         assert got["identity"] == "i" + HOSTILE and got["data." + "k" * 100] == HOSTILE
         assert long in got["setting"] and found.curves["loss"].eq(loss).all()
     assert store.load(sweep=HOSTILE).sweep == sweep
-    for call in ({"experiment": HOSTILE * 100}, {"sweep": HOSTILE * 100}, {"where": {HOSTILE * 100: "1"}}):
+    for call in (
+        {"experiment": HOSTILE * 100},
+        {"sweep": HOSTILE * 100},
+        {"where": {HOSTILE * 100: "1"}},
+    ):
         with pytest.raises(ReadError) as caught:
             store.load(**call)
         assert len(str(caught.value)) < 1500
@@ -479,7 +583,10 @@ def test_of_one_identity_the_first_finished_run_counts_else_the_newest(store, st
     assert found.summary["run_id"].tolist() == [ids[counts], other]
     assert set(found.curves["run_id"]) == {ids[counts], other}
     left = "1 run" if len(ids) == 2 else "2 runs"
-    assert f"left out: {left} of cells that ran more than once; the first FINISHED run counts" in found.notes
+    assert (
+        f"left out: {left} of cells that ran more than once; the first FINISHED run counts"
+        in found.notes
+    )
 
 
 def test_equal_values_under_another_identity_are_one_cell(store):
@@ -487,7 +594,9 @@ def test_equal_values_under_another_identity_are_one_cell(store):
     store.add("b", own={"loss.gamma": 2.0})
     found = store.load()
     assert found.summary["run_id"].tolist() == [first]
-    assert found.notes[0].startswith("left out: 1 run with the params of another run but another identity")
+    assert found.notes[0].startswith(
+        "left out: 1 run with the params of another run but another identity"
+    )
 
 
 def test_runs_of_other_programs_are_left_out_and_counted(store):
@@ -502,14 +611,18 @@ def test_runs_of_other_programs_are_left_out_and_counted(store):
 
 
 @pytest.mark.parametrize(
-    "broken", [{"lr": "absent"}, {"seed": "x"}, {"epochs": "1.5"}, {"lr": "inf"}, {"loss": "absent"}]
+    "broken",
+    [{"lr": "absent"}, {"seed": "x"}, {"epochs": "1.5"}, {"lr": "inf"}, {"loss": "absent"}],
 )
 def test_runs_without_readable_params_are_left_out_by_name(store, broken):
     store.add("i")
     bad = store.add("j", status="KILLED", **broken)
     found = store.load()
     assert bad not in set(found.summary["run_id"])
-    assert found.notes[0].startswith("left out: 1 run without readable params") and bad in found.notes[0]
+    assert (
+        found.notes[0].startswith("left out: 1 run without readable params")
+        and bad in found.notes[0]
+    )
 
 
 def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
@@ -520,7 +633,9 @@ def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
     store.client.delete_run(parent)
     found = store.load()
     assert found.summary["run_id"].tolist() == [child]
-    assert found.notes == ["the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"]
+    assert found.notes == [
+        "the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"
+    ]
     with pytest.raises(
         ReadError, match=f"was deleted; bring it back with `mlflow runs restore --run-id {parent}`"
     ):
@@ -552,7 +667,8 @@ def test_where(store):
         assert found.summary["run_id"].tolist() == expected, where
         assert set(found.curves["run_id"]) == set(expected)
     with pytest.raises(
-        ReadError, match=r"no run has a param 'modle'; expected one of: batch_size, data, data.train_size"
+        ReadError,
+        match=r"no run has a param 'modle'; expected one of: batch_size, data, data.train_size",
     ):
         store.load(where={"modle": "mlp"})
     with pytest.raises(ReadError, match=r"no run has lr=0.5; expected one of: 0.003, 0.01$"):
@@ -582,12 +698,14 @@ def test_the_default_is_the_experiment_of_the_newest_run_of_ours(store):
 def test_an_unknown_experiment_is_answered_with_those_there_are(store):
     store.add_experiment("second")
     with pytest.raises(
-        ReadError, match=r"no experiment in .* is named 'mien'; expected one of: 'Default', 'mine', 'second'$"
+        ReadError,
+        match=r"no experiment in .* is named 'mien'; expected one of: 'Default', 'mine', 'second'$",
     ):
         store.load(experiment="mien")
     store.client.delete_experiment(store.experiment)
     with pytest.raises(
-        ReadError, match=r"'mine' was deleted; bring it back with `mlflow experiments restore --experiment-id"
+        ReadError,
+        match=r"'mine' was deleted; bring it back with `mlflow experiments restore --experiment-id",
     ):
         store.load(experiment="mine")
 
@@ -621,7 +739,9 @@ def test_a_sweep_is_the_runs_of_its_identities_wherever_they_ran(store):
     filtered = store.load(sweep=sweep, where={"seed": 1})
     assert filtered.summary["run_id"].tolist() == [child]
     assert filtered.missing["identity"].tolist() == ["never"]
-    assert filtered.notes == ["1 cell without a run: which of them the filter would choose is not known"]
+    assert filtered.notes == [
+        "1 cell without a run: which of them the filter would choose is not known"
+    ]
 
 
 def test_a_sweep_without_runs_is_not_an_error(store):
@@ -731,7 +851,12 @@ def test_predictions_move_with_the_store(store, tmp_path):
     (tmp_path / "moved").mkdir()
     for name in ("mlflow.db", "mlartifacts"):
         shutil.move(tmp_path / name, tmp_path / "moved" / name)
-    assert predictions(f"sqlite:///{tmp_path}/moved/mlflow.db", run_id)["label"].tolist() == [0, 1, 2, 3]
+    assert predictions(f"sqlite:///{tmp_path}/moved/mlflow.db", run_id)["label"].tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 def test_predictions_that_cannot_be_read_are_none(store, tmp_path):
@@ -802,8 +927,9 @@ def test_a_store_that_is_not_there_is_named_and_not_created(tmp_path, monkeypatc
     for call in (load, sweeps, lambda uri: predictions(uri, "x")):
         with pytest.raises(ReadError) as caught:
             call(f"sqlite:///{name}")
-        assert f"there is no MLflow store {tmp_path / name}. Make some with `python experiments" in str(
-            caught.value
+        assert (
+            f"there is no MLflow store {tmp_path / name}. Make some with `python experiments"
+            in str(caught.value)
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -817,7 +943,14 @@ def test_odd_file_names_are_read(store, tmp_path):
 
 @pytest.mark.parametrize(
     "uri",
-    ["mlflow.db", "./mlruns", "file:mlruns", "postgresql://me:secret@host/db", "databricks", "sqlite://"],
+    [
+        "mlflow.db",
+        "./mlruns",
+        "file:mlruns",
+        "postgresql://me:secret@host/db",
+        "databricks",
+        "sqlite://",
+    ],
 )
 def test_other_stores_are_refused_and_none_is_created(tmp_path, monkeypatch, uri):
     monkeypatch.chdir(tmp_path)
@@ -831,7 +964,9 @@ def test_other_stores_are_refused_and_none_is_created(tmp_path, monkeypatch, uri
 
 def test_files_that_are_no_store_are_refused_and_left_as_they_are(tmp_path):
     (tmp_path / "empty.db").touch()
-    (tmp_path / "text.db").write_text("not a database, but longer than the header of one would be " * 20)
+    (tmp_path / "text.db").write_text(
+        "not a database, but longer than the header of one would be " * 20
+    )
     (tmp_path / "directory.db").mkdir()
     with sqlite3.connect(tmp_path / "other.db") as connection:
         connection.execute("CREATE TABLE experiments (x)")
@@ -839,7 +974,8 @@ def test_files_that_are_no_store_are_refused_and_left_as_they_are(tmp_path):
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
     for path in before:
         with pytest.raises(
-            ReadError, match=r"MLflow 3\.17.*[Cc]hoose another store|MLflow 3\.17.*file is not a database"
+            ReadError,
+            match=r"MLflow 3\.17.*[Cc]hoose another store|MLflow 3\.17.*file is not a database",
         ):
             load(f"sqlite:///{path}")
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -850,7 +986,8 @@ def test_a_store_of_another_mlflow_is_refused(store):
         connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
     connection.close()
     with pytest.raises(
-        ReadError, match=rf"tables of revision {sqlite_store.SCHEMA}.*came tables of revision 0123456789ab"
+        ReadError,
+        match=rf"tables of revision {sqlite_store.SCHEMA}.*came tables of revision 0123456789ab",
     ):
         store.load()
 
@@ -916,7 +1053,9 @@ def test_a_server_that_is_not_there_is_said_at_once():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start = time.monotonic()
-    with pytest.raises(ReadError, match=r"cannot read the tracking server http://\*\*\*@127") as caught:
+    with pytest.raises(
+        ReadError, match=r"cannot read the tracking server http://\*\*\*@127"
+    ) as caught:
         load(f"http://me:secret@127.0.0.1:{port}")
     assert time.monotonic() - start < 10
     assert "secret" not in str(caught.value)
@@ -928,7 +1067,9 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
     monkeypatch.setattr(server_store, "REACH_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
-        with pytest.raises(ReadError, match=r"cannot read the tracking server .*timed out|Read timed out"):
+        with pytest.raises(
+            ReadError, match=r"cannot read the tracking server .*timed out|Read timed out"
+        ):
             load(f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert time.monotonic() - start < 8
 
@@ -990,7 +1131,11 @@ def _same(left: Runs, right: Runs) -> None:
     pd.testing.assert_frame_equal(left.curves, right.curves)
     pd.testing.assert_frame_equal(left.missing, right.missing)
     assert left.notes == right.notes
-    assert (left.experiment, left.sweep, left.sweep_name) == (right.experiment, right.sweep, right.sweep_name)
+    assert (left.experiment, left.sweep, left.sweep_name) == (
+        right.experiment,
+        right.sweep,
+        right.sweep_name,
+    )
 
 
 @pytest.mark.server
@@ -1092,9 +1237,14 @@ def test_no_query_goes_through_runs_that_were_not_asked_for(store, monkeypatch):
     assert len(by_run) == 6
     with sqlite3.connect(store.path) as connection:
         for sql, values in by_run:
-            plan = [str(step[-1]) for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+            plan = [
+                str(step[-1]) for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+            ]
             assert not any(step.startswith("SCAN") for step in plan), (sql, plan)
-            assert any("run_uuid=?" in step or "destination_id=?" in step for step in plan), (sql, plan)
+            assert any("run_uuid=?" in step or "destination_id=?" in step for step in plan), (
+                sql,
+                plan,
+            )
     connection.close()
 
 
@@ -1169,10 +1319,15 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
         ("mse", 1),
     ]
     assert summary["setting"].nunique() == 1
-    assert summary["setting_text"].unique().tolist() == ["digits, mlp, sgd, constant, batch size 100"]
+    assert summary["setting_text"].unique().tolist() == [
+        "digits, mlp, sgd, constant, batch size 100"
+    ]
     for run in summary.itertuples():
         (line,) = [line for line in printed.splitlines() if run.run_id in line]
-        assert f" {100 * run.val_accuracy:.2f}% " in line and f" {100 * run.test_accuracy:.2f}% " in line
+        assert (
+            f" {100 * run.val_accuracy:.2f}% " in line
+            and f" {100 * run.test_accuracy:.2f}% " in line
+        )
         arrays = predictions(found, run.run_id)
         assert np.mean(arrays["predicted"] == arrays["label"]) == pytest.approx(run.test_accuracy)
         assert arrays["outputs"].shape == (360, 10 if run.loss == "ce" else 1)

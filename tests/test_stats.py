@@ -91,7 +91,9 @@ def only(table: pd.DataFrame) -> pd.Series:
 # --- the modules ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(reports.stats.__path__)])
+@pytest.mark.parametrize(
+    "name", [found.name for found in pkgutil.iter_modules(reports.stats.__path__)]
+)
 def test_the_examples_in_the_docstrings_hold(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"reports.stats.{name}"))
     assert result.failed == 0
@@ -103,7 +105,15 @@ def test_every_public_name_exists_and_is_documented() -> None:
 
 
 def test_importing_the_statistics_loads_nothing_heavy() -> None:
-    heavy = ["mlflow", "paddle", "seaborn", "matplotlib", "statsmodels", "scipy.stats", "experiments"]
+    heavy = [
+        "mlflow",
+        "paddle",
+        "seaborn",
+        "matplotlib",
+        "statsmodels",
+        "scipy.stats",
+        "experiments",
+    ]
     code = f"import sys, reports.stats; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -114,7 +124,9 @@ def test_named_generators_depend_on_the_seed_and_the_name_alone() -> None:
         return int(named_generator(seed, *names).integers(2**62))
 
     assert first(0, "a", 0.1) == first(0, "a", np.float64(0.1))
-    assert len({first(0, "a"), first(1, "a"), first(0, "b"), first(0, "a", "b"), first(0, "ab")}) == 5
+    assert (
+        len({first(0, "a"), first(1, "a"), first(0, "b"), first(0, "a", "b"), first(0, "ab")}) == 5
+    )
 
 
 # --- intervals of means -----------------------------------------------------------------------------------
@@ -220,7 +232,9 @@ def test_the_bootstrap_moves_scales_and_mirrors_with_its_values() -> None:
 
 
 def test_columns_are_what_they_are_alone_however_many_there_are() -> None:
-    values = generator(3).normal(size=(22, 900))  # enough columns that the resamples are drawn in blocks
+    values = generator(3).normal(
+        size=(22, 900)
+    )  # enough columns that the resamples are drawn in blocks
     values[:, 1] = 4.0
     many = mean_intervals(values, generator(5))
     for column in (0, 1, 899):
@@ -393,7 +407,9 @@ def test_probability_of_improvement_has_wilsons_interval(wins: int, n: int) -> N
     ours = probability_of_improvement(a, [0.0] * n)
     assert ours[:3] == pytest.approx((wins / n, theirs.low, theirs.high), abs=1e-12)
     lower_wins = probability_of_improvement(a, [0.0] * n, higher_is_better=False)
-    assert lower_wins[:3] == pytest.approx((1 - wins / n, 1 - theirs.high, 1 - theirs.low), abs=1e-12)
+    assert lower_wins[:3] == pytest.approx(
+        (1 - wins / n, 1 - theirs.high, 1 - theirs.low), abs=1e-12
+    )
 
 
 def test_probability_of_improvement_ties_and_edges() -> None:
@@ -425,7 +441,9 @@ def test_power_is_statsmodels(n: int, effect: float, alpha: float) -> None:
 
     def expected(theirs: float) -> Any:
         # their noncentral t is NaN where the power is next to 1
-        return pytest.approx(1 if math.isnan(theirs) and effect * math.sqrt(n) > 8 else theirs, abs=2e-5)
+        return pytest.approx(
+            1 if math.isnan(theirs) and effect * math.sqrt(n) > 8 else theirs, abs=2e-5
+        )
 
     assert power_of_difference(n, 2 * effect, 2.0, alpha=alpha) == expected(
         TTestPower().power(effect, n, alpha)
@@ -487,9 +505,13 @@ def test_seeds_needed_is_the_first_n_with_the_power() -> None:
 
 
 def test_seeds_needed_at_the_edges() -> None:
-    assert seeds_needed(0.0, 1.0) == math.inf  # no margin: no number of seeds shows that nothing differs
+    assert (
+        seeds_needed(0.0, 1.0) == math.inf
+    )  # no margin: no number of seeds shows that nothing differs
     assert seeds_needed(0.001, 1.0) == math.inf  # some 7,850,000
-    assert seeds_needed(0.03, 1.0) == pytest.approx((1.959964 + 0.841621) ** 2 / 0.03**2, abs=3)  # 8,723
+    assert seeds_needed(0.03, 1.0) == pytest.approx(
+        (1.959964 + 0.841621) ** 2 / 0.03**2, abs=3
+    )  # 8,723
     assert seeds_needed(0.1, 1.0, margin=0.1) < 1000  # on the margin it can only be different
     assert seeds_needed(0.5, 0.0) == 6  # no spread: 2^(1 - n) has to fall below .05
     assert seeds_needed(0.05, 0.0, margin=0.1) == 2
@@ -537,7 +559,12 @@ def test_margins() -> None:
     ("low", "high", "p", "expected"),
     [
         (-0.05, 0.05, 0.9, "equivalent"),
-        (0.02, 0.08, 0.001, "equivalent"),  # first of all: a difference too small to matter, however sure
+        (
+            0.02,
+            0.08,
+            0.001,
+            "equivalent",
+        ),  # first of all: a difference too small to matter, however sure
         (-0.1, 0.1, 0.9, "equivalent"),  # the ends belong to the margin
         (0.05, 0.3, 0.01, "better"),
         (-0.3, -0.05, 0.01, "worse"),
@@ -647,7 +674,9 @@ def test_denominators_against_a_grid_of_ones_own() -> None:
     assert found.loc["ce", ["expected", "ok", "missing", "extra"]].tolist() == [2, 1, 1, 1]
     assert found.loc["gce", ["expected", "ok", "missing", "runs"]].tolist() == [1, 0, 1, 0]
     assert found.loc["mse", ["expected", "ok", "missing", "extra"]].tolist() == [0, 0, 0, 1]
-    assert (found["expected"] == found[["ok", "diverged", "failed", "killed", "missing"]].sum(axis=1)).all()
+    assert (
+        found["expected"] == found[["ok", "diverged", "failed", "killed", "missing"]].sum(axis=1)
+    ).all()
 
 
 def test_without_a_grid_every_loss_owes_what_any_loss_has() -> None:
@@ -662,12 +691,22 @@ def test_without_a_grid_every_loss_owes_what_any_loss_has() -> None:
 
 def test_a_seed_that_only_judges_is_owed_at_the_rate_that_was_chosen() -> None:
     """Two seeds choose between two rates, a third judges; of mse the third is still to run."""
-    tuning = [run(loss, seed, 0.9, lr=lr) for loss in ("ce", "mse") for seed in (0, 1) for lr in (0.01, 0.1)]
+    tuning = [
+        run(loss, seed, 0.9, lr=lr)
+        for loss in ("ce", "mse")
+        for seed in (0, 1)
+        for lr in (0.01, 0.1)
+    ]
     table = frame(*tuning, run("ce", 2, 0.9, lr=0.1), run("mse", 3, 0.9, lr=0.01))
     owed = expected_cells(table)
     assert len(owed) == 8 + 4 and not owed.duplicated().any()
     judged = owed[owed["seed"] > 1].sort_values(["loss", "seed"])[["loss", "lr", "seed"]]
-    assert judged.to_numpy().tolist() == [["ce", 0.1, 2], ["ce", 0.1, 3], ["mse", 0.01, 2], ["mse", 0.01, 3]]
+    assert judged.to_numpy().tolist() == [
+        ["ce", 0.1, 2],
+        ["ce", 0.1, 3],
+        ["mse", 0.01, 2],
+        ["mse", 0.01, 3],
+    ]
     grid = frame(
         *tuning, run("ce", 2, 0.9, lr=0.1), run("ce", 3, 0.9, lr=0.01)
     )  # no rate of its own: a grid with holes
@@ -720,7 +759,10 @@ def test_ties_go_to_the_smaller_rate_even_when_sums_round_apart() -> None:
 def test_a_best_rate_on_the_edge_is_flagged_and_one_rate_has_no_edge() -> None:
     rates = {0.001: [0.7], 0.01: [0.8], 0.1: [0.9]}
     assert chosen(grid_of({"ce": rates}))["edge"] == "high"
-    assert chosen(grid_of({"ce": {lr: [1 - values[0]] for lr, values in rates.items()}}))["edge"] == "low"
+    assert (
+        chosen(grid_of({"ce": {lr: [1 - values[0]] for lr, values in rates.items()}}))["edge"]
+        == "low"
+    )
     assert chosen(grid_of({"ce": {0.01: [0.7]}}))["edge"] == "none"
 
 
@@ -734,7 +776,9 @@ def test_rates_that_diverged_bound_the_grid_and_rates_that_crashed_do_not() -> N
 
 
 def test_a_rate_at_which_a_seed_diverged_comes_after_one_at_which_none_did() -> None:
-    table = grid_of({"ce": {0.01: [0.8, 0.8, 0.8], 0.1: [0.99, None, 0.99], 1.0: [None, None, 0.999]}})
+    table = grid_of(
+        {"ce": {0.01: [0.8, 0.8, 0.8], 0.1: [0.99, None, 0.99], 1.0: [None, None, 0.999]}}
+    )
     best = chosen(table)
     assert (best["lr"], best["scored"], best["budget"], best["diverged"]) == (0.01, 3, 9, 3)
     # where every rate lost a seed, the mean decides again
@@ -755,7 +799,12 @@ def test_unequal_budgets_are_flagged_for_the_epochs_they_are_at() -> None:
     )
     found = choose_rates(table)
     assert found["epochs"].tolist() == [5, 5, 10, 10]
-    assert found["equal_budget"].tolist() == [False, False, True, True]  # diverged trials were trials
+    assert found["equal_budget"].tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]  # diverged trials were trials
     assert found["budget"].tolist() == [2, 1, 2, 2]
 
 
@@ -783,7 +832,15 @@ def test_the_rate_table_hides_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "tuning", "shared"),
-    [(1, 1, True), (5, 5, True), (8, 8, True), (9, 1, False), (10, 2, False), (12, 3, False), (20, 5, False)],
+    [
+        (1, 1, True),
+        (5, 5, True),
+        (8, 8, True),
+        (9, 1, False),
+        (10, 2, False),
+        (12, 3, False),
+        (20, 5, False),
+    ],
 )
 def test_how_many_seeds_choose_and_how_many_judge(seeds: int, tuning: int, shared: bool) -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}}))
@@ -841,7 +898,9 @@ def test_tuning_seeds_can_be_chosen_by_hand() -> None:
 def test_a_family_by_hand() -> None:
     # mse minus ce, in points: -1, -2, -3 -> mean -2, interval -2 -+ 2.484; focal minus ce: 0, 0, 0
     table = frame(
-        *runs("ce", [0.97, 0.98, 0.99]), *runs("mse", [0.96, 0.96, 0.96]), *runs("focal", [0.97, 0.98, 0.99])
+        *runs("ce", [0.97, 0.98, 0.99]),
+        *runs("mse", [0.96, 0.96, 0.96]),
+        *runs("focal", [0.97, 0.98, 0.99]),
     )
     found = contrasts(table, test_size=10_000)
     assert list(found.columns) == COLUMNS
@@ -854,14 +913,30 @@ def test_a_family_by_hand() -> None:
         "points",
         "best",
     )
-    assert mse[["difference", "low", "high"]].tolist() == pytest.approx([-2, -4.484138, 0.484138], abs=1e-6)
-    assert mse[["p", "p_holm", "d_z", "p_better", "family", "margin"]].tolist() == [0.25, 0.5, -2, 0, 2, 0.1]
+    assert mse[["difference", "low", "high"]].tolist() == pytest.approx(
+        [-2, -4.484138, 0.484138], abs=1e-6
+    )
+    assert mse[["p", "p_holm", "d_z", "p_better", "family", "margin"]].tolist() == [
+        0.25,
+        0.5,
+        -2,
+        0,
+        2,
+        0.1,
+    ]
     assert mse["verdict"] == "undecided"
     assert mse["detectable"] == math.inf  # three pairs have p >= .25
     # 7 pairs are the first with 2^(1 - n) < .05 / 2 (by one step, .3 of it: too rare), 8 have three steps below
     assert mse["seeds_needed"] == 8
-    assert mse["run_ids"] == [f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)]
-    assert (focal["verdict"], focal["difference"], focal["low"], focal["high"]) == ("equivalent", 0, 0, 0)
+    assert mse["run_ids"] == [
+        f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)
+    ]
+    assert (focal["verdict"], focal["difference"], focal["low"], focal["high"]) == (
+        "equivalent",
+        0,
+        0,
+        0,
+    )
     assert (focal["p"], focal["p_holm"], focal["p_better"]) == (1, 1, 0.5)
     assert math.isnan(focal["d_z"]) and math.isnan(focal["seeds_needed"])
     assert found["dropped"].tolist() == [[], []] and not found["shared_seeds"].any()
@@ -870,7 +945,9 @@ def test_a_family_by_hand() -> None:
 def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
     base = [0.98 + 0.001 * i for i in range(10)]
     noise = [0.0001 * (-1) ** i for i in range(10)]
-    table = frame(*runs("ce", base), *runs("mse", [x - 0.004 + e for x, e in zip(base, noise, strict=True)]))
+    table = frame(
+        *runs("ce", base), *runs("mse", [x - 0.004 + e for x, e in zip(base, noise, strict=True)])
+    )
     row = only(contrasts(table))
     assert (row["verdict"], row["p"], row["p_holm"]) == ("worse", 2**-9, 2**-9)
     assert row["difference"] == pytest.approx(-0.4)
@@ -891,7 +968,15 @@ def test_with_one_seed_there_is_a_difference_and_no_interval_and_no_verdict() ->
     row = only(contrasts(frame(run("ce", 0, 0.98), run("mse", 0, 0.5))))
     assert (row["n"], row["verdict"], row["interval"], row["p"]) == (1, "undecided", "none", 1)
     assert row["difference"] == pytest.approx(-48)
-    for name in ("low", "high", "d_z", "p_better_low", "p_better_high", "detectable", "seeds_needed"):
+    for name in (
+        "low",
+        "high",
+        "d_z",
+        "p_better_low",
+        "p_better_high",
+        "detectable",
+        "seeds_needed",
+    ):
         assert math.isnan(row[name]), name
 
 
@@ -915,7 +1000,9 @@ def test_unequal_seeds_are_paired_where_they_meet_and_the_others_are_named() -> 
 
 
 def test_a_loss_that_always_diverged_stays_in_the_table_and_in_the_family() -> None:
-    table = frame(*runs("ce", [0.97, 0.98]), *runs("mse", [None, None]), *runs("focal", [0.96, 0.97]))
+    table = frame(
+        *runs("ce", [0.97, 0.98]), *runs("mse", [None, None]), *runs("focal", [0.96, 0.97])
+    )
     found = contrasts(table).set_index("a")
     mse = found.loc["mse"]
     assert (mse["n"], mse["verdict"], mse["pairing"]) == (0, "undecided", "nothing to pair")
@@ -980,7 +1067,9 @@ def test_a_metric_the_head_does_not_have_is_no_contrast() -> None:
         ),
     ],
 )
-def test_pairs_that_are_not_proved_are_analysed_as_unpaired(changes: dict[str, Any], why: str) -> None:
+def test_pairs_that_are_not_proved_are_analysed_as_unpaired(
+    changes: dict[str, Any], why: str
+) -> None:
     accuracies_a, accuracies_b = [0.96, 0.97, 0.99, 0.95], [0.97, 0.98, 0.99]
     table = frame(*runs("ce", accuracies_b), *runs("mse", accuracies_a))
     for name, value in changes.items():
@@ -993,7 +1082,9 @@ def test_pairs_that_are_not_proved_are_analysed_as_unpaired(changes: dict[str, A
         3,
         4,
     )
-    theirs = scipy.stats.ttest_ind(accuracies_a, accuracies_b, equal_var=False).confidence_interval()
+    theirs = scipy.stats.ttest_ind(
+        accuracies_a, accuracies_b, equal_var=False
+    ).confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((100 * theirs.low, 100 * theirs.high))
     assert row["p"] == pytest.approx(permutation_p(accuracies_a, accuracies_b, generator()))
     assert math.isnan(row["d_z"])
@@ -1007,14 +1098,19 @@ def test_hashes_of_runs_that_do_not_count_do_not_matter() -> None:
 
 
 def test_losses_without_a_common_seed_are_compared_unpaired() -> None:
-    row = only(contrasts(frame(*runs("ce", [0.97, 0.98]), *runs("mse", [0.96, 0.95], first_seed=5))))
+    row = only(
+        contrasts(frame(*runs("ce", [0.97, 0.98]), *runs("mse", [0.96, 0.95], first_seed=5)))
+    )
     assert (row["paired"], row["pairing"], row["n"]) == (False, "no seed in common", 2)
 
 
 def test_choosing_and_judging_on_the_same_seeds_is_said_and_avoided_where_seeds_allow() -> None:
     def table(seeds: int) -> pd.DataFrame:
         accuracies = [0.97 + 0.001 * (seed % 4) for seed in range(seeds)]
-        rates: dict[float, list[float | None]] = {0.01: [*accuracies], 0.1: [x - 0.1 for x in accuracies]}
+        rates: dict[float, list[float | None]] = {
+            0.01: [*accuracies],
+            0.1: [x - 0.1 for x in accuracies],
+        }
         return grid_of({"ce": rates, "mse": rates})
 
     few, many = only(contrasts(table(9 - 1))), only(contrasts(table(12)))
@@ -1034,7 +1130,10 @@ def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() 
         }
     )
     best = contrasts(table)
-    assert best[["a", "lr_a", "lr_b"]].to_numpy().tolist() == [["focal", 0.1, 0.1], ["mse", 0.01, 0.1]]
+    assert best[["a", "lr_a", "lr_b"]].to_numpy().tolist() == [
+        ["focal", 0.1, 0.1],
+        ["mse", 0.01, 0.1],
+    ]
     equal = contrasts(table, view="equal")
     assert equal[["a", "lr_a"]].to_numpy().tolist() == [["focal", 0.1], ["mse", 0.01], ["mse", 0.1]]
     assert (equal["lr_a"] == equal["lr_b"]).all() and (equal["family"] == 3).all()
@@ -1048,7 +1147,11 @@ def test_every_value_of_epochs_is_a_family_of_its_own_with_its_own_rates() -> No
     table = pd.concat(
         [
             grid_of(
-                {"ce": {0.01: [0.9] * 3, 0.1: [0.8] * 3}, "mse": {0.01: [0.7] * 3}, "mae": {0.01: [0.7] * 3}}
+                {
+                    "ce": {0.01: [0.9] * 3, 0.1: [0.8] * 3},
+                    "mse": {0.01: [0.7] * 3},
+                    "mae": {0.01: [0.7] * 3},
+                }
             ),
             grid_of({"ce": {0.01: [0.7] * 3, 0.1: [0.8] * 3}, "mse": {0.01: [0.7] * 3}}, epochs=5),
         ]
@@ -1057,7 +1160,12 @@ def test_every_value_of_epochs_is_a_family_of_its_own_with_its_own_rates() -> No
     assert found["epochs"].tolist() == [10, 10, 5, 5]
     assert found["lr_b"].tolist() == [0.01, 0.01, 0.1, 0.1]
     assert found["family"].tolist() == [2, 2, 2, 2]
-    assert found["n"].tolist() == [3, 3, 0, 3]  # mae was never run for 5 epochs: planned all the same
+    assert found["n"].tolist() == [
+        3,
+        3,
+        0,
+        3,
+    ]  # mae was never run for 5 epochs: planned all the same
     p = found.set_index(["epochs", "a"])
     assert p.loc[(5, "mse"), "p_holm"] == 2 * p.loc[(5, "mse"), "p"]
 
@@ -1068,12 +1176,16 @@ def test_all_pairs_on_demand() -> None:
     assert list(zip(found["a"], found["b"], strict=True)) == [("a", "ce"), ("b", "ce"), ("b", "a")]
     assert (found["family"] == 3).all()
     assert len(contrasts(table, all_pairs=True, baseline="none of them")) == 3
-    with pytest.raises(ValueError, match=r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"):
+    with pytest.raises(
+        ValueError, match=r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"
+    ):
         contrasts(table, baseline="nll")
 
 
 @pytest.mark.parametrize("rows", [[], runs("ce", [0.9, 0.9])])
-def test_without_two_losses_there_are_no_contrasts_and_the_columns_are_the_same(rows: list[Any]) -> None:
+def test_without_two_losses_there_are_no_contrasts_and_the_columns_are_the_same(
+    rows: list[Any],
+) -> None:
     table = pd.DataFrame(rows, columns=list(run("ce", 0, 0.9)))
     for view in ("best", "equal"):
         found = contrasts(table, view=view)
@@ -1109,13 +1221,16 @@ def test_nothing_depends_on_the_order_of_rows_or_on_the_other_losses() -> None:
     fewer = contrasts(table[table["loss"].isin(["ce", "loss 1"])])
     same = ["difference", "low", "high", "p", "p_better_low"]
     assert (
-        first.set_index("a").loc["loss 1", same].tolist() == fewer.set_index("a").loc["loss 1", same].tolist()
+        first.set_index("a").loc["loss 1", same].tolist()
+        == fewer.set_index("a").loc["loss 1", same].tolist()
     )
 
 
 def test_categories_and_numpy_types_make_no_difference() -> None:
     table = noisy(seeds=5)
-    typed = table.astype({"loss": "category", "seed": "int32", "epochs": "int16", "outcome": "category"})
+    typed = table.astype(
+        {"loss": "category", "seed": "int32", "epochs": "int16", "outcome": "category"}
+    )
     pd.testing.assert_frame_equal(contrasts(table), contrasts(typed))
     pd.testing.assert_frame_equal(denominators(table), denominators(typed), check_dtype=False)
     pd.testing.assert_frame_equal(choose_rates(table), choose_rates(typed))
@@ -1123,7 +1238,14 @@ def test_categories_and_numpy_types_make_no_difference() -> None:
 
 def test_numbers_that_cannot_be_are_refused() -> None:
     table = noisy(seeds=3)
-    for wrong in ({"alpha": 0}, {"alpha": 5}, {"power": 1}, {"rope": -1}, {"test_size": 0}, {"resamples": 9}):
+    for wrong in (
+        {"alpha": 0},
+        {"alpha": 5},
+        {"power": 1},
+        {"rope": -1},
+        {"test_size": 0},
+        {"resamples": 9},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             contrasts(table, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not comparable"):
@@ -1152,7 +1274,9 @@ def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
     found = same_loss_contrasts(first, second)
     assert list(found.columns) == COLUMNS
     assert found["a"].tolist() == found["b"].tolist() == ["ce", "loss 0", "loss 1"]
-    assert (found["view"] == "aa").all() and not found["paired"].any() and (found["family"] == 3).all()
+    assert (
+        (found["view"] == "aa").all() and not found["paired"].any() and (found["family"] == 3).all()
+    )
     assert (found["n"] == 6).all() and (found["interval"] == "welch").all()
     assert found["difference"][0] == pytest.approx(
         100 * first.query("loss == 'ce'")["test_accuracy"].mean()
@@ -1170,7 +1294,14 @@ def curves_of(seeds: int, epochs: int = 3, loss: str = "ce", lr: float = 0.01) -
     rng = generator(seeds)
     return pd.DataFrame(
         [
-            {"run_id": f"{loss}{s}", "loss": loss, "lr": lr, "epochs": epochs, "seed": s, "epoch": e}
+            {
+                "run_id": f"{loss}{s}",
+                "loss": loss,
+                "lr": lr,
+                "epochs": epochs,
+                "seed": s,
+                "epoch": e,
+            }
             | {"val_accuracy": 0.9 + 0.01 * e + rng.normal(0, 0.01)}
             for s in range(seeds)
             for e in range(1, epochs + 1)

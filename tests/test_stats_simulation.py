@@ -85,7 +85,9 @@ def test_where_the_intervals_fall_short() -> None:
     assert all(0.925 <= found["skewness 1", n] <= 0.97 for n in (5, 10, 20, 40))
     assert 0.86 <= found["exponential", 5] <= 0.90
     assert 0.88 <= found["exponential", 10] <= 0.92
-    assert all(found["exponential", n] >= 0.92 for n in (20, 40))  # here the bootstrap earns its place
+    assert all(
+        found["exponential", n] >= 0.92 for n in (20, 40)
+    )  # here the bootstrap earns its place
 
 
 @pytest.mark.parametrize(("n_a", "n_b", "sd_b"), [(5, 5, 1.0), (5, 10, 3.0), (10, 10, 2.0)])
@@ -114,7 +116,9 @@ def test_the_interval_of_p_better_covers(n: int, paired: bool) -> None:
             )
             hits.append(low <= truth <= high)
         shares.append(float(np.mean(hits)))
-    print(f"coverage, P(a > b), {'paired' if paired else 'unpaired'}, n = {n}: {np.round(shares, 3)}")
+    print(
+        f"coverage, P(a > b), {'paired' if paired else 'unpaired'}, n = {n}: {np.round(shares, 3)}"
+    )
     assert np.mean(shares) >= 0.95 - 0.02
     assert min(shares) >= 0.90
 
@@ -131,8 +135,12 @@ def experiment(
     seeds that judge it is flattered.
     """
     if "frame" not in template:
-        cells = itertools.product(["ce", *(f"loss {i}" for i in range(losses))], range(rates), range(seeds))
-        rows = [(f"{a} {b} {c}", a, 10.0 ** (b - 3), 10, c, "ok", f"i{c}", f"o{c}") for a, b, c in cells]
+        cells = itertools.product(
+            ["ce", *(f"loss {i}" for i in range(losses))], range(rates), range(seeds)
+        )
+        rows = [
+            (f"{a} {b} {c}", a, 10.0 ** (b - 3), 10, c, "ok", f"i{c}", f"o{c}") for a, b, c in cells
+        ]
         columns = ["run_id", "loss", "lr", "epochs", "seed", "outcome", "init_hash", "order_hash"]
         template["frame"] = pd.DataFrame(rows, columns=columns)
     shared = rng.normal(0, 0.002, (1, 1, seeds))
@@ -165,9 +173,12 @@ def false_families(trials: int, losses: int, rates: int, seeds: int, **arguments
 
 
 @pytest.mark.parametrize(
-    ("seeds", "trials"), [(5, 1_000), (8, 4_000), (10, 4_000), (15, 2_000), (20, 1_200), (25, 1_200)]
+    ("seeds", "trials"),
+    [(5, 1_000), (8, 4_000), (10, 4_000), (15, 2_000), (20, 1_200), (25, 1_200)],
 )
-def test_false_verdicts_against_a_baseline_in_at_most_5_percent_of_families(seeds: int, trials: int) -> None:
+def test_false_verdicts_against_a_baseline_in_at_most_5_percent_of_families(
+    seeds: int, trials: int
+) -> None:
     """Ten losses that equal the baseline: thousands of families, from the tests to the verdicts."""
     rng = np.random.default_rng(seeds)
     wrong = 0
@@ -186,7 +197,9 @@ def test_false_verdicts_against_a_baseline_in_at_most_5_percent_of_families(seed
     print(f"false families, 10 losses, {seeds} seeds: {share:.4f} of {trials}")
     assert share <= 0.05 + noise(0.05, trials)
     if seeds in (5, 8):
-        assert share == 0  # 10 x .0625 and 10 x .0078: too few seeds to call anything better or worse
+        assert (
+            share == 0
+        )  # 10 x .0625 and 10 x .0078: too few seeds to call anything better or worse
 
 
 @pytest.mark.parametrize(("seeds", "trials"), [(10, 500), (20, 150)])
@@ -202,7 +215,9 @@ def test_false_verdicts_stay_rare_when_rates_are_chosen_first() -> None:
 
 def test_false_verdicts_at_equal_rates_and_over_all_pairs() -> None:
     assert false_families(300, losses=3, rates=3, seeds=12, view="equal") <= 0.05 + noise(0.05, 300)
-    assert false_families(300, losses=4, rates=1, seeds=12, all_pairs=True) <= 0.05 + noise(0.05, 300)
+    assert false_families(300, losses=4, rates=1, seeds=12, all_pairs=True) <= 0.05 + noise(
+        0.05, 300
+    )
 
 
 def test_false_verdicts_of_unpaired_aa_comparisons() -> None:
@@ -213,7 +228,9 @@ def test_false_verdicts_of_unpaired_aa_comparisons() -> None:
         halves = table[table["seed"] < 6], table[table["seed"] >= 6]
         found = same_loss_contrasts(*halves, rope=0.0, seed=trial)
         wrong += bool(found["verdict"].isin(["better", "worse"]).any())
-    print(f"false families, one loss on two sets of 6 seeds, 8 losses: {wrong / trials:.4f} of {trials}")
+    print(
+        f"false families, one loss on two sets of 6 seeds, 8 losses: {wrong / trials:.4f} of {trials}"
+    )
     assert wrong / trials <= 0.05 + noise(0.05, trials)
 
 
@@ -265,7 +282,9 @@ def test_equivalence_is_rarely_claimed_of_a_difference_on_the_margin() -> None:
     trials = 4_000
     found = verdicts_of(10, 0.1, 0.05, trials)
     print(f"on the margin, sd .05, n = 10: {found}")
-    assert found["equivalent"] <= 0.025 + noise(0.025, trials)  # each end of a 95 % interval errs in 2.5 %
+    assert found["equivalent"] <= 0.025 + noise(
+        0.025, trials
+    )  # each end of a 95 % interval errs in 2.5 %
 
 
 @pytest.mark.parametrize(

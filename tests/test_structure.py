@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted(path for place in ("experiments", "reports") for path in (ROOT / place).rglob("*.py"))
+SOURCES = sorted(
+    path for place in ("experiments", "reports") for path in (ROOT / place).rglob("*.py")
+)
 IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
 assert len(SOURCES) > 10
 
@@ -58,12 +60,18 @@ def test_the_two_halves_meet_in_the_store(path):
     ],
 )
 def test_what_a_module_does_not_know(name, forbidden):
-    files = [path for path in SOURCES if path.with_suffix("").is_relative_to(ROOT / "experiments" / name)]
+    files = [
+        path for path in SOURCES if path.with_suffix("").is_relative_to(ROOT / "experiments" / name)
+    ]
     assert files
     known = set().union(*(packages(path) for path in files))
-    inside = {f"experiments.{name}"} if "experiments" in forbidden else set()  # a package's own parts
+    inside = (
+        {f"experiments.{name}"} if "experiments" in forbidden else set()
+    )  # a package's own parts
     inside |= {"experiments.guards"} if name == "losses" else set()  # which itself knows nothing
-    others = {dotted for path in files for dotted in imports(path) if dotted.startswith("experiments.")}
+    others = {
+        dotted for path in files for dotted in imports(path) if dotted.startswith("experiments.")
+    }
     if inside and all(dotted.startswith(tuple(inside)) for dotted in others):
         known -= {"experiments"}
     assert not known & forbidden
@@ -88,7 +96,9 @@ def test_no_module_is_named_like_one_that_something_else_imports(place):
     for distribution in importlib.metadata.distributions():
         if distribution.metadata["Name"] != "fairloss":
             taken |= set((distribution.read_text("top_level.txt") or "").split())
-            taken |= {str(file).partition("/")[0].removesuffix(".py") for file in distribution.files or ()}
+            taken |= {
+                str(file).partition("/")[0].removesuffix(".py") for file in distribution.files or ()
+            }
     ours = {path.stem for path in (ROOT / place).iterdir() if path.suffix == ".py" or path.is_dir()}
     assert len(ours) > 3
     assert not (ours & taken) - {"__init__", "__pycache__", "hydra_plugins"}
@@ -124,7 +134,9 @@ def test_the_map_of_the_package_names_every_module(place):
         assert path.name == "__init__.py" or f"    {path.name} " in text, path.name
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf" / "sweep").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_saved_question_opens_with_question_command_runs_and_answer(path):
     head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = "\n".join(head)
@@ -134,7 +146,12 @@ def test_every_saved_question_opens_with_question_command_runs_and_answer(path):
 
 
 def test_nothing_is_left_of_one_machine():
-    made_here = {"outputs", "mlartifacts", "build", "dist"}  # by the README's commands, and not in git
+    made_here = {
+        "outputs",
+        "mlartifacts",
+        "build",
+        "dist",
+    }  # by the README's commands, and not in git
     for path in ROOT.rglob("*"):
         top = path.relative_to(ROOT).parts[0]
         ours = top not in made_here and not top.startswith(".venv")

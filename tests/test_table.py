@@ -15,7 +15,14 @@ def row(**values):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0s"), (8.14, "8.1s"), (60, "1m00s"), (185.4, "3m05s"), (3599.7, "1h00m"), (4320, "1h12m")],
+    [
+        (0, "0.0s"),
+        (8.14, "8.1s"),
+        (60, "1m00s"),
+        (185.4, "3m05s"),
+        (3599.7, "1h00m"),
+        (4320, "1h12m"),
+    ],
 )
 def test_durations(seconds, text):
     assert table.duration(seconds) == text
@@ -55,4 +62,6 @@ def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
         "       generate report tracking.uri=sqlite:///a.db experiment=mine",
     ]
     (tmp_path / "mlruns").mkdir()  # where it is there, `mlflow ui` alone would look into it
-    assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(BASE)
+    assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(
+        BASE
+    )

@@ -47,7 +47,9 @@ def test_where_the_store_is(tmp_path, monkeypatch):
     assert tracking.resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
 
 
-def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(tmp_path, monkeypatch, store):
+def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(
+    tmp_path, monkeypatch, store
+):
     monkeypatch.chdir(tmp_path)
     found = store.client.get_experiment_by_name("mine")
     assert found.artifact_location == (tmp_path / "mlartifacts").as_uri()
@@ -300,7 +302,9 @@ def test_a_child_that_died_without_a_word_ends_with_its_parent(store, status, en
     parent = begin(store)
     tags = {"kind": "run", "mlflow.parentRunId": parent}
     children = {
-        name: store.client.create_run(store.experiment_id, tags=tags | {"owner": owner.text()}).info.run_id
+        name: store.client.create_run(
+            store.experiment_id, tags=tags | {"owner": owner.text()}
+        ).info.run_id
         for name, owner in {"dead": dead(), "alive": alive()}.items()
     }
     tracking.end_sweep(store, parent, status)
@@ -319,7 +323,9 @@ def test_a_sweep_that_waits_for_another_does_not_end_itself(store):
 def test_the_circumstances_are_kept(store, tmp_path):
     with run(store) as tracked:
         pass
-    text = Path(store.client.download_artifacts(tracked.run_id, "environment.txt", str(tmp_path))).read_text()
+    text = Path(
+        store.client.download_artifacts(tracked.run_id, "environment.txt", str(tmp_path))
+    ).read_text()
     assert f"mlflow=={mlflow.__version__}" in text
     assert "paddlepaddle==3.3.1" in text
     tags = store.client.get_run(tracked.run_id).data.tags
@@ -350,7 +356,9 @@ def test_a_tracking_server_works_like_a_file(tmp_path, run_command):
 
 @pytest.mark.server
 @pytest.mark.skipif(find_spec("flask_wtf") is None, reason='needs pip install -e ".[server]"')
-def test_a_server_with_a_password_takes_it_from_the_environment_and_keeps_it_nowhere(tmp_path, run_command):
+def test_a_server_with_a_password_takes_it_from_the_environment_and_keeps_it_nowhere(
+    tmp_path, run_command
+):
     place, password = tmp_path / "elsewhere", secrets.token_hex()
     place.mkdir()
     with mlflow_server(
@@ -367,5 +375,9 @@ def test_a_server_with_a_password_takes_it_from_the_environment_and_keeps_it_now
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(" ok ") == 2
     assert password not in done.stdout + done.stderr
-    kept = [path for path in tmp_path.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
+    kept = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and password.encode() in path.read_bytes()
+    ]
     assert kept == []

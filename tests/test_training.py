@@ -28,7 +28,13 @@ def splits() -> data.Splits:
 
 
 def learn(
-    splits, *, loss=losses.ce, model=models.softmax, optimizer=SGD, scheduler=schedulers.constant, **options
+    splits,
+    *,
+    loss=losses.ce,
+    model=models.softmax,
+    optimizer=SGD,
+    scheduler=schedulers.constant,
+    **options,
 ):
     """Records and final weights of a small run."""
     plan = {"lr": 0.1, "epochs": 2, "batch_size": 64, "seed": 0} | options
@@ -56,13 +62,19 @@ def test_records_are_the_untrained_network_then_every_epoch(splits):
 
 def test_training_numbers_are_exact_sums_over_every_example_once(splits):
     """With a rate that moves nothing, an epoch's numbers are those of the untrained network on the training set."""
-    records, _ = learn(splits, lr=1e-30, epochs=1, batch_size=64)  # 200 = 3 x 64 + 8: a ragged last batch
+    records, _ = learn(
+        splits, lr=1e-30, epochs=1, batch_size=64
+    )  # 200 = 3 x 64 + 8: a ragged last batch
     with training.fresh(0):
-        learner = training.build(models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1)
+        learner = training.build(
+            models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
+        )
         outputs, values = training.evaluate(
             learner, training.pixels(splits.train.images), splits.train.labels
         )
-    assert records[1].metrics["train/loss"] == pytest.approx(values.mean(dtype=np.float64), rel=1e-6)
+    assert records[1].metrics["train/loss"] == pytest.approx(
+        values.mean(dtype=np.float64), rel=1e-6
+    )
     assert records[1].metrics["train/accuracy"] == (outputs.argmax(1) == splits.train.labels).mean()
 
 
@@ -70,7 +82,9 @@ def test_one_step_is_the_gradient_step_of_the_mean_loss(splits):
     """Softmax regression by numpy: W - lr x'(p - e) / n."""
     n = len(splits.train)
     with training.fresh(0):
-        before = training.build(models.softmax, losses.ce, SGD, schedulers.constant, lr=0.5, steps=1)
+        before = training.build(
+            models.softmax, losses.ce, SGD, schedulers.constant, lr=0.5, steps=1
+        )
         weight, bias = (p.numpy().astype(np.float64) for p in before.network.parameters())
     _, (new_weight, new_bias) = learn(splits, lr=0.5, epochs=1, batch_size=n)
     x = splits.train.images.reshape(n, -1) / 255.0
@@ -86,13 +100,18 @@ def test_the_sizes_of_a_step_by_numpy(splits):
     """Softmax regression, one step on all examples: the gradient is x'(p - e) / n, the step lr times that."""
     n = len(splits.train)
     with training.fresh(0):
-        before = training.build(models.softmax, losses.ce, SGD, schedulers.constant, lr=0.5, steps=1)
+        before = training.build(
+            models.softmax, losses.ce, SGD, schedulers.constant, lr=0.5, steps=1
+        )
         weights = [p.numpy().astype(np.float64) for p in before.network.parameters()]
-        outputs, _ = training.evaluate(before, training.pixels(splits.train.images), splits.train.labels)
+        outputs, _ = training.evaluate(
+            before, training.pixels(splits.train.images), splits.train.labels
+        )
     p = np.exp(log_softmax(outputs))
     p[np.arange(n), splits.train.labels] -= 1
     gradient = np.hypot(
-        np.linalg.norm(splits.train.images.reshape(n, -1).T / 255 @ p / n), np.linalg.norm(p.mean(0))
+        np.linalg.norm(splits.train.images.reshape(n, -1).T / 255 @ p / n),
+        np.linalg.norm(p.mean(0)),
     )
     weight = np.hypot(*(np.linalg.norm(w) for w in weights))
     clipped = functools.partial(SGD, grad_clip=paddle.nn.ClipGradByGlobalNorm(gradient / 4))
@@ -107,7 +126,9 @@ def test_measuring_a_step_does_not_change_it(splits, optimizer, monkeypatch):
     found = []
     for steps in (1, 1000):  # the first step of an epoch, or all
         monkeypatch.setattr(training, "MEASURED_STEPS", steps)
-        found.append(learn(splits, optimizer=optimizer, model=models.convnet, lr=0.01, batch_size=20))
+        found.append(
+            learn(splits, optimizer=optimizer, model=models.convnet, lr=0.01, batch_size=20)
+        )
     (some, weights), (every, same) = found
     for a, b in zip(weights, same, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -123,7 +144,9 @@ def test_measuring_a_step_does_not_change_it(splits, optimizer, monkeypatch):
     ("size", "batch_size", "expected"),
     [(200, 10, 10), (200, 1, 10), (200, 64, 4), (200, 500, 1), (190, 10, 10)],
 )
-def test_ten_steps_are_measured_evenly_or_all_there_are(splits, size, batch_size, expected, monkeypatch):
+def test_ten_steps_are_measured_evenly_or_all_there_are(
+    splits, size, batch_size, expected, monkeypatch
+):
     at, real = [], (training._step, training._measured_step)
     for measured, step in enumerate(real):
         monkeypatch.setattr(
@@ -162,12 +185,17 @@ def test_what_is_learned_of_flipped_labels(splits):
     assert not any("flipped" in name for record in learn(splits)[0] for name in record.metrics)
     noisy = data.digits(seed=0, train_size=200, validation_size=50, label_noise=0.4)
     with training.fresh(0):
-        learner = training.build(models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1)
-        outputs, _ = training.evaluate(learner, training.pixels(noisy.train.images), noisy.train.labels)
+        learner = training.build(
+            models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
+        )
+        outputs, _ = training.evaluate(
+            learner, training.pixels(noisy.train.images), noisy.train.labels
+        )
     predicted, flipped = outputs.argmax(1), noisy.train.labels != noisy.clean_labels
     record = learn(noisy, lr=1e-30, epochs=1, batch_size=64)[0][1]
     assert {
-        name: record.metrics[f"train/accuracy_{name}"] for name in ("flipped", "recovered", "untouched")
+        name: record.metrics[f"train/accuracy_{name}"]
+        for name in ("flipped", "recovered", "untouched")
     } == {
         "flipped": (predicted == noisy.train.labels)[flipped].mean(),
         "recovered": (predicted == noisy.clean_labels)[flipped].mean(),
@@ -192,7 +220,9 @@ def test_a_network_that_learns_by_heart_predicts_the_wrong_labels():
 )
 def test_the_same_configuration_gives_the_same_bits_after_another_job(splits, model, optimizer):
     first = learn(splits, model=model, optimizer=optimizer, lr=0.01)
-    learn(splits, model=models.mlp, optimizer=paddle.optimizer.Adam, loss=losses.mse, lr=0.001, seed=5)
+    learn(
+        splits, model=models.mlp, optimizer=paddle.optimizer.Adam, loss=losses.mse, lr=0.001, seed=5
+    )
     paddle.randn([17])  # a job that leaves Paddle's stream elsewhere
     again = learn(splits, model=model, optimizer=optimizer, lr=0.01)
     assert numbers(first[0]) == numbers(again[0])
@@ -216,7 +246,9 @@ def test_a_seed_fixes_body_and_order_for_every_loss_and_the_head_for_every_loss_
         loss = instantiate(OmegaConf.load(ROOT / "conf" / "loss" / f"{option}.yaml"))
         splits = data.digits(seed=seed)
         with training.fresh(seed):
-            learner = training.build(models.convnet, loss, SGD, schedulers.constant, lr=0.1, steps=1)
+            learner = training.build(
+                models.convnet, loss, SGD, schedulers.constant, lr=0.1, steps=1
+            )
             hashes = training.weight_hashes(learner.network)
         init.add(hashes["init_hash"])
         head.setdefault(head_of(loss).name, set()).add(hashes["head_hash"])
@@ -272,7 +304,10 @@ def test_weight_decay_moves_the_weights(splits):
             lambda logits, labels: logits.sum(),
             r"one value per example, \[2\] for a batch of 2, returned \[\]",
         ),
-        (lambda logits, labels: logits, r"one value per example, \[2\] for a batch of 2, returned \[2, 10\]"),
+        (
+            lambda logits, labels: logits,
+            r"one value per example, \[2\] for a batch of 2, returned \[2, 10\]",
+        ),
         (lambda logits, labels: logits.sum(axis=1).astype("float64"), "must return paddle.float32"),
         (lambda logits, labels: 1.0, "must return a Paddle tensor .* returned float"),
     ],
@@ -295,7 +330,9 @@ def test_a_model_of_the_wrong_width_is_refused_in_rehearsal():
 
 def test_evaluation_does_not_depend_on_its_batches(splits, monkeypatch):
     with training.fresh(0):
-        learner = training.build(models.convnet, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1)
+        learner = training.build(
+            models.convnet, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
+        )
         images = training.pixels(splits.test.images)
         outputs, values = training.evaluate(learner, images, splits.test.labels)
         monkeypatch.setattr(training, "EVALUATION_BATCH", 7)
@@ -316,13 +353,17 @@ def options(group):
 @pytest.mark.parametrize("done", [0, 2])
 @pytest.mark.parametrize("scheduler", options("scheduler").items(), ids=lambda option: option[0])
 @pytest.mark.parametrize("optimizer", options("optimizer").items(), ids=lambda option: option[0])
-def test_a_run_that_goes_on_equals_the_undisturbed_one_to_the_bit(splits, optimizer, scheduler, done):
+def test_a_run_that_goes_on_equals_the_undisturbed_one_to_the_bit(
+    splits, optimizer, scheduler, done
+):
     """Ended after epoch `done`, and gone on with from its pickled state when Paddle has done other things since."""
     plan = {"epochs": 4, "batch_size": 64, "seed": 0}
 
     def train(kept=None, epochs=None):
         with training.fresh(0):
-            learner = training.build(models.mlp, losses.ce, optimizer[1], scheduler[1], lr=0.01, steps=16)
+            learner = training.build(
+                models.mlp, losses.ce, optimizer[1], scheduler[1], lr=0.01, steps=16
+            )
             if kept:
                 training.restore(learner, pickle.loads(kept))
             records = training.train(learner, splits, done=done if kept else None, **plan)

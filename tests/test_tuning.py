@@ -38,7 +38,8 @@ def test_the_reports_choose_the_same():
     for _ in range(50):
         rates, seeds = [0.01, 0.03, 0.1], range(3)
         trials = {
-            lr: [None if random.random() < 0.2 else random.integers(0, 4) / 4 for _ in seeds] for lr in rates
+            lr: [None if random.random() < 0.2 else random.integers(0, 4) / 4 for _ in seeds]
+            for lr in rates
         }
         rows = [
             {
@@ -97,7 +98,10 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
     for arguments, message in (
         (["lr=0.1"], "lr: expected a grid of learning rates to choose from, came 0.1 alone"),
         (["seed=3"], "seed: tuning chooses the seeds itself"),
-        (["hydra.sweeper.tuning_seeds=0"], "tuning_seeds: expected a whole number of at least 1, came 0"),
+        (
+            ["hydra.sweeper.tuning_seeds=0"],
+            "tuning_seeds: expected a whole number of at least 1, came 0",
+        ),
     ):
         done = run_command(tmp_path, *TUNE, *arguments)
         assert done.returncode == 1
@@ -106,7 +110,9 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
 
 
 def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
-    done = run_command(tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=3", "plan=true")
+    done = run_command(
+        tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=3", "plan=true"
+    )
     assert done.returncode == 0, done.stderr
     assert "8 to run" in done.stdout
     assert (
@@ -119,34 +125,51 @@ def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
 def test_a_loss_that_diverges_at_every_rate_keeps_no_other_from_being_judged(tmp_path, run_command):
     from test_run import runs
 
-    few = ["hydra.sweeper.judging_seeds=2", "hydra.sweeper.extensions=0", "hydra.sweeper.tuning_seeds=1"]
+    few = [
+        "hydra.sweeper.judging_seeds=2",
+        "hydra.sweeper.extensions=0",
+        "hydra.sweeper.tuning_seeds=1",
+    ]
     done = run_command(tmp_path, *TUNE, "lr=10,30", *few)
     assert done.returncode == 0, done.stderr
     assert (
         "loss=mse: every trial diverged, at each of the rates 10, 30; it has no rate to be judged at"
         in done.stdout
     )
-    assert {run.data.params["seed"] for run in runs(tmp_path) if run.data.params["loss"] == "ce"} == {
+    assert {
+        run.data.params["seed"] for run in runs(tmp_path) if run.data.params["loss"] == "ce"
+    } == {
         "0",
         "1",
         "2",
     }
-    assert {run.data.params["seed"] for run in runs(tmp_path) if run.data.params["loss"] == "mse"} == {"0"}
-    assert "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]  # few judge, so the report has to be told
+    assert {
+        run.data.params["seed"] for run in runs(tmp_path) if run.data.params["loss"] == "mse"
+    } == {"0"}
+    assert (
+        "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]
+    )  # few judge, so the report has to be told
 
 
 @pytest.mark.slow
 def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     from test_run import client, runs
 
-    arguments = [*TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=2", "hydra.sweeper.extensions=1"]
+    arguments = [
+        *TUNE,
+        "lr=0.01,0.03",
+        "hydra.sweeper.judging_seeds=2",
+        "hydra.sweeper.extensions=1",
+    ]
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "a best rate lies on the edge of the grid: it grows by" in done.stdout
     found = {}
     for run in runs(tmp_path):
         params = run.data.params
-        found.setdefault(params["loss"], {}).setdefault(float(params["lr"]), set()).add(int(params["seed"]))
+        found.setdefault(params["loss"], {}).setdefault(float(params["lr"]), set()).add(
+            int(params["seed"])
+        )
     assert sorted(found["ce"]) == sorted(found["mse"])  # the same rates for all
     assert len(found["ce"]) > 2
     for loss in ("ce", "mse"):
@@ -158,7 +181,10 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     path = client(tmp_path).download_artifacts(last.info.run_id, "grid.json", str(tmp_path))
     assert len(json.loads(Path(path).read_text())["identities"]) == len(runs(tmp_path))
     again = run_command(tmp_path, *arguments)
-    assert f"{len(runs(tmp_path))} cells, {len(runs(tmp_path))} finished before, 0 to run" in again.stdout
+    assert (
+        f"{len(runs(tmp_path))} cells, {len(runs(tmp_path))} finished before, 0 to run"
+        in again.stdout
+    )
 
 
 OPTUNA = ["-m", "hydra/sweeper=optuna", "loss=mae,ce", *TUNE[3:]]
@@ -175,7 +201,12 @@ def test_optuna_wants_an_interval(tmp_path, run_command):
 def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_path, run_command):
     from test_run import runs
 
-    arguments = [*OPTUNA, "lr=interval(0.001,1)", "hydra.sweeper.trials=3", "hydra.sweeper.judging_seeds=1"]
+    arguments = [
+        *OPTUNA,
+        "lr=interval(0.001,1)",
+        "hydra.sweeper.trials=3",
+        "hydra.sweeper.judging_seeds=1",
+    ]
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     rates = {"ce": set(), "mae": set()}

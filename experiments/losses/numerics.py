@@ -19,7 +19,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-LOG_OF_ZERO = math.log(1e-4)  # what the reverse cross-entropy takes for the logarithm of a label's zeros
+LOG_OF_ZERO = math.log(
+    1e-4
+)  # what the reverse cross-entropy takes for the logarithm of a label's zeros
 OUT_OF_THE_RUNNING = -1e30  # below any other logit, and finite, because 0 times it has to be 0
 
 

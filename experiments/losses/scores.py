@@ -81,7 +81,9 @@ def hinge(logits: Tensor, labels: Tensor, *, margin: float = 1, p: float = 1) ->
     true_score = (target * logits).sum(axis=1, keepdim=True)
     lacking = F.relu(logits - true_score + margin) * (1 - target)
     if p != 1:
-        lacking = lacking ** paddle.full_like(lacking, p)  # Paddle would round a plain number p to float32
+        lacking = lacking ** paddle.full_like(
+            lacking, p
+        )  # Paddle would round a plain number p to float32
     return lacking.sum(axis=1) / logits.shape[1]
 
 

@@ -97,7 +97,9 @@ def taylor_ce(logits: Tensor, labels: Tensor, *, t: int = 2) -> Tensor:
     check_logits(logits, labels)
     check_number("t", t, at_least=1, whole=True)
     k = paddle.arange(1, int(t) + 1, dtype=logits.dtype)
-    log_miss = -softplus(log_odds(logits, labels)).unsqueeze(1)  # ln(1 - p_y): [batch, 1], for the t terms
+    log_miss = -softplus(log_odds(logits, labels)).unsqueeze(
+        1
+    )  # ln(1 - p_y): [batch, 1], for the t terms
     return (paddle.exp(log_miss * k) / k).sum(axis=1)
 
 

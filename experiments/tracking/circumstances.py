@@ -31,7 +31,9 @@ def _git(*arguments: str) -> str:
     """What git prints about the program's checkout; nothing where there is no git or no checkout."""
     command = ["git", "-C", str(Path(__file__).resolve().parent.parent), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 

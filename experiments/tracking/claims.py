@@ -100,7 +100,9 @@ class Registry:
 
     def abandoned(self) -> dict[str, Owner]:
         """The attempts that have not ended, and whose owner is dead."""
-        begun = {n: owners.parse(value) for n, value in self.params.items() if not n.endswith("/end")}
+        begun = {
+            n: owners.parse(value) for n, value in self.params.items() if not n.endswith("/end")
+        }
         return {n: owner for n, owner in begun.items() if not self.end(n) and not self.lives(owner)}
 
     def runner(self, identity: str) -> Owner | None:
@@ -116,7 +118,9 @@ def read(store: Store) -> Registry:
         return Registry({}, {})
     data = store.client.get_run(store.registry).data
     beats = {
-        key.removeprefix(_BEAT): float(value) for key, value in data.tags.items() if key.startswith(_BEAT)
+        key.removeprefix(_BEAT): float(value)
+        for key, value in data.tags.items()
+        if key.startswith(_BEAT)
     }
     return Registry(data.params, beats)
 
@@ -136,7 +140,11 @@ def claim(store: Store, identity: str, *, again: bool = False) -> Claim:
             continue
         owner = registry.owner(last.name)
         closing = f"tags.attempt = '{last.name}' and attributes.status = 'RUNNING'"
-        if owner and registry.end(last.name) == "finished" and next(store.search(closing), None) is not None:
+        if (
+            owner
+            and registry.end(last.name) == "finished"
+            and next(store.search(closing), None) is not None
+        ):
             raise Taken(
                 owner
             )  # all but the status is written; should he die now, whoever buries him writes that, too
@@ -179,7 +187,9 @@ class _Heart(threading.Thread):
                     now - self.heard < _FRESH_SECONDS
                 ):  # once silent, a process has to ask whether it still owns
                     self.heard = now
-            except Exception as error:  # whatever it is, the run itself will meet it, and knows what to do
+            except (
+                Exception
+            ) as error:  # whatever it is, the run itself will meet it, and knows what to do
                 log.debug("no heartbeat: %s", error)
 
 

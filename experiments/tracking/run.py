@@ -47,7 +47,9 @@ class TrackedRun:
         self._unsent: list[Metric] = []
         self._away_since = self._next_time = 0.0
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp: int | None = None) -> None:
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int, timestamp: int | None = None
+    ) -> None:
         """Metrics of one moment, `timestamp` (milliseconds since 1970; now), sent by the end of the run.
 
         Raises ValueError for a number that is not finite, which no store keeps as it is, Away when the store has been away for longer
@@ -109,7 +111,9 @@ class TrackedRun:
         tag = InputTag("mlflow.data.context", "training")
         self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
-    def log_predictions(self, outputs: np.ndarray, predicted: np.ndarray, label: np.ndarray) -> None:
+    def log_predictions(
+        self, outputs: np.ndarray, predicted: np.ndarray, label: np.ndarray
+    ) -> None:
         """predictions.npz: raw outputs [n, outputs] float32, classes [n] and labels [n] of the test set in file order."""
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "predictions.npz"
@@ -127,11 +131,17 @@ class TrackedRun:
             inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 28, 28))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, outputs))]),
         )
-        needed = [machine.paddle_package(), *map(importlib.metadata.distribution, ("numpy", "setuptools"))]
+        needed = [
+            machine.paddle_package(),
+            *map(importlib.metadata.distribution, ("numpy", "setuptools")),
+        ]
         requirements = [f"{package.name}=={package.version}" for package in needed]
 
         def export() -> None:
-            with contextlib.redirect_stdout(io.StringIO()), _unchecked():  # Paddle's exporter prints
+            with (
+                contextlib.redirect_stdout(io.StringIO()),
+                _unchecked(),
+            ):  # Paddle's exporter prints
                 # What mlflow.paddle.log_model does, but that it knows no run except the active one of its process.
                 model = self.store.client.create_logged_model(
                     self.store.experiment_id, name="model", source_run_id=self.run_id
@@ -157,7 +167,9 @@ def _unchecked() -> Iterator[None]:
     To find what provides them, MLflow lists the files of all packages there are, for half of the time that an export takes.
     """
     checked = mlflow.utils.environment.warn_dependency_requirement_mismatches
-    mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: None
+    mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: (
+        None
+    )
     try:
         yield
     finally:
@@ -185,13 +197,20 @@ def tracked_run(
     """
     mlflow.set_tracking_uri(store.uri)  # log_model knows no other way
     tags = (
-        {"kind": "run", "owner": owners.me().text()} | dict(tags) | ({"attempt": claim.name} if claim else {})
+        {"kind": "run", "owner": owners.me().text()}
+        | dict(tags)
+        | ({"attempt": claim.name} if claim else {})
     )
     run = TrackedRun(store, create_run(store, name, tags, parent).info.run_id, claim)
     try:
-        entries = [Param(key, redacted(str(value))[:_PARAM_LENGTH]) for key, value in params.items()]
+        entries = [
+            Param(key, redacted(str(value))[:_PARAM_LENGTH]) for key, value in params.items()
+        ]
         store.client.log_batch(run.run_id, params=entries)
-        kept = {"environment.txt": circumstances.environment(), "changes.diff": circumstances.changes()}
+        kept = {
+            "environment.txt": circumstances.environment(),
+            "changes.diff": circumstances.changes(),
+        }
         for name, text in (kept | dict(texts or {})).items():
             if text:
                 run.log_text(name, text)
@@ -232,7 +251,9 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
         log.warning("%s; the same command will end this run, and go on with the cell", error)
 
 
-def create_run(store: Store, name: str, tags: Mapping[str, Any], parent: str | None = None) -> MlflowRun:
+def create_run(
+    store: Store, name: str, tags: Mapping[str, Any], parent: str | None = None
+) -> MlflowRun:
     """A new RUNNING run with what MLflow's pages show: user, source, commit, parent."""
     shown = {"mlflow.source.name": "experiments/run.py", "mlflow.source.type": "LOCAL"}
     with contextlib.suppress(
@@ -243,7 +264,11 @@ def create_run(store: Store, name: str, tags: Mapping[str, Any], parent: str | N
         shown["mlflow.parentRunId"] = parent
     commit, dirty = circumstances.git_state()
     if commit:
-        shown |= {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": str(dirty).lower()}
+        shown |= {
+            "mlflow.source.git.commit": commit,
+            "git_commit": commit,
+            "git_dirty": str(dirty).lower(),
+        }
     merged = {key: str(value) for key, value in (shown | dict(tags)).items()}
     return store.client.create_run(store.experiment_id, run_name=redacted(name), tags=merged)
 

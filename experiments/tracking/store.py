@@ -129,7 +129,9 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
 def _passes(error: Exception) -> bool:
     """Whether the same call may succeed later: out of reach, locked, full, or another process was in the way."""
     if isinstance(error, MlflowException):
-        conflict = "IntegrityError" in str(error)  # two processes wrote the same new thing; it is there now
+        conflict = "IntegrityError" in str(
+            error
+        )  # two processes wrote the same new thing; it is there now
         return conflict or error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
     if isinstance(error, requests.HTTPError):
         return error.response is not None and error.response.status_code >= 500
@@ -218,7 +220,9 @@ def open_store(
             with FileLock(f"{path}.lock"):
                 if not path.exists():
                     _create_database(path)
-                return _open(uri, experiment, patience, opening, path.parent / "mlartifacts", create)
+                return _open(
+                    uri, experiment, patience, opening, path.parent / "mlartifacts", create
+                )
         patiently(partial(_reach, uri), opening, local=False)
         return _open(uri, experiment, patience, opening, None, create)
     except (Away, OSError, MlflowException, SQLAlchemyError) as error:
@@ -276,7 +280,9 @@ def _open(
             "another name with experiment=NAME"
         )
     if create:
-        registry = _registry(client, found.experiment_id, settle=0.0 if artifacts else _SETTLE_SECONDS)
+        registry = _registry(
+            client, found.experiment_id, settle=0.0 if artifacts else _SETTLE_SECONDS
+        )
     else:
         registry = _first(client, found.experiment_id) or ""
     patient, impatient = _PatientClient(uri, patience), _PatientClient(uri, 0.0)
@@ -300,7 +306,9 @@ def _registry(client: MlflowClient, experiment_id: str, settle: float) -> str:
 
 
 def _first(client: MlflowClient, experiment_id: str) -> str | None:
-    return next((run.info.run_id for run in _search(client, experiment_id, "tags.kind = 'registry'")), None)
+    return next(
+        (run.info.run_id for run in _search(client, experiment_id, "tags.kind = 'registry'")), None
+    )
 
 
 def _search(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[MlflowRun]:

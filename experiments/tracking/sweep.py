@@ -51,7 +51,9 @@ def _ownerless(registry: Registry, run: MlflowRun) -> bool:
     return left or not registry.lives(owner)
 
 
-def bury_the_dead(store: Store, *, parent: str | None = None, how: str = "killed") -> list[MlflowRun]:
+def bury_the_dead(
+    store: Store, *, parent: str | None = None, how: str = "killed"
+) -> list[MlflowRun]:
     """`bury` all `the_dead`; those runs."""
     found = the_dead(store, parent=parent)
     for run in found:
@@ -85,7 +87,11 @@ def begin_sweep(store: Store, *, name: str, identities: Iterable[str], again: bo
     known = list(store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'"))
     owner = owners.me().text()
     # A parent that is RUNNING has an owner who lives: the dead are buried before a sweep begins.
-    if known and known[-1].info.status != "RUNNING" and not (again and known[-1].info.status == "FINISHED"):
+    if (
+        known
+        and known[-1].info.status != "RUNNING"
+        and not (again and known[-1].info.status == "FINISHED")
+    ):
         run_id = known[-1].info.run_id
         store.client.set_tag(run_id, "owner", owner)
         store.client.update_run(run_id, status="RUNNING")

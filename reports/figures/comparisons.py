@@ -99,11 +99,20 @@ def _marks(axis: Axes, row: int, runs: pd.DataFrame, means: pd.DataFrame, look: 
                 gid="interval",
             )
         axis.plot(
-            [mean["mean"]], [at], look.marker, color=look.colour, mec=PAPER, mew=0.8, markersize=7, gid="mean"
+            [mean["mean"]],
+            [at],
+            look.marker,
+            color=look.colour,
+            mec=PAPER,
+            mew=0.8,
+            markersize=7,
+            gid="mean",
         )
 
 
-def _near(runs: pd.DataFrame, means: pd.DataFrame, front: Sequence[str]) -> tuple[float, float] | None:
+def _near(
+    runs: pd.DataFrame, means: pd.DataFrame, front: Sequence[str]
+) -> tuple[float, float] | None:
     """Limits that hold the means and intervals of the losses in front; None where one axis shows all well."""
     ends = means.loc[means["loss"].isin(front), ["mean", "low", "high"]].to_numpy(dtype=float)
     every = np.append(
@@ -145,7 +154,9 @@ def forest(
     ends = frame[["low", "high", "difference"]].to_numpy(dtype=float)
     left, right = forest_limits(ends, margin)
     words = [difference_words(middle, low, high, digits) for low, high, middle in ends]
-    beside = max(152.0, 20 + 5.25 * max(map(len, words), default=0))  # points: a letter takes some 5.25
+    beside = max(
+        152.0, 20 + 5.25 * max(map(len, words), default=0)
+    )  # points: a letter takes some 5.25
     if np.isfinite(margin):
         axis.axvspan(-margin, margin, color=FAINT, alpha=0.6, linewidth=0)
     axis.axvline(0, color=MUTED, linewidth=0.9)
@@ -153,7 +164,12 @@ def forest(
         look, (low, high, middle) = looks[contrast["a"]], ends[row]
         if np.isfinite(low) and high > left and low < right:
             axis.plot(
-                [low, high], [row, row], color=look.colour, linewidth=2, solid_capstyle="butt", gid="interval"
+                [low, high],
+                [row, row],
+                color=look.colour,
+                linewidth=2,
+                solid_capstyle="butt",
+                gid="interval",
             )
         if left <= middle <= right:
             axis.plot(
@@ -172,7 +188,9 @@ def forest(
         ):
             if beyond:
                 inside = edge - 0.02 * np.sign(edge) * (right - left)
-                axis.plot([inside], [row], arrow, color=look.colour, markersize=8, gid="off the axis")
+                axis.plot(
+                    [inside], [row], arrow, color=look.colour, markersize=8, gid="off the axis"
+                )
         strong = contrast["verdict"] != "undecided"
         for text, across, bold in ((words[row], 8, False), (contrast["verdict"], beside, strong)):
             axis.annotate(
@@ -186,7 +204,9 @@ def forest(
                 color=INK if strong else MUTED,
                 annotation_clip=False,
             )
-    label_rows(axis, [f"{names[a]} − {names[b]}" for a, b in zip(frame["a"], frame["b"], strict=True)])
+    label_rows(
+        axis, [f"{names[a]} − {names[b]}" for a, b in zip(frame["a"], frame["b"], strict=True)]
+    )
     axis.set_xlim(left, right)
     axis.set_xlabel(f"difference ({unit})" if unit else "difference")
     return figure

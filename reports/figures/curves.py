@@ -63,7 +63,9 @@ def accuracy_curves(
     bands = within(bands, SHARE)
     upper = enlarged(bands, behind)
     rows = 2 if upper else 1
-    figure, axes = canvas(rows, len(x), WIDTH, 4.0 if rows == 1 else 6.4, sharey="row", squeeze=False)
+    figure, axes = canvas(
+        rows, len(x), WIDTH, 4.0 if rows == 1 else 6.4, sharey="row", squeeze=False
+    )
     for axis, column in zip(axes[0], x, strict=True):
         ends = _lines(axis, curves, bands, column, order, looks, behind)
         if limits := limits_from(bands, curves, 0.2):
@@ -85,7 +87,9 @@ def accuracy_curves(
                 axis.set_ylim(*limits)
         labels.append((axes[1][-1], ends, dict(names)))
         which = names[upper[0]] if len(upper) == 1 else f"the upper {len(upper)}"
-        axes[1][0].set_title(f"enlarged: {which}, second half of training", color=MUTED, fontsize=11)
+        axes[1][0].set_title(
+            f"enlarged: {which}, second half of training", color=MUTED, fontsize=11
+        )
     for axis, column in zip(axes[-1], x, strict=True):
         axis.set_xlabel(X_LABELS[column])
     for axis in axes[:, 0]:
@@ -104,13 +108,22 @@ def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
     if not len(bands) or bands["epoch"].max() < ENLARGED:
         return []
     upper = far_above(bands)
-    last = bands.dropna(subset=["mean"]).sort_values("epoch").groupby("loss", observed=True)["mean"].last()
+    last = (
+        bands.dropna(subset=["mean"])
+        .sort_values("epoch")
+        .groupby("loss", observed=True)["mean"]
+        .last()
+    )
     front = last[~last.index.isin(list(behind))]
     if not len(behind) or not len(front):
         return upper
     top = last[last >= front.min()].sort_values(ascending=False, kind="stable")
     flat = last.max() - last.min() > FLAT * (top.max() - top.min())
-    return [str(loss) for loss in top.index] if flat and (not upper or len(top) < len(upper)) else upper
+    return (
+        [str(loss) for loss in top.index]
+        if flat and (not upper or len(top) < len(upper))
+        else upper
+    )
 
 
 def far_above(bands: pd.DataFrame) -> list[str]:
@@ -118,7 +131,12 @@ def far_above(bands: pd.DataFrame) -> list[str]:
 
     bands: a row per loss and epoch: loss, epoch, mean in [0, 1].
     """
-    last = bands.dropna(subset=["mean"]).sort_values("epoch").groupby("loss", observed=True)["mean"].last()
+    last = (
+        bands.dropna(subset=["mean"])
+        .sort_values("epoch")
+        .groupby("loss", observed=True)["mean"]
+        .last()
+    )
     ordered = (100 * last).sort_values(ascending=False, kind="stable")
     for count in range(len(ordered) - 1, 0, -1):
         gap = ordered.iloc[count - 1] - ordered.iloc[count]
@@ -152,7 +170,12 @@ def _lines(
         if not len(line):
             continue
         axis.fill_between(
-            line[column], 100 * line["low"], 100 * line["high"], color=look.colour, alpha=0.2, linewidth=0
+            line[column],
+            100 * line["low"],
+            100 * line["high"],
+            color=look.colour,
+            alpha=0.2,
+            linewidth=0,
         )
         every = max(1, len(line) // 8)
         axis.plot(
@@ -182,7 +205,11 @@ def _gathered(
 
 
 def own_losses(
-    bands: pd.DataFrame, *, order: Sequence[str], looks: Mapping[str, Look], names: Mapping[str, str]
+    bands: pd.DataFrame,
+    *,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
 ) -> Figure:
     """Each loss's own value over epochs, training and validation, a panel and an axis for each loss.
 
@@ -201,8 +228,12 @@ def own_losses(
             if not len(line):
                 continue
             colour = looks[loss].colour
-            axis.fill_between(line["epoch"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0)
-            axis.plot(line["epoch"], line["mean"], color=colour, linestyle=dash, linewidth=1.6, label=part)
+            axis.fill_between(
+                line["epoch"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0
+            )
+            axis.plot(
+                line["epoch"], line["mean"], color=colour, linestyle=dash, linewidth=1.6, label=part
+            )
         axis.set_title(names[loss])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=5))

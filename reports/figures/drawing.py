@@ -23,7 +23,9 @@ SHARE = (0.0, 1.0)  # between which shares are
 FLAT = 3.0  # an axis so many times as long as what is best on it is too coarse for that
 
 
-def canvas(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+def canvas(
+    rows: int, columns: int, width: float, height: float, **options: Any
+) -> tuple[Figure, np.ndarray]:
     """A figure of so many panels, whose labels keep out of each other's way."""
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.05, hspace=0.05)
     figure = Figure(figsize=(width, height), layout=layout)
@@ -39,13 +41,19 @@ def panel_columns(panels: int) -> int:
 def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, colour: str) -> None:
     """Every run as a thin line."""
     lines = [
-        np.column_stack([run[x].to_numpy(dtype=float), 100 * run["val_accuracy"].to_numpy(dtype=float)])
+        np.column_stack(
+            [run[x].to_numpy(dtype=float), 100 * run["val_accuracy"].to_numpy(dtype=float)]
+        )
         for _, run in runs.sort_values(x).groupby("run_id", sort=True, observed=True)
     ]
-    axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.35, gid="seeds"))
+    axis.add_collection(
+        LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.35, gid="seeds")
+    )
 
 
-def limits_from(bands: pd.DataFrame, curves: pd.DataFrame, share: float) -> tuple[float, float] | None:
+def limits_from(
+    bands: pd.DataFrame, curves: pd.DataFrame, share: float
+) -> tuple[float, float] | None:
     """Limits in per cent from where the losses are after a share of training: the first steps would flatten all the rest.
 
     A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked for.
@@ -81,7 +89,9 @@ def label_ends(
     step = (high - low) * LINE / _height(axis)
     shown = [loss for loss in ends if loss not in behind]
     clear = {loss: _clearance(loss, ends) for loss in ends if loss in behind}
-    shown += [loss for loss in sorted(clear, key=lambda loss: -clear[loss]) if clear[loss] >= CLEAR * step]
+    shown += [
+        loss for loss in sorted(clear, key=lambda loss: -clear[loss]) if clear[loss] >= CLEAR * step
+    ]
     shown = shown[: max(1, int((high - low) / step))]
     wanted = sorted(shown, key=lambda loss: (ends[loss][1], loss))
     places = spread([ends[loss][1] for loss in wanted], step, low + step / 2, high - step / 2)
@@ -122,7 +132,9 @@ def _height(axis: Axes) -> float:
 
 def _clearance(loss: str, ends: Mapping[str, tuple[float, float]]) -> float:
     """How far the end of a line is from the nearest other."""
-    return min((abs(ends[loss][1] - y) for other, (_, y) in ends.items() if other != loss), default=np.inf)
+    return min(
+        (abs(ends[loss][1] - y) for other, (_, y) in ends.items() if other != loss), default=np.inf
+    )
 
 
 def spread(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
@@ -159,7 +171,9 @@ def within_per_cent(axis: Axes, which: str = "y") -> None:
 def log_values(axis: Axes, middles: pd.Series, tops: pd.Series) -> None:
     """A logarithmic axis of values that holds all `middles` above 0, and the `tops` (NaN: none) of their bands."""
     positive = middles[middles > 0]
-    low, high = (positive.min(), np.fmax(positive.max(), tops.max())) if len(positive) else (1.0, 10.0)
+    low, high = (
+        (positive.min(), np.fmax(positive.max(), tops.max())) if len(positive) else (1.0, 10.0)
+    )
     axis.set_yscale("log")
     axis.set_ylim(low / 1.5, high * 1.3)
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
@@ -182,7 +196,13 @@ def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-BEHIND: dict[str, Any] = {"color": MUTED, "alpha": 0.4, "linewidth": 0.8, "zorder": 1.5, "gid": "behind"}
+BEHIND: dict[str, Any] = {
+    "color": MUTED,
+    "alpha": 0.4,
+    "linewidth": 0.8,
+    "zorder": 1.5,
+    "gid": "behind",
+}
 """How lines are drawn that are too many to be told apart."""
 
 

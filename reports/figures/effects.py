@@ -108,7 +108,9 @@ def _lines(
             continue
         if loss in behind:
             first = not any(other in behind for other in ends)
-            axis.plot(line[x], scale * line["mean"], label=others(behind) if first else "_", **BEHIND)
+            axis.plot(
+                line[x], scale * line["mean"], label=others(behind) if first else "_", **BEHIND
+            )
             ends[loss] = (float(line[x].iloc[-1]), scale * float(line["mean"].iloc[-1]))
             continue
         beside = apart * (front.index(loss) - (len(front) - 1) / 2)  # intervals side by side
@@ -117,7 +119,10 @@ def _lines(
         axis.errorbar(
             at,
             middle,
-            yerr=[scale * (line["mean"] - line["low"]).abs(), scale * (line["high"] - line["mean"]).abs()],
+            yerr=[
+                scale * (line["mean"] - line["low"]).abs(),
+                scale * (line["high"] - line["mean"]).abs(),
+            ],
             color=looks[loss].colour,
             marker=looks[loss].marker,
             linestyle=looks[loss].dash,

@@ -16,12 +16,18 @@ from reports.figures.drawing import WIDTH, canvas, hide_unused, legend_above, pa
 from reports.figures.palette import FAINT, MUTED, TOGETHER, Look
 
 LINEAR = 0.1  # weights smaller than this are on a linear scale, those beyond on a logarithmic one
-LEAST = -1.0  # weights fall without end where a loss wants no more certainty: how far is of no interest
+LEAST = (
+    -1.0
+)  # weights fall without end where a loss wants no more certainty: how far is of no interest
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
 def weights(
-    frame: pd.DataFrame, *, order: Sequence[str], looks: Mapping[str, Look], names: Mapping[str, str]
+    frame: pd.DataFrame,
+    *,
+    order: Sequence[str],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
 ) -> Figure:
     """How hard each loss pulls over the probability of the true class: together, or of many losses a panel each.
 
@@ -58,7 +64,9 @@ def weights(
         axis.xaxis.set_major_locator(FixedLocator(TICKS if len(panels) == 1 else TICKS[::2]))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+        axis.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
+        )
         axis.set_xlim(TICKS[0], TICKS[-1])
         low, high = frame["weight"].min(), frame["weight"].max()
         axis.set_ylim(LEAST if low < LEAST else min(low, 0) - 0.02, max(1.0, high) * 1.6)

@@ -100,7 +100,9 @@ class Look:
 def looks(losses: Sequence[str]) -> dict[str, Look]:
     """A look for each loss, by its place in the list; no two of the first 56 are alike."""
     return {
-        loss: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
+        loss: Look(
+            _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)]
+        )
         for i, loss in enumerate(losses)
     }
 
@@ -108,7 +110,9 @@ def looks(losses: Sequence[str]) -> dict[str, Look]:
 def tint(colour: str) -> LinearSegmentedColormap:
     """From nothing to a half of `colour`: words stay legible on it, on light paper and on dark."""
     red, green, blue, _ = to_rgba(colour)
-    return LinearSegmentedColormap.from_list("tint", [(red, green, blue, 0.0), (red, green, blue, 0.55)])
+    return LinearSegmentedColormap.from_list(
+        "tint", [(red, green, blue, 0.0), (red, green, blue, 0.55)]
+    )
 
 
 @contextlib.contextmanager
@@ -147,7 +151,9 @@ def inline(drawing: str, name: str) -> str:
     box = re.search(r'viewBox="([\d. -]+)"', head)
     body = f'<svg viewBox="{box.group(1) if box else "0 0 1 1"}" preserveAspectRatio="xMidYMid meet">{rest}'
     pointed = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
-    body = re.sub(r'\s\bid="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in pointed else "", body)
+    body = re.sub(
+        r'\s\bid="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in pointed else "", body
+    )
     body = re.sub(r'((?:xlink:)?href="#|url\(#)', rf"\g<1>{name}-", body)
     body = body.replace("xlink:href", "href")
     for colour, variable in CSS_VARIABLES.items():

@@ -14,7 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reports.figures.drawing import BEHIND, WIDTH, canvas, hide_unused, label_rows, legend_above, others
+from reports.figures.drawing import (
+    BEHIND,
+    WIDTH,
+    canvas,
+    hide_unused,
+    label_rows,
+    legend_above,
+    others,
+)
 from reports.figures.palette import ALARM, INK, MUTED, PAPER, TOGETHER, Look, tint
 
 
@@ -31,13 +39,17 @@ def confusions(
     rows = -(-len(shown) // columns)
     figure, axes = canvas(rows, columns, WIDTH, (2.5 if many else 3.25) * rows + 0.2, squeeze=False)
     wrong = {
-        loss: np.where(np.eye(len(matrices[loss]), dtype=bool), np.nan, matrices[loss]) for loss in shown
+        loss: np.where(np.eye(len(matrices[loss]), dtype=bool), np.nan, matrices[loss])
+        for loss in shown
     }
     top = max((float(np.nanmax(matrix)) for matrix in wrong.values()), default=1.0) or 1.0
     for axis, loss in zip(axes.flat, shown, strict=False):
         matrix = wrong[loss]
         words = [
-            ["" if not np.isfinite(v) or v < 0.05 else f"{v:.1f}" if v < 10 else f"{v:.0f}" for v in row]
+            [
+                "" if not np.isfinite(v) or v < 0.05 else f"{v:.1f}" if v < 10 else f"{v:.0f}"
+                for v in row
+            ]
             for row in matrix
         ]
         sns.heatmap(
@@ -54,7 +66,9 @@ def confusions(
             linewidths=0,
         )
         for digit in range(len(matrix)):
-            axis.add_patch(Rectangle((digit, digit), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0))
+            axis.add_patch(
+                Rectangle((digit, digit), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0)
+            )
         axis.set_title(names[loss])
         axis.grid(visible=False)
         axis.set_xlabel("predicted digit")
@@ -85,7 +99,9 @@ def class_accuracy(
     low = classes.groupby("digit")["accuracy"].min()
     high = classes.groupby("digit")["accuracy"].max()
     for row, digit in enumerate(digits):
-        axis.plot([100 * low[digit], 100 * high[digit]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6)
+        axis.plot(
+            [100 * low[digit], 100 * high[digit]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6
+        )
     for loss in shown:
         if loss in behind:
             continue
@@ -122,7 +138,10 @@ def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
     figure, axes = _gallery(images, found, columns=8, height=1.25)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
         axis.set_title(
-            f"{int(row['label'])}, read as {int(row['taken_for'])}", fontsize=10.5, pad=3, loc="center"
+            f"{int(row['label'])}, read as {int(row['taken_for'])}",
+            fontsize=10.5,
+            pad=3,
+            loc="center",
         )
         axis.set_xlabel(f"{100 * row['wrong']:.0f} % wrong", fontsize=9.5, labelpad=2, color=MUTED)
     return figure
@@ -144,7 +163,11 @@ def most_disagreed(
     figure, axes = _gallery(images, found, columns=5, height=2.2)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
         axis.set_title(f"a {int(row['label'])}", fontsize=11, pad=3, loc="center")
-        shares = {loss: float(row[f"wrong in {loss}"]) for loss in order if f"wrong in {loss}" in row.index}
+        shares = {
+            loss: float(row[f"wrong in {loss}"])
+            for loss in order
+            if f"wrong in {loss}" in row.index
+        }
         ranked = sorted(shares, key=lambda loss: (shares[loss], list(shares).index(loss)))
         named = ranked if len(ranked) <= 5 else ranked[:2] + ranked[-2:]
         for line, loss in enumerate(named):
@@ -180,7 +203,11 @@ def _gallery(
 
 
 def corruptions(
-    table: pd.DataFrame, *, clean: Mapping[str, float], order: Sequence[str], names: Mapping[str, str]
+    table: pd.DataFrame,
+    *,
+    clean: Mapping[str, float],
+    order: Sequence[str],
+    names: Mapping[str, str],
 ) -> Figure:
     """Loss by kind of corruption: the mean accuracy in per cent in each cell, the easiest kind first.
 
@@ -194,13 +221,17 @@ def corruptions(
     wide.insert(0, "none", [clean.get(loss, np.nan) for loss in wide.index])
     figure, axes = canvas(1, 1, WIDTH, 0.36 * len(wide) + 1.3)
     axis: Axes = axes.flat[0]
-    sns.heatmap(100 * wide, ax=axis, cmap=tint("#0072b2"), vmin=0, vmax=100, cbar=False, linewidths=0)
+    sns.heatmap(
+        100 * wide, ax=axis, cmap=tint("#0072b2"), vmin=0, vmax=100, cbar=False, linewidths=0
+    )
     for y, row in enumerate(100 * wide.to_numpy()):
         for x, value in enumerate(row):
             words = f"{value:.1f}" if np.isfinite(value) else "n/a"
             axis.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=9.5)
     kinds = [str(kind).replace("_", " ") for kind in wide.columns]
-    axis.set_xticks(np.arange(wide.shape[1]) + 0.5, kinds, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_xticks(
+        np.arange(wide.shape[1]) + 0.5, kinds, rotation=45, ha="right", rotation_mode="anchor"
+    )
     axis.set_yticks(np.arange(len(wide)) + 0.5, [names[loss] for loss in wide.index], rotation=0)
     axis.axvline(1, color=PAPER, linewidth=4)
     axis.tick_params(length=0)

@@ -28,7 +28,10 @@ from reports.figures.drawing import (
 )
 from reports.figures.palette import ALARM, FAINT, INK, MUTED, TOGETHER, Look, tint
 
-EACH, AROUND = 4.5, 60.0  # points: a letter of a title, and what of a panel's width no title can have
+EACH, AROUND = (
+    4.5,
+    60.0,
+)  # points: a letter of a title, and what of a panel's width no title can have
 
 
 def rate_sensitivity(
@@ -61,7 +64,9 @@ def rate_sensitivity(
         own, mean = scored[scored["loss"] == loss], rates[rates["loss"] == loss].sort_values("lr")
         axis.set_xscale("log")
         axis.axhspan(strip - 0.08 * room, strip + 0.08 * room, color=FAINT, alpha=0.55, linewidth=0)
-        axis.plot(mean["lr"], 100 * mean["val_accuracy"], color=look.colour, linewidth=1.4, gid="means")
+        axis.plot(
+            mean["lr"], 100 * mean["val_accuracy"], color=look.colour, linewidth=1.4, gid="means"
+        )
         axis.plot(
             own["lr"],
             100 * own["val_accuracy"],
@@ -75,7 +80,13 @@ def rate_sensitivity(
         for lr, count in zip(mean["lr"], mean["diverged"], strict=True):
             if count:
                 axis.plot(
-                    [lr], [strip], "x", color=ALARM, markersize=5.5, markeredgewidth=1.5, gid="diverged"
+                    [lr],
+                    [strip],
+                    "x",
+                    color=ALARM,
+                    markersize=5.5,
+                    markeredgewidth=1.5,
+                    gid="diverged",
                 )
                 axis.annotate(
                     f"{count}",
@@ -86,7 +97,9 @@ def rate_sensitivity(
                     va="center",
                     fontsize=9.5,
                 )
-        best = chosen.loc[chosen["loss"] == loss, ["lr", "edge"]].merge(mean[["lr", "val_accuracy"]], on="lr")
+        best = chosen.loc[chosen["loss"] == loss, ["lr", "edge"]].merge(
+            mean[["lr", "val_accuracy"]], on="lr"
+        )
         for _, row in best.iterrows():
             y = 100 * row["val_accuracy"]
             axis.plot(
@@ -118,7 +131,9 @@ def rate_sensitivity(
             color=MUTED,
         )
         ticks = MaxNLocator(5).tick_values(floor, ceiling)
-        axis.yaxis.set_major_locator(FixedLocator([t for t in ticks if floor - 0.02 * room <= t <= 100]))
+        axis.yaxis.set_major_locator(
+            FixedLocator([t for t in ticks if floor - 0.02 * room <= t <= 100])
+        )
         _name(axis, names[loss], 72 * WIDTH / columns)
         axis.set_ylim(strip - 0.08 * room, ceiling + 0.06 * room)
         if grid:
@@ -156,7 +171,9 @@ def heat_map(
         rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one), diverged, missing.
         chosen: a row per loss: loss, lr.
     """
-    table = rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)
+    table = (
+        rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)
+    )
     lost = rates.pivot(index="loss", columns="lr", values="diverged").reindex(order).fillna(0)
     figure, axes = canvas(1, 1, WIDTH, 0.5 * len(order) + 0.9)
     axis = axes.flat[0]
@@ -173,14 +190,18 @@ def heat_map(
         cbar=False,
     )
     for y, loss in enumerate(table.index):
-        for x, lr in enumerate(table.columns):  # heatmap's own words would leave out cells without a mean
+        for x, lr in enumerate(
+            table.columns
+        ):  # heatmap's own words would leave out cells without a mean
             words = cell_words(table.loc[loss, lr], int(lost.loc[loss, lr]))
             axis.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=11)
     for _, row in chosen.iterrows():
         if row["loss"] in table.index and row["lr"] in table.columns:
             x, y = table.columns.get_loc(row["lr"]), list(table.index).index(row["loss"])
             axis.add_patch(cell_frame(x, y))
-    axis.set_xticks(np.arange(table.shape[1]) + 0.5, [f"{lr:g}" for lr in table.columns], rotation=0)
+    axis.set_xticks(
+        np.arange(table.shape[1]) + 0.5, [f"{lr:g}" for lr in table.columns], rotation=0
+    )
     axis.set_yticks(np.arange(len(order)) + 0.5, [names[loss] for loss in order], rotation=0)
     axis.tick_params(length=0)
     axis.grid(visible=False)

@@ -94,7 +94,9 @@ def overview_picture(
         )
         for (panel, loss), own in means.groupby(["panel", "loss"], sort=False)
     ]
-    return Illustration(_name(overview), caption, f"Line chart. {caption} {'; '.join(told)}.", figure)
+    return Illustration(
+        _name(overview), caption, f"Line chart. {caption} {'; '.join(told)}.", figure
+    )
 
 
 def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> Table:
@@ -116,7 +118,16 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
         ]
         for row in ordered.itertuples()
     ]
-    headings = [plain(overview.words), "loss", "learning rate", "epochs", metric.label, "low", "high", "runs"]
+    headings = [
+        plain(overview.words),
+        "loss",
+        "learning rate",
+        "epochs",
+        metric.label,
+        "low",
+        "high",
+        "runs",
+    ]
     key = metric.key
     keys = [overview.setting, "loss", "lr", "epochs", key, f"{key}_low", f"{key}_high", "runs"]
     return Table(
@@ -129,7 +140,9 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
     )
 
 
-def gallery_pictures(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -> list[Illustration]:
+def gallery_pictures(
+    gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]
+) -> list[Illustration]:
     """The figures of the losses themselves, as far as there are losses of the kind."""
     return [
         made
@@ -145,7 +158,9 @@ def gallery_pictures(gallery: Gallery, order: Sequence[str], looks: Mapping[str,
 def left_out(gallery: Gallery, order: Sequence[str]) -> str:
     """Which of the losses are not in the gallery, and why; empty where all are."""
     why = [
-        f"{plain(loss)} ({plain(gallery.missing[loss], 160)})" for loss in order if loss in gallery.missing
+        f"{plain(loss)} ({plain(gallery.missing[loss], 160)})"
+        for loss in order
+        if loss in gallery.missing
     ]
     return f"Not shown: {'; '.join(why)}." if why else ""
 
@@ -162,7 +177,10 @@ def sweeps(source: Source) -> list[Any]:
     count = len(source.sweeps)
     more = f", the newest {MOST_SWEEPS}" if count > MOST_SWEEPS else ""
     return [
-        Fold(f"These runs are of {count} sweeps; the commands for a page on each{more}", [Commands(lines)])
+        Fold(
+            f"These runs are of {count} sweeps; the commands for a page on each{more}",
+            [Commands(lines)],
+        )
     ]
 
 
@@ -178,7 +196,9 @@ def reproduction(source: Source) -> list[Any]:
     return [Heading("To make this page again"), Text(text), Commands(lines)]
 
 
-def _weights(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -> Illustration | None:
+def _weights(
+    gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]
+) -> Illustration | None:
     frame, shown = _of(gallery.weights, order)
     if not shown:
         return None
@@ -190,10 +210,14 @@ def _weights(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) 
     caption += ", and ends at −1." if (frame["weight"] < drawings.LEAST).any() else "."
     caption += _flat_words(frame, shown, "a flat 0")
     told = [f"{plain(loss)}: {_at(frame, loss, 'p', (0.01, 0.1, 0.9), 'weight')}" for loss in shown]
-    return Illustration("loss-weights", caption, f"Line chart. {caption} {'; '.join(told)}.", figure)
+    return Illustration(
+        "loss-weights", caption, f"Line chart. {caption} {'; '.join(told)}.", figure
+    )
 
 
-def _margins(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -> Illustration | None:
+def _margins(
+    gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]
+) -> Illustration | None:
     frame, shown = _of(gallery.margins, order)
     if not shown:
         return None
@@ -207,10 +231,14 @@ def _margins(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) 
     )
     caption += _flat_words(gallery.weights, shown, "a step")
     told = [f"{plain(loss)}: {_at(frame, loss, 'margin', (-5, 0, 5), 'value')}" for loss in shown]
-    return Illustration("loss-margins", caption, f"Line charts. {caption} {'; '.join(told)}.", figure)
+    return Illustration(
+        "loss-margins", caption, f"Line charts. {caption} {'; '.join(told)}.", figure
+    )
 
 
-def _errors(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -> Illustration | None:
+def _errors(
+    gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]
+) -> Illustration | None:
     frame, shown = _of(gallery.errors, order)
     if not shown:
         return None
@@ -218,15 +246,21 @@ def _errors(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -
         frame, x="error", x_label="error: the network's number minus the label",
         order=shown, looks=looks, names=short_names(shown),
     )  # fmt: skip
-    caption = "The value of each loss of one number over its error. Every panel has an axis of its own."
+    caption = (
+        "The value of each loss of one number over its error. Every panel has an axis of its own."
+    )
     told = [f"{plain(loss)}: {_at(frame, loss, 'error', (-2, 0, 2), 'value')}" for loss in shown]
-    return Illustration("loss-errors", caption, f"Line charts. {caption} {'; '.join(told)}.", figure)
+    return Illustration(
+        "loss-errors", caption, f"Line charts. {caption} {'; '.join(told)}.", figure
+    )
 
 
 def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:
     """A sentence on the losses that pull nowhere in this slice, as logit_norm; empty where all pull somewhere."""
     flat = [
-        plain(loss) for loss in shown if weights.loc[weights["loss"] == loss, "weight"].abs().max() < NO_PULL
+        plain(loss)
+        for loss in shown
+        if weights.loc[weights["loss"] == loss, "weight"].abs().max() < NO_PULL
     ]
     if not flat:
         return ""

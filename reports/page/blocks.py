@@ -125,7 +125,10 @@ def to_html(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    parts = {name: Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")}
+    parts = {
+        name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+        for name in ("page.css", "page.js")
+    }
     html = environment.get_template("page.html").render(
         page=page, css=parts["page.css"], js=parts["page.js"], safe=Markup, anchor=anchor
     )

@@ -42,9 +42,13 @@ def run_command(
         runs: of one setting, with the columns loss, loss_option and the params by name.
         experiment: named when it is not conf/config.yaml's own; `uri`: as the report was given it.
     """
-    first = {loss: runs[runs["loss"] == loss].iloc[0] for loss in losses if (runs["loss"] == loss).any()}
+    first = {
+        loss: runs[runs["loss"] == loss].iloc[0] for loss in losses if (runs["loss"] == loss).any()
+    }
     together = [
-        _text(row.get("loss_option", loss)) for loss, row in first.items() if not _changed(row, "loss", loss)
+        _text(row.get("loss_option", loss))
+        for loss, row in first.items()
+        if not _changed(row, "loss", loss)
     ]
     alone = [
         [_text(row["loss_option"]), *_changed(row, "loss", loss)]
@@ -110,12 +114,16 @@ def _setting(row: pd.Series) -> list[str]:
         option = row.get(group)
         if _known(option) and _text(option) != root.get(group):
             chosen.append(f"{group}={_value(option)}")
-    if _known(row.get("batch_size")) and float(row["batch_size"]) != float(root.get("batch_size", math.nan)):
+    if _known(row.get("batch_size")) and float(row["batch_size"]) != float(
+        root.get("batch_size", math.nan)
+    ):
         chosen.append(f"batch_size={int(float(row['batch_size']))}")
     for group in GROUPS:
         chosen += _changed(row, group, "")
     # Recorded only where they are not as usual.
-    return chosen + [f"{name}={row[name]}" for name in ("threads", "corruptions") if _known(row.get(name))]
+    return chosen + [
+        f"{name}={row[name]}" for name in ("threads", "corruptions") if _known(row.get(name))
+    ]
 
 
 def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
@@ -147,7 +155,11 @@ def _equal(own: Any, default: Any) -> bool:
 
 
 def _known(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and math.isnan(value)) and str(value) != ""
+    return (
+        value is not None
+        and not (isinstance(value, float) and math.isnan(value))
+        and str(value) != ""
+    )
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,13 @@ Fact = tuple[str, str, bool]
 def facts(section: Section) -> list[Fact]:
     """What there is to know about one setting."""
     found = [_runs(section), _seeds(section), _budget(section), _choice(section), _edges(section)]
-    found += [_pairing(section), _detectable(section), _dropped(section), *_versions(section), _time(section)]
+    found += [
+        _pairing(section),
+        _detectable(section),
+        _dropped(section),
+        *_versions(section),
+        _time(section),
+    ]
     return [fact for fact in found if fact is not None]
 
 
@@ -56,9 +62,7 @@ def classic_mistakes(section: Section) -> list[Fact]:
         end = "" if sentence.endswith("?") else "."
         facts.append((plain(name, 60), f"{', '.join(where)}: {one}{sentence}{end}", True))
     if edges := _on_edge(section):
-        text = (
-            f"{', '.join(edges)}: the best rate is the last that was tried, and a better one may lie beyond."
-        )
+        text = f"{', '.join(edges)}: the best rate is the last that was tried, and a better one may lie beyond."
         facts.append(("rate-edge", text, True))
     return facts
 
@@ -85,7 +89,9 @@ def _seeds(section: Section) -> Fact:
         )
     text = f"{len(split.judging)} judge ({listed(split.judging)})"
     if split.shared:
-        text += "; the learning rates were chosen on the same ones, which flatters the winner a little"
+        text += (
+            "; the learning rates were chosen on the same ones, which flatters the winner a little"
+        )
     elif set(split.tuning) != set(split.judging):
         return "Seeds", f"{text}; the learning rates were chosen on {listed(split.tuning)}.", False
     return "Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.", False
@@ -146,7 +152,8 @@ def _pairing(section: Section) -> Fact | None:
     unpaired = frame[~frame["paired"] & (frame["n"] > 0)]
     if len(unpaired):
         each = "; ".join(
-            f"{plain(row.a)} and {plain(row.b)}: {plain(row.pairing, 160)}" for row in unpaired.itertuples()
+            f"{plain(row.a)} and {plain(row.b)}: {plain(row.pairing, 160)}"
+            for row in unpaired.itertuples()
         )
         return (
             "Pairing",
@@ -169,7 +176,11 @@ def _detectable(section: Section) -> Fact | None:
     if not len(frame):
         return None
     if not values:
-        return "Detectable", "no difference, however large, could be shown with this number of seeds.", True
+        return (
+            "Detectable",
+            "no difference, however large, could be shown with this number of seeds.",
+            True,
+        )
     span = (
         f"{min(values):.2g}"
         if len(values) == 1 or max(values) / max(min(values), 1e-12) < 1.05
@@ -183,7 +194,11 @@ def _detectable(section: Section) -> Fact | None:
 
 
 def _dropped(section: Section) -> Fact | None:
-    lost = [drop for drops in section.headline["dropped"] for drop in drops] if len(section.headline) else []
+    lost = (
+        [drop for drops in section.headline["dropped"] for drop in drops]
+        if len(section.headline)
+        else []
+    )
     unique = sorted(set(lost))
     if not unique:
         return None
@@ -196,7 +211,11 @@ def _dropped(section: Section) -> Fact | None:
     ]
     shown = ", ".join(parts[:12])
     more = f", and {len(parts) - 12} more" if len(parts) > 12 else ""
-    return "Left out", f"of the headline's contrasts, with their partners where paired: {shown}{more}.", True
+    return (
+        "Left out",
+        f"of the headline's contrasts, with their partners where paired: {shown}{more}.",
+        True,
+    )
 
 
 def _versions(section: Section) -> Iterable[Fact]:
@@ -204,7 +223,11 @@ def _versions(section: Section) -> Iterable[Fact]:
     paddle = distinct(runs, "paddle_version")
     yield "Versions", f"PaddlePaddle {', '.join(paddle) or 'unknown'}.", len(paddle) > 1
     commits = [commit[:10] for commit in distinct(runs, "git_commit")]
-    dirty = int((runs["git_dirty"].astype(str).str.lower() == "true").sum()) if "git_dirty" in runs else 0
+    dirty = (
+        int((runs["git_dirty"].astype(str).str.lower() == "true").sum())
+        if "git_dirty" in runs
+        else 0
+    )
     text = f"commit {', '.join(commits)}" if commits else "commit unknown"
     if dirty:
         text += f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed (tracked changes are in changes.diff)"
@@ -215,7 +238,11 @@ def _versions(section: Section) -> Iterable[Fact]:
     if any(machines.values()):
         text = "; ".join(f"{name} {', '.join(found)}" for name, found in machines.items() if found)
         several = any(len(found) > 1 for found in machines.values())
-        text += ": not all round float32 alike, so the last digits may be the machine's" if several else ""
+        text += (
+            ": not all round float32 alike, so the last digits may be the machine's"
+            if several
+            else ""
+        )
         yield "Machine", f"{text}.", several
 
 
@@ -233,7 +260,9 @@ def _time(section: Section) -> Fact | None:
 def distinct(runs: pd.DataFrame, column: str) -> list[str]:
     """The different texts of a column, sorted; none where there is no such column."""
     return (
-        sorted({plain(value, 60) for value in runs[column].dropna() if str(value)}) if column in runs else []
+        sorted({plain(value, 60) for value in runs[column].dropna() if str(value)})
+        if column in runs
+        else []
     )
 
 

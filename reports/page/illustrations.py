@@ -44,10 +44,15 @@ class Illustrator:
         self.names = short_names(self.order)
         self.front = in_front([section]) if front is None else front
         self._axes: dict[str, Any] = {"order": self.order, "looks": looks, "names": self.names}
-        self._together = self._axes | {"behind": [loss for loss in self.order if loss not in self.front]}
+        self._together = self._axes | {
+            "behind": [loss for loss in self.order if loss not in self.front]
+        }
 
     def overview(self) -> Illustration:
-        caption = f"Validation accuracy as training goes on, {self.section.at_rates}. " + self._band_words()
+        caption = (
+            f"Validation accuracy as training goes on, {self.section.at_rates}. "
+            + self._band_words()
+        )
         return self._curves("accuracy", caption, ["epoch"], seeds=False)
 
     def over_epochs_and_seconds(self) -> Illustration | None:
@@ -66,7 +71,10 @@ class Illustrator:
             "compared between losses."
         )
         return Illustration(
-            "own-losses", caption, f"Line charts, a panel for each of {self._listed()}. {caption}", figure
+            "own-losses",
+            caption,
+            f"Line charts, a panel for each of {self._listed()}. {caption}",
+            figure,
         )
 
     def memorisation(self) -> Illustration | None:
@@ -90,7 +98,9 @@ class Illustrator:
         table = table[table["loss"].isin(self.order)]
         if not len(table):
             return None
-        clean = dict(zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True))
+        clean = dict(
+            zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True)
+        )
         figure = pictures.corruptions(table, clean=clean, order=self.order, names=self.names)
         caption = (
             "Accuracy (%) on the test images as they are (none) and after each kind of corruption, mean over runs, the "
@@ -139,9 +149,7 @@ class Illustrator:
             looks=self.looks,
             names=self.names,
         )
-        caption = (
-            f"{upper_first(metric.words)} after the last epoch: every judged seed a tick, the mean below."
-        )
+        caption = f"{upper_first(metric.words)} after the last epoch: every judged seed a tick, the mean below."
         if section.judged_seeds > 1:
             caption += " The bar is the mean's 95 % interval."
         if len(figure.axes) > 1:
@@ -149,7 +157,10 @@ class Illustrator:
         if absent := [plain(loss) for loss in self.order if loss not in shown]:
             caption += f" Without {', '.join(absent)}, whose runs have none."
         return Illustration(
-            "final", caption, f"{caption} {self._values(means, metric.scale, metric.digits)}", figure
+            "final",
+            caption,
+            f"{caption} {self._values(means, metric.scale, metric.digits)}",
+            figure,
         )
 
     def forest(self) -> Illustration | None:
@@ -160,7 +171,12 @@ class Illustrator:
         unit = "percentage points" if metric.in_points else ""
         margin = float(frame["margin"].iloc[0])
         figure = comparisons.forest(
-            frame, margin=margin, unit=unit, digits=metric.digits, looks=self.looks, names=self._pair_names()
+            frame,
+            margin=margin,
+            unit=unit,
+            digits=metric.digits,
+            looks=self.looks,
+            names=self._pair_names(),
         )
         caption = f"Differences in {metric.words} with their 95 % intervals, and the verdicts."
         if np.isfinite(margin):
@@ -169,7 +185,9 @@ class Illustrator:
             f"{plain(row.a)} minus {plain(row.b)}: {number(row.difference, metric.digits, signed=True).text}, {row.verdict}."
             for row in frame.itertuples()
         ]
-        return Illustration("contrasts", caption, " ".join(["Forest plot.", caption, *words]), figure)
+        return Illustration(
+            "contrasts", caption, " ".join(["Forest plot.", caption, *words]), figure
+        )
 
     def epochs_effect(self) -> Illustration | None:
         means = self.section.means
@@ -207,7 +225,9 @@ class Illustrator:
         )
         words = [
             f"{plain(loss)}: "
-            + ", ".join(f"{r.lr:g} {number(r.val_accuracy, 2, scale=100).text}" for r in own.itertuples())
+            + ", ".join(
+                f"{r.lr:g} {number(r.val_accuracy, 2, scale=100).text}" for r in own.itertuples()
+            )
             for loss, own in table.groupby("loss", sort=False)
         ]
         return Illustration("heat-map", caption, f"{caption} {'; '.join(words)}.", figure)
@@ -235,10 +255,14 @@ class Illustrator:
         if found is None:
             return None
         figure = pictures.class_accuracy(found.classes, **self._together)
-        caption = "Accuracy on the test images of each digit, mean over runs; the line spans the losses."
+        caption = (
+            "Accuracy on the test images of each digit, mean over runs; the line spans the losses."
+        )
         caption += self._grey_words()
         hardest = found.classes.groupby("digit")["accuracy"].mean().idxmin()
-        return Illustration("classes", caption, f"{caption} The hardest digit is {hardest}.", figure)
+        return Illustration(
+            "classes", caption, f"{caption} The hardest digit is {hardest}.", figure
+        )
 
     def most_wrong(self, images: np.ndarray) -> Illustration | None:
         found = self.section.mistakes
@@ -282,7 +306,9 @@ class Illustrator:
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 
-    def _curves(self, name: str, caption: str, x: Sequence[str], *, seeds: bool = True) -> Illustration:
+    def _curves(
+        self, name: str, caption: str, x: Sequence[str], *, seeds: bool = True
+    ) -> Illustration:
         section = self.section
         shown = section.curves if seeds else section.curves.iloc[:0]
         figure = curves.accuracy_curves(shown, section.bands, x=x, **self._together)
@@ -348,7 +374,8 @@ class Illustrator:
         return (
             minus(
                 ", ".join(
-                    f"{plain(k)} {number(v, digits, scale=scale).text}{unit}" for k, v in ordered.items()
+                    f"{plain(k)} {number(v, digits, scale=scale).text}{unit}"
+                    for k, v in ordered.items()
                 )
             )
             + "."

@@ -24,7 +24,9 @@ def last_epoch(section: Section) -> Table:
             number(row.lr, 0)._replace(text=rate(row.lr)),
             count(row.runs),
             with_interval(row.val_accuracy, row.val_accuracy_low, row.val_accuracy_high, scale=100),
-            with_interval(row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high, scale=100),
+            with_interval(
+                row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high, scale=100
+            ),
         ]
         for row in section.best[section.best["loss"].isin(section.shown)].itertuples()
     ]
@@ -57,7 +59,9 @@ def best(section: Section) -> Table:
             number(row["lr"], 0)._replace(text=rate(row["lr"]) + edge),
             _of(number(row["val_accuracy"], scale=100), row["val_accuracy_n"], row["runs"]),
             _of(
-                with_interval(*(row[f"test_accuracy{end}"] for end in ("", "_low", "_high")), scale=100),
+                with_interval(
+                    *(row[f"test_accuracy{end}"] for end in ("", "_low", "_high")), scale=100
+                ),
                 row["test_accuracy_n"],
                 row["runs"],
             ),
@@ -103,7 +107,9 @@ def judged(section: Section) -> Table | None:
             *_mean(row, metric),
             count(row.n),
         ]
-        for row in means.reindex([loss for loss in section.shown if loss in means.index]).itertuples()
+        for row in means.reindex(
+            [loss for loss in section.shown if loss in means.index]
+        ).itertuples()
     ]
     better = "higher" if metric.higher_is_better else "lower"
     caption = (
@@ -211,7 +217,8 @@ def denominators(section: Section) -> Table:
     keys = ["loss", "expected", "ok", "diverged", "failed", "killed", "missing", "extra"]
     by_loss = section.denominators.set_index("loss").reindex(section.losses).reset_index()
     rows = [
-        [name_cell(row["loss"]), *(count(row[key]) for key in keys[1:])] for row in by_loss.to_dict("records")
+        [name_cell(row["loss"]), *(count(row[key]) for key in keys[1:])]
+        for row in by_loss.to_dict("records")
     ]
     caption = "What became of the cells (loss, learning rate, epochs, seed) that the grid has for each loss."
     return Table("denominators", caption, keys, keys, rows)
@@ -220,9 +227,9 @@ def denominators(section: Section) -> Table:
 def epochs(section: Section) -> Table:
     """The metric at each length of training."""
     metric = section.metric
-    ordered = section.means.assign(place=section.means["loss"].map(section.losses.index)).sort_values(
-        ["epochs", "place"]
-    )
+    ordered = section.means.assign(
+        place=section.means["loss"].map(section.losses.index)
+    ).sort_values(["epochs", "place"])
     rows = [
         [
             count(row.epochs),
@@ -246,20 +253,29 @@ def epochs(section: Section) -> Table:
 def rates(section: Section) -> Table:
     """Mean validation accuracy of every loss at every rate, with what diverged."""
     frame = section.rates[section.rates["epochs"] == section.epochs]
-    ordered = frame.assign(place=frame["loss"].map(section.losses.index)).sort_values(["place", "lr"])
+    ordered = frame.assign(place=frame["loss"].map(section.losses.index)).sort_values(
+        ["place", "lr"]
+    )
     rows = [
         [
             name_cell(row.loss),
             number(row.lr, 0)._replace(text=rate(row.lr)),
             number(row.val_accuracy, scale=100),
-            *(count(getattr(row, key)) for key in ("ok", "diverged", "failed", "killed", "missing")),
+            *(
+                count(getattr(row, key))
+                for key in ("ok", "diverged", "failed", "killed", "missing")
+            ),
         ]
         for row in ordered.itertuples()
     ]
     keys = ["loss", "lr", "val_accuracy_percent", "ok", "diverged", "failed", "killed", "missing"]
     headings = ["loss", "learning rate", "validation accuracy (%)", *keys[3:]]
     return Table(
-        "rates", "Mean validation accuracy over all seeds, loss by learning rate.", headings, keys, rows
+        "rates",
+        "Mean validation accuracy over all seeds, loss by learning rate.",
+        headings,
+        keys,
+        rows,
     )
 
 

@@ -63,7 +63,9 @@ def report(
     """
     order = list(dict.fromkeys(loss for section in sections for loss in section.losses))
     front = in_front(sections)
-    composer = _Composer(palette.looks(list(dict.fromkeys([*front, *order]))), front, source, images)
+    composer = _Composer(
+        palette.looks(list(dict.fromkeys([*front, *order]))), front, source, images
+    )
     blocks: list[Any] = [Text(passages.question(sections))]
     if source.baselines and sections:
         blocks += [Text(*told) for told in provenance.told(source.baselines, sections[0].runs)]
@@ -92,7 +94,11 @@ class _Composer:
     """Numbers figures and tables across sections, and keeps their files."""
 
     def __init__(
-        self, looks: Mapping[str, palette.Look], front: Sequence[str], source: Source, images: Images
+        self,
+        looks: Mapping[str, palette.Look],
+        front: Sequence[str],
+        source: Source,
+        images: Images,
     ) -> None:
         self.looks, self.front, self.source, self.images = looks, front, source, images
         self.result = Report(Page("", ""))
@@ -106,7 +112,9 @@ class _Composer:
             table = self._table(across.overview_table(found, metric, order))
             blocks += [
                 Heading(f"Over {plain(found.words)}"),
-                self._picture(across.overview_picture(found, metric, order, self.looks, self.front)),
+                self._picture(
+                    across.overview_picture(found, metric, order, self.looks, self.front)
+                ),
                 Fold("These numbers as a table", [table]),
             ]
         return blocks
@@ -115,12 +123,19 @@ class _Composer:
         """Why the losses differ: what they are, whatever was run."""
         if gallery is None:
             return []
-        pictures = [self._picture(made) for made in across.gallery_pictures(gallery, order, self.looks)]
+        pictures = [
+            self._picture(made) for made in across.gallery_pictures(gallery, order, self.looks)
+        ]
         without = across.left_out(gallery, order)
         if not pictures and not without:
             return []
         lead = [Text(across.WHY)] if len(gallery.weights) else []
-        return [Heading("Why the losses differ"), *lead, *pictures, *([Text(without)] if without else [])]
+        return [
+            Heading("Why the losses differ"),
+            *lead,
+            *pictures,
+            *([Text(without)] if without else []),
+        ]
 
     def section(self, section: Section, number: int, of: int) -> list[Any]:
         """Everything about one setting."""
@@ -145,12 +160,17 @@ class _Composer:
             self._picture(draw.over_epochs_and_seconds()),
         ]
         blocks += [Heading("Each loss by its own measure", level), self._picture(draw.own_losses())]
-        blocks += self._part("Wrong labels, learned by heart or seen through", level, draw.memorisation())
+        blocks += self._part(
+            "Wrong labels, learned by heart or seen through", level, draw.memorisation()
+        )
         blocks += self._part("The steps that were taken", level, draw.steps())
         at_headline = section.runs[section.runs["epochs"] == section.epochs]
         varied = bool((at_headline.groupby("loss", observed=True)["lr"].nunique() > 1).any())
         if varied:
-            blocks += [Heading("Sensitivity to the learning rate", level), self._picture(draw.rates())]
+            blocks += [
+                Heading("Sensitivity to the learning rate", level),
+                self._picture(draw.rates()),
+            ]
         blocks += [
             Heading("Each loss at its best rate", level),
             self._table(listings.best(section)),
@@ -168,7 +188,9 @@ class _Composer:
         else:
             title = "Each loss was run at one learning rate only: the accuracies there as a table"
         blocks.append(Fold(title, [self._table(listings.rates(section))]))
-        blocks += self._part("On corrupted images", level, draw.corruptions(), listings.corruptions(section))
+        blocks += self._part(
+            "On corrupted images", level, draw.corruptions(), listings.corruptions(section)
+        )
         blocks += self._mistakes(section, draw, level)
         blocks += self._honesty(section, level)
         return [block for block in blocks if block is not None]
@@ -182,22 +204,30 @@ class _Composer:
             return [*blocks, Text(only)]
         frame = section.compared(section.epochs)
         if len(frame):
-            items = [_verdict(row, self._deciding(section, row)) for row in frame.to_dict("records")]
+            items = [
+                _verdict(row, self._deciding(section, row)) for row in frame.to_dict("records")
+            ]
             blocks += [Text(passages.basis(section)), *_most_telling(items)]
         absent = [loss for loss in section.losses if loss not in section.shown]
         if absent:
             names = ", ".join(plain(loss) for loss in absent)
             blocks.append(
-                Text(f"Not run for {counted(section.epochs, 'epoch')}, and so not compared there: {names}.")
+                Text(
+                    f"Not run for {counted(section.epochs, 'epoch')}, and so not compared there: {names}."
+                )
             )
         for epochs in section.lengths[1:]:
             rows = section.compared(epochs).to_dict("records")
             if not rows:
                 continue
-            lead = f"After {counted(epochs, 'epoch')}, each loss at the rate that is best for it there"
+            lead = (
+                f"After {counted(epochs, 'epoch')}, each loss at the rate that is best for it there"
+            )
             told = _most_telling([_verdict(row, ()) for row in rows])
             if {row["a"] for row in rows} & set(absent):  # this length is all that is known of them
-                again = [text for text in self.source.overrides if not text.startswith("where.epochs=")]
+                again = [
+                    text for text in self.source.overrides if not text.startswith("where.epochs=")
+                ]
                 command = commands.report_command([*again, f"where.epochs={epochs}"])
                 blocks += [Text(f"{lead}; a page about that length:"), Commands([command]), *told]
             else:
@@ -210,11 +240,19 @@ class _Composer:
             return []
         if row["n"] == 0 and any(lost.reason in ("no value", "no rate") for lost in row["dropped"]):
             return []  # this head has no such number, or this loss no rate, however many seeds there are
-        needed = row["seeds_needed"] if math.isfinite(row["seeds_needed"]) else max(10, row["n"] + 1)
-        tuning = 0 if section.split.shared else len(set(section.split.tuning) - set(section.split.judging))
+        needed = (
+            row["seeds_needed"] if math.isfinite(row["seeds_needed"]) else max(10, row["n"] + 1)
+        )
+        tuning = (
+            0
+            if section.split.shared
+            else len(set(section.split.tuning) - set(section.split.judging))
+        )
         present = sorted(set(section.split.tuning) | set(section.split.judging))
         many_rates = section.rates["lr"].nunique() > 1
-        seeds = commands.seeds_to_reach(present, tuning, needed, section.split.shared and many_rates)
+        seeds = commands.seeds_to_reach(
+            present, tuning, needed, section.split.shared and many_rates
+        )
         lines: list[str] = []
         by_rate: dict[float, list[str]] = {}
         for loss, lr in ((row["a"], row["lr_a"]), (row["b"], row["lr_b"])):
@@ -233,10 +271,14 @@ class _Composer:
             if not len(there):
                 continue
             names = ", ".join(f"{plain(row.loss)} ({row.lr:g})" for row in there.itertuples())
-            grid = sorted(section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique())
+            grid = sorted(
+                section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].unique()
+            )
             wider = commands.wider_rates(grid, edge)
             which = (
-                "the same for every loss" if section.here == section.losses else "of the losses that run here"
+                "the same for every loss"
+                if section.here == section.losses
+                else "of the losses that run here"
             )
             text = (
                 f"At the edge of the grid: the best learning rate is the {word} one tried for {names}. A better one may lie "
@@ -279,11 +321,16 @@ class _Composer:
                 ),
             ]
         read = ", ".join(f"{plain(loss)} {count}" for loss, count in section.mistakes.runs.items())
-        blocks.append(Text(f"From the predictions of judged runs at each loss's best rate ({read})."))
+        blocks.append(
+            Text(f"From the predictions of judged runs at each loss's best rate ({read}).")
+        )
         blocks.append(self._picture(draw.class_accuracy()))
         folded = [self._picture(draw.confusions()), self._table(listings.classes(section))]
         blocks.append(
-            Fold("Confusion matrices, and the accuracies as a table", [block for block in folded if block])
+            Fold(
+                "Confusion matrices, and the accuracies as a table",
+                [block for block in folded if block],
+            )
         )
         images = self.images(section)
         if isinstance(images, str):
@@ -314,15 +361,23 @@ class _Composer:
         if len(section.denominators):
             blocks.append(self._table(listings.denominators(section)))
         blocks.append(
-            Fold("The commands that run every cell of this setting anew", [Commands(self._grid(section))])
+            Fold(
+                "The commands that run every cell of this setting anew",
+                [Commands(self._grid(section))],
+            )
         )
         unfinished = section.unfinished[section.unfinished["loss"].isin(section.here)]
         if len(unfinished):
             lines: list[str] = []
-            for (loss, lr, epochs), cells in unfinished.groupby(["loss", "lr", "epochs"], sort=True):
+            for (loss, lr, epochs), cells in unfinished.groupby(
+                ["loss", "lr", "epochs"], sort=True
+            ):
                 lines += self._run(section, [loss], [lr], list(cells["seed"]), epochs)
             blocks.append(
-                Fold(f"{len(unfinished)} cells have no result: the commands that run them", [Commands(lines)])
+                Fold(
+                    f"{len(unfinished)} cells have no result: the commands that run them",
+                    [Commands(lines)],
+                )
             )
         return blocks
 
@@ -362,7 +417,12 @@ class _Composer:
         width, _ = palette.size_in_points(drawing)
         number = len(self.result.figures)
         return Picture(
-            number, name, illustration.caption, illustration.alt, palette.inline(drawing, f"f{number}"), width
+            number,
+            name,
+            illustration.caption,
+            illustration.alt,
+            palette.inline(drawing, f"f{number}"),
+            width,
         )
 
     def _part(

@@ -48,7 +48,11 @@ def subtitle(sections: Sequence[Section], name: str) -> str:
     """What the page is about: how many runs of what."""
     runs = sum(len(section.runs) for section in sections)
     losses = len({loss for section in sections for loss in section.losses})
-    setting = f", {plain(sections[0].title, 120)}" if len(sections) == 1 else f", {len(sections)} settings"
+    setting = (
+        f", {plain(sections[0].title, 120)}"
+        if len(sections) == 1
+        else f", {len(sections)} settings"
+    )
     return f"{plain(name, 80)}: {runs:,} run{'s' if runs != 1 else ''}, {losses} loss{'es' if losses != 1 else ''}{setting}"
 
 
@@ -64,9 +68,7 @@ def basis(section: Section) -> str:
             f"({split.reason})"
         )
     elif rates > 1:
-        text += (
-            f", chosen by validation accuracy on {_seeds(split.tuning)} and judged on {_seeds(split.judging)}"
-        )
+        text += f", chosen by validation accuracy on {_seeds(split.tuning)} and judged on {_seeds(split.judging)}"
     margin = section.headline["margin"].iloc[0]
     if np.isfinite(margin):
         unit = " points" if section.metric.in_points else ""

@@ -23,7 +23,9 @@ def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
     """What a reader has to know about the baselines among the runs, a sentence each, and whether it is an alarm."""
     joined = runs.loc[runs["baseline"].astype(bool), "loss"].nunique()
     if not joined:
-        return [("No baseline is shown: every loss that the baselines have was run here, too.", False)]
+        return [
+            ("No baseline is shown: every loss that the baselines have was run here, too.", False)
+        ]
     losses = "One loss here is a baseline" if joined == 1 else f"{joined} losses here are baselines"
     made = f"by {plain(baselines.origin.commands[0], 160)}, {', '.join(_made(baselines))}"
     return [
@@ -41,9 +43,7 @@ def facts(baselines: Baselines) -> list[Fact]:
         f"{counted(origin.runs, 'run')}, rates {', '.join(f'{rate:g}' for rate in origin.rates)}, seeds {listed(origin.seeds)}; "
         f"made again by {again}."
     )
-    versions = (
-        f"{', '.join([*_made(baselines), *map(plain, origin.versions)])}; kernel {_list(origin.kernels)}."
-    )
+    versions = f"{', '.join([*_made(baselines), *map(plain, origin.versions)])}; kernel {_list(origin.kernels)}."
     return [
         ("Baselines", runs, False),
         ("Their versions", versions, bool(origin.uncommitted)),
@@ -66,7 +66,9 @@ def _warnings(baselines: Baselines, runs: pd.DataFrame) -> list[str]:
             f"seeds to be judged on: run seeds {listed(origin.seeds)}."
         )
     if origin.unfinished:
-        found.append(f"{counted(origin.unfinished, 'cell')} of the baselines' sweep had no finished run.")
+        found.append(
+            f"{counted(origin.unfinished, 'cell')} of the baselines' sweep had no finished run."
+        )
     return found
 
 

@@ -56,7 +56,9 @@ class Table:
     def _without(self, keys: Sequence[str]) -> Table:
         kept = [i for i, key in enumerate(self.keys) if key not in keys]
         headings, names = [self.headings[i] for i in kept], [self.keys[i] for i in kept]
-        return Table(self.name, self.caption, headings, names, [[row[i] for i in kept] for row in self.rows])
+        return Table(
+            self.name, self.caption, headings, names, [[row[i] for i in kept] for row in self.rows]
+        )
 
     def numeric(self, column: int) -> bool:
         """Whether a column holds numbers, n/a aside."""
@@ -85,7 +87,13 @@ def count(value: float) -> Cell:
 
 
 def with_interval(
-    value: float, low: float, high: float, digits: int = 2, *, scale: float = 1.0, signed: bool = False
+    value: float,
+    low: float,
+    high: float,
+    digits: int = 2,
+    *,
+    scale: float = 1.0,
+    signed: bool = False,
 ) -> Cell:
     """A number and its interval in brackets; the number alone when it has none."""
     cell = number(value, digits, scale=scale, signed=signed)
@@ -140,7 +148,10 @@ def to_markdown(table: Table) -> str:
     table = table.for_people
     rule = ["---:" if table.numeric(i) else "---" for i in range(len(table.headings))]
     head = [markdown(heading) for heading in table.headings]
-    body = [[f"**{markdown(c.text)}**" if c.strong else markdown(c.text) for c in row] for row in table.rows]
+    body = [
+        [f"**{markdown(c.text)}**" if c.strong else markdown(c.text) for c in row]
+        for row in table.rows
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body]) + "\n"
 
 
@@ -171,7 +182,9 @@ def markdown(text: str) -> str:
     line = plain(text, 400).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_{}\[\]()#|~!$])", r"\\\1", line)
     line = re.sub(r"^([-+]) ", r"\\\1 ", line)
-    return re.sub(r"(?i)\b(https?|ftp|www)([:.])", r"\1&#8203;\2", line)  # no link of its own accord
+    return re.sub(
+        r"(?i)\b(https?|ftp|www)([:.])", r"\1&#8203;\2", line
+    )  # no link of its own accord
 
 
 def _latex_cell(cell: Cell) -> str:

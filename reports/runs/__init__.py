@@ -138,7 +138,9 @@ def load(
     notes = picked.notes
     summary = summary_frame([*picked.runs, *joined], notes)
     if still := int((summary["outcome"] == "running").sum()):
-        notes.append(f"{count(still, 'run')} in status RUNNING: under way, or killed without a word")
+        notes.append(
+            f"{count(still, 'run')} in status RUNNING: under way, or killed without a word"
+        )
     histories = store.histories([run.run_id for run in picked.runs])
     if kept:
         histories = itertools.chain(histories, [kept.histories(run.run_id for run in joined)])
@@ -207,7 +209,9 @@ def collect_baselines(
         sweep=picked.parent.name if picked.parent else "",
         file=file,
         missing=len(picked.missing),
-        overrides=[line.removeprefix("- ").strip("'\"") for line in texts["overrides.yaml"].splitlines()],
+        overrides=[
+            line.removeprefix("- ").strip("'\"") for line in texts["overrides.yaml"].splitlines()
+        ],
         environment=texts["environment.txt"],
     )
 
@@ -222,7 +226,9 @@ def sweeps(uri: str | None = None, experiment: str | None = None) -> pd.DataFram
         for run in sorted(store.sweeps(list(names)), key=age, reverse=True)
         if not run.deleted
     ]
-    frame = pd.DataFrame(rows, columns=["run_id", "name", "experiment", "status", "started", "seconds"])
+    frame = pd.DataFrame(
+        rows, columns=["run_id", "name", "experiment", "status", "started", "seconds"]
+    )
     return frame.assign(started=utc(frame["started"]), seconds=frame["seconds"].astype(float))
 
 
@@ -255,7 +261,9 @@ def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any]
         content = OmegaConf.to_container(OmegaConf.create(data.decode("utf-8")))
     except Exception:  # there is no end to what damaged text raises
         return None
-    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else None
+    return (
+        {str(key): value for key, value in content.items()} if isinstance(content, dict) else None
+    )
 
 
 def _artifact(runs_or_uri: Runs | str | None, run_id: str, name: str) -> bytes | None:

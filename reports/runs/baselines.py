@@ -30,7 +30,12 @@ FORMAT = 1
 DIGITS = 9  # tell any two float32 apart
 
 _RUN = ("run_id", "name", "status", "started", "ended", "tags", "params", "metrics", "digest")
-_PACKAGES = ("paddlepaddle==", "numpy==", "scipy==", "scikit-learn==")  # on which numbers may depend
+_PACKAGES = (
+    "paddlepaddle==",
+    "numpy==",
+    "scipy==",
+    "scikit-learn==",
+)  # on which numbers may depend
 _GRID = (
     "loss",
     "lr",
@@ -166,16 +171,28 @@ def read(path: Path) -> Baselines:
             if path != SHIPPED
             else ""
         )
-        raise ReadError(f"baselines: cannot read {path}: {error.strerror or error}{hint}") from error
+        raise ReadError(
+            f"baselines: cannot read {path}: {error.strerror or error}{hint}"
+        ) from error
     try:
         whole = json.loads(gzip.decompress(data))
         form, digest, content = whole["format"], whole["sha256"], whole["content"]
         if form == FORMAT and _digest(content) != digest:
             raise ValueError("its content has not the SHA-256 that it names")
         if form == FORMAT:
-            runs = [Run(**run, experiment="", deleted=False, baseline=True) for run in content["runs"]]
+            runs = [
+                Run(**run, experiment="", deleted=False, baseline=True) for run in content["runs"]
+            ]
             return Baselines(Origin(**content["origin"]), runs, content["curves"], digest)
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise ReadError(
             f"baselines: {path} is damaged, or no file of baselines: {cut(str(error))}"
         ) from error
@@ -218,7 +235,10 @@ def _differences(baselines: Baselines, runs: Sequence[Run]) -> list[str]:
             here.discard("")  # of a run that ended before it was recorded
         if here - {there := theirs.get(name, "not set")}:
             values = some(
-                [value[:12] if name == "data.digest" else value for value in sorted(here, key=natural)]
+                [
+                    value[:12] if name == "data.digest" else value
+                    for value in sorted(here, key=natural)
+                ]
             )
             lines.append(
                 f"{name}: {values} here, {cut(there, 12 if name == 'data.digest' else 120)} in the baselines"
@@ -233,12 +253,15 @@ def _unlike(name: str, baselines: Sequence[Run], runs: Sequence[Run]) -> Iterato
         known.setdefault(scalars(run)["seed"], set()).add(run.tags.get(name, ""))
     seeds = {scalars(run)["seed"]: run.tags[name] for run in runs if run.tags.get(name)}
     differ = [
-        str(seed) for seed, value in sorted(seeds.items()) if seed in known and value not in known[seed]
+        str(seed)
+        for seed, value in sorted(seeds.items())
+        if seed in known and value not in known[seed]
     ]
     if differ:
-        words = {"order_hash": "splits, labels or the order of examples", "init_hash": "initial weights"}[
-            name
-        ]
+        words = {
+            "order_hash": "splits, labels or the order of examples",
+            "init_hash": "initial weights",
+        }[name]
         yield (
             f"{name}: not the baselines' at seed {some(differ)}: {words} differ though all values agree, so the code or a "
             "package that makes them is another"
@@ -248,10 +271,14 @@ def _unlike(name: str, baselines: Sequence[Run], runs: Sequence[Run]) -> Iterato
 def _command(runs: Sequence[Run], overrides: Sequence[str]) -> str:
     """The command that made the runs, as far as they and the overrides of one of them tell."""
     own = [
-        word for word in overrides if word.partition("=")[0] not in _GRID and not word.startswith("tracking.")
+        word
+        for word in overrides
+        if word.partition("=")[0] not in _GRID and not word.startswith("tracking.")
     ]
     grid: list[str] = []
-    if not any(word.startswith("sweep=") for word in own):  # a saved question has its grid in a file
+    if not any(
+        word.startswith("sweep=") for word in own
+    ):  # a saved question has its grid in a file
         cells = [(run.params["loss"], scalars(run)["lr"], scalars(run)["seed"]) for run in runs]
         losses, rates, seeds = (sorted(set(values)) for values in zip(*cells, strict=True))
         tuned = len(set(cells)) < len(losses) * len(rates) * len(seeds)
@@ -264,7 +291,10 @@ def _command(runs: Sequence[Run], overrides: Sequence[str]) -> str:
 def _several(protocols: Sequence[Mapping[str, str]]) -> list[str]:
     """The names that have several values, with these."""
     names = dict.fromkeys(name for each in protocols for name in each)
-    values = {name: sorted({each.get(name, "not set") for each in protocols}, key=natural) for name in names}
+    values = {
+        name: sorted({each.get(name, "not set") for each in protocols}, key=natural)
+        for name in names
+    }
     return [f"{name} is {some(found)}" for name, found in values.items() if len(found) > 1]
 
 

@@ -40,11 +40,18 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
         outcome, sure = _outcome(run)
         odd += not sure
         found = {
-            name.replace("/", "_"): value for name, value in run.metrics.items() if name.startswith(AT_END)
+            name.replace("/", "_"): value
+            for name, value in run.metrics.items()
+            if name.startswith(AT_END)
         }
         dropped += sum(value is None for value in found.values())
         rows.append(
-            {"run_id": run.run_id, "name": run.name, "loss": label, "loss_option": run.params["loss"]}
+            {
+                "run_id": run.run_id,
+                "name": run.name,
+                "loss": label,
+                "loss_option": run.params["loss"],
+            }
             | {"baseline": run.baseline}
             | {name: run.params[name] for name in GROUPS[1:]}
             | scalars(run)
@@ -55,7 +62,10 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
                 for name in ("identity", "cell", "init_hash", "head_hash", "order_hash")
             }
             | {"parent_run_id": run.tags.get("mlflow.parentRunId")}
-            | {name: run.tags.get(name) for name in ("git_commit", "paddle_version", "kernel", "processor")}
+            | {
+                name: run.tags.get(name)
+                for name in ("git_commit", "paddle_version", "kernel", "processor")
+            }
             | {"git_dirty": {"true": True, "false": False}.get(run.tags.get("git_dirty", ""))}
             | _lint(run)
             | {"started": run.started, "seconds": run.seconds}
@@ -71,7 +81,9 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
         notes.append(f"{count(dropped, 'test value')} not finite: left empty")
     frame = pd.DataFrame(rows)
     own = pd.DataFrame(params, index=frame.index)
-    own = own.rename(columns={name: f"param {name}" for name in own if name in frame}).apply(_numeric)
+    own = own.rename(columns={name: f"param {name}" for name in own if name in frame}).apply(
+        _numeric
+    )
     frame["git_dirty"] = frame["git_dirty"].astype(object)
     return pd.concat([frame.assign(started=utc(frame["started"])), own], axis=1)
 
@@ -130,7 +142,9 @@ def curves_frame(
         notes.append(f"{count(dropped, 'value')} of the curves not finite: left empty")
     curves = pd.concat(parts) if parts else pd.DataFrame(columns=list(CURVES), dtype=float)
     if not parts:
-        curves.index = pd.MultiIndex.from_arrays([np.array([], dtype=object), np.array([], dtype=int)])
+        curves.index = pd.MultiIndex.from_arrays(
+            [np.array([], dtype=object), np.array([], dtype=int)]
+        )
     curves = curves.rename(columns=CURVES).rename_axis(index=["run_id", "epoch"], columns=None)
     curves = curves.sort_index().reset_index()
     known = summary.set_index("run_id")

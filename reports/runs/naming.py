@@ -22,7 +22,9 @@ def is_complete(run: Run) -> bool:
 
 def scalars(run: Run) -> dict[str, float | int]:
     """lr, epochs, batch_size and seed of a complete run, as numbers."""
-    values = {name: number(run.params[name]) or 0 for name in ("lr", "epochs", "batch_size", "seed")}
+    values = {
+        name: number(run.params[name]) or 0 for name in ("lr", "epochs", "batch_size", "seed")
+    }
     return values | {"lr": float(values["lr"])}
 
 
@@ -37,9 +39,18 @@ def loss_values(run: Run) -> dict[str, str]:
 
 def setting_values(run: Run) -> dict[str, str]:
     """Every value that decides the numbers but the loss's, lr, epochs and seed."""
-    apart = ("lr", "epochs", "seed", "data.root")  # where the data lie does not matter, what they are does
+    apart = (
+        "lr",
+        "epochs",
+        "seed",
+        "data.root",
+    )  # where the data lie does not matter, what they are does
     values = {name: short(value) for name, value in sorted(run.params.items()) if name not in apart}
-    own = {name: value for name, value in values.items() if name != "loss" and not name.startswith("loss.")}
+    own = {
+        name: value
+        for name, value in values.items()
+        if name != "loss" and not name.startswith("loss.")
+    }
     return own | {"data.digest": run.digest[:8]}
 
 
@@ -66,7 +77,9 @@ def loss_labels(runs: Sequence[Run]) -> list[str]:
     """The loss of each run: the option, and those of its own values that differ between runs of that option; a baseline says so."""
     losses = [loss_values(run) for run in runs]
     labels = _told_apart(losses, [each["loss"] for each in losses])
-    return [label + BASELINE if run.baseline else label for label, run in zip(labels, runs, strict=True)]
+    return [
+        label + BASELINE if run.baseline else label for label, run in zip(labels, runs, strict=True)
+    ]
 
 
 def setting_texts(runs: Sequence[Run]) -> list[str]:
@@ -74,7 +87,8 @@ def setting_texts(runs: Sequence[Run]) -> list[str]:
     named = ("data", "model", "optimizer", "scheduler")
     values = [setting_values(run) for run in runs]
     return _told_apart(
-        values, [", ".join([*(v[n] for n in named), f"batch size {v['batch_size']}"]) for v in values]
+        values,
+        [", ".join([*(v[n] for n in named), f"batch size {v['batch_size']}"]) for v in values],
     )
 
 
@@ -91,5 +105,7 @@ def _told_apart(values: Sequence[dict[str, str]], texts: Sequence[str]) -> list[
     longer = []
     for each, text in zip(values, texts, strict=True):
         differ = [name for name, found in seen[text].items() if len(found) > 1 and name in each]
-        longer.append(" ".join([text, *(f"{name.removeprefix('loss.')}={each[name]}" for name in differ)]))
+        longer.append(
+            " ".join([text, *(f"{name.removeprefix('loss.')}={each[name]}" for name in differ)])
+        )
     return longer

@@ -24,7 +24,15 @@ CURVES = {  # metrics with a history, and their columns in `curves`
 }
 TAGS = [
     *("kind", "identity", "cell", "outcome", "init_hash", "head_hash", "order_hash"),
-    *("git_commit", "git_dirty", "paddle_version", "kernel", "processor", "mlflow.parentRunId", "lint"),
+    *(
+        "git_commit",
+        "git_dirty",
+        "paddle_version",
+        "kernel",
+        "processor",
+        "mlflow.parentRunId",
+        "lint",
+    ),
 ]
 AT_END = ("test/", "data/", "corrupted/")  # begin the metrics without a history
 LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names
@@ -66,7 +74,11 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        return math.nan if self.started is None or self.ended is None else (self.ended - self.started) / 1000
+        return (
+            math.nan
+            if self.started is None or self.ended is None
+            else (self.ended - self.started) / 1000
+        )
 
 
 def age(run: Run) -> tuple[int, str]:

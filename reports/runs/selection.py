@@ -24,7 +24,9 @@ class Picked:
     notes: list[str]
 
 
-def pick(store: Store, experiment: str | None, sweep: str | None, where: Mapping[str, Any]) -> Picked:
+def pick(
+    store: Store, experiment: str | None, sweep: str | None, where: Mapping[str, Any]
+) -> Picked:
     """The runs of an experiment, or of one sweep wherever in its experiment they ran; arguments as in `reports.runs.load`."""
     chosen, parent, notes = choose(store, experiment, sweep)
 
@@ -40,7 +42,9 @@ def pick(store: Store, experiment: str | None, sweep: str | None, where: Mapping
         elif kind != "registry":  # in which processes say what they run
             foreign += 1
     if foreign:
-        notes.append(f"left out: {count(foreign, 'run')} of another program (no tags kind=run and identity)")
+        notes.append(
+            f"left out: {count(foreign, 'run')} of another program (no tags kind=run and identity)"
+        )
     if not every and not parent:
         others = f", only {count(foreign, 'run')} of another program" if foreign else ""
         raise ReadError(
@@ -83,14 +87,18 @@ def choose(
         if chosen is None:
             newest = store.newest_experiment()
             if newest is None:
-                raise ReadError(f"the store {shown(store.uri)} has no runs of this program. {MAKE_RUNS}")
+                raise ReadError(
+                    f"the store {shown(store.uri)} has no runs of this program. {MAKE_RUNS}"
+                )
             chosen = next(each for each in active(store) if each.id == newest)
         return chosen, None, []
 
     sweep = str(sweep)
     scope = {each.id: each for each in ([chosen] if chosen else active(store))}
     every = sorted(store.sweeps(list(scope)), key=age, reverse=True)
-    named = [run for run in every if run.run_id == sweep] or [run for run in every if run.name == sweep]
+    named = [run for run in every if run.run_id == sweep] or [
+        run for run in every if run.name == sweep
+    ]
     found = [run for run in named if not run.deleted]
     if not found:
         place = f"the experiment {quote(chosen.name)}" if chosen else shown(store.uri)
@@ -155,13 +163,22 @@ def where_params(runs: list[Run], where: Mapping[str, Any]) -> list[Run]:
     for name, value in where.items():
         choices = sorted({param for run in runs for param in run.params})
         if runs and name not in choices:
-            raise ReadError(f"where: no run has a param {quote(name)}; expected one of: {some(choices, 60)}")
-        wanted = {short(str(each)) for each in (value if isinstance(value, (list, tuple, set)) else [value])}
+            raise ReadError(
+                f"where: no run has a param {quote(name)}; expected one of: {some(choices, 60)}"
+            )
+        wanted = {
+            short(str(each))
+            for each in (value if isinstance(value, (list, tuple, set)) else [value])
+        }
         kept = [run for run in runs if name in run.params and short(run.params[name]) in wanted]
         if runs and not kept:
-            values = sorted({short(run.params[name]) for run in runs if name in run.params}, key=natural)
+            values = sorted(
+                {short(run.params[name]) for run in runs if name in run.params}, key=natural
+            )
             came = ", ".join(sorted(wanted))
-            raise ReadError(f"where: no run has {name}={cut(came)}; expected one of: {some(values)}")
+            raise ReadError(
+                f"where: no run has {name}={cut(came)}; expected one of: {some(values)}"
+            )
         runs = kept
     return runs
 
@@ -175,7 +192,8 @@ def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
             f"left out: {count(again, 'run')} of cells that ran more than once; the first FINISHED run counts"
         )
     same = _one_each(
-        once, [json.dumps([setting_key(run), loss_values(run), *scalars(run).values()]) for run in once]
+        once,
+        [json.dumps([setting_key(run), loss_values(run), *scalars(run).values()]) for run in once],
     )
     if again := len(once) - len(same):
         notes.append(

@@ -24,7 +24,11 @@ class ServerStore:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
         self.uri = uri
         self._call(
-            "GET", f"{_API}/experiments/search", {"max_results": 1}, timeout=REACH_SECONDS, max_retries=0
+            "GET",
+            f"{_API}/experiments/search",
+            {"max_results": 1},
+            timeout=REACH_SECONDS,
+            max_retries=0,
         )
 
     def experiments(self) -> list[Experiment]:
@@ -37,7 +41,12 @@ class ServerStore:
     def newest_experiment(self) -> str | None:
         ids = [each.id for each in self.experiments() if not each.deleted]
         order = ["attributes.start_time DESC"]
-        asked = {"experiment_ids": ids, "filter": "tags.kind = 'run'", "order_by": order, "max_results": 1}
+        asked = {
+            "experiment_ids": ids,
+            "filter": "tags.kind = 'run'",
+            "order_by": order,
+            "max_results": 1,
+        }
         found = self._call("POST", f"{_API}/runs/search", asked).get("runs", []) if ids else []
         return found[0]["info"]["experiment_id"] if found else None
 
@@ -65,7 +74,9 @@ class ServerStore:
 
     def _history(self, ids: Sequence[str], metric: str) -> list[tuple[Any, ...]]:
         """One metric of some runs, by the route of MLflow's own pages; its neighbour `-interval` leaves points out."""
-        found = self._call("GET", _BULK, {"run_id": list(ids), "metric_key": metric}).get("metrics", [])
+        found = self._call("GET", _BULK, {"run_id": list(ids), "metric_key": metric}).get(
+            "metrics", []
+        )
         if len(found) < BULK_VALUES:
             return [
                 (each["run_id"], metric, each["step"], each["timestamp"], float(each["value"]))
@@ -74,7 +85,9 @@ class ServerStore:
         if len(ids) > 1:  # cut off: ask for fewer runs at once
             half = len(ids) // 2
             return self._history(ids[:half], metric) + self._history(ids[half:], metric)
-        found = self._call("GET", f"{_API}/metrics/get-history", {"run_id": ids[0], "metric_key": metric})
+        found = self._call(
+            "GET", f"{_API}/metrics/get-history", {"run_id": ids[0], "metric_key": metric}
+        )
         return [
             (ids[0], metric, each.get("step", 0), each["timestamp"], float(each["value"]))
             for each in found.get("metrics", [])
@@ -92,7 +105,12 @@ class ServerStore:
                 return
 
     def _call(
-        self, method: str, route: str, asked: dict[str, Any], timeout: float = 120, max_retries: int = 2
+        self,
+        method: str,
+        route: str,
+        asked: dict[str, Any],
+        timeout: float = 120,
+        max_retries: int = 2,
     ) -> Any:
         """What the server answers; credentials are MLflow's: MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN and so on."""
         from mlflow.exceptions import MlflowException
@@ -114,7 +132,11 @@ class ServerStore:
                 **sent,
             )
             return verify_rest_response(answer, route).json()
-        except (MlflowException, OSError, ValueError) as error:  # what requests raises is an OSError
+        except (
+            MlflowException,
+            OSError,
+            ValueError,
+        ) as error:  # what requests raises is an OSError
             raise ReadError(
                 f"cannot read the tracking server {shown(self.uri)}: {cut(shown(str(error)), 500)}. "
                 "Start it, or choose another store with tracking.uri=... or MLFLOW_TRACKING_URI"
@@ -126,12 +148,16 @@ def _from_json(run: Mapping[str, Any]) -> Run:
     info, data = run["info"], run.get("data", {})
     tags = {each["key"]: each.get("value", "") for each in data.get("tags", [])}
     ours = tags.get("kind") == "run"
-    digests = [each["dataset"]["digest"] for each in run.get("inputs", {}).get("dataset_inputs", [])]
+    digests = [
+        each["dataset"]["digest"] for each in run.get("inputs", {}).get("dataset_inputs", [])
+    ]
     return Run(
         *(info["run_id"], info.get("run_name", ""), info["experiment_id"], info["status"]),
         *(info.get("start_time"), info.get("end_time"), info["lifecycle_stage"] == "deleted"),
         tags={name: value for name, value in tags.items() if name in TAGS or name.startswith(LINT)},
-        params={each["key"]: each.get("value", "") for each in data.get("params", [])} if ours else {},
+        params={each["key"]: each.get("value", "") for each in data.get("params", [])}
+        if ours
+        else {},
         metrics={each["key"]: finite(float(each["value"])) for each in data.get("metrics", [])}
         if ours
         else {},

@@ -36,7 +36,11 @@ class SqliteStore:
             else []
         )
         if found != [SCHEMA]:
-            came = f"tables of revision {', '.join(map(str, found))}" if found else "none of its tables"
+            came = (
+                f"tables of revision {', '.join(map(str, found))}"
+                if found
+                else "none of its tables"
+            )
             raise ReadError(
                 f"expected a store of MLflow 3.17 (tables of revision {SCHEMA}) in {path}, came {came}. Choose another "
                 "store with tracking.uri=sqlite:///path/to/mlflow.db; if this one was written by an older MLflow, take a "

@@ -25,7 +25,12 @@ from reports.stats.intervals import (
     named_generator,
     welch_interval,
 )
-from reports.stats.power import detectable_difference, power_of_difference, power_of_equivalence, seeds_needed
+from reports.stats.power import (
+    detectable_difference,
+    power_of_difference,
+    power_of_equivalence,
+    seeds_needed,
+)
 from reports.stats.significance import (
     differences,
     effect_size_dz,

@@ -45,7 +45,9 @@ def bands(
     check_columns(curves, [*names, "seed", "epoch", metric])
     columns = [*names, "epoch", "mean", "low", "high", "n", "runs", "interval"]
     if curves.duplicated([*names, "seed", "epoch"]).any():
-        raise ValueError(f"some seeds occur twice at one epoch; by={names} does not tell all runs apart")
+        raise ValueError(
+            f"some seeds occur twice at one epoch; by={names} does not tell all runs apart"
+        )
     parts = []
     for key, group in curves.groupby(names, sort=True, observed=True, dropna=False):
         values = group.pivot(index="seed", columns="epoch", values=metric)

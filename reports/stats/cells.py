@@ -54,7 +54,9 @@ def ended_badly(outcomes: Sequence[str], of: str) -> str:
     'of the 3 runs of mse 2 diverged and 1 was killed'
     """
     ways = {"diverged": "diverged", "failed": "failed", "killed": "were killed"}
-    found = [(outcomes.count(outcome), words) for outcome, words in ways.items() if outcome in outcomes]
+    found = [
+        (outcomes.count(outcome), words) for outcome, words in ways.items() if outcome in outcomes
+    ]
     if len(found) == 1 and len(outcomes) > 1:
         return f"all {len(outcomes):,} runs {of} {found[0][1]}"
     each = [words.replace("were", "was") if count == 1 else words for count, words in found]
@@ -77,15 +79,21 @@ def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
     for _, family in summary.groupby("epochs", sort=True):
         only_judge = family["seed"].isin(_judging_alone(family))
         judging = family[only_judge]
-        chosen, seeds = (judging[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"]))
+        chosen, seeds = (
+            judging[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"])
+        )
         grid = family.loc[~only_judge, ["lr", "epochs", "seed"]].drop_duplicates()
         parts += [losses.merge(grid, how="cross"), chosen.merge(seeds, how="cross")]
-    return pd.concat([part[KEY] for part in parts if len(part)] or [parts[0][KEY]], ignore_index=True)
+    return pd.concat(
+        [part[KEY] for part in parts if len(part)] or [parts[0][KEY]], ignore_index=True
+    )
 
 
 def _judging_alone(family: pd.DataFrame) -> list[int]:
     """The seeds at which each loss has one and the same rate, where other seeds have several; none if it is not so."""
-    rates = family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
+    rates = (
+        family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
+    )
     alone = list(rates.index[rates == 1])
     per_loss = family[family["seed"].isin(alone)].groupby("loss", observed=True)["lr"].nunique()
     return alone if len(alone) < len(rates) and (per_loss == 1).all() else []

@@ -137,7 +137,9 @@ def contrasts(
         losses.insert(0, baseline)
     elif losses and not all_pairs and not subjects:
         raise ValueError(f"baseline: no run has the loss {baseline!r}; there are {losses}")
-    pairs = _pairs(losses, [] if all_pairs else [loss for loss in subjects if loss in losses], all_pairs)
+    pairs = _pairs(
+        losses, [] if all_pairs else [loss for loss in subjects if loss in losses], all_pairs
+    )
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows: list[dict[str, Any]] = []
     for epochs, runs in sorted(cells.groupby("epochs"), reverse=True):
@@ -151,7 +153,12 @@ def contrasts(
         else:
             sides = _sides(runs)
             grid = sorted(set(runs["lr"]))
-            plan = [(a, lr, b, lr) for a, b in pairs for lr in grid if (a, lr) in sides and (b, lr) in sides]
+            plan = [
+                (a, lr, b, lr)
+                for a, b in pairs
+                for lr in grid
+                if (a, lr) in sides and (b, lr) in sides
+            ]
         family = [
             _row(_side(sides, a, lr_a), _side(sides, b, lr_b), view, epochs, len(plan), rules, runs)
             for a, lr_a, b, lr_b in plan
@@ -165,7 +172,9 @@ def _pairs(losses: list[str], subjects: list[str], all_pairs: bool) -> list[tupl
     if subjects:
         others = [loss for loss in losses if loss not in subjects]
         return [(a, b) for i, a in enumerate(subjects) for b in [*others, *subjects[i + 1 :]]]
-    return [(a, b) for i, b in enumerate(losses if all_pairs else losses[:1]) for a in losses[i + 1 :]]
+    return [
+        (a, b) for i, b in enumerate(losses if all_pairs else losses[:1]) for a in losses[i + 1 :]
+    ]
 
 
 def same_loss_contrasts(
@@ -196,11 +205,15 @@ def same_loss_contrasts(
         raise ValueError(f"an A/A comparison needs two disjoint sets of seeds; both have {common}")
     rows: list[dict[str, Any]] = []
     for epochs in sorted(set(cells_a["epochs"]) & set(cells_b["epochs"]), reverse=True):
-        sides_a, sides_b = (_sides(cells[cells["epochs"] == epochs]) for cells in (cells_a, cells_b))
+        sides_a, sides_b = (
+            _sides(cells[cells["epochs"] == epochs]) for cells in (cells_a, cells_b)
+        )
         plan = sorted(sides_a.keys() & sides_b.keys())
         cells = pd.concat([cells_a, cells_b])
         runs = cells[cells["epochs"] == epochs]
-        family = [_row(sides_a[key], sides_b[key], "aa", epochs, len(plan), rules, runs) for key in plan]
+        family = [
+            _row(sides_a[key], sides_b[key], "aa", epochs, len(plan), rules, runs) for key in plan
+        ]
         rows += _judged(family, False, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -262,7 +275,9 @@ def _row(
     paired = pairing in (_PROVED, _NOTHING)
     if paired:
         common = sorted(usable_a.keys() & usable_b.keys())
-        usable_a, usable_b = ({seed: side[seed] for seed in common} for side in (usable_a, usable_b))
+        usable_a, usable_b = (
+            {seed: side[seed] for seed in common} for side in (usable_a, usable_b)
+        )
     values_a, values_b = (
         [run[name] * rules.metric.scale for run in side.values()] for side in (usable_a, usable_b)
     )
@@ -343,7 +358,9 @@ def _pairing(usable_a: _Runs, usable_b: _Runs) -> str:
                 differ.setdefault(f"{name} differs", []).append(seed)
     if not differ:
         return _PROVED
-    return "; ".join(f"{what} at seed {', '.join(map(str, seeds))}" for what, seeds in differ.items())
+    return "; ".join(
+        f"{what} at seed {', '.join(map(str, seeds))}" for what, seeds in differ.items()
+    )
 
 
 def _lacking(side: _Side, seed: int, metric: str) -> str:
@@ -379,7 +396,9 @@ def _ended(side: _Side, name: str, outcomes: list[str]) -> str:
     if "ok" not in outcomes:
         return ended_badly(outcomes, f"of {name}")
     if math.isnan(side.lr):
-        return f"no run of {name} that chooses has a validation accuracy, so it has no learning rate"
+        return (
+            f"no run of {name} that chooses has a validation accuracy, so it has no learning rate"
+        )
     if not at_rate:
         return f"no run of {name} at its learning rate {side.lr:g} judges"
     return ended_badly(at_rate, f"of {name} on judging seeds at its learning rate {side.lr:g}")

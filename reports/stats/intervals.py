@@ -63,7 +63,9 @@ def finite_array(values: ArrayLike, dimensions: int, what: str = "values") -> np
     """`values` as float64, or a ValueError: the caller leaves missing runs out, and counts them."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != dimensions:
-        raise ValueError(f"{what}: expected {dimensions} dimension(s), got an array of shape {array.shape}")
+        raise ValueError(
+            f"{what}: expected {dimensions} dimension(s), got an array of shape {array.shape}"
+        )
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
         raise ValueError(
@@ -118,8 +120,12 @@ def mean_intervals(
     n, k = x.shape
     nothing = np.full(k, np.nan)
     if n < 2:
-        return Intervals(x[0] if n else nothing, nothing, nothing.copy(), np.full(k, "none", dtype=object))
-    constant = x.min(axis=0) == x.max(axis=0)  # the mean of equal numbers need not equal them to the last bit
+        return Intervals(
+            x[0] if n else nothing, nothing, nothing.copy(), np.full(k, "none", dtype=object)
+        )
+    constant = x.min(axis=0) == x.max(
+        axis=0
+    )  # the mean of equal numbers need not equal them to the last bit
     mean = np.where(constant, x[0], x.mean(axis=0))
     error = np.where(constant, 0.0, x.std(axis=0, ddof=1) / math.sqrt(n))
     t = special.stdtrit(n - 1, (1 + level) / 2)
@@ -157,7 +163,9 @@ def _studentised_quantiles(
         flat = variance < _FLAT
         error = np.sqrt(np.where(flat, 1.0, variance) / (n - 1))
         t[start : start + m] = mean / error
-        t[start : start + m][flat] = np.where(abs(mean[flat]) < _FLAT, 0.0, np.copysign(np.inf, mean[flat]))
+        t[start : start + m][flat] = np.where(
+            abs(mean[flat]) < _FLAT, 0.0, np.copysign(np.inf, mean[flat])
+        )
     rank = max(1, math.floor((resamples + 1) * (1 - level) / 2 + 1e-9))
     t.partition([rank - 1, resamples - rank], axis=0)
     return t[rank - 1], t[resamples - rank]

@@ -154,7 +154,9 @@ def seeds_needed(
         return power_of_difference(n, difference, sd, alpha=alpha, samples=samples) >= power
 
     def shows_equivalence(n: int) -> bool:
-        return power_of_equivalence(n, difference, sd, margin, level=level, samples=samples) >= power
+        return (
+            power_of_equivalence(n, difference, sd, margin, level=level, samples=samples) >= power
+        )
 
     needed = _first(shows_difference, at_least, cap)
     if abs(difference) < margin:

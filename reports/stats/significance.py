@@ -96,7 +96,9 @@ def permutation_p(
     if not (x.size and y.size):
         return math.nan
     values = np.concatenate([x, y])
-    pooled = values - values.mean()  # then the difference of means is the first sample's sum times a constant
+    pooled = (
+        values - values.mean()
+    )  # then the difference of means is the first sample's sum times a constant
     total, bound = abs(pooled[: x.size].sum()), _TIE * np.abs(values).sum()
     splits = math.comb(pooled.size, x.size)
     if splits <= EXACT_SPLITS:
@@ -153,7 +155,12 @@ def effect_size_dz(pair_differences: ArrayLike) -> float:
 
 
 def probability_of_improvement(
-    a: ArrayLike, b: ArrayLike, *, paired: bool = True, higher_is_better: bool = True, level: float = 0.95
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    paired: bool = True,
+    higher_is_better: bool = True,
+    level: float = 0.95,
 ) -> Interval:
     """P(A is better than B), a tie counting half, with Wilson's score interval.
 

@@ -56,18 +56,24 @@ def split_seeds(
     """
     cells = one_run_per_cell(summary)
     if cells["epochs"].nunique() > 1:
-        raise ValueError(f"expected runs of one value of epochs, got {sorted(set(cells['epochs']))}")
+        raise ValueError(
+            f"expected runs of one value of epochs, got {sorted(set(cells['epochs']))}"
+        )
     return _split(cells, tuning_seeds, judging_at_least)
 
 
-def _split(cells: pd.DataFrame, tuning_seeds: Iterable[int] | None, judging_at_least: int) -> SeedSplit:
+def _split(
+    cells: pd.DataFrame, tuning_seeds: Iterable[int] | None, judging_at_least: int
+) -> SeedSplit:
     seeds = [int(seed) for seed in sorted(cells["seed"].unique())]
     if tuning_seeds is not None:
         return _as_asked(seeds, {int(seed) for seed in tuning_seeds}, int(cells["epochs"].iloc[0]))
     everything = tuple(seeds)
     grid = cells[["loss", "lr"]].drop_duplicates()
     if not grid["loss"].duplicated().any():
-        return SeedSplit(everything, everything, False, "one learning rate per loss: nothing to choose")
+        return SeedSplit(
+            everything, everything, False, "one learning rate per loss: nothing to choose"
+        )
     finished = cells[cells["outcome"].isin(FINISHED)]["seed"].value_counts()
     able = tuple(seed for seed in seeds if finished.get(seed, 0) == len(grid)) or everything
     spare = len(seeds) - judging_at_least
@@ -93,7 +99,10 @@ def _as_asked(seeds: list[int], asked: set[int], epochs: int) -> SeedSplit:
 
 
 def rate_table(
-    summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None, *, metric: str = "val_accuracy"
+    summary: pd.DataFrame,
+    tuning_seeds: Iterable[int] | None = None,
+    *,
+    metric: str = "val_accuracy",
 ) -> pd.DataFrame:
     """Every loss at every learning rate: the mean of a metric over seeds, with all that it does not average.
 
@@ -110,8 +119,14 @@ def rate_table(
     cells = one_run_per_cell(summary)
     check_columns(cells, [metric])
     seeds = set(cells["seed"]) if tuning_seeds is None else set(tuning_seeds)
-    rows = [row for _, family in cells.groupby("epochs", sort=True) for row in _trials(family, seeds, metric)]
-    return pd.DataFrame(rows, columns=["epochs", "loss", "lr", metric, "scored", *OUTCOMES, "missing"])
+    rows = [
+        row
+        for _, family in cells.groupby("epochs", sort=True)
+        for row in _trials(family, seeds, metric)
+    ]
+    return pd.DataFrame(
+        rows, columns=["epochs", "loss", "lr", metric, "scored", *OUTCOMES, "missing"]
+    )
 
 
 def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str, Any]]:
@@ -126,7 +141,9 @@ def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str
             runs[str(loss), float(lr)].append((outcome, score))
     each = len(seeds & set(family["seed"]))
     rows = []
-    for loss, lr in itertools.product(sorted({loss for loss, _ in runs}), sorted({lr for _, lr in runs})):
+    for loss, lr in itertools.product(
+        sorted({loss for loss, _ in runs}), sorted({lr for _, lr in runs})
+    ):
         cells = runs.get((loss, lr), [])
         scored = [score for outcome, score in cells if outcome == "ok" and math.isfinite(score)]
         rows.append(
@@ -144,7 +161,10 @@ def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str
 
 
 def choose_rates(
-    summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None, *, metric: str = "val_accuracy"
+    summary: pd.DataFrame,
+    tuning_seeds: Iterable[int] | None = None,
+    *,
+    metric: str = "val_accuracy",
 ) -> pd.DataFrame:
     """The learning rate each loss is shown at: highest mean validation accuracy over the tuning seeds.
 
@@ -195,7 +215,9 @@ def choose_rates(
                     "edge": _edge(best["lr"], tried),
                     "budget": sum(row["ok"] + row["diverged"] for row in trials),
                     "diverged": sum(row["diverged"] for row in trials),
-                    "unfinished": sum(row["failed"] + row["killed"] + row["missing"] for row in trials),
+                    "unfinished": sum(
+                        row["failed"] + row["killed"] + row["missing"] for row in trials
+                    ),
                     "equal_budget": equal,
                 }
             )

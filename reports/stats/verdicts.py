@@ -66,7 +66,9 @@ def contrast(
     2.0 [-0.484, 4.484] p 0.25 d_z 2.0 P 1.0
     """
     x, y = finite_array(a, 1, "a"), finite_array(b, 1, "b")
-    chance = probability_of_improvement(x, y, paired=paired, higher_is_better=higher_is_better, level=level)
+    chance = probability_of_improvement(
+        x, y, paired=paired, higher_is_better=higher_is_better, level=level
+    )
     if paired:
         d = differences(x, y)
         mean = mean_interval(d, rng, level=level, resamples=resamples)

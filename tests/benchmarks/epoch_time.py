@@ -54,7 +54,15 @@ def main() -> None:
 
         return wrapper
 
-    names = ("log_metrics", "set_tags", "log_text", "log_dataset", "log_predictions", "log_model", "flush")
+    names = (
+        "log_metrics",
+        "set_tags",
+        "log_text",
+        "log_dataset",
+        "log_predictions",
+        "log_model",
+        "flush",
+    )
     for name in names:
         setattr(tracking.TrackedRun, name, timed(name))
     with tempfile.TemporaryDirectory() as directory:
@@ -69,7 +77,9 @@ def main() -> None:
         runpy.run_path(str(ROOT / "experiments" / "run.py"), run_name="__main__")
         whole = time.perf_counter() - start
 
-    print(f"\n{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs, in seconds")
+    print(
+        f"\n{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs, in seconds"
+    )
     print("the mean, its share, the least and the most")
     epochs = records[1:]
     walls = [later - earlier for earlier, later in itertools.pairwise(arrived)]
@@ -82,7 +92,9 @@ def main() -> None:
     for part, seconds in (parts | {"rest": rest, "epoch": walls}).items():
         middle = statistics.mean(seconds)
         share = middle / statistics.mean(walls)
-        print(f"  {part:<12} {middle:8.3f}  {share:6.1%}  ({min(seconds):.3f} to {max(seconds):.3f})")
+        print(
+            f"  {part:<12} {middle:8.3f}  {share:6.1%}  ({min(seconds):.3f} to {max(seconds):.3f})"
+        )
     print("once per run, in seconds")
     for name in names[1:]:
         print(f"  {name:<16} {sum(inside[name]):8.3f}  in {len(inside[name])} calls")

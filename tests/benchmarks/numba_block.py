@@ -124,7 +124,16 @@ def forward(x, w, bias, y, winner, beside, sums):
             for c in range(ins):
                 for o in range(outs):
                     at = (c * (height + RIM) + row) * line
-                    convolve(beside, at, line, taps, (o * ins + c) * U(25), sums, U(2) * o * length, length)
+                    convolve(
+                        beside,
+                        at,
+                        line,
+                        taps,
+                        (o * ins + c) * U(25),
+                        sums,
+                        U(2) * o * length,
+                        length,
+                    )
             for o in range(outs):
                 shift = bias[o]
                 for column in range(width // U(2)):
@@ -171,7 +180,9 @@ def add_tall(total, to, rows, places, gradients, count):
         a, b, c, d = places[i], places[i + U(1)], places[i + U(2)], places[i + U(3)]
         ga, gb, gc, gd = gradients[i], gradients[i + U(1)], gradients[i + U(2)], gradients[i + U(3)]
         for k in range(U(TALL)):
-            total[to + k] += (ga * rows[a + k] + gb * rows[b + k]) + (gc * rows[c + k] + gd * rows[d + k])
+            total[to + k] += (ga * rows[a + k] + gb * rows[b + k]) + (
+                gc * rows[c + k] + gd * rows[d + k]
+            )
         i += U(4)
     while i < count:
         place, gradient = places[i], gradients[i]
@@ -181,7 +192,11 @@ def add_tall(total, to, rows, places, gradients, count):
 
 
 CHANNELS = 20  # of a pixel in the backward pass
-TALL, WIDE, SURROUNDINGS = 32, 112, 128  # floats: 5 x 5, 5 x CHANNELS and 6 x CHANNELS, in whole vectors
+TALL, WIDE, SURROUNDINGS = (
+    32,
+    112,
+    128,
+)  # floats: 5 x 5, 5 x CHANNELS and 6 x CHANNELS, in whole vectors
 add_wide, add_surroundings = adder(WIDE), adder(SURROUNDINGS)
 
 
@@ -212,7 +227,9 @@ def weight_gradient(x, winner, dy, dw, dbias, image, sums, places, gradients):
                 for column in range(columns):
                     which = winner[k, o, row, column]
                     gradients[count] = dy[k, o, row, column]
-                    places[count] = (2 * row + (which >> 1)) * line + (2 * column + (which & 1)) * pixel
+                    places[count] = (2 * row + (which >> 1)) * line + (
+                        2 * column + (which & 1)
+                    ) * pixel
                     count += U(which != DEAD)  # without a branch: nobody can predict who lives
             for i in range(count):
                 total += gradients[i]
@@ -249,7 +266,9 @@ def input_gradient(w, winner, dy, dx, image, kernels, places, gradients, starts,
         for c in range(ins):
             for i in range(5):
                 for j in range(5):
-                    kernels[(i + 1) * kernel_row + o * SURROUNDINGS + (j + 1) * CHANNELS + c] = w[o, c, i, j]
+                    kernels[(i + 1) * kernel_row + o * SURROUNDINGS + (j + 1) * CHANNELS + c] = w[
+                        o, c, i, j
+                    ]
     for k in range(n):
         image[:] = 0
         for row in range(rows):
@@ -269,9 +288,14 @@ def input_gradient(w, winner, dy, dx, image, kernels, places, gradients, starts,
             for i in range(6):
                 for column in range(columns):
                     middle = column * room + outs
-                    first, last = middle if i == 0 else starts[column], middle if i == 5 else ends[column]
+                    first, last = (
+                        middle if i == 0 else starts[column],
+                        middle if i == 5 else ends[column],
+                    )
                     to = U((2 * row + i) * line + 2 * column * CHANNELS)
-                    add_surroundings(image, to, kernels, U(i * kernel_row), places, gradients, first, last)
+                    add_surroundings(
+                        image, to, kernels, U(i * kernel_row), places, gradients, first, last
+                    )
         for c in range(ins):
             for row in range(2 * rows):
                 at = (row + 2) * line + 2 * CHANNELS + c
@@ -316,13 +340,20 @@ class Fused(PyLayer):
         floats = pixels * (5 if ins == 1 else CHANNELS) + WIDE
         image = scratch("image of weight", floats, (ins, height, width))
         sums = scratch("sums of weight", outs * 5 * WIDE)
-        weight_gradient(x, ctx.winner, given, array(dweight), array(dbias), image, sums, places, gradients)
+        weight_gradient(
+            x, ctx.winner, given, array(dweight), array(dbias), image, sums, places, gradients
+        )
         if ctx.of_input:
             dx = paddle.empty(x.shape, "float32")
             image = scratch("image of input", pixels * CHANNELS + SURROUNDINGS)
             kernels = scratch("kernels", 6 * outs * SURROUNDINGS + CHANNELS)
-            limits = scratch("starts", 2 * columns).view("int64"), scratch("ends", 2 * columns).view("int64")
-            input_gradient(w, ctx.winner, given, array(dx), image, kernels, places, gradients, *limits)
+            limits = (
+                scratch("starts", 2 * columns).view("int64"),
+                scratch("ends", 2 * columns).view("int64"),
+            )
+            input_gradient(
+                w, ctx.winner, given, array(dx), image, kernels, places, gradients, *limits
+            )
         return dx, dweight, dbias
 
 
@@ -358,5 +389,7 @@ def check(images: np.ndarray) -> None:
         for name, a, b in zip(("y", "dx", "dweight", "dbias"), *found, strict=True):
             error = float((a - b).abs().max() / a.abs().max())
             if not error < 1e-4:
-                raise ArithmeticError(f"{name}, {ins} channels: off by {error:.1e} of its largest value")
+                raise ArithmeticError(
+                    f"{name}, {ins} channels: off by {error:.1e} of its largest value"
+                )
         x = stock.detach()

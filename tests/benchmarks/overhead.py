@@ -47,7 +47,11 @@ def bare(epochs: int) -> Iterator[None]:
     optimizer = paddle.optimizer.SGD(learning_rate=0.003, parameters=network.parameters())
     images = {
         name: training.pixels(part.images)
-        for name, part in (("train", splits.train), ("validation", splits.validation), ("test", splits.test))
+        for name, part in (
+            ("train", splits.train),
+            ("validation", splits.validation),
+            ("test", splits.test),
+        )
     }
     labels = paddle.to_tensor(splits.train.labels)
 
@@ -72,7 +76,9 @@ def bare(epochs: int) -> Iterator[None]:
             optimizer.step()
             optimizer.clear_grad()
             total += float(loss.numpy().sum())
-            right += int((outputs.numpy().argmax(axis=1) == splits.train.labels[order[i : i + 100]]).sum())
+            right += int(
+                (outputs.numpy().argmax(axis=1) == splits.train.labels[order[i : i + 100]]).sum()
+            )
             yield
         score("validation", splits.validation)
         yield
@@ -101,7 +107,12 @@ def whole(epochs: int) -> float:
     with tempfile.TemporaryDirectory() as directory:
         uri = f"sqlite:///{directory}/mlflow.db"
         tracking.open_store(uri, "mnist-losses")
-        sys.argv = ["run.py", f"epochs={epochs}", f"tracking.uri={uri}", f"hydra.run.dir={directory}/out"]
+        sys.argv = [
+            "run.py",
+            f"epochs={epochs}",
+            f"tracking.uri={uri}",
+            f"hydra.run.dir={directory}/out",
+        ]
         start = time.perf_counter()
         runpy.run_path(str(ROOT / "experiments" / "run.py"), run_name="__main__")
         return time.perf_counter() - start
@@ -139,9 +150,13 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
     # It writes to the store every ten seconds of its own.
     run.time = types.SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() - waited)
     whole(epochs)
-    pairs = [(end - start, start - before) for (_, before), (start, end) in itertools.pairwise(turns)]
+    pairs = [
+        (end - start, start - before) for (_, before), (start, end) in itertools.pairwise(turns)
+    ]
     of_epochs = [pairs[first:last] for first, last in itertools.pairwise(records)]
-    return [(sum(bare for bare, _ in epoch), sum(whole for _, whole in epoch)) for epoch in of_epochs]
+    return [
+        (sum(bare for bare, _ in epoch), sum(whole for _, whole in epoch)) for epoch in of_epochs
+    ]
 
 
 def alone(epochs: int) -> float:
@@ -180,7 +195,9 @@ def main() -> None:
 
     print(f"{machine.cpu_model()}, {machine.cores()} cores; seconds, means (least to most)")
     once = [(measure("alone"), measure("whole")) for _ in range(arguments.rounds)]
-    epochs = [pair for _ in range(arguments.processes) for pair in measure("in_turns", arguments.epochs)]
+    epochs = [
+        pair for _ in range(arguments.processes) for pair in measure("in_turns", arguments.epochs)
+    ]
     for name, pairs in (("once", once), ("an epoch", epochs)):
         print(f"{name:>8}:", ", ".join(map(spread, ("bare", "whole", "more"), numbers(pairs))))
     drawn = np.random.default_rng(0)

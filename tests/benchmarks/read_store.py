@@ -34,7 +34,8 @@ METRICS = (
     *("time/train_seconds", "time/val_seconds", "lr"),
 )
 TEST_METRICS = tuple(
-    f"test/{name}" for name in ("accuracy", "loss", "nll", "brier", "ece", "ece_scaled", "temperature")
+    f"test/{name}"
+    for name in ("accuracy", "loss", "nll", "brier", "ece", "ece_scaled", "temperature")
 )
 PARAMS = {
     "model": "convnet",
@@ -82,9 +83,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, nargs="+", default=[250, 500, 1000], help="default: %(default)s")
+    parser.add_argument(
+        "--runs", type=int, nargs="+", default=[250, 500, 1000], help="default: %(default)s"
+    )
     parser.add_argument("--epochs", type=int, default=20, help="of each run, default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="of each reading, default: %(default)s")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of each reading, default: %(default)s"
+    )
     parser.add_argument("--no-server", action="store_true", help="read from the file alone")
     arguments = parser.parse_args()
     if min(*arguments.runs, arguments.epochs, arguments.rounds) < 1:
@@ -115,7 +120,9 @@ def report(kind: str, uri: str, runs: int, epochs: int, rounds: int) -> None:
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         *numbers, rows, points = json.loads(out.splitlines()[-1])
         if (rows, points) != (runs, runs * (epochs + 1)):
-            sys.exit(f"expected {runs} runs and {runs * (epochs + 1)} points, read {rows} and {points}")
+            sys.exit(
+                f"expected {runs} runs and {runs * (epochs + 1)} points, read {rows} and {points}"
+            )
         took.append(numbers)
     seconds, cpu, before, after = (sorted(values) for values in zip(*took, strict=True))
     middle = statistics.median(seconds)
@@ -166,8 +173,13 @@ def build(path: Path, runs: int, epochs: int) -> None:
         connection.executemany(
             "INSERT INTO params (run_uuid, key, value) VALUES (?, ?, ?)", _params(ids, epochs)
         )
-        connection.executemany("INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)", _tags(ids))
-        for table, rows in (("metrics", _history(ids, epochs)), ("latest_metrics", _latest(ids, epochs))):
+        connection.executemany(
+            "INSERT INTO tags (run_uuid, key, value) VALUES (?, ?, ?)", _tags(ids)
+        )
+        for table, rows in (
+            ("metrics", _history(ids, epochs)),
+            ("latest_metrics", _latest(ids, epochs)),
+        ):
             connection.executemany(
                 f"INSERT INTO {table} (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, 0)",
                 rows,
@@ -188,7 +200,9 @@ def _tags(ids: list[str]) -> Iterator[tuple[str, str, str]]:
         yield from ((run_id, name, value) for name, value in TAGS.items())
         yield run_id, "identity", f"{n:064x}"
         yield run_id, "cell", f"{n % 25:064x}"
-        yield from ((run_id, name, f"{n // 25:064x}") for name in ("init_hash", "head_hash", "order_hash"))
+        yield from (
+            (run_id, name, f"{n // 25:064x}") for name in ("init_hash", "head_hash", "order_hash")
+        )
 
 
 def _history(ids: list[str], epochs: int) -> Iterator[tuple[str, str, int, int, float]]:
@@ -237,7 +251,8 @@ def server(path: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         cwd=path.parent,
         start_new_session=True,
-        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        env=os.environ
+        | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     try:
         _wait(process, address)

@@ -78,7 +78,9 @@ def main() -> None:
                 seconds.setdefault(name, []).append(answered(["-c", code], directory))
             seconds.setdefault("to the first step", []).append(first_step(directory, number))
     for name, values in seconds.items():
-        print(f"{name:32s} {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})")
+        print(
+            f"{name:32s} {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})"
+        )
     print()
     for name in IMPORTS:
         ratios = [a / b for a, b in zip(seconds["to the first step"], seconds[name], strict=True)]

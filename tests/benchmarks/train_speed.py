@@ -32,9 +32,7 @@ from typing import Any
 from experiments import machine
 
 BATCH = 100
-FLOP_PER_IMAGE = (
-    13.4e6  # multiplications and additions of one training step, dense, both convolutions' gradients
-)
+FLOP_PER_IMAGE = 13.4e6  # multiplications and additions of one training step, dense, both convolutions' gradients
 VARIANTS = {
     "paddle": "Paddle as installed, conv, ReLU, pool",
     "reordered": "Paddle, bias and ReLU after the pool, MKL's fast path",
@@ -55,9 +53,9 @@ def batches() -> tuple[Any, Any]:
     large = np.kron(digits.reshape(-1, 8, 8) / 16, np.ones((3, 3)))
     images = np.pad(large, ((0, 0), (2, 2), (2, 2))).astype("float32")
     count = len(images) // BATCH
-    return images[: count * BATCH].reshape(count, BATCH, 1, 28, 28), labels[: count * BATCH].reshape(
-        count, BATCH
-    )
+    return images[: count * BATCH].reshape(count, BATCH, 1, 28, 28), labels[
+        : count * BATCH
+    ].reshape(count, BATCH)
 
 
 def paddle_step(variant: str) -> Callable[[int], Any]:
@@ -185,11 +183,15 @@ def work(variant: str, core: int | None, clock: Callable[[], float]) -> None:
 class Worker:
     """A process that runs `work` for one variant on one core."""
 
-    def __init__(self, variant: str, core: int | None, *, cpu_time: bool = False, **variables: str) -> None:
+    def __init__(
+        self, variant: str, core: int | None, *, cpu_time: bool = False, **variables: str
+    ) -> None:
         command = [sys.executable, "-W", "ignore", __file__, "--worker", variant]
         command += [] if core is None else ["--core", str(core)]
         command += ["--cpu-time"] if cpu_time else []
-        environment = {name: value for name, value in os.environ.items() if name != "MKL_DEBUG_CPU_TYPE"}
+        environment = {
+            name: value for name, value in os.environ.items() if name != "MKL_DEBUG_CPU_TYPE"
+        }
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -209,7 +211,9 @@ class Worker:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{' '.join(self.process.args)} ended early; run it by hand to see why")  # type: ignore[arg-type]
+            raise SystemExit(
+                f"{' '.join(self.process.args)} ended early; run it by hand to see why"
+            )  # type: ignore[arg-type]
         return json.loads(line)
 
     def close(self) -> None:
@@ -224,7 +228,9 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
 
 
-def compare(variants: list[str], core: int | None, rounds: int, seconds: float, cpu_time: bool) -> None:
+def compare(
+    variants: list[str], core: int | None, rounds: int, seconds: float, cpu_time: bool
+) -> None:
     workers = {variant: Worker(variant, core, cpu_time=cpu_time) for variant in variants}
     rates: dict[str, list[float]] = {variant: [] for variant in variants}
     for turn in range(rounds + 1):  # the first round warms up
@@ -236,7 +242,9 @@ def compare(variants: list[str], core: int | None, rounds: int, seconds: float, 
     for worker in workers.values():
         worker.close()
     limit = Worker("sgemm", core, cpu_time=cpu_time).says
-    print(f"sgemm {limit / 1e9:.0f} GFLOP/s; a training step is {FLOP_PER_IMAGE / 1e6} MFLOP per image\n")
+    print(
+        f"sgemm {limit / 1e9:.0f} GFLOP/s; a training step is {FLOP_PER_IMAGE / 1e6} MFLOP per image\n"
+    )
     print(
         f"{'':54s}{'images/s of CPU time' if cpu_time else 'images/s':>24s}{'x Paddle':>20s}{'x PyTorch':>20s}{'of sgemm':>10s}"
     )
@@ -318,7 +326,9 @@ def main() -> None:
         action="store_true",
         help="count the processes' own time on their cores, for machines that are busy with other work",
     )
-    parser.add_argument("--jobs", type=int, default=1, help="also the total of this many processes at once")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="also the total of this many processes at once"
+    )
     parser.add_argument(
         "--variants",
         default=",".join(VARIANTS),
@@ -327,7 +337,11 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker, options.core, time.process_time if options.cpu_time else time.perf_counter)
+        work(
+            options.worker,
+            options.core,
+            time.process_time if options.cpu_time else time.perf_counter,
+        )
         return
     variants = options.variants.split(",")
     if not set(variants) <= set(VARIANTS):

@@ -39,18 +39,24 @@ class ProcessLauncher(Launcher):
     def __init__(self, n_jobs: int = -1):
         self.n_jobs = n_jobs
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.payload = (hydra_context, config, task_function)
         self.stop_on_failure = config.on_failure == "stop"
         threads = max(1, config.threads)
         self.slots = self.n_jobs if self.n_jobs > 0 else max(1, machine.cores() // threads)
         machine.prepare(threads)
-        self.processes = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+        self.processes = multiprocessing.get_context(
+            "forkserver" if hasattr(os, "fork") else "spawn"
+        )
         if hasattr(os, "fork"):
             self.processes.set_forkserver_preload(["experiments.preload"])
             multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """One result for each list of overrides, in their order."""
         import cloudpickle  # the task is a function of __main__, which pickle cannot name
 
@@ -71,7 +77,10 @@ class ProcessLauncher(Launcher):
                     if result.status != JobStatus.COMPLETED:
                         error = result._return_value
                         log.error(
-                            "FAILED %s: %s: %s", " ".join(worker.overrides), type(error).__name__, error
+                            "FAILED %s: %s: %s",
+                            " ".join(worker.overrides),
+                            type(error).__name__,
+                            error,
                         )
                         # A job that ends the command, for want of a store perhaps, would not be the last one to do so.
                         if self.stop_on_failure or isinstance(error, CommandError):
@@ -101,7 +110,9 @@ class _Worker:
 
     def begin(self, job: int, overrides: Sequence[str], offset: int) -> None:
         self.job, self.overrides = job, list(overrides)
-        with contextlib.suppress(ConnectionError):  # dead already: `collect` finds out, and says of what
+        with contextlib.suppress(
+            ConnectionError
+        ):  # dead already: `collect` finds out, and says of what
             self.connection.send((job + offset, self.overrides))
 
     def collect(self) -> tuple[int, JobReturn]:
@@ -114,7 +125,9 @@ class _Worker:
             self.alive = False
             self.process.join()
             result = JobReturn(overrides=self.overrides, status=JobStatus.FAILED)
-            result.return_value = RuntimeError(f"the worker process died: {_cause(self.process.exitcode)}")
+            result.return_value = RuntimeError(
+                f"the worker process died: {_cause(self.process.exitcode)}"
+            )
         self.job = None
         return job, result
 
@@ -149,7 +162,9 @@ def _work(connection: Connection, payload: bytes) -> None:
 
     # Ctrl-C reaches the whole group of processes; the launching one decides, and tells by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores; `load_paddle` makes more of it
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # which the server ignores; `load_paddle` makes more of it
     setup_globals()
     hydra_context, config, task_function, state = cloudpickle.loads(payload)
     Singleton.set_state(state)

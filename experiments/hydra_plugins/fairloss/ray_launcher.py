@@ -37,7 +37,9 @@ class RayLauncher(Launcher):
     def __init__(self, ray: DictConfig):
         self.options: Any = OmegaConf.to_container(ray, resolve=True)
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         # Else Ray holds back lines of jobs that resemble each other. It reads this when it loads.
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         try:
@@ -52,7 +54,9 @@ class RayLauncher(Launcher):
             )
         self.payload = (hydra_context, config, task_function)
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """One result for each list of overrides, in their order."""
         import cloudpickle  # the task is a function of __main__, which pickle cannot name
         import ray
@@ -108,7 +112,9 @@ def _collect(ref: Any, overrides: list[str]) -> JobReturn:
     except ray.exceptions.RayError as error:
         lost = f"{type(error).__name__}: {str(error).partition('. ')[0]}"
         result = JobReturn(overrides=overrides, status=JobStatus.FAILED)
-        result.return_value = getattr(error, "cause", None) or RuntimeError(f"the job is lost: {lost}")
+        result.return_value = getattr(error, "cause", None) or RuntimeError(
+            f"the job is lost: {lost}"
+        )
         return result
 
 

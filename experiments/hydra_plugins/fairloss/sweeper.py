@@ -33,7 +33,9 @@ class CellSweeper(Sweeper):
         self.launcher: Any = None
         self.begun = 0
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.context, self.task_function, self.master = hydra_context, task_function, config
         self.loader = hydra_context.config_loader
 
@@ -67,7 +69,9 @@ class CellSweeper(Sweeper):
 
             plan.show([cell for _, cell in cells], slots=launcher_cfg.get("n_jobs", 1))
             return []
-        if cells[0][1].on_failure == "stop" and not launcher_cfg._target_.endswith("ProcessLauncher"):
+        if cells[0][1].on_failure == "stop" and not launcher_cfg._target_.endswith(
+            "ProcessLauncher"
+        ):
             raise config.CommandError(
                 "on_failure=stop: expected hydra/launcher=processes, the only launcher that can stop; "
                 "choose continue or retry"
@@ -104,19 +108,24 @@ class CellSweeper(Sweeper):
         it may refer to them.
         """
         parsed = {
-            word: parser.parse_override(word) for word in dict.fromkeys(itertools.chain.from_iterable(grid))
+            word: parser.parse_override(word)
+            for word in dict.fromkeys(itertools.chain.from_iterable(grid))
         }
         bases: dict[tuple[str, ...], _Base] = {}
         cells = []
         for overrides in grid:
-            scalars = {o.key_or_group: o.value() for o in map(parsed.get, overrides) if o and _is_scalar(o)}
+            scalars = {
+                o.key_or_group: o.value() for o in map(parsed.get, overrides) if o and _is_scalar(o)
+            }
             rest = tuple(word for word in overrides if word.split("=", 1)[0] not in scalars)
             if rest not in bases:
                 bases[rest] = self._compose(rest)
             try:
                 cells.append((overrides, bases[rest].with_scalars(scalars)))
             except ValidationError as error:
-                raise config.CommandError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+                raise config.CommandError(
+                    f"{error.full_key}: {str(error).splitlines()[0]}"
+                ) from error
         return cells
 
     def _compose(self, overrides: tuple[str, ...]) -> _Base:

@@ -59,7 +59,8 @@ class _Tuner(CellSweeper):
             except ValueError as error:
                 log.warning("loss=%s: %s; it has no rate to be judged at", names[family], error)
         log.info(
-            "chosen: %s", ", ".join(f"lr={rate:g} for {names[family]}" for family, rate in chosen.items())
+            "chosen: %s",
+            ", ".join(f"lr={rate:g} for {names[family]}" for family, rate in chosen.items()),
         )
         return chosen
 
@@ -81,7 +82,9 @@ class TuningSweeper(_Tuner):
     times at most.
     """
 
-    def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, extensions: int):
+    def __init__(
+        self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, extensions: int
+    ):
         super().__init__(params, tuning_seeds, judging_seeds)
         self.extensions = _whole("extensions", extensions, 0)
 
@@ -105,7 +108,9 @@ class TuningSweeper(_Tuner):
 
         for extension in range(self.extensions + 1):
             chosen = self.choose(cells, self.trials(cells))
-            lowest = [rates[0]] if len(chosen) < families else []  # of a loss that diverged at every rate
+            lowest = (
+                [rates[0]] if len(chosen) < families else []
+            )  # of a loss that diverged at every rate
             wider = tuning.extended(rates, [*chosen.values(), *lowest])
             if wider == rates or extension == self.extensions:
                 break
@@ -123,7 +128,9 @@ class OptunaSweeper(_Tuner):
     its memory. Bergstra, Bardenet, Bengio and Kegl, 2011.
     """
 
-    def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, trials: int):
+    def __init__(
+        self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, trials: int
+    ):
         super().__init__(params, tuning_seeds, judging_seeds)
         self.budget = _whole("trials", trials, 1)
 
@@ -147,7 +154,9 @@ class OptunaSweeper(_Tuner):
             )
 
         studies = {
-            family: optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+            family: optuna.create_study(
+                direction="maximize", sampler=optuna.samplers.TPESampler(seed=0)
+            )
             for family in {_family(cell): None for _, cell in one}
         }
         cells: list[Cell] = []
@@ -182,7 +191,9 @@ def _interval(word: str) -> tuple[float, float]:
     override = OverridesParser.create().parse_override(word if word != "lr=" else "lr=null")
     interval = override.value()
     if not isinstance(interval, IntervalSweep) or not 0 < interval.start < interval.end:  # type: ignore[operator]
-        raise config.CommandError(f"expected lr=interval(low,high) with 0 < low < high, came {word}")
+        raise config.CommandError(
+            f"expected lr=interval(low,high) with 0 < low < high, came {word}"
+        )
     return float(interval.start), float(interval.end)  # type: ignore[arg-type]
 
 
