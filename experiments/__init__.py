@@ -20,6 +20,7 @@ The map, in the order in which a run passes through it:
     lint.py        the classic mistakes, as a loss and a network's outputs show them
     tracking/      the only writer of MLflow; who owns a cell
     owners.py      processes, and whether they live
+    contract.py    what both halves use: commands that can be typed
     credentials.py what is never kept and never shown
     checkpoints.py where a run stands, in one file
     cell.py        one cell: claimed, trained, recorded, continued

@@ -21,7 +21,7 @@ The map, in the order in which a report is made:
 
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes`, `gallery` and `figures` nothing but themselves and these;
 `measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on `findings`, `page` on all of these; `generate`
-alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `data` and
-`losses` alone may be imported, inside the function that needs them. This file imports nothing, so that
+alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `contract` and
+`credentials` may be imported, and, inside the function that needs them, `data` and `losses`. This file imports nothing, so that
 `from reports.runs import load` costs what it needs and no more.
 """

@@ -40,9 +40,11 @@ def test_the_two_halves_meet_in_the_store(path):
         assert "reports" not in packages(path)
     else:
         ours = {name for name in imports(path) if name.startswith("experiments.")}
-        allowed = ("experiments.data", "experiments.losses")
-        assert all(name.startswith(allowed) for name in ours)
-        assert "experiments" not in packages(path, top_level_only=True)
+        light = ("experiments.contract", "experiments.credentials")
+        heavy = ("experiments.data", "experiments.losses")
+        assert all(name.startswith(light + heavy) for name in ours)
+        at_once = imports(path, top_level_only=True)
+        assert not any(name.startswith(heavy) for name in at_once)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,8 @@ def test_the_two_halves_meet_in_the_store(path):
         ("training", {"hydra", "omegaconf", "mlflow"}),
         ("losses", {"hydra", "omegaconf", "mlflow", "experiments"}),
         ("guards", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("contract", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("credentials", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
         ("mnist", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("heads", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("metrics", {"hydra", "omegaconf", "mlflow", "paddle"}),

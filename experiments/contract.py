@@ -1,0 +1,92 @@
+"""What both halves of the project use: commands that can be typed. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+# A string that Hydra reads as this string without quotes.
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+-]+")
+# What Hydra may read as something else than a string, though it has only such characters.
+_NO_STRING = re.compile(
+    r"true|false|null|[+-]?(?:inf|nan)|[+-]?[\d._]+(?:e[+-]?[\d_]+)?", re.IGNORECASE
+)
+
+_MEANS_SOMETHING = re.compile(r"[][(){}:=, \t\\]")  # outside quotes, to Hydra
+_BACKSLASHED = r"\\\g<0>"
+
+
+def override(key: str, value: Any) -> str:
+    """One Hydra override, `key=value`, that sets exactly this value.
+
+    A string stays a string, whatever is in it: `experiment="1e3"`. The result is not yet quoted
+    for a shell; `command` does that.
+
+    Args:
+        key: As typed, e.g. `lr`, `where.loss.gamma` or `+loss.note`.
+        value: None, a bool, a number, a string, or a list or mapping of such values. The keys of
+            a mapping are names or whole numbers, since Hydra's grammar has no quoted keys.
+    """
+    return f"{key}={_element(value)}"
+
+
+def command(program: str, *words: str) -> str:
+    """A line that can be pasted into a POSIX shell.
+
+    Args:
+        program: The words that need no quotes, e.g. `generate report`.
+        words: The arguments as the program is to receive them.
+    """
+    return " ".join([program, *map(shlex.quote, words)])
+
+
+def value_of_param(text: str) -> Any:
+    """The value whose `str` is `text`, as MLflow keeps params.
+
+    None, a bool, a number, a list or a dict; else the text itself.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if str(value) == text and not isinstance(value, (str, bytes)) else text
+
+
+def _element(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if hasattr(value, "item"):  # a scalar of numpy's
+        value = value.item()
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{_MEANS_SOMETHING.sub(_BACKSLASHED, str(key))}:{_element(entry)}"
+            for key, entry in value.items()
+        )
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_element, value))}]"
+    return _string(str(value))
+
+
+def _string(text: str) -> str:
+    """A string in Hydra's grammar, with quotes where it needs them.
+
+    Double quotes, since the shell's are single ones. Backslashes mean something to Hydra only before
+    a quote, and to OmegaConf only before `${`, which would be an interpolation.
+    """
+    if _PLAIN.fullmatch(text) and not _NO_STRING.fullmatch(text):
+        return text
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    # The closing quote counts as one, too.
+    return '"' + re.sub(r'(\\*)"', r'\1\1\\"', literal + '"')[:-2] + '"'
