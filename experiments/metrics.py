@@ -115,6 +115,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T in [0.01, 100] that minimises the NLL of softmax(logits / T) (Guo et al. 2017)."""
     from scipy.optimize import minimize_scalar
 
+    logits = logits.astype(np.float64)
     fit = minimize_scalar(
         lambda log_t: nll(log_softmax(logits / np.exp(log_t)), labels),
         bounds=(np.log(0.01), np.log(100.0)),
@@ -157,7 +158,7 @@ def test_metrics(
     if head.log_probabilities:
         temperature = fit_temperature(validation_outputs, validation_labels)
         log_p = head.log_probabilities(outputs)
-        scaled = head.log_probabilities(outputs / temperature)
+        scaled = head.log_probabilities(outputs.astype(np.float64) / temperature)
         found["brier"] = brier(log_p, labels)
         found["ece"] = ece(log_p, labels)
         found["margin"] = margin(log_p, labels)

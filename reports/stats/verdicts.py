@@ -73,7 +73,8 @@ def contrast(
         d = differences(x, y)
         mean = mean_interval(d, rng, level=level, resamples=resamples)
         sd = _sd(d)
-        p = sign_flip_p(d, rng, resamples=resamples)
+        # Of the differences before rounding: rounded ones add up to sums that are no longer tied.
+        p = sign_flip_p(x - y, rng, resamples=resamples)
     else:
         mean = welch_interval(x, y, level=level)
         sd = math.sqrt((_sd(x) ** 2 + _sd(y) ** 2) / 2)
