@@ -20,6 +20,8 @@ The map, in the order in which a run passes through it:
     lint.py        the classic mistakes, as a loss and a network's outputs show them
     tracking/      the only writer of MLflow; who owns a cell
     owners.py      processes, and whether they live
+    source_digest.py  digests of the code that computes a run's numbers
+    reuse.py       which finished runs count for a command, and which ran other code
     contract.py    what both halves use: commands that can be typed
     credentials.py what is never kept and never shown
     checkpoints.py where a run stands, in one file

@@ -18,15 +18,16 @@ from experiments import (
     lint,
     machine,
     metrics,
+    source_digest,
     tracking,
     training,
 )
 from experiments.config import Settings
 from experiments.data import Examples, Splits, order_hash
 from experiments.lint import Finding
-from experiments.sweeps import open_store
+from experiments.sweeps import open_store, plan_name
 from experiments.table import duration
-from experiments.tracking import Claim, Store, TrackedRun
+from experiments.tracking import Claim, Planned, Store, TrackedRun
 from experiments.training import Learner, Record
 
 log = logging.getLogger(__name__)
@@ -37,20 +38,25 @@ def execute(
     artifacts: Mapping[str, str],
     tags: Mapping[str, str] | None = None,
     splits: Splits | None = None,
+    planned: Planned | None = None,
 ) -> str:
     """Train one network and record everything about it; the id of its run.
 
     artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where they are loaded already.
+    planned: what the command planned to run; None: what its sweep has written into the store.
     Where `settings.tracking["prefixes"]` lists smaller numbers of epochs, those runs, being the beginning of this one, are recorded on
     the way.
     Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
-    `settings.force`, `tracking.Lost` when this process was silent for so long that another took over.
+    `settings.force`, `tracking.Lost` when this process was silent for so long that another took over, CommandError when the code
+    has been edited since the run was planned.
     """
     machine.loaded()
     functions = [config.function(settings, group) for group in config.GROUPS]
     loss, model, data, optimizer, scheduler = functions
     splits = splits or data(seed=settings.seed)
-    steps = max(1, settings.epochs * -(-len(splits.train) // settings.batch_size))
+    steps = training.total_steps(
+        len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
+    )
     in_loss, in_labels = lint.of_loss(loss), lint.of_labels(splits.train.labels)
     store = open_store(settings, wait=bool(settings.tracking["parent_run"]))
     with training.fresh(settings.seed, machine.device(settings.device)):
@@ -59,13 +65,19 @@ def execute(
         constant |= {"kernel": conv_block.kernel(learner.network), "processor": machine.cpu_model()}
         constant |= training.weight_hashes(learner.network)
         constant |= {"order_hash": order_hash(splits, seed=settings.seed)}
-        made_by = checkpoints.made_by(
-            [function.func for function in functions],
-            [*map(str, constant.values()), str(settings.threads)],
-        )
+        source_digest.refresh()  # all of it is loaded by now
+        code, identity = settings.code, settings.identity(splits.digest)
+        if parent := settings.tracking["parent_run"]:
+            planned = tracking.planned(store, parent)
+        if planned:
+            _check_plan(planned, settings, identity)
+        constant |= code.tags
+        made_by = {name: str(value) for name, value in constant.items() if name not in (tags or {})}
+        made_by |= {"threads": str(settings.threads)}
         # From here on the cell is this process's, and what goes wrong is told in its run.
-        claim = tracking.claim(store, settings.identity(splits.digest), again=settings.force)
-        book = _Book(store, splits, artifacts, constant, [*in_loss, *in_labels])
+        claim = tracking.claim(store, identity, again=settings.force)
+        kept = {**artifacts, **tracking.sources(code)}
+        book = _Book(store, splits, kept, constant, [*in_loss, *in_labels])
         place = checkpoints.place(store.directory, store.uri, store.experiment_id, claim.identity)
         records = (
             _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
@@ -111,11 +123,11 @@ def execute(
                         tracked.run_id,
                     )
                 if settings.checkpoint and not record.diverged:  # from there, nothing goes on
-                    kept = [
+                    past = [
                         dataclasses.replace(r, validation_outputs=r.validation_outputs[:0])
                         for r in records[:-1]
                     ]
-                    checkpoints.save(place, (made_by, [*kept, record], training.state(learner)))
+                    checkpoints.save(place, (made_by, [*past, record], training.state(learner)))
             book.conclude(tracked, settings, learner, records[-1])
         checkpoints.remove(place)
         return tracked.run_id
@@ -137,7 +149,11 @@ class _Book:
     def run(self, settings: Settings, claim: Claim, **tags: str) -> Any:
         """The new run of a cell, as `tracking.tracked_run`, with all that is known before training."""
         digest = self.splits.digest
-        identities = {"identity": settings.identity(digest), "cell": settings.cell(digest)}
+        identities = {
+            "identity": settings.identity(digest),
+            "configuration": settings.configuration(digest),
+            "settings": settings.settings_digest(digest),
+        }
         return tracking.tracked_run(
             self.store,
             name=settings.label,
@@ -232,16 +248,30 @@ def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
     return found | {"corrupted/accuracy": sum(found.values()) / len(found)}
 
 
-def _continue(learner: Learner, place: Path, made_by: str) -> list[Record]:
+def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
+    """Raise CommandError unless `identity` is one of those that the command planned."""
+    identities, code = planned
+    if identity in identities:
+        return
+    then = {part: code.get(plan_name(settings, part), {}) for part in settings.code.parts}
+    files = source_digest.changed(then, settings.code.parts)
+    what = ", ".join(files) or "the data or the device"
+    raise config.CommandError(
+        f"{what} changed after the command planned this run, so it was not started: expected identity "
+        f"{identities[0][:10] if len(identities) == 1 else 'of the plan'}, got {identity[:10]}. "
+        "The same command runs it with the code as it is now"
+    )
+
+
+def _continue(learner: Learner, place: Path, made_by: Mapping[str, str]) -> list[Record]:
     """The records of the cell's checkpoint, `learner` being put where it was then; none where there is no use in it."""
     content = checkpoints.load(place)
     if content is None:
         return []
     by, records, state = content
     if by != made_by:
-        log.info(
-            "the checkpoint of this cell was made by other code or another version; it starts over"
-        )
+        differ = [name for name in {**by, **made_by} if by.get(name) != made_by.get(name)]
+        log.info("the checkpoint is of another %s; the run starts over", ", ".join(differ))
         return []
     training.restore(learner, state)
     return records

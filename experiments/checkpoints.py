@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import logging
 import pickle
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,28 +60,3 @@ def remove(path: Path) -> None:
     """Leave nothing at `path`."""
     path.unlink(missing_ok=True)
     path.with_name(f"{path.name}.writing").unlink(missing_ok=True)
-
-
-def made_by(functions: Iterable[Callable[..., Any]], circumstances: Iterable[str]) -> str:
-    """Digest of the code that trains and of `circumstances`: a run must not begin under one and go on under another.
-
-    The code is that of the program and of the files in which `functions`, a user's own loss perhaps, are written.
-    """
-    digest = hashlib.sha256("\n".join(circumstances).encode())
-    files = set(Path(__file__).parent.rglob("*.py")) | set(Path(__file__).parent.glob("*.cpp"))
-    for function in functions:
-        if source := _source(function):
-            files.add(Path(source))
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _source(function: Callable[..., Any]) -> str | None:
-    """The file in which a function, a class or an object that can be called is written; None when it is not Python's."""
-    written = inspect.unwrap(function)
-    named = inspect.isroutine(written) or inspect.isclass(written)
-    try:
-        return inspect.getsourcefile(written if named else type(written))
-    except TypeError:
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,11 @@ def compare(then: Numbers, now: Numbers) -> list[Difference]:
 def circumstances(store: Store, run: Any) -> dict[str, str]:
     """What is recorded of the code, the data, the machine and the versions behind a run, by names for people."""
     tags = run.data.tags
-    facts = {"commit": tags.get("git_commit", "unknown")[:10], "uncommitted changes": "none"}
+    parts = json.loads(tags.get("code.parts", "{}"))
+    facts = {f"{file} ({part})": digest for part in parts for file, digest in parts[part].items()}
+    facts["code"] = tags.get("code", "code unknown")[:12]
+    facts["code of the metrics"] = tags.get("code.metrics", "code unknown")[:12]
+    facts |= {"commit": tags.get("git_commit", "unknown")[:10], "uncommitted changes": "none"}
     diff = read(store, run, "changes.diff") or b""
     if tags.get("git_dirty") == "true":
         size, digest = len(diff.splitlines()), hashlib.sha256(diff).hexdigest()[:8]

@@ -23,7 +23,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from experiments import credentials, guards, machine
+from experiments import credentials, guards, machine, source_digest
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = (
@@ -35,6 +35,7 @@ DECIDING_SCALARS = (
 DEVICES = ("auto", "cpu", "gpu")
 TAKEN = "taken"  # what a job returns whose cell another sweep has taken
 ON_FAILURE = ("continue", "stop", "retry")
+REUSE = ("same", "any")
 
 
 class CommandError(CompactHydraException):
@@ -65,6 +66,7 @@ class RunConfig:
     plan: bool = MISSING
     prefixes: bool = MISSING
     rerun: Any = MISSING
+    reuse: str = MISSING
 
 
 def register() -> None:
@@ -99,6 +101,7 @@ class Settings:
     plan: bool
     prefixes: bool
     rerun: str | None
+    reuse: str = "same"
     words: tuple[str, ...] = ()
 
     @property
@@ -135,12 +138,29 @@ class Settings:
         )
 
     def identity(self, data_digest: str) -> str:
-        """SHA-256 over every value that decides the numbers, and the data's digest."""
+        """SHA-256 over all that decides the numbers: values, option names, code and the data's digest."""
+        return self._with_code(self.settings_digest(data_digest))
+
+    def configuration(self, data_digest: str) -> str:
+        """`identity` without the seed: equal for the runs that are repetitions of each other."""
+        scalars = tuple(name for name in DECIDING_SCALARS if name != "seed")
+        return self._with_code(self._digest(data_digest, scalars))
+
+    def settings_digest(self, data_digest: str) -> str:
+        """SHA-256 over every value that decides the numbers, and the data's digest: the same whatever the code.
+
+        This was the whole identity of runs that have no tag `code`.
+        """
         return self._digest(data_digest, DECIDING_SCALARS)
 
-    def cell(self, data_digest: str) -> str:
-        """`identity` without the seed: equal for the runs that are repetitions of each other."""
-        return self._digest(data_digest, tuple(name for name in DECIDING_SCALARS if name != "seed"))
+    @property
+    def code(self) -> source_digest.Code:
+        """The code that computes the numbers."""
+        return source_digest.of_options(self.options)
+
+    def _with_code(self, settings_digest: str) -> str:
+        whole = {"settings": settings_digest, "choices": self.choices, "code": self.code.digest}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
     @property
     def _unusual(self) -> dict[str, Any]:
@@ -150,6 +170,8 @@ class Settings:
             found["threads"] = self.threads
         if self.corruptions:  # more numbers
             found["corruptions"] = True
+        if (device := machine.resolved_device(self.device, self.threads)) != "cpu":  # other kernels
+            found["device"] = device
         return found
 
     def _own_values(self, group: str) -> dict[str, Any]:
@@ -272,6 +294,8 @@ def problems(settings: Settings) -> list[str]:
         found.append(
             f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}"
         )
+    if settings.reuse not in REUSE:
+        found.append(f"reuse: expected one of {', '.join(REUSE)}, got {settings.reuse!r}")
     log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
     if not isinstance(log_model, bool):
         found.append(f"tracking.log_model: expected true or false, came {log_model!r}")

@@ -21,7 +21,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from experiments import checkpoints, comparison, config, credentials, owners
+from experiments import checkpoints, comparison, config, credentials, owners, reuse
 from experiments.table import plural
 
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ def orphans(patient: Patient) -> Findings:
 
 
 def duplicates(patient: Patient) -> Findings:
-    """Cells with more than one FINISHED run. With a claim, a finished cell is run again only when that is asked for."""
+    """Cells with more than one FINISHED run whose numbers agree. With a claim, a finished cell is run again only when that is asked for."""
     for first, *others in patient.finished.values():
-        if others and "identity" in first.data.tags:
+        alike = "identity" in first.data.tags and not reuse.disagreements([first, *others])
+        if others and alike:
             why = {
                 "rerun_of": "by rerun",
                 "attempt": "by force=true",
@@ -174,6 +175,13 @@ def duplicates(patient: Patient) -> Findings:
                 f"{r.info.run_id} {next(why[t] for t in why if t in r.data.tags)}" for r in others
             ]
             yield f"{_name(first)}; again {', '.join(also)}", None
+
+
+def disagreeing(patient: Patient) -> Findings:
+    """FINISHED runs of one identity whose numbers differ."""
+    for runs in patient.finished.values():
+        if "identity" in runs[0].data.tags:
+            yield from ((said, None) for said in reuse.disagreements(runs))
 
 
 def foreign(patient: Patient) -> Findings:
@@ -212,9 +220,10 @@ CHECKS = {
     misjudged: (False, "Sweeps whose status is not that of their cells", "mending makes them FINISHED when all cells are, else FAILED"),
     incomplete: (False, "Files or numbers are missing", "if the files were moved, move them back; else "
                  "`mlflow runs delete --run-id ID`, and the command that made them makes them anew"),
+    disagreeing: (False, "Runs of one identity that disagree", "look at both; `mlflow runs delete --run-id ID` takes the wrong one out of the count"),
     outlived: (True, "Running, of a sweep that has ended", "let them end, or stop the process; then look again"),
     orphans: (True, "Of a sweep that is not there", "they count all the same; `mlflow runs restore --run-id ID` restores a deleted sweep, its command makes a new one"),
-    duplicates: (True, "Cells that were run more than once", "the first run counts"),
+    duplicates: (True, "Cells that were run more than once", "the newest run counts"),
     foreign: (True, "Runs of another program", "nobody counts them"),
     leftovers: (True, "Files that nothing needs", "you may delete them; a checkpoint of no cell only if no other store lies here"),
 }  # fmt: skip

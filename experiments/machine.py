@@ -7,6 +7,7 @@ here except through float32 rounding.
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import importlib.metadata
 import os
@@ -132,6 +133,17 @@ def device(asked: str) -> str:
     if asked == "gpu" and not there:
         raise ValueError(NO_GPU)
     return "gpu" if there and asked != "cpu" else "cpu"
+
+
+@functools.cache  # asked of every run of a grid
+def resolved_device(asked: str, threads: int) -> str:
+    """'cpu' or 'gpu' for 'auto', 'cpu' or 'gpu'; Paddle is loaded, with `threads`, only where it may see a GPU."""
+    if asked == "gpu":  # whether there is one, `device` tells
+        return "gpu"
+    if asked == "cpu" or built_for_cpu():
+        return "cpu"
+    prepare(threads)
+    return device(asked)
 
 
 def keep_memory() -> bool:

@@ -24,14 +24,15 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
     Trains nothing, and creates no store. Raises CommandError when the data or the store cannot be read.
     """
     slots = slots if slots > 0 else max(1, machine.cores() // cells[0].threads)
-    identities = sweeps.identify(cells)
-    grid = dict(zip(identities, cells, strict=True))
+    digests = sweeps.data_digests(cells)
 
-    from experiments import tracking
+    from experiments import reuse, tracking
 
     there = tracking.is_there(cells[0].tracking["uri"])
     store = sweeps.open_store(cells[0]) if there else None
-    runs = tracking.runs_by_identity(store, identities) if store else {}
+    earlier = reuse.look_up(tracking.all_runs(store) if store else {}, cells, digests)
+    identities, runs = earlier.identities, earlier.runs
+    grid = dict(zip(identities, cells, strict=True))
     states = _states(store, identities, runs)
     pace = _Pace(store)
     seconds = {i: pace.of(grid[i]) for i in grid if states[i].split()[0] in TO_RUN}
@@ -47,6 +48,8 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
     print(
         f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}"
     )
+    for note in earlier.notes:
+        print(note)
     if shorter and not cells[0].prefixes:
         print(
             f"{table.plural(len(shorter), 'cell')} to run at a constant rate {'is' if len(shorter) == 1 else 'are'} the beginning of "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import comparison, config, machine, sweeps, table
+from experiments import comparison, config, machine, reuse, sweeps, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     sweeps.check([settings])
     (identity,) = sweeps.identify([settings])
     if identity != before.data.tags.get("identity"):
-        log.warning(
-            "by its identity this is another cell than then: its data, or what makes an identity, has changed"
-        )
+        files = reuse.changed_files(before, settings.code)
+        if files is None:
+            log.warning("the run does not record its code (%s)", reuse.UNKNOWN)
+        else:
+            log.warning("%s changed since then", ", ".join(files) or "the data or the device")
     log.info("run %s once more: %s", before.info.run_id, settings.label)
     after = _run(settings, cfg, overrides, before.info.run_id)
 

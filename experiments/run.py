@@ -66,27 +66,33 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
     splits = sweeps.load(settings)
     sweeps.check([settings])
-    identity = settings.identity(splits.digest)
+    planned = [settings.identity(splits.digest)], sweeps.planned_code([settings])
     store = sweeps.open_store(settings)
 
-    from experiments import cell, tracking
+    from experiments import cell, reuse, tracking
 
     sweeps.bury_the_dead(store)
-    found = tracking.runs_by_identity(store, [identity]).get(identity)
+    earlier = reuse.look_up(tracking.all_runs(store), [settings], [splits.digest])
+    (identity,) = earlier.identities
+    for note in earlier.notes:
+        log.info("%s", note)
+    found = earlier.runs.get(identity)
     if found is not None and sweeps.is_finished(found) and not settings.force:
         log.info("finished before as run %s; force=true runs it again", found.info.run_id)
-        for note in sweeps.changed_since(found):
+        for note in sweeps.changed_since(found, settings.code):
             log.info("%s", note)
         run_id = found.info.run_id
     else:
         try:
-            run_id = cell.execute(settings, artifacts, splits=splits)
+            run_id = cell.execute(settings, artifacts, splits=splits, planned=planned)
         except tracking.Taken as taken:
             raise config.CommandError(
                 f"{taken}; wait for it, or stop it and type the same command again"
             ) from taken
     row = table.row(settings, store.client.get_run(run_id))
     print(f"\n{table.text([row])}\n\n{table.next_commands(settings)}")
+    for warning in reuse.disagreements_of(tracking.all_runs(store), [identity]):
+        log.warning("%s", warning)
     return run_id
 
 

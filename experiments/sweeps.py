@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from experiments import checkpoints, config, machine, table
+from experiments import checkpoints, config, machine, reuse, source_digest, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -30,9 +30,26 @@ _POLL_SECONDS = 1.0
 
 
 def identify(cells: Sequence[Settings]) -> list[str]:
-    """Each cell's identity. Every distinct dataset is loaded; raises CommandError when one cannot be."""
+    """Each cell's identity; raises what `data_digests` raises."""
+    return [c.identity(digest) for c, digest in zip(cells, data_digests(cells), strict=True)]
+
+
+def data_digests(cells: Sequence[Settings]) -> list[str]:
+    """The digest of each cell's data. Every distinct dataset is loaded; raises CommandError when one cannot be."""
     digests = {_key(cell, ("data",)): load(cell).digest for cell in _distinct(cells, ("data",))}
-    return [cell.identity(digests[_key(cell, ("data",))]) for cell in cells]
+    return [digests[_key(cell, ("data",))] for cell in cells]
+
+
+def plan_name(cell: Settings, part: str) -> str:
+    """The name by which a plan keeps the files of a part of the code: "loss=ce", "training"."""
+    return f"{part}={cell.choices[part]}" if part in cell.choices else part
+
+
+def planned_code(cells: Sequence[Settings]) -> dict[str, dict[str, str]]:
+    """The files that each option of these cells reaches, for `tracking.Planned`."""
+    return {
+        plan_name(cell, part): files for cell in cells for part, files in cell.code.parts.items()
+    }
 
 
 def load(cell: Settings) -> Splits:
@@ -93,7 +110,7 @@ def run(
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
-    identities = identify(settings)
+    digests = data_digests(settings)
     require_writable(directory)
 
     from experiments import tracking
@@ -103,7 +120,8 @@ def run(
         check(settings)
     store = open_store(settings[0])
     bury_the_dead(store)
-    before = tracking.runs_by_identity(store, identities)
+    earlier = reuse.look_up(tracking.all_runs(store), settings, digests)
+    identities, before = earlier.identities, earlier.runs
     grid = dict(zip(identities, cells, strict=True))
     todo = {
         identity: overrides
@@ -118,14 +136,21 @@ def run(
         len(grid) - len(todo),
         len(todo),
     )
-    skipped = [found for identity, found in before.items() if identity not in todo]
-    for note in sorted({note for found in skipped for note in changed_since(found)}):
+    code = {i: cell.code for i, (_, cell) in grid.items()}
+    notes = {n for i, run in before.items() if i not in todo for n in changed_since(run, code[i])}
+    for note in [*earlier.notes, *sorted(notes)]:
         log.info("%s", note)
 
     name = question or " ".join(sorted({cell.choices["loss"] for cell in settings}))
     name += f" {stage}" if stage else ""
     name += f" ({table.plural(len(grid), 'cell')})"
-    parent = tracking.begin_sweep(store, name=name, identities=identities, again=bool(todo))
+    parent = tracking.begin_sweep(
+        store,
+        name=name,
+        identities=identities,
+        again=bool(todo),
+        code=planned_code(settings),
+    )
     status = "KILLED"
     results: dict[str, JobReturn] = {}
     machine.loaded()  # from here on it may wait for hours
@@ -150,10 +175,11 @@ def run(
         tracking.end_sweep(store, parent, status)
 
     try:
-        after = tracking.runs_by_identity(store, identities) if todo else before
+        runs = tracking.all_runs(store)
     except tracking.Away:  # no table, but what failed
         _raise_failures(todo, results)
         raise
+    after = {i: reuse.counting(runs[i]) for i in identities if i in runs}
     for identity in after:
         if is_finished(after[identity]):  # by one that was killed before it could clean up, perhaps
             checkpoints.remove(
@@ -166,6 +192,8 @@ def run(
         edges = "\n".join(table.at_the_edge(settings, found))
         said = [table.text(rows), edges, table.next_commands(settings[0], parent, tuning_seeds)]
         print("\n" + "\n\n".join(filter(None, said)))
+    for warning in reuse.disagreements_of(runs, identities):
+        log.warning("%s", warning)
     _raise_failures(todo, results)
     return [after[identity] for identity in identities]
 
@@ -289,16 +317,14 @@ def is_finished(found: Run | None) -> bool:
     return found is not None and found.info.status == "FINISHED"
 
 
-def changed_since(found: Run) -> list[str]:
-    """What a user should know who skips a run made by other code or another version."""
+def changed_since(found: Run, code: source_digest.Code) -> list[str]:
+    """What a user should know who skips a run made with another version, or other code of the metrics."""
     from experiments import tracking
 
     notes = []
-    commit, _ = tracking.git_state()
-    then = found.data.tags.get("git_commit", "")
-    if commit != then:
+    if found.data.tags.get("code.metrics", code.metrics) != code.metrics:
         notes.append(
-            f"skipped runs were made at commit {then[:10] or 'unknown'}, this is {commit[:10] or 'unknown'}; force=true runs them again"
+            "the code of the test metrics changed since skipped runs were made; force=true runs them again"
         )
     for name, now in tracking.versions().items():
         version = found.data.tags.get(name, "unknown")

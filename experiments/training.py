@@ -85,6 +85,11 @@ def build(
     )
 
 
+def total_steps(examples: int, *, epochs: int, batch_size: int) -> int:
+    """The optimizer's steps in a whole run, at least 1: what a scheduler counts with."""
+    return max(1, epochs * -(-examples // batch_size))
+
+
 def rehearse(learner: Learner) -> None:
     """One step on two blank images: what is wrong with an option shows here, before anything trains.
 

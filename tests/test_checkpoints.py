@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import math
 
 import numpy as np
 import pytest
@@ -40,27 +38,3 @@ def test_where_nothing_can_be_written_the_run_goes_on(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     assert not checkpoints.save(tmp_path / "file" / "a.checkpoint", [])
     assert "no checkpoint: cannot write" in caplog.text
-
-
-def test_other_code_and_other_circumstances_are_told_apart(tmp_path, monkeypatch):
-    module = tmp_path / "mine_own.py"
-    module.write_text("def loss(logits, labels): return logits\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    from mine_own import loss  # type: ignore[import-not-found]
-
-    before = checkpoints.made_by([loss], ["3.3.1"])
-    assert checkpoints.made_by([loss], ["3.3.1"]) == before
-    assert checkpoints.made_by([loss], ["3.3.0"]) != before
-    module.write_text("def loss(logits, labels): return -logits\n")
-    assert checkpoints.made_by([loss], ["3.3.1"]) != before
-
-
-def test_code_of_any_kind_has_a_digest(tmp_path, monkeypatch):
-    """A loss may be an object that can be called, whose class is in the user's file, or written in C."""
-    module = tmp_path / "mine_as_object.py"
-    module.write_text("class Loss:\n    def __call__(self, logits, labels): return logits\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    loss = importlib.import_module("mine_as_object").Loss()
-    before = checkpoints.made_by([loss, math.hypot], [])
-    module.write_text("class Loss:\n    def __call__(self, logits, labels): return -logits\n")
-    assert checkpoints.made_by([loss, math.hypot], []) != before

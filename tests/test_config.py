@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from experiments import config
+from experiments import config, machine, source_digest
 from experiments.config import CommandError, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,8 @@ def test_the_defaults_are_the_tutorials():
 def test_what_changes_the_numbers_changes_the_identity(override):
     changed = settings(*(["data=digits"] if override != "data=mnist" else []), override)
     assert changed.identity("d") != BASE.identity("d")
-    assert (changed.cell("d") != BASE.cell("d")) == (override != "seed=1")
+    same = changed.configuration("d") == BASE.configuration("d")
+    assert same == (override == "seed=1")
 
 
 @pytest.mark.parametrize(
@@ -77,9 +78,34 @@ def test_the_place_of_the_data_does_not_count_but_its_digest_does():
     assert settings().identity("d") != settings().identity("e")
 
 
-def test_an_identity_is_the_same_in_every_process():
-    """A golden value: skipping finished runs rests on it. It may only change when what is hashed does."""
-    assert BASE.identity("d") == "e139b7119727ca66efdd696090348ed848710c5e555bbeaafcb66748f1d4af04"
+def test_the_settings_digest_is_the_same_in_every_process():
+    """A golden value: it is the identity of runs made before the code was part of it, which are known by it."""
+    expected = "e139b7119727ca66efdd696090348ed848710c5e555bbeaafcb66748f1d4af04"
+    assert BASE.settings_digest("d") == expected
+
+
+def test_option_names_and_code_are_part_of_the_identity_and_not_of_the_settings_digest(monkeypatch):
+    copied = dataclasses.replace(BASE, choices=BASE.choices | {"loss": "my_ce"})
+    assert copied.identity("d") != BASE.identity("d")
+    assert copied.settings_digest("d") == BASE.settings_digest("d")
+    before = BASE.identity("d"), BASE.configuration("d"), BASE.settings_digest("d")
+    code = source_digest.Code({"loss": {"mine.py": "0" * 12}}, "", {})
+    monkeypatch.setattr(source_digest, "of_options", lambda options: code)
+    after = BASE.identity("d"), BASE.configuration("d"), BASE.settings_digest("d")
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_the_device_counts_where_it_is_not_the_cpu(monkeypatch):
+    monkeypatch.setattr(machine, "built_for_cpu", lambda: False)
+    monkeypatch.setattr(machine, "device", lambda asked: "gpu")
+    machine.resolved_device.cache_clear()
+    try:
+        assert BASE.device == "auto" and BASE.params["device"] == "gpu"
+        on_cpu = dataclasses.replace(BASE, device="cpu")
+        assert BASE.identity("d") != on_cpu.identity("d")
+        assert "device" not in on_cpu.params
+    finally:
+        machine.resolved_device.cache_clear()
 
 
 def test_params_are_names_scalars_and_dotted_values():
@@ -104,6 +130,7 @@ def test_params_are_names_scalars_and_dotted_values():
         ("seed", -1, "seed: expected a whole number of at least 0, came -1"),
         ("seed", 2**32, "seed: expected a whole number below 2**32"),
         ("threads", 0, "threads: expected a whole number of at least 1, came 0"),
+        ("reuse", "none", "reuse: expected one of same, any, got 'none'"),
         ("device", "tpu", "device: expected one of auto, cpu, gpu, came 'tpu'"),
         ("experiment", " ", "experiment: expected a name"),
     ],

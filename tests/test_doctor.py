@@ -259,8 +259,8 @@ def test_duplicates_are_told_with_why_and_which_counts(store, examine):
     left, printed = examine(mend=True)
     assert left == 0
     assert f"  {first} cell a; again {forced} by force=true, {again} by rerun\n" in printed
-    assert "the first run counts" in printed
-    assert tracking.runs_by_identity(store, ["a"])["a"].info.run_id == first
+    assert "the newest run counts" in printed
+    assert tracking.runs_by_identity(store, ["a"])["a"].info.run_id == again
 
 
 def test_foreign_runs_are_told(store, examine):

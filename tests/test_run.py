@@ -128,7 +128,7 @@ def test_parent_and_children(sweep):
     path = client(directory).download_artifacts(parent.info.run_id, "grid.json", str(directory))
     identities = json.loads(Path(path).read_text())["identities"]
     assert sorted(identities) == sorted(run.data.tags["identity"] for run in children)
-    assert len({run.data.tags["cell"] for run in children}) == 2
+    assert len({run.data.tags["configuration"] for run in children}) == 2
 
 
 def test_params(ce):
@@ -163,7 +163,11 @@ def test_tags(sweep):
         assert run.data.tags["outcome"] == "ok"
         assert {
             "identity",
-            "cell",
+            "configuration",
+            "settings",
+            "code",
+            "code.parts",
+            "code.metrics",
             "init_hash",
             "head_hash",
             "order_hash",

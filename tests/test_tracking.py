@@ -253,7 +253,7 @@ def test_an_interruption_is_killed(store, interruption):
     assert mlflow.active_run() is None
 
 
-def test_the_first_finished_run_of_an_identity_counts_else_the_newest(store):
+def test_the_newest_finished_run_of_an_identity_counts_else_the_newest(store):
     ids = []
     for fails in (True, False, False, True):
         try:
@@ -263,10 +263,10 @@ def test_the_first_finished_run_of_an_identity_counts_else_the_newest(store):
                     raise RuntimeError
         except RuntimeError:
             assert tracking.runs_by_identity(store, ["i"])["i"].info.run_id == (
-                ids[0] if len(ids) == 1 else ids[1]
+                ids[0] if len(ids) == 1 else ids[2]
             )
         time.sleep(0.01)  # MLflow orders by the millisecond
-    assert tracking.runs_by_identity(store, ["i", "other"])["i"].info.run_id == ids[1]
+    assert tracking.runs_by_identity(store, ["i", "other"])["i"].info.run_id == ids[2]
     assert "other" not in tracking.runs_by_identity(store, ["i", "other"])
 
 

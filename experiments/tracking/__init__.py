@@ -11,16 +11,19 @@ What is written is the contract with `reports`: names of params, metrics, tags a
 """
 
 from experiments.credentials import redacted
-from experiments.tracking.circumstances import git_state, versions
+from experiments.tracking.circumstances import git_state, sources, versions
 from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
 from experiments.tracking.run import TrackedRun, tracked_run
 from experiments.tracking.store import Away, Store, StoreError, is_there, open_store, resolve_uri
 from experiments.tracking.sweep import (
+    Planned,
+    all_runs,
     begin_sweep,
     bury,
     bury_the_dead,
     correct,
     end_sweep,
+    planned,
     runs_by_identity,
     the_dead,
 )
@@ -30,10 +33,12 @@ __all__ = [
     "Claim",
     "Finished",
     "Lost",
+    "Planned",
     "Store",
     "StoreError",
     "Taken",
     "TrackedRun",
+    "all_runs",
     "begin_sweep",
     "bury",
     "bury_the_dead",
@@ -43,9 +48,11 @@ __all__ = [
     "git_state",
     "is_there",
     "open_store",
+    "planned",
     "redacted",
     "resolve_uri",
     "runs_by_identity",
+    "sources",
     "the_dead",
     "tracked_run",
     "versions",

@@ -9,7 +9,10 @@ import re
 import subprocess
 from pathlib import Path
 
+from experiments import source_digest
 from experiments.machine import cpu_model, paddle_package
+
+_TEXTS = (".py", ".cpp")  # files of code that can be read
 
 
 def versions() -> dict[str, str]:
@@ -22,9 +25,12 @@ def versions() -> dict[str, str]:
 
 @functools.cache  # asked for every skipped run; a process runs the code that it loaded, so once is right
 def git_state() -> tuple[str, bool]:
-    """The commit of the program's own checkout, and whether files differ from it; ("", False) outside a checkout."""
+    """The commit of the program's own checkout, and whether files of it differ; ("", False) outside a checkout.
+
+    Files that git does not track do not count: those that a run reaches are kept as `sources`.
+    """
     commit = _git("rev-parse", "HEAD").strip()
-    return commit, bool(commit and _git("status", "--porcelain").strip())
+    return commit, bool(commit and _git("status", "--porcelain", "--untracked-files=no").strip())
 
 
 def _git(*arguments: str) -> str:
@@ -55,3 +61,22 @@ def environment() -> str:
 def changes() -> str:
     """What differs from the commit, as a diff; empty when nothing does."""
     return _git("diff", "HEAD") if git_state()[1] else ""
+
+
+def sources(code: source_digest.Code) -> dict[str, str]:
+    """The source files of a run that no commit has, by the name of their artifact.
+
+    These are the user's own, and those of this program that git does not track.
+    """
+    texts = {}
+    for name, path in code.files.items():
+        known = source_digest.in_package(path) and name in _tracked()
+        if not known and path.suffix in _TEXTS and path.is_file():
+            texts[f"code/{name}"] = path.read_text(encoding="utf-8", errors="replace")
+    return texts
+
+
+@functools.cache  # like `git_state`
+def _tracked() -> frozenset[str]:
+    """The files of this program that git tracks, from the checkout's top directory."""
+    return frozenset(filter(None, _git("ls-files", "-z", "--", "experiments").split("\0")))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
 
-from experiments import owners
+from experiments import owners, reuse, source_digest
 from experiments.tracking import claims
 from experiments.tracking.claims import Claim, Registry
 from experiments.tracking.run import create_run
@@ -17,16 +19,20 @@ from experiments.tracking.store import Away, Store
 
 log = logging.getLogger(__name__)
 
+Planned = tuple[list[str], source_digest.Parts]  # identities; by option, the files that it reaches
+
 
 def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, MlflowRun]:
-    """For each identity its first FINISHED run, else its newest run; identities never run are absent."""
-    wanted = set(identities)
-    found: dict[str, MlflowRun] = {}
-    for run in store.search("tags.kind = 'run'"):  # oldest first
-        identity = run.data.tags.get("identity", "")
-        finished = identity in found and found[identity].info.status == "FINISHED"
-        if identity in wanted and not finished:
-            found[identity] = run
+    """For each identity its newest FINISHED run, else its newest run; identities never run are absent."""
+    runs = all_runs(store)
+    return {identity: reuse.counting(runs[identity]) for identity in identities if identity in runs}
+
+
+def all_runs(store: Store) -> dict[str, list[MlflowRun]]:
+    """The runs of each identity, oldest first."""
+    found: dict[str, list[MlflowRun]] = {}
+    for run in store.search("tags.kind = 'run'"):
+        found.setdefault(run.data.tags.get("identity", ""), []).append(run)
     return found
 
 
@@ -77,9 +83,25 @@ def bury(store: Store, run: MlflowRun, how: str = "killed") -> None:
     store.client.set_terminated(run.info.run_id, how.upper())
 
 
-def begin_sweep(store: Store, *, name: str, identities: Iterable[str], again: bool) -> str:
+def planned(store: Store, parent: str) -> Planned:
+    """What a sweep has planned, from its parent run."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(store.client.download_artifacts(parent, "grid.json", directory))
+        grid = json.loads(path.read_text(encoding="utf-8"))
+    return grid["identities"], grid.get("code", {})
+
+
+def begin_sweep(
+    store: Store,
+    *,
+    name: str,
+    identities: Iterable[str],
+    again: bool,
+    code: source_digest.Parts | None = None,
+) -> str:
     """The id of the parent run of the grid with these identities, RUNNING and owned by this process.
 
+    code: the files that each option reaches, with their digests, for `planned`.
     The newest parent of the same grid goes on, unless it is another living process's, or FINISHED and `again`; else there is a new one.
     """
     grid = sorted(set(identities))
@@ -97,7 +119,9 @@ def begin_sweep(store: Store, *, name: str, identities: Iterable[str], again: bo
         store.client.update_run(run_id, status="RUNNING")
         return run_id
     run_id = create_run(store, name, {"kind": "sweep", "grid": digest, "owner": owner}).info.run_id
-    store.client.log_text(run_id, json.dumps({"identities": grid}, indent=1), "grid.json")
+    store.client.log_text(
+        run_id, json.dumps({"identities": grid, "code": code or {}}, indent=1), "grid.json"
+    )
     return run_id
 
 

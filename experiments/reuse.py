@@ -1,0 +1,154 @@
+"""What the runs that are in a store already mean for a command: which count, which ran other code, which disagree.
+
+Reads runs and returns sentences; starts nothing and prints nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from experiments import source_digest
+from experiments.config import GROUPS, Settings
+from experiments.table import plural
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+UNKNOWN = "code unknown"  # of runs that were made before the code was recorded
+_COMPARED = ("train/", "val/", "test/", "corrupted/")
+_SURROUNDINGS = {
+    "processor": "processor",
+    "kernel": "kernel",
+    "paddle_version": "version of Paddle",
+    "python_version": "version of Python",
+    "code.metrics": "code of the metrics",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """What is in the store of some runs that are asked for.
+
+    identities: of each, or that of the run of other code that is taken in its place. runs: by identity, the one that counts.
+    notes: sentences on runs of other code.
+    """
+
+    identities: list[str]
+    runs: dict[str, Run]
+    notes: list[str]
+
+
+def counting(runs: Sequence[Run]) -> Run:
+    """Of runs of one identity, oldest first, the one that counts: the newest FINISHED one, else the newest."""
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    return (finished or runs)[-1]
+
+
+def changed_files(run: Run, now: source_digest.Code) -> list[str] | None:
+    """The files that changed since `run` was made; None where its code is unknown."""
+    then = run.data.tags.get("code.parts")
+    if then is None:
+        return None
+    return source_digest.changed(json.loads(then), json.loads(now.tags["code.parts"]))
+
+
+def look_up(
+    runs: Mapping[str, Sequence[Run]], cells: Sequence[Settings], data_digests: Sequence[str]
+) -> Earlier:
+    """What `runs`, by identity and oldest first, mean for `cells`, whose data have these digests."""
+    others: dict[tuple[str, ...], list[Run]] = {}
+    for run in (run for alike in runs.values() for run in alike):
+        others.setdefault(_key_of(run), []).append(run)
+
+    identities = []
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for cell, digest in zip(cells, data_digests, strict=True):
+        identity = cell.identity(digest)
+        if identity not in runs or counting(runs[identity]).info.status != "FINISHED":
+            key = (cell.settings_digest(digest), *(cell.choices[group] for group in GROUPS))
+            alike = sorted(others.get(key, []), key=lambda run: run.info.start_time)
+            alike = [run for run in alike if run.data.tags["identity"] != identity]
+            found = counting(alike) if alike else None
+            if found is not None and found.info.status != "RUNNING":
+                files = changed_files(found, cell.code)
+                finished = found.info.status == "FINISHED"
+                what = "finished" if finished else "unfinished"
+                why = UNKNOWN if not files else ", ".join(files)
+                use = "taken" if finished and cell.reuse == "any" else "again"
+                groups.setdefault((why, what, use), []).append(f"loss={cell.choices['loss']}")
+                if use == "taken":
+                    identity = found.data.tags["identity"]
+        identities.append(identity)
+    kept = {identity: counting(runs[identity]) for identity in identities if identity in runs}
+    notes = [_note(*group, losses) for group, losses in groups.items()]
+    return Earlier(identities, kept, notes)
+
+
+def disagreements(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each FINISHED run of one identity, oldest first, whose numbers are not those of the newest one."""
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    return [said for run in finished[:-1] if (said := _disagreement(run, finished[-1]))]
+
+
+def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:
+    """`disagreements` of the runs of these identities."""
+    return [said for i in dict.fromkeys(identities) for said in disagreements(runs.get(i, ()))]
+
+
+def _key_of(run: Run) -> tuple[str, ...]:
+    """What runs have in common that were asked for with the same values and options, whatever their code."""
+    tags = run.data.tags
+    settings = tags.get("settings") or ("" if "code" in tags else tags.get("identity", ""))
+    return (settings, *(run.data.params.get(group, "") for group in GROUPS))
+
+
+def _note(why: str, what: str, use: str, losses: Sequence[str]) -> str:
+    one = len(losses) == 1
+    runs = f"{plural(len(losses), f'{what} run')} of {', '.join(sorted(set(losses)))}"
+    unknown = f"{'does' if one else 'do'} not record {'its' if one else 'their'} code ({UNKNOWN})"
+    if use == "taken":
+        verb = "is taken as it is" if one else "are taken as they are"
+        reason = (
+            f"{'it' if one else 'they'} {unknown}" if why == UNKNOWN else f"{why} changed since"
+        )
+        return f"{runs} {verb}, although {reason}: reuse=any"
+    then = "it runs again" if one else "they run again"
+    if what == "finished":
+        then += f"; reuse=any takes {'it as it is' if one else 'them as they are'}"
+    else:
+        then = "it starts over" if one else "they start over"
+    return f"{runs} {unknown}: {then}" if why == UNKNOWN else f"{why} changed since {runs}: {then}"
+
+
+def _disagreement(then: Run, now: Run) -> str:
+    """What to say of two finished runs of one identity; empty where their numbers are the same."""
+    before, after = (
+        {k: v for k, v in run.data.metrics.items() if k.startswith(_COMPARED)}
+        for run in (then, now)
+    )
+    unlike = [name for name in sorted(before) if name in after and before[name] != after[name]]
+    ends = [run.data.tags.get("outcome", "") for run in (then, now)]
+    if ends[0] != ends[1]:
+        shown = f"outcome {ends[1]} in run {now.info.run_id}, {ends[0]} in run {then.info.run_id}"
+    elif unlike:
+        name = "test/accuracy" if "test/accuracy" in unlike else unlike[0]
+        shown = (
+            f"{name} is {after[name]:.6g} in run {now.info.run_id} and {before[name]:.6g} in run "
+            f"{then.info.run_id} ({plural(len(unlike), 'metric')} of {len(before)} differ)"
+        )
+    else:
+        return ""
+    differ = [
+        name
+        for tag, name in _SURROUNDINGS.items()
+        if then.data.tags.get(tag) != now.data.tags.get(tag)
+    ]
+    why = (
+        f"they differ in {', '.join(differ)}"
+        if differ
+        else "processor, kernel, versions and code are equal: determinism is broken"
+    )
+    return f"two finished runs of {now.info.run_name} disagree: {shown}; {why}. The newest counts"
