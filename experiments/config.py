@@ -6,6 +6,7 @@ points nothing sees a config: they get `Settings`, or plain arguments.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -14,7 +15,8 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,15 +127,10 @@ class Settings:
     @property
     def params(self) -> dict[str, Any]:
         """What MLflow shows as params: option names, deciding scalars, and the options' own values, dotted."""
-        own = {
-            f"{group}.{key}": value
-            for group in GROUPS
-            for key, value in self._own_values(group).items()
-        }
         return (
             self.choices
             | {name: getattr(self, name) for name in DECIDING_SCALARS}
-            | own
+            | own_values(self.options)
             | self._unusual
         )
 
@@ -183,6 +180,24 @@ class Settings:
         values = {name: getattr(self, name) for name in scalars} | self._unusual
         decides = _numbers_alike({"options": options, "scalars": values, "data": data_digest})
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def own_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of each group's option, by dotted name, e.g. `loss.gamma`."""
+    return {
+        f"{group}.{key}": value
+        for group, option in options.items()
+        if isinstance(option, dict)
+        for key, value in option.items()
+        if not str(key).startswith("_")
+    }
+
+
+def credentials_in(options: Mapping[str, Any]) -> list[str]:
+    """A sentence for each value that holds a credential; a path, `data.root`, may have any name."""
+    values = own_values(options)
+    values.pop("data.root", None)
+    return credentials.refused_values(values)
 
 
 def _numbers_alike(value: Any) -> Any:
@@ -309,6 +324,7 @@ def problems(settings: Settings) -> list[str]:
         )
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
+    found += credentials_in(settings.options)
     if not settings.experiment.strip():
         found.append("experiment: expected a name, came an empty one")
     for group in GROUPS:
@@ -356,6 +372,22 @@ def check_values(cells: Sequence[Settings]) -> None:
     refuse(sorted({problem for cell in cells for problem in problems(cell)}))
 
 
+@contextlib.contextmanager
+def errors_without_credentials() -> Iterator[None]:
+    """Show unexpected errors of the block without credentials, where Hydra would show all.
+
+    Raises:
+        CommandError: The traceback of an unexpected error.
+    """
+    try:
+        yield
+    except CompactHydraException:
+        raise
+    except Exception:
+        trace = credentials.redacted(traceback.format_exc().rstrip())
+        raise CommandError(trace) from None
+
+
 def refuse(wrong: Sequence[str]) -> None:
     """Raise CommandError with these sentences, if there are any."""
     if wrong:
@@ -394,7 +426,8 @@ def _cannot_load(settings: Settings, group: str, cause: BaseException) -> Comman
     mine = isinstance(cause, ImportError)
     hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if mine else ""
     target = settings.options[group]["_target_"]
-    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {cause}{hint}")
+    why = credentials.redacted(str(cause))
+    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {why}{hint}")
 
 
 def _check_call(

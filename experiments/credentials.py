@@ -1,6 +1,9 @@
-"""What is never kept and never shown: passwords, tokens, keys.
+"""Passwords, tokens and keys: how they are kept out of the store, the files and the screen.
 
-They belong into the environment, from which `redacted` knows them; the address of a store must hold none. Imports nothing heavy.
+They belong into environment variables, from which `redacted` knows them. It is for free text: log lines, tracebacks and
+messages of other code, diffs, lists of packages, source files. Values, names, numbers, paths and commands are never
+changed, since a number that looks like a password is still the number; where a value is a credential, it is refused
+instead. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,74 +12,102 @@ import json
 import logging
 import os
 import re
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
-_NAMES = re.compile(
-    r"PASSWORD|PASSWD|_PWD|PASSPHRASE|TOKEN(?![A-Z])|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY",
-    re.I,
+_SECRET_NAME = re.compile(
+    r"PASSWORD|PASSWD|_PWD|(?:^|_)PASS$|PASSPHRASE|TOKEN(?![A-Z])|SECRET|CREDENTIAL|AUTHORIZATION"
+    r"|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY",
+    re.IGNORECASE,
 )
-_LEAST = 4  # characters of a credential; shorter values are found in every text
-_SAFE = 8  # characters; a shorter one counts only where it stands alone, since "1234" is a part of many a hash
-_WORDS = ("true", "false", "none", "null")
+# Names of numbers, of files and of times, e.g. MAX_TOKEN_LEN.
+_OTHER_NAME = re.compile(
+    r"(?:^|_)(?:MAX|MIN|NUM|N)_|_(?:LEN|LENGTH|COUNT|LIMIT|SIZE|TTL|TIMEOUT|FILE|PATH|DIR)$",
+    re.IGNORECASE,
+)
+_SHORTEST = 6  # characters of a credential
+_SHORTEST_WORD = 8  # the same for a word or a number, such as test or 1234, which any text may hold
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^\s/'\"]*@")
+_QUERY_IN_ADDRESS = re.compile(r"(?<=[?&])([^\s=&?'\"]+)=([^\s&'\"]+)")
 
 
 def redacted(text: str) -> str:
-    """`text` without credentials: the values of environment variables named like one, and names and passwords in addresses."""
+    """Free text without credentials, each replaced by `***`.
+
+    Credentials are the values of environment variables named like one, with at least 6 characters
+    (words and numbers: 8, and only where they stand alone), and what `shown` hides in addresses.
+    """
     for secret in sorted(_secrets(), key=len, reverse=True):
-        alone = ("(?<![0-9A-Za-z])", "(?![0-9A-Za-z])") if len(secret) < _SAFE else ("", "")
-        text = re.sub(re.escape(secret).join(alone), "***", text)
-    return _USER_IN_ADDRESS.sub("***@", text)
+        for form in sorted(_forms(secret), key=len, reverse=True):
+            pattern = re.escape(form)
+            if _is_word(secret):
+                pattern = f"(?<![0-9A-Za-z]){pattern}(?![0-9A-Za-z])"
+            text = re.sub(pattern, "***", text)
+    return shown(text)
 
 
-def _secrets() -> set[str]:
-    """Every line of every value, as Python, JSON, YAML and addresses write it."""
-    lines = {
-        line.strip()
-        for name, value in os.environ.items()
-        if _NAMES.search(name)
-        for line in value.splitlines()
-    }
-    return {
-        spelt
-        for line in lines
-        if len(line) >= _LEAST and line.lower() not in _WORDS
-        for spelt in (
-            line,
-            repr(line)[1:-1],
-            json.dumps(line)[1:-1],
-            line.replace("'", "''"),
-            quote(line, safe=""),
-        )
-    }
-
-
-def refusal(uri: str | None) -> str:
-    """Why the store at `uri`, else at MLFLOW_TRACKING_URI, must not be used: its address holds credentials. Empty when it holds none."""
-    name, address = ("tracking.uri", uri) if uri else ("MLFLOW_TRACKING_URI", _exported())
-    query = str(address).partition("?")[2]
-    if str(address).startswith(("sqlite:", "file:")) or (
-        "@" not in str(address) and not _NAMES.search(query)
-    ):
-        return ""
-    return (
-        f"{name}: expected an address without a user name or a password, came one with; it would be seen wherever the address is. "
-        "Leave them out, and export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+def shown(text: str) -> str:
+    """An address, or a text with some, without users, passwords and tokens in addresses."""
+    text = _USER_IN_ADDRESS.sub("***@", text)
+    return _QUERY_IN_ADDRESS.sub(
+        lambda found: f"{found[1]}=***" if _names_a_secret(found[1]) else found[0], text
     )
 
 
-def _exported() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI", "")
+def refusal(uri: str | None) -> str:
+    """Why the store at `uri`, else at MLFLOW_TRACKING_URI, is refused: its address holds credentials.
+
+    Returns:
+        A message, empty when the address holds none. Paths of SQLite may have any characters.
+    """
+    name, address = (
+        ("tracking.uri", str(uri))
+        if uri
+        else ("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
+    )
+    query = parse_qsl(address.partition("?")[2], keep_blank_values=True)
+    if address.startswith(("sqlite:", "file:")) or (
+        "@" not in address and not any(_names_a_secret(key) for key, _ in query)
+    ):
+        return ""
+    return (
+        f"{name}: expected an address without a user name or a password, got one with; everyone who "
+        "sees the address would see them. Leave them out, and export MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD"
+    )
 
 
-def clean(directory: Path) -> None:
-    """Take credentials out of the YAML files of `directory`: Hydra writes there what was typed, before anybody can look at it."""
-    for path in directory.glob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        if redacted(text) != text:
-            path.write_text(redacted(text), encoding="utf-8")
+def refused_values(values: Mapping[str, Any]) -> list[str]:
+    """For each value that holds a credential, why it is refused.
+
+    A run keeps its values as they are, where everyone sees them. Words and numbers are let through:
+    a value that only looks like a password is as likely.
+
+    Args:
+        values: By the name under which the user set them, e.g. `loss.note`.
+    """
+    return [
+        f"{name}: expected a value that everyone may see, since runs keep it, got that of the "
+        f"environment variable {variable}; read it where it is used, with os.environ[{variable!r}]"
+        for name, value in values.items()
+        for secret, variable in _secrets().items()
+        if not _is_word(secret) and secret in str(value)
+    ]
+
+
+def refused_exports(values: Mapping[str, Any]) -> list[str]:
+    """For each credential among environment variables that Hydra is to set, why it is refused.
+
+    Args:
+        values: `hydra.job.env_set`, which Hydra writes to its files.
+    """
+    return [
+        f"hydra.job.env_set.{name}: expected no credential, since Hydra keeps this in files; "
+        f"export {name} in the shell"
+        for name in values
+        if _names_a_secret(name)
+    ]
 
 
 class Formatter(logging.Formatter):
@@ -86,15 +117,38 @@ class Formatter(logging.Formatter):
         return redacted(super().format(record))
 
 
-class Screen:
-    """A stream that shows no credentials, for all that is not logged: tables, Hydra's tracebacks."""
+def _names_a_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name)) and not _OTHER_NAME.search(name)
 
-    def __init__(self, stream: Any):
-        self._stream = stream
 
-    def write(self, text: str) -> int:
-        self._stream.write(redacted(text))
-        return len(text)
+def _secrets() -> dict[str, str]:
+    """The credentials in the environment, each line one, and the variable that holds it."""
+    found: dict[str, str] = {}
+    for name, value in os.environ.items():
+        is_path = value.startswith("/") and os.access(value, os.F_OK)
+        if is_path or not _names_a_secret(name):
+            continue
+        for line in map(str.strip, value.splitlines()):
+            if len(line) >= (_SHORTEST_WORD if _is_word(line) else _SHORTEST):
+                found.setdefault(line, name)
+    return found
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+
+def _is_word(text: str) -> bool:
+    """Whether it is a word or a number."""
+    try:
+        float(text)
+    except ValueError:
+        return text.isalpha()
+    return True
+
+
+def _forms(secret: str) -> set[str]:
+    """A credential as Python, JSON, YAML and addresses write it."""
+    return {
+        secret,
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        secret.replace("'", "''"),
+        quote(secret, safe=""),
+    }

@@ -271,7 +271,7 @@ def doctor(cfg: DictConfig) -> None:
         store = open_store(patience=cfg.tracking.patience, create=False)
         if cfg.mend and not store.registry:  # deleted, while claims are to be ended
             store = open_store(patience=cfg.tracking.patience)
-        print(f"{cfg.experiment} in {credentials.redacted(store.uri)}")
+        print(f"{cfg.experiment} in {credentials.shown(store.uri)}")
         left = examine(store, mend=cfg.mend)
     except (tracking.StoreError, MlflowException, OSError) as error:
         sys.exit(credentials.redacted(str(error)))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import comparison, config, machine, reuse, sweeps, table
+from experiments import comparison, config, credentials, machine, reuse, sweeps, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -108,15 +108,13 @@ def find(store: Store, run_id: object) -> Any:
         raise CommandError(
             f"rerun: expected a run id or its beginning, of the signs 0-9 and a-f, came {run_id!r}"
         )
-    from experiments.tracking import redacted
-
     experiments = [found.experiment_id for found in store.client.search_experiments()]
     begin_so = store.client.search_runs(
         experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=5
     )
     if not begin_so:
         raise CommandError(
-            f"rerun={run_id}: there is no such run in {redacted(store.uri)}; expected an id from the table at the end of a sweep or from "
+            f"rerun={run_id}: there is no such run in {credentials.shown(store.uri)}; expected an id from the table at the end of a sweep or from "
             "`mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
         )
     if len(begin_so) > 1:

@@ -33,8 +33,6 @@ config.register()
 def run(cfg: DictConfig) -> str:
     """One cell: from its config to the id of its run in MLflow, or `config.TAKEN`."""
     hydra_cfg = HydraConfig.get()
-    if hydra_cfg.output_subdir:
-        credentials.clean(Path(hydra_cfg.runtime.output_dir) / hydra_cfg.output_subdir)
     settings = config.read(cfg, dict(hydra_cfg.runtime.choices), hydra_cfg.overrides.task)
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg, resolve=True),
@@ -42,6 +40,13 @@ def run(cfg: DictConfig) -> str:
     }
     if settings.tracking["parent_run"]:
         return run_in_sweep(settings, artifacts)
+    with config.errors_without_credentials():
+        return _run_one(cfg, settings, artifacts)
+
+
+def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> str:
+    """A command without -m: a run, the plan of one, or one that is run again."""
+    hydra_cfg = HydraConfig.get()
     config.check_values([settings])
     if not hydra_cfg.sweeper._target_.endswith(".CellSweeper"):
         raise config.CommandError(
@@ -112,17 +117,31 @@ def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
 
 
 class BeforeWriting(Callback):
-    """Refuses what must not come to Hydra's writing: a directory that cannot be written to, an address with a password."""
+    """Refuses what Hydra must not write: to a directory that cannot be written to, or credentials."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         from experiments import sweeps
 
-        if refusal := credentials.refusal(OmegaConf.select(config, "tracking.uri")):
-            sys.exit(refusal)
+        _refuse_credentials(config)
         try:
             sweeps.require_writable(Path(config.hydra.run.dir))
         except Exception as error:
             sys.exit(str(error))  # of a callback's exceptions, Hydra lets only this one through
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _refuse_credentials(config)
+
+
+def _refuse_credentials(cfg: DictConfig) -> None:
+    """End the command where a value as typed, or the store's address, holds a credential."""
+    options = {group: OmegaConf.to_container(cfg[group]) for group in config.GROUPS if cfg[group]}
+    refusals = [
+        credentials.refusal(OmegaConf.select(cfg, "tracking.uri")),
+        *credentials.refused_exports(cfg.hydra.job.env_set),
+        *config.credentials_in(options),
+    ]
+    if any(refusals):
+        sys.exit("\n".join(filter(None, refusals)))
 
 
 def _check_words(words: list[str]) -> None:
@@ -143,7 +162,6 @@ def _check_words(words: list[str]) -> None:
 def main() -> None:
     """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
     gc.disable()  # until `machine.loaded`
-    sys.stdout, sys.stderr = credentials.Screen(sys.stdout), credentials.Screen(sys.stderr)
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:

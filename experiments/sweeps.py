@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from experiments import checkpoints, config, machine, reuse, source_digest, table
 from experiments.config import CommandError, Settings
+from experiments.credentials import redacted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -360,7 +362,7 @@ def _rehearsal(cell: Settings) -> str:
                 training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1)
             )
     except Exception as error:
-        return f"{names}: {error}"
+        return f"{names}: {redacted(str(error))}"
     return ""
 
 
@@ -371,7 +373,8 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, Job
             not_begun += 1
         elif result.status == JobStatus.FAILED:
             error = result._return_value
-            failures.append(f"  {' '.join(jobs[identity])}: {type(error).__name__}: {error}")
+            why = redacted(f"{type(error).__name__}: {error}")
+            failures.append(f"  {shlex.join(jobs[identity])}: {why}")
     if failures:
         stopped = f" {not_begun} were not begun." if not_begun else ""
         raise CommandError(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.credentials import redacted
 from reports.figures import palette
 from reports.names import plain
 from reports.page import tables
@@ -162,7 +163,7 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     try:
         MlflowClient(tracking_uri=runs.uri).log_artifacts(parent, str(directory), path)
     except (MlflowException, OSError) as error:
-        return f"not stored in MLflow: {plain(error, 300)}"
+        return f"not stored in MLflow: {plain(redacted(str(error)), 300)}"
     return f"stored with the sweep's run {parent} in MLflow, artifact path {path}"
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from experiments import credentials
 from reports import metrics
 
 FORMATS = ("svg", "png")
@@ -204,16 +204,8 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
             f"{' and '.join(came)}: expected one of them, came {'both' if len(came) == 2 else 'all'}"
         )
     uri = values["tracking"]["uri"]
-    name, address = (
-        ("tracking.uri", uri)
-        if uri
-        else ("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
-    )
-    if "@" in address and not address.startswith(("sqlite:", "file:")):
-        found.append(
-            f"{name}: expected an address without a user name or a password, came one with; leave them out, and export "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
+    if refusal := credentials.refusal(uri):
+        found.append(refusal)
     values = {**values, "sweep": values["sweep"]["name"]}
     for key in (
         "experiment",

@@ -10,7 +10,6 @@ What is written is the contract with `reports`: names of params, metrics, tags a
 `metrics`. Nothing is ever deleted.
 """
 
-from experiments.credentials import redacted
 from experiments.tracking.circumstances import git_state, sources, versions
 from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
 from experiments.tracking.run import TrackedRun, tracked_run
@@ -49,7 +48,6 @@ __all__ = [
     "is_there",
     "open_store",
     "planned",
-    "redacted",
     "resolve_uri",
     "runs_by_identity",
     "sources",

@@ -96,7 +96,7 @@ class TrackedRun:
         self.store.client.log_batch(self.run_id, tags=_tags(tags))
 
     def log_text(self, name: str, text: str) -> None:
-        """The text as an artifact, without credentials."""
+        """Free text as an artifact, without credentials: a diff, a traceback, a source file."""
         self.store.client.log_text(self.run_id, redacted(text), name)
 
     def log_dataset(self, name: str, digest: str, shape: tuple[int, ...]) -> None:
@@ -190,7 +190,7 @@ def tracked_run(
 ) -> Iterator[TrackedRun]:
     """A new run of `store`, FINISHED at the end of the block.
 
-    texts: artifacts by file name. dataset: its name, digest and the training images' shape.
+    texts: artifacts by file name, kept as they are. dataset: its name, digest and the training images' shape.
 
     An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption KILLED
     (`outcome=killed`), and so does the loss of `claim` to another process; all go on to the caller.
@@ -203,17 +203,17 @@ def tracked_run(
     )
     run = TrackedRun(store, create_run(store, name, tags, parent).info.run_id, claim)
     try:
-        entries = [
-            Param(key, redacted(str(value))[:_PARAM_LENGTH]) for key, value in params.items()
-        ]
+        entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
         store.client.log_batch(run.run_id, params=entries)
         kept = {
             "environment.txt": circumstances.environment(),
             "changes.diff": circumstances.changes(),
         }
-        for name, text in (kept | dict(texts or {})).items():
+        for name, text in kept.items():
             if text:
                 run.log_text(name, text)
+        for name, text in (texts or {}).items():
+            store.client.log_text(run.run_id, text, name)
         if dataset:
             run.log_dataset(*dataset)
         yield run
@@ -270,7 +270,7 @@ def create_run(
             "git_dirty": str(dirty).lower(),
         }
     merged = {key: str(value) for key, value in (shown | dict(tags)).items()}
-    return store.client.create_run(store.experiment_id, run_name=redacted(name), tags=merged)
+    return store.client.create_run(store.experiment_id, run_name=name, tags=merged)
 
 
 def _tags(tags: Mapping[str, Any]) -> list[RunTag]:

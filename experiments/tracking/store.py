@@ -27,7 +27,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from experiments.config import CommandError
-from experiments.credentials import redacted
+from experiments.credentials import redacted, shown
 
 log = logging.getLogger(__name__)
 for _chatty in ("alembic", "mlflow.store.db.utils", "mlflow.models.model"):
@@ -227,7 +227,7 @@ def open_store(
         return _open(uri, experiment, patience, opening, None, create)
     except (Away, OSError, MlflowException, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error, Away) else error
-        hint = f"cannot use the tracking store {redacted(uri)}: {redacted(str(cause))}"
+        hint = f"cannot use the tracking store {shown(uri)}: {redacted(str(cause))}"
         if isinstance(cause, urllib.error.URLError):
             hint += "\nStart a server there with `mlflow server --host 127.0.0.1`, or choose another store with tracking.uri=URI"
         if "out-of-date database schema" in str(cause):
@@ -264,7 +264,7 @@ def _open(
     if found is None and not create:
         names = ", ".join(sorted(repr(each.name) for each in client.search_experiments()))
         raise StoreError(
-            f"there is no experiment {name!r} in {redacted(uri)}; expected experiment= one of {names}"
+            f"there is no experiment {name!r} in {shown(uri)}; expected experiment= one of {names}"
         )
     if found is None:
         location = artifacts.as_uri() if artifacts else None

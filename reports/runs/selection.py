@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.store import Store
-from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, shown, some
+from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.credentials import redacted, shown
 from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
-from reports.runs.wording import cut, shown
+from reports.runs.wording import cut
 
 REACH_SECONDS = 10
 _API = "/api/2.0/mlflow"
@@ -138,7 +139,7 @@ class ServerStore:
             ValueError,
         ) as error:  # what requests raises is an OSError
             raise ReadError(
-                f"cannot read the tracking server {shown(self.uri)}: {cut(shown(str(error)), 500)}. "
+                f"cannot read the tracking server {shown(self.uri)}: {cut(redacted(str(error)), 500)}. "
                 "Start it, or choose another store with tracking.uri=... or MLFLOW_TRACKING_URI"
             ) from error
 

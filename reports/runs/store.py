@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from experiments.credentials import shown
 from reports.runs.records import ReadError
 from reports.runs.server_store import ServerStore
 from reports.runs.sqlite_store import SqliteStore
-from reports.runs.wording import quote, shown
+from reports.runs.wording import quote
 
 Store = SqliteStore | ServerStore
 

@@ -52,8 +52,3 @@ def cut(text: str, most: int = 120) -> str:
 def quote(name: str) -> str:
     """A name in quotes, harmless in a terminal."""
     return repr(cut(str(name)))
-
-
-def shown(text: str) -> str:
-    """A store's address, or a message with one, without user and password."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)

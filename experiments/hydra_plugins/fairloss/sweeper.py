@@ -39,6 +39,7 @@ class CellSweeper(Sweeper):
         self.context, self.task_function, self.master = hydra_context, task_function, config
         self.loader = hydra_context.config_loader
 
+    @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         return self.run(self.cells(arguments))
 

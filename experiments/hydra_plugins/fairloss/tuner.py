@@ -88,6 +88,7 @@ class TuningSweeper(_Tuner):
         super().__init__(params, tuning_seeds, judging_seeds)
         self.extensions = _whole("extensions", extensions, 0)
 
+    @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         cells = self.tuning_cells(arguments)
         rates = sorted({cell.lr for _, cell in cells})
@@ -134,6 +135,7 @@ class OptunaSweeper(_Tuner):
         super().__init__(params, tuning_seeds, judging_seeds)
         self.budget = _whole("trials", trials, 1)
 
+    @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         try:
             import optuna
