@@ -249,11 +249,15 @@ class _Statement:
 
 @dataclass(frozen=True)
 class _Import:
-    """`module` is imported, and `name` of it where that is not empty; "*" is all of it. level: the dots before it."""
+    """`module` is imported, and `name` of it where that is not empty; "*" is all of it.
+
+    level: the dots before it. whole: all of the module may be used.
+    """
 
     module: str
     name: str = ""
     level: int = 0
+    whole: bool = False
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, _Import]]:
@@ -273,7 +277,7 @@ def _imports(node: ast.AST) -> Iterator[tuple[str, _Import]]:
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
         name = node.args[0].value
         if called in ("import_module", "__import__") and isinstance(name, str) and name[:1] != ".":
-            yield "", _Import(name, "*")
+            yield "", _Import(name, whole=True)
 
 
 def _references(node: ast.AST, found: set[tuple[str, ...]], annotations: bool) -> None:
@@ -418,7 +422,8 @@ class _Walk:
             str, set[str]
         ] = {}  # what names of the module mean that are installed packages'
         self.entered: set[str] = set()
-        self.named: set[tuple[str, str]] = set()
+        self.whole: set[str] = set()
+        self.named: dict[tuple[str, str, tuple[str, ...] | None], bool] = {}
 
     def target(self, dotted: str) -> None:
         """Reach what a `_target_` names: the longest part of it that is a module, then a name in it."""
@@ -498,9 +503,9 @@ class _Walk:
 
     def everything(self, module: _Module) -> None:
         """Reach all that the module defines and imports."""
-        if module.name in self.leave or (module.name, "*") in self.named:
+        if module.name in self.leave or module.name in self.whole:
             return
-        self.named.add((module.name, "*"))
+        self.whole.add(module.name)
         self.enter(module)
         source = self.source(module)
         if source is None:
@@ -513,17 +518,8 @@ class _Walk:
                 source.statements[number].node, (ast.Import, ast.ImportFrom)
             ):
                 self.statement(module, number)
-        for each in [i for found in source.imports.values() for i in found]:
+        for each in [*source.stars, *(i for found in source.imports.values() for i in found)]:
             self.follow(module, each)
-        for star in source.stars:
-            found = self.module(self.absolute(module, star))
-            if found:
-                if found.own and not module.own:
-                    self.enter(
-                        found
-                    )  # a user's `from experiments.losses import *` uses what it names
-                else:
-                    self.everything(found)
 
     def statement(self, module: _Module, number: int) -> None:
         """Reach a statement, and what it names."""
@@ -533,6 +529,8 @@ class _Walk:
         source = self.source(module)
         assert source is not None
         statement = source.statements[number]
+        if isinstance(statement.node, (ast.Import, ast.ImportFrom)):
+            return  # followed by its module
         local: dict[str, list[_Import]] = {}
         for name, each in statement.imports:
             local.setdefault(name, []).append(each)
@@ -542,36 +540,42 @@ class _Walk:
                 self.follow(module, each, rest)
             self.name(module, first, rest)
 
-    def name(self, module: _Module, name: str, rest: list[str]) -> bool:
-        """Reach a name of a module; `rest` are the attributes that follow it. Whether the module has it."""
+    def name(self, module: _Module, name: str, rest: list[str] | None) -> bool:
+        """Reach a name of a module; whether the module has it.
+
+        rest: the attributes that follow it; None where it is imported and not seen to be used.
+        """
         if module.name in self.leave:
             return True
-        self.enter(module)
-        source = self.source(module)
-        if source is not None:
-            if name in source.definitions:
-                for number in source.definitions[name]:
-                    self.statement(module, number)
-            if name in source.imports:
-                for each in source.imports[name]:
-                    self.follow(module, each, rest, bound=name)
-            if name in source.definitions or name in source.imports:
-                return True
-            for star in source.stars:
-                found = self.module(self.absolute(module, star))
-                if found and found.name != module.name and self.name(found, name, rest):
-                    return True
-        if module.places is not None:
+        key = (module.name, name, None if rest is None else tuple(rest))
+        if key not in self.named:
+            self.named[key] = False  # a package that imports the name from itself means a submodule
+            self.named[key] = self._defined(module, name, rest)
+        if not self.named[key] and module.places is not None:
             found = self.module(f"{module.name}.{name}")
             if found:
                 self.chain(found, rest)
-                return True
-        return False
+                self.named[key] = True
+        return self.named[key]
 
-    def chain(self, module: _Module, rest: list[str]) -> None:
+    def _defined(self, module: _Module, name: str, rest: list[str] | None) -> bool:
+        self.enter(module)
+        source = self.source(module)
+        if source is None:
+            return False
+        for number in source.definitions.get(name, ()):
+            self.statement(module, number)
+        for each in source.imports.get(name, ()):
+            self.follow(module, each, rest, bound=name)
+        if name in source.definitions or name in source.imports:
+            return True
+        stars = (self.module(self.absolute(module, star)) for star in source.stars)
+        return any(self.name(found, name, rest) for found in stars if found)
+
+    def chain(self, module: _Module, rest: list[str] | None) -> None:
         """Reach what follows a module: a name in it, or all of it where it is handed on as it is."""
         self.enter(module)
-        if not rest or not self.name(module, rest[0], rest[1:]):
+        if rest is not None and not (rest and self.name(module, rest[0], rest[1:])):
             self.everything(module)
 
     def follow(
@@ -600,13 +604,15 @@ class _Walk:
         found = self.module(target)
         if found is None:
             return
-        if each.name == "*":
+        if each.whole:
             self.everything(found)
-        elif each.name:
-            if rest is not None or deep:
-                self.name(found, each.name, rest or [])
-        elif rest is not None:
+        elif each.name == "*":
+            if not found.own or module.own:  # of this package, a user's module uses what it names
+                self.everything(found)
+        elif not each.name:
             self.chain(found, rest)
+        elif rest is not None or deep:
+            self.name(found, each.name, rest)
 
     def absolute(self, module: _Module, each: _Import) -> str:
         """The full name of the module that an import means."""

@@ -78,5 +78,5 @@ def sources(code: source_digest.Code) -> dict[str, str]:
 
 @functools.cache  # like `git_state`
 def _tracked() -> frozenset[str]:
-    """The files of this program that git tracks, from the checkout's top directory."""
-    return frozenset(filter(None, _git("ls-files", "-z", "--", "experiments").split("\0")))
+    """The files of this package that git tracks, named as `source_digest` names them."""
+    return frozenset(f"experiments/{name}" for name in _git("ls-files", "-z").split("\0"))
