@@ -137,6 +137,41 @@ def epoch_metrics(
     return found
 
 
+def of_outputs(
+    head: Head, outputs: np.ndarray, labels: np.ndarray, temperature: float | None = None
+) -> dict[str, float]:
+    """Every metric that raw outputs and labels tell alone: what `test_metrics` lists but `loss`.
+
+    Args:
+        head: of the network.
+        outputs: raw, [n, outputs].
+        labels: [n].
+        temperature: fitted on validation; without it there is none of the scaled metrics.
+    """
+    predicted = head.predict(outputs)
+    found = {"accuracy": accuracy(predicted, labels), "macro_f1": macro_f1(predicted, labels)}
+    found |= class_accuracies(predicted, labels)
+    if head.log_probabilities:
+        log_p = head.log_probabilities(outputs)
+        found["nll"] = nll(log_p, labels)
+        found["brier"] = brier(log_p, labels)
+        found["ece"] = ece(log_p, labels)
+        found["margin"] = margin(log_p, labels)
+        found["aurc"] = aurc(log_p, labels)
+        if temperature is not None:
+            scaled = head.log_probabilities(outputs.astype(np.float64) / temperature)
+            found["temperature"] = temperature
+            found["nll_scaled"] = nll(scaled, labels)
+            found["brier_scaled"] = brier(scaled, labels)
+            found["ece_scaled"] = ece(scaled, labels)
+    else:
+        found["mean_absolute_error"] = float(
+            np.mean(np.abs(outputs[:, 0].astype(np.float64) - labels))
+        )
+        found["off_by_one"] = float(np.mean(np.abs(predicted - labels) <= 1))
+    return found
+
+
 def test_metrics(
     head: Head,
     outputs: np.ndarray,
@@ -145,31 +180,14 @@ def test_metrics(
     validation_outputs: np.ndarray,
     validation_labels: np.ndarray,
 ) -> dict[str, float]:
-    """What a run says about the test set, once: `epoch_metrics`, `macro_f1`, `class_accuracies`, then what the head has.
+    """What a run says about the test set, once: `loss`, `accuracy`, `macro_f1`, `class_accuracies`, then what the head has.
 
-    With probabilities `brier`, `ece`, `margin`, `aurc`, `temperature` (fitted on validation), and with logits divided by it
+    With probabilities `nll`, `brier`, `ece`, `margin`, `aurc`, `temperature` (fitted on validation), and with logits divided by it
     `nll_scaled`, `brier_scaled`, `ece_scaled`; with one number `mean_absolute_error` of the raw prediction, in digits, and
     `off_by_one`, the share predicted within one digit.
     """
-    predicted = head.predict(outputs)
-    found = epoch_metrics(head, outputs, labels, losses)
-    found["macro_f1"] = macro_f1(predicted, labels)
-    found |= class_accuracies(predicted, labels)
-    if head.log_probabilities:
-        temperature = fit_temperature(validation_outputs, validation_labels)
-        log_p = head.log_probabilities(outputs)
-        scaled = head.log_probabilities(outputs.astype(np.float64) / temperature)
-        found["brier"] = brier(log_p, labels)
-        found["ece"] = ece(log_p, labels)
-        found["margin"] = margin(log_p, labels)
-        found["aurc"] = aurc(log_p, labels)
-        found["temperature"] = temperature
-        found["nll_scaled"] = nll(scaled, labels)
-        found["brier_scaled"] = brier(scaled, labels)
-        found["ece_scaled"] = ece(scaled, labels)
-    else:
-        found["mean_absolute_error"] = float(
-            np.mean(np.abs(outputs[:, 0].astype(np.float64) - labels))
-        )
-        found["off_by_one"] = float(np.mean(np.abs(predicted - labels) <= 1))
-    return found
+    temperature = (
+        fit_temperature(validation_outputs, validation_labels) if head.log_probabilities else None
+    )
+    own = {"loss": float(losses.mean(dtype=np.float64))}
+    return own | of_outputs(head, outputs, labels, temperature)

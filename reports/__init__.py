@@ -12,6 +12,7 @@ The map, in the order in which a report is made:
     measures.py  what is measured besides accuracy, in which table; frames by epoch and corruption
     findings.py  everything a report says about one setting, as frames
     overviews.py the losses over a number in which settings differ
+    source_code.py the code that computed the runs, in words
     gallery.py   what the losses themselves are: how hard each pulls, and its value
     verdicts.py  verdicts in words and as a file, and the check that they still hold
     names.py     names for people, whatever characters they have
@@ -22,6 +23,7 @@ The map, in the order in which a report is made:
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes`, `gallery` and `figures` nothing but themselves and these;
 `measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on `findings`, `page` on all of these; `generate`
 alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `contract` and
-`credentials` may be imported, and, inside the function that needs them, `data` and `losses`. This file imports nothing, so that
+`credentials` may be imported, and, inside the function that needs them, `data`, `losses`, `heads`, `metrics` and `source_digest`.
+This file imports nothing, so that
 `from reports.runs import load` costs what it needs and no more.
 """

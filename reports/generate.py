@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from reports.names import counted
 from reports.options import OptionError, Options
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from reports.findings import Question, Section
     from reports.runs import Runs
 
@@ -88,6 +91,7 @@ def generate(asked: Options) -> Path:
         overrides=asked.overrides,
         missing=len(runs.missing),
         notes=runs.notes,
+        warnings=runs.warnings,
         sweeps=() if asked.sweep else sweeps_of(runs),
         verdicts=(directory / "verdicts.json").as_posix(),
         baselines=runs.baselines,
@@ -98,6 +102,7 @@ def generate(asked: Options) -> Path:
             "experiment": runs.experiment,
             "sweep": runs.sweep,
             "where": asked.where,
+            "versions": asked.versions,
             "baselines": asked.baselines,
         },
     )
@@ -121,6 +126,7 @@ def generate(asked: Options) -> Path:
     if runs.baselines and sections:
         for text, _ in provenance.told(runs.baselines, sections[0].runs):
             print(text)
+    tell_of_runs(runs)
     tell(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
@@ -141,6 +147,8 @@ def unusual(asked: Options) -> dict[str, str]:
         found["metric"] = read_metric(asked.metric).typed
     if asked.tuning_seeds is not None:
         found["tuning_seeds"] = ",".join(map(str, sorted(set(asked.tuning_seeds))))
+    if asked.versions:
+        found["versions"] = "true"
     if asked.baselines is not None:
         found["baselines"] = asked.baselines
     # With baselines the losses that are run here are compared with all others unless one is named, even the usual one.
@@ -162,16 +170,27 @@ def check(asked: Options) -> None:
     """Derive the claims of an earlier verdicts.json again; exit with 1 and their names when some no longer hold."""
     import pandas as pd
 
-    from reports import verdicts
-    from reports.runs import load, load_baselines
+    from reports import metrics, verdicts
+    from reports.runs import load, load_baselines, predictions
+    from reports.runs.computed import with_metric
 
     assert asked.check is not None
     content = verdicts.read(Path(asked.check))
     experiment = asked.experiment or content["source"].get("experiment")
-    summary = load(asked.uri, experiment, None, None).summary
+    made_of = verdicts.runs_of(content)
+    runs = load(asked.uri, experiment, None, None, run_ids=made_of)
+    metric = str(content["question"].get("metric", "test/accuracy"))
+    summary = with_metric(runs, metrics.column(metric), lambda run: predictions(runs, run)).summary
     if baselines := asked.baselines or content["source"].get("baselines"):
         theirs = load_baselines(_file(str(baselines))).summary
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
+    versions = bool(content["source"].get("versions"))
+    now = load(asked.uri, experiment, content["source"].get("sweep"), None, versions=versions)
+    if later := len(set(runs.summary["run_id"]) - set(now.summary["run_id"])):
+        print(
+            f"a new report would be of other runs: {later} of these runs no longer count, since newer code or a newer run "
+            "of the same identity is there"
+        )
     broken = verdicts.check(content, summary)
     total = len(content["contrasts"])
     if broken:
@@ -216,6 +235,7 @@ def compare_with_itself(asked: Options) -> None:
     from reports.names import plain
 
     runs = load(asked)
+    tell_of_runs(runs)
     frame = findings.same_loss(
         runs.summary, question(asked, runs, baseline=False), None if asked.aa == "all" else asked.aa
     )
@@ -233,11 +253,15 @@ def compare_with_itself(asked: Options) -> None:
 
 
 def load(asked: Options) -> Runs:
-    """The runs that the options choose."""
+    """The runs that the options choose, with the metric that they ask for wherever it can be computed."""
     from reports import runs
+    from reports.runs.computed import with_metric
 
     baselines = None if asked.baselines is None else _file(asked.baselines)
-    found = runs.load(asked.uri, asked.experiment, asked.sweep, asked.where, baselines)
+    found = runs.load(
+        *(asked.uri, asked.experiment, asked.sweep, asked.where, baselines),
+        versions=asked.versions,
+    )
     if not len(found.summary):
         why = (
             f" with {', '.join(f'{key}={value}' for key, value in asked.where.items())}"
@@ -245,7 +269,7 @@ def load(asked: Options) -> Runs:
             else ""
         )
         raise runs.ReadError(f"the experiment {found.experiment!r} has no runs{why} to report on")
-    return found
+    return with_metric(found, asked.metric, lambda run_id: runs.predictions(found, run_id))
 
 
 def _file(baselines: str) -> Path:
@@ -264,6 +288,7 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
     from reports.names import BASELINE, plain
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
+    asked = replace(asked, baseline=newest_version(asked.baseline, runs.summary))
     here = tuple(
         sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
     )
@@ -288,6 +313,24 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
     )
 
 
+def newest_version(loss: str, summary: pd.DataFrame) -> str:
+    """The label of the newest version of a loss's code where it was run by several, else `loss` itself.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"loss": ["ce@1a2b3c4", "ce@5d6e7f8"], "status": "FINISHED"})
+    >>> newest_version("ce", runs.assign(loss_option="ce", started=[2, 1]))
+    'ce@1a2b3c4'
+    """
+    labels = summary["loss"].astype(str)
+    if loss in set(labels):
+        return loss
+    same = summary[labels.str.replace(r"@\w+", "", n=1, regex=True) == loss]
+    if not len(same):
+        return loss
+    finished = same[same["status"] == "FINISHED"]
+    return str((finished if len(finished) else same).sort_values("started")["loss"].iloc[-1])
+
+
 def test_images(section: Section) -> Any:
     """The test images uint8 [n, 28, 28] of a section's data, or why they cannot be had."""
     from experiments import data
@@ -301,9 +344,19 @@ def test_images(section: Section) -> Any:
         return f"{name} cannot be read here ({error})"
 
 
+def tell_of_runs(runs: Runs) -> None:
+    """Print what was left out of the runs, and what may make their numbers wrong."""
+    from reports.names import plain
+
+    for warning in runs.warnings:
+        print(f"WARNING: {plain(warning, 1000)}")
+    for note in runs.notes:
+        print(f"note: {plain(note, 1000)}")
+
+
 def tell(sections: list[Section]) -> None:
     """Print the verdicts in plain sentences."""
-    from reports import verdicts
+    from reports import source_code, verdicts
     from reports.names import plain
     from reports.page.passages import basis
 
@@ -312,6 +365,8 @@ def tell(sections: list[Section]) -> None:
             print(f"\n== {plain(section.title, 160)} ==")
         for note in section.notes:
             print(note)
+        for warning in source_code.warnings(section.runs):
+            print(f"WARNING: {warning}")
         if not len(section.headline):
             print(
                 "nothing to compare: "

@@ -47,6 +47,7 @@ class ReportConfig:
     sweep: Sweep = field(default_factory=Sweep)
     tracking: Tracking = field(default_factory=Tracking)
     where: dict[str, Any] = field(default_factory=dict)
+    versions: bool = MISSING
     baseline: str = MISSING
     all_pairs: bool = MISSING
     metric: str = MISSING
@@ -73,6 +74,7 @@ class Options:
     sweep: str | None
     uri: str | None
     where: dict[str, Any]
+    versions: bool
     baseline: str
     asked_baseline: bool
     all_pairs: bool
@@ -129,6 +131,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         key: values[key]
         for key in (
             "experiment",
+            "versions",
             "baseline",
             "all_pairs",
             "rope",
@@ -202,6 +205,10 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     if len(came) > 1:
         found.append(
             f"{' and '.join(came)}: expected one of them, came {'both' if len(came) == 2 else 'all'}"
+        )
+    if values["versions"] and values["baselines_to"] is not None:
+        found.append(
+            "versions and baselines_to: expected one of them, got both; a file of baselines has one version of each loss"
         )
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import findings
+from reports import findings, source_code
 from reports.findings import Question, Section
 from reports.metrics import column, read_metric
 from reports.names import plain
@@ -134,6 +134,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "setting": section.setting,
                 "baseline": section.baseline,
                 "test_size": section.test_size,
+                "code": source_code.codes(section.runs),
                 "runs": {
                     str(loss): sorted(runs["run_id"].astype(str))
                     for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
@@ -183,6 +184,23 @@ def read(path: Path) -> dict[str, Any]:
     if lacking:
         raise CheckError(f"check: {path}: claims lack {', '.join(sorted(lacking))}")
     return content
+
+
+def runs_of(content: Mapping[str, Any]) -> set[str]:
+    """The ids of the runs that an earlier file's claims are made of.
+
+    Raises:
+        CheckError: the file does not say.
+    """
+    try:
+        return {
+            str(run_id)
+            for setting in content["settings"]
+            for run_ids in setting["runs"].values()
+            for run_id in run_ids
+        }
+    except (TypeError, KeyError, AttributeError) as error:
+        raise CheckError(f"check: the file does not say which runs it is of: {error}") from error
 
 
 def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
@@ -236,7 +254,7 @@ def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
     if "loss_option" not in runs:
         return runs
     fits = [
-        f"{row.loss} ".startswith(f"{row.loss_option} ")
+        f"{row.loss} ".startswith((f"{row.loss_option} ", f"{row.loss_option}@"))
         for row in runs[["loss", "loss_option"]].itertuples()
     ]
     return runs[np.array(fits, dtype=bool)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,10 @@ def runs(
                             "order_hash": f"order{seed}",
                             "git_commit": "0123456789abcdef",
                             "git_dirty": False,
+                            "code": f"{place:064x}",
+                            "code_parts": json.dumps(
+                                {"loss": {"experiments/losses/true_class.py": f"{place:012x}"}}
+                            ),
                             "paddle_version": "3.3.1",
                             "parent_run_id": "parent",
                             "seconds": 2.0,

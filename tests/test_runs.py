@@ -201,7 +201,11 @@ def row(runs: Runs, run_id: str) -> pd.Series:
 
 def test_every_value_of_a_run_in_the_summary(store):
     tags = {
-        "cell": "c1",
+        "configuration": "c1",
+        "code": "e" * 64,
+        "code.parts": '{"loss": {}}',
+        "code.metrics": "f" * 64,
+        "python_version": "3.11.7",
         "init_hash": "i1",
         "head_hash": "h1",
         "order_hash": "o1",
@@ -247,7 +251,11 @@ def test_every_value_of_a_run_in_the_summary(store):
             "outcome": "ok",
             "status": "FINISHED",
             "identity": "i",
-            "cell": "c1",
+            "configuration": "c1",
+            "code": "e" * 64,
+            "code_parts": '{"loss": {}}',
+            "code_metrics": "f" * 64,
+            "python_version": "3.11.7",
             "parent_run_id": "p1",
         },
         **{"lint": "one,two", "lint_text": "first\nsecond"},
@@ -569,14 +577,15 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
 @pytest.mark.parametrize(
     ("statuses", "counts"),
     [
-        (["FINISHED", "FINISHED"], 0),
-        (["FAILED", "FINISHED", "FINISHED"], 1),
+        (["FINISHED", "FINISHED"], 1),
+        (["FAILED", "FINISHED", "FINISHED"], 2),
+        (["FINISHED", "FINISHED", "FAILED"], 1),
         (["KILLED", "FAILED"], 1),
         (["FINISHED", "RUNNING"], 0),
         (["FAILED", "RUNNING", "KILLED"], 2),
     ],
 )
-def test_of_one_identity_the_first_finished_run_counts_else_the_newest(store, statuses, counts):
+def test_of_one_identity_the_newest_finished_run_counts_else_the_newest(store, statuses, counts):
     ids = [store.add("same", status=status, outcome=None) for status in statuses]
     other = store.add("other", seed=1)
     found = store.load()
@@ -584,16 +593,16 @@ def test_of_one_identity_the_first_finished_run_counts_else_the_newest(store, st
     assert set(found.curves["run_id"]) == {ids[counts], other}
     left = "1 run" if len(ids) == 2 else "2 runs"
     assert (
-        f"left out: {left} of cells that ran more than once; the first FINISHED run counts"
+        f"left out: {left} of cells that ran more than once; the newest FINISHED run counts"
         in found.notes
     )
 
 
 def test_equal_values_under_another_identity_are_one_cell(store):
-    first = store.add("a", own={"loss.gamma": 2})
-    store.add("b", own={"loss.gamma": 2.0})
+    store.add("a", own={"loss.gamma": 2})
+    newest = store.add("b", own={"loss.gamma": 2.0})
     found = store.load()
-    assert found.summary["run_id"].tolist() == [first]
+    assert found.summary["run_id"].tolist() == [newest]
     assert found.notes[0].startswith(
         "left out: 1 run with the params of another run but another identity"
     )
@@ -1335,7 +1344,7 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
     assert summary["outcome"].eq("ok").all() and summary["data_digest"].str.len().eq(32).all()
     for name in (
         "identity",
-        "cell",
+        "configuration",
         "init_hash",
         "head_hash",
         "order_hash",

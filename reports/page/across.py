@@ -48,6 +48,7 @@ class Source:
     overrides: Sequence[str]
     missing: int
     notes: Sequence[str]
+    warnings: Sequence[str] = ()
     sweeps: Sequence[tuple[str, str]] = ()  # run id and name of each whose runs these are
     verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
     baselines: Baselines | None = None  # of which some of the runs are

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from reports import source_code
 from reports.findings import Section
 from reports.names import plain
 
@@ -28,12 +29,14 @@ def facts(section: Section) -> list[Fact]:
     return [fact for fact in found if fact is not None]
 
 
-def about_the_store(missing: int, notes: Sequence[str]) -> list[Fact]:
+def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] = ()) -> list[Fact]:
     """What there is to know about all settings together.
 
-    missing: cells of the sweep's grid that no run has: of which setting they would be is not known. notes: of the reader.
+    missing: cells of the sweep's grid that no run has: of which setting they would be is not known. notes and warnings: of
+    the reader.
     """
-    found: list[Fact] = [("Note", note, False) for note in notes]
+    found: list[Fact] = [("Warning", warning, True) for warning in warnings]
+    found += [("Note", note, False) for note in notes]
     if missing:
         cells = "1 cell" if missing == 1 else f"{missing:,} cells"
         found.insert(0, ("Sweep", f"{cells} of the sweep's own grid have never been run.", True))
@@ -233,7 +236,10 @@ def _versions(section: Section) -> Iterable[Fact]:
         text += f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed (tracked changes are in changes.diff)"
     elif commits:
         text += ", nothing uncommitted"
-    yield "Code", f"{text}.", len(commits) != 1 or dirty > 0
+    warnings = source_code.warnings(runs)
+    text += f"; {source_code.described(runs)}"
+    yield "Code", f"{text}.", len(commits) != 1 or dirty > 0 or bool(warnings)
+    yield from (("Warning", warning, True) for warning in warnings)
     machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
     if any(machines.values()):
         text = "; ".join(f"{name} {', '.join(found)}" for name, found in machines.items() if found)

@@ -75,7 +75,7 @@ def report(
         blocks += composer.section(section, number, len(sections))
     composer.prefix = ""
     blocks += composer.gallery(gallery, order)
-    together = honesty.about_the_store(source.missing, source.notes)
+    together = honesty.about_the_store(source.missing, source.notes, source.warnings)
     if len(sections) > 1 and together:
         blocks += [Heading("What to know about all settings"), Facts(together)]
     blocks += across.reproduction(source)
@@ -352,7 +352,9 @@ class _Composer:
         blocks: list[Any] = [Heading("What to know before believing this", level)]
         facts = honesty.facts(section)
         if not self.prefix:  # one setting: what holds for all of the store holds for it
-            facts += honesty.about_the_store(self.source.missing, self.source.notes)
+            facts += honesty.about_the_store(
+                self.source.missing, self.source.notes, self.source.warnings
+            )
         if self.source.baselines and section.here != section.losses:
             facts += provenance.facts(self.source.baselines)
         blocks.append(Facts(facts))

@@ -28,8 +28,10 @@ metric at a time. Neither is ever created or changed by reading. The modules, ea
     sqlite_store.py  a file
     store.py         the one or the other, by its address
     naming.py        what a run's loss and setting are called
+    versions.py      versions of the code that computed a run
     selection.py     which experiment, which sweep, which runs count
     baselines.py     runs that travel in a file of their own, and whether they may be compared with others
+    computed.py      test metrics, from the predictions of runs that did not store them
     frames.py        the frames, from the runs that count
 """
 
@@ -37,7 +39,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,11 +75,13 @@ class Runs:
 
     uri: of the store, an SQLite file's made absolute, a server's with the password that it may hold.
     summary: one row per run that counts, oldest first.
-        run_id, name, status, identity, cell, parent_run_id, init_hash, head_hash, order_hash, git_commit,
-        paddle_version, kernel, processor: text, missing where there is none; git_dirty: True, False or None.
+        run_id, name, status, identity, configuration, parent_run_id, init_hash, head_hash, order_hash, git_commit,
+        python_version, paddle_version, kernel, processor: text, missing where there is none; git_dirty: True, False or None.
+        code: the digest of the code that computed the numbers, code_parts: the tag with its files, code_metrics: the
+        digest of the code of the test metrics; missing where they were not recorded: the code is unknown.
         baseline: whether the run is of a file of baselines, and its loss called "ce (baseline)".
         loss: the loss's label, its option's name and those of its own values that differ between runs of that option
-        ("focal gamma=3"); loss_option: the bare name. model, data, optimizer, scheduler: names of options.
+        ("focal gamma=3"), with versions "focal@1a2b3c4 gamma=3"; loss_option: the bare name. model, data, optimizer, scheduler: names of options.
         lr: float; epochs, batch_size, seed: int; every other param under its MLflow name ("data.label_noise"), a
         number where all of its values are.
         setting: everything that decides the numbers but loss, lr, epochs and seed, as a key that is the same in every
@@ -94,6 +98,7 @@ class Runs:
         train_seconds: of this epoch; elapsed_seconds: of all epochs up to this one; lr_now: at the epoch's end.
     missing: identities in the sweep's grid that no run has (column identity); empty without a sweep.
     notes: what was left out or looks odd, a sentence each.
+    warnings: what may make numbers wrong, a sentence each.
     baselines: the file of which some runs may be.
     """
 
@@ -105,6 +110,7 @@ class Runs:
     curves: pd.DataFrame
     missing: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     baselines: Baselines | None = None
 
 
@@ -114,6 +120,9 @@ def load(
     sweep: str | None = None,
     where: Mapping[str, Any] | None = None,
     baselines: Path | None = None,
+    *,
+    versions: bool = False,
+    run_ids: Collection[str] | None = None,
 ) -> Runs:
     """The runs of an experiment, or of one sweep wherever in its experiment they ran.
 
@@ -123,20 +132,23 @@ def load(
         sweep: a parent run's id, or its name; the newest of that name.
         where: values of params that a run must have, e.g. {"model": "mlp", "lr": 0.003}; a list means any of them.
         baselines: a file of baselines, of which those join whose loss none of these runs has; None: none.
+        versions: whether all versions of a loss's code count, each as a loss of its own, `loss@digest`; else the newest
+            code of each loss in each setting, which is that of its newest FINISHED run. A sweep has the code it ran.
+        run_ids: these runs and no others, whatever else was run since.
 
-    Of several runs of one cell the first FINISHED one counts, else the newest.
+    Of several runs of one identity the newest FINISHED one counts, else the newest.
 
     Raises:
         ReadError: no store, experiment or sweep of that name, or no runs at all; baselines that cannot be read, or
             were made under another protocol. A sweep that has no runs yet is not an error, nor are runs that all failed.
     """
     store = open_store(uri)
-    picked = pick(store, experiment, sweep, where or {})
+    picked = pick(store, experiment, sweep, where or {}, versions=versions, run_ids=run_ids)
     kept = None if baselines is None else read_baselines(baselines)
     joined = joining(kept, picked.runs) if kept else []
 
     notes = picked.notes
-    summary = summary_frame([*picked.runs, *joined], notes)
+    summary = summary_frame([*picked.runs, *joined], notes, versions=versions)
     if still := int((summary["outcome"] == "running").sum()):
         notes.append(
             f"{count(still, 'run')} in status RUNNING: under way, or killed without a word"
@@ -154,6 +166,7 @@ def load(
         curves=curves,
         missing=pd.DataFrame({"identity": picked.missing}, dtype=object),
         notes=notes,
+        warnings=picked.warnings,
         baselines=kept,
     )
 

@@ -21,6 +21,7 @@ import pandas as pd
 
 from reports.runs.naming import loss_values, scalars, setting_values
 from reports.runs.records import AT_END, CURVES, ReadError, Run
+from reports.runs.versions import code_of
 from reports.runs.wording import cut, natural, quote, short, some
 
 SHIPPED = Path(__file__).resolve().parents[1] / "baselines" / "mnist.json.gz"
@@ -109,7 +110,7 @@ def collect(
     a run. overrides and environment: as one of the runs has stored them.
 
     Raises:
-        ReadError: there are none, or they are of more than one protocol.
+        ReadError: there are none, they are of more than one protocol, or a loss of more than one version of its code.
     """
     finished = [run for run in runs if run.status == "FINISHED"]
     if not finished:
@@ -120,6 +121,16 @@ def collect(
             f"baselines_to: expected the runs of one protocol, came several: {'; '.join(several)}. Choose one with "
             "sweep=NAME_OR_ID or where.KEY=VALUE"
         )
+    codes: dict[str, set[str]] = {}
+    for run in finished:
+        codes.setdefault(json.dumps(loss_values(run)), set()).add(code_of(run))
+    for loss, found in codes.items():
+        if len(found) > 1:
+            raise ReadError(
+                f"baselines_to: expected one version of the code of each loss, got {len(found)} of "
+                f"{json.loads(loss)['loss']}, as reuse=any leaves them. Run the sweep without reuse=any, and choose it with "
+                "sweep=NAME_OR_ID"
+            )
     ended = pd.to_datetime(max(run.ended or 0 for run in finished), unit="ms", utc=True)
     numbers = [scalars(run) for run in finished]
     origin = Origin(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from reports.runs.naming import loss_labels, scalars, setting_key, setting_texts
 from reports.runs.records import AT_END, CURVES, GROUPS, HUGE, LINT, NEEDED, Run
+from reports.runs.versions import version_marks
 from reports.runs.wording import count, number
 
 _LAST_EPOCH = [column for column in CURVES.values() if column not in ("train_seconds", "lr_now")]
@@ -30,11 +31,18 @@ _NOBODY = Run(
 )
 
 
-def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
-    """One row per run, all but what comes from the histories."""
+def summary_frame(runs: Sequence[Run], notes: list[str], *, versions: bool = False) -> pd.DataFrame:
+    """One row per run, all but what comes from the histories.
+
+    Args:
+        runs: those that count.
+        notes: to which what was left empty is added.
+        versions: whether each version of a loss's code is a loss of its own, `loss@digest`.
+    """
     if not runs:
         return summary_frame([_NOBODY], []).iloc[:0]
-    labels, texts = loss_labels(runs), setting_texts(runs)
+    labels = loss_labels(runs, version_marks(runs) if versions else None)
+    texts = setting_texts(runs)
     rows, params, odd, dropped = [], [], 0, 0
     for run, label, text in zip(runs, labels, texts, strict=True):
         outcome, sure = _outcome(run)
@@ -59,12 +67,17 @@ def summary_frame(runs: Sequence[Run], notes: list[str]) -> pd.DataFrame:
             | {"outcome": outcome, "status": run.status}
             | {
                 name: run.tags.get(name)
-                for name in ("identity", "cell", "init_hash", "head_hash", "order_hash")
+                for name in ("identity", "init_hash", "head_hash", "order_hash")
             }
+            | {"configuration": run.tags.get("configuration", run.tags.get("cell"))}
+            | {"code": run.tags.get("code"), "code_parts": run.tags.get("code.parts")}
+            | {"code_metrics": run.tags.get("code.metrics")}
             | {"parent_run_id": run.tags.get("mlflow.parentRunId")}
             | {
                 name: run.tags.get(name)
-                for name in ("git_commit", "paddle_version", "kernel", "processor")
+                for name in (
+                    *("git_commit", "python_version", "paddle_version", "kernel", "processor"),
+                )
             }
             | {"git_dirty": {"true": True, "false": False}.get(run.tags.get("git_dirty", ""))}
             | _lint(run)

@@ -73,10 +73,20 @@ def setting_key(run: Run) -> str:
     return f"{values['data']} {values['model']} {values['optimizer']} {values['scheduler']} {values['batch_size']} {digest[:8]}"
 
 
-def loss_labels(runs: Sequence[Run]) -> list[str]:
-    """The loss of each run: the option, and those of its own values that differ between runs of that option; a baseline says so."""
+def loss_labels(runs: Sequence[Run], marks: Sequence[str] | None = None) -> list[str]:
+    """The loss of each run: its option, and its own values that differ between runs of the option.
+
+    A baseline says so.
+
+    Args:
+        marks: what follows the option's name, such as "@1a2b3c4" for a version of its code.
+    """
     losses = [loss_values(run) for run in runs]
     labels = _told_apart(losses, [each["loss"] for each in losses])
+    labels = [
+        each["loss"] + mark + label[len(each["loss"]) :]
+        for each, mark, label in zip(losses, marks or [""] * len(runs), labels, strict=True)
+    ]
     return [
         label + BASELINE if run.baseline else label for label, run in zip(labels, runs, strict=True)
     ]

@@ -23,16 +23,10 @@ CURVES = {  # metrics with a history, and their columns in `curves`
     "lr": "lr_now",
 }
 TAGS = [
-    *("kind", "identity", "cell", "outcome", "init_hash", "head_hash", "order_hash"),
-    *(
-        "git_commit",
-        "git_dirty",
-        "paddle_version",
-        "kernel",
-        "processor",
-        "mlflow.parentRunId",
-        "lint",
-    ),
+    *("kind", "identity", "configuration", "outcome", "init_hash", "head_hash", "order_hash"),
+    *("code", "code.parts", "code.metrics", "git_commit", "git_dirty"),
+    *("python_version", "paddle_version", "kernel", "processor", "mlflow.parentRunId", "lint"),
+    "cell",  # what `configuration` was called before the code was part of it
 ]
 AT_END = ("test/", "data/", "corrupted/")  # begin the metrics without a history
 LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names

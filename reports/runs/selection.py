@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +11,38 @@ from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.store import Store
+from reports.runs.versions import code_of, left_out, newest_code
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
 
 
 @dataclass(frozen=True)
 class Picked:
-    """The runs that count, one per cell and oldest first; the sweep's parent; identities of its grid without a run; notes."""
+    """The runs that count, one per cell and oldest first; the sweep's parent; identities of its grid without a run; notes.
+
+    warnings: what may make the numbers wrong, a sentence each.
+    """
 
     experiment: Experiment
     parent: Run | None
     runs: list[Run]
     missing: list[str]
     notes: list[str]
+    warnings: list[str]
 
 
 def pick(
-    store: Store, experiment: str | None, sweep: str | None, where: Mapping[str, Any]
+    store: Store,
+    experiment: str | None,
+    sweep: str | None,
+    where: Mapping[str, Any],
+    *,
+    versions: bool = False,
+    run_ids: Collection[str] | None = None,
 ) -> Picked:
-    """The runs of an experiment, or of one sweep wherever in its experiment they ran; arguments as in `reports.runs.load`."""
+    """The runs of an experiment, or of one sweep wherever in its experiment they ran.
+
+    Arguments as in `reports.runs.load`.
+    """
     chosen, parent, notes = choose(store, experiment, sweep)
 
     every: list[Run] = []
@@ -59,14 +73,22 @@ def pick(
             f"left out: {count(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
             f"which ended before they were written or were changed since: {some(bad)}"
         )
+    if run_ids is not None:
+        asked = [run for run in begun if run.run_id in run_ids]
+        return Picked(chosen, None, sorted(asked, key=age), [], notes, [])
     grid = grid_of(store, parent, begun, notes) if parent else []
+    left: list[tuple[Run, Run]] = []
     if parent:
         wanted = set(grid)
         begun = [run for run in begun if run.tags["identity"] in wanted]
+    elif not versions:
+        begun, left = newest_code(begun)
     there = {run.tags["identity"] for run in begun}
     missing = [name for name in grid if name not in there]
 
-    filtered = where_params(begun, where)
+    lost = left_out([pair for pair in left if _fits(pair[0], where)])
+    notes += [f"{text}; versions=true compares versions of the code" for text in lost]
+    filtered = where_params(begun, where, lost)
     if where and len(missing):
         notes.append(
             f"{count(len(missing), 'cell')} without a run: which of them the filter would choose is not known"
@@ -76,7 +98,9 @@ def pick(
         notes.append(
             f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs count like all others"
         )
-    return Picked(chosen, parent, one_per_cell(filtered, notes), missing, notes)
+    return Picked(
+        chosen, parent, one_per_cell(filtered, notes), missing, notes, disagreements(filtered)
+    )
 
 
 def choose(
@@ -159,55 +183,140 @@ def grid_of(store: Store, parent: Run, runs: Iterable[Run], notes: list[str]) ->
     return list(dict.fromkeys(run.tags["identity"] for run in children))
 
 
-def where_params(runs: list[Run], where: Mapping[str, Any]) -> list[Run]:
-    """The runs whose params have the values asked for; numbers are compared as numbers."""
+def where_params(runs: list[Run], where: Mapping[str, Any], lost: Sequence[str] = ()) -> list[Run]:
+    """The runs whose params have the values asked for; numbers are compared as numbers.
+
+    Raises:
+        ReadError: there are none; the message names the values there are, and `lost`, which says
+            what was left out before.
+    """
+    besides = "".join(f"\n{text}" for text in lost)
     for name, value in where.items():
         choices = sorted({param for run in runs for param in run.params})
         if runs and name not in choices:
             raise ReadError(
                 f"where: no run has a param {quote(name)}; expected one of: {some(choices, 60)}"
+                f"{besides}"
             )
-        wanted = {
-            short(str(each))
-            for each in (value if isinstance(value, (list, tuple, set)) else [value])
-        }
-        kept = [run for run in runs if name in run.params and short(run.params[name]) in wanted]
+        kept = [run for run in runs if _fits(run, {name: value})]
         if runs and not kept:
             values = sorted(
                 {short(run.params[name]) for run in runs if name in run.params}, key=natural
             )
-            came = ", ".join(sorted(wanted))
+            got = ", ".join(sorted(_texts(value)))
             raise ReadError(
-                f"where: no run has {name}={cut(came)}; expected one of: {some(values)}"
+                f"where: no run has {name}={cut(got)}; expected one of: {some(values)}{besides}"
             )
         runs = kept
     return runs
 
 
+def _fits(run: Run, where: Mapping[str, Any]) -> bool:
+    """Whether a run's params have the values asked for."""
+    return all(
+        name in run.params and short(run.params[name]) in _texts(value)
+        for name, value in where.items()
+    )
+
+
+def _texts(value: Any) -> set[str]:
+    """The values that a filter asks for, in their shortest form."""
+    return {
+        short(str(each)) for each in (value if isinstance(value, (list, tuple, set)) else [value])
+    }
+
+
 def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
-    """One run of each identity, and of those one for each set of values: the first FINISHED, else the newest."""
+    """One run of each identity, and of those one for each set of values and each version of the code.
+
+    The newest FINISHED one counts, else the newest.
+    """
     ordered = sorted(runs, key=age)
     once = _one_each(ordered, [run.tags["identity"] for run in ordered])
     if again := len(ordered) - len(once):
         notes.append(
-            f"left out: {count(again, 'run')} of cells that ran more than once; the first FINISHED run counts"
+            f"left out: {count(again, 'run')} of cells that ran more than once; the newest FINISHED run counts"
         )
-    same = _one_each(
-        once,
-        [json.dumps([setting_key(run), loss_values(run), *scalars(run).values()]) for run in once],
-    )
+    keys = [
+        json.dumps([setting_key(run), loss_values(run), *scalars(run).values(), code_of(run)])
+        for run in once
+    ]
+    same = _one_each(once, keys)
     if again := len(once) - len(same):
         notes.append(
             f"left out: {count(again, 'run')} with the params of another run but another identity (2 and 2.0, or a function "
-            "or default that changed in between); the first FINISHED run counts"
+            "or default that changed in between); the newest FINISHED run counts"
         )
     return same
 
 
 def _one_each(ordered: Sequence[Run], keys: Sequence[str]) -> list[Run]:
-    """Of the runs with the same key the first FINISHED one, else the last; `ordered` is oldest first, and so is the result."""
+    """Of the runs with the same key the newest FINISHED one, else the newest; `ordered` is oldest first, and so is the result."""
     best: dict[str, Run] = {}
     for run, key in zip(ordered, keys, strict=True):
-        if key not in best or best[key].status != "FINISHED":
+        if key not in best or run.status == "FINISHED" or best[key].status != "FINISHED":
             best[key] = run
     return sorted(best.values(), key=age)
+
+
+_COMPARED = ("test/", "val/", "train/", "corrupted/", "data/")  # begin metrics that repeat
+_MAKERS = {  # tags on which numbers may depend, in words
+    **{"code": "code", "processor": "processor", "kernel": "kernel"},
+    **{"paddle_version": "PaddlePaddle", "python_version": "Python"},
+}
+
+
+def disagreements(runs: Iterable[Run]) -> list[str]:
+    """Finished runs of one identity whose numbers differ: a warning for each reason.
+
+    Each finished run is compared with the newest one of its identity, in every metric that both
+    have but times.
+    """
+    finished: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=age):
+        if run.status == "FINISHED":
+            finished.setdefault(run.tags["identity"], []).append(run)
+    found: dict[str, list[tuple[Run, Run, str]]] = {}
+    for *earlier, newest in finished.values():
+        for run in earlier:
+            if differ := _numbers_differ(run, newest):
+                found.setdefault(_reason(run, newest), []).append((run, newest, differ))
+    warnings = []
+    for reason, pairs in found.items():
+        run, newest, differ = pairs[0]
+        many = f"{count(len(pairs), 'finished run')} disagree{'s' if len(pairs) == 1 else ''}"
+        first = "" if len(pairs) == 1 else "the first: "
+        warnings.append(
+            f"{many} with the newest finished run of the same identity, {reason}; {first}"
+            f"{cut(newest.name)}: {differ} (runs {run.run_id} and {newest.run_id})"
+        )
+    return warnings
+
+
+def _numbers_differ(run: Run, newest: Run) -> str:
+    """The largest difference between two runs' numbers, in words; empty where all are equal."""
+    then, now = (each.tags.get("outcome", "") for each in (run, newest))
+    if then and now and then != now:
+        return f"outcome {then}, then {now}"
+    differ = []
+    for name in sorted(run.metrics.keys() & newest.metrics.keys()):
+        old, new = run.metrics[name], newest.metrics[name]
+        if name.startswith(_COMPARED) and old != new and old is not None and new is not None:
+            differ.append(f"{name} {old:.6g}, then {new:.6g}")
+    # An accuracy says more to a reader than a loss of some unit.
+    first = next((text for text in differ if text.startswith("test/accuracy ")), "")
+    return f"{first or differ[0]}, {count(len(differ), 'metric')} in all" if differ else ""
+
+
+def _reason(run: Run, newest: Run) -> str:
+    """Why two runs of one identity may differ: what else differs between them."""
+    differ = []
+    for tag, words in _MAKERS.items():
+        old, new = (each.tags.get(tag, "") for each in (run, newest))
+        if old != new:
+            differ.append(f"{words} {cut(old, 60) or 'unknown'}, then {cut(new, 60) or 'unknown'}")
+    if differ:
+        return f"made with other surroundings ({'; '.join(differ)})"
+    if not code_of(newest):
+        return "whose code is unknown and may have changed in between"
+    return "though processor, kernel, versions and code are equal: determinism is broken"

@@ -1,0 +1,131 @@
+"""The code that computed the runs of a setting, in words: which it is, and where losses do not share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from reports.names import counted, plain
+from reports.runs.versions import Parts, changed, parts_of, shortened
+
+OWN = "loss"
+"""The part of the code in which losses differ anyway; all others are shared."""
+OURS = "experiments/"
+"""Begins the files of this program; others are the user's."""
+
+
+def described(runs: pd.DataFrame) -> str:
+    """The digests of the code by loss, the user's files by name, and of what the code is unknown."""
+    by_loss = codes(runs)
+    short = shortened(sorted({code for found in by_loss.values() for code in found if code}))
+    known = [
+        f"{plain(loss)} {', '.join(short[code] for code in found if code)}"
+        for loss, found in by_loss.items()
+        if any(found)
+    ]
+    files = sorted({file for file in _files(runs) if not file.startswith(OURS)})
+    unknown = [loss for loss, found in by_loss.items() if "" in found]
+    parts = [f"digests of the code that computed the numbers: {', '.join(known)}"] if known else []
+    if known:
+        named = ", ".join(plain(file, 60) for file in files)
+        parts.append(f"files of the user: {named}" if files else "no files of the user")
+    if len(unknown) == len(by_loss):
+        parts.append("code unknown: no run here records it")
+    elif unknown:
+        parts.append(f"code unknown: {', '.join(map(plain, unknown))}")
+    return "; ".join(parts)
+
+
+def codes(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """The digests of the code behind each loss; "" for runs that record none."""
+    found = runs["code"].fillna("").astype(str) if "code" in runs else pd.Series("", runs.index)
+    losses = runs["loss"].astype(str).astype(object)
+    return {str(loss): sorted(set(own)) for loss, own in found.groupby(losses, sort=True)}
+
+
+def warnings(runs: pd.DataFrame) -> list[str]:
+    """What a reader has to know of the code before comparing these losses, a sentence each."""
+    return [*_pooled(runs), *_unknown(runs), *_shared(runs)]
+
+
+def _pooled(runs: pd.DataFrame) -> Iterator[str]:
+    """Losses whose runs are of several versions of the code, as `reuse=any` leaves them."""
+    for loss, found in codes(runs).items():
+        if len(found) < 2:
+            continue
+        own = runs[runs["loss"].astype(str) == loss]
+        counts = own["code"].fillna("").astype(str).value_counts(sort=False).sort_index()
+        short = shortened(counts.index)
+        each = ", ".join(f"{count} by {short[code]}" for code, count in counts.items())
+        known = [_parts(own, code) for code in counts.index if code]
+        files = sorted(
+            {
+                file
+                for other in known[1:]
+                for differ in changed(known[0], other).values()
+                for file in differ
+            }
+        )
+        differ = f"; {', '.join(plain(file, 60) for file in files)} differ" if files else ""
+        yield (
+            f"Runs of {plain(loss)} made by different code are taken together (reuse=any): {each}{differ}. "
+            "versions=true compares the versions."
+        )
+
+
+def _unknown(runs: pd.DataFrame) -> Iterator[str]:
+    by_loss = codes(runs)
+    unknown = [loss for loss, found in by_loss.items() if "" in found]
+    if not unknown:
+        return
+    if len(unknown) == len(by_loss):
+        yield (
+            "Code unknown: these runs do not record the code that computed them, so runs from before and after an edit "
+            "may be taken together."
+        )
+    else:
+        yield (
+            f"Code unknown for {_names(unknown)}: whether {'it shares' if len(unknown) == 1 else 'they share'} the "
+            "code of data, network and training with the other losses cannot be told, and part of a difference may be the code's."
+        )
+
+
+def _shared(runs: pd.DataFrame) -> Iterator[str]:
+    """Where losses differ in more than their own code, by part."""
+    versions: dict[str, tuple[Parts, list[str]]] = {}
+    for loss, found in codes(runs).items():
+        for code in found:
+            parts = _parts(runs[runs["loss"].astype(str) == loss], code)
+            if code and parts:
+                shared = {part: files for part, files in parts.items() if part != OWN}
+                versions.setdefault(repr(sorted(shared.items())), (shared, []))[1].append(loss)
+    ordered = sorted(versions.values(), key=lambda version: -len(version[1]))
+    for parts, losses in ordered[1:]:
+        differ = changed(ordered[0][0], parts, without=[OWN])
+        words = "; ".join(
+            f"{part} ({', '.join(plain(file, 60) for file in files)})"
+            for part, files in differ.items()
+        )
+        yield (
+            f"Not only the losses differ between {_names(ordered[0][1])} and {_names(losses)}, but also the code of {words}: "
+            "part of a difference may be the code's."
+        )
+
+
+def _parts(runs: pd.DataFrame, code: str) -> Parts:
+    if not code or "code_parts" not in runs:
+        return {}
+    texts = runs.loc[runs["code"] == code, "code_parts"].dropna()
+    return parts_of(texts.iloc[0]) if len(texts) else {}
+
+
+def _files(runs: pd.DataFrame) -> set[str]:
+    """Every file behind the runs."""
+    texts = runs["code_parts"].dropna().unique() if "code_parts" in runs else ()
+    return {file for text in texts for files in parts_of(text).values() for file in files}
+
+
+def _names(losses: Sequence[str]) -> str:
+    shown = ", ".join(plain(loss) for loss in losses[:3])
+    return shown if len(losses) <= 3 else f"{shown} and {counted(len(losses) - 3, 'other')}"
