@@ -778,11 +778,15 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
     dirty = runs()[0].assign(git_dirty=True)
     (other,) = findings.sections(dirty, runs()[1], Question(), predictions)
     assert dict(fact[:2] for fact in honesty.facts(other))["Code"] == (
-        "commit 0123456789; 90 of 90 runs were made with changes that are not committed (tracked changes are in changes.diff)."
+        "commit 0123456789; 90 of 90 runs were made with changes that are not committed (tracked changes are in changes.diff); "
+        "digests of the code that computed the numbers: ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
     )
     by_term = {term: words for term, words, _ in facts}
     assert by_term["Runs"].startswith("90 of 90 cells ended well")
     assert by_term["Budget"] == "equal: every loss had 6 finished trials to choose its rate from."
     assert by_term["Pairing"].startswith("proved")
-    assert by_term["Code"] == "commit 0123456789, nothing uncommitted."
+    assert by_term["Code"] == (
+        "commit 0123456789, nothing uncommitted; digests of the code that computed the numbers: "
+        "ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
+    )
     assert by_term["Wall time"] == "3 min over all runs of this setting."

@@ -21,7 +21,7 @@ from reports import source_code, verdicts
 from reports.generate import newest_version
 from reports.page import honesty
 from reports.runs import ReadError, collect_baselines, predictions
-from reports.runs.computed import with_metric
+from reports.runs.computed import metrics_code, with_metric
 
 MADE = {
     **{"processor": "a processor", "kernel": "stock", "paddle_version": "3.3.1"},
@@ -36,7 +36,7 @@ def code(letter: str, file: str = "my_losses.py", **parts: dict[str, str]) -> di
     return MADE | {
         "code": letter * 64,
         "code.parts": json.dumps(files),
-        "code.metrics": "f" * 64,
+        "code.metrics": metrics_code(),
     }
 
 
@@ -420,6 +420,28 @@ def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(sto
     told = report(store, "metric=test/aurc")
     assert told.returncode == 0, told.stderr
     assert "note: the test AURC of 1 run was computed by this report" in told.stdout
+
+
+def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
+    file, raw, labels = stored(np.random.default_rng(0), 10)
+    then = code("a") | {"code.metrics": "f" * 64}
+    first = store.add(tags=then)
+    store.add_predictions(first, file)
+    second = store.add(tags=then, seed=1)
+    third = store.add(tags=code("a"), seed=2)
+    runs = store.load()
+    found = with_metric(runs, "test_brier", lambda run_id: predictions(runs, run_id))
+    assert found.summary.set_index("run_id")["test_brier"].to_dict() == {
+        **{first: metrics.brier(heads.log_softmax(raw), labels), second: 0.4, third: 0.4},
+    }
+    assert found.notes == [
+        "the test Brier score of 1 run was computed again by this report from stored predictions, since the code of the "
+        "metrics has changed"
+    ]
+    assert found.warnings == [
+        "the test Brier score of 1 run was computed by other code of the metrics than there is now, and cannot be computed "
+        "again without predictions"
+    ]
 
 
 def test_what_is_computed_is_what_training_computes() -> None:

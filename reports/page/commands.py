@@ -122,7 +122,9 @@ def _setting(row: pd.Series) -> list[str]:
         chosen += _changed(row, group, "")
     # Recorded only where they are not as usual.
     return chosen + [
-        f"{name}={row[name]}" for name in ("threads", "corruptions") if _known(row.get(name))
+        f"{name}={row[name]}"
+        for name in ("device", "threads", "corruptions")
+        if _known(row.get(name))
     ]
 
 
