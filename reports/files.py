@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.credentials import redacted
 from reports.figures import palette
-from reports.names import plain
+from reports.names import one_line
 from reports.page import tables
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     try:
         MlflowClient(tracking_uri=runs.uri).log_artifacts(parent, str(directory), path)
     except (MlflowException, OSError) as error:
-        return f"not stored in MLflow: {plain(redacted(str(error)), 300)}"
+        return f"not stored in MLflow: {one_line(redacted(str(error)))}"
     return f"stored with the sweep's run {parent} in MLflow, artifact path {path}"
 
 

@@ -362,7 +362,7 @@ def tell(sections: list[Section]) -> None:
 
     for section in sections:
         if len(sections) > 1:
-            print(f"\n== {plain(section.title, 160)} ==")
+            print(f"\n== {plain(section.title, 400)} ==")
         for note in section.notes:
             print(note)
         for warning in source_code.warnings(section.runs):

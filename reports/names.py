@@ -8,18 +8,24 @@ from collections.abc import Sequence
 BASELINE = " (baseline)"
 """Ends the name of a loss whose runs come from a file of baselines."""
 
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # in emoji, and in Persian or Hindi
+
 
 def plain(text: object, length: int = 40) -> str:
     """A name as one line of at most `length` printable characters, its middle left out where it is longer."""
-    printable = (
-        c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
-        for c in " ".join(str(text).split())
-    )
-    line = "".join(printable)
+    line = one_line(text)
     if len(line) <= length:
         return line
     head = (length - 1) * 2 // 3
     return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+
+def one_line(text: object) -> str:
+    """The whole text on one line; a replacement character stands for each that cannot be printed."""
+    return "".join(
+        c if c in _JOINERS or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
+        for c in " ".join(str(text).split())
+    )
 
 
 def counted(count: int, noun: str) -> str:

@@ -10,6 +10,8 @@ import math
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 from unittest import mock
@@ -18,13 +20,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
+from synthetic_runs import HOSTILE, TEST_SIZE, measured, predictions, runs
 
 from experiments import tuning
 from reports import findings, verdicts
 from reports.figures import palette
 from reports.findings import Question, Section
-from reports.gallery import Gallery
+from reports.gallery import Gallery, gallery
 from reports.page import across, blocks, commands, honesty, outline, tables
 from reports.page.tables import Cell, Table
 
@@ -89,13 +91,16 @@ def made(
     images: Any = IMAGES,
     *,
     drawn: bool = False,
+    losses_drawn: Gallery | None = None,
     **changes: Any,
 ) -> tuple[list[Section], outline.Report, str, str]:
     """Sections, report, HTML and Markdown; unless `drawn`, with empty drawings, which take no time."""
     sections = findings.sections(summary, curves, question or Question(), read_predictions)
     empty = mock.patch.object(palette, "svg", return_value='<svg viewBox="0 0 1 1"></svg>')
     with palette.style(), contextlib.nullcontext() if drawn else empty:
-        report = outline.report(sections, source(**changes), lambda section: images)
+        report = outline.report(
+            sections, source(**changes), lambda section: images, gallery=losses_drawn
+        )
     return sections, report, blocks.to_html(report.page), blocks.to_markdown(report.page)
 
 
@@ -118,6 +123,49 @@ def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -
         for cells in table.for_people.rows:
             for cell in cells:
                 assert cell.text in words
+
+
+def prose_and_code(markdown: str) -> str:
+    """The words that Markdown shows: no markup and no escapes in prose, blocks of code as they are."""
+    parts = re.split(r"(?ms)^(`{3,})sh\n(.*?)\n\1$", markdown)
+    for i in range(0, len(parts), 3):
+        parts[i] = re.sub(r"\\([^A-Za-z0-9\s])", r"\1", parts[i]).replace("&#8203;", "")
+    return " ".join(unescape(" ".join(parts[:1] + parts[2::3] + parts[3::3])).split())
+
+
+def test_the_markdown_has_every_sentence_of_the_page_whole() -> None:
+    """Every kind of block: alarms, folds, facts, commands, tables, captions, verdicts with advice."""
+    summary, curves = measured(*runs(seeds=range(4)))
+    remark = "the gradient is zero where the network is wrong, and so it never learns from it; " * 9
+    summary = summary.assign(
+        lint=np.where(summary["loss"] == "mse", "dead-gradient", None),
+        lint_text=np.where(summary["loss"] == "mse", f"{remark}is that meant?", None),
+        order_hash=np.where(summary["loss"] == "mse", "", summary["order_hash"]),
+    )
+    reason = f"its value is not finite at some logits, which it must be everywhere: {remark}end."
+    _, report, html, markdown = made(
+        summary,
+        curves,
+        losses_drawn=replace(gallery(summary, lambda run_id: None), missing={"mse": reason}),
+        notes=[f"A note. {remark}It ends here."],
+        missing=3,
+        sweeps=[("1" * 32, "a|b"), ("2" * 32, "c")],
+    )
+    kinds: set[str] = set()
+    blocks_left = list(report.page.blocks)
+    for block in blocks_left:
+        kinds.add(block.kind)
+        blocks_left += getattr(block, "blocks", [])
+    assert kinds == {
+        *("heading", "text", "verdicts", "picture"),
+        *("listing", "facts", "commands", "fold"),
+    }
+    whole = prose_and_code(markdown)
+    sentences = [
+        sentence for node in read(html).text for sentence in re.split(r"(?<=[.:?]) ", node.strip())
+    ]
+    assert len(sentences) > 500 and all(part in " ".join(sentences) for part in (reason, remark))
+    assert [each for each in sentences if " ".join(each.split()) not in whole] == []
 
 
 def test_the_parts_come_in_the_order_of_the_protocol(usual: Any) -> None:

@@ -14,7 +14,7 @@ from reports.figures import gallery as drawings
 from reports.figures.palette import Look
 from reports.gallery import Gallery
 from reports.metrics import Metric
-from reports.names import counted, plain, short_names
+from reports.names import counted, one_line, plain, short_names
 from reports.overviews import Overview
 from reports.page import commands
 from reports.page.blocks import Commands, Fold, Heading, Text, anchor
@@ -159,7 +159,7 @@ def gallery_pictures(
 def left_out(gallery: Gallery, order: Sequence[str]) -> str:
     """Which of the losses are not in the gallery, and why; empty where all are."""
     why = [
-        f"{plain(loss)} ({plain(gallery.missing[loss], 160)})"
+        f"{plain(loss)} ({one_line(gallery.missing[loss])})"
         for loss in order
         if loss in gallery.missing
     ]

@@ -20,6 +20,8 @@ from reports.page.tables import Table
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
+MISSING_SEEDS = "the command that runs the missing seeds"
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -130,7 +132,12 @@ def to_html(page: Page) -> str:
         for name in ("page.css", "page.js")
     }
     html = environment.get_template("page.html").render(
-        page=page, css=parts["page.css"], js=parts["page.js"], safe=Markup, anchor=anchor
+        page=page,
+        css=parts["page.css"],
+        js=parts["page.js"],
+        safe=Markup,
+        anchor=anchor,
+        missing_seeds=MISSING_SEEDS,
     )
     return re.sub(r"\n\s*\n+", "\n", html)
 
@@ -156,7 +163,8 @@ def _markdown(block: Any, figure_format: str) -> Iterator[str]:
         yield f"**{escape(block.text)}**" if block.alarm else escape(block.text)
     elif isinstance(block, Verdicts):
         for item in block.items:
-            yield f"- **{item.verdict}.** {escape(item.sentence)} {escape(item.more)}".rstrip()
+            line = f"- **{item.verdict}.** {escape(item.sentence)} {escape(item.more)}".rstrip()
+            yield f"{line} {escape(MISSING_SEEDS)}:" if item.commands else line
             if item.commands:
                 yield _fenced(item.commands)
     elif isinstance(block, Picture):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports import source_code
 from reports.findings import Section
-from reports.names import plain
+from reports.names import one_line, plain
 
 Fact = tuple[str, str, bool]
 """Term, text, and whether it is an alarm."""
@@ -61,7 +61,7 @@ def classic_mistakes(section: Section) -> list[Fact]:
             )
         texts = {text for _, _, text in seen}
         one = "" if len(texts) == 1 else "of one of them: "
-        sentence = plain(seen[0][2], 400).rstrip(".")
+        sentence = one_line(seen[0][2]).rstrip(".")
         end = "" if sentence.endswith("?") else "."
         facts.append((plain(name, 60), f"{', '.join(where)}: {one}{sentence}{end}", True))
     if edges := _on_edge(section):
@@ -155,7 +155,7 @@ def _pairing(section: Section) -> Fact | None:
     unpaired = frame[~frame["paired"] & (frame["n"] > 0)]
     if len(unpaired):
         each = "; ".join(
-            f"{plain(row.a)} and {plain(row.b)}: {plain(row.pairing, 160)}"
+            f"{plain(row.a)} and {plain(row.b)}: {one_line(row.pairing)}"
             for row in unpaired.itertuples()
         )
         return (

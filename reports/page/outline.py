@@ -142,7 +142,7 @@ class _Composer:
         self.prefix = f"setting-{number}-" if of > 1 else ""
         blocks: list[Any] = []
         if of > 1:
-            blocks += [Heading(f"Setting {number} of {of}: {plain(section.title, 160)}")]
+            blocks += [Heading(f"Setting {number} of {of}: {plain(section.title, 400)}")]
         blocks += [Text(note, alarm=True) for note in section.notes]
         if not len(section.judged):
             none = "No run of this setting finished with a result: there is nothing to compare."

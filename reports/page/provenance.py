@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from reports.names import counted, plain
+from reports.names import counted, one_line, plain
 from reports.page.honesty import Fact, distinct, listed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
             ("No baseline is shown: every loss that the baselines have was run here, too.", False)
         ]
     losses = "One loss here is a baseline" if joined == 1 else f"{joined} losses here are baselines"
-    made = f"by {plain(baselines.origin.commands[0], 160)}, {', '.join(_made(baselines))}"
+    made = f"by {one_line(baselines.origin.commands[0])}, {', '.join(_made(baselines))}"
     return [
         (f"{losses}, and marked so: under the same protocol, but not run here; {made}.", False),
         (ROUNDING, False),
@@ -38,7 +38,7 @@ def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
 def facts(baselines: Baselines) -> list[Fact]:
     """The file of the baselines in the honesty box: enough to make it again, and to know it again."""
     origin = baselines.origin
-    again = " and then ".join(plain(command, 160) for command in origin.commands)
+    again = " and then ".join(one_line(command) for command in origin.commands)
     runs = (
         f"{counted(origin.runs, 'run')}, rates {', '.join(f'{rate:g}' for rate in origin.rates)}, seeds {listed(origin.seeds)}; "
         f"made again by {again}."

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from reports.names import plain
+from reports.names import one_line, plain
 
 NOT_AVAILABLE = "n/a"
 
@@ -174,12 +174,12 @@ def latex(text: str) -> str:
         "≥": r"$\geq$",
         "≤": r"$\leq$",
     }
-    return "".join(special.get(character, character) for character in plain(text, 400))
+    return "".join(special.get(character, character) for character in one_line(text))
 
 
 def markdown(text: str) -> str:
     """Text for Markdown, none of whose characters is markup."""
-    line = plain(text, 400).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_{}\[\]()#|~!$])", r"\\\1", line)
     line = re.sub(r"^([-+]) ", r"\\\1 ", line)
     return re.sub(
