@@ -24,6 +24,7 @@ The map, in the order in which a run passes through it:
     reuse.py       which finished runs count for a command, and which ran other code
     contract.py    what both halves use: commands that can be typed
     credentials.py what is never kept and never shown
+    terminal.py    what the programs print, in any encoding
     checkpoints.py where a run stands, in one file
     cell.py        one cell: claimed, trained, recorded, continued
     preload.py     what the worker processes of a sweep load once, together

@@ -21,7 +21,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from experiments import checkpoints, comparison, config, credentials, owners, reuse
+from experiments import checkpoints, comparison, config, credentials, owners, reuse, terminal
 from experiments.table import plural
 
 if TYPE_CHECKING:
@@ -279,6 +279,7 @@ def doctor(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    terminal.accept_any_character()
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit("the doctor looks at one experiment at a time; -m is for experiments/run.py")
     try:

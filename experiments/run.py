@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import config, credentials, machine
+from experiments import config, credentials, machine, terminal
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ config.register()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def run(cfg: DictConfig) -> str:
     """One cell: from its config to the id of its run in MLflow, or `config.TAKEN`."""
+    terminal.accept_any_character()  # for the processes of a launcher
     hydra_cfg = HydraConfig.get()
     settings = config.read(cfg, dict(hydra_cfg.runtime.choices), hydra_cfg.overrides.task)
     artifacts = {
@@ -162,6 +163,7 @@ def _check_words(words: list[str]) -> None:
 def main() -> None:
     """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
     gc.disable()  # until `machine.loaded`
+    terminal.accept_any_character()
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:

@@ -18,6 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments import terminal
 from reports import options
 from reports.names import counted
 from reports.options import OptionError, Options
@@ -385,6 +386,7 @@ def tell(sections: list[Section]) -> None:
 
 def main() -> None:
     """The entry point. Hydra rejects bare words, so `report` is taken off the command line first."""
+    terminal.accept_any_character()
     if sys.argv[1:2] == ["report"]:
         del sys.argv[1]
     if sys.argv[1:] and sys.argv[1].isalpha():
@@ -398,6 +400,7 @@ def main() -> None:
     except options.OptionError as error:
         sys.exit(str(error))
     sys.argv[1:] = options.lengthen(sys.argv[1:])
+    os.environ["MPLBACKEND"] = "agg"  # one that a notebook sets may not be installed here
     report()
 
 

@@ -57,12 +57,14 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
-def program(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def program(
+    directory: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`python reports/generate.py ...` in a process of its own."""
     return subprocess.run(
         [sys.executable, str(ROOT / "reports" / "generate.py"), *arguments],
         cwd=directory,
-        env=clean_environment(),
+        env=clean_environment() | environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -166,6 +168,24 @@ def test_the_same_seed_gives_the_same_bytes(
     (directory / "figures" / "left-over.svg").write_text("of a report with other figures")
     assert report(store).code == 0
     assert contents(directory) == before
+
+
+def test_the_matplotlib_settings_of_the_user_change_no_figure(
+    written: tuple[Path, str], store: Path, tmp_path: Path
+) -> None:
+    """Neither a backend that a notebook sets and that is not installed here, nor a matplotlibrc."""
+    settings = "savefig.bbox: tight\nlegend.loc: lower right\ntext.usetex: True\nfont.size: 30\n"
+    (tmp_path / "matplotlibrc").write_text(settings + "axes.prop_cycle: cycler('color', ['r'])\n")
+    done = program(
+        tmp_path,
+        f"tracking.uri=sqlite:///{store / 'mlflow.db'}",
+        "output=o",
+        MPLBACKEND="module://no_such_package.backend_inline",
+    )
+    assert done.returncode == 0, done.stderr
+    figures = contents(tmp_path / "o" / "figures")
+    assert figures == contents(written[0] / "figures")
+    assert {Path(name).suffix for name in figures} == {".svg", ".png"}
 
 
 def test_no_path_of_this_machine_is_in_the_report(written: tuple[Path, str], store: Path) -> None:

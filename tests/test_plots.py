@@ -8,9 +8,11 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -371,6 +373,21 @@ def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
     one, other = draw.overview().figure, draw.overview().figure
     assert palette.svg(one) == palette.svg(other)
     assert palette.png(one) == palette.png(other)
+
+
+def test_figures_do_not_depend_on_the_settings_of_a_notebook(section: Section) -> None:
+    def drawings() -> list[str | bytes]:
+        draw = Illustrator(section, palette.looks(section.losses))
+        with palette.style():
+            figures = [made.figure for made in (draw.overview(), draw.rates(), draw.heat_map())]
+        return [form(figure) for figure in figures for form in (palette.svg, palette.png)]
+
+    expected = drawings()
+    with mpl.rc_context():
+        sns.set_theme("poster", "dark", "husl", font="DejaVu Serif", font_scale=2)
+        mpl.rcParams.update({"savefig.bbox": "tight", "text.usetex": True, "legend.loc": "right"})
+        mpl.rcParams.update({"axes.xmargin": 0.4, "svg.fonttype": "none", "savefig.dpi": 30})
+        assert drawings() == expected
 
 
 def test_names_cannot_get_out_of_a_drawing() -> None:

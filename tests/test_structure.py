@@ -40,7 +40,7 @@ def test_the_two_halves_meet_in_the_store(path):
         assert "reports" not in packages(path)
     else:
         ours = {name for name in imports(path) if name.startswith("experiments.")}
-        light = ("experiments.contract", "experiments.credentials")
+        light = ("experiments.contract", "experiments.credentials", "experiments.terminal")
         heavy = tuple(
             f"experiments.{name}"
             for name in ("data", "losses", "heads", "metrics", "source_digest")
@@ -58,6 +58,7 @@ def test_the_two_halves_meet_in_the_store(path):
         ("guards", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
         ("contract", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
         ("credentials", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("terminal", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
         ("mnist", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("heads", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("metrics", {"hydra", "omegaconf", "mlflow", "paddle"}),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 
@@ -117,12 +118,13 @@ def tint(colour: str) -> LinearSegmentedColormap:
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draw and render inside this: the house style, and no complaint about a letter that no font here has."""
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
+    """Draw inside this: matplotlib's own defaults and the house style, whatever a user's settings are."""
+    with mpl.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*[Gg]lyph .* missing from .*font")
         yield
 
 
+@style()
 def svg(figure: Figure) -> str:
     """The figure as a file of SVG; the same bytes for the same figure."""
     buffer = io.StringIO()
@@ -134,6 +136,7 @@ def svg(figure: Figure) -> str:
     )  # what the glyphs spell, in comments
 
 
+@style()
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """The figure as PNG on white paper; the same bytes for the same figure."""
     buffer = io.BytesIO()
