@@ -257,9 +257,8 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
     files = source_digest.changed(then, settings.code.parts)
     what = ", ".join(files) or "the data or the device"
     raise config.CommandError(
-        f"{what} changed after the command planned this run, so it was not started: expected identity "
-        f"{identities[0][:10] if len(identities) == 1 else 'of the plan'}, got {identity[:10]}. "
-        "The same command runs it with the code as it is now"
+        f"{what} changed after the command planned this run: expected what was planned, got another "
+        "identity, so the run was not started. The same command runs it with the code as it is now"
     )
 
 

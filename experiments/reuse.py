@@ -77,9 +77,10 @@ def look_up(
                 finished = found.info.status == "FINISHED"
                 what = "finished" if finished else "unfinished"
                 why = UNKNOWN if not files else ", ".join(files)
-                use = "taken" if finished and cell.reuse == "any" else "again"
+                taken = finished and cell.reuse == "any" and not cell.force
+                use = "taken" if taken else "again"
                 groups.setdefault((why, what, use), []).append(f"loss={cell.choices['loss']}")
-                if use == "taken":
+                if taken:
                     identity = found.data.tags["identity"]
         identities.append(identity)
     kept = {identity: counting(runs[identity]) for identity in identities if identity in runs}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,8 @@ def test_the_circumstances_are_code_data_machine_and_versions(store):
         "paddle_version": "3.3.1",
         "git_commit": "c" * 40,
         "git_dirty": "true",
+        "code": "abcdef" * 10 + "abcd",
+        "code.parts": json.dumps({"loss": {"my_losses.py": "0123456789ab"}}),
     }
     with tracking.tracked_run(store, name="n", params={}, tags=tags) as tracked:
         tracked.log_text(
@@ -146,6 +150,7 @@ def test_the_circumstances_are_code_data_machine_and_versions(store):
     assert found == {
         "commit": "cccccccccc", "data digits": "dddddddddd", "device": "cpu", "threads": "2", "kernel": "stock",
         "paddlepaddle": "3.3.1", "system": "Linux-6.1", "processor": "AMD EPYC", "numpy": "2.1.0",
+        "my_losses.py (loss)": "0123456789ab", "code": "abcdefabcdef", "code of the metrics": "code unknown",
     }  # fmt: skip
 
 

@@ -246,7 +246,7 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
 def test_other_data_than_then_is_said_before_anything_trains(place, monkeypatch, caplog):
     monkeypatch.setattr("experiments.sweeps.identify", lambda cells: ["another"])
     again(place, "experiment=mine")
-    assert "by its identity this is another cell than then" in caplog.text
+    assert "the data or the device changed since then" in caplog.text
 
 
 @pytest.mark.parametrize(

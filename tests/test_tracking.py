@@ -284,7 +284,8 @@ def begin(store, again=True):
 def test_a_parent_holds_its_grid_and_an_unfinished_one_goes_on(store, tmp_path):
     first = begin(store)
     path = store.client.download_artifacts(first, "grid.json", str(tmp_path))
-    assert json.loads(Path(path).read_text()) == {"identities": ["a", "b"]}
+    assert json.loads(Path(path).read_text()) == {"identities": ["a", "b"], "code": {}}
+    assert tracking.planned(store, first) == (["a", "b"], {})
     with run(store, parent=first) as child:
         pass
     assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == first
