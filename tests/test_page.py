@@ -335,6 +335,41 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     assert "<details>" not in item  # no more runs of ce would decide it
 
 
+@pytest.mark.parametrize(
+    ("diverged", "losses", "seeds"),
+    [
+        ({"mse"}, ("ce", "focal gamma=3", "mse"), range(10)),
+        ({"ce", "mse"}, ("ce", "mse"), range(3)),
+        (set(), ("ce", "mse"), [0]),
+        (set(), ("ce",), range(3)),
+    ],
+)
+def test_no_text_says_nan_inf_or_none(
+    diverged: set[str], losses: tuple[str, ...], seeds: Any
+) -> None:
+    summary, curves = runs(losses, seeds=seeds)
+    gone = summary["loss"].isin(diverged)
+    summary.loc[gone, "outcome"] = "diverged"
+    summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
+    sections, report, html, markdown = made(summary, curves)
+    said = [text(html), markdown, *(tables.to_latex(table) for table in report.tables.values())]
+    said += [verdicts.sentence(row) for row in sections[0].contrasts.to_dict("records")]
+    assert not any(re.search(r"\b(nan|NaN|inf|None)\b", words) for words in said)
+    if len(diverged) == 1:
+        assert re.search(r"mse seeds \d to 9 \(no rate\)", text(html))
+
+
+def test_the_heat_map_says_over_which_runs_it_averages_and_which_seeds_chose(usual: Any) -> None:
+    (section,), report, _, _ = usual
+    (caption,) = [
+        block.caption
+        for block in report.page.blocks
+        if block.kind == "picture" and block.name == "heat-map"
+    ]
+    assert "the mean over every finished run there" in caption
+    assert f"over the tuning seeds ({honesty.listed(section.split.tuning)})" in caption
+
+
 def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
     with pytest.raises(findings.QuestionError) as error:
         made(*runs(seeds=[0], setting="digits, lenet5"), Question(tuning_seeds=(0,)))

@@ -207,9 +207,12 @@ def _dropped(section: Section) -> Fact | None:
         return None
     cells: dict[tuple[str, float, str], list[int]] = {}
     for drop in unique:
-        cells.setdefault((drop.loss, drop.lr, drop.reason), []).append(drop.seed)
+        # NaN is unlike itself, so it is no key: infinity stands for a loss without a rate.
+        lr = drop.lr if math.isfinite(drop.lr) else math.inf
+        cells.setdefault((drop.loss, lr, drop.reason), []).append(drop.seed)
     parts = [
-        f"{plain(loss)} at {lr:g} seed{'s' if len(seeds) > 1 else ''} {listed(seeds)} ({reason})"
+        f"{plain(loss)}{f' at {lr:g}' if math.isfinite(lr) else ''} "
+        f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)} ({reason})"
         for (loss, lr, reason), seeds in cells.items()
     ]
     shown = ", ".join(parts[:12])

@@ -15,6 +15,7 @@ from reports.figures.palette import TOGETHER, Look
 from reports.findings import Section
 from reports.measures import MEMORISATION, STEPS, Measure
 from reports.names import counted, plain, short_names
+from reports.page.honesty import listed
 from reports.page.tables import minus, number
 from reports.verdicts import upper_first
 
@@ -218,10 +219,11 @@ class Illustrator:
 
     def heat_map(self) -> Illustration:
         table = self._rates()
+        seeds = listed(self.section.split.tuning) or "none"
         figure = rates.heat_map(table, self._chosen(), order=self.order, names=self.names)
         caption = (
-            "Mean validation accuracy (%) by loss and learning rate; framed: the rate each loss is shown at. The "
-            "colour begins at the lower quartile."
+            "Validation accuracy (%) by loss and learning rate, the mean over every finished run there; framed: the "
+            f"rate of each loss with the best mean over the tuning seeds ({seeds}). The colour begins at the lower quartile."
         )
         words = [
             f"{plain(loss)}: "
