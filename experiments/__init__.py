@@ -6,6 +6,7 @@ The map, in the order in which a run passes through it:
     config.py      the typed scalars of the config, their ranges, and the checks of every option
     guards.py      what an option's values may be, told before Paddle loads
     machine.py     what has to be set before Paddle loads: threads, fast paths
+    places.py      where the store, its artifacts and its checkpoints lie
     data.py        splits, label noise, orders; the datasets one can choose
     mnist.py       where MNIST's bytes come from, and how they are known to be right
     models.py      networks: image -> raw outputs

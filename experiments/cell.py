@@ -78,7 +78,7 @@ def execute(
         claim = tracking.claim(store, identity, again=settings.force)
         kept = {**artifacts, **tracking.sources(code)}
         book = _Book(store, splits, kept, constant, [*in_loss, *in_labels])
-        place = checkpoints.place(store.directory, store.uri, store.experiment_id, claim.identity)
+        place = checkpoints.place(store.directory, store.key, store.experiment_id, claim.identity)
         records = (
             _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
         )
@@ -205,7 +205,13 @@ class _Book:
             tracked.log_metrics(_robustness(learner, test), step=last.epoch)
         tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
         if settings.tracking["log_model"]:
-            tracked.log_model(learner.network, learner.head.outputs)
+            try:
+                tracked.log_model(learner.network, learner.head.outputs)
+            except tracking.ExportError as error:
+                log.warning(
+                    "%s | the run has no model, it cannot be exported: %s", settings.label, error
+                )
+                found |= {"model_export": str(error)}
         tracked.set_tags(found | {"outcome": "ok"})
 
     def prefix(

@@ -212,10 +212,15 @@ def text(then: Numbers, found: Sequence[Difference], changed: Sequence[Differenc
 
 def read(store: Store, run: Any, name: str) -> bytes | None:
     """An artifact of a run; None when the run has none of this name."""
-    if name not in {artifact.path for artifact in store.client.list_artifacts(run.info.run_id)}:
-        return None
-    with tempfile.TemporaryDirectory() as directory:
-        return Path(store.client.download_artifacts(run.info.run_id, name, directory)).read_bytes()
+    files = store.artifacts(run)
+
+    def fetch() -> bytes | None:
+        if name not in {artifact.path for artifact in files.list_artifacts()}:
+            return None
+        with tempfile.TemporaryDirectory() as directory:
+            return Path(files.download_artifacts(name, directory)).read_bytes()
+
+    return store.patiently(fetch)
 
 
 def _indented(lines: Sequence[object]) -> list[str]:

@@ -25,7 +25,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from experiments import credentials, guards, machine, source_digest
+from experiments import credentials, guards, machine, places, source_digest
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = (
@@ -82,7 +82,7 @@ class Settings:
 
     choices: option name of each group, e.g. {"loss": "ce", ...}.
     options: each group's own values with `_target_`, e.g. {"loss": {"_target_": "experiments.losses.focal", "gamma": 2.0}}.
-    tracking: {"uri": ..., "log_model": ...}. words: the overrides, e.g. "model=mlp", for the label alone. The rest are the scalars of
+    tracking: {"uri": ..., "log_model": ..., ...}. words: the overrides, e.g. "model=mlp", for the label alone. The rest are the scalars of
     `RunConfig`.
     """
 
@@ -207,6 +207,21 @@ def _numbers_alike(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers_alike(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def anchor(cfg: DictConfig, directory: str) -> None:
+    """Make absolute, in a composed config, where things lie: Hydra may change the directory before a job runs.
+
+    directory: where the command was started. Raises CommandError when no store can be at `tracking.uri`.
+    """
+    try:
+        cfg.tracking.uri = places.store_uri(cfg.tracking.uri, directory)
+    except places.AddressError as error:
+        raise CommandError(str(error)) from error
+    cfg.tracking.directory = directory
+    root = OmegaConf.select(cfg, "data.root")
+    if isinstance(root, str) and root and "://" not in root:
+        cfg.data.root = str(Path(directory, Path(root).expanduser()))
 
 
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:

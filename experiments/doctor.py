@@ -15,10 +15,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig
 
 from experiments import checkpoints, comparison, config, credentials, owners, reuse, terminal
@@ -132,7 +134,8 @@ def incomplete(patient: Patient) -> Findings:
         wanted = {"config.yaml", "identity", "outcome"}
         if run.data.tags.get("outcome") == "ok":
             wanted |= {"predictions.npz", "test/accuracy"}
-        files = {artifact.path for artifact in patient.store.client.list_artifacts(run.info.run_id)}
+        store = patient.store
+        files = {artifact.path for artifact in store.patiently(store.artifacts(run).list_artifacts)}
         if missing := wanted - files - run.data.tags.keys() - run.data.metrics.keys():
             yield f"{_name(run)}: no {', '.join(sorted(missing))}", None
 
@@ -192,7 +195,7 @@ def foreign(patient: Patient) -> Findings:
 def leftovers(patient: Patient) -> Findings:
     """Checkpoints that no cell needs, and a store that was begun and not completed."""
     store = patient.store
-    place = functools.partial(checkpoints.place, store.directory, store.uri)
+    place = functools.partial(checkpoints.place, store.directory, store.key)
     known = set()
     for found in store.client.search_experiments():
         experiment = dataclasses.replace(store, experiment_id=found.experiment_id)
@@ -266,7 +269,10 @@ def doctor(cfg: DictConfig) -> None:
 
     from experiments import tracking
 
-    open_store = functools.partial(tracking.open_store, cfg.tracking.uri, cfg.experiment)
+    directory = Path(HydraConfig.get().runtime.cwd)  # where the command was started
+    open_store = functools.partial(
+        tracking.open_store, cfg.tracking.uri, cfg.experiment, directory=directory
+    )
     try:
         store = open_store(patience=cfg.tracking.patience, create=False)
         if cfg.mend and not store.registry:  # deleted, while claims are to be ended

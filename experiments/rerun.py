@@ -46,7 +46,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
         settings.tracking["uri"]
     ):  # none is made, in which no run could be found
         raise CommandError(
-            f"rerun={settings.rerun}: there is no store {tracking.resolve_uri(settings.tracking['uri'])}; start the command "
+            f"rerun={settings.rerun}: there is no store {settings.tracking['uri']}; start the command "
             "where mlflow.db is, or choose a store with tracking.uri=URI"
         )
     store = sweeps.open_store(settings)

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import config, credentials, machine, terminal
+from experiments import config, credentials, machine, places, terminal
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def run(cfg: DictConfig) -> str:
     """One cell: from its config to the id of its run in MLflow, or `config.TAKEN`."""
     terminal.accept_any_character()  # for the processes of a launcher
     hydra_cfg = HydraConfig.get()
+    config.anchor(cfg, hydra_cfg.runtime.cwd)
     settings = config.read(cfg, dict(hydra_cfg.runtime.choices), hydra_cfg.overrides.task)
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg, resolve=True),
@@ -168,6 +169,9 @@ def main() -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
         _check_words(sys.argv[1:])
+        places.keep_cache()
+        for line in places.ignored_variables():
+            print(line, file=sys.stderr)
         run()
     except config.CommandError as error:
         sys.exit(str(error))

@@ -185,7 +185,7 @@ def run(
     for identity in after:
         if is_finished(after[identity]):  # by one that was killed before it could clean up, perhaps
             checkpoints.remove(
-                checkpoints.place(store.directory, store.uri, store.experiment_id, identity)
+                checkpoints.place(store.directory, store.key, store.experiment_id, identity)
             )
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
@@ -297,7 +297,11 @@ def open_store(settings: Settings, *, wait: bool = False) -> Store:
 
     patience = settings.tracking["patience"]
     return tracking.open_store(
-        settings.tracking["uri"], settings.experiment, patience=patience, wait=wait
+        settings.tracking["uri"],
+        settings.experiment,
+        patience=patience,
+        wait=wait,
+        directory=settings.tracking["directory"] and Path(settings.tracking["directory"]),
     )
 
 

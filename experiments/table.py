@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments import places
 from experiments.config import Settings
 
 if TYPE_CHECKING:
@@ -89,16 +90,14 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
 
     tuning_seeds: how many seeds, from 0 on, only chose rates.
     """
-    from experiments import tracking
-
-    uri = settings.tracking["uri"]
-    elsewhere = uri is not None or Path("mlruns").exists()
-    browse = (
-        f"mlflow ui --backend-store-uri {tracking.resolve_uri(uri)}" if elsewhere else "mlflow ui"
-    )
-    if (uri or "").startswith("http"):
+    directory = Path(settings.tracking["directory"] or "")
+    uri = places.store_uri(settings.tracking["uri"], directory)
+    usual = places.store_uri(places.DEFAULT_URI, directory)
+    elsewhere = uri != usual or (directory / "mlruns").exists()
+    browse = f"mlflow ui --backend-store-uri {uri}" if elsewhere else "mlflow ui"
+    if uri.startswith("http"):
         browse = f"browse {uri}"
-    report = "generate report" + (f" tracking.uri={uri}" if uri else "")
+    report = "generate report" + (f" tracking.uri={uri}" if uri != usual else "")
     report += f" sweep={parent}" if parent else ""
     report += (
         f" 'tuning_seeds={list(range(tuning_seeds))}'".replace(", ", ",") if tuning_seeds else ""

@@ -22,8 +22,8 @@ The map, in the order in which a report is made:
 
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes`, `gallery` and `figures` nothing but themselves and these;
 `measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on `findings`, `page` on all of these; `generate`
-alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `contract` and
-`credentials` may be imported, and, inside the function that needs them, `data`, `losses`, `heads`, `metrics` and `source_digest`.
-This file imports nothing, so that
+alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `contract`,
+`credentials`, `places` and `terminal` may be imported, and, inside the function that needs them, `data`, `losses`, `heads`,
+`metrics` and `source_digest`. This file imports nothing, so that
 `from reports.runs import load` costs what it needs and no more.
 """

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments import places
 from experiments.credentials import redacted
 from reports.figures import palette
 from reports.names import one_line
@@ -157,11 +158,15 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
         )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
     from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracking import MlflowClient
 
     path = f"report-{directory.resolve().name}" if beside else "report"
     try:
-        MlflowClient(tracking_uri=runs.uri).log_artifacts(parent, str(directory), path)
+        database = places.database(runs.uri)
+        recorded = MlflowClient(tracking_uri=runs.uri).get_run(parent).info.artifact_uri
+        now = places.current(recorded, database) if database else recorded
+        get_artifact_repository(now, tracking_uri=runs.uri).log_artifacts(str(directory), path)
     except (MlflowException, OSError) as error:
         return f"not stored in MLflow: {one_line(redacted(str(error)))}"
     return f"stored with the sweep's run {parent} in MLflow, artifact path {path}"

@@ -18,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments import terminal
+from experiments import places, terminal
 from reports import options
 from reports.names import counted
 from reports.options import OptionError, Options
@@ -37,6 +37,7 @@ options.register()
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def report(cfg: DictConfig) -> None:
     """A report, a check of an earlier one, or an A/A comparison; what is wrong ends it with a message."""
+    os.chdir(HydraConfig.get().runtime.cwd)  # whatever hydra.job.chdir says: a report is no job
     try:
         asked = options.read(cfg, list(HydraConfig.get().overrides.task))
     except OptionError as error:
@@ -399,6 +400,8 @@ def main() -> None:
         options.check_names(sys.argv[1:])
     except options.OptionError as error:
         sys.exit(str(error))
+    for line in places.ignored_variables():
+        print(line, file=sys.stderr)
     sys.argv[1:] = options.lengthen(sys.argv[1:])
     os.environ["MPLBACKEND"] = "agg"  # one that a notebook sets may not be installed here
     report()

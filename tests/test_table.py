@@ -59,7 +59,7 @@ def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     other = settings("tracking.uri=sqlite:///a.db", "experiment=mine")
     assert table.next_commands(other).splitlines() == [
         f"next:  mlflow ui --backend-store-uri sqlite:///{tmp_path}/a.db",
-        "       generate report tracking.uri=sqlite:///a.db experiment=mine",
+        f"       generate report tracking.uri=sqlite:///{tmp_path}/a.db experiment=mine",
     ]
     (tmp_path / "mlruns").mkdir()  # where it is there, `mlflow ui` alone would look into it
     assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(

@@ -12,7 +12,7 @@ What is written is the contract with `reports`: names of params, metrics, tags a
 
 from experiments.tracking.circumstances import git_state, sources, versions
 from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
-from experiments.tracking.run import TrackedRun, tracked_run
+from experiments.tracking.run import ExportError, TrackedRun, tracked_run
 from experiments.tracking.store import Away, Store, StoreError, is_there, open_store, resolve_uri
 from experiments.tracking.sweep import (
     Planned,
@@ -30,6 +30,7 @@ from experiments.tracking.sweep import (
 __all__ = [
     "Away",
     "Claim",
+    "ExportError",
     "Finished",
     "Lost",
     "Planned",

@@ -20,6 +20,7 @@ import mlflow.utils.environment
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
 
 from experiments import machine, owners
 from experiments.credentials import redacted
@@ -121,8 +122,10 @@ class TrackedRun:
             self.store.client.log_artifact(self.run_id, str(path))
 
     def log_model(self, network: Any, outputs: int) -> None:
-        """The network as an MLflow model: images [n, 1, 28, 28] float32 in [0, 1] -> raw outputs [n, outputs] float32."""
-        import mlflow.paddle
+        """The network as an MLflow model: images [n, 1, 28, 28] float32 in [0, 1] -> raw outputs [n, outputs] float32.
+
+        Raises ExportError where the network cannot be exported; what is wrong with the store is told as ever.
+        """
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
         from paddle.static import InputSpec
@@ -148,7 +151,7 @@ class TrackedRun:
                 )
                 Model.log(
                     artifact_path=None,
-                    flavor=mlflow.paddle,
+                    flavor=_Flavor(),
                     run_id=self.run_id,
                     model_id=model.model_id,
                     pd_model=network,
@@ -158,6 +161,31 @@ class TrackedRun:
                 )
 
         self.store.patiently(export)
+
+
+class ExportError(Exception):
+    """The network cannot be exported, whatever the store does; the message says why."""
+
+
+class _Flavor:
+    """`mlflow.paddle`, but that what goes wrong in the network itself is an ExportError."""
+
+    __name__ = "mlflow.paddle"
+
+    def save_model(self, **arguments: Any) -> None:
+        """What `mlflow.paddle.save_model` does. Raises ExportError, and OSError where the files cannot be written."""
+        import mlflow.paddle
+
+        try:
+            mlflow.paddle.save_model(**arguments)
+        except OSError:
+            raise
+        except Exception as error:
+            if machine.interrupted():
+                raise
+            kind, lines = f"{type(error).__name__}: ", str(error).strip().splitlines() or [""]
+            said = lines[-1].strip().removeprefix(kind)  # Paddle puts its whole trace before it
+            raise ExportError((kind + said)[:500]) from error
 
 
 @contextlib.contextmanager
@@ -245,7 +273,12 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
             run._send(wait=False)
         client.log_batch(run.run_id, tags=_tags({"outcome": how}))
         if trace:
-            client.log_text(run.run_id, redacted(trace), "traceback.txt")
+            try:
+                client.log_text(run.run_id, redacted(trace), "traceback.txt")
+            except (OSError, MlflowException) as error:  # the trace may be of just this
+                log.warning("the run has no traceback.txt: %s", redacted(str(error)))
+                shown = {"mlflow.note.content": redacted(trace)[-_PARAM_LENGTH:]}
+                client.log_batch(run.run_id, tags=_tags(shown))
         client.set_terminated(run.run_id, how.upper())
     except Away as error:
         log.warning("%s; the same command will end this run, and go on with the cell", error)

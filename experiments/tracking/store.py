@@ -23,9 +23,15 @@ import requests
 from filelock import FileLock
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
 from mlflow.tracking import MlflowClient
+from sqlalchemy import bindparam, create_engine, make_url, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
+from experiments import places
 from experiments.config import CommandError
 from experiments.credentials import redacted, shown
 
@@ -41,7 +47,10 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our ar
 # Of a server it would print two lines at the end of each run, and fail where nobody reads them any more.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-DEFAULT_URI = "sqlite:///mlflow.db"  # where `mlflow ui` looks by itself
+# What was written has to be in the store when a call returns, whatever the user's other programs prefer.
+os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"
+places.pass_proxies_by()
+
 PATIENCE_SECONDS = 600.0
 _PAGE = 1000
 _REACH_SECONDS = 10
@@ -65,6 +74,7 @@ class Store:
     client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut in two by a signal.
     impatient: the same, without waiting: it raises Away.
     registry: id of the run in whose params cells are claimed.
+    directory: where files that belong to it lie: beside an SQLite database, else where the command was started.
     """
 
     uri: str
@@ -74,16 +84,23 @@ class Store:
     impatient: MlflowClient
     registry: str
     patience: float
+    directory: Path
 
     @property
-    def directory(self) -> Path:
-        """Where files that belong to it lie: beside an SQLite database, else the current directory."""
-        path = _sqlite_path(self.uri)
-        return path.parent if path else Path.cwd()
+    def key(self) -> str:
+        """What tells it from other stores whose files lie in `directory`, and stays when the directory is moved."""
+        path = places.database(self.uri)
+        return path.name if path else self.uri
+
+    def artifacts(self, run: MlflowRun) -> ArtifactRepository:
+        """The files of a run, where they lie now."""
+        path, recorded = places.database(self.uri), run.info.artifact_uri
+        now = places.current(recorded, path) if path else recorded
+        return get_artifact_repository(now, tracking_uri=self.uri)
 
     def patiently(self, call: Callable[[], Result]) -> Result:
         """What `call` returns, as `client` would do it."""
-        return patiently(call, self.patience, _sqlite_path(self.uri) is not None)
+        return patiently(call, self.patience, places.database(self.uri) is not None)
 
     def hasty(self) -> Store:
         """The same without patience."""
@@ -168,7 +185,7 @@ class _PatientClient:
     def __init__(self, uri: str, patience: float):
         self._client = MlflowClient(tracking_uri=uri)
         self._patience = patience
-        self._local = _sqlite_path(uri) is not None
+        self._local = places.database(uri) is not None
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
@@ -180,16 +197,17 @@ class _PatientClient:
 # ---- opening ------------------------------------------------------------------------------------------------------
 
 
-def resolve_uri(uri: str | None) -> str:
-    """`uri`, else MLFLOW_TRACKING_URI, else mlflow.db here; a relative SQLite path is made absolute."""
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    path = _sqlite_path(uri)
-    return f"sqlite:///{path}" if path else uri
+def resolve_uri(uri: str | None, directory: Path | None = None) -> str:
+    """`places.store_uri` from `directory` (the current one). Raises StoreError."""
+    try:
+        return places.store_uri(uri, directory or Path.cwd())
+    except places.AddressError as error:
+        raise StoreError(str(error)) from error
 
 
 def is_there(uri: str | None) -> bool:
     """Whether there is a store to open: a database that exists; a server is taken at its word."""
-    path = _sqlite_path(resolve_uri(uri))
+    path = places.database(resolve_uri(uri))
     return path is None or path.exists()
 
 
@@ -200,15 +218,17 @@ def open_store(
     patience: float = PATIENCE_SECONDS,
     wait: bool = False,
     create: bool = True,
+    directory: Path | None = None,
 ) -> Store:
     """The experiment in the store at `uri`, both created when they are not there.
 
-    patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too. Unless `create`, nothing is
+    directory: where the command was started (the current one), from which relative paths go. patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too. Unless `create`, nothing is
     written: what is not there is refused, and `registry` is empty where there is none.
     Raises StoreError when the store cannot be reached, read or written.
     """
-    uri = resolve_uri(uri)
-    path = _sqlite_path(uri)
+    directory = directory or Path.cwd()
+    uri = resolve_uri(uri, directory)
+    path = places.database(uri)
     opening = patience if wait else 0.0
     if path and not create and not path.exists():
         raise StoreError(
@@ -220,11 +240,9 @@ def open_store(
             with FileLock(f"{path}.lock"):
                 if not path.exists():
                     _create_database(path)
-                return _open(
-                    uri, experiment, patience, opening, path.parent / "mlartifacts", create
-                )
+                return _open(uri, experiment, patience, opening, path.parent, create)
         patiently(partial(_reach, uri), opening, local=False)
-        return _open(uri, experiment, patience, opening, None, create)
+        return _open(uri, experiment, patience, opening, directory, create)
     except (Away, OSError, MlflowException, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error, Away) else error
         hint = f"cannot use the tracking store {shown(uri)}: {redacted(str(cause))}"
@@ -238,36 +256,40 @@ def open_store(
         raise StoreError(hint) from error
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    """The absolute path of an SQLite database; None for any other store."""
-    prefix = "sqlite:///"
-    return Path(uri[len(prefix) :]).absolute() if uri.startswith(prefix) else None
-
-
 def _create_database(path: Path) -> None:
     """Create the schema aside and rename: to die in the middle leaves nothing half made."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     aside = path.with_name(f"{path.name}.creating")
     aside.unlink(missing_ok=True)  # left by one that died; the lock says nobody else is at it
-    store = SqlAlchemyStore(f"sqlite:///{aside}", (path.parent / "mlartifacts").as_uri())
+    uri = places.sqlite_uri(aside)
+    if make_url(uri).database != str(aside):
+        raise StoreError(
+            f"expected a path without % and ? for the database, got {path}: this version of SQLAlchemy cannot open it; "
+            "`pip install -U sqlalchemy`, or start the command elsewhere"
+        )
+    store = SqlAlchemyStore(uri, places.artifacts(path).as_uri())
     store.engine.dispose()
     aside.replace(path)
 
 
 def _open(
-    uri: str, name: str, patience: float, opening: float, artifacts: Path | None, create: bool
+    uri: str, name: str, patience: float, opening: float, directory: Path, create: bool
 ) -> Store:
-    """The store's experiment `name` and its registry; `artifacts` is where a new one keeps its files."""
+    """The store's experiment `name` and its registry."""
     client: Any = _PatientClient(uri, opening)
+    path = places.database(uri)
     found = client.get_experiment_by_name(name)
+    if path and create:
+        places.artifacts(path).mkdir(exist_ok=True)
+        patiently(partial(_relocate, uri, path), opening, local=True)
     if found is None and not create:
         names = ", ".join(sorted(repr(each.name) for each in client.search_experiments()))
         raise StoreError(
             f"there is no experiment {name!r} in {shown(uri)}; expected experiment= one of {names}"
         )
     if found is None:
-        location = artifacts.as_uri() if artifacts else None
+        location = places.artifacts(path).as_uri() if path else None
         try:
             client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
@@ -280,13 +302,38 @@ def _open(
             "another name with experiment=NAME"
         )
     if create:
-        registry = _registry(
-            client, found.experiment_id, settle=0.0 if artifacts else _SETTLE_SECONDS
-        )
+        registry = _registry(client, found.experiment_id, settle=0.0 if path else _SETTLE_SECONDS)
     else:
         registry = _first(client, found.experiment_id) or ""
-    patient, impatient = _PatientClient(uri, patience), _PatientClient(uri, 0.0)
-    return Store(uri, name, found.experiment_id, patient, impatient, registry, patience)  # type: ignore[arg-type]
+    patient: Any = _PatientClient(uri, patience)
+    hasty: Any = _PatientClient(uri, 0.0)
+    return Store(uri, name, found.experiment_id, patient, hasty, registry, patience, directory)
+
+
+def _relocate(uri: str, database: Path) -> None:
+    """In a store that was moved, record where the artifacts lie now; MLflow goes by what is recorded."""
+    columns: Any = (
+        SqlExperiment.artifact_location,
+        SqlRun.artifact_uri,
+        SqlLoggedModel.artifact_location,
+    )
+    beside = places.artifacts(database).as_uri()
+    changed = 0
+    with create_engine(make_url(uri), poolclass=NullPool).begin() as connection:
+        for column in columns:
+            (key,) = column.class_.__mapper__.primary_key
+            elsewhere = select(key, column).where(~column.startswith(beside, autoescape=True))
+            moved = [
+                {"row": row, "now": now}
+                for row, recorded in connection.execute(elsewhere)
+                if recorded and (now := places.current(recorded, database)) != recorded
+            ]
+            if moved:
+                change = update(column.class_).where(key == bindparam("row"))
+                connection.execute(change.values({column.key: bindparam("now")}), moved)
+            changed += len(moved)
+    if changed:
+        log.info("the store was moved to %s: its artifacts are found there", database.parent)
 
 
 def _registry(client: MlflowClient, experiment_id: str, settle: float) -> str:

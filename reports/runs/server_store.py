@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import places
 from experiments.credentials import redacted, shown
 from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
 from reports.runs.wording import cut
@@ -23,6 +24,7 @@ class ServerStore:
 
     def __init__(self, uri: str) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
+        places.pass_proxies_by()
         self.uri = uri
         self._call(
             "GET",

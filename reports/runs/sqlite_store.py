@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import places
 from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
 from reports.runs.server_store import download
 from reports.runs.wording import MAKE_RUNS
@@ -22,7 +23,7 @@ class SqliteStore:
     """MLflow's tables in a file."""
 
     def __init__(self, path: Path) -> None:
-        self.uri = f"sqlite:///{path}"
+        self.uri = places.sqlite_uri(path)
         self._path = path
         if not path.exists():
             raise ReadError(
@@ -92,17 +93,13 @@ class SqliteStore:
         found = self._query("SELECT artifact_uri FROM runs WHERE run_uuid = ?", [run_id])
         if not found:
             return None
-        uri = str(found[0][0])
+        uri = places.current(str(found[0][0]), self._path)
         parts = urllib.parse.urlsplit(uri)
         if parts.scheme not in ("", "file"):
             return download(f"{uri}/{name}", None, "", self.uri)
-        recorded = Path(urllib.request.url2pathname(parts.path) if parts.scheme else uri)
-        moved = (
-            self._path.parent / "mlartifacts" / run_id / "artifacts"
-        )  # store and artifacts went elsewhere together
-        for directory in (recorded, moved):
-            with contextlib.suppress(OSError):
-                return (directory / name).read_bytes()
+        directory = Path(urllib.request.url2pathname(parts.path) if parts.scheme else uri)
+        with contextlib.suppress(OSError):
+            return (directory / name).read_bytes()
         return None
 
     def _details(self, ids: Sequence[str]) -> list[Run]:

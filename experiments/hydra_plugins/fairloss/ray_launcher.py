@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import places
 from experiments.config import CommandError
 
 from .launcher import GRACE_SECONDS, _run
@@ -46,7 +47,7 @@ class RayLauncher(Launcher):
             import ray  # noqa: F401 # asked for before anything is stored
         except ImportError as error:
             raise CommandError('hydra/launcher=ray needs Ray: pip install -e ".[ray]"') from error
-        uri = config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite"
+        uri = places.store_uri(config.tracking.uri, config.hydra.runtime.cwd)
         if not uri.startswith(("http://", "https://")):
             raise CommandError(
                 "hydra/launcher=ray: expected a tracking server that every node reaches (tracking=server, "

@@ -135,6 +135,7 @@ class CellSweeper(Sweeper):
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
+        config.anchor(cfg, self.master.hydra.runtime.cwd)
         return _Base(cfg, choices)
 
 

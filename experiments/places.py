@@ -1,0 +1,141 @@
+"""Where things lie: the store that an address names, its database and artifacts, and the way to it. Imports nothing heavy.
+
+Both halves of the project use it, so that they never look for one store in two places.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+DEFAULT_URI = "sqlite:///mlflow.db"  # where `mlflow ui` looks by itself
+ARTIFACTS = "mlartifacts"  # beside the database
+
+_EXPECTED = "expected a store at sqlite:///FILE or http(s)://HOST, got"
+_SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<file>[^?]*)(?P<query>\?.*)?", re.DOTALL)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+# What MLflow's own functions and commands read, and nothing here: its name, and what to use instead.
+_IGNORED = {
+    "MLFLOW_EXPERIMENT_NAME": "experiment=NAME chooses the experiment",
+    "MLFLOW_EXPERIMENT_ID": "experiment=NAME chooses the experiment",
+    "MLFLOW_RUN_ID": "every run gets an id of its own",
+    "MLFLOW_BACKEND_STORE_URI": "MLFLOW_TRACKING_URI or tracking.uri=URI chooses the store",
+    "MLFLOW_DEFAULT_ARTIFACT_ROOT": f"artifacts lie in {ARTIFACTS}/ beside the database, or where a server keeps them",
+    "MLFLOW_REGISTRY_URI": "no model is registered",
+}
+
+
+class AddressError(ValueError):
+    """No store has such an address; the message says what was expected, and what to do."""
+
+
+def store_uri(uri: str | None, directory: str | os.PathLike[str]) -> str:
+    """The address of the store at `uri`, else at MLFLOW_TRACKING_URI, else of mlflow.db in `directory`.
+
+    A relative path is taken from `directory`, and links are followed, so that a store has one address however it is reached.
+
+    Raises:
+        AddressError: no store can be there.
+    """
+    name, given = "tracking.uri", (uri or "").strip()
+    if not given:
+        name, given = "MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    try:
+        return _address(given or DEFAULT_URI, Path(directory))
+    except AddressError as error:
+        raise AddressError(f"{name}: {error}") from None
+
+
+def _address(given: str, directory: Path) -> str:
+    uri = _SCHEME.sub(lambda scheme: scheme[0].lower(), given, count=1)
+    if found := _SQLITE.fullmatch(uri):
+        if found["query"]:
+            raise AddressError(
+                f"expected sqlite:///FILE with nothing after it, got {given}; leave {found['query']} out (tracking.patience=SECONDS "
+                "says how long to wait for a store that is locked), or write %3F where the file's name has a question mark"
+            )
+        file = unquote(found["file"])
+        if file in ("", ":memory:"):
+            raise AddressError(
+                f"{_EXPECTED} {given}; a database in memory would be gone when the command ends, choose a file"
+            )
+        path = Path(os.path.realpath(directory / file))
+        if file.endswith("/") or path.is_dir():
+            raise AddressError(f"{_EXPECTED} {given}; {path} is a directory, choose a file")
+        return sqlite_uri(path)
+    if re.match("https?://[^/?#]", uri):
+        if "?" in uri or "#" in uri:
+            raise AddressError(f"{_EXPECTED} an address with something after ? or #; leave it out")
+        return uri.rstrip("/")
+    kind = _SCHEME.match(uri)
+    shown = f"{kind[0]}:..." if kind and kind[0] not in ("sqlite", "file") else repr(given)
+    raise AddressError(
+        f"{_EXPECTED} {shown}; put a tracking server (`mlflow server`) before any other, and choose with "
+        "tracking.uri=... or MLFLOW_TRACKING_URI"
+    )
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of an SQLite database, for this project, for MLflow and for SQLAlchemy.
+
+    A percent sign or a question mark has to be encoded. MLflow would then create the directory that the encoded path names,
+    unless the address also names the driver.
+    """
+    if "%" not in str(path) and "?" not in str(path):
+        return f"sqlite:///{path}"
+    encoded = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite+pysqlite:///{encoded}"
+
+
+def database(uri: str) -> Path | None:
+    """The SQLite database at an address of `store_uri`; None for a server."""
+    found = _SQLITE.fullmatch(uri)
+    return Path(unquote(found["file"])) if found else None
+
+
+def artifacts(database: Path) -> Path:
+    """The directory of all artifacts of the store with this SQLite database."""
+    return database.parent / ARTIFACTS
+
+
+def current(recorded: str, database: Path) -> str:
+    """Where the artifacts lie that were `recorded` to be at an address when the database lay perhaps elsewhere.
+
+    A store that was moved or copied has its artifacts beside the database still.
+    """
+    parts = urlsplit(recorded)
+    then = Path(url2pathname(parts.path) if parts.scheme else recorded)
+    if parts.scheme not in ("", "file") or not then.is_absolute() or ARTIFACTS not in then.parts:
+        return recorded
+    inside = then.parts[len(then.parts) - then.parts[::-1].index(ARTIFACTS) :]
+    now = artifacts(database).joinpath(*inside)
+    return now.as_uri() if now != then and (now.exists() or not then.exists()) else recorded
+
+
+def pass_proxies_by() -> None:
+    """Have servers on this machine's loopback interface reached directly, whatever proxy the environment names."""
+    kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in kept.split(",") if host.strip()]
+    if "*" not in hosts:
+        hosts += [host for host in _LOOPBACK if host not in hosts]
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
+
+
+def keep_cache() -> None:
+    """Make FAIRLOSS_CACHE absolute, for processes that will work in other directories."""
+    if cache := os.environ.get("FAIRLOSS_CACHE"):
+        os.environ["FAIRLOSS_CACHE"] = str(Path(cache).expanduser().absolute())
+
+
+def ignored_variables() -> list[str]:
+    """A line for each variable of MLflow's in the environment that has no effect here."""
+    return [
+        f"{name} is set and not read: {instead}"
+        for name, instead in _IGNORED.items()
+        if os.environ.get(name)
+    ]
