@@ -20,7 +20,8 @@ The map, in the order in which a report is made:
     page/        the text, the tables and the figures in their order; HTML and Markdown
     files.py     where a report goes: its directory, and its copy in MLflow
 
-Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes`, `gallery` and `figures` nothing but themselves and these;
+Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes` and `figures` nothing but themselves and these; `gallery` and
+`source_code` nothing but `names` and `runs.versions`;
 `measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on `findings`, `page` on all of these; `generate`
 alone joins them to `runs` and `files`. Only `runs` reads MLflow, only `files` writes to it. Of `experiments`, `contract`,
 `credentials`, `places` and `terminal` may be imported, and, inside the function that needs them, `data`, `losses`, `heads`,

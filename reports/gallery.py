@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.runs.versions import changed, parts_of
+
 CLASSES = 10
 MARGINS = np.linspace(
     -10, 10, 200
@@ -57,7 +59,9 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
     for _, run in summary.drop_duplicates("loss").iterrows():
         name = str(run["loss"])
         try:
-            function, head = _loss(run, configuration(str(run["run_id"])))
+            asked = configuration(str(run["run_id"]))
+            _check_code(run, asked)
+            function, head = _loss(run, asked)
             if head == "logits":
                 values, weights = _of_logits(function)
                 p = 1 / (1 + (CLASSES - 1) * np.exp(-MARGINS))
@@ -85,6 +89,21 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
         for kind, parts in frames.items()
     }
     return Gallery(**made, missing=missing)
+
+
+def _check_code(run: pd.Series, configuration: Mapping[str, Any] | None) -> None:
+    """Raise LossError where the loss's code is another here than the one that computed the run."""
+    from experiments import source_digest
+
+    then = parts_of(run.get("code_parts")).get("loss")
+    node = (configuration or {}).get("loss")
+    if then is None or not isinstance(node, Mapping):
+        return
+    now = source_digest.of_options({"loss": node}).parts["loss"]
+    if files := changed({"loss": then}, {"loss": now}).get("loss"):
+        raise LossError(
+            f"its code is not the code of its runs any more ({', '.join(files)} changed)"
+        )
 
 
 def _loss(

@@ -432,3 +432,27 @@ def test_the_file_that_comes_with_the_project_has_every_loss() -> None:
     text = json.dumps(dataclasses.asdict(baselines))
     for place in ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/"):
         assert place not in text
+
+
+@pytest.mark.mnist
+def test_a_sample_of_the_shipped_baselines_is_found_again(tmp_path: Path) -> None:
+    """They record no code, so that nothing but running them again can show that their numbers still hold."""
+    environment = clean_environment() | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    words = ["loss=ce,huber", "lr=0.01", "seed=0", "epochs=3", "tracking.log_model=false"]
+    words += ["data.train_size=5000", "data.validation_size=5000", "hydra.launcher.n_jobs=2"]
+    command = [sys.executable, str(ROOT / "experiments" / "run.py"), "-m", *words]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    now = load(f"sqlite:///{tmp_path}/mlflow.db").summary.set_index("loss")
+    theirs = load_baselines().summary
+    then = theirs[(theirs["lr"] == 0.01) & (theirs["seed"] == 0)].set_index("loss_option")
+    for loss, likelihood in (("ce", "test_nll"), ("huber", "test_mean_absolute_error")):
+        for name in ("init_hash", "head_hash", "order_hash", "data_digest"):
+            assert now.loc[loss, name] == then.loc[loss, name], (loss, name)
+        # Kinds of processors round float32 differently, which shows after 150 steps.
+        assert now.loc[loss, "test_accuracy"] == pytest.approx(
+            then.loc[loss, "test_accuracy"], abs=0.002
+        )
+        assert now.loc[loss, likelihood] == pytest.approx(then.loc[loss, likelihood], rel=0.002)

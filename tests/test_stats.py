@@ -679,7 +679,7 @@ def test_an_unpaired_contrast() -> None:
 # --- cells and denominators -------------------------------------------------------------------------------
 
 
-def test_one_run_counts_per_cell_and_it_is_the_first_finished_one() -> None:
+def test_one_run_counts_per_cell_and_it_is_the_newest_finished_one() -> None:
     table = frame(
         run("ce", 1, 0.9, run_id="late seed"),
         run("ce", 0, None, outcome="failed", run_id="crashed"),
@@ -688,7 +688,11 @@ def test_one_run_counts_per_cell_and_it_is_the_first_finished_one() -> None:
         run("mse", 0, None, outcome="killed", run_id="killed"),
         run("mse", 0, None, outcome="failed", run_id="failed"),
     )
-    assert one_run_per_cell(table)["run_id"].tolist() == ["first", "late seed", "killed"]
+    assert one_run_per_cell(table)["run_id"].tolist() == [
+        "forced again",
+        "late seed",
+        "failed",
+    ]
 
 
 def test_frames_that_cannot_be_read_are_refused_with_a_reason() -> None:

@@ -16,8 +16,8 @@ import pytest
 from conftest import ROOT, clean_environment
 from test_runs import TEST, Store, empty_store  # noqa: F401 (a fixture)
 
-from experiments import heads, metrics
-from reports import source_code, verdicts
+from experiments import heads, metrics, source_digest
+from reports import gallery, source_code, verdicts
 from reports.generate import newest_version
 from reports.page import honesty
 from reports.runs import ReadError, collect_baselines, predictions
@@ -349,6 +349,21 @@ def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(store: Store) -
     assert checked.returncode == 0, checked.stderr
     assert f"all {total} claims of first/verdicts.json hold" in checked.stdout
     assert "a new report would be of other runs: 3 of these runs no longer count" in checked.stdout
+
+
+def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(store: Store) -> None:
+    node = {"_target_": "experiments.losses.ce", "_partial_": True}
+    now = source_digest.of_options({"loss": node}).parts["loss"]
+    file = next(iter(now))
+    store.add(tags=code("a") | {"code.parts": json.dumps({"loss": now})})
+    then = json.dumps({"loss": now | {file: "0" * 12}})
+    store.add(tags=code("b") | {"code.parts": then}, seed=1)
+    runs = store.load(versions=True).summary
+    found = gallery.gallery(runs, lambda run_id: {"loss": node})
+    assert set(found.weights["loss"]) == {"ce@aaaaaaa"}
+    assert found.missing == {
+        "ce@bbbbbbb": f"its code is not the code of its runs any more ({file} changed)"
+    }
 
 
 # ---- two options that compute the same ------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
 
 
 def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
-    """The run that counts in each cell (loss, lr, epochs, seed): the first finished one, by order of rows.
+    """The run that counts for each (loss, lr, epochs, seed): the last finished one, by order of rows, oldest first.
 
-    Where none finished, the first that failed or was killed stands for the cell. Sorted by cell, so that
+    Where none finished, the last that failed or was killed stands for it. Sorted by these, so that
     nothing depends on the order in which runs ended.
 
     Raises:
@@ -42,9 +42,9 @@ def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"outcome: expected one of {OUTCOMES}, got {sorted(map(str, unknown))}")
     if summary[KEY].isna().any(axis=None):
         raise ValueError(f"a run without a value in one of the columns {KEY} belongs to no cell")
-    unfinished = ~summary["outcome"].isin(FINISHED)
-    order = np.argsort(unfinished.to_numpy(), kind="stable")
-    return summary.iloc[order].drop_duplicates(KEY).sort_values(KEY, ignore_index=True)
+    finished = summary["outcome"].isin(FINISHED)
+    order = np.argsort(finished.to_numpy(), kind="stable")
+    return summary.iloc[order].drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
 
 
 def ended_badly(outcomes: Sequence[str], of: str) -> str:
