@@ -297,7 +297,7 @@ def leaks(logits, labels):
 @pytest.fixture
 def own(tmp_path) -> Path:
     """A directory with losses, one of which has a token from the environment and one of which shows all credentials."""
-    words = [f"NAMES = {list(PLANTED)}", f"ADDRESS = {IN_ADDRESS.split('-')}"]
+    words = [f"NAMES = {list(PLANTED)}", f"ADDRESS = {IN_ADDRESS.split('-')}", "# planted-two"]
     (tmp_path / "mine.py").write_text("\n".join(words) + LOSSES)
     (tmp_path / "loss").mkdir()
     option = "_target_: mine.{}\n_partial_: true\n"
@@ -352,6 +352,7 @@ def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
         printed += done.stdout + done.stderr
     assert re.search(r"FAILED .*loss=leaks .*RuntimeError: \*\*\* \|", printed)
     names = {path.name for path in own.rglob("*")} - before
+    assert any("# ***" in path.read_text() for path in own.rglob("code/mine.py"))
     assert {
         "mlflow.db",
         "run.log",

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from experiments import source_digest
+from experiments.credentials import redacted
 from experiments.machine import cpu_model, paddle_package
 
 _TEXTS = (".py", ".cpp")  # files of code that can be read
@@ -72,7 +73,8 @@ def sources(code: source_digest.Code) -> dict[str, str]:
     for name, path in code.files.items():
         known = source_digest.in_package(path) and name in _tracked()
         if not known and path.suffix in _TEXTS and path.is_file():
-            texts[f"code/{name}"] = path.read_text(encoding="utf-8", errors="replace")
+            source = path.read_text(encoding="utf-8", errors="replace")
+            texts[f"code/{name}"] = redacted(source)
     return texts
 
 
