@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 # A string that Hydra reads as this string without quotes.
@@ -19,18 +21,18 @@ _MEANS_SOMETHING = re.compile(r"[][(){}:=, \t\\]")  # outside quotes, to Hydra
 _BACKSLASHED = r"\\\g<0>"
 
 
-def override(key: str, value: Any) -> str:
-    """One Hydra override, `key=value`, that sets exactly this value.
+def override(key: str, *values: Any) -> str:
+    """One Hydra override, `key=value`, that sets exactly this value, or `key=one,two` for a sweep.
 
     A string stays a string, whatever is in it: `experiment="1e3"`. The result is not yet quoted
     for a shell; `command` does that.
 
     Args:
         key: As typed, e.g. `lr`, `where.loss.gamma` or `+loss.note`.
-        value: None, a bool, a number, a string, or a list or mapping of such values. The keys of
-            a mapping are names or whole numbers, since Hydra's grammar has no quoted keys.
+        values: Each is None, a bool, a number, a string, or a list or mapping of such values. The
+            keys of a mapping are names or whole numbers, since Hydra's grammar has no quoted keys.
     """
-    return f"{key}={_element(value)}"
+    return f"{key}={','.join(map(_element, values))}"
 
 
 def command(program: str, *words: str) -> str:
@@ -41,6 +43,23 @@ def command(program: str, *words: str) -> str:
         words: The arguments as the program is to receive them.
     """
     return " ".join([program, *map(shlex.quote, words)])
+
+
+def is_default(uri: str | None) -> bool:
+    """Whether a command finds the store at `uri` here by itself, without being told its address."""
+    default = ("sqlite:///mlflow.db", f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    return "MLFLOW_TRACKING_URI" not in os.environ and (uri is None or uri in default)
+
+
+def mlflow_for(uri: str | None) -> str:
+    """MLflow's own program, as a command for the store at `uri` begins: `mlflow` and its store.
+
+    Args:
+        uri: The store's address; None for `mlflow.db` in the current directory.
+    """
+    if is_default(uri) and not Path("mlruns").exists():
+        return "mlflow"
+    return f"MLFLOW_TRACKING_URI={shlex.quote(uri or 'sqlite:///mlflow.db')} mlflow"
 
 
 def value_of_param(text: str) -> Any:
@@ -63,11 +82,8 @@ def _element(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, (int, float)):
+        return repr(value)
     if isinstance(value, Mapping):
         pairs = (
             f"{_MEANS_SOMETHING.sub(_BACKSLASHED, str(key))}:{_element(entry)}"

@@ -23,7 +23,16 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig
 
-from experiments import checkpoints, comparison, config, credentials, owners, reuse, terminal
+from experiments import (
+    checkpoints,
+    comparison,
+    config,
+    contract,
+    credentials,
+    owners,
+    reuse,
+    terminal,
+)
 from experiments.table import plural
 
 if TYPE_CHECKING:
@@ -237,6 +246,7 @@ def examine(store: Store, *, mend: bool) -> int:
     patient = Patient(store)
     count = mendable = left = 0
     for check, (harmless, heading, advice) in CHECKS.items():
+        advice = advice.replace("`mlflow ", f"`{contract.mlflow_for(store.uri)} ")
         for number, (line, cure) in enumerate(check(patient)):
             if number == 0:
                 print(f"\n{heading} ({'harmless: ' if harmless else ''}{advice})")

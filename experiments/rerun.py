@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import comparison, config, credentials, machine, reuse, sweeps, table
+from experiments import comparison, config, contract, credentials, machine, reuse, sweeps, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -143,9 +142,12 @@ def find(store: Store, run_id: object) -> Any:
             for word in _words(store, run)
             if not word.startswith(("tracking.parent_run", "tracking.prefixes"))
         ]
+        own = [word for word in own if not word.startswith("tracking.uri=")]
+        if not contract.is_default(store.uri):
+            own.append(contract.override("tracking.uri", store.uri))
         raise CommandError(
             f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it began: "
-            f"python experiments/run.py {shlex.join(own)}"
+            f"{contract.command('python experiments/run.py', *own)}"
         )
     return run
 

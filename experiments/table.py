@@ -5,12 +5,14 @@ Texts and rows only: nothing here trains, asks a store or prints.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import places
 from experiments.config import Settings
+from experiments.contract import command, override
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -92,18 +94,18 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
     """
     directory = Path(settings.tracking["directory"] or "")
     uri = places.store_uri(settings.tracking["uri"], directory)
-    usual = places.store_uri(places.DEFAULT_URI, directory)
-    elsewhere = uri != usual or (directory / "mlruns").exists()
-    browse = f"mlflow ui --backend-store-uri {uri}" if elsewhere else "mlflow ui"
+    elsewhere = uri != places.store_uri(places.DEFAULT_URI, directory)
+    browse = "mlflow ui"
     if uri.startswith("http"):
         browse = f"browse {uri}"
-    report = "generate report" + (f" tracking.uri={uri}" if uri != usual else "")
-    report += f" sweep={parent}" if parent else ""
-    report += (
-        f" 'tuning_seeds={list(range(tuning_seeds))}'".replace(", ", ",") if tuning_seeds else ""
-    )
-    report += "" if settings.experiment == "mnist-losses" else f" experiment={settings.experiment}"
-    return f"next:  {browse}\n       {report}"
+    elif elsewhere or (directory / "mlruns").exists() or os.environ.get("MLFLOW_BACKEND_STORE_URI"):
+        browse = command(browse, "--backend-store-uri", uri)
+    words = [override("tracking.uri", uri)] if elsewhere else []
+    words += [override("sweep", parent)] if parent else []
+    words += [override("tuning_seeds", list(range(tuning_seeds)))] if tuning_seeds else []
+    if settings.experiment != "mnist-losses":
+        words.append(override("experiment", settings.experiment))
+    return f"next:  {browse}\n       {command('generate report', *words)}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments import places, terminal
+from experiments.contract import is_default, override
 from reports import options
 from reports.names import counted
 from reports.options import OptionError, Options
@@ -82,15 +83,8 @@ def generate(asked: Options) -> Path:
     source = outline.Source(
         experiment=runs.experiment,
         sweep=runs.sweep_name,
-        uri=next(
-            (
-                text.partition("=")[2]
-                for text in asked.overrides
-                if text.startswith("tracking.uri=")
-            ),
-            None,
-        ),
-        overrides=asked.overrides,
+        uri=None if is_default(runs.uri) else runs.uri,
+        overrides=words_for(asked, runs),
         missing=len(runs.missing),
         notes=runs.notes,
         warnings=runs.warnings,
@@ -132,6 +126,16 @@ def generate(asked: Options) -> Path:
     tell(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
+
+
+def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
+    """The overrides that make this report again: as typed, and where its runs were found."""
+    words = list(asked.overrides)
+    if asked.uri is None and not is_default(runs.uri):
+        words.append(override("tracking.uri", runs.uri))
+    if asked.experiment is None and asked.sweep is None:  # the newest, today
+        words.append(override("experiment", runs.experiment))
+    return tuple(words)
 
 
 def unusual(asked: Options) -> dict[str, str]:

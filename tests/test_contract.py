@@ -62,7 +62,7 @@ def test_strings_of_signs_that_mean_something_arrive():
         (3, "3"),
         (0.1, "0.1"),
         (1e-05, "1e-05"),
-        (2.0, "2"),
+        (2.0, "2.0"),
         (0.00123456789, "0.00123456789"),  # not to six digits
         ([1, 2.5, None, "true", "a b"], '[1,2.5,null,"true","a b"]'),
         ({"a": [1], "b c": "x"}, r"{a:[1],b\ c:x}"),

@@ -778,9 +778,9 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     )
     assert lines == [
         "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits optimizer=momentum "
-        "batch_size=50 data.label_noise=0.2 'experiment='\"'\"'it\\'\"'\"'s'\"'\"'' tracking.uri=http://h:1",
+        "batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
         "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits "
-        "optimizer=momentum batch_size=50 data.label_noise=0.2 'experiment='\"'\"'it\\'\"'\"'s'\"'\"'' tracking.uri=http://h:1",
+        "optimizer=momentum batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
     ]
     overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
     values = {override.key_or_group: override.value() for override in overrides}

@@ -112,7 +112,8 @@ def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it
     with pytest.raises(CommandError) as error:
         rerun.find(store, run_id)
     assert str(error.value).endswith(
-        "this one is KILLED; to finish what it began: python experiments/run.py loss=ce lr=0.1 'experiment=my own'"
+        "this one is KILLED; to finish what it began: python experiments/run.py loss=ce lr=0.1 "
+        f"'experiment=my own' tracking.uri={store.uri}"
     )
     with pytest.raises(CommandError, match="this one is RUNNING; wait until it is over"):
         rerun.find(

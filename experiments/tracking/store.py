@@ -33,6 +33,7 @@ from sqlalchemy.pool import NullPool
 
 from experiments import places
 from experiments.config import CommandError
+from experiments.contract import command, mlflow_for
 from experiments.credentials import redacted, shown
 
 log = logging.getLogger(__name__)
@@ -297,9 +298,11 @@ def _open(
                 raise  # else another process was faster
         found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
+        program = f"{mlflow_for(uri)} experiments restore"
+        restore = command(program, "--experiment-id", found.experiment_id if found else "ID")
         raise StoreError(
-            f"the experiment {name!r} is deleted in this store; restore it with `mlflow experiments restore`, or choose "
-            "another name with experiment=NAME"
+            f"the experiment {name!r} is deleted in this store; restore it with `{restore}`, or "
+            "choose another name with experiment=NAME"
         )
     if create:
         registry = _registry(client, found.experiment_id, settle=0.0 if path else _SETTLE_SECONDS)

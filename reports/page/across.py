@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiments.contract import override
 from reports.figures import effects
 from reports.figures import gallery as drawings
 from reports.figures.palette import Look
@@ -172,7 +173,7 @@ def sweeps(source: Source) -> list[Any]:
         return []
     again = [text for text in source.overrides if not text.startswith("sweep=")]
     lines = [
-        f"{commands.report_command([*again, f'sweep={run_id}'])}  # {plain(name, 60)}"
+        f"{commands.report_command([*again, override('sweep', run_id)])}  # {plain(name, 60)}"
         for run_id, name in source.sweeps[:MOST_SWEEPS]
     ]
     count = len(source.sweeps)
@@ -189,7 +190,7 @@ def reproduction(source: Source) -> list[Any]:
     """The commands that make the page again, and check it."""
     report = commands.report_command(source.overrides)
     store = [text for text in source.overrides if text.startswith("tracking.uri=")]
-    lines = [report, commands.report_command([*store, f"check={source.verdicts}"])]
+    lines = [report, commands.report_command([*store, override("check", source.verdicts)])]
     text = (
         "The first makes this page again from the store; the second derives every verdict of its verdicts.json anew "
         "and names those that no longer hold."

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from experiments.contract import command, override, value_of_param
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -51,33 +52,34 @@ def run_command(
         if not _changed(row, "loss", loss)
     ]
     alone = [
-        [_text(row["loss_option"]), *_changed(row, "loss", loss)]
+        ([_text(row["loss_option"])], _changed(row, "loss", loss))
         for loss, row in first.items()
         if _changed(row, "loss", loss)
     ]
     rest = [
-        f"lr={','.join(f'{rate:g}' for rate in rates)}",
-        f"epochs={epochs}",
+        override("lr", *(float(rate) for rate in rates)),
+        override("epochs", epochs),
         _seeds(seeds),
         *_setting(next(iter(first.values()), pd.Series(dtype=object))),
     ]
     defaults = _defaults("config")
     if experiment and experiment != defaults.get("experiment"):
-        rest.append(f"experiment={_value(experiment)}")
+        rest.append(override("experiment", experiment))
     if uri:
-        rest.append(f"tracking.uri={_value(uri)}")
-    options = ([[",".join(dict.fromkeys(together))]] if together else []) + alone
+        rest.append(override("tracking.uri", uri))
+    options: list[tuple[list[str], list[str]]]
+    options = ([(list(dict.fromkeys(together)), [])] if together else []) + alone
     lines = [
-        _command("python experiments/run.py -m", [f"loss={option[0]}", *option[1:], *rest])
-        for option in options
+        command("python experiments/run.py -m", override("loss", *names), *values, *rest)
+        for names, values in options
     ]
-    own = [any(not _in_conf(loss) for loss in option[0].split(",")) for option in options]
+    own = [any(not _in_conf(loss) for loss in names) for names, _ in options]
     return [f"{line}  {_AS_FIRST}" if add else line for line, add in zip(lines, own, strict=True)]
 
 
 def report_command(overrides: Sequence[str]) -> str:
     """The command that makes a report, with the overrides it was given."""
-    return _command("generate report", overrides)
+    return command("generate report", *overrides)
 
 
 def seeds_to_reach(present: Sequence[int], tuning: int, needed: float, shared: bool) -> list[int]:
@@ -113,7 +115,7 @@ def _setting(row: pd.Series) -> list[str]:
     for group in GROUPS:
         option = row.get(group)
         if _known(option) and _text(option) != root.get(group):
-            chosen.append(f"{group}={_value(option)}")
+            chosen.append(override(group, _text(option)))
     if _known(row.get("batch_size")) and float(row["batch_size"]) != float(
         root.get("batch_size", math.nan)
     ):
@@ -122,7 +124,7 @@ def _setting(row: pd.Series) -> list[str]:
         chosen += _changed(row, group, "")
     # Recorded only where they are not as usual.
     return chosen + [
-        f"{name}={row[name]}"
+        override(name, value_of_param(str(row[name])))
         for name in ("device", "threads", "corruptions")
         if _known(row.get(name))
     ]
@@ -136,7 +138,8 @@ def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
     for key in sorted(str(name) for name in row.index if str(name).startswith(f"{group}.")):
         own, default = row[key], defaults.get(key.partition(".")[2], _MISSING)
         if _known(own) and not _equal(own, default) and key != "data.root":
-            found.append(f"{key}={_value(own)}")
+            value = str(own) if isinstance(default, str) else value_of_param(str(own))
+            found.append(override(f"+{key}" if defaults and default is _MISSING else key, value))
     return found
 
 
@@ -168,25 +171,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _value(value: Any) -> str:
-    """A value as Hydra reads it: quoted when it has characters that mean something to its grammar."""
-    text = "null" if str(value) == "None" else str(value)
-    if _PLAIN.fullmatch(text):
-        return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _seeds(seeds: Sequence[int]) -> str:
     ordered = sorted({int(seed) for seed in seeds})
     if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
         span = f"{ordered[-1] + 1}" if ordered[0] == 0 else f"{ordered[0]},{ordered[-1] + 1}"
         return f"seed=range({span})"
     return f"seed={','.join(map(str, ordered))}"
-
-
-def _command(program: str, overrides: Sequence[str]) -> str:
-    return " ".join([program, *(shlex.quote(text) for text in overrides)])
 
 
 @functools.cache

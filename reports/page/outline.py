@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.contract import override
 from reports import verdicts
 from reports.figures import palette
 from reports.findings import Section
@@ -228,7 +229,7 @@ class _Composer:
                 again = [
                     text for text in self.source.overrides if not text.startswith("where.epochs=")
                 ]
-                command = commands.report_command([*again, f"where.epochs={epochs}"])
+                command = commands.report_command([*again, override("where.epochs", epochs)])
                 blocks += [Text(f"{lead}; a page about that length:"), Commands([command]), *told]
             else:
                 blocks.append(Fold(f"{lead}: {verdicts.tally(rows)}", told))

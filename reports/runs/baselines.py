@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 import math
-import shlex
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.contract import command, override
 from reports.runs.naming import loss_values, scalars, setting_values
 from reports.runs.records import AT_END, CURVES, ReadError, Run
 from reports.runs.versions import code_of
@@ -134,7 +134,10 @@ def collect(
     ended = pd.to_datetime(max(run.ended or 0 for run in finished), unit="ms", utc=True)
     numbers = [scalars(run) for run in finished]
     origin = Origin(
-        commands=[_command(finished, overrides), f"generate report sweep=ID baselines_to={file}"],
+        commands=[
+            _command(finished, overrides),
+            command("generate report", "sweep=ID", override("baselines_to", file)),
+        ],
         sweep=sweep,
         ended=f"{ended:%Y-%m-%d %H:%M}",
         protocol=protocols[0],
@@ -294,9 +297,9 @@ def _command(runs: Sequence[Run], overrides: Sequence[str]) -> str:
         losses, rates, seeds = (sorted(set(values)) for values in zip(*cells, strict=True))
         tuned = len(set(cells)) < len(losses) * len(rates) * len(seeds)
         grid = ["-m", *(["hydra/sweeper=tuning"] if tuned else [])]
-        grid += [f"loss={','.join(losses)}", f"lr={','.join(f'{rate:g}' for rate in rates)}"]
-        grid += [] if tuned else [f"seed={','.join(map(str, seeds))}"]
-    return " ".join(["python experiments/run.py", *map(shlex.quote, [*grid, *own])])
+        grid += [override("loss", *losses), override("lr", *rates)]
+        grid += [] if tuned else [override("seed", *seeds)]
+    return command("python experiments/run.py", *grid, *own)
 
 
 def _several(protocols: Sequence[Mapping[str, str]]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.contract import command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
@@ -130,7 +131,7 @@ def choose(
         if named:
             raise ReadError(
                 f"the sweep {quote(sweep)} was deleted; bring it back with "
-                f"`mlflow runs restore --run-id {named[0].run_id}`"
+                f"`{command(f'{mlflow_for(store.uri)} runs restore', '--run-id', named[0].run_id)}`"
             )
         choices = [f"{quote(run.name)} ({run.run_id})" for run in every if not run.deleted]
         raise ReadError(
@@ -158,7 +159,7 @@ def experiment_named(store: Store, name: str) -> Experiment:
             if each.deleted:
                 raise ReadError(
                     f"the experiment {quote(each.name)} was deleted; bring it back with "
-                    f"`mlflow experiments restore --experiment-id {each.id}`"
+                    f"`{mlflow_for(store.uri)} experiments restore --experiment-id {each.id}`"
                 )
             return each
     choices = sorted(quote(each.name) for each in experiments if not each.deleted)
