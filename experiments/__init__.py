@@ -4,7 +4,8 @@ The map, in the order in which a run passes through it:
 
     run.py         the command: compose, check, train, record
     config.py      the typed scalars of the config, their ranges, and the checks of every option
-    guards.py      what an option's values may be, told before Paddle loads
+    composition.py Hydra's composition of a config, its refusals in words
+    guards.py      what an option's values may be
     machine.py     what has to be set before Paddle loads: threads, fast paths
     places.py      where the store, its artifacts and its checkpoints lie
     data.py        splits, label noise, orders; the datasets one can choose

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import math
@@ -24,8 +25,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from experiments import credentials, guards, machine, places, source_digest
+from experiments import contract, credentials, machine, places, source_digest
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = (
@@ -35,6 +37,7 @@ DECIDING_SCALARS = (
     "seed",
 )  # the others do not change a run's numbers
 DEVICES = ("auto", "cpu", "gpu")
+HEADS = ("logits", "prediction")  # as in `experiments.heads`
 TAKEN = "taken"  # what a job returns whose cell another sweep has taken
 ON_FAILURE = ("continue", "stop", "retry")
 REUSE = ("same", "any")
@@ -130,7 +133,7 @@ class Settings:
         return (
             self.choices
             | {name: getattr(self, name) for name in DECIDING_SCALARS}
-            | own_values(self.options)
+            | {name: _typed(value) for name, value in own_values(self.options).items()}
             | self._unusual
         )
 
@@ -200,6 +203,11 @@ def credentials_in(options: Mapping[str, Any]) -> list[str]:
     return credentials.refused_values(values)
 
 
+def _typed(value: Any) -> Any:
+    """A list or a mapping as it is typed on the command line; any other value as it is."""
+    return contract.override("", value)[1:] if isinstance(value, (list, dict)) else value
+
+
 def _numbers_alike(value: Any) -> Any:
     """`value` with whole floats as ints: gamma=2 and gamma=2.0 ask for the same run."""
     if isinstance(value, dict):
@@ -226,9 +234,19 @@ def anchor(cfg: DictConfig, directory: str) -> None:
 
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:
     """The settings in a composed config; `choices` is Hydra's `runtime.choices`, `words` are the overrides that it was composed with."""
-    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise CommandError(f"{key}: expected a value, got none; set it with {key}=...") from None
+    except OmegaConfBaseException as error:
+        raise CommandError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     assert isinstance(values, dict)
     check_names(map(str, values))
+    if missing := [
+        field.name for field in dataclasses.fields(RunConfig) if field.name not in values
+    ]:
+        raise CommandError(f"{missing[0]}: expected a value, got none")
     scalars = {
         field.name: values[field.name]
         for field in dataclasses.fields(Settings)
@@ -238,9 +256,13 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
     for group, option in options.items():
         if not isinstance(option, dict) or "_target_" not in option:
             raise CommandError(
-                f"{group}: expected an option with a _target_ (see conf/{group}/), came {option!r}"
+                f"{group}: expected an option with a _target_ (see conf/{group}/), got {option!r}"
             )
-    chosen = {group: str(choices[group]) for group in GROUPS}
+        if not isinstance(choices.get(group), str):
+            raise CommandError(
+                f"{group}: expected the name of one option; with -m, {group}=A,B means several runs"
+            )
+    chosen = {group: choices[group] for group in GROUPS}
     return Settings(chosen, options, values["tracking"], **scalars, words=tuple(words))
 
 
@@ -262,86 +284,43 @@ def set_at_the_root(words: Iterable[str]) -> list[str]:
     return [name for name in names if name.isidentifier() and name != "sweep"]
 
 
-def check_own_values(words: Sequence[str], places: Sequence[Path]) -> None:
-    """Raise CommandError where a word such as `loss.gamma=3` sets a value that an option which is chosen does not have.
-
-    places: directories with a file GROUP/OPTION.yaml for each option; the first has config.yaml with the defaults, too. Where a
-    saved question may choose, only what no option has is refused; Hydra refuses the rest.
-    """
-    for word in words:
-        group, name = re.match(r"(\w*)\.?(\w*)", word).groups()  # type: ignore[union-attr]
-        if group not in GROUPS or name.startswith("_") or not word.startswith(f"{group}.{name}="):
-            continue
-        files = {
-            path.stem: path for place in places for path in sorted((place / group).glob("*.yaml"))
-        }
-        own = {option: _keys(path) for option, path in files.items()}
-        chosen = [
-            part
-            for each in words
-            if each.startswith(f"{group}=")
-            for part in each.partition("=")[2].split(",")
-        ]
-        if not chosen and not any(each.startswith("sweep=") for each in words):
-            chosen = re.findall(
-                rf"- {group}: (\w+)", (places[0] / "config.yaml").read_text(encoding="utf-8")
-            )
-        if not set(chosen) <= set(own):  # glob(*), or an option from elsewhere: for Hydra to judge
-            continue
-        asked = [option for option in own if option in chosen]
-        lacking = [option for option in asked or own if name not in own[option]]
-        if lacking and (asked or len(lacking) == len(own)):
-            who = f"{group}={','.join(lacking)} has no" if asked else f"no option of {group} has a"
-            there = "; ".join(
-                f"{each} has {', '.join(own[each]) or 'none'}"
-                for each in asked or own
-                if asked or own[each]
-            )
-            raise CommandError(f"{group}.{name}: {who} value of this name; {there}")
-
-
-def _keys(path: Path) -> list[str]:
-    """The names of an option's own values in its file, which is not parsed: that would take as long as all else."""
-    return re.findall(r"^([A-Za-z]\w*):", path.read_text(encoding="utf-8"), re.MULTILINE)
-
-
 def problems(settings: Settings) -> list[str]:
     """What is wrong with the values themselves, a sentence each; empty when nothing is. Imports nothing heavy."""
     found = []
     if not (math.isfinite(settings.lr) and settings.lr > 0):
-        found.append(f"lr: expected a finite number above 0, came {settings.lr}")
+        found.append(f"lr: expected a finite number above 0, got {settings.lr}")
     for name, least in (("epochs", 0), ("batch_size", 1), ("seed", 0), ("threads", 1)):
         value = getattr(settings, name)
         if value < least:
-            found.append(f"{name}: expected a whole number of at least {least}, came {value}")
+            found.append(f"{name}: expected a whole number of at least {least}, got {value}")
     if settings.seed >= 2**32:
-        found.append(f"seed: expected a whole number below 2**32, came {settings.seed}")
+        found.append(f"seed: expected a whole number below 2**32, got {settings.seed}")
     if settings.device not in DEVICES:
-        found.append(f"device: expected one of {', '.join(DEVICES)}, came {settings.device!r}")
+        found.append(f"device: expected one of {', '.join(DEVICES)}, got {settings.device!r}")
     elif settings.device == "gpu" and machine.built_for_cpu():
         found.append(machine.NO_GPU)
     if settings.on_failure not in ON_FAILURE:
         found.append(
-            f"on_failure: expected one of {', '.join(ON_FAILURE)}, came {settings.on_failure!r}"
+            f"on_failure: expected one of {', '.join(ON_FAILURE)}, got {settings.on_failure!r}"
         )
     if settings.reuse not in REUSE:
         found.append(f"reuse: expected one of {', '.join(REUSE)}, got {settings.reuse!r}")
     log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
     if not isinstance(log_model, bool):
-        found.append(f"tracking.log_model: expected true or false, came {log_model!r}")
+        found.append(f"tracking.log_model: expected true or false, got {log_model!r}")
     if (
         isinstance(patience, bool)
         or not isinstance(patience, (int, float))
         or not 0 <= patience < math.inf
     ):
         found.append(
-            f"tracking.patience: expected a number of seconds, at least 0, came {patience!r}"
+            f"tracking.patience: expected a number of seconds, at least 0, got {patience!r}"
         )
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
     found += credentials_in(settings.options)
     if not settings.experiment.strip():
-        found.append("experiment: expected a name, came an empty one")
+        found.append("experiment: expected a name, got an empty one")
     for group in GROUPS:
         try:
             _check_option(settings, group)
@@ -362,24 +341,19 @@ def _check_option(settings: Settings, group: str) -> None:
         name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)
     ]
     if infinite:
-        said = (f"{group}.{name}: expected a finite number, came {own[name]}" for name in infinite)
+        said = (f"{group}.{name}: expected a finite number, got {own[name]}" for name in infinite)
         raise CommandError("\n".join(said))
-    try:
-        declared = guards.declared(str(option["_target_"]))
-    except ImportError as error:
-        raise _cannot_load(settings, group, error) from error
-    if declared is None:
-        return
-    _check_call(settings, group, declared.signature, own)
-    wrong = []
-    for name, check in declared.guards:
-        try:
-            if name in own:
-                check(own[name])
-        except (TypeError, ValueError) as error:
-            wrong.append(f"{where}: {group}.{error}")
-    if wrong:
-        raise CommandError("\n".join(wrong))
+    package = str(option["_target_"]).partition(".")[0]
+    if (
+        package != "__main__"
+        and package.isidentifier()
+        and importlib.util.find_spec(package) is None
+    ):
+        raise _cannot_load(settings, group, ModuleNotFoundError(f"no module named {package!r}"))
+    if group == "loss" and own.get("head", HEADS[0]) not in HEADS:
+        raise CommandError(
+            f"{where}: loss.head: expected one of {', '.join(HEADS)}, got {own['head']!r}"
+        )
 
 
 def check_values(cells: Sequence[Settings]) -> None:
@@ -422,39 +396,82 @@ _CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 def function(settings: Settings, group: str) -> functools.partial[Any]:
     """The function that an option names, with the option's own values bound.
 
+    Lists and mappings among the values are plain Python. A loss whose option states its head has it as the attribute `head`, for
+    `heads.head_of`.
     Raises CommandError when it cannot be imported, or does not take what the option sets or what the program passes.
     """
     from hydra.utils import get_object, instantiate
 
-    option = settings.options[group]
+    option = {"_convert_": "all"} | settings.options[group]
+    head = option.pop("head", None) if group == "loss" else None
     try:
         bound = instantiate(option)
     except Exception as error:
         raise _cannot_load(settings, group, error.__cause__ or error) from error
     # Hydra's own wrapper takes longer for a call than most losses do.
     bound = functools.partial(get_object(option["_target_"]), **bound.keywords)
-    _check_call(settings, group, inspect.signature(bound.func), bound.keywords)
+    if head is not None:
+        bound.head = head  # type: ignore[attr-defined]
+    _check_call(settings, group, bound)
     return bound
+
+
+def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
+    """`function`; what it raises in a call becomes a CommandError that says which option and value it is about."""
+    bound = function(settings, group)
+
+    @functools.wraps(bound.func)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return bound.func(*args, **kwargs)
+        except Exception as error:
+            name = str(error).partition(":")[0]
+            said = f"{group}.{error}" if name in bound.keywords else str(error)
+            said = said or type(error).__name__
+            raise CommandError(f"{group}={settings.choices[group]}: {said}") from error
+
+    named = functools.partial(call, **bound.keywords)
+    named.__dict__.update(bound.__dict__)  # the head that a loss's option states
+    return named
 
 
 def _cannot_load(settings: Settings, group: str, cause: BaseException) -> CommandError:
     mine = isinstance(cause, ImportError)
     hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if mine else ""
     target = settings.options[group]["_target_"]
-    why = credentials.redacted(str(cause))
+    why = credentials.redacted(" ".join(str(cause).split()))
     return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {why}{hint}")
 
 
-def _check_call(
-    settings: Settings, group: str, signature: inspect.Signature, own: Mapping[str, Any]
-) -> None:
+def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
     """Raise CommandError unless an option's function takes what the program passes, and the option's own values."""
     positional, keywords = _CALLS[group]
+    own, target = bound.keywords, settings.options[group]["_target_"]
+    where = f"{group}={settings.choices[group]}: {target}"
+    try:
+        signature = inspect.signature(bound.func)
+    except (TypeError, ValueError) as error:
+        raise CommandError(
+            f"{where}: expected a function whose parameters Python can tell, got {bound.func!r}; "
+            "call it from a function of your own"
+        ) from error
     try:
         signature.bind(*positional, **dict.fromkeys(keywords), **own)
     except TypeError as error:
         takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
         raise CommandError(
-            f"{group}={settings.choices[group]}: {settings.options[group]['_target_']}: {error}; "
-            f"its own arguments are {', '.join(takes) or 'none'}, came {', '.join(own) or 'none'}"
+            f"{where}: {error}; "
+            f"its own arguments are {', '.join(takes) or 'none'}, got {', '.join(own) or 'none'}"
         ) from error
+    if group == "loss" and inspect.isclass(bound.func):
+        raise CommandError(
+            f"{where}: expected a function of outputs and labels, got a class; "
+            "write a function that calls an object of it"
+        )
+    if group == "loss":
+        from experiments.heads import head_of
+
+        try:
+            head_of(bound)
+        except ValueError as error:
+            raise CommandError(f"{where}: {error}") from error

@@ -1,6 +1,7 @@
 """What a network's raw outputs mean.
 
 A loss states its head by the name of its first parameter: `logits`, ten of them, or `prediction`, one number that is read as the digit itself.
+Where a function of another library names it otherwise, its option says `head: logits` or `head: prediction`.
 Arrays in here are numpy's; a head knows neither losses' formulas nor networks.
 """
 
@@ -58,15 +59,21 @@ NUMBER = Head(
 
 
 def head_of(loss: Callable[..., Any]) -> Head:
-    """The head that `loss` states by the name of its first parameter.
+    """The head that `loss` states: by its attribute `head`, or by the name of its first parameter.
 
-    Raises ValueError when that name is neither 'logits' nor 'prediction'.
+    Raises ValueError when neither is 'logits' or 'prediction', or when they contradict each other.
     """
+    stated = getattr(loss, "__dict__", {}).get("head")
     first = next(iter(inspect.signature(loss).parameters), None)
-    for head in (LOGITS, NUMBER):
-        if first == head.name:
-            return head
+    heads = {head.name: head for head in (LOGITS, NUMBER)}
+    if stated is not None and first in heads and first != stated:
+        raise ValueError(
+            f"expected the head of the loss's first parameter, {first!r}, got `head: {stated}`; leave `head` out"
+        )
+    if (name := stated or first) in heads:
+        return heads[name]
     raise ValueError(
         "a loss's first parameter states its head: expected 'logits' (10 of them) or 'prediction' (1 number), "
-        f"came {first!r}"
+        f"got {first!r}; where a function of another library names it otherwise, put `head: logits` or "
+        "`head: prediction` into the option"
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import itertools
 import logging
 import sys
 from pathlib import Path
@@ -21,12 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import config, credentials, machine, places, terminal
+from experiments import composition, config, credentials, machine, places, terminal
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
 
 config.register()
+composition.install()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -52,7 +52,7 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
     config.check_values([settings])
     if not hydra_cfg.sweeper._target_.endswith(".CellSweeper"):
         raise config.CommandError(
-            "hydra/sweeper: this one takes a grid, came a single run; add -m, and lr=... to choose from"
+            "hydra/sweeper: this one takes a grid, got a single run; add -m, and lr=... to choose from"
         )
     if settings.rerun is not None:  # `rerun=` and `rerun=0` are refused there
         from experiments import rerun
@@ -146,21 +146,6 @@ def _refuse_credentials(cfg: DictConfig) -> None:
         sys.exit("\n".join(filter(None, refusals)))
 
 
-def _check_words(words: list[str]) -> None:
-    """Refuse names that are not there: Hydra would, too, but without the choices, and with advice that does not help."""
-    if {"-sc", "--shell-completion"} & set(words):  # `install=bash` is for Hydra
-        return
-    flags = ("--config-dir", "-cd")
-    theirs = [Path(after) for word, after in itertools.pairwise(words) if word in flags]
-    theirs += [Path(word.partition("=")[2]) for word in words if word.startswith("--config-dir=")]
-    config.check_names(config.set_at_the_root(words))
-    config.check_own_values(words, [Path(__file__).parents[1] / "conf", *theirs])
-    if "hydra/launcher=slurm" in words and importlib.util.find_spec("submitit") is None:
-        raise config.CommandError(
-            'hydra/launcher=slurm: submitit is not installed; pip install -e ".[slurm]"'
-        )
-
-
 def main() -> None:
     """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
     gc.disable()  # until `machine.loaded`
@@ -168,7 +153,10 @@ def main() -> None:
     # Hydra's parser wants flags before overrides; people type them anywhere.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
-        _check_words(sys.argv[1:])
+        if "hydra/launcher=slurm" in sys.argv and importlib.util.find_spec("submitit") is None:
+            raise config.CommandError(
+                'hydra/launcher=slurm: submitit is not installed; pip install -e ".[slurm]"'
+            )
         places.keep_cache()
         for line in places.ignored_variables():
             print(line, file=sys.stderr)

@@ -83,7 +83,7 @@ def check(cells: Sequence[Settings]) -> None:
     wrong = [
         _rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))
     ]
-    config.refuse([message for message in wrong if message])
+    config.refuse([message for message in dict.fromkeys(wrong) if message])
 
     from experiments import lint
 
@@ -358,13 +358,15 @@ def _rehearsal(cell: Settings) -> str:
         f"{group}={cell.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
     )
     loss, model, optimizer, scheduler = (
-        config.function(cell, g) for g in ("loss", "model", "optimizer", "scheduler")
+        config.naming_function(cell, g) for g in ("loss", "model", "optimizer", "scheduler")
     )
     try:
         with training.fresh(cell.seed, machine.device(cell.device)):
             training.rehearse(
                 training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1)
             )
+    except CommandError as error:
+        return str(error)
     except Exception as error:
         return f"{names}: {redacted(str(error))}"
     return ""

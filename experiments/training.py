@@ -90,6 +90,13 @@ def total_steps(examples: int, *, epochs: int, batch_size: int) -> int:
     return max(1, epochs * -(-examples // batch_size))
 
 
+# What to do about a loss that returns an array of 0 or 2 dimensions.
+_SHAPE_ADVICE = {
+    0: "; where it takes the mean by itself, put `reduction: none` into the option",
+    2: "; sum what belongs to one example, in a function of your own",
+}
+
+
 def rehearse(learner: Learner) -> None:
     """One step on two blank images: what is wrong with an option shows here, before anything trains.
 
@@ -108,6 +115,7 @@ def rehearse(learner: Learner) -> None:
     if values.shape != [2]:
         raise ValueError(
             f"the loss must return one value per example, [2] for a batch of 2, returned {list(values.shape)}"
+            + _SHAPE_ADVICE.get(len(values.shape), "")
         )
     if values.dtype != outputs.dtype:
         raise ValueError(

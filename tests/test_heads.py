@@ -10,7 +10,7 @@ def test_the_first_parameter_states_the_head():
 
 
 def test_another_first_parameter_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"expected 'logits'.*came 'outputs'"):
+    with pytest.raises(ValueError, match=r"expected 'logits'.*got 'outputs'"):
         head_of(lambda outputs, labels: None)
 
 

@@ -6,8 +6,7 @@ The contract, the same for all of them:
   [batch], one number that is read as the label itself. Both are float32 or float64, and so is the result.
 * `labels` [batch] are int64 in 0..K-1 for logits, and any integers or floats for a prediction.
 * The result is [batch], in nats where logarithms are involved; the caller reduces.
-* Hyperparameters are keyword-only, with a default. They are checked here, where they are used, by `guards.check_number`
-  at the top: so the command tells a wrong one before it loads Paddle.
+* Hyperparameters are keyword-only, with a default. They are checked here, where they are used, by `guards.check_number` at the top.
 * A wrong type or dtype raises TypeError, a wrong shape or value ValueError. Nothing is ever broadcast.
 
 The formulas are for one example: z its logits, p = softmax(z), y its true class, e the one-hot vector of y,

@@ -20,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
-from experiments import config
+from experiments import config, contract
 
 Cell = tuple[list[str], config.Settings]  # its overrides and settings
 
@@ -29,7 +29,7 @@ class CellSweeper(Sweeper):
     """Every combination of the grid is one cell; cells that are finished are not launched."""
 
     def __init__(self, params: dict[str, Any] | None):
-        self.params = params or {}
+        self.params = _plain(params)
         self.launcher: Any = None
         self.begun = 0
 
@@ -46,8 +46,8 @@ class CellSweeper(Sweeper):
     def cells(self, arguments: list[str]) -> list[Cell]:
         """The cells of the grid that the saved question and the command line make. Raises CommandError when any is wrong."""
         parser = OverridesParser.create(config_loader=self.loader)
-        saved = [f"{key}={value}" for key, value in self.params.items()]
-        grid = BasicSweeper.split_arguments(parser.parse_overrides(saved + arguments), None)[0]
+        words = parser.parse_overrides([*_words(self.params), *arguments])
+        grid = BasicSweeper.split_arguments(words, None)[0]
         if len({text for cell in grid for text in cell if text.startswith("sweep=")}) > 1:
             raise config.CommandError(
                 "sweep: expected one saved question at a time; run them one after the other"
@@ -114,19 +114,21 @@ class CellSweeper(Sweeper):
         }
         bases: dict[tuple[str, ...], _Base] = {}
         cells = []
+        wrong: dict[str, None] = {}
         for overrides in grid:
             scalars = {
                 o.key_or_group: o.value() for o in map(parsed.get, overrides) if o and _is_scalar(o)
             }
             rest = tuple(word for word in overrides if word.split("=", 1)[0] not in scalars)
-            if rest not in bases:
-                bases[rest] = self._compose(rest)
             try:
+                if rest not in bases:
+                    bases[rest] = self._compose(rest)
                 cells.append((overrides, bases[rest].with_scalars(scalars)))
+            except config.CommandError as error:
+                wrong[str(error)] = None
             except ValidationError as error:
-                raise config.CommandError(
-                    f"{error.full_key}: {str(error).splitlines()[0]}"
-                ) from error
+                wrong[f"{error.full_key}: {str(error).splitlines()[0]}"] = None
+        config.refuse(list(wrong))
         return cells
 
     def _compose(self, overrides: tuple[str, ...]) -> _Base:
@@ -158,6 +160,39 @@ class _Base:
         for name, value in scalars.items():
             self.types[name] = value
         return dataclasses.replace(self.settings, **{name: self.types[name] for name in scalars})
+
+
+def _plain(params: Any) -> dict[str, Any]:
+    """`hydra.sweeper.params` as plain Python. Raises CommandError where it is no mapping."""
+    if OmegaConf.is_config(params):
+        params = OmegaConf.to_container(params, resolve=True)
+    if not (params is None or isinstance(params, dict)):
+        raise config.CommandError(
+            f"hydra.sweeper.params: expected a mapping such as `lr: 0.1,0.2`, got {params!r}"
+        )
+    return params or {}
+
+
+def _words(params: dict[str, Any]) -> list[str]:
+    """The overrides `key=choices` that a preset's `hydra.sweeper.params` stand for.
+
+    A list means its entries as choices; text is in Hydra's grammar already, as in `0.1,0.2` or `range(10)`. Raises CommandError
+    where a value can be neither.
+    """
+    words = []
+    for key, value in params.items():
+        choices = value if isinstance(value, list) else [value]
+        if not choices or any(isinstance(choice, dict) for choice in choices):
+            raise config.CommandError(
+                f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got {value!r}; "
+                f"an option's own value has a key with a dot, such as `loss.gamma`"
+            )
+        typed = [
+            choice if isinstance(choice, str) else contract.override("", choice)[1:]
+            for choice in choices
+        ]
+        words.append(f"{key}={','.join(typed)}")
+    return words
 
 
 def _is_scalar(override: Override) -> bool:

@@ -1,0 +1,173 @@
+"""Hydra's composition of a config, with refusals that say what was expected and what the choices are.
+
+Hydra composes; this only words what it refuses, and refuses an option that another one of the same name would hide.
+Importing it costs Hydra alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import hydra._internal.hydra
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from experiments.config import GROUPS, CommandError
+
+
+def install() -> None:
+    """Let `hydra.main` compose with `Loader`; Hydra has no setting for it."""
+    hydra._internal.hydra.ConfigLoaderImpl = Loader  # type: ignore[misc]
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader of configs."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """The composed config. Raises CommandError or an error of Hydra's own."""
+
+        def compose(words: list[str]) -> DictConfig:
+            return super(Loader, self).load_configuration(
+                config_name, words, run_mode, from_shell, validate_sweep_overrides
+            )
+
+        try:
+            cfg = compose(overrides)
+        except Exception as error:
+            refused = _refused_name(error)
+            if refused is None:
+                if worded := self._worded(error, overrides):
+                    raise worded from error
+                raise
+            group, _, name = str(refused.full_key).partition(".")
+            if not (group in GROUPS and name and run_mode == RunMode.MULTIRUN):
+                choices = self.compute_defaults_list(config_name, overrides, run_mode)
+                raise _no_such_value(refused, choices.overrides.known_choices) from error
+            # The grid may choose other options than this config has: each of its runs is composed,
+            # and checked, by itself.
+            parsed = OverridesParser.create().parse_overrides(overrides)
+            cfg = compose([str(o.input_line) for o in parsed if not _own_value(o.key_or_group)])
+            task = [o.input_line for o in parsed if not o.is_hydra_override()]
+            cfg.hydra.overrides.task = task
+        sources = cfg.hydra.runtime.config_sources
+        refuse_hidden_options([(s.provider, s.schema, s.path) for s in sources])
+        return cfg
+
+    def _worded(self, error: Exception, overrides: list[str]) -> CommandError | None:
+        """What to raise for an error that is about something else than a name; None where Hydra says enough."""
+        if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
+            return CommandError(f"expected a YAML file, got: {_one_line(error)}")
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        for override in parsed:
+            value, group = override.value(), override.key_or_group
+            if group in GROUPS and override.is_delete():
+                return CommandError(f"{group}: expected an option, got ~{group}, which removes it")
+            if group in GROUPS and not override.is_sweep_override() and not isinstance(value, str):
+                got = override.get_value_element_as_str()
+                there = ", ".join(self.get_group_options(group))
+                return CommandError(
+                    f"{group}: expected the name of one option, got {got}. There are {there}"
+                )
+        return None
+
+
+def _own_value(key: str) -> bool:
+    return key.partition(".")[0] in GROUPS and "." in key
+
+
+def _refused_name(error: BaseException) -> OmegaConfBaseException | None:
+    """The error about a name that a config does not have, where this is what `error` comes from."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        cause = cause.__cause__ or cause.__context__
+    return cause if isinstance(cause, OmegaConfBaseException) and cause.full_key else None
+
+
+def _no_such_value(refused: OmegaConfBaseException, choices: dict[str, Any]) -> CommandError:
+    """The message for a name that is not in the config, with those that are."""
+    full_key, parent = str(refused.full_key), refused.parent_node
+    names = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+    names = [name for name in names if not name.startswith("_") and name != "hydra"]
+    group, name = full_key.rpartition(".")[0], full_key.rpartition(".")[2]
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    there = ", ".join(names) or "none"
+    if group in GROUPS:
+        option = choices[group]
+        meant = f"; did you mean {group}.{near[0]}?" if near else ";"
+        return CommandError(
+            f"{full_key}: {group}={option} has no value of this name{meant} {option} has {there}"
+        )
+    return CommandError(f"{full_key}: there is no such value{meant} There are {there}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:
+    """Raise CommandError where a user's option has the name of another, which Hydra would take instead.
+
+    Args:
+        places: Provider, scheme and path of every place that Hydra looks in, in its order.
+    """
+    sources: dict[str, ConfigSource] = {}
+    ours: list[ConfigSource] = []
+    for provider, scheme, path in places:
+        if not path or scheme == "structured":
+            continue
+        source = SourcesRegistry.instance().resolve(scheme)(provider, f"{scheme}://{path}")
+        place = os.path.realpath(path) if scheme == "file" else f"{scheme}://{path}"
+        if place in sources or not source.available():
+            continue
+        sources[place] = source
+        if provider in ("hydra", "main"):
+            ours.append(source)
+            continue
+        shipped = {name: each for each in reversed(ours) for name in _options(each)}
+        for name in shipped:
+            if source.is_config(name):
+                raise _hidden(name, place, "the project")
+        for other_place, other in sources.items():
+            if other is source or other in ours:
+                continue
+            for group in {name.rpartition("/")[0] for name in shipped} - {""}:
+                if source.is_group(group) and other.is_group(group):
+                    both = set(source.list(group, ObjectType.CONFIG))
+                    for option in sorted(both & set(other.list(group, ObjectType.CONFIG))):
+                        raise _hidden(f"{group}/{option}", place, other_place)
+
+
+def _hidden(name: str, place: str, other: str) -> CommandError:
+    group, _, option = name.rpartition("/")
+    new = f"{group}/my_{option}".lstrip("/")
+    return CommandError(
+        f"{name}: expected a name of its own for {place}/{name}.yaml, got the name of an option of "
+        f"{other}, which would be used instead; rename the file, e.g. to {new}.yaml"
+    )
+
+
+def _options(source: ConfigSource, group: str = "") -> Iterator[str]:
+    """The names GROUP/OPTION of all configs in a source."""
+    prefix = f"{group}/" if group else ""
+    for name in source.list(group, ObjectType.CONFIG):
+        yield prefix + name
+    for name in source.list(group, ObjectType.GROUP):
+        yield from _options(source, prefix + name)
