@@ -16,6 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
@@ -46,7 +47,7 @@ class CellSweeper(Sweeper):
     def cells(self, arguments: list[str]) -> list[Cell]:
         """The cells of the grid that the saved question and the command line make. Raises CommandError when any is wrong."""
         parser = OverridesParser.create(config_loader=self.loader)
-        words = parser.parse_overrides([*_words(self.params), *arguments])
+        words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
         grid = BasicSweeper.split_arguments(words, None)[0]
         if len({text for cell in grid for text in cell if text.startswith("sweep=")}) > 1:
             raise config.CommandError(
@@ -173,7 +174,7 @@ def _plain(params: Any) -> dict[str, Any]:
     return params or {}
 
 
-def _words(params: dict[str, Any]) -> list[str]:
+def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
     """The overrides `key=choices` that a preset's `hydra.sweeper.params` stand for.
 
     A list means its entries as choices; text is in Hydra's grammar already, as in `0.1,0.2` or `range(10)`. Raises CommandError
@@ -182,16 +183,19 @@ def _words(params: dict[str, Any]) -> list[str]:
     words = []
     for key, value in params.items():
         choices = value if isinstance(value, list) else [value]
+        wrong = f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got {value!r}"
         if not choices or any(isinstance(choice, dict) for choice in choices):
             raise config.CommandError(
-                f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got {value!r}; "
-                f"an option's own value has a key with a dot, such as `loss.gamma`"
+                f"{wrong}; an option's own value has a key with a dot, such as `loss.gamma`"
             )
         typed = [
             choice if isinstance(choice, str) else contract.override("", choice)[1:]
             for choice in choices
         ]
-        words.append(f"{key}={','.join(typed)}")
+        try:
+            words.append(parser.parse_override(f"{key}={','.join(typed)}"))
+        except OverrideParseException as error:
+            raise config.CommandError(f"{wrong}: {str(error).splitlines()[0]}") from error
     return words
 
 
