@@ -112,7 +112,9 @@ class Settings:
     @property
     def loss_label(self) -> str:
         """The loss with its own values, in words."""
-        own = "".join(f" {name}={value}" for name, value in self._own_values("loss").items())
+        own = "".join(
+            f" {name}={_typed(value)}" for name, value in self._own_values("loss").items()
+        )
         return f"loss={self.choices['loss']}{own}"
 
     @property

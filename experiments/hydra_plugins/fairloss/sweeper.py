@@ -16,7 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
@@ -194,7 +194,7 @@ def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
         ]
         try:
             words.append(parser.parse_override(f"{key}={','.join(typed)}"))
-        except OverrideParseException as error:
+        except HydraException as error:
             raise config.CommandError(f"{wrong}: {str(error).splitlines()[0]}") from error
     return words
 
