@@ -136,7 +136,11 @@ class BeforeWriting(Callback):
 
 def _refuse_credentials(cfg: DictConfig) -> None:
     """End the command where a value as typed, or the store's address, holds a credential."""
-    options = {group: OmegaConf.to_container(cfg[group]) for group in config.GROUPS if cfg[group]}
+    options = {
+        group: OmegaConf.to_container(cfg[group])
+        for group in config.GROUPS
+        if OmegaConf.is_config(OmegaConf.select(cfg, group))
+    }
     refusals = [
         credentials.refusal(OmegaConf.select(cfg, "tracking.uri")),
         *credentials.refused_exports(cfg.hydra.job.env_set),
