@@ -50,10 +50,11 @@ class Question:
 class Section:
     """One setting of a report.
 
-    setting: its key; title: the same for people. losses: in the order of the page, the baseline first. epochs: the headline's. runs: one per cell. split: seeds
-    that choose and seeds that judge, at the headline's epochs. best: the table per loss at its own best rate.
+    setting: its key; title: the same for people. losses: in the order of the page, the baseline first. epochs: the headline's. runs: one per cell. split: tuning
+    seeds and evaluation seeds, at the headline's epochs. best: the table per loss at its own best rate.
     judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions: from
-    `reports.measures`, of the judged runs. test_size: test examples that the metric counts. notes: what a reader has to know.
+    `reports.measures`, of the judged runs. test_size: test examples that the metric counts. diverged_as: the accuracy in [0, 1] of the best constant
+    answer, with which a diverged run counts; None: not known, or not of this metric. notes: what a reader has to know.
     """
 
     setting: str
@@ -79,6 +80,7 @@ class Section:
     denominators: pd.DataFrame
     unfinished: pd.DataFrame
     test_size: int | None
+    diverged_as: float | None
     mistakes: mistakes.Mistakes | None
     notes: list[str] = field(default_factory=list)
 
@@ -212,11 +214,12 @@ def section(
     except ValueError as error:
         raise QuestionError(f"{error}, in the setting {plain(title, 200)}") from error
     chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
-    judged = _judged(at_headline, chosen, split.judging)
+    judged = _judged(at_headline, chosen, split.evaluation)
 
     read = _read_predictions(judged, losses, predictions)
     metric = read_metric(question.metric)
     test_size = (test_sizes or {}).get(setting, mistakes.size(read, metric.digit))
+    diverged_as = mistakes.constant_accuracy(read) if metric.of_all_test_images else None
     if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
         there = f"; there is one only {metric.there}" if metric.there else ""
         notes.append(
@@ -243,17 +246,22 @@ def section(
         corruptions=measures.corruptions(judged),
         best=_best_table(cells, judged, chosen, losses, question.seed),
         means=_means(cells, every_chosen, question),
-        contrasts=claims(cells, baseline, question, test_size),
+        contrasts=claims(cells, baseline, question, test_size, diverged_as),
         denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
         unfinished=stats.unfinished_cells(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
         test_size=test_size,
+        diverged_as=diverged_as,
         mistakes=mistakes.summarise(read),
         notes=notes,
     )
 
 
 def claims(
-    cells: pd.DataFrame, baseline: str, question: Question, test_size: int | None
+    cells: pd.DataFrame,
+    baseline: str,
+    question: Question,
+    test_size: int | None,
+    diverged_as: float | None,
 ) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
     frames = [
@@ -267,6 +275,7 @@ def claims(
             tuning_seeds=question.tuning_seeds,
             rope=question.rope,
             test_size=test_size,
+            diverged=math.nan if diverged_as is None else diverged_as,
             seed=question.seed,
         )
         for view in ("best", "equal")
@@ -316,7 +325,7 @@ def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 
 def _judged(cells: pd.DataFrame, chosen: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-    """The runs that are compared: ok, at their loss's rate, of the seeds that judge."""
+    """The runs whose numbers are shown: ok, at their loss's rate, of the evaluation seeds."""
     ok = cells[(cells["outcome"] == "ok") & cells["seed"].isin(seeds)]
     rates = dict(zip(chosen["loss"], chosen["lr"], strict=True))
     at_best = [row.lr == rates.get(row.loss) for row in ok[["loss", "lr"]].itertuples()]
@@ -392,6 +401,8 @@ def _best_table(
             "loss": loss,
             "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
         }
+        row["tuning_seeds"] = picked["tuning_seeds"].iloc[0] if len(picked) else ()
+        row["seeds"] = tuple(sorted(int(seed) for seed in runs["seed"]))
         row["edge"] = str(picked["edge"].iloc[0]) if len(picked) else "none"
         for name in ("val_accuracy", "test_accuracy"):
             row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
@@ -416,12 +427,15 @@ def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float,
 
 
 def _means(cells: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
-    """The metric at each loss's best rate for every value of epochs: epochs, loss, lr, mean, low, high, n."""
+    """The metric at each loss's best rate for every value of epochs: epochs, loss, lr, mean, low, high, n, tuning_seeds, seeds.
+
+    tuning_seeds: those that chose the rate. seeds: those of the runs that are averaged.
+    """
     rows = []
     for epochs, family in cells.groupby("epochs", sort=True):
         split = stats.split_seeds(family, question.tuning_seeds)
         picked = chosen[chosen["epochs"] == epochs]
-        judged = _judged(family, picked, split.judging)
+        judged = _judged(family, picked, split.evaluation)
         for _, choice in picked.iterrows():
             runs = judged[judged["loss"] == choice["loss"]]
             mean, low, high, n = _column(runs, question.metric, question.seed, str(choice["loss"]))
@@ -434,6 +448,9 @@ def _means(cells: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.
                     "low": low,
                     "high": high,
                     "n": n,
+                    "tuning_seeds": choice["tuning_seeds"],
+                    "seeds": tuple(sorted(int(seed) for seed in runs["seed"])),
                 }
             )
-    return pd.DataFrame(rows, columns=["epochs", "loss", "lr", "mean", "low", "high", "n"])
+    columns = ["epochs", "loss", "lr", "mean", "low", "high", "n", "tuning_seeds", "seeds"]
+    return pd.DataFrame(rows, columns=columns)

@@ -100,7 +100,8 @@ class Metric:
         """The margin of equivalence, in the unit of the differences; NaN when equivalence is not asked.
 
         Args:
-            rope: half its width; None means `ROPE` for accuracies, and for other metrics that none was chosen.
+            rope: half its width; None means for accuracies `ROPE` or two test examples, whichever is larger, and
+                for other metrics that none was chosen.
             test_size: test examples that the metric counts; no accuracy on them is told apart by less than one.
         """
         if rope is not None and not (math.isfinite(rope) and rope >= 0):
@@ -111,7 +112,13 @@ class Metric:
             raise ValueError(f"test_size: expected a number of examples >= 1, got {test_size!r}")
         if not self.accuracy:
             return math.nan if rope is None else rope
-        return max(ROPE if rope is None else rope, self.one_example(test_size))
+        example = self.one_example(test_size)
+        return max(ROPE, 2 * example) if rope is None else max(rope, example)
+
+    @property
+    def of_all_test_images(self) -> bool:
+        """Whether it is an accuracy on all test images, so that the best constant answer has a known one."""
+        return self.name == "test_accuracy" or self.name.startswith("corrupted_accuracy")
 
     def one_example(self, test_size: int | None) -> float:
         """What one of the test examples that it counts is worth, in points; 0 where that is not known, or nothing is counted."""

@@ -48,6 +48,19 @@ def size(
     return max(set(sizes), key=sizes.count) if sizes else None
 
 
+def constant_accuracy(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
+    """The accuracy of the best constant answer: the share of the most frequent label; None without predictions.
+
+    >>> constant_accuracy({"ce": [{"label": np.array([3, 1, 3, 2])}]})
+    0.5
+    """
+    first = next((run for runs in predictions.values() for run in runs), None)
+    if first is None:
+        return None
+    _, counts = np.unique(np.asarray(first["label"]), return_counts=True)
+    return float(counts.max() / counts.sum())
+
+
 def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistakes | None:
     """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`; None where there is nothing to read.
 

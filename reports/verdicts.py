@@ -41,6 +41,13 @@ CLAIM = (
     ),
     *("d_z", "p_better", "paired", "family", "margin", "verdict", "run_ids"),
 )
+ADDED = (
+    *("diverged_a", "diverged_b", "failed_a", "failed_b", "n_a", "n_b", "shared_seeds"),
+    *("survivors_n", "survivors_difference", "survivors_low", "survivors_high"),
+    *("p_equivalence", "p_equivalence_holm"),
+)
+"""Keys of a contrast that files of earlier versions do not have."""
+
 _KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
 
 
@@ -62,19 +69,57 @@ def sentence(row: Mapping[str, Any]) -> str:
         why = f": {row['lacking']}" if row.get("lacking") else ""
         return f"{a} against {b}: undecided, for there is no {words} of both to compare{why}."
     size = f"{_signed(row['difference'], digits)}{unit} of {words}"
-    interval = (
-        f"95 % interval {_signed(row['low'], digits)} to {_signed(row['high'], digits)}"
-        if not math.isnan(row["low"])
-        else "no interval"
-    )
-    basis = f"{interval}, {_basis(row)}"
+    basis = f"{_interval(row['low'], row['high'], digits)}, {_basis(row)}"
+    if row["interval"] == "ranks":
+        size = f"better {words} with probability {row['p_better']:.2f}"
+        basis = f"by ranks, {_basis(row)}"
+    ends = _ends(row, a, b, digits, unit)
     if row["verdict"] == "equivalent":
-        return f"{a} is equivalent to {b} within ±{row['margin']:.3g}{unit}: {size} ({basis})."
+        return (
+            f"{a} is equivalent to {b} within ±{row['margin']:.3g}{unit}: {size} ({basis}).{ends}"
+        )
     # Of one pair p is 1 whatever the difference: no number to tell anyone.
     holm = f", Holm p {_p(row['p_holm'])}" if row["n"] > 1 and not math.isnan(row["p_holm"]) else ""
     if row["verdict"] in ("better", "worse"):
-        return f"{a} is {row['verdict']} than {b}: {size} ({basis}{holm})."
-    return f"{a} against {b} is undecided: {size} ({basis}{holm})."
+        return f"{a} is {row['verdict']} than {b}: {size} ({basis}{holm}).{ends}"
+    return f"{a} against {b} is undecided: {size} ({basis}{holm}).{ends}"
+
+
+def _interval(low: float, high: float, digits: int) -> str:
+    if math.isnan(low):
+        return "no interval"
+    return f"95 % interval {_signed(low, digits)} to {_signed(high, digits)}"
+
+
+def _ends(row: Mapping[str, Any], a: str, b: str, digits: int, unit: str) -> str:
+    """What became of the runs that did not end well, and the difference of those that did; mostly nothing."""
+    texts = []
+    diverged = [
+        f"{row[f'diverged_{side}']} of {row[f'n_{side}']} runs of {name}"
+        for side, name in (("a", a), ("b", b))
+        if row[f"diverged_{side}"]
+    ]
+    if diverged:
+        how = (
+            "worse than every other run"
+            if row["interval"] == "ranks"
+            else "with the accuracy of the best constant answer"
+        )
+        texts.append(f"{upper_first(' and '.join(diverged))} diverged and count {how}.")
+        runs = f"{row['survivors_n']} {'pairs' if row['paired'] else 'runs or more on each side'}"
+        runs = "one pair" if row["paired"] and row["survivors_n"] == 1 else runs
+        if row["survivors_n"]:
+            alone = f"{_signed(row['survivors_difference'], digits)}{unit}"
+            interval = _interval(row["survivors_low"], row["survivors_high"], digits)
+            texts.append(f"Without them: {alone} ({interval}, {runs}).")
+    failed = [
+        f"{row[f'failed_{side}']} {'run' if row[f'failed_{side}'] == 1 else 'runs'} of {name}"
+        for side, name in (("a", a), ("b", b))
+        if row[f"failed_{side}"]
+    ]
+    if failed:
+        texts.append(f"Without a result (failed or killed): {' and '.join(failed)}.")
+    return "".join(f" {text}" for text in texts)
 
 
 def tally(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -100,7 +145,9 @@ def needed(row: Mapping[str, Any]) -> str:
     if row["n"] == 0:
         return ""
     if row["n"] == 1:
-        return "One pair of runs has no spread to reckon with: more seeds will tell."
+        return "The variance cannot be estimated from one pair of runs: more seeds will tell."
+    if row["interval"] == "ranks":
+        return "By ranks, no number of seeds can be computed that would decide."
     shows = f"With {row['n']} seeds no difference, however large, can reach significance in a family of {row['family']}"
     if math.isfinite(row["detectable"]):
         shows = (
@@ -117,7 +164,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
     """The content of verdicts.json, with metrics as users type them. source: experiment, sweep, where and baselines of the runs."""
     contrasts = [
         {"setting": section.setting}
-        | {key: _json(row[key]) for key in CLAIM}
+        | {key: _json(row[key]) for key in (*CLAIM, *ADDED)}
         | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
         for section in sections
         for row in section.contrasts.to_dict("records")
@@ -135,6 +182,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "baseline": section.baseline,
                 "test_size": section.test_size,
                 "code": source_code.codes(section.runs),
+                "diverged_as": section.diverged_as,
                 "runs": {
                     str(loss): sorted(runs["run_id"].astype(str))
                     for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
@@ -268,8 +316,10 @@ def _derive(
         return {}
     if question.metric not in usable.columns:
         usable = usable.assign(**{question.metric: math.nan})
-    found = findings.claims(usable, setting["baseline"], question, setting["test_size"])
-    rows = [{key: _json(row[key]) for key in CLAIM} for row in found.to_dict("records")]
+    found = findings.claims(
+        usable, setting["baseline"], question, setting["test_size"], setting.get("diverged_as")
+    )
+    rows = [{key: _json(row[key]) for key in (*CLAIM, *ADDED)} for row in found.to_dict("records")]
     return {_key(row): row for row in rows}
 
 
@@ -278,7 +328,7 @@ def _differences(claim: Mapping[str, Any], now: Mapping[str, Any] | None) -> str
         return "can no longer be derived from the runs"
     wrong = [
         f"{key} was {_shown(claim[key])}, is {_shown(now[key])}"
-        for key in CLAIM
+        for key in (*CLAIM, *(key for key in ADDED if key in claim))
         if not _holds(claim[key], now[key])
     ]
     return "; ".join(wrong)

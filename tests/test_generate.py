@@ -428,7 +428,7 @@ def test_questions_that_cannot_be_answered(
     ("arguments", "message"),
     [
         (["baseline=cee"], "baseline=cee: no run has this loss"),
-        (["tuning_seeds=[0,1]"], "leave none to judge"),
+        (["tuning_seeds=[0,1]"], "leave none to evaluate"),
     ],
 )
 def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(

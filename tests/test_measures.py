@@ -49,10 +49,10 @@ def draw(section: Section) -> Illustrator:
 
 def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Section) -> None:
     frame = section.by_epoch.set_index(["measure", "loss", "epoch"])
-    seeds = np.mean(section.split.judging)
+    seeds = np.mean(section.split.evaluation)
     for epoch in (1, 2, 3):
         row = frame.loc[("train_accuracy_flipped", "ce", epoch)]
-        assert row["mean"] == pytest.approx(0.1 * epoch + 0.001 * seeds) and row["n"] == 8
+        assert row["mean"] == pytest.approx(0.1 * epoch + 0.001 * seeds) and row["n"] == 10
         assert row["low"] < row["mean"] < row["high"]
         assert frame.loc[("train_gradient_norm", "ce", epoch), "mean"] == pytest.approx(2 / epoch)
     assert 0 not in set(section.by_epoch["epoch"])  # nothing is measured of the untrained network
@@ -321,15 +321,15 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
         assert ("higher" if metric.higher_is_better else "lower") + " is better." in table.caption
 
 
-def test_the_margin_of_a_digit_is_one_of_its_images() -> None:
+def test_the_margin_of_a_digit_is_two_of_its_images() -> None:
     found, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
     assert found.test_size == 50  # of 500
-    assert set(found.headline["margin"]) == {2.0} and set(found.headline["verdict"]) == {
+    assert set(found.headline["margin"]) == {4.0} and set(found.headline["verdict"]) == {
         "equivalent"
     }
-    assert "within ±2 points, which is one test image of 50 of this digit." in words
+    assert "within ±4 points, which is two test images of 50 of this digit." in words
     whole, _, _ = judged_by("test_accuracy", {"ce": 0.95, "focal gamma=3": 0.95})
-    assert whole.test_size == 500 and set(whole.headline["margin"]) == {0.2}
+    assert whole.test_size == 500 and set(whole.headline["margin"]) == {0.4}
 
 
 def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:

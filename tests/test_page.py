@@ -257,9 +257,9 @@ def test_the_table_has_the_means_of_the_judged_runs(usual: Any) -> None:
         judged = section.runs[
             (section.runs["loss"] == values["loss"])
             & (section.runs["lr"] == values["lr"])
-            & section.runs["seed"].isin(section.split.judging)
+            & section.runs["seed"].isin(section.split.evaluation)
         ]
-        assert values["runs"] == len(judged) == 8
+        assert values["runs"] == len(judged) == 10
         assert values["test_accuracy_percent"] == pytest.approx(
             100 * judged["test_accuracy"].mean()
         )
@@ -271,12 +271,10 @@ def test_one_seed_is_all_undecided_without_intervals() -> None:
     assert set(section.headline["verdict"]) == {"undecided"}
     words = text(html)
     assert words.count("is undecided:") == 2 and "no interval" in words
-    assert "nothing is known of the spread, so every verdict is undecided" in words
+    assert "no confidence interval, so every verdict is undecided" in words
     assert "One seed: no band" in words
     assert not re.search(r"\d \[", words)  # no number has an interval in brackets
-    assert (
-        "seed=range(3,16)" in words
-    )  # ten that judge and, as there are three rates, three that choose
+    assert "lr=0.01,0.03,0.1 epochs=3 'seed=range(3,13)'" in words  # ten, at every rate
 
 
 def test_one_loss_has_nothing_to_be_compared_with() -> None:
@@ -374,7 +372,7 @@ def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
     with pytest.raises(findings.QuestionError) as error:
         made(*runs(seeds=[0], setting="digits, lenet5"), Question(tuning_seeds=(0,)))
     assert str(error.value) == (
-        "tuning_seeds [0] leave none to judge on: the runs of 3 epochs have the seeds [0], in the setting digits, lenet5"
+        "tuning_seeds [0] leave none to evaluate: the runs of 3 epochs have the seeds [0], in the setting digits, lenet5"
     )
 
 
@@ -610,7 +608,8 @@ ROW: dict[str, Any] = {
         "paired": True,
     },
     **{"difference": 0.21, "low": 0.05, "high": 0.37, "p_holm": 0.012, "margin": 0.1, "family": 3},
-    **{"detectable": 0.3, "seeds_needed": math.nan},
+    **{"detectable": 0.3, "seeds_needed": math.nan, "interval": "t", "p_better": 0.8},
+    **{"diverged_a": 0, "diverged_b": 0, "failed_a": 0, "failed_b": 0, "survivors_n": 0},
 }
 
 
@@ -632,6 +631,29 @@ ROW: dict[str, Any] = {
         (
             {"verdict": "undecided", "n": 0},
             "focal against ce: undecided, for there is no test accuracy of both to compare.",
+        ),
+        (
+            {
+                **{"verdict": "worse", "diverged_a": 4, "failed_b": 1, "survivors_n": 6},
+                **{"survivors_difference": 0.5, "survivors_low": 0.1, "survivors_high": 0.9},
+            },
+            "focal is worse than ce: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, 10 pairs of runs, "
+            "Holm p = 0.012). 4 of 10 runs of focal diverged and count with the accuracy of the best constant answer. "
+            "Without them: +0.50 points (95 % interval +0.10 to +0.90, 6 pairs). "
+            "Without a result (failed or killed): 1 run of ce.",
+        ),
+        (
+            {
+                **{
+                    "verdict": "worse",
+                    "interval": "ranks",
+                    "difference": math.nan,
+                    "p_better": 0.0,
+                },
+                **{"diverged_a": 10},
+            },
+            "focal is worse than ce: better test accuracy with probability 0.00 (by ranks, 10 pairs of runs, "
+            "Holm p = 0.012). 10 of 10 runs of focal diverged and count worse than every other run.",
         ),
     ],
 )
@@ -788,24 +810,20 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
 
 
 @pytest.mark.parametrize(
-    ("present", "tuning", "needed", "shared", "expected"),
+    ("evaluation", "needed", "tuning", "expected"),
     [
-        (range(10), 2, 20, False, list(range(22))),  # two more that judge nothing
-        (range(3), 0, 12, False, list(range(12))),
-        (
-            range(4),
-            0,
-            9,
-            True,
-            list(range(11)),
-        ),  # of 11, 2 will be set aside for the choice of rates
-        ([0, 5], 0, 4, False, [0, 5, 6, 7]),
+        (range(10), 20, [], list(range(20))),
+        (range(2, 10), 12, [0, 1], list(range(2, 14))),
+        (range(2), 4, [7], [0, 1, 8, 9]),
+        ([0, 5], 4, [], [0, 5, 6, 7]),
+        ([], 2, [0, 1], [2, 3]),
+        (range(10), 4, [], list(range(10))),
     ],
 )
-def test_seeds_that_will_judge(
-    present: Any, tuning: int, needed: float, shared: bool, expected: list[int]
+def test_seeds_to_reach(
+    evaluation: Any, needed: float, tuning: list[int], expected: list[int]
 ) -> None:
-    assert commands.seeds_to_reach(present, tuning, needed, shared) == expected
+    assert commands.seeds_to_reach(evaluation, needed, tuning) == expected
 
 
 @pytest.mark.parametrize(
@@ -866,10 +884,142 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
     )
     by_term = {term: words for term, words, _ in facts}
     assert by_term["Runs"].startswith("90 of 90 cells ended well")
-    assert by_term["Budget"] == "equal: every loss had 6 finished trials to choose its rate from."
+    assert by_term["Budget"] == "equal: every loss had 30 finished trials to choose its rate from."
     assert by_term["Pairing"].startswith("proved")
     assert by_term["Code"] == (
         "commit 0123456789, nothing uncommitted; digests of the code that computed the numbers: "
         "ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
     )
     assert by_term["Wall time"] == "3 min over all runs of this setting."
+
+
+# ---- more seeds -----------------------------------------------------------------------------------------------------
+
+FIVE = ("ce", "brier", "focal", "gce", "mae")
+
+
+def close_rates(seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Five losses at two rates that are nearly as good; brier is worse, the others are hardly apart."""
+    summary, curves = runs(FIVE, rates=(0.03, 0.1), seeds=range(seeds))
+    rng = np.random.default_rng(6)
+    noise = {
+        (loss, lr, seed): rng.normal(0, 0.004, 2)
+        for seed in range(seeds)
+        for loss in FIVE
+        for lr in (0.03, 0.1)
+    }
+    bias = summary["loss"].map({"brier": -0.03, "focal": 0.002}).fillna(0.0)
+    keys = list(zip(summary["loss"], summary["lr"], summary["seed"], strict=True))
+    for place, name in enumerate(("val_accuracy", "test_accuracy")):
+        own = np.array([noise[key][place] for key in keys])
+        summary[name] = (500 * (0.95 + bias + own)).round() / 500
+    return summary, curves
+
+
+Asked = set[tuple[str, float, int]]
+
+
+def asked_for(section: Section) -> Asked:
+    """The runs that the commands beside undecided verdicts ask for."""
+    composer = outline._Composer({}, [], source(), lambda section: "none")
+    asked: Asked = set()
+    for row in section.headline.to_dict("records"):
+        for line in composer._deciding(section, row):
+            words = shlex.split(line, comments=True)[3:]
+            values = {
+                each.key_or_group: list(each.sweep_iterator())
+                if each.is_sweep_override()
+                else [each.value()]
+                for each in OverridesParser.create().parse_overrides(words)
+            }
+            asked |= {
+                (str(loss), float(lr), int(seed))
+                for loss in values["loss"]
+                for lr in values["lr"]
+                for seed in values["seed"]
+            }
+    return asked
+
+
+def those(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    keys = zip(frame["loss"], frame["lr"], frame["seed"], strict=True)
+    return frame[[key in asked for key in keys]]
+
+
+def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
+    """Five losses, two close rates, 10 seeds; brier is worse, and the page asks for more seeds of others."""
+    summary, curves = close_rates(120)
+    there = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(10)}
+    (before,) = findings.sections(those(summary, there), curves, Question(), predictions)
+    first = before.headline.set_index("a")
+    assert (first["n"] == 10).all() and first.loc["brier", "verdict"] == "worse"
+    assert before.split.tuning == before.split.evaluation == tuple(range(10))
+    asked = asked_for(before)
+    undecided = set(first.index[first["verdict"] == "undecided"])
+    assert undecided and {loss for loss, _, _ in asked} == {"ce", *undecided}
+    assert {lr for _, lr, _ in asked} == {0.03, 0.1}  # every new seed chooses, too
+    assert asked > {key for key in there if key[0] in undecided}
+
+    (after,) = findings.sections(those(summary, there | asked), curves, Question(), predictions)
+    second = after.headline.set_index("a")
+    assert second.loc["brier", "verdict"] == "worse" and second.loc["brier", "n"] == 10
+    for loss in undecided:
+        seeds = {seed for name, _, seed in asked if name == loss and seed < 120}
+        assert second.loc[loss, "n"] == len(seeds) >= min(first.loc[loss, "seeds_needed"], 120)
+        tuned = after.chosen.set_index("loss").loc[loss, "tuning_seeds"]
+        assert set(tuned) == seeds  # all of them chose
+    lost = {tuple(each)[:3] for drops in second["dropped"] for each in drops}
+    assert not lost & asked
+    assert set(after.best.set_index("loss").loc["brier", "seeds"]) == set(range(10))
+
+
+def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None:
+    summary, curves = close_rates(60)
+    tuned = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(2)}
+    question = Question(tuning_seeds=(0, 1))
+    rates = dict(
+        findings.stats.choose_rates(those(summary, tuned))[["loss", "lr"]].itertuples(index=False)
+    )
+    there = tuned | {(loss, lr, seed) for loss, lr in rates.items() for seed in range(2, 10)}
+    for asks in (question, Question()):  # also where the report is not told which seeds chose
+        (before,) = findings.sections(those(summary, there), curves, asks, predictions)
+        assert before.split.two_stage and set(before.chosen["tuning_seeds"]) == {(0, 1)}
+        asked = asked_for(before)
+        assert asked and {(loss, lr) for loss, lr, _ in asked} <= set(rates.items())
+        (after,) = findings.sections(those(summary, there | asked), curves, asks, predictions)
+        assert after.chosen["lr"].tolist() == before.chosen["lr"].tolist()
+        n = before.headline.set_index("a")["n"]
+        assert (n == (8 if asks is question else 10)).all()
+        assert (after.headline.set_index("a")["n"] >= n).all()
+        assert after.split.evaluation[: len(before.split.evaluation)] == before.split.evaluation
+
+
+def test_a_loss_that_diverges_is_worse_and_the_page_says_how_often() -> None:
+    summary, curves = runs(("ce", "focal", "mse"), rates=(0.03,), seeds=range(10))
+    lost = (summary["loss"] == "mse") | ((summary["loss"] == "focal") & (summary["seed"] > 5))
+    summary.loc[lost, "outcome"] = "diverged"
+    summary.loc[lost, [name for name in summary if name.startswith(("test_", "val_"))]] = np.nan
+    (section,), _, html, _ = made(summary, curves)
+    assert section.diverged_as == 0.1  # a tenth of the labels
+    rows = section.headline.set_index("a")
+    assert rows["n"].tolist() == [10, 10] and rows["diverged_a"].tolist() == [4, 10]
+    assert rows.loc["mse", "verdict"] == "worse"
+    assert rows.loc["focal", "verdict"] == "undecided" and rows.loc["focal", "survivors_n"] == 6
+    words = text(html)
+    assert "10 of 10 runs of mse diverged and count with the accuracy of the best" in words
+    assert "4 of 10 runs of focal diverged" in words and "Without them: +0.3" in words
+    assert not re.search(r"\bnan\b", words)
+    content = json.loads(verdicts.write(verdicts.document([section], {})))
+    assert content["settings"][0]["diverged_as"] == 0.1
+    counted = {claim["a"]: claim["diverged_a"] for claim in content["contrasts"]}
+    assert counted == {"focal": 4, "mse": 10}
+    assert verdicts.check(content, summary) == []
+    for claim in content["contrasts"]:
+        for added in verdicts.ADDED:
+            del claim[added]  # a file of an earlier version
+    del content["settings"][0]["diverged_as"]
+    assert all("difference was" in line for line in verdicts.check(content, summary))
+    (section,), _, html, _ = made(summary, curves, Question(metric="test_nll"))
+    rows = section.headline.set_index("a")
+    assert rows["interval"].tolist() == ["ranks", "ranks"] and "by ranks" in text(html)
+    assert rows.loc["mse", "verdict"] == "worse" and not re.search(r"\bnan\b", text(html))

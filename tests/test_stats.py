@@ -582,7 +582,7 @@ def test_seeds_needed_at_the_edges() -> None:
     )  # 8,723
     assert seeds_needed(0.1, 1.0, margin=0.1) < 1000  # on the margin it can only be different
     assert seeds_needed(0.5, 0.0) == 6  # no spread: 2^(1 - n) has to fall below .05
-    assert seeds_needed(0.05, 0.0, margin=0.1) == 2
+    assert seeds_needed(0.05, 0.0, margin=0.1) == 5  # fewer are never called equivalent
     assert seeds_needed(1.0, 1.0, at_least=15) == 15
     assert seeds_needed(0.2, 1.0, cap=50) == math.inf
     assert math.isnan(seeds_needed(0.1, NAN)) and math.isnan(seeds_needed(NAN, 1.0))
@@ -612,7 +612,8 @@ def test_margins() -> None:
     assert accuracy.margin(None, None) == 0.1
     assert accuracy.margin(None, 10_000) == 0.1
     assert accuracy.margin(0.0, 10_000) == 0.01  # one example of 10,000
-    assert accuracy.margin(None, 360) == pytest.approx(0.2778, abs=1e-4)  # one of digits' 360
+    assert accuracy.margin(None, 360) == pytest.approx(0.5556, abs=1e-4)  # two of digits' 360
+    assert accuracy.margin(0.1, 360) == pytest.approx(0.2778, abs=1e-4)  # asked for less than one
     assert math.isnan(nll.margin(None, 10_000))
     assert nll.margin(0.02, 10_000) == 0.02
     with pytest.raises(ValueError, match="rope"):
@@ -645,14 +646,59 @@ def test_margins() -> None:
     ],
 )
 def test_verdicts_in_their_order(low: float, high: float, p: float, expected: str) -> None:
-    assert verdict(low, high, p, margin=0.1) == expected
+    assert verdict(low, high, p, n=5, margin=0.1) == expected
     turned = {"better": "worse", "worse": "better"}.get(expected, expected)
-    assert verdict(low, high, p, margin=0.1, higher_is_better=False) == turned
+    assert verdict(low, high, p, n=5, margin=0.1, higher_is_better=False) == turned
+
+
+def test_equivalence_needs_five_pairs_and_holms_p() -> None:
+    assert verdict(-0.01, 0.01, 1.0, n=5, margin=0.1, p_equivalence=0.04) == "equivalent"
+    assert verdict(-0.01, 0.01, 1.0, n=4, margin=0.1, p_equivalence=0.04) == "undecided"
+    assert verdict(-0.01, 0.01, 1.0, n=5, margin=0.1, p_equivalence=0.05) == "undecided"
+    assert verdict(-0.01, 0.01, 1.0, n=5, margin=0.1, p_equivalence=NAN) == "undecided"
+
+
+def test_p_of_equivalence_is_two_one_sided_t_tests() -> None:
+    rng = generator(7)
+    a, b = rng.normal(98, 0.1, 9), rng.normal(98, 0.1, 7)
+    for paired, x, y in ((True, a[:7], b), (False, a, b)):
+        test: Any = scipy.stats.ttest_rel if paired else scipy.stats.ttest_ind
+        how = {} if paired else {"equal_var": False}
+        below = test(x, y - 0.2, alternative="greater", **how).pvalue  # a - b > -0.2
+        above = test(x, y + 0.2, alternative="less", **how).pvalue
+        c = contrast(x, y, rng, paired=paired, margin=0.2)
+        assert c.p_equivalence == pytest.approx(max(below, above))
+    assert math.isnan(contrast(a, a, rng).p_equivalence)  # no margin
+
+
+def test_the_spread_is_at_least_that_of_rounding_to_one_image() -> None:
+    # 5 pairs with the same difference of one image of 360: sd step / sqrt(6), t(4) = 2.776
+    step = 100 / 360
+    b = 100 * (np.array([300, 310, 305, 320, 315]) / 360)
+    half = scipy.stats.t.ppf(0.975, 4) * step / math.sqrt(6) / math.sqrt(5)
+    c = contrast(b + step, b, generator(), step=step, margin=2 * step)
+    assert (c.low, c.high) == pytest.approx((step - half, step + half))
+    assert c.p_equivalence == pytest.approx(
+        scipy.stats.t.sf(step / (step / math.sqrt(6) / math.sqrt(5)), 4)
+    )
+    # without a step there is no rounding to reckon with, and a wide spread is what it is
+    assert contrast(b + step, b, generator()).low == pytest.approx(step)
+    wide = [90.0, 95.0, 92.0, 99.0, 91.0]
+    with_step, without = (contrast(b, wide, generator(), step=each) for each in (step, NAN))
+    assert (with_step.low, with_step.high) == pytest.approx((without.low, without.high))
+    # two samples: step / sqrt(12) each
+    c = contrast(b[:1].repeat(5) + step, b[:1].repeat(5), generator(), paired=False, step=step)
+    half = scipy.stats.t.ppf(0.975, 8) * step / math.sqrt(12) * math.sqrt(2 / 5)
+    assert (c.low, c.high) == pytest.approx((step - half, step + half))
+    # from 20 pairs on the bootstrap is never narrower than that either
+    many = contrast(b[:1].repeat(24) + step, b[:1].repeat(24), generator(), step=step)
+    half = scipy.stats.t.ppf(0.975, 23) * step / math.sqrt(6) / math.sqrt(24)
+    assert (many.low, many.high) == pytest.approx((step - half, step + half))
 
 
 def test_without_a_margin_nothing_is_equivalent() -> None:
-    assert verdict(0.0, 0.0, 1.0) == "undecided"
-    assert verdict(0.0, 0.0, 1.0, margin=0.0) == "equivalent"
+    assert verdict(0.0, 0.0, 1.0, n=5) == "undecided"
+    assert verdict(0.0, 0.0, 1.0, n=5, margin=0.0) == "equivalent"
 
 
 def test_a_paired_contrast_by_hand() -> None:
@@ -857,9 +903,11 @@ def test_a_rate_at_which_a_seed_diverged_comes_after_one_at_which_none_did() -> 
     table = grid_of({"ce": {0.01: [0.8, None], 0.1: [None, 0.9]}})
     assert chosen(table)["lr"] == 0.1
     table = grid_of({"ce": {0.01: [None, None], 0.1: [None, None]}})
-    best = chosen(table)
-    assert math.isnan(best["lr"]) and math.isnan(best["val_accuracy"])
-    assert (best["scored"], best["edge"], best["budget"]) == (0, "none", 4)
+    best = chosen(table)  # shown at the smallest: a loss that always diverges is compared, too
+    assert best["lr"] == 0.01 and math.isnan(best["val_accuracy"])
+    assert (best["scored"], best["edge"], best["budget"]) == (0, "low", 4)
+    best = chosen(table.replace({"outcome": {"diverged": "failed"}}))
+    assert math.isnan(best["lr"]) and (best["edge"], best["budget"]) == ("none", 0)
 
 
 def test_unequal_budgets_are_flagged_for_the_epochs_they_are_at() -> None:
@@ -896,69 +944,91 @@ def test_the_rate_table_hides_nothing() -> None:
             "failed": 0,
             "killed": 0,
             "missing": [0, 0, 0, 2],
+            "seeds": [(1,), (1,), (0, 1), ()],
         }
     )
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
     assert rate_table(table, [1])["scored"].tolist() == [1, 1, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("seeds", "tuning", "shared"),
-    [
-        (1, 1, True),
-        (5, 5, True),
-        (8, 8, True),
-        (9, 1, False),
-        (10, 2, False),
-        (12, 3, False),
-        (20, 5, False),
-    ],
-)
-def test_how_many_seeds_choose_and_how_many_judge(seeds: int, tuning: int, shared: bool) -> None:
+@pytest.mark.parametrize("seeds", [1, 2, 5, 8, 9, 10, 12, 38])
+def test_all_seeds_choose_and_all_are_evaluated(seeds: int) -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}}))
-    assert split.tuning == tuple(range(tuning))
-    assert split.judging == tuple(range(0 if shared else tuning, seeds))
-    assert split.shared is shared
+    assert split.tuning == split.evaluation == tuple(range(seeds))
+    assert split.shared and not split.two_stage
+    assert split.reason == (
+        "all seeds choose the learning rates on validation and are evaluated on test"
+    )
 
 
-@pytest.mark.parametrize(
-    ("seeds", "reason"),
-    [
-        (1, "1 seed, and 8 have to remain for judging"),
-        (9, "1 seed chooses, 8 others judge"),
-        (10, "2 seeds choose, 8 others judge"),
-    ],
-)
-def test_a_split_is_told_in_the_right_number(seeds: int, reason: str) -> None:
-    assert split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}})).reason == reason
-
-
-def test_with_one_rate_nothing_is_chosen_and_all_seeds_judge() -> None:
+def test_with_one_rate_nothing_is_chosen_and_all_seeds_are_evaluated() -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * 12}, "mse": {0.003: [0.8] * 12}}))
-    assert split.judging == tuple(range(12)) and not split.shared
+    assert split.evaluation == tuple(range(12)) and not split.shared and not split.two_stage
 
 
-def test_seeds_added_at_the_chosen_rate_alone_judge_and_do_not_choose() -> None:
+def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() -> None:
     # seeds 0 to 2 ran the whole grid, 3 to 12 the best rate only: the rate with most runs must not win by that
     table = grid_of({"ce": {0.01: [0.8] * 3, 0.1: [0.7] * 13}})
     split = split_seeds(table)
-    assert split.tuning == (0, 1, 2) and split.judging == tuple(range(3, 13))
+    assert split.tuning == (0, 1, 2) and split.evaluation == tuple(range(13))
+    assert split.shared and split.two_stage
+    assert split.reason == (
+        "3 seeds with runs at every rate choose the learning rates on validation; all 13 are evaluated on test"
+    )
     assert chosen(table)["lr"] == 0.01
-    few = table[table["seed"] < 7]
-    assert split_seeds(few)[:3] == ((0, 1, 2), tuple(range(7)), True)
-    assert chosen(few)["lr"] == 0.01
+    # each loss has its own: a run of one that failed takes no seed from the choice of another
+    table = grid_of(
+        {"ce": {0.01: [0.8] * 3, 0.1: [0.9] * 3}, "mse": {0.01: [0.8] * 3, 0.1: [0.9] * 3}}
+    )
+    table.loc[(table["loss"] == "mse") & (table["seed"] == 1) & (table["lr"] == 0.1), "outcome"] = (
+        "failed"
+    )
+    found = choose_rates(table).set_index("loss")["tuning_seeds"]
+    assert found.to_dict() == {"ce": (0, 1, 2), "mse": (0, 2)}
+
+
+def test_adding_seeds_takes_none_out_of_the_evaluation() -> None:
+    """Five losses, two close rates, 10 seeds, then 38: with the whole grid of some losses only, or of all."""
+    rng = generator(3)
+    losses, rates = ["ce", "brier", "focal", "gce", "mae"], (0.03, 0.1)
+    bias = {"brier": -0.03}
+
+    def table(seeds: dict[str, int]) -> pd.DataFrame:
+        return frame(
+            *(
+                run(loss, seed, test + bias.get(loss, 0.0), lr=lr, val_accuracy=validation)
+                for loss in losses
+                for lr in rates
+                for seed, (test, validation) in enumerate(noise[loss, lr][: seeds.get(loss, 10)])
+            )
+        )
+
+    for _ in range(5):
+        noise = {
+            (loss, lr): np.round(0.95 + rng.normal(0, 0.004, (38, 2)) + 1e-3 * (lr > 0.05), 4)
+            for loss in losses
+            for lr in rates
+        }
+        before = contrasts(table({})).set_index("a")
+        assert (before["n"] == 10).all() and before.loc["brier", "verdict"] == "worse"
+        some = contrasts(table({"ce": 38, "focal": 38})).set_index("a")
+        assert some["n"].to_dict() == {"brier": 10, "focal": 38, "gce": 10, "mae": 10}
+        every = contrasts(table(dict.fromkeys(losses, 38))).set_index("a")
+        assert (every["n"] == 38).all()
+        assert some.loc["brier", "verdict"] == every.loc["brier", "verdict"] == "worse"
+        assert not every["dropped"].map(len).any() and not some.loc["focal", "dropped"]
 
 
 def test_tuning_seeds_can_be_chosen_by_hand() -> None:
     table = grid_of({"ce": {0.01: [0.9, 0.1, 0.1], 0.1: [0.1, 0.9, 0.9]}})
-    assert split_seeds(table, [0])[:3] == ((0,), (1, 2), False)
+    assert split_seeds(table, [0])[:4] == ((0,), (1, 2), False, True)
     assert chosen(table, tuning_seeds=[0])["lr"] == 0.01
     assert chosen(table, tuning_seeds=[1])["lr"] == 0.1
     with pytest.raises(
         ValueError, match=r"\[7\] have no runs: the runs of 10 epochs have the seeds \[0, 1, 2\]"
     ):
         split_seeds(table, [7])
-    with pytest.raises(ValueError, match="leave none to judge on"):
+    with pytest.raises(ValueError, match="leave none to evaluate"):
         split_seeds(table, [0, 1, 2])
     with pytest.raises(ValueError, match="one value of epochs"):
         split_seeds(pd.concat([table, table.assign(epochs=5)]))
@@ -988,6 +1058,8 @@ def test_a_family_by_hand() -> None:
     assert mse[["difference", "low", "high"]].tolist() == pytest.approx(
         [-2, -4.484138, 0.484138], abs=1e-6
     )
+    assert mse["p_equivalence"] == pytest.approx(scipy.stats.t.cdf(1.9 * math.sqrt(3), 2))
+    assert mse["p_equivalence_holm"] == pytest.approx(mse["p_equivalence"])
     assert mse[["p", "p_holm", "d_z", "p_better", "family", "margin"]].tolist() == [
         0.25,
         0.5,
@@ -1003,14 +1075,13 @@ def test_a_family_by_hand() -> None:
     assert mse["run_ids"] == [
         f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)
     ]
-    assert (focal["verdict"], focal["difference"], focal["low"], focal["high"]) == (
-        "equivalent",
-        0,
-        0,
-        0,
-    )
+    half = (
+        4.302653 * 0.01 / math.sqrt(6) / math.sqrt(3)
+    )  # the spread of rounding to one of 10,000 images
+    assert focal["verdict"] == "undecided"  # three pairs
+    assert focal[["difference", "low", "high"]].tolist() == pytest.approx([0, -half, half])
     assert (focal["p"], focal["p_holm"], focal["p_better"]) == (1, 1, 0.5)
-    assert math.isnan(focal["d_z"]) and math.isnan(focal["seeds_needed"])
+    assert math.isnan(focal["d_z"]) and focal["seeds_needed"] == 5
     assert found["dropped"].tolist() == [[], []] and not found["shared_seeds"].any()
 
 
@@ -1060,59 +1131,107 @@ def test_unequal_seeds_are_paired_where_they_meet_and_the_others_are_named() -> 
         run("mse", 2, None, outcome="failed"),
         run("mse", 5, 0.96),
     )
-    row = only(contrasts(table))
-    assert (row["n"], row["n_a"], row["n_b"], row["paired"]) == (1, 1, 1, True)
+    row = only(contrasts(table, diverged=0.1))
+    assert (row["n"], row["n_a"], row["n_b"], row["paired"]) == (2, 2, 2, True)
+    assert row["difference"] == pytest.approx((96 - 97 + 10 - 98) / 2)
+    assert (row["diverged_a"], row["diverged_b"]) == (1, 0)
+    assert (row["failed_a"], row["failed_b"]) == (1, 0)
+    assert (row["survivors_n"], row["survivors_difference"]) == (1, pytest.approx(-1))
     assert [tuple(cell) for cell in row["dropped"]] == [
-        ("mse", 0.01, 1, "diverged"),
         ("mse", 0.01, 2, "failed"),
         ("mse", 0.01, 3, "missing"),
         ("ce", 0.01, 5, "missing"),
     ]
-    assert row["run_ids"] == ["mse-0.01-10-0", "ce-0.01-10-0"]
+    assert row["run_ids"] == ["mse-0.01-10-0", "mse-0.01-10-1", "ce-0.01-10-0", "ce-0.01-10-1"]
 
 
-def test_a_loss_that_always_diverged_stays_in_the_table_and_in_the_family() -> None:
-    table = frame(
-        *runs("ce", [0.97, 0.98]), *runs("mse", [None, None]), *runs("focal", [0.96, 0.97])
-    )
-    found = contrasts(table).set_index("a")
+def test_a_loss_that_always_diverges_is_worse() -> None:
+    ce = [0.97 + 0.001 * seed for seed in range(8)]
+    table = frame(*runs("ce", ce), *runs("mse", [None] * 8), *runs("focal", ce[::-1]))
+    found = contrasts(table, diverged=0.1).set_index("a")
     mse = found.loc["mse"]
-    assert (mse["n"], mse["verdict"], mse["pairing"]) == (0, "undecided", "nothing to pair")
-    assert math.isnan(mse["lr_a"]) and math.isnan(mse["p"]) and math.isnan(mse["p_holm"])
-    assert {cell.reason for cell in mse["dropped"]} == {"no rate"}
+    assert (mse["n"], mse["verdict"], mse["diverged_a"], mse["lr_a"]) == (8, "worse", 8, 0.01)
+    assert mse["difference"] == pytest.approx(10 - 100 * np.mean(ce))
+    assert (mse["p"], mse["p_holm"]) == (2**-7, 2**-6)
+    assert (mse["survivors_n"], mse["dropped"], mse["lacking"]) == (0, [], "")
+    assert math.isnan(mse["survivors_difference"])
     assert found["family"].tolist() == [2, 2]
-    equal = contrasts(table, view="equal").set_index("a").loc["mse"]
-    assert {cell.reason for cell in equal["dropped"]} == {"diverged"}
-    assert mse["lacking"] == "all 2 runs of mse diverged"
-    assert equal["lacking"] == "all 2 runs of mse at learning rate 0.01 diverged"
-    assert found.loc["focal", "lacking"] == ""
+    equal = contrasts(table, view="equal", diverged=0.1).set_index("a").loc["mse"]
+    assert (equal["n"], equal["verdict"]) == (8, "worse")
+    # what the best constant answer reaches is not known: the order decides, and no mean is given
+    ranked = contrasts(table).set_index("a").loc["mse"]
+    assert (ranked["n"], ranked["verdict"], ranked["interval"]) == (8, "worse", "ranks")
+    assert (ranked["p"], ranked["p_better"]) == (2**-7, 0)
+    for name in ("difference", "low", "high", "sd", "d_z", "detectable", "seeds_needed"):
+        assert math.isnan(ranked[name]), name
+    assert contrasts(table, baseline="mse").set_index("a").loc["ce", "verdict"] == "better"
+
+
+def test_runs_that_diverged_count_as_assigned_and_the_survivors_stand_beside() -> None:
+    """4 of 10 runs diverge: the 6 that are left must not make the loss better."""
+    ce = [0.97 + 0.001 * (seed % 3) for seed in range(10)]
+    test = [None if seed % 5 > 2 else x + 0.005 + 0.0001 * seed for seed, x in enumerate(ce)]
+    table = frame(*runs("ce", ce), *runs("odd", test))
+    table["test_nll"] = 1 - table["test_accuracy"]
+    row = only(contrasts(table, diverged=0.1))
+    as_assigned = [100 * ((0.1 if x is None else x) - y) for x, y in zip(test, ce, strict=True)]
+    assert (row["n"], row["diverged_a"], row["diverged_b"]) == (10, 4, 0)
+    assert row["difference"] == pytest.approx(np.mean(as_assigned))
+    assert row["p"] == sign_flip_p(as_assigned, generator())
+    assert row["verdict"] == "undecided" and len(row["run_ids"]) == 20
+    alive = [d for d, x in zip(as_assigned, test, strict=True) if x is not None]
+    low, high = scipy.stats.t.interval(0.95, 5, np.mean(alive), scipy.stats.sem(alive))
+    names = ["survivors_n", "survivors_difference", "survivors_low", "survivors_high"]
+    assert row[names].tolist() == pytest.approx([6, np.mean(alive), low, high])
+    # as an error without a worst value: 6 pairs better, 4 worse, which is the sign test
+    row = only(contrasts(table, metric="test_nll", diverged=NAN))
+    assert (row["n"], row["interval"], row["verdict"]) == (10, "ranks", "undecided")
+    assert row["p"] == pytest.approx(scipy.stats.binomtest(6, 10).pvalue)
+    assert row["p_better"] == 0.6
+    assert row["survivors_difference"] == pytest.approx(-np.mean(alive) / 100)
+    # not paired: the ranks of all, those that diverged last
+    table.loc[table["loss"] == "odd", "init_hash"] = "another"
+    row = only(contrasts(table, metric="test_nll"))
+    scores = [[1 - x if x is not None else 9 for x in each] for each in (test, ce)]
+    ranks = scipy.stats.rankdata(np.concatenate(scores))
+    assert not row["paired"]
+    assert row["p"] == permutation_p(ranks[:10], ranks[10:], generator())
+
+
+def test_losses_of_which_no_run_ended_well_are_not_compared() -> None:
+    table = frame(*runs("ce", [None] * 6), *runs("mse", [None] * 6))
+    row = only(contrasts(table, diverged=0.1))
+    assert (row["n"], row["verdict"]) == (0, "undecided")
+    assert row["lacking"] == "all 6 runs of mse diverged and all 6 runs of ce diverged"
 
 
 @pytest.mark.parametrize(
     ("outcomes", "words"),
     [
-        (["diverged"], "the only run of mse diverged"),
         (["killed"], "the only run of mse was killed"),
         (["failed", "failed", "failed"], "all 3 runs of mse failed"),
-        (["diverged", "failed", "diverged"], "of the 3 runs of mse 2 diverged and 1 failed"),
+        (["failed", "killed", "failed"], "of the 3 runs of mse 2 failed and 1 was killed"),
     ],
 )
 def test_why_there_is_nothing_to_compare(outcomes: list[str], words: str) -> None:
     mse = [run("mse", seed, None, outcome=outcome) for seed, outcome in enumerate(outcomes)]
     table = frame(*runs("ce", [0.97] * len(outcomes)), *mse)
-    assert only(contrasts(table))["lacking"] == words
+    found = only(contrasts(table))
+    assert (found["lacking"], found["failed_a"]) == (words, 0)  # without a rate no run is of it
     at_rate = words.replace("of mse", "of mse at learning rate 0.01")
-    assert only(contrasts(table, view="equal"))["lacking"] == at_rate
+    equal = only(contrasts(table, view="equal"))
+    assert (equal["lacking"], equal["failed_a"]) == (at_rate, len(outcomes))
 
 
-def test_a_loss_that_diverged_only_where_it_is_judged_says_so() -> None:
+def test_a_loss_that_failed_only_where_it_is_evaluated_says_so() -> None:
     table = frame(*runs("ce", [0.9, 0.9, 0.9]), *runs("mse", [0.9, None, None]))
+    table["outcome"] = table["outcome"].replace("diverged", "failed")
     assert (
         only(contrasts(table, tuning_seeds=[0]))["lacking"]
-        == "all 2 runs of mse on judging seeds at its learning rate 0.01 diverged"
+        == "all 2 runs of mse on evaluation seeds at its learning rate 0.01 failed"
     )
     assert only(contrasts(table, tuning_seeds=[1]))["lacking"] == (
-        "no run of mse that chooses has a validation accuracy, so it has no learning rate"
+        "no run of mse on tuning seeds finished, so it has no learning rate"
     )
 
 
@@ -1165,7 +1284,8 @@ def test_pairs_that_are_not_proved_are_analysed_as_unpaired(
 
 def test_hashes_of_runs_that_do_not_count_do_not_matter() -> None:
     table = frame(*runs("ce", [0.97, 0.98, 0.99]), *runs("mse", [0.96, 0.97, None]))
-    table.loc[table["outcome"] == "diverged", "init_hash"] = None
+    table["outcome"] = table["outcome"].replace("diverged", "failed")
+    table.loc[table["outcome"] == "failed", "init_hash"] = None
     assert only(contrasts(table))["pairing"] == "hashes equal"
 
 
@@ -1176,21 +1296,17 @@ def test_losses_without_a_common_seed_are_compared_unpaired() -> None:
     assert (row["paired"], row["pairing"], row["n"]) == (False, "no seed in common", 2)
 
 
-def test_choosing_and_judging_on_the_same_seeds_is_said_and_avoided_where_seeds_allow() -> None:
-    def table(seeds: int) -> pd.DataFrame:
-        accuracies = [0.97 + 0.001 * (seed % 4) for seed in range(seeds)]
-        rates: dict[float, list[float | None]] = {
-            0.01: [*accuracies],
-            0.1: [x - 0.1 for x in accuracies],
-        }
-        return grid_of({"ce": rates, "mse": rates})
-
-    few, many = only(contrasts(table(9 - 1))), only(contrasts(table(12)))
-    assert few["shared_seeds"] and few["n"] == 8
-    assert not many["shared_seeds"] and many["n"] == 9
-    assert many["run_ids"][0] == "mse-0.01-10-3"
-    asked = only(contrasts(table(8), tuning_seeds=[0, 7]))
-    assert not asked["shared_seeds"] and asked["n"] == 6
+def test_whether_tuning_seeds_are_evaluated_is_said() -> None:
+    accuracies = [0.97 + 0.001 * (seed % 4) for seed in range(12)]
+    rates: dict[float, list[float | None]] = {
+        0.01: [*accuracies],
+        0.1: [x - 0.1 for x in accuracies],
+    }
+    table = grid_of({"ce": rates, "mse": rates})
+    usual, asked = only(contrasts(table)), only(contrasts(table, tuning_seeds=[0, 7]))
+    assert usual["shared_seeds"] and usual["n"] == 12
+    assert not asked["shared_seeds"] and asked["n"] == 10
+    assert asked["run_ids"][0] == "mse-0.01-10-1"
 
 
 def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() -> None:

@@ -82,20 +82,18 @@ def report_command(overrides: Sequence[str]) -> str:
     return command("generate report", *overrides)
 
 
-def seeds_to_reach(present: Sequence[int], tuning: int, needed: float, shared: bool) -> list[int]:
-    """The seeds a loss must have so that `needed` of them judge; the seeds there are first, then the next integers.
+def seeds_to_reach(
+    evaluation: Sequence[int], needed: float, tuning: Sequence[int] = ()
+) -> list[int]:
+    """The evaluation seeds there must be so that there are `needed`: those there are, then the next integers.
 
     Args:
-        present: seeds there are; `tuning`: how many of them only choose.
-        needed: seeds that must judge, finite.
-        shared: all judge now, but some will be set aside for choosing once there are enough.
+        needed: finite.
+        tuning: seeds that are not evaluated, and not used.
     """
-    total = tuning + int(needed) if not shared else int(needed)
-    while shared and total - (max(1, min(total - 8, total // 4)) if total > 8 else 0) < needed:
-        total += 1
-    seeds = sorted(set(present))
-    following = max(seeds, default=-1) + 1
-    return seeds + list(range(following, following + max(0, total - len(seeds))))
+    seeds = sorted(set(evaluation))
+    following = max([*seeds, *tuning], default=-1) + 1
+    return seeds + list(range(following, following + max(0, int(needed) - len(seeds))))
 
 
 def wider_rates(grid: Sequence[float], edge: str) -> list[float]:

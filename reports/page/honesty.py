@@ -82,21 +82,17 @@ def _runs(section: Section) -> Fact:
 
 def _seeds(section: Section) -> Fact:
     split = section.split
-    if not split.judging:
+    if not split.evaluation:
         return "Seeds", "none.", True
-    if len(split.judging) == 1:
+    if len(split.evaluation) == 1:
         return (
             "Seeds",
-            f"one (seed {split.judging[0]}): nothing is known of the spread, so every verdict is undecided.",
+            f"one (seed {split.evaluation[0]}): no confidence interval, so every verdict is undecided.",
             True,
         )
-    text = f"{len(split.judging)} judge ({listed(split.judging)})"
-    if split.shared:
-        text += (
-            "; the learning rates were chosen on the same ones, which flatters the winner a little"
-        )
-    elif set(split.tuning) != set(split.judging):
-        return "Seeds", f"{text}; the learning rates were chosen on {listed(split.tuning)}.", False
+    text = f"evaluation seeds {listed(split.evaluation)} ({len(split.evaluation)})"
+    if split.tuning != split.evaluation:
+        text += f"; tuning seeds {listed(split.tuning)}"
     return "Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.", False
 
 
@@ -111,6 +107,9 @@ def _budget(section: Section) -> Fact | None:
             f"equal: every loss had {int(chosen['budget'].iloc[0])} finished trials to choose its rate from.",
             False,
         )
+    if chosen["rates"].nunique() == 1 and not chosen["unfinished"].any():
+        text = f"as many rates for every loss, with different numbers of seeds; finished trials: {each}."
+        return "Budget", text, False
     return "Budget", f"UNEQUAL: finished trials to choose the rate from: {each}.", True
 
 
@@ -121,7 +120,7 @@ def _choice(section: Section) -> Fact | None:
         return None
     text = (
         f"among the trials for {', '.join(plain(loss) for loss in short['loss'])} some diverged or have no result. A rate at "
-        "which fewer of the choosing seeds gave a score comes after every rate at which more did, whatever its mean."
+        "which fewer of the tuning seeds gave a score comes after every rate at which more did, whatever its mean."
     )
     return "Choice of rates", text, False
 
@@ -174,6 +173,7 @@ def _pairing(section: Section) -> Fact | None:
 
 def _detectable(section: Section) -> Fact | None:
     frame = section.headline
+    frame = frame[frame["interval"] != "ranks"]  # of these no power is known
     values = [value for value in frame["detectable"] if math.isfinite(value)] if len(frame) else []
     unit = " points" if section.metric.in_points else ""
     if not len(frame):

@@ -236,31 +236,33 @@ class _Composer:
         return blocks
 
     def _deciding(self, section: Section, row: Mapping[str, Any]) -> list[str]:
-        """The commands that run only the seeds that an undecided contrast lacks."""
+        """The commands for the seeds that an undecided contrast lacks, at every rate that these seeds need.
+
+        Every new seed also chooses among the rates, so it needs the whole grid; in a two-stage sweep the chosen
+        rates. Runs that are finished are not run again.
+        """
         if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
             return []
-        if row["n"] == 0 and any(lost.reason in ("no value", "no rate") for lost in row["dropped"]):
-            return []  # this head has no such number, or this loss no rate, however many seeds there are
+        if row["n"] == 0 and any(lost.reason == "no value" for lost in row["dropped"]):
+            return []  # this head has no such number, however many seeds there are
         needed = (
             row["seeds_needed"] if math.isfinite(row["seeds_needed"]) else max(10, row["n"] + 1)
         )
-        tuning = (
-            0
-            if section.split.shared
-            else len(set(section.split.tuning) - set(section.split.judging))
-        )
-        present = sorted(set(section.split.tuning) | set(section.split.judging))
-        many_rates = section.rates["lr"].nunique() > 1
-        seeds = commands.seeds_to_reach(
-            present, tuning, needed, section.split.shared and many_rates
-        )
+        split = section.split
+        tuning = set(split.tuning) - set(split.evaluation)
+        seeds = commands.seeds_to_reach(split.evaluation, needed, sorted(tuning))
+        losses = [row["a"], row["b"]]
+        if not split.two_stage:
+            there = section.rates[section.rates["epochs"] == row["epochs"]]
+            rates = sorted(there["lr"].unique())
+            return self._run(section, losses, rates, seeds, row["epochs"])
         lines: list[str] = []
         by_rate: dict[float, list[str]] = {}
-        for loss, lr in ((row["a"], row["lr_a"]), (row["b"], row["lr_b"])):
+        for loss, lr in zip(losses, (row["lr_a"], row["lr_b"]), strict=True):
             if math.isfinite(lr):
                 by_rate.setdefault(lr, []).append(loss)
-        for lr, losses in by_rate.items():
-            lines += self._run(section, losses, [lr], seeds, row["epochs"])
+        for lr, together in by_rate.items():
+            lines += self._run(section, together, [lr], seeds, row["epochs"])
         return lines
 
     def _loud(self, section: Section) -> list[Any]:
@@ -285,7 +287,7 @@ class _Composer:
                 f"At the edge of the grid: the best learning rate is the {word} one tried for {names}. A better one may lie "
                 f"beyond it, and the comparison is then unfair to these losses. Extend the grid, {which}:"
             )
-            seeds = sorted(set(section.split.tuning) | set(section.split.judging))
+            seeds = sorted(set(section.split.tuning) | set(section.split.evaluation))
             blocks += [
                 Text(text, alarm=True),
                 Commands(self._run(section, section.here, wider, seeds, section.epochs)),
@@ -323,7 +325,7 @@ class _Composer:
             ]
         read = ", ".join(f"{plain(loss)} {count}" for loss, count in section.mistakes.runs.items())
         blocks.append(
-            Text(f"From the predictions of judged runs at each loss's best rate ({read}).")
+            Text(f"From the predictions of evaluated runs at each loss's best rate ({read}).")
         )
         blocks.append(self._picture(draw.class_accuracy()))
         folded = [self._picture(draw.confusions()), self._table(listings.classes(section))]

@@ -63,19 +63,21 @@ def basis(section: Section) -> str:
     rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].nunique()
     text = f"By {words} after {counted(section.epochs, 'epoch')}, {section.at_rates}"
     if rates > 1 and split.shared:
-        text += (
-            ", chosen by validation accuracy on the same seeds that judge here, which flatters the winner a little "
-            f"({split.reason})"
-        )
+        text += f": {split.reason}"
     elif rates > 1:
-        text += f", chosen by validation accuracy on {_seeds(split.tuning)} and judged on {_seeds(split.judging)}"
+        text += (
+            f", chosen on validation with tuning {_seeds(split.tuning)} and evaluated on test with "
+            f"evaluation {_seeds(split.evaluation)}"
+        )
     margin = section.headline["margin"].iloc[0]
     if np.isfinite(margin):
         unit = " points" if section.metric.in_points else ""
         text += f". Equivalent means: the 95 % interval lies within ±{margin:.3g}{unit}"
         least = section.metric.one_example(section.test_size)
-        if least and math.isclose(margin, least):
-            text += f", which is one test image of {section.test_size:,}"
+        images = round(margin / least) if least else 0
+        if images in (1, 2) and math.isclose(margin, images * least):
+            words = "one test image" if images == 1 else "two test images"
+            text += f", which is {words} of {section.test_size:,}"
             text += " of this digit" if section.metric.digit is not None else ""
     return text + "."
 

@@ -7,7 +7,7 @@ passed in. What a metric is, `reports.metrics` says. The modules, each knowing o
     significance.py  sign-flip and permutation tests, Holm, effect sizes
     power.py         what n seeds can show, and how many would decide
     cells.py         one run per cell; what is missing, counted
-    tuning.py        seeds that choose and seeds that judge; the learning rate of each loss
+    tuning.py        tuning seeds and evaluation seeds; the learning rate of each loss
     verdicts.py      one contrast, its verdict
     contrasts.py     families of contrasts
     bands.py         means and bands over epochs

@@ -69,7 +69,8 @@ def ended_badly(outcomes: Sequence[str], of: str) -> str:
 def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
     """The cells a fair comparison would have: for every loss, each (lr, epochs, seed) that any loss has.
 
-    Seeds that only judge, at the one rate that was chosen for each loss with other seeds, are expected at that rate alone.
+    Evaluation seeds of a two-stage sweep, with runs at the one rate that was chosen for each loss, are expected
+    at that rate alone.
 
     For when the grid that was asked for is not at hand. Returns the columns loss, lr, epochs, seed.
     """
@@ -77,19 +78,19 @@ def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
     losses = pd.DataFrame({"loss": sorted(summary["loss"].unique())})
     parts = [losses.iloc[:0].merge(summary[["lr", "epochs", "seed"]], how="cross")]
     for _, family in summary.groupby("epochs", sort=True):
-        only_judge = family["seed"].isin(_judging_alone(family))
-        judging = family[only_judge]
+        at_one_rate = family["seed"].isin(evaluation_only(family))
+        evaluated = family[at_one_rate]
         chosen, seeds = (
-            judging[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"])
+            evaluated[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"])
         )
-        grid = family.loc[~only_judge, ["lr", "epochs", "seed"]].drop_duplicates()
+        grid = family.loc[~at_one_rate, ["lr", "epochs", "seed"]].drop_duplicates()
         parts += [losses.merge(grid, how="cross"), chosen.merge(seeds, how="cross")]
     return pd.concat(
         [part[KEY] for part in parts if len(part)] or [parts[0][KEY]], ignore_index=True
     )
 
 
-def _judging_alone(family: pd.DataFrame) -> list[int]:
+def evaluation_only(family: pd.DataFrame) -> list[int]:
     """The seeds at which each loss has one and the same rate, where other seeds have several; none if it is not so."""
     rates = (
         family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()

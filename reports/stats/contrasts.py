@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -11,29 +11,39 @@ import pandas as pd
 
 from reports.metrics import Metric, read_metric
 from reports.names import plain
-from reports.stats.cells import check_columns, ended_badly, one_run_per_cell
+from reports.stats.cells import FINISHED, check_columns, ended_badly, one_run_per_cell
 from reports.stats.intervals import RESAMPLES, named_generator
 from reports.stats.power import detectable_difference, seeds_needed
 from reports.stats.significance import holm
 from reports.stats.tuning import choose_rates, split_seeds
-from reports.stats.verdicts import contrast, verdict
+from reports.stats.verdicts import Contrast, contrast, rank_contrast, rank_verdict, verdict
 
 VIEWS = ("best", "equal")
 
 COLUMNS = [
     *("view", "epochs", "metric", "unit", "a", "b", "lr_a", "lr_b"),
     *("n", "n_a", "n_b", "paired", "pairing", "shared_seeds", "dropped", "lacking"),
+    *("diverged_a", "diverged_b", "failed_a", "failed_b"),
+    *("survivors_n", "survivors_difference", "survivors_low", "survivors_high"),
     *("difference", "low", "high", "interval", "sd", "p", "p_holm", "family", "d_z"),
     *("p_better", "p_better_low", "p_better_high"),
-    *("margin", "verdict", "detectable", "seeds_needed", "run_ids"),
+    *(
+        "p_equivalence",
+        "p_equivalence_holm",
+        "margin",
+        "verdict",
+        "detectable",
+        "seeds_needed",
+        "run_ids",
+    ),
 ]
 
 
 class Dropped(NamedTuple):
     """A run a contrast lacks.
 
-    `reason`: missing, diverged, failed, killed, no value (of the metric), or no rate (none could be chosen,
-    since no tuning seed has a score).
+    `reason`: missing, failed, killed, no value (of the metric), or no rate (none could be chosen, since no
+    tuning seed has a finished run).
     """
 
     loss: str
@@ -48,6 +58,8 @@ class _Rules:
 
     metric: Metric
     margin: float
+    step: float
+    diverged: float
     alpha: float
     power: float
     seed: int
@@ -58,9 +70,12 @@ _Runs = dict[int, Any]  # the runs of one loss at one rate, by seed
 
 
 class _Side(NamedTuple):
+    """A loss at one rate. has: whether its head has the metric."""
+
     loss: str
     lr: float
     runs: _Runs
+    has: bool
 
 
 def contrasts(
@@ -74,6 +89,7 @@ def contrasts(
     tuning_seeds: Iterable[int] | None = None,
     rope: float | None = None,
     test_size: int | None = None,
+    diverged: float = math.nan,
     alpha: float = 0.05,
     power: float = 0.8,
     higher_is_better: bool | None = None,
@@ -82,14 +98,18 @@ def contrasts(
 ) -> pd.DataFrame:
     """Compare losses over the seeds they share.
 
-    View "best": each loss at the rate `choose_rates` gives it, judged on the seeds `split_seeds` leaves for
-    that. View "equal": each loss against the baseline at every rate both have, on all seeds, since nothing is
+    View "best": each loss at the rate `choose_rates` gives it, on the evaluation seeds of `split_seeds`. View "equal": each loss against the baseline at every rate both have, on all seeds, since nothing is
     chosen. All contrasts of one view at one value of epochs are one family for Holm.
 
-    A pair counts when both runs are ok, have the metric, and carry equal `init_hash` and `order_hash`. Where
+    A pair counts when both runs finished, have the metric, and carry equal `init_hash` and `order_hash`. Where
     hashes differ or are not recorded, or no seed is common to both sides, the whole contrast is analysed as
-    unpaired, with all ok runs of either side; `pairing` says why. Runs that are lacking are listed in
+    unpaired, with all finished runs of either side; `pairing` says why. Runs that are lacking are listed in
     `dropped`.
+
+    A run that diverged is a result, and counts as one (as assigned, not as survived): with the accuracy
+    `diverged`, or, for metrics without such a value, as worse than every run that ended well. Then only the
+    order of the runs is compared (`rank_contrast`), and no mean is given. Losses of which no run ended well
+    are not compared. A run that failed or was killed is no result of its loss: it is missing, and counted.
 
     Args:
         summary: runs of one setting (see `reports.stats.cells`).
@@ -98,9 +118,12 @@ def contrasts(
         subjects: losses each of which is compared, as a, with every other loss, whatever the baseline.
         metric: a column; shares are compared in percentage points, others in their own unit.
         tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
-        rope: margin of equivalence in the unit of the difference; None: 0.1 points for accuracies, else no
-            margin.
-        test_size: test examples that the metric counts: the margin of an accuracy is at least one of them.
+        rope: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points or two
+            test examples, whichever is larger, else no margin.
+        test_size: test examples that the metric counts: the margin of an accuracy is at least one of them, and
+            intervals are at least as wide as rounding to one makes them.
+        diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant answer; NaN
+            where that is not known or the metric has none.
         alpha: of Holm's p; intervals have level 1 - alpha.
         power: for `detectable` and `seeds_needed`.
         higher_is_better: for metrics that `read_metric` does not know.
@@ -112,10 +135,13 @@ def contrasts(
 
         * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be chosen);
         * `n` (pairs, or the smaller side), `n_a`, `n_b`, `paired`, `pairing` (why, or why not),
-          `shared_seeds` (rates chosen and losses judged on the same), `dropped` (list of `Dropped`),
+          `shared_seeds` (some tuning seeds are evaluated, too), `dropped` (list of `Dropped`),
           `lacking` (where n = 0: which runs ended how, in words; "" where they ended well and have no value);
+        * `diverged_a`, `diverged_b` (of the n_a and n_b runs), `failed_a`, `failed_b` (failed or killed, not
+          counted), `survivors_n`, `survivors_difference`, `survivors_low`, `survivors_high` (the same
+          contrast of the runs that did not diverge; NaN and 0 where none diverged);
         * `difference` (a minus b, in `unit`), `low`, `high`, `interval`, `sd`, `p`, `d_z`, `p_better` and its
-          interval, as in `Contrast`; `p_holm`; `family` (contrasts Holm adjusts for);
+          interval, as in `Contrast`; `p_holm`, `p_equivalence_holm`; `family` (contrasts Holm adjusts for);
         * `margin` (NaN: none), `verdict` (speaks of a), `detectable` (in `unit`, with the test at alpha /
           family; infinite where n is too small for any), `seeds_needed` (of undecided contrasts, else NaN;
           infinite above 10,000, NaN without a spread to go by), `run_ids` (list: runs of a, then of b).
@@ -129,7 +155,9 @@ def contrasts(
     """
     if view not in VIEWS:
         raise ValueError(f"view: expected one of {VIEWS}, got {view!r}")
-    rules = _rules(metric, higher_is_better, rope, test_size, alpha, power, seed, resamples)
+    rules = _rules(
+        metric, higher_is_better, rope, test_size, diverged, alpha, power, seed, resamples
+    )
     cells = _checked(summary, metric)
     losses = sorted(str(loss) for loss in cells["loss"].unique())
     if baseline in losses:
@@ -143,15 +171,16 @@ def contrasts(
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows: list[dict[str, Any]] = []
     for epochs, runs in sorted(cells.groupby("epochs"), reverse=True):
-        shared = False
+        shared, has = False, _has(runs, metric)
         if view == "best":
             split = split_seeds(runs, fixed)
             best = choose_rates(runs, fixed).set_index("loss")["lr"]
             rates = {loss: float(best.get(loss, math.nan)) for loss in losses}
-            sides, shared = _sides(runs[runs["seed"].isin(split.judging)]), split.shared
+            evaluated = runs[runs["seed"].isin(split.evaluation)]
+            sides, shared = _sides(evaluated, has), split.shared
             plan = [(a, rates[a], b, rates[b]) for a, b in pairs]
         else:
-            sides = _sides(runs)
+            sides = _sides(runs, has)
             grid = sorted(set(runs["lr"]))
             plan = [
                 (a, lr, b, lr)
@@ -160,10 +189,18 @@ def contrasts(
                 if (a, lr) in sides and (b, lr) in sides
             ]
         family = [
-            _row(_side(sides, a, lr_a), _side(sides, b, lr_b), view, epochs, len(plan), rules, runs)
+            _row(
+                sides.get((a, lr_a), _Side(a, lr_a, {}, has.get(a, True))),
+                sides.get((b, lr_b), _Side(b, lr_b, {}, has.get(b, True))),
+                view,
+                epochs,
+                len(plan),
+                rules,
+                runs,
+            )
             for a, lr_a, b, lr_b in plan
         ]
-        rows += _judged(family, shared, rules)
+        rows += _decided(family, shared, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -184,6 +221,7 @@ def same_loss_contrasts(
     metric: str = "test_accuracy",
     rope: float | None = None,
     test_size: int | None = None,
+    diverged: float = math.nan,
     alpha: float = 0.05,
     power: float = 0.8,
     higher_is_better: bool | None = None,
@@ -198,23 +236,26 @@ def same_loss_contrasts(
     Raises:
         ValueError: the two frames have a seed in common.
     """
-    rules = _rules(metric, higher_is_better, rope, test_size, alpha, power, seed, resamples)
+    rules = _rules(
+        metric, higher_is_better, rope, test_size, diverged, alpha, power, seed, resamples
+    )
     cells_a, cells_b = _checked(summary_a, metric), _checked(summary_b, metric)
     common = sorted(set(cells_a["seed"]) & set(cells_b["seed"]))
     if common:
         raise ValueError(f"an A/A comparison needs two disjoint sets of seeds; both have {common}")
     rows: list[dict[str, Any]] = []
     for epochs in sorted(set(cells_a["epochs"]) & set(cells_b["epochs"]), reverse=True):
-        sides_a, sides_b = (
-            _sides(cells[cells["epochs"] == epochs]) for cells in (cells_a, cells_b)
-        )
-        plan = sorted(sides_a.keys() & sides_b.keys())
         cells = pd.concat([cells_a, cells_b])
         runs = cells[cells["epochs"] == epochs]
+        has = _has(runs, metric)
+        sides_a, sides_b = (
+            _sides(each[each["epochs"] == epochs], has) for each in (cells_a, cells_b)
+        )
+        plan = sorted(sides_a.keys() & sides_b.keys())
         family = [
             _row(sides_a[key], sides_b[key], "aa", epochs, len(plan), rules, runs) for key in plan
         ]
-        rows += _judged(family, False, rules)
+        rows += _decided(family, False, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -223,6 +264,7 @@ def _rules(
     higher_is_better: bool | None,
     rope: float | None,
     test_size: int | None,
+    diverged: float,
     alpha: float,
     power: float,
     seed: int,
@@ -234,7 +276,9 @@ def _rules(
     if resamples < 99:
         raise ValueError(f"resamples: expected at least 99, got {resamples!r}")
     read = read_metric(metric, higher_is_better)
-    return _Rules(read, read.margin(rope, test_size), alpha, power, seed, resamples)
+    step = read.one_example(test_size) or math.nan
+    margin = read.margin(rope, test_size)
+    return _Rules(read, margin, step, diverged, alpha, power, seed, resamples)
 
 
 def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -243,34 +287,42 @@ def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     return cells.assign(**{metric: cells[metric].to_numpy(dtype=float, na_value=math.nan)})
 
 
-def _sides(cells: pd.DataFrame) -> dict[tuple[str, float], _Side]:
+def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
+    """Whether the head of each loss has the metric: not when runs are ok and none of them has a value."""
+    ok = runs[runs["outcome"] == "ok"]
+    valued = set(ok.loc[ok[metric].abs() < math.inf, "loss"].astype(str))
+    return {loss: loss in valued for loss in set(ok["loss"].astype(str))}
+
+
+def _sides(cells: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, float], _Side]:
     sides: dict[tuple[str, float], _Side] = {}
     for run in cells.to_dict("records"):
         key = str(run["loss"]), float(run["lr"])
-        sides.setdefault(key, _Side(*key, {})).runs[int(run["seed"])] = run
+        side = sides.setdefault(key, _Side(*key, {}, has.get(key[0], True)))
+        side.runs[int(run["seed"])] = run
     return sides
-
-
-def _side(sides: dict[tuple[str, float], _Side], loss: str, lr: float) -> _Side:
-    return sides.get((loss, lr), _Side(loss, lr, {}))
 
 
 def _row(
     a: _Side, b: _Side, view: str, epochs: int, family: int, rules: _Rules, runs: pd.DataFrame
 ) -> dict[str, Any]:
-    """One contrast without what depends on the others of its family; `runs`: all of these epochs, those that choose too."""
+    """One contrast without what depends on the others of its family; `runs`: all of these epochs, those of tuning seeds too."""
     name = rules.metric.name
     disjoint = view == "aa"
-    dropped = [
-        Dropped(side.loss, side.lr, seed, reason)
+    lost = [
+        [
+            Dropped(side.loss, side.lr, seed, reason)
+            for seed in sorted(side.runs.keys() if disjoint else a.runs.keys() | b.runs.keys())
+            if (reason := _lacking(side, seed, name))
+        ]
         for side in (a, b)
-        for seed in sorted(side.runs.keys() if disjoint else a.runs.keys() | b.runs.keys())
-        if (reason := _lacking(side, seed, name))
     ]
     usable_a, usable_b = (
         {seed: run for seed, run in sorted(side.runs.items()) if not _lacking(side, seed, name)}
         for side in (a, b)
     )
+    if not any(_ended_well(run) for side in (usable_a, usable_b) for run in side.values()):
+        usable_a, usable_b = {}, {}  # nothing that trained: there is nothing to compare
     pairing = "seeds are disjoint" if disjoint else _pairing(usable_a, usable_b)
     paired = pairing in (_PROVED, _NOTHING)
     if paired:
@@ -278,47 +330,90 @@ def _row(
         usable_a, usable_b = (
             {seed: side[seed] for seed in common} for side in (usable_a, usable_b)
         )
-    values_a, values_b = (
-        [run[name] * rules.metric.scale for run in side.values()] for side in (usable_a, usable_b)
-    )
-    result = contrast(
-        values_a,
-        values_b,
-        named_generator(rules.seed, "contrast", view, epochs, name, a.loss, a.lr, b.loss, b.lr),
-        paired=paired,
-        higher_is_better=rules.metric.higher_is_better,
-        level=1 - rules.alpha,
-        # A sampled test cannot go below 1 / (resamples + 1), which has to be well below alpha / family.
-        resamples=max(rules.resamples, math.ceil(10 * family / rules.alpha) - 1),
-    )
+    # A sampled test cannot go below 1 / (resamples + 1), which has to be well below alpha / family.
+    resamples = max(rules.resamples, math.ceil(10 * family / rules.alpha) - 1)
+    names = (view, epochs, name, a.loss, a.lr, b.loss, b.lr)
+    result = _compared(usable_a, usable_b, paired, rules, resamples, "contrast", *names)
+    diverged = [sum(not _ended_well(run) for run in side.values()) for side in (usable_a, usable_b)]
+    survivors = None
+    if any(diverged):
+        alive_a, alive_b = (
+            {seed: run for seed, run in side.items() if _ended_well(run)}
+            for side in (usable_a, usable_b)
+        )
+        if paired:
+            both = alive_a.keys() & alive_b.keys()
+            alive_a, alive_b = (
+                {seed: run for seed, run in side.items() if seed in both}
+                for side in (alive_a, alive_b)
+            )
+        survivors = _compared(alive_a, alive_b, paired, rules, resamples, "survivors", *names)
+    failed = [sum(drop.reason in ("failed", "killed") for drop in drops) for drops in lost]
     return {
         **{"view": view, "epochs": int(epochs), "metric": name, "unit": rules.metric.unit},
         **{"a": a.loss, "b": b.loss, "lr_a": a.lr, "lr_b": b.lr},
         **asdict(result),
-        **{"pairing": pairing, "dropped": dropped, "margin": rules.margin},
+        **{"pairing": pairing, "dropped": [*lost[0], *lost[1]], "margin": rules.margin},
+        **{"diverged_a": diverged[0], "diverged_b": diverged[1]},
+        **{"failed_a": failed[0], "failed_b": failed[1]},
+        "survivors_n": survivors.n if survivors else 0,
+        "survivors_difference": survivors.difference if survivors else math.nan,
+        "survivors_low": survivors.low if survivors else math.nan,
+        "survivors_high": survivors.high if survivors else math.nan,
         "lacking": "" if result.n else _why_nothing((a, b), view, runs),
         "run_ids": [str(run["run_id"]) for side in (usable_a, usable_b) for run in side.values()],
-        "applies": _applies(a, name) and _applies(b, name),
+        "applies": a.has and b.has,
     }
 
 
-def _judged(family: list[dict[str, Any]], shared: bool, rules: _Rules) -> Iterator[dict[str, Any]]:
+def _ended_well(run: Mapping[str, Any]) -> bool:
+    return run["outcome"] == "ok"
+
+
+def _compared(
+    a: _Runs, b: _Runs, paired: bool, rules: _Rules, resamples: int, *names: object
+) -> Contrast:
+    """The contrast of the runs of two sides, paired by their order; diverged ones as `_Rules.diverged` says."""
+    metric, rng = rules.metric, named_generator(rules.seed, *names)
+    worst = -math.inf if metric.higher_is_better else math.inf
+    for_diverged = worst if math.isnan(rules.diverged) else rules.diverged * metric.scale
+    x, y = (
+        [run[metric.name] * metric.scale if _ended_well(run) else for_diverged for run in each]
+        for each in (a.values(), b.values())
+    )
+    how: Any = {"paired": paired, "higher_is_better": metric.higher_is_better}
+    how |= {"level": 1 - rules.alpha, "resamples": resamples}
+    if math.inf in (abs(value) for value in x + y):
+        return rank_contrast(x, y, rng, **how)
+    return contrast(x, y, rng, **how, step=rules.step, margin=rules.margin)
+
+
+def _decided(family: list[dict[str, Any]], shared: bool, rules: _Rules) -> Iterator[dict[str, Any]]:
     """Complete the rows of one family: Holm's p, the verdict and what it would take."""
     tested = [row for row in family if row["applies"]]
     adjusted = iter(holm([row["p"] for row in tested]))
+    equivalent = iter(holm([row["p_equivalence"] for row in tested]))
+    alpha = rules.alpha / max(len(tested), 1)
     for row in family:
         row["family"] = len(tested)
         row["shared_seeds"] = shared
-        row["p_holm"] = float(next(adjusted)) if row.pop("applies") else math.nan
-        row["verdict"] = verdict(
-            row["low"],
-            row["high"],
-            row["p_holm"],
-            margin=rules.margin,
-            alpha=rules.alpha,
-            higher_is_better=rules.metric.higher_is_better,
-        )
-        alpha, samples = rules.alpha / max(len(tested), 1), 1 if row["paired"] else 2
+        applies = row.pop("applies")
+        row["p_holm"] = float(next(adjusted)) if applies else math.nan
+        row["p_equivalence_holm"] = float(next(equivalent)) if applies else math.nan
+        if row["interval"] == "ranks":
+            row["verdict"] = rank_verdict(row["p_holm"], row["p_better"], alpha=rules.alpha)
+        else:
+            row["verdict"] = verdict(
+                row["low"],
+                row["high"],
+                row["p_holm"],
+                n=row["n"],
+                p_equivalence=row["p_equivalence_holm"],
+                margin=rules.margin,
+                alpha=rules.alpha,
+                higher_is_better=rules.metric.higher_is_better,
+            )
+        samples = 1 if row["paired"] else 2
         row["detectable"] = detectable_difference(
             row["n"], row["sd"], alpha=alpha, power=rules.power, samples=samples
         )
@@ -329,7 +424,7 @@ def _judged(family: list[dict[str, Any]], shared: bool, rules: _Rules) -> Iterat
                 row["sd"],
                 margin=rules.margin,
                 alpha=alpha,
-                level=1 - rules.alpha,
+                level=1 - min(rules.alpha, 2 * alpha),
                 power=rules.power,
                 samples=samples,
                 at_least=row["n"] + 1,
@@ -370,9 +465,10 @@ def _lacking(side: _Side, seed: int, metric: str) -> str:
     run = side.runs.get(seed)
     if run is None:
         return "missing"
-    if run["outcome"] != "ok":
+    if run["outcome"] not in FINISHED:
         return str(run["outcome"])
-    return "" if math.isfinite(run[metric]) else "no value"
+    valued = side.has and (run["outcome"] == "diverged" or math.isfinite(run[metric]))
+    return "" if valued else "no value"
 
 
 def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
@@ -396,15 +492,7 @@ def _ended(side: _Side, name: str, outcomes: list[str]) -> str:
     if "ok" not in outcomes:
         return ended_badly(outcomes, f"of {name}")
     if math.isnan(side.lr):
-        return (
-            f"no run of {name} that chooses has a validation accuracy, so it has no learning rate"
-        )
+        return f"no run of {name} on tuning seeds finished, so it has no learning rate"
     if not at_rate:
-        return f"no run of {name} at its learning rate {side.lr:g} judges"
-    return ended_badly(at_rate, f"of {name} on judging seeds at its learning rate {side.lr:g}")
-
-
-def _applies(side: _Side, metric: str) -> bool:
-    """Whether the head has this metric: not when runs are ok and none of them has a value."""
-    ok = [run for run in side.runs.values() if run["outcome"] == "ok"]
-    return not ok or any(math.isfinite(run[metric]) for run in ok)
+        return f"no evaluation seed has a run of {name} at its learning rate {side.lr:g}"
+    return ended_badly(at_rate, f"of {name} on evaluation seeds at its learning rate {side.lr:g}")

@@ -18,6 +18,9 @@ from scipy import special
 SEEDS_CAP = 10_000
 """Above this many seeds `seeds_needed` says infinity: no longer a plan."""
 
+EQUIVALENT_FROM = 5
+"""Pairs (or runs of the smaller side) from which two losses can be called equivalent."""
+
 _FEW_STEPS = 20  # from so many on, the steps of the exact test no longer matter
 _DRAWS = 10_000  # simulated samples behind a power: it is within 1 % of the true one
 
@@ -197,9 +200,8 @@ def seeds_needed(
         return power_of_difference(n, difference, sd, alpha=alpha, samples=samples) >= power
 
     def shows_equivalence(n: int) -> bool:
-        return (
-            power_of_equivalence(n, difference, sd, margin, level=level, samples=samples) >= power
-        )
+        found = power_of_equivalence(n, difference, sd, margin, level=level, samples=samples)
+        return n >= EQUIVALENT_FROM and found >= power
 
     needed = _first(shows_difference, at_least, cap)
     if abs(difference) < margin:

@@ -1,4 +1,4 @@
-"""Which learning rate each loss is shown at, and on which seeds it may be chosen and judged.
+"""Which learning rate each loss is shown at: tuning seeds choose it, evaluation seeds are compared.
 
 The rate is a nuisance, the loss is the question: every loss gets the same grid and the same number of trials,
 and the choice looks at validation only.
@@ -8,94 +8,104 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from reports.names import counted
-from reports.stats.cells import FINISHED, OUTCOMES, check_columns, one_run_per_cell
-
-JUDGING_SEEDS = 8
-"""Seeds that must remain for judging before any are set aside for choosing rates."""
+from reports.stats.cells import (
+    FINISHED,
+    OUTCOMES,
+    check_columns,
+    evaluation_only,
+    one_run_per_cell,
+)
 
 _DIGITS = 12  # mean accuracies that differ by less are equal: means of counts over counts
 
 
 class SeedSplit(NamedTuple):
-    """Seeds that choose rates and seeds that judge losses; `shared` when a choice was made on both."""
+    """What the seeds of one value of epochs are for.
+
+    tuning: seeds that choose the rate of a loss, on validation. evaluation: seeds that are compared, on test.
+    shared: some seeds do both. two_stage: some seeds have runs at the chosen rates only, or the user named
+    the tuning seeds; more seeds then need these rates only. reason: the same in words.
+    """
 
     tuning: tuple[int, ...]
-    judging: tuple[int, ...]
+    evaluation: tuple[int, ...]
     shared: bool
+    two_stage: bool
     reason: str
 
 
-def split_seeds(
-    summary: pd.DataFrame,
-    tuning_seeds: Iterable[int] | None = None,
-    *,
-    judging_at_least: int = JUDGING_SEEDS,
-) -> SeedSplit:
-    """Divide the seeds of one value of epochs: choosing and judging on the same seeds flatters the winner.
+def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None) -> SeedSplit:
+    """What each seed of one value of epochs is for; runs that are added later take no seed out of the evaluation.
 
-    Rates are chosen on complete seeds, those at which every loss has finished all its rates, and on any when
-    none is complete. So seeds added later at the chosen rates alone only judge.
+    * `tuning_seeds` are given: they choose the rates, and all others are evaluated.
+    * No loss has more than one rate: nothing is chosen, and all seeds are evaluated.
+    * Otherwise all seeds are evaluated. The rate of a loss is chosen on the seeds at which that loss finished
+      all its rates (on all seeds where there is none), so seeds with runs at one rate only choose nothing.
 
-    * No loss has more than one rate: nothing is chosen, all seeds judge.
-    * More than `judging_at_least` seeds: a quarter of them choose, at least one and no more than can be
-      spared, the smallest first; the others judge.
-    * Else all judge, those that choose included: `shared`.
+    The same seeds may choose and be evaluated because the choice looks at validation, the evaluation at test,
+    and all losses have the same rates: simulated false verdicts stay at the nominal level (see the tests).
 
     Args:
         summary: runs of one value of epochs.
-        tuning_seeds: chosen by the user: these tune and all others judge, however many remain.
+        tuning_seeds: as given by the user.
 
     Raises:
-        ValueError: several values of epochs; `tuning_seeds` have no runs here, or leave none to judge.
+        ValueError: several values of epochs; `tuning_seeds` have no runs here, or leave none to evaluate.
     """
     cells = one_run_per_cell(summary)
     if cells["epochs"].nunique() > 1:
         raise ValueError(
             f"expected runs of one value of epochs, got {sorted(set(cells['epochs']))}"
         )
-    return _split(cells, tuning_seeds, judging_at_least)
-
-
-def _split(
-    cells: pd.DataFrame, tuning_seeds: Iterable[int] | None, judging_at_least: int
-) -> SeedSplit:
     seeds = [int(seed) for seed in sorted(cells["seed"].unique())]
+    tuning = sorted(set().union(*_tuning_seeds(cells, tuning_seeds).values()))
     if tuning_seeds is not None:
-        return _as_asked(seeds, {int(seed) for seed in tuning_seeds}, int(cells["epochs"].iloc[0]))
-    everything = tuple(seeds)
-    grid = cells[["loss", "lr"]].drop_duplicates()
-    if not grid["loss"].duplicated().any():
-        return SeedSplit(
-            everything, everything, False, "one learning rate per loss: nothing to choose"
+        evaluation = tuple(seed for seed in seeds if seed not in tuning)
+        return SeedSplit(tuple(tuning), evaluation, False, True, "tuning seeds as given")
+    if not cells[["loss", "lr"]].drop_duplicates()["loss"].duplicated().any():
+        reason = "one learning rate per loss: nothing to choose"
+        return SeedSplit(tuple(seeds), tuple(seeds), False, False, reason)
+    reason = "all seeds choose the learning rates on validation and are evaluated on test"
+    if tuning != seeds:
+        reason = (
+            f"{counted(len(tuning), 'seed')} with runs at every rate choose the learning rates on "
+            f"validation; all {len(seeds)} are evaluated on test"
         )
-    finished = cells[cells["outcome"].isin(FINISHED)]["seed"].value_counts()
-    able = tuple(seed for seed in seeds if finished.get(seed, 0) == len(grid)) or everything
-    spare = len(seeds) - judging_at_least
-    if spare < 1:
-        reason = f"{counted(len(seeds), 'seed')}, and {judging_at_least} have to remain for judging"
-        return SeedSplit(able, everything, True, reason)
-    tuning = able[: max(1, min(spare, len(seeds) // 4))]
-    judging = tuple(seed for seed in seeds if seed not in tuning)
-    choose = f"{counted(len(tuning), 'seed')} choose{'s' if len(tuning) == 1 else ''}"
-    judge = f"{counted(len(judging), 'other')} judge{'s' if len(judging) == 1 else ''}"
-    return SeedSplit(tuning, judging, False, f"{choose}, {judge}")
+    two_stage = bool(evaluation_only(cells))
+    return SeedSplit(tuple(tuning), tuple(seeds), True, two_stage, reason)
 
 
-def _as_asked(seeds: list[int], asked: set[int], epochs: int) -> SeedSplit:
-    tuning = tuple(seed for seed in seeds if seed in asked)
-    judging = tuple(seed for seed in seeds if seed not in asked)
-    if not tuning or not judging:
-        problem = "have no runs" if not tuning else "leave none to judge on"
+def _tuning_seeds(cells: pd.DataFrame, given: Iterable[int] | None) -> dict[str, tuple[int, ...]]:
+    """The seeds that choose the rate of each loss, from the runs of one value of epochs."""
+    losses = sorted({str(loss) for loss in cells["loss"]})
+    seeds = tuple(int(seed) for seed in sorted(cells["seed"].unique()))
+    if given is not None:
+        return dict.fromkeys(losses, _as_given(seeds, set(given), cells))
+    finished = cells[cells["outcome"].isin(FINISHED)]
+    rates = finished.groupby("loss", observed=True)["lr"].nunique()
+    runs = finished.groupby(["loss", "seed"], observed=True).size()
+    complete: dict[str, list[int]] = {loss: [] for loss in losses}
+    for (loss, seed), count in runs.items():
+        if count == rates[loss]:
+            complete[str(loss)].append(int(seed))
+    return {loss: tuple(found) or seeds for loss, found in complete.items()}
+
+
+def _as_given(seeds: tuple[int, ...], given: set[int], cells: pd.DataFrame) -> tuple[int, ...]:
+    tuning = tuple(seed for seed in seeds if seed in given)
+    if not tuning or len(tuning) == len(seeds):
+        problem = "have no runs" if not tuning else "leave none to evaluate"
+        epochs = counted(int(cells["epochs"].iloc[0]), "epoch")
         raise ValueError(
-            f"tuning_seeds {sorted(asked)} {problem}: the runs of {counted(epochs, 'epoch')} have the seeds {seeds}"
+            f"tuning_seeds {sorted(given)} {problem}: the runs of {epochs} have the seeds {list(seeds)}"
         )
-    return SeedSplit(tuning, judging, False, "tuning seeds as asked")
+    return tuning
 
 
 def rate_table(
@@ -114,38 +124,43 @@ def rate_table(
     Returns:
         A row per epochs, loss and rate of the grid (the rates any loss has at these epochs): epochs, loss,
         lr, `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok and have the metric),
-        `ok`, `diverged`, `failed`, `killed`, `missing` (cells of the seeds counted; sum: their number).
+        `ok`, `diverged`, `failed`, `killed`, `missing` (cells of the seeds counted; sum: their number),
+        `seeds` (tuple: those of the scored runs).
     """
     cells = one_run_per_cell(summary)
     check_columns(cells, [metric])
     seeds = set(cells["seed"]) if tuning_seeds is None else set(tuning_seeds)
+    each = dict.fromkeys((str(loss) for loss in cells["loss"]), seeds)
     rows = [
         row
         for _, family in cells.groupby("epochs", sort=True)
-        for row in _trials(family, seeds, metric)
+        for row in _trials(family, each, metric)
     ]
     return pd.DataFrame(
-        rows, columns=["epochs", "loss", "lr", metric, "scored", *OUTCOMES, "missing"]
+        rows, columns=["epochs", "loss", "lr", metric, "scored", *OUTCOMES, "missing", "seeds"]
     )
 
 
-def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str, Any]]:
-    """The rows of `rate_table` for one value of epochs, by loss and rate."""
+def _trials(
+    family: pd.DataFrame, seeds: Mapping[str, Iterable[int]], metric: str
+) -> list[dict[str, Any]]:
+    """The rows of `rate_table` for one value of epochs, by loss and rate; `seeds`: those that count, by loss."""
     scores = family[metric].to_numpy(dtype=float, na_value=math.nan).tolist()
-    runs: dict[tuple[str, float], list[tuple[str, float]]] = {}
+    wanted = {loss: set(each) & set(family["seed"]) for loss, each in seeds.items()}
+    runs: dict[tuple[str, float], list[tuple[str, float, int]]] = {}
     for loss, lr, seed, outcome, score in zip(
         *(family[name] for name in ("loss", "lr", "seed", "outcome")), scores, strict=True
     ):
         runs.setdefault((str(loss), float(lr)), [])
-        if seed in seeds:
-            runs[str(loss), float(lr)].append((outcome, score))
-    each = len(seeds & set(family["seed"]))
+        if seed in wanted[str(loss)]:
+            runs[str(loss), float(lr)].append((outcome, score, int(seed)))
     rows = []
     for loss, lr in itertools.product(
         sorted({loss for loss, _ in runs}), sorted({lr for _, lr in runs})
     ):
         cells = runs.get((loss, lr), [])
-        scored = [score for outcome, score in cells if outcome == "ok" and math.isfinite(score)]
+        good = [(score, seed) for end, score, seed in cells if end == "ok" and math.isfinite(score)]
+        scored = [score for score, _ in good]
         rows.append(
             {
                 "epochs": int(family["epochs"].iloc[0]),
@@ -153,8 +168,9 @@ def _trials(family: pd.DataFrame, seeds: set[int], metric: str) -> list[dict[str
                 "lr": lr,
                 metric: sum(scored) / len(scored) if scored else math.nan,
                 "scored": len(scored),
-                **{name: sum(outcome == name for outcome, _ in cells) for name in OUTCOMES},
-                "missing": each - len(cells),
+                **{name: sum(outcome == name for outcome, *_ in cells) for name in OUTCOMES},
+                "missing": len(wanted[loss]) - len(cells),
+                "seeds": tuple(sorted(seed for _, seed in good)),
             }
         )
     return rows
@@ -170,15 +186,16 @@ def choose_rates(
 
     Rates are ranked by the number of tuning seeds that gave a score, then by the mean score, then the smaller
     rate wins. So a rate at which a seed diverged (or is missing) comes after every rate at which fewer did: a
-    mean over the runs that happened to survive never beats one over all.
+    mean over the runs that happened to survive never beats one over all. A loss that diverged in all its
+    trials is shown at the smallest of its rates.
 
     Args:
         summary: runs of one setting.
-        tuning_seeds: as in `split_seeds`, which chooses them for each value of epochs when they are None.
+        tuning_seeds: as in `split_seeds`; None: for each loss the seeds at which it finished all its rates.
         metric: higher is better.
 
     Returns:
-        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial gave a score), `metric` (mean at lr),
+        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean at lr),
         `scored` (runs behind that mean), `tuning_seeds` (tuple), `rates` (tried, that is with a finished
         run), `edge` ("low", "high": lr is the smallest or largest rate tried; "none": it is not, or only one
         was), `budget` (finished trials, diverged ones included), `diverged`, `unfinished` (cells of the grid
@@ -190,8 +207,8 @@ def choose_rates(
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows = []
     for epochs, family in cells.groupby("epochs", sort=True):
-        tuning = _split(family, fixed, JUDGING_SEEDS).tuning
-        table = _trials(family, set(tuning), metric)
+        tuning = _tuning_seeds(family, fixed)
+        table = _trials(family, tuning, metric)
         finished: dict[float, set[int]] = {}
         for row in table:
             finished.setdefault(row["lr"], set()).add(row["ok"] + row["diverged"])
@@ -203,14 +220,14 @@ def choose_rates(
             best = min(
                 scored,
                 key=lambda row: (-row["scored"], -round(row[metric], _DIGITS), row["lr"]),
-                default={"lr": math.nan, metric: math.nan, "scored": 0},
+                default={"lr": min(tried, default=math.nan), metric: math.nan, "scored": 0},
             )
             rows.append(
                 {
                     "epochs": int(epochs),
                     "loss": loss,
                     **{name: best[name] for name in ("lr", metric, "scored")},
-                    "tuning_seeds": tuning,
+                    "tuning_seeds": tuning[loss],
                     "rates": len(tried),
                     "edge": _edge(best["lr"], tried),
                     "budget": sum(row["ok"] + row["diverged"] for row in trials),

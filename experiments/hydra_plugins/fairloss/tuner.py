@@ -1,7 +1,7 @@
-"""Hydra's side of tuning: choose each loss's learning rate with an equal budget, then judge it with fresh seeds, in one command.
+"""Hydra's side of tuning: choose each loss's learning rate with an equal budget, then evaluate it with other seeds, in one command.
 
-Each stage is a sweep like any other, so the same command again goes on wherever it was. The last one has all cells, and is
-what a report is made on: it finds by itself which seeds chose and which judge.
+Each stage is a sweep like any other, so the same command again goes on wherever it was. The last one has all runs, and is
+what a report is made on, with the option tuning_seeds that its last line names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Trials = dict[float, list[float | None]]  # of each rate its accuracies
 
 
 class _Tuner(CellSweeper):
-    """Chooses rates on the seeds 0 .. tuning_seeds - 1, and judges them on the next judging_seeds."""
+    """Chooses rates on the tuning seeds 0 .. tuning_seeds - 1; the next judging_seeds are the evaluation seeds."""
 
     def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int):
         super().__init__(params)
@@ -31,7 +31,7 @@ class _Tuner(CellSweeper):
         self.judging_seeds = _whole("judging_seeds", judging_seeds, 1)
 
     def tuning_cells(self, arguments: list[str]) -> list[Cell]:
-        """The cells of the grid on the seeds that choose."""
+        """The cells of the grid on the tuning seeds."""
         if any(word.split("=", 1)[0] == "seed" for word in arguments):
             raise config.CommandError(
                 "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and hydra.sweeper.judging_seeds say how many"
@@ -48,16 +48,19 @@ class _Tuner(CellSweeper):
         return trials
 
     def choose(self, cells: list[Cell], trials: dict[str, Trials]) -> dict[str, float]:
-        """Of each family its best rate; of one that diverged at every rate none, and a warning."""
+        """Of each family its best rate; of one that diverged at every rate the smallest, and a warning."""
         from experiments import tuning
 
-        chosen: dict[str, float] = {}
         names = {_family(cell): cell.choices["loss"] for _, cell in cells}
+        chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
         for family, by_rate in trials.items():
-            try:
-                chosen[family] = tuning.choose(by_rate)
-            except ValueError as error:
-                log.warning("loss=%s: %s; it has no rate to be judged at", names[family], error)
+            if all(score is None for scores in by_rate.values() for score in scores):
+                tried = ", ".join(f"{rate:g}" for rate in sorted(by_rate))
+                log.warning(
+                    "loss=%s: every trial diverged, at each of the rates %s; the smallest is evaluated",
+                    names[family],
+                    tried,
+                )
         log.info(
             "chosen: %s",
             ", ".join(f"lr={rate:g} for {names[family]}" for family, rate in chosen.items()),
@@ -65,11 +68,10 @@ class _Tuner(CellSweeper):
         return chosen
 
     def judge(self, cells: list[Cell], chosen: dict[str, float]) -> Any:
-        """Run each family at its chosen rate on the seeds that judge; the sweep has the tuning `cells`, too."""
+        """Run each family at its chosen rate on the evaluation seeds; the sweep has the tuning `cells`, too."""
         judged = [
             _at(cell, lr=chosen[_family(cell[1])], seed=seed)
             for cell in {_family(cell[1]): cell for cell in cells}.values()
-            if _family(cell[1]) in chosen
             for seed in range(self.tuning_seeds, self.tuning_seeds + self.judging_seeds)
         ]
         return self.run([*cells, *judged], tuning_seeds=self.tuning_seeds)
@@ -100,7 +102,7 @@ class TuningSweeper(_Tuner):
         if cells[0][1].plan:
             self.run(cells)
             print(
-                f"That is the choice of rates. After it, {families * self.judging_seeds} cells judge the chosen ones, and for each rate by "
+                f"That is the choice of rates. After it, {families * self.judging_seeds} runs evaluate the chosen ones, and for each rate by "
                 f"which the grid grows there are {families * self.tuning_seeds} more."
             )
             return []
@@ -109,10 +111,7 @@ class TuningSweeper(_Tuner):
 
         for extension in range(self.extensions + 1):
             chosen = self.choose(cells, self.trials(cells))
-            lowest = (
-                [rates[0]] if len(chosen) < families else []
-            )  # of a loss that diverged at every rate
-            wider = tuning.extended(rates, [*chosen.values(), *lowest])
+            wider = tuning.extended(rates, chosen.values())
             if wider == rates or extension == self.extensions:
                 break
             new = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
