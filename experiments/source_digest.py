@@ -6,8 +6,8 @@ elsewhere. A module outside this package counts whole. In this package only the 
 by name, so that an edit of one loss leaves the others as they were.
 
 A digest is of the syntax tree: comments, docstrings and formatting do not change it, nor does the version of Python.
-Code that is found by names computed at run time (`getattr`, `importlib.import_module(name)`) is not seen, unless the
-name is a constant.
+Not seen: modules whose names are computed at run time (`importlib.import_module(name)`, where `name` is no constant), and
+files that the code reads.
 """
 
 from __future__ import annotations
