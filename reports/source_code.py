@@ -67,7 +67,7 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
                 for file in differ
             }
         )
-        differ = f"; {', '.join(plain(file, 60) for file in files)} differ" if files else ""
+        differ = f"; {', '.join(plain(file, 60) for file in files)} changed" if files else ""
         yield (
             f"Runs of {plain(loss)} made by different code are taken together (reuse=any): {each}{differ}. "
             "versions=true compares the versions."

@@ -186,7 +186,7 @@ def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> Non
     found = store.load(sweep=sweep)
     assert found.summary["run_id"].tolist() == made["before"] + made["after"][2:] + made["ce"][:1]
     warning = (
-        "Runs of mine made by different code are taken together (reuse=any): 2 by aaaaaaa, 2 by bbbbbbb; my_losses.py differ. "
+        "Runs of mine made by different code are taken together (reuse=any): 2 by aaaaaaa, 2 by bbbbbbb; my_losses.py changed. "
         "versions=true compares the versions."
     )
     assert source_code.warnings(found.summary) == [warning]
