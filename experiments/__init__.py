@@ -29,7 +29,9 @@ The map, in the order in which a run passes through it:
     terminal.py    what the programs print, in any encoding
     checkpoints.py where a run stands, in one file
     cell.py        one cell: claimed, trained, recorded, continued
-    preload.py     what the worker processes of a sweep load once, together
+    processes.py   a fresh process for each run and each check
+    checks.py      the checks of options before anything trains, each in a process of its own
+    preload.py     what these processes share: Paddle, MLflow, nothing of a user's
     tuning.py      choosing learning rates with an equal budget
     plan.py        what a command would do, and how long it would take
     rerun.py       a finished run once more, from its id
@@ -38,7 +40,7 @@ The map, in the order in which a run passes through it:
     sweeps.py      many runs: identities, what is finished already, the parent run
     table.py       what a command says of its cells at its end
 
-hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launcher, whose
-workers are warm. Import rule: `guards`, `heads` and `mnist` import nothing of the package, `losses` only `guards`, `training` knows neither Hydra
+hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launchers, which
+give each job a process of its own. Import rule: `guards`, `heads` and `mnist` import nothing of the package, `losses` only `guards`, `training` knows neither Hydra
 nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file imports nothing, so that `import experiments.losses` costs what it needs and no more.
 """

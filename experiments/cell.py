@@ -39,11 +39,13 @@ def execute(
     tags: Mapping[str, str] | None = None,
     splits: Splits | None = None,
     planned: Planned | None = None,
+    warnings: Sequence[Finding] | None = None,
 ) -> str:
     """Train one network and record everything about it; the id of its run.
 
     artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where they are loaded already.
     planned: what the command planned to run; None: what its sweep has written into the store.
+    warnings: what the check of the loss found; in a sweep, `settings.tracking["warnings"]` has it.
     Where `settings.tracking["prefixes"]` lists smaller numbers of epochs, those runs, being the beginning of this one, are recorded on
     the way.
     Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
@@ -57,7 +59,10 @@ def execute(
     steps = training.total_steps(
         len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
     )
-    in_loss, in_labels = lint.of_loss(loss), lint.of_labels(splits.train.labels)
+    if warnings is None:
+        passed = (text.partition(": ") for text in settings.tracking["warnings"] or [])
+        warnings = [Finding(name, text) for name, _, text in passed]
+    in_labels = lint.of_labels(splits.train.labels)
     store = open_store(settings, wait=bool(settings.tracking["parent_run"]))
     with training.fresh(settings.seed, machine.device(settings.device)):
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
@@ -77,7 +82,7 @@ def execute(
         # From here on the cell is this process's, and what goes wrong is told in its run.
         claim = tracking.claim(store, identity, again=settings.force)
         kept = {**artifacts, **tracking.sources(code)}
-        book = _Book(store, splits, kept, constant, [*in_loss, *in_labels])
+        book = _Book(store, splits, kept, constant, [*warnings, *in_labels])
         place = checkpoints.place(store.directory, store.key, store.experiment_id, claim.identity)
         records = (
             _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
@@ -149,16 +154,11 @@ class _Book:
     def run(self, settings: Settings, claim: Claim, **tags: str) -> Any:
         """The new run of a cell, as `tracking.tracked_run`, with all that is known before training."""
         digest = self.splits.digest
-        identities = {
-            "identity": settings.identity(digest),
-            "configuration": settings.configuration(digest),
-            "settings": settings.settings_digest(digest),
-        }
         return tracking.tracked_run(
             self.store,
             name=settings.label,
             params=settings.params,
-            tags=self.tags | lint.tags(self.found) | identities | tags,
+            tags=self.tags | lint.tags(self.found) | settings.identities(digest) | tags,
             claim=claim,
             parent=settings.tracking["parent_run"],
             texts=dict(self.artifacts),

@@ -148,6 +148,14 @@ class Settings:
         scalars = tuple(name for name in DECIDING_SCALARS if name != "seed")
         return self._with_code(self._digest(data_digest, scalars))
 
+    def identities(self, data_digest: str) -> dict[str, str]:
+        """What tells which runs are alike, as tags of a run."""
+        return {
+            "identity": self.identity(data_digest),
+            "configuration": self.configuration(data_digest),
+            "settings": self.settings_digest(data_digest),
+        }
+
     def settings_digest(self, data_digest: str) -> str:
         """SHA-256 over every value that decides the numbers, and the data's digest: the same whatever the code.
 
@@ -286,6 +294,12 @@ def set_at_the_root(words: Iterable[str]) -> list[str]:
     return [name for name in names if name.isidentifier() and name != "sweep"]
 
 
+def own_words(overrides: Iterable[str]) -> list[str]:
+    """The overrides that a user set, without those that a sweep sets for its jobs."""
+    passed = ("tracking.parent_run=", "tracking.prefixes=", "tracking.warnings=")
+    return [word for word in overrides if not word.startswith(passed)]
+
+
 def problems(settings: Settings) -> list[str]:
     """What is wrong with the values themselves, a sentence each; empty when nothing is. Imports nothing heavy."""
     found = []
@@ -393,6 +407,11 @@ _CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "optimizer": ((), ("learning_rate", "parameters")),
     "scheduler": (("lr",), ("steps",)),
 }
+
+
+def is_shipped(settings: Settings, group: str) -> bool:
+    """Whether the function of an option is this project's own, and not a user's."""
+    return str(settings.options[group]["_target_"]).startswith("experiments.")
 
 
 def function(settings: Settings, group: str) -> functools.partial[Any]:

@@ -112,14 +112,25 @@ def kernel(network: paddle.nn.Layer | None = None) -> str:
 
     With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another device.
     """
-    layers = [] if network is None else network.sublayers()
-    has = any(
-        isinstance(layer, ConvBlock) and layer.weight.place.is_cpu_place() for layer in layers
-    )
-    library = _library() if network is None or has else None
+    library = _library() if network is None or _has_blocks(network) else None
     if library is None:
         return "stock"
     return "fused-avx512" if library.conv_block_lanes() == 16 else "fused-avx2"
+
+
+def notices(network: paddle.nn.Layer) -> tuple[tuple[int, str], ...]:
+    """What this process has logged, or would have, of the kernel that `network` runs: levels and sentences."""
+    if not _has_blocks(network):
+        return ()
+    _library()
+    return tuple(_notices)
+
+
+def _has_blocks(network: paddle.nn.Layer) -> bool:
+    return any(
+        isinstance(layer, ConvBlock) and layer.weight.place.is_cpu_place()
+        for layer in network.sublayers()
+    )
 
 
 def _stock(
@@ -228,27 +239,45 @@ def _stock_backward(inputs, dy, padding):
     return paddle.grad(y, copies, dy)
 
 
+_notices: list[tuple[int, str]] = []
+
+
+def _notice(level: int, text: str, *values: Any) -> None:
+    _log.log(level, text, *values)
+    _notices.append((level, text % values))
+
+
 @functools.cache
 def _library() -> Any:
     """The loaded kernel, or None where stock operators run; the log says once per process which, and why."""
+    _notices.clear()
     choice = os.environ.get("FAIRLOSS_KERNEL", "")
     if choice == "stock":
-        _log.info("conv blocks run Paddle's own operators, as FAIRLOSS_KERNEL=stock asks")
+        _notice(
+            logging.INFO, "conv blocks run Paddle's own operators, as FAIRLOSS_KERNEL=stock asks"
+        )
         return None
     if choice:
-        _log.warning(
-            "FAIRLOSS_KERNEL is %r; the only value it can have is 'stock', so it is ignored", choice
+        _notice(
+            logging.WARNING,
+            "FAIRLOSS_KERNEL is %r; the only value it can have is 'stock', so it is ignored",
+            choice,
         )
     try:
         library = _load(_built())
     except Exception as error:  # whatever it is, it must not stop a training that can do without
-        _log.warning(
+        _notice(
+            logging.WARNING,
             "conv blocks run Paddle's own operators, several times slower than the fused kernel: %s "
             "(FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, FAIRLOSS_KERNEL=stock ends the warning)",
             error,
         )
         return None
-    _log.info("conv blocks run the fused kernel, %d images per vector", library.conv_block_lanes())
+    _notice(
+        logging.INFO,
+        "conv blocks run the fused kernel, %d images per vector",
+        library.conv_block_lanes(),
+    )
     return library
 
 

@@ -9,8 +9,10 @@ here: where MNIST's bytes come from (`experiments.mnist`), tensors and batches (
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,13 +125,15 @@ def digits(
     total = _DIGITS - _DIGITS_TEST
     _check(total, seed, train_size, validation_size, label_noise, noise_kind)
 
-    from sklearn.datasets import load_digits
-
-    bundle = load_digits()
-    small = bundle.images.astype(np.int64)  # [1797, 8, 8]
+    # What `load_digits` reads; to import it brings scipy.stats, too, and takes over a second.
+    package = importlib.util.find_spec("sklearn")
+    assert package and package.origin, "scikit-learn is among the dependencies"
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(file, dtype=np.int64, delimiter=",")
+    small = rows[:, :-1].reshape(-1, 8, 8)  # [1797, 8, 8]
     large = ((small * 255 + 8) // 16).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)
     images = np.pad(large, ((0, 0), (2, 2), (2, 2)))
-    labels = bundle.target.astype(np.int64)
+    labels = rows[:, -1].copy()
     return _split(
         "digits",
         hashlib.sha256(images.tobytes() + _bytes(labels)).hexdigest(),

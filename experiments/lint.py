@@ -7,16 +7,21 @@ what it finds: the slug of `softmax_twice` is softmax-twice.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
 from experiments import tuning
 from experiments.heads import CLASSES, LOGITS, NUMBER, Head, head_of, log_softmax
 
+if TYPE_CHECKING:
+    import paddle
+
+CALLS = 1000  # of a loss with the same arguments, in search of a state that it keeps
+_CALLS_SECONDS = 5.0  # after which fewer calls have to do
 _ENOUGH = 30  # images: fewer say nothing of a network
 
 
@@ -53,13 +58,24 @@ class Probe:
         return self.values.reshape(-1, CLASSES)
 
 
-def of_loss(loss: Callable[..., paddle.Tensor]) -> list[Finding]:
-    """The mistakes that a loss, `(logits or prediction, labels) -> [batch]`, has in it; some tens of milliseconds.
+def of_loss(loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS) -> list[Finding]:
+    """The mistakes that a loss, `(logits or prediction, labels) -> [batch]`, has in it.
 
-    None are known of one that raises, draws lots or is not finite: the first shows when it trains.
+    Nothing is known of one that raises or is not finite, and of one that keeps a state, or mixes the examples of a batch, no more
+    than that.
+
+    Args:
+        loss: the loss with its own values.
+        rows: the size of the batches that it is tried with.
+        calls: how often it is called with the same arguments, within five seconds; a state that shows later is not seen.
     """
-    probe = _probe(loss)
-    return [] if probe is None else _told(_LOSS_CHECKS, probe)
+    state = hidden_state(loss, rows, calls)
+    if state:
+        return [Finding("hidden-state", state)]
+    probe = _probe(loss, rows)
+    if probe is None:
+        return []
+    return _told((broadcast,), probe) or _told(_LOSS_CHECKS, probe)
 
 
 def of_outputs(head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int) -> list[Finding]:
@@ -93,6 +109,35 @@ def tags(findings: Sequence[Finding]) -> dict[str, str]:
 # ---- in a loss ------------------------------------------------------------------------------------------------------
 
 
+def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
+    """The loss keeps a state, such as a count of its calls, or draws random numbers. Seen by calls with the same arguments."""
+    import paddle
+
+    head, outputs, labels = _drawn(loss)
+    some = np.arange(rows) % len(labels)
+    end = time.monotonic() + _CALLS_SECONDS
+    first = None
+    for call in range(1, calls + 1):
+        try:
+            with paddle.no_grad():
+                given = head.argument(paddle.to_tensor(outputs[some]))
+                values = loss(given, paddle.to_tensor(labels[some])).numpy()
+        except (
+            Exception
+        ):  # whatever a user's loss raises; in training it will again, where that counts
+            return None
+        first = values if first is None else first
+        if not np.array_equal(values, first, equal_nan=True):
+            return (
+                f"it depends on something besides its arguments: of {call} calls with the same ones, the last gave another value than the "
+                "first. Such is a loss that draws random numbers or counts its calls; a run that is resumed after a kill may then "
+                "differ from one that was not"
+            )
+        if time.monotonic() > end:
+            break
+    return None
+
+
 def softmax_twice(probe: Probe) -> str | None:
     """The loss applies a softmax to what went through one already, so that it cannot fall below ln(e + 9) - 1 = 1.4612.
 
@@ -124,7 +169,7 @@ def broadcast(probe: Probe) -> str | None:
         return None
     return (
         "the value of an example changes with the other examples in its batch, as when [batch, 1] against [batch] broadcasts to "
-        "[batch, batch]: compare outputs and labels of one shape, [batch]"
+        "[batch, batch]: compare outputs and labels of one shape, [batch]. Where a loss over the batch is meant, that is as it should be"
     )
 
 
@@ -186,7 +231,6 @@ def wrong_way(probe: Probe) -> str | None:
 
 _LOSS_CHECKS = (
     softmax_twice,
-    broadcast,
     labels_ignored,
     labels_as_numbers,
     no_gradient,
@@ -195,8 +239,8 @@ _LOSS_CHECKS = (
 )
 
 
-def _probe(loss: Callable[..., paddle.Tensor]) -> Probe | None:
-    """`loss` tried on random outputs; None where it raises, draws lots or is not finite."""
+def _drawn(loss: Callable[..., paddle.Tensor]) -> tuple[Head, np.ndarray, np.ndarray]:
+    """The loss's head, random outputs [100, outputs], and labels [100]: each of ten outputs with every label."""
     head = head_of(loss)
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(CLASSES, CLASSES)) * np.geomspace(0.3, 10, CLASSES)[:, None]
@@ -204,42 +248,54 @@ def _probe(loss: Callable[..., paddle.Tensor]) -> Probe | None:
         drawn[row, [row, largest]] = drawn[row, [largest, row]]
     if head is NUMBER:
         drawn = rng.uniform(-2, 11, (CLASSES, 1))
-    outputs = drawn.astype(np.float32).repeat(CLASSES, axis=0)
-    labels = np.tile(np.arange(CLASSES), CLASSES)
-    order = rng.permutation(len(labels))  # neighbours in a batch are any two
+    return (
+        head,
+        drawn.astype(np.float32).repeat(CLASSES, axis=0),
+        np.tile(np.arange(CLASSES), CLASSES),
+    )
+
+
+def _probe(loss: Callable[..., paddle.Tensor], rows: int) -> Probe | None:
+    """`loss` tried on random outputs; None where it raises or is not finite."""
+    head, outputs, labels = _drawn(loss)
+    order = np.random.default_rng(1).permutation(len(labels))  # neighbours in a batch are any two
     some = order[1:21]  # and other two
     right = np.array([3, 7])
     surest = (np.eye(CLASSES)[right] * 1e4 if head is LOGITS else right[:, None]).astype(np.float32)
     try:
-        (once, _), (again, _) = (_tried(loss, head, outputs[:2], labels[:2]) for _ in range(2))
         values, slopes = (
-            found[order.argsort()] for found in _tried(loss, head, outputs[order], labels[order])
+            found[order.argsort()]
+            for found in _tried(loss, head, outputs[order], labels[order], rows)
         )
-        elsewhere, _ = _tried(loss, head, outputs[some], labels[some])
-        turned, _ = _tried(loss, head, np.roll(outputs[some], 1, axis=1), labels[some])
-        at_best, _ = _tried(loss, head, surest, right)
+        elsewhere, _ = _tried(loss, head, outputs[some], labels[some], rows)
+        turned, _ = _tried(loss, head, np.roll(outputs[some], 1, axis=1), labels[some], rows)
+        at_best, _ = _tried(loss, head, surest, right, rows)
     except Exception:  # whatever a user's loss raises; in training it will again, where that counts
         return None
-    if (once != again).any() or not all(
-        np.isfinite(found).all() for found in (values, slopes, elsewhere, turned)
-    ):
+    if not all(np.isfinite(found).all() for found in (values, slopes, elsewhere, turned)):
         return None
     return Probe(head, outputs, labels, values, slopes, some, elsewhere, turned, at_best)
 
 
 def _tried(
-    loss: Callable[..., paddle.Tensor], head: Head, outputs: np.ndarray, labels: np.ndarray
+    loss: Callable[..., paddle.Tensor],
+    head: Head,
+    outputs: np.ndarray,
+    labels: np.ndarray,
+    rows: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] and slopes [n, outputs] of n examples, in batches of two: a batch that the rehearsal has tried already."""
+    """Values [n] and slopes [n, outputs] of n examples, in batches of `rows`, each filled up from the beginning."""
+    import paddle
+
     values, slopes = [], []
-    for first in range(0, len(labels), 2):
-        two = slice(first, first + 2)
-        given = paddle.to_tensor(outputs[two], stop_gradient=False)
-        found = loss(head.argument(given), paddle.to_tensor(labels[two]))
+    for first in range(0, len(labels), rows):
+        batch = np.arange(first, first + rows) % len(labels)
+        given = paddle.to_tensor(outputs[batch], stop_gradient=False)
+        found = loss(head.argument(given), paddle.to_tensor(labels[batch]))
         found.sum().backward()
         values.append(found.numpy())
-        slopes.append(np.zeros_like(outputs[two]) if given.grad is None else given.grad.numpy())
-    return np.concatenate(values), np.concatenate(slopes)
+        slopes.append(np.zeros_like(outputs[batch]) if given.grad is None else given.grad.numpy())
+    return np.concatenate(values)[: len(labels)], np.concatenate(slopes)[: len(labels)]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -61,7 +61,7 @@ def prepare(threads: int = 1) -> None:
     warnings.filterwarnings(
         "ignore", message="When training, we now always track", category=UserWarning
     )
-    if "paddle" in sys.modules:  # a worker that already did another job
+    if "paddle" in sys.modules:  # which it is in a forked process
         sys.modules["paddle"].base.core.set_num_threads(threads)
 
 
@@ -120,6 +120,12 @@ def built_for_cpu() -> bool:
         return paddle_package().name == "paddlepaddle"
     except importlib.metadata.PackageNotFoundError:  # built by its user, perhaps
         return False
+
+
+@functools.cache
+def may_fork() -> bool:
+    """Whether a process that has loaded Paddle may be forked: not on macOS, and not with a Paddle that may have begun to use a GPU."""
+    return sys.platform.startswith("linux") and built_for_cpu()
 
 
 def device(asked: str) -> str:

@@ -18,6 +18,7 @@ from experiments import comparison, config, contract, credentials, machine, reus
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
+    from experiments.lint import Finding
     from experiments.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     settings = config.read(cfg, choices, _words(store, before))
     settings = dataclasses.replace(settings, force=True, checkpoint=False)
     config.check_values([settings])
-    sweeps.check([settings])
+    machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
+    warnings = sweeps.check_one(settings)
     (identity,) = sweeps.identify([settings])
     if identity != before.data.tags.get("identity"):
         files = reuse.changed_files(before, settings.code)
@@ -65,7 +67,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
         else:
             log.warning("%s changed since then", ", ".join(files) or "the data or the device")
     log.info("run %s once more: %s", before.info.run_id, settings.label)
-    after = _run(settings, cfg, overrides, before.info.run_id)
+    after = _run(settings, cfg, overrides, before.info.run_id, warnings)
 
     pair = before, store.client.get_run(after)
     print(f"\n{table.text([table.row(settings, run) for run in pair])}\n")
@@ -79,7 +81,13 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     return after
 
 
-def _run(settings: Settings, cfg: DictConfig, overrides: Sequence[str], of: str) -> str:
+def _run(
+    settings: Settings,
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    of: str,
+    warnings: Sequence[Finding],
+) -> str:
     from experiments import cell, tracking  # now that it is known how Paddle is to be loaded
 
     artifacts = {
@@ -87,7 +95,7 @@ def _run(settings: Settings, cfg: DictConfig, overrides: Sequence[str], of: str)
         "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
     }
     try:
-        return cell.execute(settings, artifacts, tags={"rerun_of": of})
+        return cell.execute(settings, artifacts, tags={"rerun_of": of}, warnings=warnings)
     except tracking.Taken as taken:
         raise CommandError(
             f"{taken}; wait for it, or stop it and type the same command again"
@@ -137,11 +145,7 @@ def find(store: Store, run_id: object) -> Any:
             f"rerun={run_id}: expected a FINISHED run, this one is RUNNING; wait until it is over"
         )
     if status != "FINISHED":
-        own = [
-            word
-            for word in _words(store, run)
-            if not word.startswith(("tracking.parent_run", "tracking.prefixes"))
-        ]
+        own = config.own_words(_words(store, run))
         own = [word for word in own if not word.startswith("tracking.uri=")]
         if not contract.is_default(store.uri):
             own.append(contract.override("tracking.uri", store.uri))

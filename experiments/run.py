@@ -72,14 +72,16 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
 
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
     splits = sweeps.load(settings)
-    sweeps.check([settings])
-    planned = [settings.identity(splits.digest)], sweeps.planned_code([settings])
+    (digest,) = sweeps.data_digests([settings])
+    machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
+    warnings = sweeps.check_one(settings)
+    planned = [settings.identity(digest)], sweeps.planned_code([settings])
     store = sweeps.open_store(settings)
 
     from experiments import cell, reuse, tracking
 
     sweeps.bury_the_dead(store)
-    earlier = reuse.look_up(tracking.all_runs(store), [settings], [splits.digest])
+    earlier = reuse.look_up(tracking.all_runs(store), [settings], [digest])
     (identity,) = earlier.identities
     for note in earlier.notes:
         log.info("%s", note)
@@ -91,7 +93,9 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
         run_id = found.info.run_id
     else:
         try:
-            run_id = cell.execute(settings, artifacts, splits=splits, planned=planned)
+            run_id = cell.execute(
+                settings, artifacts, splits=splits, planned=planned, warnings=warnings
+            )
         except tracking.Taken as taken:
             raise config.CommandError(
                 f"{taken}; wait for it, or stop it and type the same command again"

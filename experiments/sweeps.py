@@ -5,6 +5,7 @@ A cell is one combination of a grid; its identity (`Settings.identity`) says whe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -14,9 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 
-from experiments import checkpoints, config, machine, reuse, source_digest, table
+from experiments import (
+    checkpoints,
+    checks,
+    config,
+    machine,
+    processes,
+    reuse,
+    source_digest,
+    table,
+)
+from experiments.checks import Checked, Data
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
 
@@ -24,11 +36,15 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from experiments.data import Splits
+    from experiments.lint import Finding
     from experiments.tracking import Store
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+
+
+_data: dict[str, Data] = {}  # of the options that chose it: once per command
 
 
 def identify(cells: Sequence[Settings]) -> list[str]:
@@ -38,8 +54,7 @@ def identify(cells: Sequence[Settings]) -> list[str]:
 
 def data_digests(cells: Sequence[Settings]) -> list[str]:
     """The digest of each cell's data. Every distinct dataset is loaded; raises CommandError when one cannot be."""
-    digests = {_key(cell, ("data",)): load(cell).digest for cell in _distinct(cells, ("data",))}
-    return [digests[_key(cell, ("data",))] for cell in cells]
+    return [data(cell).digest for cell in cells]
 
 
 def plan_name(cell: Settings, part: str) -> str:
@@ -54,42 +69,47 @@ def planned_code(cells: Sequence[Settings]) -> dict[str, dict[str, str]]:
     }
 
 
-def load(cell: Settings) -> Splits:
-    """The cell's data. Raises CommandError when it cannot be loaded."""
-    from experiments.data import DataError
-
-    machine.prepare(cell.threads)  # fetching a dataset may load Paddle
-    try:
-        return config.function(cell, "data")(seed=cell.seed)
-    except DataError as error:
-        raise CommandError(f"data={cell.choices['data']}: {error}") from error
+def data(cell: Settings) -> Data:
+    """The digest and the sizes of the cell's data; a user's own function is called in a process of its own."""
+    key = _key(cell, ("data",))
+    if key not in _data:
+        shipped = config.is_shipped(cell, "data")
+        _data[key] = checks.data_of(checks.load(cell)) if shipped else checks.describe(cell)
+    return _data[key]
 
 
-def check(cells: Sequence[Settings]) -> None:
-    """Refuse options that do not work in any cell.
+def load(cell: Settings) -> Splits | None:
+    """The cell's data, where it is this project's own: nothing of a user's is called here. Raises CommandError when it cannot be loaded."""
+    if not config.is_shipped(cell, "data"):
+        return None
+    splits = checks.load(cell)
+    _data[_key(cell, ("data",))] = checks.data_of(splits)
+    return splits
 
-    Every distinct option is bound to its function's signature, every distinct combination takes one training step
-    on blank images. Raises CommandError with all that is wrong.
-    """
-    machine.load_paddle(cells[0].threads)
-    for device in {cell.device for cell in cells}:
-        try:
-            machine.device(device)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-    for cell in _distinct(cells, config.GROUPS):
-        for group in config.GROUPS:
-            config.function(cell, group)
-    wrong = [
-        _rehearsal(cell) for cell in _distinct(cells, ("loss", "model", "optimizer", "scheduler"))
-    ]
-    config.refuse([message for message in dict.fromkeys(wrong) if message])
 
-    from experiments import lint
+def check(cells: Sequence[Settings]) -> list[Checked]:
+    """What `checks.check` finds of each cell's options; warnings are logged, and failures. Raises CommandError with all that is wrong."""
+    found = checks.check(cells, [data(cell) for cell in cells])
+    for cell, checked in zip(cells, found, strict=True):
+        messages = [
+            (logging.WARNING, f"{cell.loss_label}: {w.name}: {w.text}") for w in checked.warnings
+        ]
+        messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
+        for level, message in messages:
+            if message not in _logged:
+                _logged.add(message)
+                log.log(level, "%s", message)
+    return found
 
-    for cell in _distinct(cells, ("loss",)):
-        for finding in lint.of_loss(config.function(cell, "loss")):
-            log.warning("%s: %s: %s", cell.loss_label, finding.name, finding.text)
+
+_logged: set[str] = set()
+
+
+def check_one(cell: Settings) -> Sequence[Finding]:
+    """The warnings that the check of a single run gives; raises CommandError also where the check ended without a result."""
+    (checked,) = check([cell])
+    config.refuse([checked.failure] if checked.failure else [])
+    return checked.warnings
 
 
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
@@ -112,6 +132,7 @@ def run(
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
+    processes.preload(settings[0].threads)
     digests = data_digests(settings)
     require_writable(directory)
 
@@ -130,8 +151,10 @@ def run(
         for identity, (overrides, cell) in grid.items()
         if cell.force or not is_finished(before.get(identity))
     }
-    if todo and not new:
-        check([grid[identity][1] for identity in todo])
+    checks_of_todo = check([grid[identity][1] for identity in todo]) if todo else []
+    checked = dict(zip(todo, checks_of_todo, strict=True))
+    for level, notice in dict.fromkeys(n for each in checked.values() for n in each.kernel):
+        log.log(level, "%s", notice)
     log.info(
         "%s, %d finished before, %d to run",
         table.plural(len(grid), "cell"),
@@ -157,13 +180,19 @@ def run(
     results: dict[str, JobReturn] = {}
     machine.loaded()  # from here on it may wait for hours
     try:
+        for identity in todo:
+            if failure := checked[identity].failure:
+                results[identity] = _failed_check(store, grid[identity], failure, parent)
+        if results and settings[0].on_failure == "stop":
+            results = {i: results.get(i, JobReturn(grid[i][0])) for i in todo}
         jobs = {
-            identity: [*overrides, f"tracking.parent_run={parent}"]
+            identity: [*overrides, f"tracking.parent_run={parent}", *_passed(checked[identity])]
             for identity, overrides in todo.items()
+            if identity not in results
         }
         if settings[0].prefixes:
-            first = longest({identity: grid[identity][1] for identity in todo})
-            results = _run_all(_with_prefixes(jobs, first), launch, store, settings[0].on_failure)
+            first = longest({identity: grid[identity][1] for identity in jobs})
+            results |= _run_all(_with_prefixes(jobs, first), launch, store, settings[0].on_failure)
             stopped = settings[0].on_failure == "stop" and not _complete(results)
             jobs = {} if stopped else _missing(store, jobs, results)
         results |= _run_all(jobs, launch, store, settings[0].on_failure)
@@ -198,6 +227,34 @@ def run(
         log.warning("%s", warning)
     _raise_failures(todo, results)
     return [after[identity] for identity in identities]
+
+
+def _failed_check(
+    store: Store, cell: tuple[list[str], Settings], failure: str, parent: str
+) -> JobReturn:
+    """Record a cell that is not launched, since the check of its options ended without a result: a run that failed."""
+    from experiments import tracking
+
+    overrides, settings = cell
+    tags = settings.identities(data(settings).digest) | settings.code.tags
+    error = CommandError(failure)
+    with (
+        contextlib.suppress(CommandError),
+        tracking.tracked_run(
+            store, name=settings.label, params=settings.params, tags=tags, parent=parent
+        ),
+    ):
+        raise error
+    result = JobReturn(overrides, status=JobStatus.FAILED)
+    result.return_value = error
+    return result
+
+
+def _passed(checked: Checked) -> list[str]:
+    """The override that hands the warnings of a check to a job: a list of 'NAME: TEXT'."""
+    texts = [f"{warning.name}: {warning.text}" for warning in checked.warnings]
+    quoted = ",".join(QuotedString(text, Quote.single).with_quotes() for text in texts)
+    return [f"tracking.warnings=[{quoted}]"] if texts else []
 
 
 def _run_all(
@@ -343,33 +400,6 @@ def changed_since(found: Run, code: source_digest.Code) -> list[str]:
 
 def _key(cell: Settings, groups: Sequence[str]) -> str:
     return json.dumps([cell.options[group] for group in groups], sort_keys=True, default=str)
-
-
-def _distinct(cells: Sequence[Settings], groups: Sequence[str]) -> list[Settings]:
-    """One cell of each distinct combination of the options in `groups`."""
-    return list({_key(cell, groups): cell for cell in reversed(cells)}.values())[::-1]
-
-
-def _rehearsal(cell: Settings) -> str:
-    """What goes wrong in one training step on blank images; empty when nothing does."""
-    from experiments import training
-
-    names = " ".join(
-        f"{group}={cell.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
-    )
-    loss, model, optimizer, scheduler = (
-        config.naming_function(cell, g) for g in ("loss", "model", "optimizer", "scheduler")
-    )
-    try:
-        with training.fresh(cell.seed, machine.device(cell.device)):
-            training.rehearse(
-                training.build(model, loss, optimizer, scheduler, lr=cell.lr, steps=1)
-            )
-    except CommandError as error:
-        return str(error)
-    except Exception as error:
-        return f"{names}: {redacted(str(error))}"
-    return ""
 
 
 def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 import paddle
 
 from experiments.data import Examples, Splits, epoch_order
-from experiments.heads import Head, head_of
+from experiments.heads import CLASSES, Head, head_of
 from experiments.metrics import accuracy, epoch_metrics, memorisation
 from experiments.models import Network
 
@@ -60,9 +61,14 @@ class Learner:
 
 @contextlib.contextmanager
 def fresh(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Paddle as in a new process: random stream from `seed`, automatic names from zero. Build and train inside."""
+    """Paddle as in a new process: random streams from `seed`, automatic names from zero. Build and train inside.
+
+    The streams of numpy and of Python are for users' code alone.
+    """
     paddle.set_device(device)
     paddle.seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
     with paddle.utils.unique_name.guard():
         yield
 
@@ -97,31 +103,42 @@ _SHAPE_ADVICE = {
 }
 
 
-def rehearse(learner: Learner) -> None:
-    """One step on two blank images: what is wrong with an option shows here, before anything trains.
+def rehearse(learner: Learner, rows: int = 2) -> None:
+    """One step on `rows` (>= 1) blank images: what is wrong with an option shows here, before anything trains.
 
     Raises ValueError where shapes or dtypes are not what they must be, and whatever the option itself raises.
     """
-    outputs = learner.network(paddle.zeros([2, 1, 28, 28]))
-    if outputs.shape != [2, learner.head.outputs]:
+    outputs = learner.network(paddle.zeros([rows, 1, 28, 28]))
+    if outputs.shape != [rows, learner.head.outputs]:
         raise ValueError(
-            f"the model must return [batch, {learner.head.outputs}], returned {list(outputs.shape)} for a batch of 2"
+            f"the model must return [batch, {learner.head.outputs}], returned {list(outputs.shape)} for a batch of {rows}"
         )
-    values = learner.losses(outputs, paddle.to_tensor([0, 1], dtype="int64"))
+    _step(learner, _rehearsed_losses(learner, outputs))
+
+
+def rehearse_loss(learner: Learner, rows: int) -> None:
+    """The loss alone, on as many rows as an evaluation has; raises as `rehearse` does."""
+    with paddle.no_grad():
+        _rehearsed_losses(learner, paddle.zeros([rows, learner.head.outputs]))
+
+
+def _rehearsed_losses(learner: Learner, outputs: paddle.Tensor) -> paddle.Tensor:
+    rows = len(outputs)
+    values = learner.losses(outputs, paddle.arange(rows, dtype="int64") % CLASSES)
     if not isinstance(values, paddle.Tensor):
         raise ValueError(
             f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}"
         )
-    if values.shape != [2]:
+    if values.shape != [rows]:
         raise ValueError(
-            f"the loss must return one value per example, [2] for a batch of 2, returned {list(values.shape)}"
+            f"the loss must return one value per example, [{rows}] for a batch of {rows}, returned {list(values.shape)}"
             + _SHAPE_ADVICE.get(len(values.shape), "")
         )
     if values.dtype != outputs.dtype:
         raise ValueError(
             f"the loss must return {outputs.dtype}, like the outputs, returned {values.dtype}"
         )
-    _step(learner, values)
+    return values
 
 
 def train(
@@ -195,11 +212,11 @@ def train(
 
 
 def state(learner: Learner) -> dict[str, Any]:
-    """All that the next steps depend on, as a copy that can be pickled: weights, buffers, optimizer with its schedule, random stream."""
+    """All that the next steps depend on, as a copy that can be pickled: weights, buffers, optimizer with its schedule, random streams."""
     return {
         "network": _arrays(learner.network.state_dict()),
         "optimizer": _arrays(learner.optimizer.state_dict()),
-        "random": paddle.get_rng_state(),
+        "random": (paddle.get_rng_state(), np.random.get_state(), random.getstate()),
     }
 
 
@@ -207,7 +224,10 @@ def restore(learner: Learner, kept: dict[str, Any]) -> None:
     """Put a newly built learner where `state` was taken; build, restore and train under one `fresh`."""
     learner.network.set_state_dict(_tensors(kept["network"]))
     learner.optimizer.set_state_dict(_tensors(kept["optimizer"]))
-    paddle.set_rng_state(kept["random"])
+    of_paddle, of_numpy, of_python = kept["random"]
+    paddle.set_rng_state(of_paddle)
+    np.random.set_state(of_numpy)
+    random.setstate(of_python)
 
 
 def _arrays(values: Any) -> Any:

@@ -171,8 +171,8 @@ def test_a_sweep_runs_on_two_nodes_into_a_server(cluster, server, run_command, t
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (
-        len(set(re.findall(r"\(_work pid=(\d+)\)", done.stdout + done.stderr))) == 2
-    )  # a core a node
+        len(set(re.findall(r"\(_work pid=(\d+)\)", done.stdout + done.stderr))) == 4
+    )  # a process for each job
     client, cells, parents = runs_of(uri, "calm")
     assert finished(cells) == EACH_ONCE
     assert (len(cells), parents) == (4, ["FINISHED"])

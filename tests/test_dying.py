@@ -86,7 +86,7 @@ class Running:
                 os.killpg(self.process.pid, number)
                 return
             parent = psutil.Process(self.process.pid)
-            # Workers are forked by a server that is the parent's child.
+            # Jobs are forked by a server that is the parent's child.
             workers = [worker for child in parent.children() for worker in child.children()]
             (workers[0] if victim == "worker" and workers else parent).send_signal(number)
 
@@ -198,13 +198,16 @@ def resumed(directory: Path) -> list[int]:
 
 
 def own_loss(directory: Path, name: str, body: str) -> tuple[list[str], dict[str, str]]:
-    """A user's loss, with `body` run before each batch; the arguments and the environment with which it is found."""
+    """A user's loss, with `body` run when it validates; the arguments and the environment with which it is found."""
     lines = [
         "import os, signal, resource, pathlib",
         "import paddle",
         "from experiments.losses import ce",
     ]
-    lines += [f"def {name}(logits, labels):", "    if len(labels) > 2:  # not in the rehearsal"]
+    lines += [
+        f"def {name}(logits, labels):",
+        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they are 0",
+    ]
     lines += [
         *(f"        {line}" for line in body.splitlines()),
         "    return ce(logits, labels)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def names(found: list[Finding]) -> list[str]:
 def test_of_our_losses_the_specimen_alone_is_a_mistake(option):
     tried = [{}, *OTHER_HYPERPARAMETERS.get(option, []), *EXTREMES.get(option, [])]
     for hyper in tried:
-        found = lint.of_loss(functools.partial(LOSSES[option], **hyper))
+        found = lint.of_loss(functools.partial(LOSSES[option], **hyper), calls=3)
         assert names(found) == SPECIMENS.get(option, []), (hyper, found)
 
 
@@ -178,12 +179,49 @@ def raises(logits, labels):
     "loss",
     [
         raises,
-        lambda logits, labels: losses.ce(F.dropout(logits), labels),
         lambda logits, labels: losses.ce(logits, labels) / 0,
     ],
 )
-def test_of_a_loss_that_raises_draws_lots_or_is_not_finite_nothing_is_known(loss):
+def test_of_a_loss_that_raises_or_is_not_finite_nothing_is_known(loss):
     assert lint.of_loss(loss) == []
+
+
+@pytest.mark.parametrize("calls", [1, 2, 500, 999])
+def test_a_loss_that_counts_its_calls_has_a_hidden_state(calls):
+    count = itertools.count(1)
+
+    def warm(logits, labels):
+        return losses.ce(logits, labels) * (0.5 if next(count) <= calls else 1)
+
+    (found,) = lint.of_loss(warm, rows=3)
+    assert found.name == "hidden-state"
+    assert "depends on something besides its arguments" in found.text
+    assert f"of {calls + 1} calls with the same ones" in found.text
+
+
+def test_a_loss_that_draws_random_numbers_has_a_hidden_state():
+    with training.fresh(0):
+        found = lint.of_loss(lambda logits, labels: losses.ce(F.dropout(logits), labels), calls=2)
+    assert names(found) == ["hidden-state"]
+
+
+def largest_of_the_batch(logits, labels):
+    return paddle.topk(losses.ce(logits, labels), 50)[0].mean().expand([len(labels)])
+
+
+@pytest.mark.parametrize("rows", [50, 77, 100, 250])
+def test_a_loss_over_the_batch_is_tried_in_batches_of_the_runs_size(rows):
+    assert names(lint.of_loss(largest_of_the_batch, rows=rows)) == ["broadcast"]
+    assert lint.of_loss(largest_of_the_batch, rows=49) == []  # it raises, as it does in rehearsal
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 100, 333])
+def test_the_size_of_the_batch_changes_no_finding(rows):
+    assert lint.of_loss(losses.ce, rows=rows) == lint.of_loss(losses.mse, rows=rows) == []
+    assert names(lint.of_loss(softmaxed, rows=rows)) == ["softmax-twice"]
+    assert names(lint.of_loss(nine_classes, rows=rows)) == ["labels-ignored", "logit-unused"]
+    expected = ["broadcast"] if rows > 1 else []
+    assert names(lint.of_loss(broadcast_over_columns, rows=rows)) == expected
 
 
 def test_a_loss_is_tried_on_batches_that_the_rehearsal_has_tried():

@@ -357,7 +357,8 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
     (tmp_path / "mine.py").write_text(
         "from experiments.losses import ce\n"
         "def breaks(logits, labels):\n"
-        "    if len(labels) > 2: raise RuntimeError('broken on purpose')\n"
+        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they are 0\n"
+        "        raise RuntimeError('broken on purpose')\n"
         "    return ce(logits, labels)\n"
     )
     (tmp_path / "loss").mkdir()

@@ -6,7 +6,6 @@ wants an older cloudpickle than ours, and loses the results of all jobs with the
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -15,23 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import places
 from experiments.config import CommandError
+from experiments.processes import GRACE_SECONDS
 
-from .launcher import GRACE_SECONDS, _run
-
-log = logging.getLogger(__name__)
+from .launcher import perform, report
 
 
 class RayLauncher(Launcher):
     """Runs jobs as tasks of a Ray cluster that is there; `ray` has the arguments of ray.init and, for each job, of ray.remote.
 
-    A worker process of Ray's serves one job after the other, so it is warm from its second on. A worker or a node that dies takes only
+    Each job has a worker process of its own, so that no job finds what another one has left. A worker or a node that dies takes only
     its own jobs with it. Every node needs this project at the same path, in an environment with the same packages.
     """
 
@@ -64,7 +62,7 @@ class RayLauncher(Launcher):
 
         _connect(self.options["init"])
         payload = cloudpickle.dumps((*self.payload, Singleton.get_state()))
-        task = ray.remote(**self.options["remote"])(_work)
+        task = ray.remote(max_calls=1, **self.options["remote"])(_work)
         shared = ray.put((_surroundings(), payload))
         jobs = {
             task.remote(shared, job, list(overrides)): list(overrides)
@@ -76,8 +74,7 @@ class RayLauncher(Launcher):
                 (ref,), _ = ray.wait([ref for ref in jobs if ref not in results])
                 results[ref] = _collect(ref, jobs[ref])
                 if results[ref].status != JobStatus.COMPLETED:
-                    error = results[ref]._return_value
-                    log.error("FAILED %s: %s: %s", " ".join(jobs[ref]), type(error).__name__, error)
+                    report(jobs[ref], results[ref])
             return [results[ref] for ref in jobs]
         finally:
             waiting = [ref for ref in jobs if ref not in results]
@@ -132,8 +129,6 @@ def _work(
     shared: tuple[tuple[str, list[str], dict[str, str]], bytes], job: int, overrides: list[str]
 ) -> JobReturn:
     """In a worker: one job."""
-    import cloudpickle
-
     # Ray cancels by it; a cluster that was started in the background of a shell ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     (directory, modules, environment), payload = shared
@@ -141,7 +136,4 @@ def _work(
     os.chdir(directory)
     sys.path[:] = modules
     os.environ.update(environment)
-    setup_globals()
-    hydra_context, config, task_function, state = cloudpickle.loads(payload)
-    Singleton.set_state(state)
-    return _run(job, overrides, hydra_context, config, task_function)
+    return perform(payload, job, overrides)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
 from experiments import config, contract
+
+log = logging.getLogger(__name__)
 
 Cell = tuple[list[str], config.Settings]  # its overrides and settings
 
@@ -83,6 +86,12 @@ class CellSweeper(Sweeper):
                 hydra_context=self.context, task_function=self.task_function, config=self.master
             )
         launcher = self.launcher
+        if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
+            log.info(
+                "hydra/launcher=%s: its runs share a process, and what one leaves there another may find; use it to debug, and "
+                "hydra/launcher=processes for results",
+                self.master.hydra.runtime.choices["hydra/launcher"],
+            )
 
         from experiments import sweeps
 

@@ -1,0 +1,231 @@
+"""Checks of a command's options before anything trains: every combination in a process of its own.
+
+What a user's code does there, crash, hang or change what it shares with others, reaches neither the command nor a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import functools
+import json
+import logging
+import re
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import config, machine, processes
+from experiments.config import CommandError, Settings
+from experiments.credentials import redacted
+from experiments.lint import Finding
+
+LIMIT_SECONDS = 60  # for each part of a check, and for each thousand rows of a batch
+
+Send = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset as far as others have to know it: its digest, and how many examples each split has."""
+
+    digest: str
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check of a combination of options has shown.
+
+    warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its level. failure: why there is no
+    result, where the process ended without one.
+    """
+
+    warnings: tuple[Finding, ...] = ()
+    kernel: tuple[tuple[int, str], ...] = ()
+    failure: str = ""
+
+
+_known: dict[str, Checked] = {}  # by what was checked: each is checked once per command
+
+
+def check(cells: Sequence[Settings], data: Sequence[Data]) -> list[Checked]:
+    """What the checks of the options of each cell, with its data, have shown.
+
+    Every option is bound to its function's signature, the loss is tried on random outputs, and every distinct combination takes
+    training steps on blank images, with batches of the sizes that training has. Raises CommandError with all that is wrong.
+    """
+    keys, tasks = [], {}
+    for cell, its in zip(cells, data, strict=True):
+        key = json.dumps(
+            [cell.options, cell.choices, cell.device, cell.threads, cell.batch_size, its.train],
+            sort_keys=True,
+            default=str,
+        )
+        keys.append(key)
+        if key not in _known and key not in tasks:
+            tasks[key] = _examine, (cell, its)
+    wrong = []
+    slots = max(1, machine.cores() // cells[0].threads)
+    for key, result in _each(tasks, slots):
+        if isinstance(result, CommandError):
+            wrong.append(str(result))
+        elif isinstance(result, str):
+            _known[key] = Checked(failure=result)
+        else:
+            _known[key] = result
+    if wrong:
+        failures = [_known[key].failure for key in tasks if key in _known]
+        config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
+    return [_known[key] for key in keys]
+
+
+def describe(cell: Settings) -> Data:
+    """The cell's data, loaded in a process of its own. Raises CommandError when it cannot be loaded."""
+    ((_, result),) = _each({"": (_describe, (cell,))}, 1)
+    if isinstance(result, str):
+        config.refuse([result])
+    if isinstance(result, CommandError):
+        raise result
+    return result
+
+
+def load(cell: Settings) -> Any:
+    """The cell's data, its `Splits`. Raises CommandError when it cannot be loaded."""
+    from experiments.data import DataError
+
+    machine.prepare(cell.threads)  # fetching a dataset may load Paddle
+    try:
+        return config.function(cell, "data")(seed=cell.seed)
+    except DataError as error:
+        raise CommandError(f"data={cell.choices['data']}: {error}") from error
+
+
+def data_of(splits: Any) -> Data:
+    """`splits` as others have to know them."""
+    sizes = (len(part) for part in (splits.train, splits.validation, splits.test))
+    return Data(splits.digest, *sizes)
+
+
+def _each(
+    tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
+) -> Iterator[tuple[str, Any]]:
+    """Key and result of each task; a CommandError, or a sentence on a process that ended without a result."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = {key: Path(directory) / str(number) for number, key in enumerate(tasks)}
+        waiting = deque(
+            (key, function, (str(files[key]), *arguments))
+            for key, (function, arguments) in tasks.items()
+        )
+        with contextlib.closing(processes.each(waiting, slots)) as results:
+            for key, result in results:
+                if isinstance(result, processes.Died):
+                    yield key, _failure(result, files[key])
+                elif isinstance(result, Exception) and not isinstance(result, CommandError):
+                    raise result
+                else:
+                    yield key, result
+
+
+def _failure(died: processes.Died, trace: Path) -> str:
+    """A sentence on a process that ended without a result: what it did last, and where."""
+    text = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
+    # The innermost frame comes first; of those within Paddle, the one that called them tells more.
+    frames = re.findall(r'(?m)^  File "(.*)", line (\d+) in (.*)$', text)
+    own = [frame for frame in frames if "site-packages" not in frame[0]]
+    where = f", in {own[0][2]} ({own[0][0]}:{own[0][1]})" if own else ""
+    if died.cause == "SIGALRM":
+        return f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still running{where}"
+    how = "was ended by" if died.cause.startswith("SIG") else "ended with"
+    return f"{died.last}: the check's process {how} {died.cause}{where}"
+
+
+# ---- in the process of a check --------------------------------------------------------------------------------------
+
+
+def _limit(rows: int = 0) -> None:
+    """End this process, by SIGALRM, where it does not come here again in time; without `rows` (0) there is no limit."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(LIMIT_SECONDS * -(-rows // 1000))
+
+
+def _functions(
+    send: Send, trace: str, cell: Settings, groups: Sequence[str]
+) -> list[functools.partial[Any]]:
+    """The functions of the options; which one is being imported is told before. trace: the file for a traceback of the end."""
+    file = Path(trace).open("w")  # noqa: SIM115  # to the end of the process
+    faulthandler.enable(file)
+    if hasattr(signal, "alarm"):
+        faulthandler.register(signal.SIGALRM, file, chain=True)
+    functions = []
+    for group in groups:
+        send(f"{group}={cell.choices[group]} (import of {cell.options[group]['_target_']})")
+        _limit(1)
+        functions.append(config.function(cell, group))
+    return functions
+
+
+def _describe(send: Send, trace: str, cell: Settings) -> Data:
+    _functions(send, trace, cell, ("data",))
+    send(f"data={cell.choices['data']}")
+    _limit()  # it may download much
+    return data_of(load(cell))
+
+
+def _examine(send: Send, trace: str, cell: Settings, data: Data) -> Checked:
+    machine.load_paddle(cell.threads)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.disable(logging.WARNING)  # what is said here is said again in the run
+
+    from experiments import conv_block, lint, training
+
+    try:
+        device = machine.device(cell.device)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    _functions(send, trace, cell, config.GROUPS)
+    loss, model, optimizer, scheduler = (
+        config.naming_function(cell, group) for group in ("loss", "model", "optimizer", "scheduler")
+    )
+    alone = f"loss={cell.choices['loss']}"
+    together = " ".join(
+        f"{group}={cell.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
+    )
+    rows = min(cell.batch_size, data.train)
+    sizes = [rows, data.train % rows] if data.train % rows else [rows]  # the last batch is smaller
+    size = rows
+
+    @functools.wraps(loss)
+    def told(*arguments: Any) -> Any:
+        """The loss; that it is being called is told before."""
+        send(alone)
+        values = loss(*arguments)
+        send(together)
+        return values
+
+    try:
+        with training.fresh(cell.seed, device):
+            learner = training.build(model, told, optimizer, scheduler, lr=cell.lr, steps=1)
+            for size in sizes:
+                send(together)
+                _limit(size)
+                training.rehearse(learner, size)
+            for size in {data.validation, data.test}:
+                _limit(size)
+                training.rehearse_loss(learner, size)
+        send(alone)
+        _limit(max(rows, 1000))
+        size = rows
+        calls = 2 if config.is_shipped(cell, "loss") else lint.CALLS
+        warnings = lint.of_loss(config.function(cell, "loss"), rows=rows, calls=calls)
+    except Exception as error:
+        text = redacted(str(error)).strip()
+        text = text if isinstance(error, CommandError) else f"{together}: {text}"
+        raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
+    return Checked(tuple(warnings), conv_block.notices(learner.network))

@@ -1,0 +1,149 @@
+"""Fresh processes: each runs one function, once, in a state that no other run and no check has touched.
+
+A sweep forks them from a server that has loaded Paddle and MLflow but no module of a user's (`preload`); other commands fork
+them from themselves, before they load such a module. Hydra imports this file at every start, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import pickle
+import signal
+from collections import deque
+from collections.abc import Callable, Generator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from experiments import machine
+
+GRACE_SECONDS = 20  # for a process that was told to stop, to write that to the store
+
+_server = False  # whether this process has started one
+
+
+class Died(Exception):
+    """A process ended without a result.
+
+    cause: a signal's name, or 'exit code 3'. last: the last value that it sent.
+    """
+
+    def __init__(self, cause: str, last: Any):
+        super().__init__(cause)
+        self.cause, self.last = cause, last
+
+
+class Process:
+    """A fresh process that calls `function(send, *arguments)`; `send` passes a value on at once, before the result.
+
+    The function is importable, and its arguments can be pickled.
+    """
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any):
+        context = _context()
+        self.connection, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(
+            target=_call, args=(theirs, function, arguments), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self.last: Any = None
+
+    def receive(self) -> tuple[bool, Any]:
+        """Whether the process is over, and what came: a value, the result, or what the function raised; Died where it ended without one."""
+        try:
+            over, value = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            return True, Died(_cause(self.process.exitcode), self.last)
+        if not over:
+            self.last = value
+        return over, value
+
+    def stop(self) -> None:
+        """Ask the process to end, as Ctrl-C would."""
+        if self.process.exitcode is None:
+            self.process.terminate()
+
+    def join(self) -> None:
+        """Wait for the end, which comes after `GRACE_SECONDS` at the latest."""
+        self.process.join(GRACE_SECONDS)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+
+
+Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function, its arguments
+
+
+def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, None]:
+    """Key and result, or exception, of each task as it ends; a process for each, `slots` (>= 1) at once.
+
+    Tasks that are taken out of `tasks` meanwhile are not begun. Close the iterator to stop those that run.
+    """
+    running: dict[Connection, tuple[Any, Process]] = {}
+    try:
+        while tasks or running:
+            while tasks and len(running) < slots:
+                key, function, arguments = tasks.popleft()
+                process = Process(function, *arguments)
+                running[process.connection] = key, process
+            for connection in multiprocessing.connection.wait(list(running)):
+                assert isinstance(connection, Connection)
+                key, process = running[connection]
+                over, result = process.receive()
+                if over:
+                    del running[connection]
+                    process.join()
+                    yield key, result
+    finally:
+        for _, process in running.values():
+            process.stop()
+        for _, process in running.values():
+            process.join()
+
+
+def preload(threads: int) -> None:
+    """Start, once, the server from which this command forks its processes; it loads while the command goes on."""
+    global _server
+    machine.prepare(threads)
+    if machine.may_fork() and not _server:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["experiments.preload"])
+        multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
+        _server = True
+
+
+def _context() -> Any:
+    if not machine.may_fork():
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver" if _server else "fork")
+
+
+def _call(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """In the process: call the function, and pass on what comes of it."""
+    # Ctrl-C reaches the whole group of processes; the first one decides, and tells the others by SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores
+    with contextlib.suppress(ConnectionError, KeyboardInterrupt):  # nobody waits any more
+        try:
+            result = function(lambda value: connection.send((False, value)), *arguments)
+        except Exception as error:
+            result = portable(error)
+        connection.send((True, result))
+
+
+def portable(error: Any) -> Any:
+    """`error` as one that any process can read: an exception of a user's own may be readable in none."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return signal.Signals(-exitcode).name
+    return f"exit code {exitcode}"
