@@ -21,6 +21,10 @@ _MEANS_SOMETHING = re.compile(r"[][(){}:=, \t\\]")  # outside quotes, to Hydra
 _BACKSLASHED = r"\\\g<0>"
 
 
+class Typed(str):
+    """A value as it is typed on the command line, in Hydra's grammar."""
+
+
 def override(key: str, *values: Any) -> str:
     """One Hydra override, `key=value`, that sets exactly this value, or `key=one,two` for a sweep.
 
@@ -63,19 +67,24 @@ def mlflow_for(uri: str | None) -> str:
 
 
 def value_of_param(text: str) -> Any:
-    """The value whose `str` is `text`, as MLflow keeps params.
+    """The value that MLflow keeps as the param `text`.
 
-    None, a bool, a number, a list or a dict; else the text itself.
+    None, a bool or a number whose `str` it is. A list or a mapping, which a run keeps as it is
+    typed, as `Typed`, or as the value whose `str` it is in older runs. Else the text itself.
     """
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
-    return value if str(value) == text and not isinstance(value, (str, bytes)) else text
+        value = text
+    if str(value) == text and not isinstance(value, (str, bytes)):
+        return value
+    return Typed(text) if re.fullmatch(r"\[.*\]|\{.*\}", text, re.DOTALL) else text
 
 
 def _element(value: Any) -> str:
     """A value in Hydra's grammar."""
+    if isinstance(value, Typed):
+        return value
     if hasattr(value, "item"):  # a scalar of numpy's
         value = value.item()
     if value is None:

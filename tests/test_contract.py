@@ -81,3 +81,9 @@ def test_what_a_value_looks_like(value, text):
 def test_a_param_is_read_as_the_value_that_it_was(value):
     assert value_of_param(str(value)) == value
     assert type(value_of_param(str(value))) is type(value)
+
+
+@pytest.mark.parametrize("value", [[1, 2, 3], [[1], "a b", None], {"a": 1, "b": ["x", True]}, []])
+def test_a_list_or_mapping_is_typed_again_as_its_param_has_it(value):
+    text = override("", value)[1:]
+    assert received(override("key", value_of_param(text))) == value
