@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from omegaconf import DictConfig
 from experiments import places, terminal
 from experiments.contract import is_default, override
 from reports import options
-from reports.names import counted
+from reports.names import counted, one_line
 from reports.options import OptionError, Options
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def report(cfg: DictConfig) -> None:
 def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
     from reports import files, findings, gallery, verdicts
-    from reports.figures import palette
+    from reports.figures import fonts, palette
     from reports.page import blocks, outline, provenance
     from reports.runs import configuration, predictions
 
@@ -80,6 +81,10 @@ def generate(asked: Options) -> Path:
     sections = findings.sections(
         runs.summary, runs.curves, question(asked, runs), lambda run_id: predictions(runs, run_id)
     )
+    names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
+    families, lacking = fonts.fallback({one_line(name) for name in names})
+    if lacking:
+        runs = replace(runs, notes=[*runs.notes, fonts.note(lacking)])
     source = outline.Source(
         experiment=runs.experiment,
         sweep=runs.sweep_name,
@@ -102,7 +107,9 @@ def generate(asked: Options) -> Path:
             "baselines": asked.baselines,
         },
     )
-    with palette.style():
+    with warnings.catch_warnings(), palette.style(families):
+        if lacking:  # the note says it
+            warnings.filterwarnings("ignore", message=r".*[Gg]lyph .* missing from .*font")
         result = outline.report(
             sections,
             source,

@@ -21,6 +21,7 @@ from conftest import ROOT, clean_environment
 from synthetic_runs import HOSTILE
 
 from reports import files, generate, metrics, options
+from reports.figures import fonts
 from reports.runs import load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
@@ -616,6 +617,28 @@ def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report)
     )
     assert all(re.fullmatch(r"[a-z0-9/.-]+", name) for name in contents(directory) if "/" in name)
     assert report(tmp_path, f"check={directory / 'verdicts.json'}").code == 0
+
+
+def test_characters_that_no_font_has_are_reported(
+    store: Path, tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered(
+        store,
+        tmp_path,
+        ("UPDATE params SET value = '交叉熵' WHERE key = 'loss' AND value = 'mse'", ()),
+    )
+    monkeypatch.setattr(fonts, "_installed", lambda: iter(()))
+    said = report(tmp_path)
+    assert said.code == 0, said.text
+    expected = (
+        "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). The figures show "
+        "a box for each. Install a font that has them, for example Noto Sans CJK (Debian and Ubuntu: apt install "
+        "fonts-noto-cjk), and make the report again."
+    )
+    assert said.text.count(expected) == 1
+    assert "missing from" not in said.text  # matplotlib's warning for each character
+    (directory,) = (tmp_path / "outputs" / "reports").iterdir()
+    assert expected in (directory / "index.html").read_text(encoding="utf-8")
 
 
 def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, report: Report) -> None:

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
 
 from reports import findings, mistakes
-from reports.figures import comparisons, curves, drawing, palette, pictures, rates
+from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
 from reports.findings import Question, Section
 from reports.names import plain, short_names
 from reports.page.illustrations import Illustrator, in_front
@@ -388,6 +388,38 @@ def test_figures_do_not_depend_on_the_settings_of_a_notebook(section: Section) -
         mpl.rcParams.update({"savefig.bbox": "tight", "text.usetex": True, "legend.loc": "right"})
         mpl.rcParams.update({"axes.xmargin": 0.4, "svg.fonttype": "none", "savefig.dpi": 30})
         assert drawings() == expected
+
+
+ARMENIAN = "Հայերեն"  # in DejaVu Sans, which comes with matplotlib, and not in STIX
+
+
+def test_a_font_that_has_the_characters_draws_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fonts, palette):
+        monkeypatch.setattr(module, "USUAL", ("STIXGeneral",))
+    families, lacking = fonts.fallback(["ce", ARMENIAN])
+    assert families and not lacking
+    (section,) = findings.sections(*runs(["ce", ARMENIAN], seeds=range(2)), Question(), predictions)
+
+    def drawings(fallback: list[str]) -> tuple[str, bytes]:
+        with mpl.rc_context({"font.family": ["serif"]}), palette.style(fallback):
+            figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
+            return palette.svg(figure), palette.png(figure)  # each begins from the house style
+
+    with pytest.warns(UserWarning, match="missing from font"):
+        boxes = drawings([])
+    assert all(one != other for one, other in zip(boxes, drawings(families), strict=True))
+
+
+def test_fonts_are_taken_by_the_characters_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"latin": "abc", "cyrillic": "д", "han": "交叉", "more han": "交叉熵"}
+    pairs = [(family, [ord(c) for c in text]) for family, text in installed.items()]
+    monkeypatch.setattr(fonts, "_installed", lambda: iter(pairs))
+    assert fonts.fallback(["ce, λ=0.1", "é"]) == ([], [])  # the usual fonts have these
+    assert fonts.fallback(["交叉"]) == (["han"], [])
+    assert fonts.fallback(["交叉熵 한"]) == (["han", "more han"], ["한"])
+    assert "for example Noto Sans CJK" in fonts.note(["한"])
+    assert "CJK" not in fonts.note(["\U00011103"])
+    assert "U+4E09) and 2 more. The" in fonts.note([chr(0x4E00 + place) for place in range(12)])
 
 
 def test_names_cannot_get_out_of_a_drawing() -> None:

@@ -1,6 +1,7 @@
 """The figures: frames and arrays in, matplotlib Figures out. Computes no statistics, saves nothing.
 
     palette.py      how everything looks: the colour of each loss, the type, SVG that a page can tint
+    fonts.py        which installed fonts have the characters of names
     drawing.py      what figures share: the canvas, labels, limits, ticks
     curves.py       accuracy, own loss and other measures as training goes on
     effects.py      the metric against what was set: the length of training, any other number

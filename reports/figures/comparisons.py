@@ -24,6 +24,7 @@ from reports.figures.drawing import (
     within,
     within_per_cent,
 )
+from reports.figures.fonts import USUAL
 from reports.figures.palette import FAINT, INK, MUTED, PAPER, TOGETHER, Look
 
 
@@ -201,6 +202,7 @@ def forest(
                 textcoords="offset points",
                 va="center",
                 fontweight="bold" if bold else "normal",
+                fontfamily=list(USUAL),  # others may have no bold
                 color=INK if strong else MUTED,
                 annotation_clip=False,
             )

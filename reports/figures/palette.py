@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,8 @@ import matplotlib as mpl
 import matplotlib.style
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
+
+from reports.figures.fonts import USUAL
 
 INK, MUTED, FAINT, PAPER, ALARM = "#1b1d22", "#5c6068", "#d9dade", "#fffffe", "#b3261e"
 
@@ -47,8 +48,7 @@ CSS_VARIABLES = {
 }
 
 STYLE: Any = {
-    # STIX comes with matplotlib: a drawing is the same on every machine. DejaVu has the letters that it lacks.
-    "font.family": ["STIXGeneral", "DejaVu Sans"],
+    "font.family": list(USUAL),
     "mathtext.fontset": "stix",
     "font.size": 11.5,
     "axes.titlesize": 12,
@@ -117,10 +117,15 @@ def tint(colour: str) -> LinearSegmentedColormap:
 
 
 @contextlib.contextmanager
-def style() -> Iterator[None]:
-    """Draw inside this: matplotlib's own defaults and the house style, whatever a user's settings are."""
-    with mpl.style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*[Gg]lyph .* missing from .*font")
+def style(fallback: Sequence[str] = ()) -> Iterator[None]:
+    """Draw inside this: matplotlib's own defaults and the house style, whatever a user's settings are.
+
+    Args:
+        fallback: Families for characters that the usual ones lack. A style inside keeps those of the style around it.
+    """
+    current = mpl.rcParams["font.family"]
+    kept = current[len(USUAL) :] if current[: len(USUAL)] == list(USUAL) else []
+    with mpl.style.context(["default", STYLE, {"font.family": [*USUAL, *kept, *fallback]}]):
         yield
 
 

@@ -1,0 +1,69 @@
+"""Fonts for names in any script: those installed here that have the characters that the usual fonts lack."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
+
+from matplotlib import font_manager
+
+USUAL = ("STIXGeneral", "DejaVu Sans")
+"""They come with matplotlib: a drawing is the same on every machine. DejaVu has letters that STIX lacks."""
+
+_PREFERRED = (  # the others follow by name
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC"),
+    *("Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "SimHei", "Heiti SC", "Arial Unicode MS", "Noto Sans"),
+)
+_CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO")
+_NAMED = 10  # characters in a note
+
+
+def fallback(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Find installed fonts for names.
+
+    Returns:
+        The families that draw what the usual fonts lack, and the characters that no font has.
+    """
+    usual = {code for family in USUAL for code in _characters(family)}
+    lacking = {c for name in names for c in name if not c.isspace() and ord(c) not in usual}
+    families: list[str] = []
+    for family, codes in _installed() if lacking else ():
+        if drawn := {c for c in lacking if ord(c) in codes}:
+            families.append(family)
+            lacking -= drawn
+        if not lacking:
+            break
+    return families, sorted(lacking)
+
+
+def note(lacking: Collection[str]) -> str:
+    """What a reader should know of characters that no font has."""
+    shown = ", ".join(f"{c} (U+{ord(c):04X})" for c in sorted(lacking)[:_NAMED])
+    more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    cjk = any(unicodedata.name(c, "").startswith(_CJK) for c in lacking)
+    example = "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"
+    return (
+        f"No installed font has these characters of names: {shown}{more}. The figures show a box for each. "
+        f"Install a font that has them{f', for example {example},' if cjk else ''} and make the report again."
+    )
+
+
+def _installed() -> Iterator[tuple[str, Collection[int]]]:
+    """Family and code points of every upright font that matplotlib can draw, the preferred ones first."""
+    manager = font_manager.fontManager
+    there = {font.fname for font in manager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - there):  # newer than its cache
+        try:
+            manager.addfont(path)
+        except (OSError, RuntimeError):
+            continue  # matplotlib cannot draw it: a bitmap font, or a broken file
+    places = {family: place for place, family in enumerate(_PREFERRED)}
+    families = {font.name for font in manager.ttflist if font.style == "normal"}
+    for family in sorted(families, key=lambda name: (places.get(name, len(places)), name)):
+        yield family, _characters(family)
+
+
+def _characters(family: str) -> Collection[int]:
+    path = font_manager.findfont(family, fallback_to_default=False)
+    return font_manager.get_font(path).get_charmap().keys()
