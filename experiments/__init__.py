@@ -25,7 +25,7 @@ The map, in the order in which a run passes through it:
     source_digest.py  digests of the code that computes a run's numbers
     reuse.py       which finished runs count for a command, and which ran other code
     contract.py    what both halves use: commands that can be typed
-    credentials.py what is never kept and never shown
+    credentials.py what is removed from free text: passwords, tokens, keys
     terminal.py    what the programs print, in any encoding
     checkpoints.py where a run stands, in one file
     cell.py        one cell: claimed, trained, recorded, continued
