@@ -301,28 +301,31 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     summary, curves = runs()
     chosen = summary[(summary["loss"] == "mse") & (summary["lr"] == 0.03)].index
     summary.loc[chosen[9], "outcome"] = "failed"
-    summary.loc[chosen[8], "outcome"] = "diverged"
+    lost = (summary["loss"] == "mse") & (summary["seed"] == 8)
+    summary.loc[lost, "outcome"] = "diverged"
     summary.loc[summary.index[0], "outcome"] = "running"
     summary = summary.drop(index=chosen[7])
     (section,), _, html, _ = made(summary, curves, missing=2, notes=["a note of the reader"])
     words = text(html)
     assert (
-        "86 of 90 cells ended well; 1 diverged; 1 failed; 0 killed; 2 missing; 1 still running, not counted."
+        "84 of 90 cells ended well; 3 diverged; 1 failed; 0 killed; 2 missing; 1 still running, not counted."
         in words
     )
-    assert "mse at 0.03 seed 7 (missing)" in words and "mse at 0.03 seed 8 (diverged)" in words
+    assert "mse at 0.03 seed 7 (missing)" in words and "mse at 0.03 seed 9 (failed)" in words
+    assert "1 of 8 runs of mse diverged" in words
+    assert "Without a result (failed or killed): 1 run of mse." in words
     assert "a note of the reader" in words
     assert words.count("2 cells of the sweep's own grid have never been run.") == 1
-    assert section.headline.set_index("a").loc["mse", "n"] == 5
+    assert section.headline.set_index("a").loc["mse", "n"] == 8  # the one that diverged counts
 
 
 def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     summary, curves = runs(seeds=range(2), rates=(0.03,))
     gone = summary["loss"] == "mse"
-    summary.loc[gone, "outcome"] = "diverged"
+    summary.loc[gone, "outcome"] = "failed"
     summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
     (section,), _, html, _ = made(summary, curves)
-    told = "mse against ce: undecided, for there is no test accuracy of both to compare: all 2 runs of mse diverged."
+    told = "mse against ce: undecided, for there is no test accuracy of both to compare: all 2 runs of mse failed."
     assert told in text(html)
     claims = verdicts.document([section], {})["contrasts"]
     at_rate = told.replace("of mse", "of mse at learning rate 0.03")
@@ -330,31 +333,37 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     (item,) = re.findall(
         r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL
     )
-    assert "<details>" not in item  # no more runs of ce would decide it
+    assert "loss=mse,ce lr=0.03 epochs=3" in item  # runs what failed again
 
 
 @pytest.mark.parametrize(
-    ("diverged", "losses", "seeds"),
+    ("gone", "outcome", "losses", "seeds"),
     [
-        ({"mse"}, ("ce", "focal gamma=3", "mse"), range(10)),
-        ({"ce", "mse"}, ("ce", "mse"), range(3)),
-        (set(), ("ce", "mse"), [0]),
-        (set(), ("ce",), range(3)),
+        ({"mse"}, "diverged", ("ce", "focal gamma=3", "mse"), range(10)),
+        ({"mse"}, "failed", ("ce", "focal gamma=3", "mse"), range(10)),
+        ({"ce", "mse"}, "diverged", ("ce", "mse"), range(3)),
+        (set(), "ok", ("ce", "mse"), [0]),
+        (set(), "ok", ("ce",), range(3)),
     ],
 )
 def test_no_text_says_nan_inf_or_none(
-    diverged: set[str], losses: tuple[str, ...], seeds: Any
+    gone: set[str], outcome: str, losses: tuple[str, ...], seeds: Any
 ) -> None:
     summary, curves = runs(losses, seeds=seeds)
-    gone = summary["loss"].isin(diverged)
-    summary.loc[gone, "outcome"] = "diverged"
-    summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
+    without = summary["loss"].isin(gone)
+    summary.loc[without, "outcome"] = outcome
+    summary.loc[without, ["val_accuracy", "test_accuracy"]] = np.nan
     sections, report, html, markdown = made(summary, curves)
     said = [text(html), markdown, *(tables.to_latex(table) for table in report.tables.values())]
     said += [verdicts.sentence(row) for row in sections[0].contrasts.to_dict("records")]
     assert not any(re.search(r"\b(nan|NaN|inf|None)\b", words) for words in said)
-    if len(diverged) == 1:
-        assert re.search(r"mse seeds \d to 9 \(no rate\)", text(html))
+    if len(gone) == 1:
+        words = (
+            "10 of 10 runs of mse diverged"
+            if outcome == "diverged"
+            else "mse seeds 0 to 9 (no rate)"
+        )
+        assert words in text(html)
 
 
 def test_the_heat_map_says_over_which_runs_it_averages_and_which_seeds_chose(usual: Any) -> None:
