@@ -89,12 +89,13 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def corruptions(judged: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on each kind of corrupted test images, mean over runs: loss, corruption, accuracy in [0, 1].
+    """Accuracy on each kind of corrupted test images, mean over runs: loss, corruption, accuracy in [0, 1], n.
 
     judged: a row per run, with columns such as corrupted_accuracy_fog. Losses without any such number are left out.
     """
     kinds = [name for name in judged if str(name).startswith(_CORRUPTED)]
     long = judged.melt(["loss"], kinds, "corruption", "accuracy").astype({"accuracy": float})
     long["corruption"] = long["corruption"].str.removeprefix(_CORRUPTED)
-    means = long.groupby(["loss", "corruption"], observed=True)["accuracy"].mean()
-    return means.dropna().reset_index()
+    means = long.groupby(["loss", "corruption"], observed=True)["accuracy"].agg(["mean", "count"])
+    means = means[means["count"] > 0].set_axis(["accuracy", "n"], axis=1)
+    return means.reset_index()

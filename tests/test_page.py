@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from matplotlib.text import Text
 from synthetic_runs import HOSTILE, TEST_SIZE, measured, predictions, runs
 
 from experiments import tuning
-from reports import findings, verdicts
+from reports import findings, generate, verdicts
 from reports.figures import palette
 from reports.findings import Question, Section
 from reports.gallery import Gallery, gallery
@@ -272,7 +273,7 @@ def test_one_seed_is_all_undecided_without_intervals() -> None:
     words = text(html)
     assert words.count("is undecided:") == 2 and "no interval" in words
     assert "no confidence interval, so every verdict is undecided" in words
-    assert "One seed: no band" in words
+    assert "without a confidence band (n = 1)" in words
     assert not re.search(r"\d \[", words)  # no number has an interval in brackets
     assert "lr=0.01,0.03,0.1 epochs=3 'seed=range(3,13)'" in words  # ten, at every rate
 
@@ -337,44 +338,99 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "outcome", "losses", "seeds"),
+    ("losses", "seeds", "outcome", "of", "kept", "metric"),
     [
-        ({"mse"}, "diverged", ("ce", "focal gamma=3", "mse"), range(10)),
-        ({"mse"}, "failed", ("ce", "focal gamma=3", "mse"), range(10)),
-        ({"ce", "mse"}, "diverged", ("ce", "mse"), range(3)),
-        (set(), "ok", ("ce", "mse"), [0]),
-        (set(), "ok", ("ce",), range(3)),
+        (
+            ("ce", "focal gamma=3", "mse"),
+            range(10),
+            "diverged",
+            "loss == 'mse'",
+            "",
+            "test_accuracy",
+        ),
+        (("ce", "mse"), range(10), "failed", "loss == 'mse'", "", "test_accuracy"),
+        (("ce", "mse"), range(3), "diverged", "loss in ['ce', 'mse']", "", "test_accuracy"),
+        (
+            ("ce", "focal gamma=3"),
+            range(5),
+            "diverged",
+            "loss == 'ce' and seed < 4",
+            "",
+            "test_nll",
+        ),
+        (("ce", "mse"), [0], "ok", "", "", "test_accuracy"),
+        (("ce",), range(3), "ok", "", "", "test_accuracy"),
+        (("ce", "mse"), range(6), "ok", "", "(loss == 'ce') == (seed < 3)", "test_accuracy"),
+        (("ce", "mse"), range(2), "ok", "", "(loss == 'ce') == (seed < 1)", "test_nll"),
+        (("ce", "mse"), range(4), "ok", "", "loss == 'ce' or lr < 0.02", "test_accuracy"),
     ],
 )
 def test_no_text_says_nan_inf_or_none(
-    gone: set[str], outcome: str, losses: tuple[str, ...], seeds: Any
+    losses: tuple[str, ...],
+    seeds: Any,
+    outcome: str,
+    of: str,
+    kept: str,
+    metric: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     summary, curves = runs(losses, seeds=seeds)
-    without = summary["loss"].isin(gone)
-    summary.loc[without, "outcome"] = outcome
-    summary.loc[without, ["val_accuracy", "test_accuracy"]] = np.nan
-    sections, report, html, markdown = made(summary, curves)
+    if of:
+        gone = summary.eval(of)
+        summary.loc[gone, "outcome"] = outcome
+        summary.loc[gone, [name for name in summary if name.startswith(("test_", "val_"))]] = np.nan
+    summary = summary.query(kept).reset_index(drop=True) if kept else summary
+    curves = curves[curves["run_id"].isin(summary["run_id"])]
+    sections, report, html, markdown = made(summary, curves, Question(metric=metric))
     said = [text(html), markdown, *(tables.to_latex(table) for table in report.tables.values())]
-    said += [verdicts.sentence(row) for row in sections[0].contrasts.to_dict("records")]
-    assert not any(re.search(r"\b(nan|NaN|inf|None)\b", words) for words in said)
-    if len(gone) == 1:
-        words = (
-            "10 of 10 runs of mse diverged"
-            if outcome == "diverged"
-            else "mse seeds 0 to 9 (no rate)"
-        )
-        assert words in text(html)
+    rows = sections[0].contrasts.to_dict("records")
+    said += [words for row in rows for words in (verdicts.sentence(row), verdicts.needed(row))]
+    figures = report.figures.values()
+    said += [each.get_text() for figure in figures for each in figure.findobj(Text)]
+    generate.tell(sections)
+    said.append(capsys.readouterr().out)
+    assert not [words for words in said if re.search(r"\b(nan|NaN|inf|None)\b", words)]
+    if outcome == "failed":
+        assert "mse seeds 0 to 9 (no rate)" in text(html)
+    elif of == "loss == 'mse'":
+        assert "10 of 10 runs of mse diverged" in text(html)
 
 
-def test_the_heat_map_says_over_which_runs_it_averages_and_which_seeds_chose(usual: Any) -> None:
-    (section,), report, _, _ = usual
-    (caption,) = [
-        block.caption
-        for block in report.page.blocks
-        if block.kind == "picture" and block.name == "heat-map"
-    ]
-    assert "the mean over every finished run there" in caption
-    assert f"over the tuning seeds ({honesty.listed(section.split.tuning)})" in caption
+def captions(report: outline.Report) -> dict[str, str]:
+    found: list[Any] = list(report.page.blocks)
+    for block in found:
+        found += getattr(block, "blocks", [])  # of a fold
+    return {block.name: block.caption for block in found if block.kind == "picture"}
+
+
+def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None:
+    _, report, _, _ = usual
+    said = captions(report)
+    assert set(said) == set(report.figures)
+    lines = "Lines are means over 10 runs per loss, bands are pointwise 95 % intervals of the mean."
+    for name in ("accuracy", "accuracy-time", "own-losses"):
+        assert lines in said[name]
+    assert "every run a tick, the mean below, over 10 runs per loss. Bars are 95 %" in said["final"]
+    assert "(n = 10 pairs of runs) and the verdicts. Bars are 95 %" in said["contrasts"]
+    assert "over 10 runs per cell; framed" in said["heat-map"]
+    assert "that its tuning seeds (0 to 9) chose" in said["heat-map"]
+    for name, caption in said.items():
+        assert re.search(r"\b\d+ (pairs of )?runs?\b", caption), name
+
+
+def test_captions_of_one_seed_and_of_two_stages() -> None:
+    one = captions(made(*runs(seeds=[3]))[1])
+    assert "means over 1 run per loss, without a confidence band (n = 1)." in one["accuracy"]
+    assert "over 1 run per loss." in one["final"] and "95 %" not in one["final"]
+    summary, curves = runs(("ce", "mse"))
+    summary = summary[(summary["seed"] < 2) | (summary["lr"] == 0.03)]
+    two = captions(made(summary, curves[curves["run_id"].isin(summary["run_id"])])[1])
+    assert "over 2 to 10 runs per cell" in two["heat-map"]
+    assert "that its tuning seeds (0, 1) chose" in two["heat-map"]
+    assert "means over 10 runs per loss" in two["accuracy"]
+    unlike = summary[(summary["loss"] == "ce") | (summary["lr"] != 0.1) | (summary["seed"] > 0)]
+    three = captions(made(unlike, curves[curves["run_id"].isin(unlike["run_id"])])[1])
+    assert "tuning seeds (those with a run at every rate) chose" in three["heat-map"]
 
 
 def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:

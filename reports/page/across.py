@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from experiments.contract import override
@@ -19,7 +18,7 @@ from reports.names import counted, one_line, plain, short_names
 from reports.overviews import Overview
 from reports.page import commands
 from reports.page.blocks import Commands, Fold, Heading, Text, anchor
-from reports.page.illustrations import Illustration
+from reports.page.illustrations import Illustration, bar_words, runs_behind
 from reports.page.listings import rate
 from reports.page.tables import Table, count, name_cell, number, with_interval
 from reports.verdicts import upper_first
@@ -81,10 +80,9 @@ def overview_picture(
     after = f" after {counted(lengths[0], 'epoch')}" if len(lengths) == 1 else ""
     caption = (
         f"{upper_first(metric.words)} over {words}{after}, each loss at the learning rate that is best for it "
-        "there; every point is from a setting of its own below, and all else is equal along a line."
+        "there; every point is from a setting of its own below, and all else is equal along a line. "
+        f"Means over {runs_behind(means['n'])}.{bar_words(means)}"
     )
-    if np.isfinite(means["low"].astype(float)).any():
-        caption += " Bars are 95 % intervals of the mean over seeds."
     if overview.elsewhere:
         caption += f" Not shown: {counted(overview.elsewhere, 'setting')} that cannot be placed on this axis."
     unit = " %" if metric.in_points else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Illustrator:
     def overview(self) -> Illustration:
         caption = (
             f"Validation accuracy as training goes on, {self.section.at_rates}. "
-            + self._band_words()
+            + band_words(self.section.bands)
         )
         return self._curves("accuracy", caption, ["epoch"], seeds=False)
 
@@ -61,15 +61,15 @@ class Illustrator:
             return None
         caption = (
             "The same runs over seconds of training alone (left) and over epochs (right), every seed a thin line. "
-            f"{self._band_words()} Seconds are those of the machine that trained."
+            f"{band_words(self.section.bands)} Seconds are those of the machine that trained."
         )
         return self._curves("accuracy-time", caption, ["seconds", "epoch"])
 
     def own_losses(self) -> Illustration:
         figure = curves.own_losses(self.section.own, **self._axes)
         caption = (
-            "Each loss's own value, mean over seeds. Every panel has an axis of its own: these values cannot be "
-            "compared between losses."
+            f"Each loss's own value on training and validation. {band_words(self.section.own)} Every panel has an axis "
+            "of its own: these values cannot be compared between losses."
         )
         return Illustration(
             "own-losses",
@@ -82,7 +82,7 @@ class Illustrator:
         caption = (
             "Training examples as training goes on, where labels were flipped: how many of the flipped ones are predicted "
             "as the wrong label they were given, which is noise learned by heart, how many as the label they truly have, "
-            f"and how many of the others are right (all in %). {self._band_words()}"
+            "and how many of the others are right (all in %)."
         )
         return self._by_epoch("memorisation", MEMORISATION, caption)
 
@@ -90,7 +90,7 @@ class Illustrator:
         caption = (
             "The steps of training, mean over each epoch: the norm of the gradient, and how large an update is beside the "
             f"weights that it changes, {self.section.at_rates}. Learning rates of different losses are alike where the updates are, not where the "
-            f"numbers are. The axes are logarithmic. {self._band_words()}"
+            "numbers are. The axes are logarithmic."
         )
         return self._by_epoch("steps", STEPS, caption, log=True)
 
@@ -104,8 +104,8 @@ class Illustrator:
         )
         figure = pictures.corruptions(table, clean=clean, order=self.order, names=self.names)
         caption = (
-            "Accuracy (%) on the test images as they are (none) and after each kind of corruption, mean over runs, the "
-            "easiest kind first."
+            "Accuracy (%) on the test images as they are (none) and after each kind of corruption, the easiest kind "
+            f"first. Means over {runs_behind(table['n'])} per loss."
         )
         hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
         words = [
@@ -120,8 +120,9 @@ class Illustrator:
         chosen = self._chosen()
         figure = rates.rate_sensitivity(at, self._rates(), chosen, **self._axes)
         caption = (
-            "Sensitivity to the learning rate: every run a mark, the line their mean. Diverged runs stand on the grey "
-            "strip, counted. A ring marks the rate each loss is shown at."
+            "Sensitivity to the learning rate: every run a mark, the line their mean, over "
+            f"{runs_behind(self._rates()['scored'])} per rate. Diverged runs stand on the grey strip, counted. A ring marks "
+            "the rate each loss is shown at."
         )
         picks = [f"{plain(c.loss)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)]
         return Illustration(
@@ -150,9 +151,10 @@ class Illustrator:
             looks=self.looks,
             names=self.names,
         )
-        caption = f"{upper_first(metric.words)} after the last epoch: every judged seed a tick, the mean below."
-        if section.judged_seeds > 1:
-            caption += " The bar is the mean's 95 % interval."
+        caption = (
+            f"{upper_first(metric.words)} after the last epoch: every run a tick, the mean below, over "
+            f"{runs_behind(means['n'])} per loss.{bar_words(means)}"
+        )
         if len(figure.axes) > 1:
             caption += " Right, enlarged: the best of them."
         if absent := [plain(loss) for loss in self.order if loss not in shown]:
@@ -179,7 +181,11 @@ class Illustrator:
             looks=self.looks,
             names=self._pair_names(),
         )
-        caption = f"Differences in {metric.words} with their 95 % intervals, and the verdicts."
+        pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
+        caption = (
+            f"Mean differences in {metric.words} (n = {span(frame['n'])} {pairs}) and the verdicts. "
+            "Bars are 95 % intervals."
+        )
         if np.isfinite(margin):
             caption += f" Shaded: the margin of ±{margin:.3g} that counts as equivalent."
         words = [
@@ -209,7 +215,8 @@ class Illustrator:
         )
         caption = (
             f"{upper_first(metric.words)} against the length of training; each loss at the rate that is "
-            "best for it at that length. Bars are 95 % intervals of the mean." + self._grey_words()
+            f"best for it at that length. Means over {runs_behind(means['n'])}.{bar_words(means)}"
+            + self._grey_words()
         )
         words = [
             f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"
@@ -219,11 +226,13 @@ class Illustrator:
 
     def heat_map(self) -> Illustration:
         table = self._rates()
-        seeds = listed(self.section.split.tuning) or "none"
-        figure = rates.heat_map(table, self._chosen(), order=self.order, names=self.names)
+        chosen = self._chosen()
+        tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
+        seeds = listed(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
+        figure = rates.heat_map(table, chosen, order=self.order, names=self.names)
         caption = (
-            "Validation accuracy (%) by loss and learning rate, the mean over every finished run there; framed: the "
-            f"rate of each loss with the best mean over the tuning seeds ({seeds}). The colour begins at the lower quartile."
+            f"Mean validation accuracy (%) by loss and learning rate, over {runs_behind(table['scored'])} per cell; framed: "
+            f"the rate of each loss that its tuning seeds ({seeds}) chose. The colour begins at the lower quartile."
         )
         words = [
             f"{plain(loss)}: "
@@ -240,8 +249,8 @@ class Illustrator:
             return None
         figure = pictures.confusions(found.confusion, order=self.order, names=self.names)
         caption = (
-            "What was taken for what: the mean number of test images per run. The right answers, on the grey diagonal, "
-            "are left out."
+            "What was taken for what: the mean number of test images per run, over "
+            f"{runs_behind(found.runs.values())} per loss. The right answers, on the grey diagonal, are left out."
         )
         worst = []
         for loss, matrix in found.confusion.items():
@@ -258,7 +267,8 @@ class Illustrator:
             return None
         figure = pictures.class_accuracy(found.classes, **self._together)
         caption = (
-            "Accuracy on the test images of each digit, mean over runs; the line spans the losses."
+            f"Accuracy on the test images of each digit, mean over {runs_behind(found.runs.values())} per loss; the line "
+            "spans the losses."
         )
         caption += self._grey_words()
         hardest = found.classes.groupby("digit")["accuracy"].mean().idxmin()
@@ -276,7 +286,10 @@ class Illustrator:
         if not len(rows):
             return None
         figure = pictures.most_wrong(images, rows.head(WRONG))
-        caption = "The test images most often got wrong, over all losses: what each is, and what it was most often read as."
+        caption = (
+            "The test images most often got wrong, over all losses: what each is, and what it was most often read as, by "
+            f"{runs_behind(found.runs.values())} per loss."
+        )
         words = [
             f"a {r.label} read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
             for r in rows.head(WRONG).itertuples()
@@ -299,7 +312,10 @@ class Illustrator:
             looks=self.looks,
             names=short_names(self.order, 15),
         )
-        caption = "The test images on which the losses disagree most: the share of each loss's runs that got it wrong."
+        caption = (
+            "The test images on which the losses disagree most: the share of each loss's runs that got it wrong, of "
+            f"{runs_behind(found.runs.values())}."
+        )
         words = [
             f"a {r.label} (shares differ by {100 * r.spread:.0f} points)"
             for r in rows.head(DISAGREED).itertuples()
@@ -332,6 +348,7 @@ class Illustrator:
         shown = set(frame.loc[frame["measure"].isin([measure.column for measure in there]), "loss"])
         axes = self._together | {"order": [loss for loss in self.order if loss in shown]}
         axes["behind"] = [loss for loss in axes["behind"] if loss in shown]
+        caption += f" {band_words(frame[frame['measure'].isin([m.column for m in there])])}"
         caption += self._grey_words()
         panels = {measure.column: (measure.words, measure.scale) for measure in there}
         words = []
@@ -344,12 +361,6 @@ class Illustrator:
             f"Line charts. {caption} At the end: {' '.join(words)}",
             curves.by_epoch(frame, panels, log=log, **axes),
         )
-
-    def _band_words(self) -> str:
-        seeds = self.section.judged_seeds
-        if seeds > 1:
-            return f"Lines are means over up to {seeds} seeds, bands pointwise 95 % intervals of the mean."
-        return "One seed: no band, for nothing is known of the spread."
 
     def _grey_words(self) -> str:
         """Why some losses are grey; empty where none is."""
@@ -408,6 +419,35 @@ def in_front(sections: Sequence[Section]) -> list[str]:
     first = [*(section.baseline for section in sections), *sections[0].question.subjects]
     wanted = dict.fromkeys([*first, *map(str, best), *losses])
     return [loss for loss in wanted if loss in losses][:TOGETHER]
+
+
+def span(counts: Iterable[int]) -> str:
+    """The least and the most of the counts above 0: 3, or 2 to 10.
+
+    >>> span([10, 2, 0, 3])
+    '2 to 10'
+    """
+    found = sorted({int(count) for count in counts if count > 0}) or [0]
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def runs_behind(counts: Iterable[int]) -> str:
+    """How many runs are behind each mean: 1 run, or 2 to 10 runs."""
+    text = span(counts)
+    return f"{text} run{'' if text == '1' else 's'}"
+
+
+def band_words(bands: pd.DataFrame) -> str:
+    """How many runs are behind the lines, and what the bands mean. bands: loss, low, n."""
+    text = f"Lines are means over {runs_behind(bands.groupby('loss')['n'].max())} per loss"
+    if bands["low"].notna().any():
+        return f"{text}, bands are pointwise 95 % intervals of the mean."
+    return f"{text}, without a confidence band (n = 1)."
+
+
+def bar_words(means: pd.DataFrame) -> str:
+    """What the bars mean; empty where there are none."""
+    return " Bars are 95 % intervals of the mean." if means["low"].notna().any() else ""
 
 
 def each(makers: Sequence[Callable[[], Illustration | None]]) -> list[Illustration]:
