@@ -321,6 +321,23 @@ def test_check_holds_and_names_what_no_longer_does(
     assert "Traceback" not in said.text
 
 
+def test_a_reader_that_goes_away_ends_it_without_a_traceback(store: Path) -> None:
+    command = [sys.executable, ROOT / "reports" / "generate.py", "aa=all"]
+    process = subprocess.Popen(
+        command,
+        cwd=store,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()  # as in `generate report | head -1`
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
+    process.stderr.close()
+
+
 def test_a_loss_against_itself(store: Path, report: Report) -> None:
     said = report(store, "aa=all")
     assert said.code == 0
