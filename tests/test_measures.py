@@ -253,7 +253,7 @@ def test_what_is_told_of_a_metric() -> None:
         )
         assert metric.margin(0.5, None) == 0.5
     # one of 50 test images, of which no training example is one
-    assert OFFERED["test_accuracy_3"].margin(None, 50) == 2
+    assert OFFERED["test_accuracy_3"].margin(None, 50) == 4
     assert OFFERED["train_accuracy_flipped"].margin(None, 50) == 0.1
 
 
