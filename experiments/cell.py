@@ -13,6 +13,7 @@ from typing import Any
 from experiments import (
     checkpoints,
     config,
+    contract,
     conv_block,
     corruptions,
     lint,
@@ -260,7 +261,7 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
     if identity in identities:
         return
     then = {part: code.get(plan_name(settings, part), {}) for part in settings.code.parts}
-    files = source_digest.changed(then, settings.code.parts)
+    files = contract.changed_files(then, settings.code.parts)
     what = ", ".join(files) or "the data or the device"
     raise config.CommandError(
         f"{what} changed after the command planned this run: expected what was planned, got another "

@@ -1,4 +1,4 @@
-"""What both halves of the project use: commands that can be typed. Imports nothing heavy."""
+"""What both halves of the project use: commands that can be typed, and how two runs differ. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+Parts = Mapping[str, Mapping[str, str]]
+"""By part (loss, model, data, optimizer, scheduler, training) the digest of each file."""
+
+_REPEATS = ("test/", "val/", "train/", "corrupted/", "data/")  # begin metrics that repeat
+_MAKERS = {  # tags on which numbers may depend, in words
+    "code": "code",
+    "code.metrics": "code of the metrics",
+    "processor": "processor",
+    "kernel": "kernel",
+    "paddle_version": "PaddlePaddle",
+    "python_version": "Python",
+}
 
 # A string that Hydra reads as this string without quotes.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+-]+")
@@ -79,6 +92,71 @@ def value_of_param(text: str) -> Any:
     if str(value) == text and not isinstance(value, (str, bytes)):
         return value
     return Typed(text) if re.fullmatch(r"\[.*\]|\{.*\}", text, re.DOTALL) else text
+
+
+class Recorded(Protocol):
+    """What a run in a store has recorded."""
+
+    @property
+    def tags(self) -> Mapping[str, str]: ...
+    @property
+    def metrics(self) -> Mapping[str, float | None]: ...
+
+
+def changed(one: Parts, other: Parts) -> dict[str, list[str]]:
+    """By part the files that differ between two versions, those that only one of them has included.
+
+    >>> changed({"loss": {"a.py": "1", "b.py": "2"}}, {"loss": {"a.py": "3", "b.py": "2"}})
+    {'loss': ['a.py']}
+    """
+    differ = {}
+    for part in dict.fromkeys([*one, *other]):
+        then, now = one.get(part, {}), other.get(part, {})
+        differ[part] = sorted(f for f in {*then, *now} if then.get(f) != now.get(f))
+    return {part: files for part, files in differ.items() if files}
+
+
+def changed_files(one: Parts, other: Parts) -> list[str]:
+    """The files that differ between two versions, whatever their part."""
+    return sorted({file for files in changed(one, other).values() for file in files})
+
+
+def numbers_differ(then: Recorded, now: Recorded) -> str:
+    """How the numbers of two finished runs of one identity differ, in words; empty where all are equal.
+
+    Compared are the outcome and every metric that both have, but times.
+    """
+    ends = then.tags.get("outcome", ""), now.tags.get("outcome", "")
+    if all(ends) and ends[0] != ends[1]:
+        return f"outcome {ends[0]}, then {ends[1]}"
+    differ = []
+    for name in sorted(then.metrics.keys() & now.metrics.keys()):
+        old, new = then.metrics[name], now.metrics[name]
+        if name.startswith(_REPEATS) and old != new and old is not None and new is not None:
+            differ.append(f"{name} {old:.6g}, then {new:.6g}")
+    # An accuracy says more to a reader than a loss of some unit.
+    first = next((text for text in differ if text.startswith("test/accuracy ")), "")
+    many = f"{len(differ)} metric{'' if len(differ) == 1 else 's'} in all"
+    return f"{first or differ[0]}, {many}" if differ else ""
+
+
+def why_numbers_differ(then: Recorded, now: Recorded) -> str:
+    """Why two runs of one identity may have other numbers: what else differs between them."""
+    differ = []
+    for tag, words in _MAKERS.items():
+        old, new = (_brief(each.tags.get(tag, "")) for each in (then, now))
+        if old != new:
+            differ.append(f"{words} {old}, then {new}")
+    if differ:
+        return f"made with other surroundings ({'; '.join(differ)})"
+    if not now.tags.get("code"):
+        return "whose code is unknown and may have changed in between"
+    return "though processor, kernel, versions and code are equal: determinism is broken"
+
+
+def _brief(value: str) -> str:
+    """A tag's value; of a digest the beginning."""
+    return value[:12] if re.fullmatch("[0-9a-f]{64}", value) else value or "unknown"
 
 
 def _element(value: Any) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from experiments import source_digest
+from experiments import contract, source_digest
 from experiments.config import GROUPS, Settings
 from experiments.table import plural
 
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 UNKNOWN = "code unknown"  # of runs that were made before the code was recorded
-_COMPARED = ("train/", "val/", "test/", "corrupted/")
-_SURROUNDINGS = {
-    "processor": "processor",
-    "kernel": "kernel",
-    "paddle_version": "version of Paddle",
-    "python_version": "version of Python",
-    "code.metrics": "code of the metrics",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +44,7 @@ def changed_files(run: Run, now: source_digest.Code) -> list[str] | None:
     then = run.data.tags.get("code.parts")
     if then is None:
         return None
-    return source_digest.changed(json.loads(then), json.loads(now.tags["code.parts"]))
+    return contract.changed_files(json.loads(then), json.loads(now.tags["code.parts"]))
 
 
 def look_up(
@@ -91,7 +83,16 @@ def look_up(
 def disagreements(runs: Sequence[Run]) -> list[str]:
     """A sentence for each FINISHED run of one identity, oldest first, whose numbers are not those of the newest one."""
     finished = [run for run in runs if run.info.status == "FINISHED"]
-    return [said for run in finished[:-1] if (said := _disagreement(run, finished[-1]))]
+    if not finished:
+        return []
+    *earlier, newest = finished
+    return [
+        f"two finished runs of {newest.info.run_name} disagree, "
+        f"{contract.why_numbers_differ(run.data, newest.data)}: {differ} (runs {run.info.run_id} "
+        f"and {newest.info.run_id}); the newest counts"
+        for run in earlier
+        if (differ := contract.numbers_differ(run.data, newest.data))
+    ]
 
 
 def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:
@@ -122,34 +123,3 @@ def _note(why: str, what: str, use: str, losses: Sequence[str]) -> str:
     else:
         then = "it starts over" if one else "they start over"
     return f"{runs} {unknown}: {then}" if why == UNKNOWN else f"{why} changed since {runs}: {then}"
-
-
-def _disagreement(then: Run, now: Run) -> str:
-    """What to say of two finished runs of one identity; empty where their numbers are the same."""
-    before, after = (
-        {k: v for k, v in run.data.metrics.items() if k.startswith(_COMPARED)}
-        for run in (then, now)
-    )
-    unlike = [name for name in sorted(before) if name in after and before[name] != after[name]]
-    ends = [run.data.tags.get("outcome", "") for run in (then, now)]
-    if ends[0] != ends[1]:
-        shown = f"outcome {ends[1]} in run {now.info.run_id}, {ends[0]} in run {then.info.run_id}"
-    elif unlike:
-        name = "test/accuracy" if "test/accuracy" in unlike else unlike[0]
-        shown = (
-            f"{name} is {after[name]:.6g} in run {now.info.run_id} and {before[name]:.6g} in run "
-            f"{then.info.run_id} ({plural(len(unlike), 'metric')} of {len(before)} differ)"
-        )
-    else:
-        return ""
-    differ = [
-        name
-        for tag, name in _SURROUNDINGS.items()
-        if then.data.tags.get(tag) != now.data.tags.get(tag)
-    ]
-    why = (
-        f"they differ in {', '.join(differ)}"
-        if differ
-        else "processor, kernel, versions and code are equal: determinism is broken"
-    )
-    return f"two finished runs of {now.info.run_name} disagree: {shown}; {why}. The newest counts"

@@ -104,17 +104,6 @@ def refresh() -> None:
     _reached.cache_clear()
 
 
-def changed(
-    then: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
-) -> list[str]:
-    """The files whose digests differ between two `Code.parts`, in order of their names."""
-    differ = set()
-    for part in {*then, *now}:
-        before, after = then.get(part, {}), now.get(part, {})
-        differ |= {name for name in {*before, *after} if before.get(name) != after.get(name)}
-    return sorted(differ)
-
-
 @functools.lru_cache(maxsize=4096)
 def in_package(path: Path) -> bool:
     """Whether a file belongs to this package, wherever links lead."""

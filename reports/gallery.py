@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.runs.versions import changed, parts_of
+from experiments.contract import changed_files
+from reports.runs.versions import parts_of
 
 CLASSES = 10
 MARGINS = np.linspace(
@@ -100,7 +101,7 @@ def _check_code(run: pd.Series, configuration: Mapping[str, Any] | None) -> None
     if then is None or not isinstance(node, Mapping):
         return
     now = source_digest.of_options({"loss": node}).parts["loss"]
-    if files := changed({"loss": then}, {"loss": now}).get("loss"):
+    if files := changed_files({"loss": then}, {"loss": now}):
         raise LossError(
             f"its code is not the code of its runs any more ({', '.join(files)} changed)"
         )

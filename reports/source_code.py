@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from experiments.contract import Parts, changed, changed_files
 from reports.names import counted, plain
-from reports.runs.versions import Parts, changed, parts_of, shortened
+from reports.runs.versions import parts_of, shortened
 
 OWN = "loss"
 """The part of the code in which losses differ anyway; all others are shared."""
@@ -59,14 +60,7 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
         short = shortened(counts.index)
         each = ", ".join(f"{count} by {short[code]}" for code, count in counts.items())
         known = [_parts(own, code) for code in counts.index if code]
-        files = sorted(
-            {
-                file
-                for other in known[1:]
-                for differ in changed(known[0], other).values()
-                for file in differ
-            }
-        )
+        files = sorted({file for other in known[1:] for file in changed_files(known[0], other)})
         differ = f"; {', '.join(plain(file, 60) for file in files)} changed" if files else ""
         yield (
             f"Runs of {plain(loss)} made by different code are taken together (reuse=any): {each}{differ}. "
@@ -102,7 +96,7 @@ def _shared(runs: pd.DataFrame) -> Iterator[str]:
                 versions.setdefault(repr(sorted(shared.items())), (shared, []))[1].append(loss)
     ordered = sorted(versions.values(), key=lambda version: -len(version[1]))
     for parts, losses in ordered[1:]:
-        differ = changed(ordered[0][0], parts, without=[OWN])
+        differ = changed(ordered[0][0], parts)
         words = "; ".join(
             f"{part} ({', '.join(plain(file, 60) for file in files)})"
             for part, files in differ.items()

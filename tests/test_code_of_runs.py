@@ -224,8 +224,8 @@ def test_force_counts_and_runs_that_disagree_raise_a_warning(place):
     assert second.info.run_id in forced.split("disagree")[0]  # the table
     assert first.info.run_id not in forced.split("disagree")[0]
     assert re.search(
-        rf"test/accuracy is [\d.]+ in run {second.info.run_id} and [\d.]+ in run "
-        rf"{first.info.run_id}.*determinism is broken",
+        rf"determinism is broken: test/accuracy [\d.]+, then [\d.]+, .*"
+        rf"\(runs {first.info.run_id} and {second.info.run_id}\); the newest counts",
         forced,
     )
     done = subprocess.run(

@@ -13,6 +13,7 @@ import zipfile
 import pytest
 
 from experiments import source_digest
+from experiments.contract import changed_files
 
 OPTIONS = {
     "loss": {"_target_": "experiments.losses.ce", "_partial_": True},
@@ -165,7 +166,7 @@ def edited(monkeypatch):
             patch.setattr(source_digest._Module, "read", other)
             after = parts(**targets)
         source_digest.refresh()
-        differ = source_digest.changed(before, after)
+        differ = changed_files(before, after)
         assert all(name == f"experiments/{module}" for name in differ)
         return sorted(part for part in after if before[part] != after[part])
 
@@ -335,7 +336,7 @@ def test_what_is_no_source_of_this_python_counts_by_its_bytes(user):
     user.write("own_helper.py", "this is no Python # at all\n")
     user.write(fast, b"\x7fELF 2")
     after = user.reaches()
-    assert source_digest.changed({"": before}, {"": after}) == [fast, "own_helper.py"]
+    assert changed_files({"": before}, {"": after}) == [fast, "own_helper.py"]
 
 
 def test_other_encodings(user):
@@ -431,5 +432,5 @@ def test_many_files_fit_into_a_tag():
     other = source_digest.Code(
         {**code.parts, "loss": files | {"package/part3/file60.py": ""}}, "", {}
     )
-    assert source_digest.changed(tag, json.loads(other.tags["code.parts"])) == ["package/part3/"]
+    assert changed_files(tag, json.loads(other.tags["code.parts"])) == ["package/part3/"]
     assert other.digest != code.digest

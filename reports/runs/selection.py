@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments import contract
 from experiments.contract import command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
@@ -260,13 +261,6 @@ def _one_each(ordered: Sequence[Run], keys: Sequence[str]) -> list[Run]:
     return sorted(best.values(), key=age)
 
 
-_COMPARED = ("test/", "val/", "train/", "corrupted/", "data/")  # begin metrics that repeat
-_MAKERS = {  # tags on which numbers may depend, in words
-    **{"code": "code", "processor": "processor", "kernel": "kernel"},
-    **{"paddle_version": "PaddlePaddle", "python_version": "Python"},
-}
-
-
 def disagreements(runs: Iterable[Run]) -> list[str]:
     """Finished runs of one identity whose numbers differ: a warning for each reason.
 
@@ -280,8 +274,9 @@ def disagreements(runs: Iterable[Run]) -> list[str]:
     found: dict[str, list[tuple[Run, Run, str]]] = {}
     for *earlier, newest in finished.values():
         for run in earlier:
-            if differ := _numbers_differ(run, newest):
-                found.setdefault(_reason(run, newest), []).append((run, newest, differ))
+            if differ := contract.numbers_differ(run, newest):
+                why = contract.why_numbers_differ(run, newest)
+                found.setdefault(why, []).append((run, newest, differ))
     warnings = []
     for reason, pairs in found.items():
         run, newest, differ = pairs[0]
@@ -292,32 +287,3 @@ def disagreements(runs: Iterable[Run]) -> list[str]:
             f"{cut(newest.name)}: {differ} (runs {run.run_id} and {newest.run_id})"
         )
     return warnings
-
-
-def _numbers_differ(run: Run, newest: Run) -> str:
-    """The largest difference between two runs' numbers, in words; empty where all are equal."""
-    then, now = (each.tags.get("outcome", "") for each in (run, newest))
-    if then and now and then != now:
-        return f"outcome {then}, then {now}"
-    differ = []
-    for name in sorted(run.metrics.keys() & newest.metrics.keys()):
-        old, new = run.metrics[name], newest.metrics[name]
-        if name.startswith(_COMPARED) and old != new and old is not None and new is not None:
-            differ.append(f"{name} {old:.6g}, then {new:.6g}")
-    # An accuracy says more to a reader than a loss of some unit.
-    first = next((text for text in differ if text.startswith("test/accuracy ")), "")
-    return f"{first or differ[0]}, {count(len(differ), 'metric')} in all" if differ else ""
-
-
-def _reason(run: Run, newest: Run) -> str:
-    """Why two runs of one identity may differ: what else differs between them."""
-    differ = []
-    for tag, words in _MAKERS.items():
-        old, new = (each.tags.get(tag, "") for each in (run, newest))
-        if old != new:
-            differ.append(f"{words} {cut(old, 60) or 'unknown'}, then {cut(new, 60) or 'unknown'}")
-    if differ:
-        return f"made with other surroundings ({'; '.join(differ)})"
-    if not code_of(newest):
-        return "whose code is unknown and may have changed in between"
-    return "though processor, kernel, versions and code are equal: determinism is broken"

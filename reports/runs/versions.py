@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from experiments.contract import changed_files
 from reports.runs.naming import loss_values, setting_key
 from reports.runs.records import Run, age
 from reports.runs.wording import count, some
@@ -17,16 +18,13 @@ UNKNOWN = "unknown"
 DIGITS = 7
 """Shown of a digest; more where two digests begin alike."""
 
-Parts = dict[str, dict[str, str]]
-"""By part (loss, model, data, optimizer, scheduler, training) the digest of each file."""
-
 
 def code_of(run: Run) -> str:
     """The digest of the code that computed a run; empty where it is unknown."""
     return run.tags.get("code", "")
 
 
-def parts_of(text: object) -> Parts:
+def parts_of(text: object) -> dict[str, dict[str, str]]:
     """The content of a tag `code.parts`; empty where there is none, or it cannot be read."""
     try:
         content = json.loads(text) if isinstance(text, str) else {}
@@ -39,24 +37,6 @@ def parts_of(text: object) -> Parts:
         for part, files in content.items()
         if isinstance(files, dict)
     }
-
-
-def changed(one: Parts, other: Parts, *, without: Sequence[str] = ()) -> dict[str, list[str]]:
-    """By part the files that differ between two versions, those that only one of them has included.
-
-    >>> changed({"loss": {"a.py": "1", "b.py": "2"}}, {"loss": {"a.py": "3", "b.py": "2"}})
-    {'loss': ['a.py']}
-    """
-    differ = {
-        part: sorted(
-            file
-            for file in one.get(part, {}).keys() | other.get(part, {}).keys()
-            if one.get(part, {}).get(file) != other.get(part, {}).get(file)
-        )
-        for part in dict.fromkeys([*one, *other])
-        if part not in without
-    }
-    return {part: files for part, files in differ.items() if files}
 
 
 def shortened(codes: Iterable[str]) -> dict[str, str]:
@@ -143,6 +123,5 @@ def _which(run: Run, chosen: Run) -> str:
 def _why(run: Run, chosen: Run) -> str:
     if not code_of(run) or not code_of(chosen):
         return "" if code_of(chosen) else "; the code of the newest ones is unknown"
-    differ = changed(*(parts_of(each.tags.get("code.parts")) for each in (run, chosen)))
-    files = sorted({file for files in differ.values() for file in files})
+    files = changed_files(*(parts_of(each.tags.get("code.parts")) for each in (run, chosen)))
     return f": {some(files)} changed" if files else ""
