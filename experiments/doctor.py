@@ -275,8 +275,6 @@ def doctor(cfg: DictConfig) -> None:
     if refusal := credentials.refusal(cfg.tracking.uri):
         sys.exit(refusal)
 
-    from mlflow.exceptions import MlflowException
-
     from experiments import tracking
 
     directory = Path(HydraConfig.get().runtime.cwd)  # where the command was started
@@ -289,7 +287,7 @@ def doctor(cfg: DictConfig) -> None:
             store = open_store(patience=cfg.tracking.patience)
         print(f"{cfg.experiment} in {credentials.shown(store.uri)}")
         left = examine(store, mend=cfg.mend)
-    except (tracking.StoreError, MlflowException, OSError) as error:
+    except (tracking.StoreError, tracking.MlflowException, OSError) as error:
         sys.exit(credentials.redacted(str(error)))
     sys.exit(1 if left else 0)
 

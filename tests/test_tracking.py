@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import secrets
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from importlib.util import find_spec
@@ -45,6 +48,16 @@ def test_where_the_store_is(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert tracking.resolve_uri(None) == "http://127.0.0.1:1"
     assert tracking.resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_mlflow_sends_no_telemetry():
+    """It decides when it loads, so the variable has to be set before; it sends none where it sees a test or CI."""
+    code = "import experiments.preload; from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr
 
 
 def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(

@@ -5,10 +5,17 @@
     run.py            one run, from its first param to its end
     sweep.py          many runs: those of a grid, its parent, and those that died without a word
     circumstances.py  versions, code, machine
+    preload.py        what a run needs of MLflow, for processes that are forked
 
 What is written is the contract with `reports`: names of params, metrics, tags and artifacts are decided here and in
 `metrics`. Nothing is ever deleted.
 """
+
+import os
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
+
+from mlflow.exceptions import MlflowException
 
 from experiments.tracking.circumstances import git_state, sources, versions
 from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
@@ -33,6 +40,7 @@ __all__ = [
     "ExportError",
     "Finished",
     "Lost",
+    "MlflowException",
     "Planned",
     "Store",
     "StoreError",

@@ -1,0 +1,15 @@
+"""What a run imports of MLflow only when it needs it: the processes of a sweep are forked from one that has it loaded."""
+
+import alembic.command  # noqa: F401
+import mlflow.models.model
+import mlflow.paddle
+import mlflow.pyfunc.loaders
+import mlflow.store.tracking.sqlalchemy_store
+import mlflow.store.tracking.sqlalchemy_workspace_store
+import mlflow.tracing.export
+import mlflow.tracing.processor.base_mlflow
+import mlflow.tracing.provider  # noqa: F401
+import sqlalchemy.dialects.sqlite  # noqa: F401
+from sqlalchemy.orm import configure_mappers
+
+configure_mappers()
