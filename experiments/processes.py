@@ -43,9 +43,8 @@ class Process:
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         context = _context()
         self.connection, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(
-            target=_call, args=(theirs, function, arguments), daemon=True
-        )
+        # No daemon, which may not have processes of its own: a user's data may be loaded by several.
+        self.process = context.Process(target=_call, args=(theirs, function, arguments))
         self.process.start()
         theirs.close()
         self.last: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 from collections import deque
 from pathlib import Path
@@ -222,6 +223,16 @@ def test_the_basic_launcher_says_that_its_runs_share_a_process(mine):
 
 
 # ---- the processes themselves ---------------------------------------------------------------------------------------
+
+
+def _by_others(send, value):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return sum(pool.map(abs, [value, -value]))
+
+
+@pytest.mark.skipif(not machine.may_fork(), reason="forking is not safe here")
+def test_a_process_may_have_processes_of_its_own():
+    assert dict(processes.each(deque([("key", _by_others, (3,))]), 1)) == {"key": 6}
 
 
 def _twice(send, value):
