@@ -38,7 +38,8 @@ _TRAINING = (
     "experiments.training.state",
     "experiments.training.restore",
 )
-# Metrics can be computed again from a run's outputs, so they are no part of its identity.
+# Test metrics can be computed again from a run's outputs, so they are no part of its identity; those of an epoch,
+# which `train` reaches, cannot.
 _METRICS = ("experiments.metrics", "experiments.corruptions")
 # Modules of this package that decide no numbers: they refuse values, or fetch bytes whose digest is in the identity.
 _NEUTRAL = frozenset(
@@ -93,7 +94,7 @@ def of_options(options: Mapping[str, Mapping[str, Any]]) -> Code:
     for group, option in options.items():
         parts[group], found = _reached(tuple(sorted(set(_targets(option)))))
         files |= found
-    parts["training"], found = _reached(_TRAINING, frozenset(_METRICS))
+    parts["training"], found = _reached(_TRAINING)
     metrics, _ = _reached(_METRICS)
     digest = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
     return Code(parts, digest, files | found)
@@ -397,19 +398,14 @@ def _spec(top: str) -> importlib.machinery.ModuleSpec | None:
 
 
 class _Walk:
-    """What is reached from some targets; see the module's description.
+    """What is reached from some targets; see the module's description."""
 
-    leave: modules of this package that are not entered.
-    """
-
-    def __init__(self, leave: frozenset[str]):
-        self.leave = leave | _NEUTRAL
+    def __init__(self) -> None:
         self.modules: dict[str, _Module | None] = {}
         self.contents: dict[str, bytes] = {}
         self.reached: dict[str, set[int]] = {}  # statements, by the module's name
-        self.outside: dict[
-            str, set[str]
-        ] = {}  # what names of the module mean that are installed packages'
+        # What names of the module mean that are installed packages'.
+        self.outside: dict[str, set[str]] = {}
         self.entered: set[str] = set()
         self.whole: set[str] = set()
         self.named: dict[tuple[str, str, tuple[str, ...] | None], bool] = {}
@@ -474,7 +470,7 @@ class _Walk:
 
     def enter(self, module: _Module) -> None:
         """Reach what importing the module executes: of this package's its bare statements, of others everything."""
-        if module.name in self.entered or module.name in self.leave:
+        if module.name in self.entered or module.name in _NEUTRAL:
             return
         self.entered.add(module.name)
         source = self.source(module)
@@ -492,7 +488,7 @@ class _Walk:
 
     def everything(self, module: _Module) -> None:
         """Reach all that the module defines and imports."""
-        if module.name in self.leave or module.name in self.whole:
+        if module.name in _NEUTRAL or module.name in self.whole:
             return
         self.whole.add(module.name)
         self.enter(module)
@@ -534,7 +530,7 @@ class _Walk:
 
         rest: the attributes that follow it; None where it is imported and not seen to be used.
         """
-        if module.name in self.leave:
+        if module.name in _NEUTRAL:
             return True
         key = (module.name, name, None if rest is None else tuple(rest))
         if key not in self.named:
@@ -637,11 +633,9 @@ class _Walk:
 
 
 @functools.cache
-def _reached(
-    targets: tuple[str, ...], leave: frozenset[str] = frozenset()
-) -> tuple[dict[str, str], dict[str, Path]]:
+def _reached(targets: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Path]]:
     """The files that the targets reach: their digests, and where they lie. Kept until `refresh`."""
-    walk = _Walk(leave)
+    walk = _Walk()
     for target in targets:
         walk.target(target)
     found = list(walk.files())

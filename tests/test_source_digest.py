@@ -137,6 +137,7 @@ def test_which_files_a_run_reaches():
         "training": [
             "experiments/data.py",
             "experiments/heads.py",
+            "experiments/metrics.py",
             "experiments/training.py",
         ],
     }
@@ -187,6 +188,8 @@ def edited(monkeypatch):
         ("data.py", "_ORDER, epoch)", "_ORDER, epoch + 1)", {}, ["training"]),
         ("heads.py", "CLASSES = 10", "CLASSES = 11", {}, ["training"]),
         ("metrics.py", "ECE_BINS = 15", "ECE_BINS = 16", {}, []),
+        ("metrics.py", "np.mean(predicted == labels)", "np.mean(predicted)", {}, ["training"]),
+        ("metrics.py", '"accuracy_flipped": accuracy(', '"accuracy_flipped": -accuracy(', {}, ["training"]),
         ("schedulers.py", "T_max=steps", "T_max=steps + 1", {}, []),
         ("optimizers.py", "from paddle.optimizer import SGD", "from mine import SGD", {}, ["optimizer"]),
     ],
