@@ -68,8 +68,9 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
 
 def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
-    from experiments import sweeps, table
+    from experiments import source_digest, sweeps, table
 
+    source_digest.of_options(settings.options)  # read before it is loaded; later edits are refused
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
     splits = sweeps.load(settings)
     (digest,) = sweeps.data_digests([settings])

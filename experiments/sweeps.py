@@ -23,7 +23,6 @@ from experiments import (
     checks,
     config,
     machine,
-    processes,
     reuse,
     source_digest,
     table,
@@ -132,7 +131,6 @@ def run(
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
-    processes.preload(settings[0].threads)
     digests = data_digests(settings)
     require_writable(directory)
 

@@ -38,7 +38,6 @@ class ProcessLauncher(Launcher):
         self.stop_on_failure = config.on_failure == "stop"
         threads = max(1, config.threads)
         self.slots = self.n_jobs if self.n_jobs > 0 else max(1, machine.cores() // threads)
-        processes.preload(threads)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -54,8 +53,10 @@ class ProcessLauncher(Launcher):
         results: dict[int, JobReturn] = {}
         with contextlib.closing(processes.each(tasks, self.slots)) as ended:
             for index, result in ended:
-                if not isinstance(result, JobReturn):  # the process died
-                    error: Any = RuntimeError(f"the worker process died: {result}")
+                if not isinstance(result, JobReturn):
+                    error: Any = result  # of the composition of its config
+                    if isinstance(result, processes.Died):
+                        error = RuntimeError(f"the worker process died: {result}")
                     result = JobReturn(job_overrides[index], status=JobStatus.FAILED)
                     result.return_value = error
                 results[index] = result

@@ -22,7 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
-from experiments import config, contract
+from experiments import config, contract, processes, source_digest
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,14 @@ class CellSweeper(Sweeper):
                 "on_failure=stop: expected hydra/launcher=processes, the only launcher that can stop; "
                 "choose continue or retry"
             )
-        if self.launcher is None:  # only now: a launcher may begin to warm up its workers
+        if self.launcher is None:
             self.launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=self.context, task_function=self.task_function, config=self.master
             )
+        # The code is read before any of it is loaded; what is edited later is refused.
+        for _, cell in cells:
+            source_digest.of_options(cell.options)
+        processes.preload(cells[0][1].threads)
         launcher = self.launcher
         if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
             log.info(
