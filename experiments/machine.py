@@ -66,12 +66,17 @@ def prepare(threads: int = 1) -> None:
 
 
 def load_paddle(threads: int = 1) -> None:
-    """`prepare`, then load Paddle and take back the signals that it takes: SIGTERM ends a process as Ctrl-C does."""
+    """`prepare`, then load Paddle, and `take_signals` back from it."""
     prepare(threads)
     keep_memory()
     import paddle
 
     paddle.disable_signal_handler()
+    take_signals()
+
+
+def take_signals() -> None:
+    """From here on SIGTERM ends this process as Ctrl-C does, and `interrupted` knows of both."""
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)

@@ -156,7 +156,7 @@ def _refuse_credentials(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded."""
+    """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded, or a sweep begins."""
     gc.disable()  # until `machine.loaded`
     terminal.accept_any_character()
     # Hydra's parser wants flags before overrides; people type them anywhere.

@@ -131,6 +131,7 @@ def run(
     Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
+    machine.take_signals()
     digests = data_digests(settings)
     require_writable(directory)
 
