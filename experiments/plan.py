@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import machine, sweeps, table
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from experiments.tracking import Store
 
-TO_RUN = ("failed", "killed", "missing")
+TO_RUN = ("failed", "forced", "killed", "missing")
 
 
 def show(cells: Sequence[Settings], *, slots: int) -> None:
@@ -33,7 +33,7 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
     earlier = reuse.look_up(tracking.all_runs(store) if store else {}, cells, digests)
     identities, runs = earlier.identities, earlier.runs
     grid = dict(zip(identities, cells, strict=True))
-    states = _states(store, identities, runs)
+    states = _states(store, grid, runs)
     pace = _Pace(store)
     seconds = {i: pace.of(grid[i]) for i in grid if states[i].split()[0] in TO_RUN}
     shorter = _prefixes({i: grid[i] for i in seconds})
@@ -73,16 +73,20 @@ def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) 
     return f"{text}: about {table.duration(total)}."
 
 
-def _states(store: Store | None, identities: Sequence[str], runs: dict[str, Run]) -> dict[str, str]:
-    """For each cell: done, diverged, running (by whom), failed, killed or missing."""
+def _states(
+    store: Store | None, grid: Mapping[str, Settings], runs: Mapping[str, Run]
+) -> dict[str, str]:
+    """For each cell: done, diverged, forced (done, and run again), running (by whom), failed, killed or missing."""
     from experiments.tracking import claims
 
     registry = claims.read(store) if store else None
     states = {}
-    for identity in identities:
+    for identity, cell in grid.items():
         run = runs.get(identity)
         runner = registry.runner(identity) if registry else None
-        if sweeps.is_finished(run):
+        if sweeps.is_finished(run) and cell.force:
+            states[identity] = "forced"
+        elif sweeps.is_finished(run):
             states[identity] = "diverged" if run.data.tags.get("outcome") == "diverged" else "done"  # type: ignore[union-attr]
         elif runner:
             states[identity] = f"running ({runner})"

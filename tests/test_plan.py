@@ -61,6 +61,11 @@ def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, run_comman
     )
 
 
+def test_a_plan_runs_finished_cells_again_where_that_is_forced(sweep, run_command):
+    done = run_command(sweep[0], "loss=ce", "seed=0", *SMALL, "plan=true", "force=true")
+    assert "1 cell: 1 forced. 1 to run" in done.stdout
+
+
 @pytest.mark.slow
 def test_shorter_runs_come_out_of_the_longest_with_the_same_numbers(sweep, tmp_path, run_command):
     from test_run import runs
