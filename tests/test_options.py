@@ -45,42 +45,36 @@ def params(directory: Path) -> list[dict[str, str]]:
     return [each for each in runs.values() if "loss" in each]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "defaults: [focal, _self_]\ngamma: 3\n",
-        "defaults: [focal, _self_]\n",
-        '"_target_": experiments.losses.focal\n"_partial_": true\n"gamma": 3\n',
-        "{_target_: experiments.losses.focal, _partial_: true, gamma: 3}\n",
-        "\ufeff" + FOCAL,
-        "_target_: experiments.losses.focal\n_partial_: true\ngamma: ${lr}\n",
-        "_target_: experiments.losses.focal\n_partial_: true\ngamma: 1e-3\n",
-        "# @package loss\n---\n_target_: experiments.losses.focal\n_partial_: &t true\ngamma: 3\n",
-        "# @package _global_\nloss:\n  _target_: experiments.losses.focal\n  _partial_: true\n  gamma: 3\n",
-    ],
-    ids=[
-        "inherits",
-        "inherits-all",
-        "quoted",
-        "flow",
-        "bom",
-        "refers",
-        "1e-3",
-        "anchor",
-        "package",
-    ],
-)
-def test_whatever_yaml_hydra_accepts_works(options, run_command, text):
-    directory = options("loss/mine", text)
-    done = plan(run_command, directory, "-m", "loss=mine,focal", "loss.gamma=4")
+OPTIONS = {
+    "inherits": "defaults: [focal, _self_]\ngamma: 3\n",
+    "inherits_all": "defaults: [focal, _self_]\n",
+    "quoted": '"_target_": experiments.losses.focal\n"_partial_": true\n"gamma": 3\n',
+    "flow": "{_target_: experiments.losses.focal, _partial_: true, gamma: 3}\n",
+    "bom": "\ufeff" + FOCAL,
+    "refers": "_target_: experiments.losses.focal\n_partial_: true\ngamma: ${lr}\n",
+    "exponent": "_target_: experiments.losses.focal\n_partial_: true\ngamma: 1e-3\n",
+    "anchor": "# @package loss\n---\n_target_: experiments.losses.focal\n_partial_: &t true\ngamma: 3\n",
+    "package": "# @package _global_\nloss:\n  _target_: experiments.losses.focal\n  _partial_: true\n  gamma: 3\n",
+}
+
+
+def test_whatever_yaml_hydra_accepts_works(options, run_command):
+    for name, text in OPTIONS.items():
+        directory = options(f"loss/{name}", text)
+    grid = f"loss={','.join(OPTIONS)},focal"
+    done = plan(run_command, directory, "-m", grid, "loss.gamma=4")
     assert done.returncode == 0, done.stderr
     assert "gamma" not in done.stderr
-    wrong = plan(run_command, directory, "loss=mine", "loss.gama=4")
+    assert "10 cells: 10 missing" in done.stdout
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_value_that_such_an_option_does_not_have_is_refused(options, run_command, name):
+    directory = options(f"loss/{name}", OPTIONS[name])
+    wrong = plan(run_command, directory, f"loss={name}", "loss.gama=4")
     assert wrong.returncode != 0
-    assert (
-        "loss.gama: loss=mine has no value of this name; did you mean loss.gamma? mine has gamma"
-        in (wrong.stderr)
-    )
+    meant = f"loss={name} has no value of this name; did you mean loss.gamma? {name} has gamma"
+    assert f"loss.gama: {meant}" in wrong.stderr
 
 
 def test_an_option_in_a_folder_works(options, run_command):
