@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import subprocess
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 from conftest import Command
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from test_config import BASE
 
-from experiments import machine, processes
+from experiments import checks, machine, processes
+from experiments.config import CommandError, Settings
 
 TINY = ["data=digits", "model=softmax", "epochs=2", "lr=0.1", "tracking.log_model=false"]
 ONE_BY_ONE = "hydra.launcher.n_jobs=1"
@@ -121,7 +125,7 @@ def outcomes(directory: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("loss", ["warm", "noisy"])
+@pytest.mark.parametrize("loss", ["warm", pytest.param("noisy", marks=pytest.mark.slow)])
 def test_a_loss_with_a_state_gives_the_same_bits_alone_and_last(tmp_path, mine, loss):
     alone = mine("alone", f"loss={loss}")
     assert alone.returncode == 0, alone.stderr
@@ -140,6 +144,7 @@ def test_a_loss_with_a_state_gives_the_same_bits_alone_and_last(tmp_path, mine, 
             assert text.startswith("it depends on something besides its arguments: of ") == is_it
 
 
+@pytest.mark.slow
 def test_what_a_loss_leaves_behind_reaches_no_other_run(tmp_path, mine):
     done = mine("alone", "loss=ce")
     assert done.returncode == 0, done.stderr
@@ -192,6 +197,7 @@ def test_stop_begins_nothing_after_a_check_that_failed(tmp_path, mine):
     assert outcomes(tmp_path / "all") == {"leaves": ("FAILED", "failed")}
 
 
+@pytest.mark.slow
 def test_a_loss_over_the_batch_is_checked_with_batches_of_the_runs_size(tmp_path, mine):
     done = mine("all", "-m", "loss=largest,ce")
     assert done.returncode == 0, done.stderr
@@ -205,6 +211,7 @@ def test_a_loss_over_the_batch_is_checked_with_batches_of_the_runs_size(tmp_path
     assert not (tmp_path / "small" / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_dataset_of_a_users_own(tmp_path, mine):
     done = mine("one", "loss=ce", "data=mine")
     assert done.returncode == 0, done.stderr
@@ -222,7 +229,40 @@ def test_the_basic_launcher_says_that_its_runs_share_a_process(mine):
     assert done.stdout.count("hydra/launcher=basic: its runs share a process") == 1
 
 
-# ---- the processes themselves ---------------------------------------------------------------------------------------
+# ---- checks and processes themselves ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def option(tmp_path, monkeypatch):
+    """`option(group, name)`: the settings of a run whose option is the function of this name above."""
+    import paddle  # noqa: F401  # once, and not in each process
+
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def settings(group: str, name: str) -> Settings:
+        options = BASE.options | {group: {"_target_": f"mine.{name}", "_partial_": True}}
+        return dataclasses.replace(BASE, choices=BASE.choices | {group: name}, options=options)
+
+    yield settings
+    assert "mine" not in sys.modules
+
+
+@pytest.mark.skipif(not machine.may_fork(), reason="the module is found by forked processes only")
+def test_checks_happen_in_processes_of_their_own(option):
+    found = checks.describe(option("data", "digits"))
+    assert (found.train, found.validation, found.test) == (1077, 360, 360)
+    with pytest.raises(CommandError, match=r"data=no_digits: .* was ended by SIGKILL"):
+        checks.describe(option("data", "no_digits"))
+
+    losses = [option("loss", name) for name in ("warm", "leaves", "largest")]
+    warm, leaves, largest = checks.check(losses, [found] * 3)
+    assert [warning.name for warning in warm.warnings] == ["hidden-state"]
+    assert leaves.failure == "loss=leaves: the check's process ended with exit code 3"
+    assert [warning.name for warning in largest.warnings] == ["broadcast"]
+    few = dataclasses.replace(losses[2], batch_size=70)  # of 1,077 examples that leaves 27
+    with pytest.raises(CommandError, match=r"(?s)loss=largest: .*\(in a batch of 27\)"):
+        checks.check([few], [found])
 
 
 def _by_others(send, value):
