@@ -250,6 +250,7 @@ def test_params_names_and_configs_are_kept_as_they_are(monkeypatch, tmp_path):
     assert Path(path).read_text() == texts["config.yaml"]
 
 
+@pytest.mark.slow
 def test_values_that_look_like_a_password_stay_values(tmp_path, run_command):
     """Short values of such variables are everywhere in a store; none of them is touched."""
     environment = {

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, clean_environment, mlflow_server
+from omegaconf import OmegaConf
 
-from experiments import places, tracking
+from experiments import config, places, tracking
 from experiments.tracking import StoreError
 
 SMALL = ["data=digits", "model=softmax", "epochs=1"]
@@ -133,6 +134,7 @@ def test_any_name_of_a_directory_works(tmp_path, name):
     assert open_store(store.uri).artifact(run.run_id, "a.txt") == b"content"
 
 
+@pytest.mark.slow
 def test_a_run_and_a_report_in_a_directory_of_an_odd_name(tmp_path, run_command):
     directory = tmp_path / "50%20?x=1#'中"
     directory.mkdir()
@@ -147,6 +149,16 @@ def test_a_run_and_a_report_in_a_directory_of_an_odd_name(tmp_path, run_command)
 # ---- Hydra's directories ------------------------------------------------------------------------
 
 
+def test_a_config_says_where_things_lie_before_hydra_changes_directory(tmp_path):
+    tracking_group = {"uri": "sqlite:///rel.db", "directory": None}
+    cfg = OmegaConf.create({"tracking": tracking_group, "data": {"root": "rel"}})
+    config.anchor(cfg, str(tmp_path))
+    assert cfg.tracking.uri == f"sqlite:///{tmp_path}/rel.db"
+    assert cfg.tracking.directory == str(tmp_path)
+    assert cfg.data.root == str(tmp_path / "rel")
+
+
+@pytest.mark.slow
 def test_a_job_in_a_directory_of_its_own_uses_the_same_store(tmp_path, run_command):
     command = ["-m", "loss=mse,ce", *SMALL, "hydra.job.chdir=true", "tracking.uri=sqlite:///rel.db"]
     done = run_command(tmp_path, *command)
@@ -192,6 +204,7 @@ def moved(tmp_path, sweep):
     return directory
 
 
+@pytest.mark.slow
 def test_a_moved_store_is_read_as_it_is(moved):
     before = (moved / "mlflow.db").read_bytes()
     done = doctor(moved)
