@@ -24,7 +24,7 @@ The map, in the order in which a run passes through it:
     owners.py      processes, and whether they live
     source_digest.py  digests of the code that computes a run's numbers
     reuse.py       which finished runs count for a command, and which ran other code
-    contract.py    what both halves use: commands that can be typed
+    contract.py    what both halves use: commands that can be typed, how runs differ
     credentials.py what is removed from free text: passwords, tokens, keys
     terminal.py    what the programs print, in any encoding
     checkpoints.py where a run stands, in one file
