@@ -212,6 +212,8 @@ def _examine(send: Send, trace: str, cell: Settings, data: Data) -> Checked:
     try:
         with training.fresh(cell.seed, device):
             learner = training.build(model, told, optimizer, scheduler, lr=cell.lr, steps=1)
+            _limit()  # a compiler may have to build the kernel
+            kernel = conv_block.notices(learner.network)
             for size in sizes:
                 send(together)
                 _limit(size)
@@ -228,4 +230,4 @@ def _examine(send: Send, trace: str, cell: Settings, data: Data) -> Checked:
         text = redacted(str(error)).strip()
         text = text if isinstance(error, CommandError) else f"{together}: {text}"
         raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
-    return Checked(tuple(warnings), conv_block.notices(learner.network))
+    return Checked(tuple(warnings), kernel)

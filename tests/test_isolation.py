@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -15,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from test_config import BASE
 
-from experiments import checks, machine, processes
+from experiments import checks, conv_block, machine, processes
 from experiments.config import CommandError, Settings
 
 TINY = ["data=digits", "model=softmax", "epochs=2", "lr=0.1", "tracking.log_model=false"]
@@ -263,6 +264,14 @@ def test_checks_happen_in_processes_of_their_own(option):
     few = dataclasses.replace(losses[2], batch_size=70)  # of 1,077 examples that leaves 27
     with pytest.raises(CommandError, match=r"(?s)loss=largest: .*\(in a batch of 27\)"):
         checks.check([few], [found])
+
+
+@pytest.mark.skipif(not machine.may_fork(), reason="forked processes have what is patched here")
+def test_no_check_ends_while_a_compiler_builds_the_kernel(option, monkeypatch):
+    """What is left of its time then: 0 where there is no limit."""
+    monkeypatch.setattr(conv_block, "notices", lambda network: ((0, signal.alarm(0)),))
+    (found,) = checks.check([BASE], [checks.Data("d", 100, 100, 100)])
+    assert found.kernel == ((0, 0),)
 
 
 def _by_others(send, value):
