@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _UNEXPLAINED = (
     "nothing that is recorded changed since then, so this should not be: run it once more. If it differs again, something decides "
-    "the numbers that is not recorded: a file that git does not know, a library outside Python, the hardware"
+    "the numbers that is not recorded: a file that the code reads, a library outside Python, the hardware"
 )
 
 # (kind, name) -> place -> values: an epoch's value of a metric, an image's outputs, a tag at place 0.

@@ -278,6 +278,19 @@ def test_a_variable_of_mlflows_that_is_not_read_is_told(tmp_path, run_command):
     assert line in generate(tmp_path, **name).stderr.splitlines()
 
 
+def test_why_a_network_cannot_be_exported_is_told_without_credentials(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "s3cret-token")
+
+    def save_model(**arguments):
+        raise RuntimeError("a trace\n\nRuntimeError: no access with s3cret-token")
+
+    import mlflow.paddle  # at first MLflow has only a stand-in
+
+    monkeypatch.setattr(mlflow.paddle, "save_model", save_model)
+    with pytest.raises(tracking.ExportError, match=r"^RuntimeError: no access with \*\*\*$"):
+        tracking.run._Flavor().save_model()
+
+
 def test_a_network_that_cannot_be_exported_is_a_warning(tmp_path, run_command):
     (tmp_path / "net.py").write_text(
         "import paddle\n"

@@ -185,7 +185,7 @@ class _Flavor:
                 raise
             kind, lines = f"{type(error).__name__}: ", str(error).strip().splitlines() or [""]
             said = lines[-1].strip().removeprefix(kind)  # Paddle puts its whole trace before it
-            raise ExportError((kind + said)[:500]) from error
+            raise ExportError(redacted(kind + said)[:500]) from error
 
 
 @contextlib.contextmanager
