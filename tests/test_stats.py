@@ -9,6 +9,7 @@ import math
 import pkgutil
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -520,6 +521,15 @@ def test_power_where_the_exact_test_has_few_steps_is_what_the_verdicts_have(
     assert found == pytest.approx(expected, abs=4 * math.sqrt(0.25 / trials))
 
 
+def test_power_in_a_large_family_needs_little_memory() -> None:
+    tracemalloc.start()
+    expected = power_of_difference(17, 1.2, 1.0, alpha=0.05 / 231)  # all pairs of 22 losses
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 300e6  # not the gigabytes of all sign patterns for all samples
+    assert simulated_power(17, 1.2, 0.05 / 231, 1, 600) == pytest.approx(expected, abs=0.12)
+
+
 def test_power_where_the_exact_test_has_few_steps() -> None:
     # 6 pairs at .05: only 6 equal signs have p below, and at d_z = 1 they have a chance of .3545;
     # the interval excludes 0 in 96 % of these cases (simulated with a million samples: .341)
@@ -694,6 +704,15 @@ def test_the_spread_is_at_least_that_of_rounding_to_one_image() -> None:
     many = contrast(b[:1].repeat(24) + step, b[:1].repeat(24), generator(), step=step)
     half = scipy.stats.t.ppf(0.975, 23) * step / math.sqrt(6) / math.sqrt(24)
     assert (many.low, many.high) == pytest.approx((step - half, step + half))
+
+
+@pytest.mark.parametrize("n", range(20, 41))
+def test_the_bootstrap_interval_of_a_contrast_is_the_one_of_its_differences(n: int) -> None:
+    d = generator(n).gamma(1.0, 1.0, n)  # skewed: Student's t gives another interval
+    found = contrast(d, np.zeros(n), generator())
+    assert (found.difference, found.low, found.high, found.interval) == pytest.approx(
+        mean_interval(differences(d, np.zeros(n)), generator())
+    )
 
 
 def test_without_a_margin_nothing_is_equivalent() -> None:
@@ -1203,6 +1222,7 @@ def test_losses_of_which_no_run_ended_well_are_not_compared() -> None:
     row = only(contrasts(table, diverged=0.1))
     assert (row["n"], row["verdict"]) == (0, "undecided")
     assert row["lacking"] == "all 6 runs of mse diverged and all 6 runs of ce diverged"
+    assert (row["diverged_a"], row["diverged_b"], row["survivors_n"]) == (6, 6, 0)
 
 
 @pytest.mark.parametrize(

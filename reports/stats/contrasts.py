@@ -137,8 +137,8 @@ def contrasts(
         * `n` (pairs, or the smaller side), `n_a`, `n_b`, `paired`, `pairing` (why, or why not),
           `shared_seeds` (some tuning seeds are evaluated, too), `dropped` (list of `Dropped`),
           `lacking` (where n = 0: which runs ended how, in words; "" where they ended well and have no value);
-        * `diverged_a`, `diverged_b` (of the n_a and n_b runs), `failed_a`, `failed_b` (failed or killed, not
-          counted), `survivors_n`, `survivors_difference`, `survivors_low`, `survivors_high` (the same
+        * `diverged_a`, `diverged_b` (of the n_a and n_b runs; where no run of either loss ended well, n_a and
+          n_b are 0, and these count all that diverged), `failed_a`, `failed_b` (failed or killed, not counted), `survivors_n`, `survivors_difference`, `survivors_low`, `survivors_high` (the same
           contrast of the runs that did not diverge; NaN and 0 where none diverged);
         * `difference` (a minus b, in `unit`), `low`, `high`, `interval`, `sd`, `p`, `d_z`, `p_better` and its
           interval, as in `Contrast`; `p_holm`, `p_equivalence_holm`; `family` (contrasts Holm adjusts for);
@@ -321,8 +321,10 @@ def _row(
         {seed: run for seed, run in sorted(side.runs.items()) if not _lacking(side, seed, name)}
         for side in (a, b)
     )
-    if not any(_ended_well(run) for side in (usable_a, usable_b) for run in side.values()):
-        usable_a, usable_b = {}, {}  # nothing that trained: there is nothing to compare
+    every = usable_a, usable_b
+    trained = any(_ended_well(run) for side in every for run in side.values())
+    if not trained:
+        usable_a, usable_b = {}, {}  # there is nothing to compare
     pairing = "seeds are disjoint" if disjoint else _pairing(usable_a, usable_b)
     paired = pairing in (_PROVED, _NOTHING)
     if paired:
@@ -334,9 +336,10 @@ def _row(
     resamples = max(rules.resamples, math.ceil(10 * family / rules.alpha) - 1)
     names = (view, epochs, name, a.loss, a.lr, b.loss, b.lr)
     result = _compared(usable_a, usable_b, paired, rules, resamples, "contrast", *names)
-    diverged = [sum(not _ended_well(run) for run in side.values()) for side in (usable_a, usable_b)]
+    counted = (usable_a, usable_b) if trained else every
+    diverged = [sum(not _ended_well(run) for run in side.values()) for side in counted]
     survivors = None
-    if any(diverged):
+    if trained and any(diverged):
         alive_a, alive_b = (
             {seed: run for seed, run in side.items() if _ended_well(run)}
             for side in (usable_a, usable_b)

@@ -103,7 +103,7 @@ def contrast(
     low, high, p_equivalence = mean.low, mean.high, math.nan
     if not math.isnan(low):
         error, freedom = math.sqrt(sum(parts)), _satterthwaite(parts, freedoms)
-        if mean.method != "bootstrap" or error * math.sqrt(x.size) > sd:
+        if mean.method != "bootstrap" or math.sqrt(2) * rounding > sd:
             half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
             low, high = min(low, mean.estimate - half), max(high, mean.estimate + half)
         p_equivalence = _outside_p(mean.estimate, error, freedom, margin)
