@@ -222,6 +222,10 @@ def test_equal_numbers_raise_no_warning(store: Store) -> None:
             {"processor": "another", "paddle_version": "3.4.0"},
             "made with other surroundings (processor a processor, then another; PaddlePaddle 3.3.1, then 3.4.0)",
         ),
+        (
+            {"code.metrics": "f" * 64},
+            f"made with other surroundings (code of the metrics {metrics_code()[:12]}, then {'f' * 12})",
+        ),
     ],
 )
 def test_numbers_that_disagree_raise_a_warning(store: Store, tags: dict, reason: str) -> None:
