@@ -149,18 +149,15 @@ def sections(
     curves: pd.DataFrame,
     question: Question,
     predictions: Predictions,
-    *,
-    test_sizes: Mapping[str, int | None] | None = None,
 ) -> list[Section]:
     """A section per setting, in the order of their titles, numbers in them by size.
 
     Args:
         summary, curves: from `reports.runs.load`.
         predictions: the predictions of a run, by its id; None where there are none.
-        test_sizes: test examples that the metric counts where they are known already; None: from the predictions.
     """
     found = [
-        section(runs, curves, question, predictions, test_sizes=test_sizes)
+        section(runs, curves, question, predictions)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
     return sorted(found, key=lambda each: _natural(each.title))
@@ -179,8 +176,6 @@ def section(
     curves: pd.DataFrame,
     question: Question,
     predictions: Predictions,
-    *,
-    test_sizes: Mapping[str, int | None] | None = None,
 ) -> Section:
     """Everything about the runs of one setting.
 
@@ -218,8 +213,7 @@ def section(
 
     read = _read_predictions(judged, losses, predictions)
     metric = read_metric(question.metric)
-    test_size = (test_sizes or {}).get(setting, mistakes.size(read, metric.digit))
-    diverged_as = mistakes.constant_accuracy(read) if metric.of_all_test_images else None
+    test_size, diverged_as = _of_test_set(read, metric)
     if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
         there = f"; there is one only {metric.there}" if metric.there else ""
         notes.append(
@@ -256,6 +250,14 @@ def section(
     )
 
 
+def _of_test_set(
+    read: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric
+) -> tuple[int | None, float | None]:
+    """From predictions: how many test examples the metric counts, and as what it counts a diverged run."""
+    constant = mistakes.constant_accuracy(read) if metric.of_all_test_images else None
+    return mistakes.size(read, metric.digit), constant
+
+
 def claims(
     cells: pd.DataFrame,
     baseline: str,
@@ -284,7 +286,9 @@ def claims(
     return pd.concat(full, ignore_index=True) if full else frames[0]
 
 
-def same_loss(summary: pd.DataFrame, question: Question, loss: str | None) -> pd.DataFrame:
+def same_loss(
+    summary: pd.DataFrame, question: Question, loss: str | None, predictions: Predictions
+) -> pd.DataFrame:
     """An A/A comparison: a loss (None: each) against itself on the even and the odd places of its seeds.
 
     Raises:
@@ -303,8 +307,16 @@ def same_loss(summary: pd.DataFrame, question: Question, loss: str | None) -> pd
     for _, runs in usable.groupby("setting", sort=True, observed=True, dropna=False):
         seeds = sorted(runs["seed"].unique())
         halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
+        ok = runs[runs["outcome"] == "ok"]
+        read = _read_predictions(ok, sorted(set(ok["loss"])), predictions)
+        test_size, diverged_as = _of_test_set(read, read_metric(question.metric))
         found = stats.same_loss_contrasts(
-            *halves, metric=question.metric, rope=question.rope, seed=question.seed
+            *halves,
+            metric=question.metric,
+            rope=question.rope,
+            test_size=test_size,
+            diverged=math.nan if diverged_as is None else diverged_as,
+            seed=question.seed,
         )
         frames += [found] if len(found) else []
     return (

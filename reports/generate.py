@@ -246,11 +246,15 @@ def compare_with_itself(asked: Options) -> None:
     """The same loss on two halves of its seeds, at every rate: what verdicts chance alone gives on this store."""
     from reports import findings, verdicts
     from reports.names import plain
+    from reports.runs import predictions
 
     runs = load(asked)
     tell_of_runs(runs)
     frame = findings.same_loss(
-        runs.summary, question(asked, runs, baseline=False), None if asked.aa == "all" else asked.aa
+        runs.summary,
+        question(asked, runs, baseline=False),
+        None if asked.aa == "all" else asked.aa,
+        lambda run_id: predictions(runs, run_id),
     )
     if not len(frame):
         raise findings.QuestionError(

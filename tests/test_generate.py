@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,10 +19,12 @@ import hydra
 import pytest
 from benchmarks import read_store
 from conftest import ROOT, clean_environment
-from synthetic_runs import HOSTILE
+from synthetic_runs import HOSTILE, predictions
+from synthetic_runs import runs as synthetic
 
 from reports import files, generate, metrics, options
 from reports.figures import fonts
+from reports.findings import Question, same_loss
 from reports.runs import load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
@@ -347,6 +350,20 @@ def test_a_loss_against_itself(store: Path, report: Report) -> None:
         report(store, "aa=focal").text.strip()
         == "aa=focal: no run has this loss; there are ce, mse"
     )
+
+
+def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
+    summary, _ = synthetic(("ce",), rates=(0.01,))
+    summary["test_accuracy"] = 0.95
+    (row,) = same_loss(summary, Question(), None, predictions).to_dict("records")
+    assert row["margin"] == pytest.approx(0.4)  # two of 500 images
+    assert row["verdict"] == "equivalent"
+    half = 2.306 * 0.2 / math.sqrt(12) * math.sqrt(2 / 5)  # t(8), and rounding to one image
+    assert row["low"] == pytest.approx(-half, rel=1e-3)
+    summary.loc[summary["seed"] == 1, "outcome"] = "diverged"
+    (row,) = same_loss(summary, Question(), None, predictions).to_dict("records")
+    assert (row["diverged_a"], row["diverged_b"], row["interval"]) == (0, 1, "welch")
+    assert row["difference"] == pytest.approx((95 - 10) / 5)
 
 
 # ---- what it says when it cannot ------------------------------------------------------------------------------------
