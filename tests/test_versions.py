@@ -446,21 +446,31 @@ def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
     then = code("a") | {"code.metrics": "f" * 64}
     first = store.add(tags=then)
     store.add_predictions(first, file)
-    second = store.add(tags=then, seed=1)
+    second = store.add(tags=then, test=TEST | {"corrupted/accuracy": 0.5}, seed=1)
     third = store.add(tags=code("a"), seed=2)
     runs = store.load()
     found = with_metric(runs, "test_brier", lambda run_id: predictions(runs, run_id))
-    assert found.summary.set_index("run_id")["test_brier"].to_dict() == {
-        **{first: metrics.brier(heads.log_softmax(raw), labels), second: 0.4, third: 0.4},
+    summary = found.summary.set_index("run_id")
+    log_p = heads.log_softmax(raw)
+    assert summary["test_brier"].to_dict() == {
+        **{first: metrics.brier(log_p, labels), second: 0.4, third: 0.4},
     }
+    # the page shows others beside it, which are then of the same code; a run gets none that it did not store
+    assert summary["test_nll"].to_dict() == {
+        **{first: metrics.nll(log_p, labels), second: 0.95, third: 0.95},
+    }
+    assert "test_aurc" not in summary
     assert found.notes == [
-        "the test Brier score of 1 run was computed again by this report from stored predictions, since the code of the "
+        "the test metrics of 1 run were computed again by this report from stored predictions, since the code of the "
         "metrics has changed"
     ]
+    than = "by other code of the metrics than there is now, and cannot be computed again"
     assert found.warnings == [
-        "the test Brier score of 1 run was computed by other code of the metrics than there is now, and cannot be computed "
-        "again without predictions"
+        f"the test metrics of 1 run were computed {than} without predictions",
+        f"the accuracy on corrupted test images of 1 run was computed {than} from predictions",
     ]
+    aurc = with_metric(runs, "test_aurc", lambda run_id: predictions(runs, run_id)).summary
+    assert aurc["test_aurc"].dropna().tolist() == [metrics.aurc(log_p, labels)]
 
 
 def test_what_is_computed_is_what_training_computes() -> None:

@@ -18,55 +18,65 @@ if TYPE_CHECKING:
 
 _LOGITS = ("test_nll", "test_brier", "test_ece")
 _NUMBER = ("test_mean_absolute_error", "test_off_by_one")
+_NOT_OF_PREDICTIONS = ("corrupted_accuracy", "train_accuracy_flipped")
+"""Of the metrics that need more than the predictions on the test set, one of each kind."""
 
 
 def with_metric(
     runs: Runs, name: str, predictions: Callable[[str], Mapping[str, np.ndarray] | None]
 ) -> Runs:
-    """The runs with a test metric also where a finished one did not store it, or other code did.
+    """The runs with a test metric also where a finished one did not store it.
 
-    It is computed by the function that training calls. A run whose network has no such metric stays
-    without, and so does a run without predictions. A note says how many were computed.
+    Where the code of the metrics has changed since, all test metrics of a run are computed again, so that those
+    beside the one asked for are of the same code. The functions are those that training calls. A run whose
+    network has no such metric stays without, and so does a run without predictions. A note says how many
+    were computed, a warning which numbers are still of other code.
 
     Args:
         runs: of a store.
         name: the metric's column, such as test_brier.
         predictions: those of a run, by its id; None where there are none.
     """
-    summary = runs.summary
-    nothing = pd.Series(math.nan, summary.index)
-    values = summary[name].astype(float) if name in summary else nothing
+    summary, metric = runs.summary.copy(), read_metric(name, higher_is_better=True)
     ended = (summary["outcome"] == "ok") & ~summary["baseline"].astype(bool)
-    lacking = ended & values.isna() & ~_of_the_other_head(summary, name)
-    stale = ended & values.notna() & _by_other_code(summary)
-    asked = summary[lacking | stale] if name.startswith("test_") else summary.iloc[:0]
-    found = {}
-    for index, row in asked.iterrows():
-        arrays = predictions(str(row["run_id"]))
-        value = None if arrays is None else _computed(arrays, row, name)
-        if value is not None:
-            found[index] = value
-    again = stale[stale].index.intersection(list(found))
-    words, first = read_metric(name, higher_is_better=True).words, len(found) - len(again)
+    stale = ended & _by_other_code(summary)
+    lacking = ended & ~stale & ~_of_the_other_head(summary, name)
+    if name in summary:
+        lacking &= summary[name].isna()
+    if not name.startswith("test_"):
+        lacking &= False
+    first = again = 0
+    for index, row in runs.summary[lacking | stale].iterrows():
+        found = _computed(predictions(str(row["run_id"])), row)
+        if stale[index]:
+            again += bool(found)
+            found = {each: found[each] for each in found if each == name or pd.notna(row.get(each))}
+        else:
+            found = {name: found[name]} if name in found else {}
+            first += bool(found)
+        for each, value in found.items():
+            summary.loc[index, each] = value
     notes, warnings = list(runs.notes), list(runs.warnings)
     if first:
         notes.append(
-            f"the {words} of {counted(first, 'run')} was computed by this report from stored predictions"
+            f"the {metric.words} of {counted(first, 'run')} was computed by this report from stored predictions"
         )
-    if len(again):
+    if again:
         notes.append(
-            f"the {words} of {counted(len(again), 'run')} was computed again by this report from stored predictions, since the "
-            "code of the metrics has changed"
+            f"the test metrics of {counted(again, 'run')} were computed again by this report from stored predictions, "
+            "since the code of the metrics has changed"
         )
-    if left := int(stale.sum()) - len(again):
+    if left := int(stale.sum()) - again:
         warnings.append(
-            f"the {words} of {counted(left, 'run')} was computed by other code of the metrics than there is now, and cannot be "
-            "computed again without predictions"
+            f"the test metrics of {counted(left, 'run')} were computed by other code of the metrics than there is now, "
+            "and cannot be computed again without predictions"
         )
-    values = values.copy()
-    values.loc[list(found)] = list(found.values())
-    if found:
-        summary = summary.assign(**{name: values})
+    for other in (each for each in _NOT_OF_PREDICTIONS if each in summary):
+        if left := int(summary.loc[stale, other].notna().sum()):
+            warnings.append(
+                f"the {read_metric(other).words} of {counted(left, 'run')} was computed by other code of the metrics "
+                "than there is now, and cannot be computed again from predictions"
+            )
     return dataclasses.replace(runs, summary=summary, notes=notes, warnings=warnings)
 
 
@@ -91,16 +101,15 @@ def _of_the_other_head(summary: pd.DataFrame, name: str) -> pd.Series:
     return summary[there].notna().any(axis=1)
 
 
-def _computed(arrays: Mapping[str, np.ndarray], row: pd.Series, name: str) -> float | None:
-    """The metric of one run; None where its network has none."""
+def _computed(arrays: Mapping[str, np.ndarray] | None, row: pd.Series) -> dict[str, float]:
+    """The metrics of one run that its predictions tell, by column; none without predictions."""
     from experiments import heads, metrics
 
     by_outputs = {head.outputs: head for head in (heads.LOGITS, heads.NUMBER)}
-    head = by_outputs.get(arrays["outputs"].shape[1])
-    if head is None:
-        return None
+    head = None if arrays is None else by_outputs.get(arrays["outputs"].shape[1])
+    if arrays is None or head is None:
+        return {}
     stored = row.get("test_temperature", math.nan)
     temperature = float(stored) if pd.notna(stored) else None
     found = metrics.of_outputs(head, arrays["outputs"], arrays["label"], temperature)
-    value = found.get(name.removeprefix("test_"))
-    return value if value is not None and math.isfinite(value) else None
+    return {f"test_{name}": value for name, value in found.items() if math.isfinite(value)}
