@@ -155,12 +155,16 @@ class Store:
             self.client.set_terminated(run_id, status, start + 5_000)
         return run_id
 
-    def add_sweep(self, name: str, identities: list[str] | None, status: str = "FINISHED") -> str:
+    def add_sweep(
+        self, name: str, identities: list[str] | None, status: str = "FINISHED", **content: object
+    ) -> str:
         run_id = self.add(
             None, kind="sweep", outcome=None, history={}, test={}, name=name, status=status
         )
         if identities is not None:
-            self.client.log_text(run_id, json.dumps({"identities": identities}), "grid.json")
+            self.client.log_text(
+                run_id, json.dumps({"identities": identities} | content), "grid.json"
+            )
         return run_id
 
     def add_predictions(self, run_id: str, data: bytes, name: str = "predictions.npz") -> None:

@@ -198,6 +198,31 @@ def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> Non
         collect_baselines(store.uri, None, sweep, None, file="x")
 
 
+def test_a_sweep_whose_runs_are_all_of_earlier_code_says_so(store: Store) -> None:
+    training = {"experiments/training.py": "0" * 12}
+    options = {
+        "loss=mine": {"my_losses.py": "a" * 12},
+        "model=mlp": {},
+        **{"data=digits": {}, "optimizer=sgd": {}, "scheduler=constant": {}, "training": training},
+    }
+    parts = {name.partition("=")[0]: files for name, files in options.items()}
+    then = source_digest.Code(parts, "", {}).digest
+    for seed in range(2):
+        store.add(f"old{seed}", tags=code("a") | {"code": then}, loss="mine", seed=seed)
+    before = store.add_sweep("before", ["old0", "old1"], code=options)
+    assert store.load(sweep=before).notes == []
+    edited = options | {"loss=mine": {"my_losses.py": "b" * 12}}
+    after = store.add_sweep("after", ["old0", "old1"], code=edited)
+    assert store.load(sweep=after).notes == [
+        f"2 runs of mine taken as they were, made by other code ({then[:7]}) than the sweep's command had: reuse=any"
+    ]
+    store.add("older", loss="mine", seed=3)  # records no code
+    third = store.add_sweep("third", ["older"], code=edited)
+    assert store.load(sweep=third).notes == [
+        "1 run of mine taken as it was, made by other code (unknown) than the sweep's command had: reuse=any"
+    ]
+
+
 # ---- two runs of one identity ---------------------------------------------------------------------------------------
 
 

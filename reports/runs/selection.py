@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments import contract
-from experiments.contract import command, mlflow_for
+from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.store import Store
-from reports.runs.versions import code_of, left_out, newest_code
+from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
 
 
@@ -78,11 +78,13 @@ def pick(
     if run_ids is not None:
         asked = [run for run in begun if run.run_id in run_ids]
         return Picked(chosen, None, sorted(asked, key=age), [], notes, [])
-    grid = grid_of(store, parent, begun, notes) if parent else []
+    grid: list[str] = []
     left: list[tuple[Run, Run]] = []
     if parent:
+        grid, code = grid_of(store, parent, begun, notes)
         wanted = set(grid)
         begun = [run for run in begun if run.tags["identity"] in wanted]
+        notes += taken(begun, code)
     elif not versions:
         begun, left = newest_code(begun)
     there = {run.tags["identity"] for run in begun}
@@ -169,12 +171,18 @@ def experiment_named(store: Store, name: str) -> Experiment:
     )
 
 
-def grid_of(store: Store, parent: Run, runs: Iterable[Run], notes: list[str]) -> list[str]:
-    """The identities of a sweep's cells; where they cannot be read those of its children, with a note."""
+def grid_of(
+    store: Store, parent: Run, runs: Iterable[Run], notes: list[str]
+) -> tuple[list[str], Parts]:
+    """The identities of a sweep's cells, and by option the code that its command had.
+
+    Where they cannot be read, the identities are those of its children, with a note.
+    """
     try:
-        identities = json.loads(store.artifact(parent.run_id, "grid.json") or b"")["identities"]
+        content = json.loads(store.artifact(parent.run_id, "grid.json") or b"")
+        identities, code = content["identities"], content.get("code", {})
         if isinstance(identities, list) and all(isinstance(each, str) for each in identities):
-            return list(dict.fromkeys(identities))
+            return list(dict.fromkeys(identities)), code if isinstance(code, dict) else {}
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     notes.append(
@@ -182,7 +190,7 @@ def grid_of(store: Store, parent: Run, runs: Iterable[Run], notes: list[str]) ->
         "cells without a run, and those finished before it, are not known"
     )
     children = (run for run in runs if run.tags.get("mlflow.parentRunId") == parent.run_id)
-    return list(dict.fromkeys(run.tags["identity"] for run in children))
+    return list(dict.fromkeys(run.tags["identity"] for run in children)), {}
 
 
 def where_params(runs: list[Run], where: Mapping[str, Any], lost: Sequence[str] = ()) -> list[Run]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from experiments.contract import changed_files
+from experiments.contract import Parts, changed_files
 from reports.runs.naming import loss_values, setting_key
-from reports.runs.records import Run, age
+from reports.runs.records import GROUPS, Run, age
 from reports.runs.wording import count, some
 
 UNKNOWN = "unknown"
@@ -110,6 +110,31 @@ def left_out(left: Sequence[tuple[Run, Run]]) -> list[str]:
         digests = "" if set(short) == {""} else f" ({some(list(short.values()))})"
         found.append(f"left out: {count(len(runs), 'run')} of {names} {which}{digests}{why}")
     return found
+
+
+def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
+    """The runs of a sweep that are of other code than its command had, a sentence for each version.
+
+    Args:
+        runs: of the sweep's grid.
+        planned: the files that each option of the grid reached, by "loss=ce" and the like, and those of the training.
+    """
+    from experiments.source_digest import Code
+
+    other: dict[str, list[Run]] = {}
+    for run in runs:
+        names = {group: f"{group}={run.params[group]}" for group in GROUPS}
+        names["training"] = "training"
+        if planned.keys() >= set(names.values()):
+            code = Code({part: planned[name] for part, name in names.items()}, "", {}).digest
+            if code != code_of(run):
+                other.setdefault(code_of(run), []).append(run)
+    short = shortened(other)
+    return [
+        f"{count(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} taken as "
+        f"{'it was' if len(found) == 1 else 'they were'}, made by other code ({short[code]}) than the sweep's command had: reuse=any"
+        for code, found in other.items()
+    ]
 
 
 def _which(run: Run, chosen: Run) -> str:
