@@ -924,6 +924,18 @@ def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
     assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
 
 
+def test_a_command_for_versions_of_a_loss_says_which_code_it_runs() -> None:
+    summary, _ = runs(("ce", "ce@1a2b3c4", "ce@5d6e7f8", "mse"))
+    summary["loss_option"] = summary["loss"].str.partition("@")[0]
+    now = "  # runs the code as it is now, which adds runs to no other version"
+    (line,) = commands.run_command(
+        ["ce@1a2b3c4", "ce@5d6e7f8", "mse"], [0.03], range(2), summary, epochs=3
+    )
+    assert "loss=ce,mse " in line and line.endswith(now)
+    (line,) = commands.run_command(["ce", "mse"], [0.03], range(2), summary, epochs=3)
+    assert "loss=ce,mse " in line and "#" not in line
+
+
 def test_the_deciding_command_is_on_the_page() -> None:
     summary, curves = runs(seeds=range(4), rates=(0.03,))
     (section,), _, html, _ = made(summary, curves)

@@ -21,7 +21,8 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 GROUPS = ("model", "data", "optimizer", "scheduler")
 _PLAIN = re.compile(r"[\w.+/:-]+")
-_AS_FIRST = "# not all of conf/loss: add --config-dir and PYTHONPATH as for the first run"
+_AS_FIRST = "not all of conf/loss: add --config-dir and PYTHONPATH as for the first run"
+_AS_NOW = "runs the code as it is now, which adds runs to no other version"
 
 
 def run_command(
@@ -37,7 +38,8 @@ def run_command(
     """The commands that run these losses at these rates with these seeds in the setting of `runs`.
 
     One command for all losses without hyperparameters of their own, and one for each other. Where a loss is not in conf/loss, a
-    user's own, a comment says what the command lacks: no run records where its file was.
+    user's own, a comment says what the command lacks: no run records where its file was. Another one says that a command
+    runs the code as it is now, where the losses are versions of their code.
 
     Args:
         runs: of one setting, with the columns loss, loss_option and the params by name.
@@ -73,8 +75,17 @@ def run_command(
         command("python experiments/run.py -m", override("loss", *names), *values, *rest)
         for names, values in options
     ]
-    own = [any(not _in_conf(loss) for loss in names) for names, _ in options]
-    return [f"{line}  {_AS_FIRST}" if add else line for line, add in zip(lines, own, strict=True)]
+    versions = {
+        _text(row.get("loss_option", loss))
+        for loss, row in first.items()
+        if loss.startswith(f"{_text(row.get('loss_option', loss))}@")
+    }
+    for place, (names, _) in enumerate(options):
+        comments = [_AS_FIRST] if not all(map(_in_conf, names)) else []
+        comments += [_AS_NOW] if versions & set(names) else []
+        if comments:
+            lines[place] += f"  # {'; '.join(comments)}"
+    return lines
 
 
 def report_command(overrides: Sequence[str]) -> str:
