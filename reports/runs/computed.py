@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _LOGITS = ("test_nll", "test_brier", "test_ece")
 _NUMBER = ("test_mean_absolute_error", "test_off_by_one")
-_NOT_OF_PREDICTIONS = ("corrupted_accuracy", "train_accuracy_flipped")
-"""Of the metrics that need more than the predictions on the test set, one of each kind."""
 
 
 def with_metric(
@@ -40,11 +38,9 @@ def with_metric(
     summary, metric = runs.summary.copy(), read_metric(name, higher_is_better=True)
     ended = (summary["outcome"] == "ok") & ~summary["baseline"].astype(bool)
     stale = ended & _by_other_code(summary)
-    lacking = ended & ~stale & ~_of_the_other_head(summary, name)
+    lacking = ended & ~stale & ~_of_the_other_head(summary, name) & name.startswith("test_")
     if name in summary:
         lacking &= summary[name].isna()
-    if not name.startswith("test_"):
-        lacking &= False
     first = again = 0
     for index, row in runs.summary[lacking | stale].iterrows():
         found = _computed(predictions(str(row["run_id"])), row)
@@ -71,12 +67,12 @@ def with_metric(
             f"the test metrics of {counted(left, 'run')} were computed by other code of the metrics than there is now, "
             "and cannot be computed again without predictions"
         )
-    for other in (each for each in _NOT_OF_PREDICTIONS if each in summary):
-        if left := int(summary.loc[stale, other].notna().sum()):
-            warnings.append(
-                f"the {read_metric(other).words} of {counted(left, 'run')} was computed by other code of the metrics "
-                "than there is now, and cannot be computed again from predictions"
-            )
+    corrupted = summary.get("corrupted_accuracy", pd.Series(math.nan, summary.index))
+    if left := int(corrupted[stale].notna().sum()):
+        warnings.append(
+            f"the accuracy on corrupted test images of {counted(left, 'run')} was computed by other code of the metrics "
+            "than there is now, and cannot be computed again from predictions"
+        )
     return dataclasses.replace(runs, summary=summary, notes=notes, warnings=warnings)
 
 

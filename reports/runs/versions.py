@@ -126,7 +126,7 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
         names = {group: f"{group}={run.params[group]}" for group in GROUPS}
         names["training"] = "training"
         if planned.keys() >= set(names.values()):
-            code = Code({part: planned[name] for part, name in names.items()}, "", {}).digest
+            code = Code({part: dict(planned[name]) for part, name in names.items()}, "", {}).digest
             if code != code_of(run):
                 other.setdefault(code_of(run), []).append(run)
     short = shortened(other)
