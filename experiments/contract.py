@@ -91,7 +91,7 @@ def value_of_param(text: str) -> Any:
         value = text
     if str(value) == text and not isinstance(value, (str, bytes)):
         return value
-    return Typed(text) if re.fullmatch(r"\[.*\]|\{.*\}", text, re.DOTALL) else text
+    return Typed(text) if re.fullmatch(r"\[.*\]|\{\s*\}|\{.*:.*\}", text, re.DOTALL) else text
 
 
 class Recorded(Protocol):
