@@ -308,9 +308,9 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def label_type(labels: np.ndarray) -> str | None:
     """Labels that are no classes: Paddle's cross_entropy takes floats in silence and cuts them. Seen by dtype, shape and range."""
-    came = f"{labels.dtype} {list(labels.shape)}"
+    found = f"{labels.dtype} {list(labels.shape)}"
     if labels.dtype != np.int64 or labels.ndim != 1:
-        return f"the labels are {came}, expected int64 [n]: a loss that does not look cuts or broadcasts them in silence"
+        return f"the labels are {found}, expected int64 [n]: a loss that does not look cuts or broadcasts them in silence"
     if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
         return (
             f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"

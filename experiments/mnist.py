@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 class DataError(RuntimeError):
     """Data that cannot be had or is wrong, or an option out of range.
 
-    The message is for the user: what was expected, what came, what to do.
+    The message is for the user: what was expected, what got, what to do.
     """
 
 

@@ -109,11 +109,11 @@ def find(store: Store, run_id: object) -> Any:
     """
     if isinstance(run_id, float):
         raise CommandError(
-            f"rerun: expected a run id, came the number {run_id}; quote it: 'rerun=\"ID\"'"
+            f"rerun: expected a run id, got the number {run_id}; quote it: 'rerun=\"ID\"'"
         )
     if not re.fullmatch("[0-9a-f]{1,32}", str(run_id)):
         raise CommandError(
-            f"rerun: expected a run id or its beginning, of the signs 0-9 and a-f, came {run_id!r}"
+            f"rerun: expected a run id or its beginning, of the signs 0-9 and a-f, got {run_id!r}"
         )
     experiments = [found.experiment_id for found in store.client.search_experiments()]
     begin_so = store.client.search_runs(
@@ -134,11 +134,11 @@ def find(store: Store, run_id: object) -> Any:
         of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
         children = store.client.search_runs([run.info.experiment_id], of_parent, max_results=5)
         raise CommandError(
-            f"rerun={run_id}: expected one run, came a sweep; choose one of its runs: {_names(children)}"
+            f"rerun={run_id}: expected one run, got a sweep; choose one of its runs: {_names(children)}"
         )
     if kind != "run":
         raise CommandError(
-            f"rerun={run_id}: expected a run of experiments/run.py, came one with kind={kind}"
+            f"rerun={run_id}: expected a run of experiments/run.py, got one with kind={kind}"
         )
     if status == "RUNNING":
         raise CommandError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def row(cell: Settings, found: Run | None) -> dict[str, Any]:
-    """One line of the table at the end: what was asked, and what the store says came of it."""
+    """One line of the table at the end: what was asked, and what the store has of it."""
     asked: dict[str, Any] = {
         "loss": cell.choices["loss"],
         "lr": f"{cell.lr:g}",
@@ -53,16 +53,16 @@ def text(rows: list[dict[str, Any]]) -> str:
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    asked, came = (
+    asked, found = (
         ["loss", "lr", "epochs", "seed"],
         ["val acc", "test acc", "time", "outcome", "run id"],
     )
     own = [
         name
         for name in frame
-        if name not in asked + came and frame[name].astype(str)[frame[name].notna()].nunique() > 1
+        if name not in asked + found and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
-    return frame[asked + own + came].fillna("").astype(str).to_string(index=False)
+    return frame[asked + own + found].fillna("").astype(str).to_string(index=False)
 
 
 def at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:

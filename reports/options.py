@@ -22,7 +22,7 @@ FORMATS = ("svg", "png")
 
 
 class OptionError(ValueError):
-    """A wrong option; the message says what was expected, what came and what the choices are."""
+    """A wrong option; the message says what was expected, what got and what the choices are."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
             "baselines_to",
         )
     }
-    baselines = values["baselines"]  # true came as a text, like any file's name
+    baselines = values["baselines"]  # true is a text here, like any file's name
     if str(baselines).lower() in ("true", "false"):
         baselines = {"true": "true"}.get(baselines.lower())
     return Options(
@@ -201,10 +201,10 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         )
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
         found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
-    came = [key for key in ("check", "aa", "baselines_to") if values[key] is not None]
-    if len(came) > 1:
+    given = [key for key in ("check", "aa", "baselines_to") if values[key] is not None]
+    if len(given) > 1:
         found.append(
-            f"{' and '.join(came)}: expected one of them, came {'both' if len(came) == 2 else 'all'}"
+            f"{' and '.join(given)}: expected one of them, got {'both' if len(given) == 2 else 'all'}"
         )
     if values["versions"] and values["baselines_to"] is not None:
         found.append(
@@ -226,7 +226,7 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     ):
         if values[key] is not None and not str(values[key]).strip():
             found.append(
-                f"{key}: expected a name, came nothing"
+                f"{key}: expected a name, got nothing"
                 + ("" if key == "baseline" else f"; {key}=null is the default")
             )
     return found

@@ -118,10 +118,10 @@ def test_the_file_says_what_made_it(store: Store, kept: Path) -> None:
 def test_what_is_no_set_of_baselines_is_not_kept(store: Store) -> None:
     store.add(model="softmax", digest="d" * 32)
     with pytest.raises(
-        ReadError, match="expected the runs of one protocol, came several: model is mlp, softmax"
+        ReadError, match="expected the runs of one protocol, got several: model is mlp, softmax"
     ):
         collect_baselines(store.uri, None, None, None, file="x")
-    with pytest.raises(ReadError, match="expected a sweep with finished runs, came one without"):
+    with pytest.raises(ReadError, match="expected a sweep with finished runs, got one without"):
         collect_baselines(store.uri, None, None, {"lr": 0.3}, file="x")
 
 

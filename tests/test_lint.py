@@ -327,7 +327,7 @@ def test_of_outputs_that_say_nothing_nothing_is_said():
 
 
 @pytest.mark.parametrize(
-    ("labels", "came"),
+    ("labels", "got"),
     [
         (np.array([1.0, 2.5]), r"float64 [2], expected int64 [n]"),
         (np.array([[1], [2]]), r"int64 [2, 1], expected int64 [n]"),
@@ -335,9 +335,9 @@ def test_of_outputs_that_say_nothing_nothing_is_said():
         (np.array([-1, 3]), "-1 to 3, expected classes 0 to 9"),
     ],
 )
-def test_labels_of_the_wrong_type(labels, came):
+def test_labels_of_the_wrong_type(labels, got):
     (found,) = lint.of_labels(labels)
-    assert (found.name, came in found.text) == ("label-type", True)
+    assert (found.name, got in found.text) == ("label-type", True)
 
 
 def test_labels_of_the_right_type(splits):

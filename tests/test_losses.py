@@ -786,20 +786,20 @@ F = np.zeros(4, dtype=np.float32)
 @pytest.mark.parametrize(
     ("logits", "labels", "match"),
     [
-        (Z, Y[:, None], r"labels: expected shape \[4\], came \[4, 1\]"),
-        (Z, Y[:3], r"labels: expected shape \[4\], came \[3\]"),
-        (Z, Y[:1], r"labels: expected shape \[4\], came \[1\]"),
-        (Z[:1], Y, r"labels: expected shape \[1\], came \[4\]"),
-        (Z, np.array(3), r"labels: expected shape \[4\], came \[\]"),
-        (Z, np.eye(10, dtype=np.int64)[Y], r"labels: expected shape \[4\], came \[4, 10\]"),
-        (Z[0], Y, r"logits: expected shape \[batch, K\].*came \[10\]"),
-        (Z[:, :, None], Y, r"logits: expected shape \[batch, K\].*came \[4, 10, 1\]"),
-        (Z[:, :1], 0 * Y, r"logits: expected shape \[batch, K\].*came \[4, 1\]"),
-        (Z[:0], Y[:0], r"logits: expected shape \[batch, K\].*came \[0, 10\]"),
-        (Z, np.array([0, 1, 2, 10]), r"labels: expected classes in 0\.\.9, came 0\.\.10"),
-        (Z, np.array([0, 1, -1, 9]), r"labels: expected classes in 0\.\.9, came -1\.\.9"),
-        (Z, np.array([0, 1, -100, 9]), r"labels: expected classes in 0\.\.9, came -100\.\.9"),
-        (Z[:, :2], np.array([0, 1, 2, 1]), r"labels: expected classes in 0\.\.1, came 0\.\.2"),
+        (Z, Y[:, None], r"labels: expected shape \[4\], got \[4, 1\]"),
+        (Z, Y[:3], r"labels: expected shape \[4\], got \[3\]"),
+        (Z, Y[:1], r"labels: expected shape \[4\], got \[1\]"),
+        (Z[:1], Y, r"labels: expected shape \[1\], got \[4\]"),
+        (Z, np.array(3), r"labels: expected shape \[4\], got \[\]"),
+        (Z, np.eye(10, dtype=np.int64)[Y], r"labels: expected shape \[4\], got \[4, 10\]"),
+        (Z[0], Y, r"logits: expected shape \[batch, K\].*got \[10\]"),
+        (Z[:, :, None], Y, r"logits: expected shape \[batch, K\].*got \[4, 10, 1\]"),
+        (Z[:, :1], 0 * Y, r"logits: expected shape \[batch, K\].*got \[4, 1\]"),
+        (Z[:0], Y[:0], r"logits: expected shape \[batch, K\].*got \[0, 10\]"),
+        (Z, np.array([0, 1, 2, 10]), r"labels: expected classes in 0\.\.9, got 0\.\.10"),
+        (Z, np.array([0, 1, -1, 9]), r"labels: expected classes in 0\.\.9, got -1\.\.9"),
+        (Z, np.array([0, 1, -100, 9]), r"labels: expected classes in 0\.\.9, got -100\.\.9"),
+        (Z[:, :2], np.array([0, 1, 2, 1]), r"labels: expected classes in 0\.\.1, got 0\.\.2"),
     ],
 )
 def test_wrong_shapes_and_labels_out_of_range_raise(
@@ -812,13 +812,13 @@ def test_wrong_shapes_and_labels_out_of_range_raise(
 @pytest.mark.parametrize(
     ("logits", "labels", "match"),
     [
-        (Z, Y.astype(np.float32), "labels: expected dtype int64, came float32"),
-        (Z, Y.astype(np.int32), "labels: expected dtype int64, came int32"),
-        (Z, Y > 1, "labels: expected dtype int64, came bool"),
-        (Z.astype(np.int64), Y, "logits: expected dtype float32, float64, came int64"),
-        (Z.astype(np.float16), Y, "logits: expected dtype float32, float64, came float16"),
-        (Z.tolist(), Y, "logits: expected a Paddle tensor, came list"),
-        (Z, Y.tolist(), "labels: expected a Paddle tensor, came list"),
+        (Z, Y.astype(np.float32), "labels: expected dtype int64, got float32"),
+        (Z, Y.astype(np.int32), "labels: expected dtype int64, got int32"),
+        (Z, Y > 1, "labels: expected dtype int64, got bool"),
+        (Z.astype(np.int64), Y, "logits: expected dtype float32, float64, got int64"),
+        (Z.astype(np.float16), Y, "logits: expected dtype float32, float64, got float16"),
+        (Z.tolist(), Y, "logits: expected a Paddle tensor, got list"),
+        (Z, Y.tolist(), "labels: expected a Paddle tensor, got list"),
     ],
 )
 def test_wrong_dtypes_raise(option: str, logits: Any, labels: Any, match: str):
@@ -829,26 +829,26 @@ def test_wrong_dtypes_raise(option: str, logits: Any, labels: Any, match: str):
 @pytest.mark.parametrize(
     ("prediction", "labels", "error", "match"),
     [
-        (F[:, None], Y, ValueError, r"prediction: expected shape \[batch\], came \[4, 1\]"),
-        (F, Y[:, None], ValueError, r"labels: expected shape \[4\], came \[4, 1\]"),
-        (F, Y[:1], ValueError, r"labels: expected shape \[4\], came \[1\]"),
-        (F[:1], Y, ValueError, r"labels: expected shape \[1\], came \[4\]"),
-        (F[0:0], Y[0:0], ValueError, r"prediction: expected shape \[batch\], came \[0\]"),
+        (F[:, None], Y, ValueError, r"prediction: expected shape \[batch\], got \[4, 1\]"),
+        (F, Y[:, None], ValueError, r"labels: expected shape \[4\], got \[4, 1\]"),
+        (F, Y[:1], ValueError, r"labels: expected shape \[4\], got \[1\]"),
+        (F[:1], Y, ValueError, r"labels: expected shape \[1\], got \[4\]"),
+        (F[0:0], Y[0:0], ValueError, r"prediction: expected shape \[batch\], got \[0\]"),
         (
             np.zeros((), dtype=np.float32),
             np.array(1),
             ValueError,
-            r"prediction: expected shape \[batch\], came \[\]",
+            r"prediction: expected shape \[batch\], got \[\]",
         ),
         (
             F.astype(np.int64),
             Y,
             TypeError,
-            "prediction: expected dtype float32, float64, came int64",
+            "prediction: expected dtype float32, float64, got int64",
         ),
-        (F, Y > 1, TypeError, "labels: expected dtype int64, .*, came bool"),
-        (F.tolist(), Y, TypeError, "prediction: expected a Paddle tensor, came list"),
-        (F, Y.tolist(), TypeError, "labels: expected a Paddle tensor, came list"),
+        (F, Y > 1, TypeError, "labels: expected dtype int64, .*, got bool"),
+        (F.tolist(), Y, TypeError, "prediction: expected a Paddle tensor, got list"),
+        (F, Y.tolist(), TypeError, "labels: expected a Paddle tensor, got list"),
     ],
 )
 def test_a_wrong_prediction_raises(
@@ -888,14 +888,14 @@ def test_hyperparameters_that_are_no_finite_numbers_raise(option: str, name: str
     outputs = F if option in ON_NUMBERS else Z
     no_numbers: list[Any] = ["1", None, True, [1.0], 1j, paddle.to_tensor(0.5)]
     for value in no_numbers:
-        refused(TypeError, option, outputs, Y, f"{name}: expected a number, came", **{name: value})
+        refused(TypeError, option, outputs, Y, f"{name}: expected a number, got", **{name: value})
     for value in (float("nan"), float("inf"), float("-inf"), np.float32("nan")):
         refused(
             ValueError,
             option,
             outputs,
             Y,
-            f"{name}: expected a finite (whole )?number .*, came -?(nan|inf)",
+            f"{name}: expected a finite (whole )?number .*, got -?(nan|inf)",
             **{name: value},
         )
 
@@ -908,7 +908,7 @@ def test_hyperparameters_out_of_range_raise_and_those_at_its_ends_do_not(option:
     permitted, outside, inside = PERMITTED[option, name]
     outputs = F if option in ON_NUMBERS else Z
     for value in outside:
-        message = rf"{name}: expected a finite (whole )?number {permitted}, came {value}$"
+        message = rf"{name}: expected a finite (whole )?number {permitted}, got {value}$"
         refused(ValueError, option, outputs, Y, message, **{name: value})
     for value in [*inside, *map(np.float64, inside)]:
         found = evaluate(option, outputs, Y, **{name: value})

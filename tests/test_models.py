@@ -79,14 +79,14 @@ def test_the_block_is_convolution_relu_pool_in_the_tutorials_order_too():
 @pytest.mark.parametrize("hidden", [0, -3, 2.5])
 def test_the_width_of_the_mlp_is_checked(hidden):
     with pytest.raises(
-        ValueError, match=f"hidden: expected a finite whole number at least 1, came {hidden}"
+        ValueError, match=f"hidden: expected a finite whole number at least 1, got {hidden}"
     ):
         models.mlp(10, hidden=hidden)
 
 
 @pytest.mark.parametrize("hidden", [True, "many"])
 def test_the_width_of_the_mlp_is_a_number(hidden):
-    with pytest.raises(TypeError, match=f"hidden: expected a number, came {hidden!r}"):
+    with pytest.raises(TypeError, match=f"hidden: expected a number, got {hidden!r}"):
         models.mlp(10, hidden=hidden)
 
 

@@ -81,10 +81,10 @@ def test_a_beginning_that_several_share_is_refused_with_the_runs(store):
     ("asked", "message"),
     [
         ("0" * 32, r"there is no such run in sqlite:.*tracking.uri=URI"),
-        ("my run", r"expected a run id or its beginning, .* came 'my run'"),
-        ("", r"expected a run id or its beginning, .* came ''"),
+        ("my run", r"expected a run id or its beginning, .* got 'my run'"),
+        ("", r"expected a run id or its beginning, .* got ''"),
         ("%", r"expected a run id or its beginning"),
-        (12e5, r"came the number 1200000.0; quote it: 'rerun=\"ID\"'"),
+        (12e5, r"got the number 1200000.0; quote it: 'rerun=\"ID\"'"),
     ],
 )
 def test_what_is_no_id_is_refused(store, asked, message):
@@ -99,7 +99,7 @@ def test_a_sweep_is_refused_with_its_runs(store):
     )
     with pytest.raises(
         CommandError,
-        match=rf"came a sweep; choose one of its runs: {child.info.run_id} \(loss=mse\)",
+        match=rf"got a sweep; choose one of its runs: {child.info.run_id} \(loss=mse\)",
     ):
         rerun.find(store, parent)
     with pytest.raises(CommandError, match="one with kind=registry"):

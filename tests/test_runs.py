@@ -6,6 +6,7 @@ import doctest
 import http.server
 import json
 import math
+import re
 import shlex
 import shutil
 import socket
@@ -650,9 +651,8 @@ def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
     assert found.notes == [
         "the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"
     ]
-    with pytest.raises(
-        ReadError, match=f"was deleted; bring it back with `mlflow runs restore --run-id {parent}`"
-    ):
+    restore = f"`MLFLOW_TRACKING_URI={store.uri} mlflow runs restore --run-id {parent}`"
+    with pytest.raises(ReadError, match=f"was deleted; bring it back with {re.escape(restore)}"):
         store.load(sweep=parent)
 
 
@@ -719,7 +719,8 @@ def test_an_unknown_experiment_is_answered_with_those_there_are(store):
     store.client.delete_experiment(store.experiment)
     with pytest.raises(
         ReadError,
-        match=r"'mine' was deleted; bring it back with `mlflow experiments restore --experiment-id",
+        match=r"'mine' was deleted; bring it back with `MLFLOW_TRACKING_URI=sqlite:////\S+ "
+        f"mlflow experiments restore --experiment-id {store.experiment}`",
     ):
         store.load(experiment="mine")
 
@@ -940,7 +941,7 @@ def test_a_store_that_is_not_there_is_named_and_not_created(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     for call in (load, sweeps, lambda uri: predictions(uri, "x")):
         with pytest.raises(ReadError) as caught:
-            call(f"sqlite:///{name}")
+            call(places.sqlite_uri(tmp_path / name))
         assert (
             f"there is no MLflow store {tmp_path / name}. Make some with `python experiments"
             in str(caught.value)
@@ -1001,7 +1002,7 @@ def test_a_store_of_another_mlflow_is_refused(store):
     connection.close()
     with pytest.raises(
         ReadError,
-        match=rf"tables of revision {sqlite_store.SCHEMA}.*came tables of revision 0123456789ab",
+        match=rf"tables of revision {sqlite_store.SCHEMA}.*got tables of revision 0123456789ab",
     ):
         store.load()
 

@@ -15,7 +15,7 @@ def test_every_wrong_value_of_every_cell_is_named_at_once():
     cells = [dataclasses.replace(BASE, lr=-1.0), dataclasses.replace(BASE, epochs=-2), BASE]
     with pytest.raises(
         CommandError,
-        match=r"(?s)epochs: expected.*came -2.*lr: expected.*came -1.0.*Nothing was trained",
+        match=r"(?s)epochs: expected.*got -2.*lr: expected.*got -1.0.*Nothing was trained",
     ):
         config.check_values(cells)
 

@@ -94,11 +94,11 @@ TUNE = [
 
 def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
     for arguments, message in (
-        (["lr=0.1"], "lr: expected a grid of learning rates to choose from, came 0.1 alone"),
+        (["lr=0.1"], "lr: expected a grid of learning rates to choose from, got 0.1 alone"),
         (["seed=3"], "seed: tuning chooses the seeds itself"),
         (
             ["hydra.sweeper.tuning_seeds=0"],
-            "tuning_seeds: expected a whole number of at least 1, came 0",
+            "tuning_seeds: expected a whole number of at least 1, got 0",
         ),
     ):
         done = run_command(tmp_path, *TUNE, *arguments)

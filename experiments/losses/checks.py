@@ -15,18 +15,16 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     _check_dtype("labels", labels, (paddle.int64,))
     if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
         raise ValueError(
-            f"logits: expected shape [batch, K] with K of at least 2, came {list(logits.shape)}"
+            f"logits: expected shape [batch, K] with K of at least 2, got {list(logits.shape)}"
         )
     if labels.shape != logits.shape[:1]:
         raise ValueError(
-            f"labels: expected shape {list(logits.shape[:1])}, came {list(labels.shape)}"
+            f"labels: expected shape {list(logits.shape[:1])}, got {list(labels.shape)}"
         )
     values = labels.numpy()
     low, high = values.min(), values.max()
     if low < 0 or high >= logits.shape[1]:
-        raise ValueError(
-            f"labels: expected classes in 0..{logits.shape[1] - 1}, came {low}..{high}"
-        )
+        raise ValueError(f"labels: expected classes in 0..{logits.shape[1] - 1}, got {low}..{high}")
 
 
 def check_prediction(prediction: Tensor, labels: Tensor) -> None:
@@ -34,18 +32,18 @@ def check_prediction(prediction: Tensor, labels: Tensor) -> None:
     _check_dtype("prediction", prediction, _FLOATS)
     _check_dtype("labels", labels, _INTEGERS + _FLOATS)
     if prediction.ndim != 1 or prediction.shape[0] < 1:
-        raise ValueError(f"prediction: expected shape [batch], came {list(prediction.shape)}")
+        raise ValueError(f"prediction: expected shape [batch], got {list(prediction.shape)}")
     if labels.shape != prediction.shape:
         raise ValueError(
-            f"labels: expected shape {list(prediction.shape)}, came {list(labels.shape)}"
+            f"labels: expected shape {list(prediction.shape)}, got {list(labels.shape)}"
         )
 
 
 def _check_dtype(name: str, value: Tensor, permitted: tuple[paddle.dtype, ...]) -> None:
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a Paddle tensor, came {type(value).__name__}")
+        raise TypeError(f"{name}: expected a Paddle tensor, got {type(value).__name__}")
     if value.dtype not in permitted:
         names = ", ".join(str(dtype).removeprefix("paddle.") for dtype in permitted)
         raise TypeError(
-            f"{name}: expected dtype {names}, came {str(value.dtype).removeprefix('paddle.')}"
+            f"{name}: expected dtype {names}, got {str(value.dtype).removeprefix('paddle.')}"
         )

@@ -58,7 +58,7 @@ class TrackedRun:
         """
         bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
         if bad:
-            raise ValueError(f"metrics must be finite, came {bad}")
+            raise ValueError(f"metrics must be finite, got {bad}")
         at = timestamp or int(time.time() * 1000)
         # Sent again with the same time, a value that did arrive is not doubled.
         self._unsent += [Metric(name, float(value), at, step) for name, value in metrics.items()]

@@ -114,11 +114,11 @@ def collect(
     """
     finished = [run for run in runs if run.status == "FINISHED"]
     if not finished:
-        raise ReadError("baselines_to: expected a sweep with finished runs, came one without")
+        raise ReadError("baselines_to: expected a sweep with finished runs, got one without")
     protocols = [protocol(run) for run in finished]
     if several := _several(protocols):
         raise ReadError(
-            f"baselines_to: expected the runs of one protocol, came several: {'; '.join(several)}. Choose one with "
+            f"baselines_to: expected the runs of one protocol, got several: {'; '.join(several)}. Choose one with "
             "sweep=NAME_OR_ID or where.KEY=VALUE"
         )
     codes: dict[str, set[str]] = {}
@@ -228,7 +228,7 @@ def joining(baselines: Baselines, runs: Sequence[Run]) -> list[Run]:
         return []
     if differ := _differences(baselines, runs):
         raise ReadError(
-            "baselines: expected runs of the protocol that the baselines were made under, came others, which cannot be "
+            "baselines: expected runs of the protocol that the baselines were made under, got others, which cannot be "
             "compared with them:\n"
             + "\n".join(f"  {line}" for line in differ)
             + f"\nRun your losses as they were run ({baselines.origin.commands[0]}, with loss=YOURS), or choose such runs with "

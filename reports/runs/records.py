@@ -34,7 +34,7 @@ HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
 
 
 class ReadError(RuntimeError):
-    """The runs cannot be read. The message is for the user: what was expected, what came, what to do."""
+    """The runs cannot be read. The message is for the user: what was expected, what got, what to do."""
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,13 @@ class SqliteStore:
             else []
         )
         if found != [SCHEMA]:
-            came = (
+            got = (
                 f"tables of revision {', '.join(map(str, found))}"
                 if found
                 else "none of its tables"
             )
             raise ReadError(
-                f"expected a store of MLflow 3.17 (tables of revision {SCHEMA}) in {path}, came {came}. Choose another "
+                f"expected a store of MLflow 3.17 (tables of revision {SCHEMA}) in {path}, got {got}. Choose another "
                 "store with tracking.uri=sqlite:///path/to/mlflow.db; if this one was written by an older MLflow, take a "
                 f"backup and run `mlflow db upgrade {self.uri}`"
             )

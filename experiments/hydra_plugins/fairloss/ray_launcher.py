@@ -49,7 +49,7 @@ class RayLauncher(Launcher):
         if not uri.startswith(("http://", "https://")):
             raise CommandError(
                 "hydra/launcher=ray: expected a tracking server that every node reaches (tracking=server, "
-                f"tracking.uri=http://HOST:PORT), came {uri.partition(':')[0]}"
+                f"tracking.uri=http://HOST:PORT), got {uri.partition(':')[0]}"
             )
         self.payload = (hydra_context, config, task_function)
 
@@ -94,7 +94,7 @@ def _connect(options: dict[str, Any]) -> None:
         ray.init(**options)
     except (ConnectionError, RuntimeError) as error:  # nobody there; another version, another token
         raise CommandError(
-            f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at hydra.launcher.ray.init.address, came "
+            f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at hydra.launcher.ray.init.address, got "
             f"{options['address']}; `ray start --head` starts one"
         ) from error
     finally:

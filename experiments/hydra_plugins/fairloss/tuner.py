@@ -96,7 +96,7 @@ class TuningSweeper(_Tuner):
         rates = sorted({cell.lr for _, cell in cells})
         if len(rates) < 2:
             raise config.CommandError(
-                f"lr: expected a grid of learning rates to choose from, came {rates[0]:g} alone"
+                f"lr: expected a grid of learning rates to choose from, got {rates[0]:g} alone"
             )
         families = len({_family(cell) for _, cell in cells})
         if cells[0][1].plan:
@@ -182,7 +182,7 @@ class OptunaSweeper(_Tuner):
 def _whole(name: str, value: Any, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise config.CommandError(
-            f"hydra.sweeper.{name}: expected a whole number of at least {least}, came {value!r}"
+            f"hydra.sweeper.{name}: expected a whole number of at least {least}, got {value!r}"
         )
     return value
 
@@ -192,9 +192,7 @@ def _interval(word: str) -> tuple[float, float]:
     override = OverridesParser.create().parse_override(word if word != "lr=" else "lr=null")
     interval = override.value()
     if not isinstance(interval, IntervalSweep) or not 0 < interval.start < interval.end:  # type: ignore[operator]
-        raise config.CommandError(
-            f"expected lr=interval(low,high) with 0 < low < high, came {word}"
-        )
+        raise config.CommandError(f"expected lr=interval(low,high) with 0 < low < high, got {word}")
     return float(interval.start), float(interval.end)  # type: ignore[arg-type]
 
 
