@@ -130,10 +130,11 @@ def execute(
                     )
                 if settings.checkpoint and not record.diverged:  # from there, nothing goes on
                     past = [
-                        dataclasses.replace(r, validation_outputs=r.validation_outputs[:0])
+                        vars(r) | {"validation_outputs": r.validation_outputs[:0]}
                         for r in records[:-1]
                     ]
-                    checkpoints.save(place, (made_by, [*past, record], training.state(learner)))
+                    content = {"made_by": made_by, "records": [*past, vars(record)]}
+                    checkpoints.save(place, content | {"state": training.state(learner)})
             book.conclude(tracked, settings, learner, records[-1])
         checkpoints.remove(place)
         return tracked.run_id
@@ -274,13 +275,13 @@ def _continue(learner: Learner, place: Path, made_by: Mapping[str, str]) -> list
     content = checkpoints.load(place)
     if content is None:
         return []
-    by, records, state = content
+    by = content["made_by"]
     if by != made_by:
         differ = [name for name in {**by, **made_by} if by.get(name) != made_by.get(name)]
         log.info("the checkpoint is of another %s; the run starts over", ", ".join(differ))
         return []
-    training.restore(learner, state)
-    return records
+    training.restore(learner, content["state"])
+    return [Record(**record) for record in content["records"]]
 
 
 def _progress(settings: Settings, record: Record, seconds: float, done: int) -> str:

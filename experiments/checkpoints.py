@@ -1,18 +1,37 @@
-"""Where a run stands after an epoch, kept in one file so that it can go on from there.
+"""The state of a run after an epoch, kept in one file from which the run can resume.
 
-The file is a digest and a pickle: written aside and renamed, so that it is whole or not there, and a damaged one is noticed.
+The file is a NumPy archive (.npz): an array per member, and `content.json` for everything else.
+Reading it cannot run code. It is written aside and renamed, so that it is complete or absent; a
+digest at its end shows damage.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import json
 import logging
-import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import paddle
+
 log = logging.getLogger(__name__)
+
+# What JSON has as a list, which starts with the kind: its type, and what makes it from the list's
+# items or from an array. Of bfloat16 the array is uint16, which to_tensor makes bfloat16 again.
+_KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "dict": (dict, dict),
+    "list": (list, list),
+    "tuple": (tuple, tuple),
+    "tensor": (paddle.Tensor, paddle.to_tensor),
+    "array": (np.ndarray, np.asarray),
+    "scalar": (np.generic, lambda array: array[()]),
+}
 
 
 def place(directory: Path, *cell: str) -> Path:
@@ -22,17 +41,26 @@ def place(directory: Path, *cell: str) -> Path:
 
 
 def save(path: Path, content: Any) -> bool:
-    """Keep `content` at `path`; False, with a warning, where that cannot be done: the run itself goes on."""
-    data = pickle.dumps(content)
+    """Save `content` at `path`; False, with a warning, if that is not possible: the run goes on.
+
+    content: dicts, lists and tuples of arrays, tensors, NumPy scalars and what JSON has.
+    """
     aside = path.with_name(f"{path.name}.writing")
+    arrays: list[Any] = []
+    file = io.BytesIO()
     try:
+        text = json.dumps(_encode(content, arrays))
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("content.json", text)
+            for number, array in enumerate(arrays):
+                with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
+                    np.save(member, array, allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(hashlib.sha256(data).digest() + data)
+        aside.write_bytes(file.getvalue() + hashlib.sha256(file.getvalue()).digest())
         aside.replace(path)
-    except OSError as error:
-        log.warning(
-            "no checkpoint: cannot write %s: %s; the run goes on without", path, error.strerror
-        )
+    except (OSError, TypeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        log.warning("no checkpoint: cannot write %s: %s; the run goes on without", path, reason)
         with contextlib.suppress(OSError):
             aside.unlink()  # on a full disk, the store needs the space
         return False
@@ -40,23 +68,42 @@ def save(path: Path, content: Any) -> bool:
 
 
 def load(path: Path) -> Any:
-    """What was saved at `path`; None where there is nothing, or, with a warning, nothing that is whole."""
+    """What was saved at `path`; None if there is no file, or, with a warning, if it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    digest, data = content[:32], content[32:]
+    data, digest = content[:-32], content[-32:]
     if hashlib.sha256(data).digest() != digest:
-        log.warning("the checkpoint %s is damaged; the run starts over", path)
+        log.warning("the checkpoint %s is damaged or in an old format; the run starts over", path)
         return None
-    try:
-        return pickle.loads(data)
-    except Exception as error:  # written by code that was something else
-        log.warning("the checkpoint %s cannot be read (%s); the run starts over", path, error)
-        return None
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return _decode(json.loads(archive["content.json"]), archive)
 
 
 def remove(path: Path) -> None:
     """Leave nothing at `path`."""
     path.unlink(missing_ok=True)
     path.with_name(f"{path.name}.writing").unlink(missing_ok=True)
+
+
+def _encode(value: Any, arrays: list[Any]) -> Any:
+    """`value` as JSON has it; arrays go into `arrays`, and JSON has their positions."""
+    for kind, (base, _) in _KINDS.items():
+        if isinstance(value, base):
+            if kind in ("tensor", "array", "scalar"):
+                arrays.append(value)
+                return [kind, len(arrays) - 1]
+            items = value.items() if kind == "dict" else value
+            return [kind, *(_encode(item, arrays) for item in items)]
+    return value
+
+
+def _decode(value: Any, archive: Any) -> Any:
+    """What `_encode` was given."""
+    if not isinstance(value, list):
+        return value
+    kind, *items = value
+    if kind in ("tensor", "array", "scalar"):
+        return _KINDS[kind][1](archive[str(items[0])])
+    return _KINDS[kind][1](_decode(item, archive) for item in items)

@@ -212,35 +212,31 @@ def train(
 
 
 def state(learner: Learner) -> dict[str, Any]:
-    """All that the next steps depend on, as a copy that can be pickled: weights, buffers, optimizer with its schedule, random streams."""
+    """All that the next steps depend on: weights, buffers, optimizer with its schedule, random streams.
+
+    The tensors are the learner's own, so save them before the next step.
+    """
     return {
-        "network": _arrays(learner.network.state_dict()),
-        "optimizer": _arrays(learner.optimizer.state_dict()),
-        "random": (paddle.get_rng_state(), np.random.get_state(), random.getstate()),
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "paddle": [generator.__getstate__() for generator in paddle.get_rng_state()],
+        "numpy": np.random.get_state(),
+        "python": random.getstate(),
     }
 
 
 def restore(learner: Learner, kept: dict[str, Any]) -> None:
     """Put a newly built learner where `state` was taken; build, restore and train under one `fresh`."""
-    learner.network.set_state_dict(_tensors(kept["network"]))
-    learner.optimizer.set_state_dict(_tensors(kept["optimizer"]))
-    of_paddle, of_numpy, of_python = kept["random"]
-    paddle.set_rng_state(of_paddle)
-    np.random.set_state(of_numpy)
-    random.setstate(of_python)
-
-
-def _arrays(values: Any) -> Any:
-    """`values` with Paddle's tensors as arrays of their own."""
-    if isinstance(values, dict):
-        return {name: _arrays(value) for name, value in values.items()}
-    return values.numpy().copy() if isinstance(values, paddle.Tensor) else values
-
-
-def _tensors(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _tensors(value) for name, value in values.items()}
-    return paddle.to_tensor(values) if isinstance(values, np.ndarray) else values
+    learner.network.set_state_dict(kept["network"])
+    learner.optimizer.set_state_dict(kept["optimizer"])
+    # As unpickling does it: an object of `get_rng_state` would keep its stream.
+    generator = paddle.framework.core.GeneratorState
+    generators = [generator.__new__(generator) for _ in kept["paddle"]]
+    for new, values in zip(generators, kept["paddle"], strict=True):
+        new.__setstate__(values)
+    paddle.set_rng_state(generators)
+    np.random.set_state(kept["numpy"])
+    random.setstate(kept["python"])
 
 
 def evaluate(
