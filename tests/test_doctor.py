@@ -270,12 +270,11 @@ def test_foreign_runs_are_told(store, examine):
     assert f"  {run_id} begun\n" in printed
 
 
-def test_files_that_nothing_needs_are_told(tmp_path, monkeypatch, store, examine):
-    # Beside the store, as a server's are beside the command.
-    monkeypatch.setattr(tracking.Store, "directory", tmp_path)
+def test_files_that_nothing_needs_are_told(tmp_path, store, capsys):
+    store = replace(store, directory=tmp_path)
 
     def checkpoint(experiment_id, identity):
-        path = checkpoints.place(store.directory, store.uri, experiment_id, identity)
+        path = checkpoints.place(store.directory, store.key, experiment_id, identity)
         assert checkpoints.save(path, 1)
         return path
 
@@ -293,8 +292,8 @@ def test_files_that_nothing_needs_are_told(tmp_path, monkeypatch, store, examine
     ]
     half = tmp_path / "mlflow.db.creating"
     half.write_bytes(b"half")
-    left, printed = examine(mend=True)
-    assert left == 0
+    assert doctor.examine(store, mend=True) == 0
+    printed = capsys.readouterr().out
     assert f"  {half}: a store whose creation was cut short\n" in printed
     assert f"  {done}: of a finished cell\n" in printed
     assert f"  {nobodys}: of no cell of this store\n" in printed
