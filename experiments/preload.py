@@ -18,6 +18,11 @@ machine.load_paddle(int(os.environ.get("OMP_NUM_THREADS", "1")))
 # A SIGTERM to all at once: the server that the processes are forked from has to tell how they end.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+import hydra._internal.core_plugins.basic_launcher  # noqa: E402
+import hydra._internal.core_plugins.basic_sweeper  # noqa: E402
+import hydra._internal.core_plugins.file_config_source  # noqa: E402
+import hydra._internal.core_plugins.importlib_resources_config_source  # noqa: E402
+import hydra._internal.core_plugins.structured_config_source  # noqa: E402, F401
 import scipy.optimize  # noqa: E402, F401
 
 from experiments import (  # noqa: E402, F401
@@ -27,11 +32,15 @@ from experiments import (  # noqa: E402, F401
     losses,
     optimizers,
     schedulers,
+    source_digest,
 )
 from experiments.tracking import circumstances, preload  # noqa: E402, F401
 
 circumstances.environment()
 circumstances.git_state()
+# What is parsed is kept by its content; files that are edited later are parsed again.
+source_digest.of_options({"loss": {"_target_": "experiments.losses.ce"}})
+source_digest.refresh()
 machine.loaded()
 
 conv_block.kernel()

@@ -1,6 +1,8 @@
 """What a run imports of MLflow only when it needs it: the processes of a sweep are forked from one that has it loaded."""
 
-import alembic.command  # noqa: F401
+import alembic.command
+import alembic.config  # noqa: F401
+import mlflow.models.display_utils
 import mlflow.models.model
 import mlflow.paddle
 import mlflow.pyfunc.loaders
