@@ -159,9 +159,10 @@ def test_the_report_is_stored_with_the_sweep(
     directory, printed = written
     parent = sweeps(f"sqlite:///{store / 'mlflow.db'}")["run_id"].iloc[0]
     assert f"stored with the sweep's run {parent} in MLflow" in printed
-    # the copied database still names the directory where the runs were made
-    (page,) = sweep[0].glob(f"mlartifacts/**/{parent}/artifacts/report/index.html")
+    # beside the copied database, although it still names the directory where the runs were made
+    (page,) = store.glob(f"mlartifacts/**/{parent}/artifacts/report/index.html")
     assert contents(page.parent) == contents(directory)
+    assert list(sweep[0].glob("mlartifacts/**/report")) == []
 
 
 def test_the_same_seed_gives_the_same_bytes(
@@ -501,7 +502,7 @@ def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
 
 
 def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
-    written: tuple[Path, str], store: Path, report: Report, sweep: tuple[Path, str]
+    written: tuple[Path, str], store: Path, report: Report
 ) -> None:
     directory, _ = written
     before = contents(directory)
@@ -512,8 +513,8 @@ def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
     assert re.fullmatch(r"mnist-losses-metric-test-macro_f1-rope-1\.0-[0-9a-f]{6}", name[1])
     assert contents(directory) == before
     assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
-    (page,) = sweep[0].glob("mlartifacts/**/artifacts/report/index.html")
-    (other,) = sweep[0].glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
+    (page,) = store.glob("mlartifacts/**/artifacts/report/index.html")
+    (other,) = store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
     assert page.read_bytes() == before["index.html"] != other.read_bytes()
     assert report(store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0
 
