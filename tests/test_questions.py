@@ -22,8 +22,9 @@ def test_a_saved_question_says_what_it_asks_takes_and_showed(question):
     said = re.findall(r"^# (\w+): +(\S.*)", text, flags=re.MULTILINE)
     assert [name for name, _ in said] == ["Question", "Command", "Runs", "Time", "Showed"]
     assert dict(said)["Command"].startswith(f"python experiments/run.py sweep={question}")
-    for readme in ("README.md", "README.zh-CN.md"):
-        table = (ROOT / readme).read_text(encoding="utf-8").partition("`sweep=` |")[2]
+    pages = [ROOT / "docs" / "options.md", *(ROOT / "docs" / "zh-CN").glob("options.md")]
+    for page in pages:
+        table = page.read_text(encoding="utf-8").partition("`sweep=` |")[2].partition("\n\n")[0]
         (row,) = re.findall(rf"^\| `{question}` \|.*", table, flags=re.MULTILINE)
         assert [
             n for n in re.findall(r"\d+\.\d+", row) if n not in text
