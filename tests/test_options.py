@@ -195,6 +195,7 @@ def preset(options, body: str) -> Path:
         ("loss: [ce, mse]\nseed: range(3)", 6),
         ("loss: focal\nloss.gamma: [1, 2e-3, 3]", 3),
         ("data.train_size: [null, 100]", 2),
+        ("loss: glob(c*)", 3),
     ],
 )  # fmt: skip
 def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):

@@ -206,9 +206,11 @@ def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
             for choice in choices
         ]
         try:
-            words.append(parser.parse_override(f"{key}={','.join(typed)}"))
+            word = parser.parse_override(f"{key}={','.join(typed)}")
         except HydraException as error:
             raise config.CommandError(f"{wrong}: {str(error).splitlines()[0]}") from error
+        word.config_loader = parser.config_loader  # for glob(*), which asks for a group's options
+        words.append(word)
     return words
 
 
