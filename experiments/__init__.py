@@ -40,7 +40,9 @@ The map, in the order in which a run passes through it:
     sweeps.py      many runs: identities, what is finished already, the parent run
     table.py       what a command says of its cells at its end
 
-hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished cells, and the launchers, which
-give each job a process of its own. Import rule: `guards`, `heads` and `mnist` import nothing of the package, `losses` only `guards`, `training` knows neither Hydra
-nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file imports nothing, so that `import experiments.losses` costs what it needs and no more.
+hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished
+cells, and the launchers, which give each job a process of its own. Import rule: `guards`, `heads`
+and `mnist` import nothing of the package, `losses` only `guards`, `training` knows neither Hydra
+nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file imports
+nothing, so that `import experiments.losses` costs what it needs and no more.
 """

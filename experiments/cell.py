@@ -1,4 +1,7 @@
-"""One cell, from its settings to its run in MLflow: claimed, trained, recorded, continued after a kill."""
+"""One cell, from its settings to its run in MLflow.
+
+Claimed, trained, recorded, continued after a kill.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +47,14 @@ def execute(
 ) -> str:
     """Train one network and record everything about it; the id of its run.
 
-    artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where they are loaded already.
-    planned: what the command planned to run; None: what its sweep has written into the store.
-    warnings: what the check of the loss found; in a sweep, `settings.tracking["warnings"]` has it.
-    Where `settings.tracking["prefixes"]` lists smaller numbers of epochs, those runs, being the beginning of this one, are recorded on
-    the way.
-    Raises `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished and not
-    `settings.force`, `tracking.Lost` when this process was silent for so long that another took over, CommandError when the code
-    has been edited since the run was planned.
+    artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where
+    they are loaded already. planned: what the command planned to run; None: what its sweep has
+    written into the store. warnings: what the check of the loss found; in a sweep,
+    `settings.tracking["warnings"]` has it. Where `settings.tracking["prefixes"]` lists smaller
+    numbers of epochs, those runs, being the beginning of this one, are recorded on the way. Raises
+    `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished
+    and not `settings.force`, `tracking.Lost` when this process was silent for so long that another
+    took over, CommandError when the code has been edited since the run was planned.
     """
     machine.loaded()
     functions = [config.function(settings, group) for group in config.GROUPS]
@@ -154,7 +157,10 @@ class _Book:
     found: Sequence[Finding]
 
     def run(self, settings: Settings, claim: Claim, **tags: str) -> Any:
-        """The new run of a cell, as `tracking.tracked_run`, with all that is known before training."""
+        """The new run of a cell, as `tracking.tracked_run`.
+
+        With all that is known before training.
+        """
         digest = self.splits.digest
         return tracking.tracked_run(
             self.store,
@@ -175,7 +181,10 @@ class _Book:
         )
 
     def seen(self, learner: Learner, record: Record) -> list[Finding]:
-        """The classic mistakes that show in the outputs after an epoch; divergence is told as what it is."""
+        """The classic mistakes that show in the outputs after an epoch.
+
+        Divergence is told as what it is.
+        """
         if record.diverged:
             return []
         return lint.of_outputs(
@@ -219,7 +228,10 @@ class _Book:
     def prefix(
         self, settings: Settings, learner: Learner, records: Sequence[Record], longer: str
     ) -> None:
-        """The run that would have ended here, or diverged before, as the first epochs of the run `longer`."""
+        """The run that would have ended here, or diverged before.
+
+        As the first epochs of the run `longer`.
+        """
         try:
             claim = tracking.claim(
                 self.store, settings.identity(self.splits.digest), again=settings.force
@@ -245,7 +257,10 @@ def _warn(settings: Settings, findings: Sequence[Finding], told: set[str]) -> No
 
 
 def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
-    """`corrupted/accuracy_NAME` on the test images under each corruption, and `corrupted/accuracy`, their mean."""
+    """`corrupted/accuracy_NAME` on the test images under each corruption.
+
+    `corrupted/accuracy`, their mean.
+    """
     found = {}
     for name in corruptions.CORRUPTIONS:
         images = training.pixels(corruptions.corrupt(name, test.images))
@@ -265,13 +280,17 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
     files = contract.changed_files(then, settings.code.parts)
     what = ", ".join(files) or "the data or the device"
     raise config.CommandError(
-        f"{what} changed after the command planned this run: expected what was planned, got another "
+        f"{what} changed after the command planned this run: expected what was planned, got "
+        "another "
         "identity, so the run was not started. The same command runs it with the code as it is now"
     )
 
 
 def _continue(learner: Learner, place: Path, made_by: Mapping[str, str]) -> list[Record]:
-    """The records of the cell's checkpoint, `learner` being put where it was then; none where there is no use in it."""
+    """The records of the cell's checkpoint, `learner` being put where it was then.
+
+    None where there is no use in it.
+    """
     content = checkpoints.load(place)
     if content is None:
         return []

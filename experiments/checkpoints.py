@@ -35,7 +35,10 @@ _KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 
 
 def place(directory: Path, *cell: str) -> Path:
-    """Where the checkpoint of a cell is, of a store in `directory`; `cell`: the store's key, the experiment's id, the identity."""
+    """Where the checkpoint of a cell is, of a store in `directory`.
+
+    `cell`: the store's key, the experiment's id, the identity.
+    """
     name = hashlib.sha256(" ".join(cell).encode()).hexdigest()[:32]
     return directory / "outputs" / "checkpoints" / f"{name}.checkpoint"
 

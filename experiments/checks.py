@@ -1,6 +1,7 @@
 """Checks of a command's options before anything trains: every combination in a process of its own.
 
-What a user's code does there, crash, hang or change what it shares with others, reaches neither the command nor a run.
+What a user's code does there, crash, hang or change what it shares with others, reaches neither the
+command nor a run.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ Send = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset as far as others have to know it: its digest, and how many examples each split has."""
+    """A dataset as far as others have to know it.
+
+    Its digest, and how many examples each split has.
+    """
 
     digest: str
     train: int
@@ -43,8 +47,8 @@ class Data:
 class Checked:
     """What the check of a combination of options has shown.
 
-    warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its level. failure: why there is no
-    result, where the process ended without one.
+    warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its
+    level. failure: why there is no result, where the process ended without one.
     """
 
     warnings: tuple[Finding, ...] = ()
@@ -58,8 +62,9 @@ _known: dict[str, Checked] = {}  # by what was checked: each is checked once per
 def check(cells: Sequence[Settings], data: Sequence[Data]) -> list[Checked]:
     """What the checks of the options of each cell, with its data, have shown.
 
-    Every option is bound to its function's signature, the loss is tried on random outputs, and every distinct combination takes
-    training steps on blank images, with batches of the sizes that training has. Raises CommandError with all that is wrong.
+    Every option is bound to its function's signature, the loss is tried on random outputs, and
+    every distinct combination takes training steps on blank images, with batches of the sizes that
+    training has. Raises CommandError with all that is wrong.
     """
     keys, tasks = [], {}
     for cell, its in zip(cells, data, strict=True):
@@ -87,7 +92,10 @@ def check(cells: Sequence[Settings], data: Sequence[Data]) -> list[Checked]:
 
 
 def describe(cell: Settings) -> Data:
-    """The cell's data, loaded in a process of its own. Raises CommandError when it cannot be loaded."""
+    """The cell's data, loaded in a process of its own.
+
+    Raises CommandError when it cannot be loaded.
+    """
     ((_, result),) = _each({"": (_describe, (cell,))}, 1)
     if isinstance(result, str):
         config.refuse([result])
@@ -116,7 +124,10 @@ def data_of(splits: Any) -> Data:
 def _each(
     tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
 ) -> Iterator[tuple[str, Any]]:
-    """Key and result of each task; a CommandError, or a sentence on a process that ended without a result."""
+    """Key and result of each task.
+
+    A CommandError, or a sentence on a process that ended without a result.
+    """
     with tempfile.TemporaryDirectory() as directory:
         files = {key: Path(directory) / str(number) for number, key in enumerate(tasks)}
         waiting = deque(
@@ -150,7 +161,10 @@ def _failure(died: processes.Died, trace: Path) -> str:
 
 
 def _limit(rows: int = 0) -> None:
-    """End this process, by SIGALRM, where it does not come here again in time; without `rows` (0) there is no limit."""
+    """End this process, by SIGALRM, where it does not come here again in time.
+
+    Without `rows` (0) there is no limit.
+    """
     if hasattr(signal, "alarm"):
         signal.alarm(LIMIT_SECONDS * -(-rows // 1000))
 
@@ -158,7 +172,10 @@ def _limit(rows: int = 0) -> None:
 def _functions(
     send: Send, trace: str, cell: Settings, groups: Sequence[str]
 ) -> list[functools.partial[Any]]:
-    """The functions of the options; which one is being imported is told before. trace: the file for a traceback of the end."""
+    """The functions of the options; which one is being imported is told before.
+
+    Trace: the file for a traceback of the end.
+    """
     file = Path(trace).open("w")  # noqa: SIM115  # to the end of the process
     faulthandler.enable(file)
     if hasattr(signal, "alarm"):

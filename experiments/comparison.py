@@ -1,6 +1,9 @@
-"""Two runs in the store: which of their numbers differ, be it in one bit, and what differed around them.
+"""Two runs in the store.
 
-Reads the store and writes nothing to it. Which run to compare with which is no concern of this module.
+Which of their numbers differ, be it in one bit, and what differed around them.
+
+Reads the store and writes nothing to it. Which run to compare with which is no concern of this
+module.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ if TYPE_CHECKING:
     from experiments.tracking import Store
 
 _UNEXPLAINED = (
-    "nothing that is recorded changed since then, so this should not be: run it once more. If it differs again, something decides "
-    "the numbers that is not recorded: a file that the code reads, a library outside Python, the hardware"
+    "nothing that is recorded changed since then, so this should not be: run it once more. If it "
+    "differs again, something decides "
+    "the numbers that is not recorded: a file that the code reads, a library outside Python, the "
+    "hardware"
 )
 
-# (kind, name) -> place -> values: an epoch's value of a metric, an image's outputs, a tag at place 0.
+# (kind, name) -> place -> values: an epoch's value of a metric, an image's outputs, a tag at place
+# 0.
 Numbers = dict[tuple[str, str], dict[int, tuple[Any, ...]]]
 
 TAG, METRIC, IMAGE = (
@@ -59,8 +65,9 @@ _STAGES = (
 class Difference:
     """Where one series of numbers differs between two runs.
 
-    count, of: places that differ, and all. first: the first of them. then, now: one value there; None where there is none.
-    relative: the largest difference of two numbers as a share of the larger, in [0, 2].
+    count, of: places that differ, and all. first: the first of them. then, now: one value there;
+    None where there is none. relative: the largest difference of two numbers as a share of the
+    larger, in [0, 2].
     """
 
     kind: str
@@ -82,7 +89,10 @@ class Difference:
 
 
 def numbers(store: Store, run: Any) -> Numbers:
-    """Every number of a run that its configuration decides, in the order of their making; times are none of them."""
+    """Every number of a run that its configuration decides, in the order of their making.
+
+    Times are none of them.
+    """
     found: Numbers = {
         (TAG, what): {0: (run.data.tags[tag],)}
         for tag, what in _TAGS.items()
@@ -110,7 +120,8 @@ def numbers(store: Store, run: Any) -> Numbers:
 def compare(then: Numbers, now: Numbers) -> list[Difference]:
     """The series that differ in any bit, those that differ earliest first.
 
-    A number of then that is missing now is a difference; a series that is new is of newer code, and not compared.
+    A number of then that is missing now is a difference; a series that is new is of newer code, and
+    not compared.
     """
     found = []
     for (kind, name), before in then.items():
@@ -136,7 +147,10 @@ def compare(then: Numbers, now: Numbers) -> list[Difference]:
 
 
 def circumstances(store: Store, run: Any) -> dict[str, str]:
-    """What is recorded of the code, the data, the machine and the versions behind a run, by names for people."""
+    """What is recorded of the code, the data, the machine and the versions behind a run.
+
+    By names for people.
+    """
     tags = run.data.tags
     parts = json.loads(tags.get("code.parts", "{}"))
     facts = {f"{file} ({part})": digest for part in parts for file, digest in parts[part].items()}
@@ -197,7 +211,8 @@ def text(then: Numbers, found: Sequence[Difference], changed: Sequence[Differenc
     else:
         metrics = sum(kind == METRIC for kind, _ in then)
         lines = [
-            f"not the same: {sum(each.kind == METRIC for each in found)} of {plural(metrics, 'metric')} differ"
+            f"not the same: {sum(each.kind == METRIC for each in found)} of "
+            f"{plural(metrics, 'metric')} differ"
         ]
         lines += [*_indented(found), "the same to the bit:", *(_indented(agree) or ["  nothing"])]
         lines.append("what changed since then:" if changed else _UNEXPLAINED)

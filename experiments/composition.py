@@ -1,7 +1,9 @@
-"""Hydra's composition of a config, with refusals that say what was expected and what the choices are.
+"""Hydra's composition of a config.
 
-Hydra composes; this only words what it refuses, and refuses an option that another one of the same name would hide.
-Importing it costs Hydra alone.
+With refusals that say what was expected and what the choices are.
+
+Hydra composes; this only words what it refuses, and refuses an option that another one of the same
+name would hide. Importing it costs Hydra alone.
 """
 
 from __future__ import annotations
@@ -71,7 +73,10 @@ class Loader(ConfigLoaderImpl):
         return cfg
 
     def _worded(self, error: Exception, overrides: list[str]) -> CommandError | None:
-        """What to raise for an error that is about something else than a name; None where Hydra says enough."""
+        """What to raise for an error that is about something else than a name.
+
+        None where Hydra says enough.
+        """
         if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
             return CommandError(f"expected a YAML file, got: {_one_line(error)}")
         parsed = OverridesParser.create().parse_overrides(overrides)
@@ -123,7 +128,9 @@ def _one_line(error: Exception) -> str:
 
 
 def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:
-    """Raise CommandError where a user's option has the name of another, which Hydra would take instead.
+    """Raise CommandError where a user's option has the name of another.
+
+    It Hydra would take instead.
 
     Args:
         places: Provider, scheme and path of every place that Hydra looks in, in its order.

@@ -1,7 +1,7 @@
 """What a run is asked to do: the typed scalars, their ranges, and the checks of every option.
 
-Importing this costs Hydra and OmegaConf only, so that a wrong value is answered at once. Below the entry
-points nothing sees a config: they get `Settings`, or plain arguments.
+Importing this costs Hydra and OmegaConf only, so that a wrong value is answered at once. Below the
+entry points nothing sees a config: they get `Settings`, or plain arguments.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def register() -> None:
 class Settings:
     """One cell of a grid, resolved.
 
-    choices: option name of each group, e.g. {"loss": "ce", ...}.
-    options: each group's own values with `_target_`, e.g. {"loss": {"_target_": "experiments.losses.focal", "gamma": 2.0}}.
-    tracking: {"uri": ..., "log_model": ..., ...}. words: the overrides, e.g. "model=mlp", for the label alone. The rest are the scalars of
-    `RunConfig`.
+    choices: option name of each group, e.g. {"loss": "ce", ...}. options: each group's own values
+    with `_target_`, e.g. {"loss": {"_target_": "experiments.losses.focal", "gamma": 2.0}}.
+    tracking: {"uri": ..., "log_model": ..., ...}. words: the overrides, e.g. "model=mlp", for the
+    label alone. The rest are the scalars of `RunConfig`.
     """
 
     choices: dict[str, str]
@@ -119,7 +119,10 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """The cell in a few words, for log lines and run names: the loss, the scalars, and other options that were asked for."""
+        """The cell in a few words, for log lines and run names.
+
+        The loss, the scalars, and other options that were asked for.
+        """
         words = (word.lstrip("+").partition("=") for word in self.words)
         asked = {name: value for name, _, value in words}  # of two, the last one counts
         others = "|".join(group for group in GROUPS if group != "loss")
@@ -131,7 +134,10 @@ class Settings:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What MLflow shows as params: option names, deciding scalars, and the options' own values, dotted."""
+        """What MLflow shows as params.
+
+        Option names, deciding scalars, and the options' own values, dotted.
+        """
         return (
             self.choices
             | {name: getattr(self, name) for name in DECIDING_SCALARS}
@@ -140,7 +146,10 @@ class Settings:
         )
 
     def identity(self, data_digest: str) -> str:
-        """SHA-256 over all that decides the numbers: values, option names, code and the data's digest."""
+        """SHA-256 over all that decides the numbers.
+
+        Values, option names, code and the data's digest.
+        """
         return self._with_code(self.settings_digest(data_digest))
 
     def configuration(self, data_digest: str) -> str:
@@ -157,7 +166,9 @@ class Settings:
         }
 
     def settings_digest(self, data_digest: str) -> str:
-        """SHA-256 over every value that decides the numbers, and the data's digest: the same whatever the code.
+        """SHA-256 over every value that decides the numbers, and the data's digest.
+
+        The same whatever the code.
 
         This was the whole identity of runs that have no tag `code`.
         """
@@ -174,7 +185,10 @@ class Settings:
 
     @property
     def _unusual(self) -> dict[str, Any]:
-        """What decides numbers only where it is not as usual, so that other runs keep their identities."""
+        """What decides numbers only where it is not as usual.
+
+        So that other runs keep their identities.
+        """
         found: dict[str, Any] = {}
         if self.threads != 1:  # sums in another order: other last digits
             found["threads"] = self.threads
@@ -228,9 +242,12 @@ def _numbers_alike(value: Any) -> Any:
 
 
 def anchor(cfg: DictConfig, directory: str) -> None:
-    """Make absolute, in a composed config, where things lie: Hydra may change the directory before a job runs.
+    """Make absolute, in a composed config, where things lie.
 
-    directory: where the command was started. Raises CommandError when no store can be at `tracking.uri`.
+    Hydra may change the directory before a job runs.
+
+    directory: where the command was started. Raises CommandError when no store can be at
+    `tracking.uri`.
     """
     try:
         cfg.tracking.uri = places.store_uri(cfg.tracking.uri, directory)
@@ -243,7 +260,10 @@ def anchor(cfg: DictConfig, directory: str) -> None:
 
 
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:
-    """The settings in a composed config; `choices` is Hydra's `runtime.choices`, `words` are the overrides that it was composed with."""
+    """The settings in a composed config.
+
+    `choices` is Hydra's `runtime.choices`, `words` are the overrides that it was composed with.
+    """
     try:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -301,7 +321,10 @@ def own_words(overrides: Iterable[str]) -> list[str]:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What is wrong with the values themselves, a sentence each; empty when nothing is. Imports nothing heavy."""
+    """What is wrong with the values themselves, a sentence each; empty when nothing is.
+
+    Imports nothing heavy.
+    """
     found = []
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         found.append(f"lr: expected a finite number above 0, got {settings.lr}")
@@ -346,12 +369,16 @@ def problems(settings: Settings) -> list[str]:
 
 
 def _check_option(settings: Settings, group: str) -> None:
-    """Raise CommandError for what is wrong with an option, as far as it shows without its function."""
+    """Raise CommandError for what is wrong with an option.
+
+    As far as it shows without its function.
+    """
     option, own = settings.options[group], settings._own_values(group)
     where = f"{group}={settings.choices[group]}"
     if option.get("_partial_") is not True:
         raise CommandError(
-            f"{where}: expected `_partial_: true` in the option, so that the program can call {option['_target_']}"
+            f"{where}: expected `_partial_: true` in the option, so that the program can call "
+            f"{option['_target_']}"
         )
     infinite = [
         name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)
@@ -417,9 +444,9 @@ def is_shipped(settings: Settings, group: str) -> bool:
 def function(settings: Settings, group: str) -> functools.partial[Any]:
     """The function that an option names, with the option's own values bound.
 
-    Lists and mappings among the values are plain Python. A loss whose option states its head has it as the attribute `head`, for
-    `heads.head_of`.
-    Raises CommandError when it cannot be imported, or does not take what the option sets or what the program passes.
+    Lists and mappings among the values are plain Python. A loss whose option states its head has it
+    as the attribute `head`, for `heads.head_of`. Raises CommandError when it cannot be imported, or
+    does not take what the option sets or what the program passes.
     """
     from hydra.utils import get_object, instantiate
 
@@ -465,7 +492,10 @@ def _cannot_load(settings: Settings, group: str, cause: BaseException) -> Comman
 
 
 def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
-    """Raise CommandError unless an option's function takes what the program passes, and the option's own values."""
+    """Raise CommandError unless an option's function takes what the program passes.
+
+    The option's own values.
+    """
     positional, keywords = _CALLS[group]
     own, target = bound.keywords, settings.options[group]["_target_"]
     where = f"{group}={settings.choices[group]}: {target}"

@@ -1,4 +1,7 @@
-"""What both halves of the project use: commands that can be typed, and how two runs differ. Imports nothing heavy."""
+"""What both halves of the project use: commands that can be typed, and how two runs differ.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +125,9 @@ def changed_files(one: Parts, other: Parts) -> list[str]:
 
 
 def numbers_differ(then: Recorded, now: Recorded) -> str:
-    """How the numbers of two finished runs of one identity differ, in words; empty where all are equal.
+    """How the numbers of two finished runs of one identity differ, in words.
+
+    Empty where all are equal.
 
     Compared are the outcome and every metric that both have, but times.
     """
@@ -185,8 +190,8 @@ def _element(value: Any) -> str:
 def _string(text: str) -> str:
     """A string in Hydra's grammar, with quotes where it needs them.
 
-    Double quotes, since the shell's are single ones. Backslashes mean something to Hydra only before
-    a quote, and to OmegaConf only before `${`, which would be an interpolation.
+    Double quotes, since the shell's are single ones. Backslashes mean something to Hydra only
+    before a quote, and to OmegaConf only before `${`, which would be an interpolation.
     """
     if _PLAIN.fullmatch(text) and not _NO_STRING.fullmatch(text):
         return text

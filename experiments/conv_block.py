@@ -1,27 +1,28 @@
 """Convolution, 2x2 max pool and ReLU as one layer, several times faster than the three operators.
 
-The idea. After a 2x2 max pool only one of four positions of the convolution carries a gradient, the one that
-won its window, and after a ReLU only if it is positive. Libraries run the convolution's two gradients over
-all positions all the same, three quarters of them zeros. Here the forward pass keeps one byte per window,
-the winner: which of its four positions won, or that none did. The backward pass goes through the live
-winners alone, each of which adds "its gradient times a row of floats" to the weights' gradient (rows of the
-image under the kernel) and to the input's (rows of the kernel). That is a quarter of the dense work, or
-less.
+The idea. After a 2x2 max pool only one of four positions of the convolution carries a gradient, the
+one that won its window, and after a ReLU only if it is positive. Libraries run the convolution's
+two gradients over all positions all the same, three quarters of them zeros. Here the forward pass
+keeps one byte per window, the winner: which of its four positions won, or that none did. The
+backward pass goes through the live winners alone, each of which adds "its gradient times a row of
+floats" to the weights' gradient (rows of the image under the kernel) and to the input's (rows of
+the kernel). That is a quarter of the dense work, or less.
 
-The layout. Tensors keep Paddle's order [batch, channel, row, column]. Inside, the forward pass puts 8 or 16
-images side by side, one in each lane of a vector, so that no shape wastes lanes and windows are compared
-lane by lane; the backward pass takes one image at a time, channels last, so that a row under the kernel is
-contiguous.
+The layout. Tensors keep Paddle's order [batch, channel, row, column]. Inside, the forward pass puts
+8 or 16 images side by side, one in each lane of a vector, so that no shape wastes lanes and windows
+are compared lane by lane; the backward pass takes one image at a time, channels last, so that a row
+under the kernel is contiguous.
 
-The kernel is `conv_block.cpp`, and not Python: the same in Numba trains at some 1.4 times PyTorch's speed by what
-is public of Numba, 1.8 times with a flag that is not, and adds 1.5 s to the start of every process; this one trains at 2.3
-times, and loads in no time (`tests/benchmarks/train_speed.py`). It is compiled once per source, compiler and processor, by the machine's own
-C++ compiler, into the user's cache, and called through ctypes. Nothing
-depends on it: where it cannot be built, for what it does not cover (other types and devices, static graphs,
-mixed precision) and for input that is not finite, Paddle's own operators run; an exported network always
-consists of those. Both give the same numbers up to float32's rounding. What `backward()` does is covered;
-second derivatives are refused, and Paddle refuses `paddle.grad` with respect to only some of a fused layer's
-input, weight and bias: FAIRLOSS_KERNEL=stock in the environment has both.
+The kernel is `conv_block.cpp`, and not Python: the same in Numba trains at some 1.4 times PyTorch's
+speed by what is public of Numba, 1.8 times with a flag that is not, and adds 1.5 s to the start of
+every process; this one trains at 2.3 times, and loads in no time
+(`tests/benchmarks/train_speed.py`). It is compiled once per source, compiler and processor, by the
+machine's own C++ compiler, into the user's cache, and called through ctypes. Nothing depends on it:
+where it cannot be built, for what it does not cover (other types and devices, static graphs, mixed
+precision) and for input that is not finite, Paddle's own operators run; an exported network always
+consists of those. Both give the same numbers up to float32's rounding. What `backward()` does is
+covered; second derivatives are refused, and Paddle refuses `paddle.grad` with respect to only some
+of a fused layer's input, weight and bias: FAIRLOSS_KERNEL=stock in the environment has both.
 
 This file holds the layer, and how its kernel is found, built and checked; no network, no training.
 """
@@ -54,7 +55,8 @@ _SOURCE = Path(__file__).with_suffix(".cpp")
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fPIC", "-shared")
 _VERSION = 1  # of the interface; conv_block_version() must answer the same
-_DONE = 0  # a call's status; any other (input that is not finite, no memory) means: run the stock operators
+# a call's status; any other (input that is not finite, no memory) means: run the stock operators
+_DONE = 0
 _LARGEST_IMAGE = 1 << 20  # floats, padding included: scratch memory holds 16 images and 16 outputs
 _CHECKSUM_BYTES = (
     32  # SHA-256 of a built file, appended to it: loaders do not look behind the last section
@@ -62,11 +64,14 @@ _CHECKSUM_BYTES = (
 
 
 class ConvBlock(paddle.nn.Conv2D):
-    """relu(max_pool2d(conv2d(x))): stride 1, square kernel, zero padding, then 2x2 windows with stride 2.
+    """relu(max_pool2d(conv2d(x))).
+
+    Stride 1, square kernel, zero padding, then 2x2 windows with stride 2.
 
     x [batch, in_channels, height, width] -> [batch, out_channels, rows, columns], where rows =
-    (height + 2 padding - kernel_size + 1) // 2 and columns likewise. `weight` [out, in, kernel, kernel] and
-    `bias` [out] are those of `paddle.nn.Conv2D`: same first values, same use of the random stream.
+    (height + 2 padding - kernel_size + 1) // 2 and columns likewise. `weight` [out, in, kernel,
+    kernel] and `bias` [out] are those of `paddle.nn.Conv2D`: same first values, same use of the
+    random stream.
     """
 
     def __init__(
@@ -88,7 +93,10 @@ class ConvBlock(paddle.nn.Conv2D):
         return _stock(x, self.weight, self.bias, self._sizes[3])
 
     def _covers(self, x: paddle.Tensor) -> bool:
-        """Whether the kernel is made for this input; what Paddle refuses is left for it to refuse."""
+        """Whether the kernel is made for this input.
+
+        What Paddle refuses is left for it to refuse.
+        """
         in_channels, out_channels, size, padding = self._sizes
         if len(x.shape) != 4:
             return False
@@ -108,9 +116,12 @@ class ConvBlock(paddle.nn.Conv2D):
 
 
 def kernel(network: paddle.nn.Layer | None = None) -> str:
-    """What conv blocks run here: 'fused-avx512', 'fused-avx2' or 'stock', which is Paddle's own operators.
+    """What conv blocks run here.
 
-    With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another device.
+    'fused-avx512', 'fused-avx2' or 'stock', which is Paddle's own operators.
+
+    With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another
+    device.
     """
     library = _library() if network is None or _has_blocks(network) else None
     if library is None:
@@ -119,7 +130,10 @@ def kernel(network: paddle.nn.Layer | None = None) -> str:
 
 
 def notices(network: paddle.nn.Layer) -> tuple[tuple[int, str], ...]:
-    """What this process has logged, or would have, of the kernel that `network` runs: levels and sentences."""
+    """What this process has logged, or would have, of the kernel that `network` runs.
+
+    Levels and sentences.
+    """
     if not _has_blocks(network):
         return ()
     _library()
@@ -136,7 +150,10 @@ def _has_blocks(network: paddle.nn.Layer) -> bool:
 def _stock(
     x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, padding: int
 ) -> paddle.Tensor:
-    """Paddle's own operators; bias and ReLU commute with the pool, and behind it have a quarter to do."""
+    """Paddle's own operators.
+
+    Bias and ReLU commute with the pool, and behind it have a quarter to do.
+    """
     pooled = F.max_pool2d(F.conv2d(x, weight, padding=padding), 2)
     return F.relu(pooled + bias.reshape([1, -1, 1, 1]))
 
@@ -149,7 +166,10 @@ def _run(
     *,
     for_backward: bool,
 ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """The output, and `for_backward` the winners; None for these where the stock operators had to run."""
+    """The output, and `for_backward` the winners.
+
+    None for these where the stock operators had to run.
+    """
     library = _library()
     in_channels, out_channels, size, padding = sizes
     batch, _, height, width = x.shape
@@ -193,8 +213,10 @@ class _Fused(PyLayer):
             )
         if ctx.versions != (x.inplace_version, weight.inplace_version):
             raise RuntimeError(
-                "the input or the weight of a ConvBlock was changed in place between the forward and the "
-                "backward pass, so the gradient cannot be computed; change a copy, or call backward() first"
+                "the input or the weight of a ConvBlock was changed in place between the forward "
+                "and the "
+                "backward pass, so the gradient cannot be computed; change a copy, or call "
+                "backward() first"
             )
         gradients = None
         if ctx.winner is not None:
@@ -210,7 +232,10 @@ class _Fused(PyLayer):
 
 
 def _run_backward(x, weight, bias, winner, dy, sizes, *, of_input):
-    """Gradients of x (None unless asked for), weight and bias; None where the stock operators have to run."""
+    """Gradients of x (None unless asked for), weight and bias.
+
+    None where the stock operators have to run.
+    """
     in_channels, out_channels, size, padding = sizes
     batch, _, height, width = x.shape
     dx = paddle.empty(x.shape, "float32") if of_input else None
@@ -249,7 +274,10 @@ def _notice(level: int, text: str, *values: Any) -> None:
 
 @functools.cache
 def _library() -> Any:
-    """The loaded kernel, or None where stock operators run; the log says once per process which, and why."""
+    """The loaded kernel, or None where stock operators run.
+
+    The log says once per process which, and why.
+    """
     _notices.clear()
     choice = os.environ.get("FAIRLOSS_KERNEL", "")
     if choice == "stock":
@@ -268,8 +296,10 @@ def _library() -> Any:
     except Exception as error:  # whatever it is, it must not stop a training that can do without
         _notice(
             logging.WARNING,
-            "conv blocks run Paddle's own operators, several times slower than the fused kernel: %s "
-            "(FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, FAIRLOSS_KERNEL=stock ends the warning)",
+            "conv blocks run Paddle's own operators, several times slower than the fused kernel: "
+            "%s "
+            "(FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, "
+            "FAIRLOSS_KERNEL=stock ends the warning)",
             error,
         )
         return None
@@ -282,7 +312,10 @@ def _library() -> Any:
 
 
 def _cache() -> Path:
-    """Where built kernels lie: `kernels` in FAIRLOSS_CACHE, or else in the user's cache directory."""
+    """Where built kernels lie.
+
+    `kernels` in FAIRLOSS_CACHE, or else in the user's cache directory.
+    """
     chosen = os.environ.get("FAIRLOSS_CACHE") or platformdirs.user_cache_dir("fairloss")
     return Path(chosen).expanduser() / "kernels"
 
@@ -294,12 +327,14 @@ def _built() -> Path:
         "Darwin",
     ):
         raise OSError(
-            f"it is written for x86-64 Linux and macOS, not for {platform.machine()} {platform.system()}"
+            f"it is written for x86-64 Linux and macOS, not for {platform.machine()} "
+            f"{platform.system()}"
         )
     there = {os.path.realpath(found): found for found in map(shutil.which, _COMPILERS) if found}
     if not there:
         raise OSError(
-            f"no C++ compiler ({', '.join(_COMPILERS)}) is on the PATH. Install one, for example with "
+            f"no C++ compiler ({', '.join(_COMPILERS)}) is on the PATH. Install one, for example "
+            "with "
             "`apt-get install g++`, and the next run builds the kernel in some seconds"
         )
     failures = []
@@ -312,7 +347,10 @@ def _built() -> Path:
 
 
 def _built_by(compiler: str) -> Path:
-    """The kernel's file for this source, compiler and processor, built if there is none or it is damaged."""
+    """The kernel's file for this source, compiler and processor.
+
+    Built if there is none or it is damaged.
+    """
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, timeout=60, check=True
     ).stdout
@@ -330,7 +368,10 @@ def _built_by(compiler: str) -> Path:
 
 
 def _processor() -> str:
-    """The processor's model and what it can do: a virtual machine may offer less than the name says."""
+    """The processor's model and what it can do.
+
+    A virtual machine may offer less than the name says.
+    """
     if platform.system() == "Darwin":
         names = ("brand_string", "features", "leaf7_features")
         command = ["sysctl", "-n", *(f"machdep.cpu.{name}" for name in names)]
@@ -374,7 +415,10 @@ def _intact(path: Path) -> bool:
 
 
 def _load(path: Path) -> ctypes.CDLL:
-    """Load a built kernel, and refuse it unless it computes a small case, worked out by hand, to the bit."""
+    """Load a built kernel.
+
+    Refuse it unless it computes a small case, worked out by hand, to the bit.
+    """
     library = ctypes.CDLL(str(path))
     sizes = [ctypes.c_int] * 7
     library.conv_block_forward.argtypes = [*[ctypes.c_void_p] * 5, *sizes]
@@ -383,7 +427,8 @@ def _load(path: Path) -> ctypes.CDLL:
         raise OSError(
             f"{path} has interface {library.conv_block_version()}, expected {_VERSION}; delete it"
         )
-    # one image, 0 to 15 row by row, times 2 plus 1: 5, 7, 13 and 15 win, the last pixel of each window
+    # one image, 0 to 15 row by row, times 2 plus 1: 5, 7, 13 and 15 win, the last pixel of each
+    # window
     image, weight, bias = (ctypes.c_float * 16)(*range(16)), ctypes.c_float(2), ctypes.c_float(1)
     y, winner, dy = (
         (ctypes.c_float * 4)(),

@@ -1,8 +1,11 @@
-"""Test images as a careless world would deliver them: noise, blur, warps, light. How robust is what was learned?
+"""Test images as a careless world would deliver them: noise, blur, warps, light.
 
-Twelve corruptions of the kind of MNIST-C (Mu and Gilmer, MNIST-C: a robustness benchmark for computer vision, 2019), of about
-its severities, each written for a whole stack of images. Everything random in one comes from a generator seeded by its name: every
-run and every loss sees the same corrupted images. Does not belong here: what a network makes of them.
+How robust is what was learned?
+
+Twelve corruptions of the kind of MNIST-C (Mu and Gilmer, MNIST-C: a robustness benchmark for
+computer vision, 2019), of about its severities, each written for a whole stack of images.
+Everything random in one comes from a generator seeded by its name: every run and every loss sees
+the same corrupted images. Does not belong here: what a network makes of them.
 
 Inside, images are float32 [n, 28, 28] in [0, 1]; what leaves that range is clipped at the end.
 """
@@ -19,7 +22,9 @@ _CENTRE = (28 - 1) / 2  # of rows and of columns
 
 
 def corrupt(name: str, images: np.ndarray) -> np.ndarray:
-    """Images, uint8 [n, 28, 28], under the corruption `name` of `CORRUPTIONS`: new ones of the same type and shape.
+    """Images, uint8 [n, 28, 28], under the corruption `name` of `CORRUPTIONS`.
+
+    New ones of the same type and shape.
 
     The same images give the same bytes, whatever ran before.
     """
@@ -129,7 +134,10 @@ def _either_way(
 
 
 def _warp(images: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
-    """What is at x from the centre, (row, column), comes from `matrix` x; nothing comes from outside."""
+    """What is at x from the centre, (row, column), comes from `matrix` x.
+
+    Nothing comes from outside.
+    """
     whole = np.eye(3)
     whole[1:, 1:] = matrix
     centre = np.array([0, _CENTRE, _CENTRE])

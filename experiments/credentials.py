@@ -1,9 +1,9 @@
 """Passwords, tokens and keys: how they are kept out of the store, the files and the screen.
 
-They belong into environment variables, from which `redacted` knows them. It is for free text: log lines, tracebacks and
-messages of other code, diffs, lists of packages, source files. Values, names, numbers, paths and commands are never
-changed, since a number that looks like a password is still the number; where a value is a credential, it is refused
-instead. Imports nothing heavy.
+They belong into environment variables, from which `redacted` knows them. It is for free text: log
+lines, tracebacks and messages of other code, diffs, lists of packages, source files. Values, names,
+numbers, paths and commands are never changed, since a number that looks like a password is still
+the number; where a value is a credential, it is refused instead. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def shown(text: str) -> str:
 
 
 def refusal(uri: str | None) -> str:
-    """Why the store at `uri`, else at MLFLOW_TRACKING_URI, is refused: its address holds credentials.
+    """Why the store at `uri`, else at MLFLOW_TRACKING_URI, is refused.
+
+    Its address holds credentials.
 
     Returns:
         A message, empty when the address holds none. Paths of SQLite may have any characters.
@@ -72,7 +74,8 @@ def refusal(uri: str | None) -> str:
     ):
         return ""
     return (
-        f"{name}: expected an address without a user name or a password, got one with; everyone who "
+        f"{name}: expected an address without a user name or a password, got one with; everyone "
+        "who "
         "sees the address would see them. Leave them out, and export MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD"
     )

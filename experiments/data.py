@@ -1,9 +1,10 @@
 """The images a run learns from and is judged by: splits, label noise, orders.
 
-Belongs here: every data set behind the one form `Splits`, and what is drawn from the seed: which examples
-validate, which labels noise changes, the order of an epoch. Each of these has a numpy generator of its own,
-derived from the seed, so that runs that differ in network or loss see the very same data. Does not belong
-here: where MNIST's bytes come from (`experiments.mnist`), tensors and batches (`experiments.training`).
+Belongs here: every data set behind the one form `Splits`, and what is drawn from the seed: which
+examples validate, which labels noise changes, the order of an epoch. Each of these has a numpy
+generator of its own, derived from the seed, so that runs that differ in network or loss see the
+very same data. Does not belong here: where MNIST's bytes come from (`experiments.mnist`), tensors
+and batches (`experiments.training`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Ints = npt.NDArray[np.int64]
 
 NOISE_KINDS = ("symmetric", "asymmetric")
 
-# Asymmetric noise mistakes a digit for the one it resembles: 7->1, 2->7, 5<->6, 3->8; 0, 1, 4, 8 and 9 stay.
-# From Patrini et al., "Making deep neural networks robust to label noise", CVPR 2017.
+# Asymmetric noise mistakes a digit for the one it resembles: 7->1, 2->7, 5<->6, 3->8; 0, 1, 4, 8
+# and 9 stay. From Patrini et al., "Making deep neural networks robust to label noise", CVPR 2017.
 _RESEMBLES = np.array([0, 1, 7, 8, 4, 6, 5, 1, 8, 9])
 
 # The streams of random numbers, one for each thing that is drawn.
@@ -41,7 +42,10 @@ _DIGITS_TEST = (
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images uint8 [n, 28, 28] with values 0..255, ink high, and their labels int64 [n] with values 0..9."""
+    """Images uint8 [n, 28, 28] with values 0..255, ink high.
+
+    Their labels int64 [n] with values 0..9.
+    """
 
     images: Images
     labels: Ints
@@ -81,14 +85,15 @@ def mnist(
     """MNIST: 60,000 images to train and validate on, 10,000 to test on.
 
     Args:
-        seed: at least 0; decides split and noise.
-        root: a directory with the IDX files, plain or .gz; None: the per-user cache, filled at first use.
-        train_size: how many to train on; None: all but validation. A smaller set is a prefix of a larger one.
-        validation_size: how many to validate on; which ones does not depend on `train_size`.
-        label_noise: the probability, in [0, 1], that noise hits a training label. A rate's hits include those
+        seed: at least 0; decides split and noise. root: a directory with the IDX files, plain or
+        .gz; None: the per-user cache, filled at first use. train_size: how many to train on; None:
+        all but validation. A smaller set is a prefix of a larger one. validation_size: how many to
+        validate on; which ones does not depend on `train_size`. label_noise: the probability, in
+        [0, 1], that noise hits a training label. A rate's hits include those
             of every smaller rate, whatever the sizes.
-        noise_kind: "symmetric": a label that is hit becomes one of the 9 others; "asymmetric": it becomes the
-            digit it resembles (7->1, 2->7, 5<->6, 3->8), and the labels 0, 1, 4, 8, 9 stay.
+        noise_kind: "symmetric": a label that is hit becomes one of the 9 others; "asymmetric": it
+            becomes the digit it resembles (7->1, 2->7, 5<->6, 3->8), and the labels 0, 1, 4, 8, 9
+            stay.
 
     Raises:
         DataError: an option out of range (before anything is read), or no right images.
@@ -117,10 +122,12 @@ def digits(
     label_noise: float = 0.0,
     noise_kind: str = "symmetric",
 ) -> Splits:
-    """The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn: for tests and demos.
+    """The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn.
 
-    Every pixel becomes 3 x 3 and a margin of 2 is added: 28 x 28. The values 0..16 become 0..255. The last
-    360 in file order are the test set. Arguments and errors are those of `mnist`.
+    For tests and demos.
+
+    Every pixel becomes 3 x 3 and a margin of 2 is added: 28 x 28. The values 0..16 become 0..255.
+    The last 360 in file order are the test set. Arguments and errors are those of `mnist`.
     """
     total = _DIGITS - _DIGITS_TEST
     _check(total, seed, train_size, validation_size, label_noise, noise_kind)
@@ -148,10 +155,12 @@ def digits(
 
 
 def epoch_order(size: int, *, seed: int, epoch: int) -> Ints:
-    """The order in which an epoch visits the training set: a permutation of 0..size-1, int64 [size].
+    """The order in which an epoch visits the training set.
 
-    It depends on nothing but its arguments, so an epoch can be entered again without those before it. Epoch
-    and size are at least 1, the seed at least 0; DataError otherwise.
+    A permutation of 0..size-1, int64 [size].
+
+    It depends on nothing but its arguments, so an epoch can be entered again without those before
+    it. Epoch and size are at least 1, the seed at least 0; DataError otherwise.
     """
     _whole("the size of an epoch", size, 1)
     _whole("epoch", epoch, 1)
@@ -162,9 +171,9 @@ def epoch_order(size: int, *, seed: int, epoch: int) -> Ints:
 def order_hash(splits: Splits, *, seed: int) -> str:
     """SHA-256 in hex of what decides which label is seen when.
 
-    That is the split, the labels after noise and the first epoch's order: equal for two runs of one data set
-    if they train on the same examples under the same labels in the same order and validate on the same ones;
-    different otherwise.
+    That is the split, the labels after noise and the first epoch's order: equal for two runs of one
+    data set if they train on the same examples under the same labels in the same order and validate
+    on the same ones; different otherwise.
     """
     digest = hashlib.sha256()
     for array in (
@@ -207,7 +216,10 @@ def _split(
 
 
 def _noisy(labels: Ints, generator: np.random.Generator, rate: float, kind: str) -> Ints:
-    """`labels` with noise, [n]; what is drawn for a file position depends on no option but the seed."""
+    """`labels` with noise, [n].
+
+    What is drawn for a file position depends on no option but the seed.
+    """
     hit = generator.random(len(labels)) < rate
     steps = generator.integers(1, 10, len(labels))  # 1..9, so never the label itself
     wrong = (labels + steps) % 10 if kind == "symmetric" else _RESEMBLES[labels]
@@ -227,7 +239,10 @@ def _check(
     label_noise: Any,
     noise_kind: Any,
 ) -> None:
-    """Refuse options out of range, `total` being the examples there are for training and validation."""
+    """Refuse options out of range.
+
+    `total` being the examples there are for training and validation.
+    """
     _whole("seed", seed, 0)
     held_out = _whole("data.validation_size", validation_size, 1, total - 1, f" of {total:,}")
     if train_size is not None:

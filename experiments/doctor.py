@@ -3,8 +3,9 @@
     python experiments/doctor.py               looks
     python experiments/doctor.py mend=true     mends what can be mended
 
-Exits with 0 when nothing is left to do, what is harmless not counted, and else with 1. It may be asked while sweeps run:
-what somebody runs who lives is left alone. Imports nothing heavy before its options are known to be right.
+Exits with 0 when nothing is left to do, what is harmless not counted, and else with 1. It may be
+asked while sweeps run: what somebody runs who lives is left alone. Imports nothing heavy before its
+options are known to be right.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class Patient:
 
     @functools.cached_property
     def grids(self) -> dict[str, set[str]]:
-        """The identities of each sweep that has ended, by its run's id; none where they cannot be read."""
+        """The identities of each sweep that has ended, by its run's id.
+
+        None where they cannot be read.
+        """
         found = {}
         for run_id, run in self.runs.items():
             if run.data.tags.get("kind") == "sweep" and run.info.status != "RUNNING":
@@ -174,7 +178,10 @@ def orphans(patient: Patient) -> Findings:
 
 
 def duplicates(patient: Patient) -> Findings:
-    """Cells with more than one FINISHED run whose numbers agree. With a claim, a finished cell is run again only when that is asked for."""
+    """Cells with more than one FINISHED run whose numbers agree.
+
+    With a claim, a finished cell is run again only when that is asked for.
+    """
     for first, *others in patient.finished.values():
         alike = "identity" in first.data.tags and not reuse.disagreements([first, *others])
         if others and alike:
@@ -225,24 +232,40 @@ def leftovers(patient: Patient) -> Findings:
         yield f"{path}: a store whose creation was cut short", None
 
 
-# Whether something is harmless, its heading, what can be done. The first two first: they end what the others look at.
+# Whether something is harmless, its heading, what can be done. The first two first: they end what
+# the others look at.
 CHECKS = {
-    dead: (False, "RUNNING, but nobody runs them", "mending ends them, as KILLED unless all was said and done"),
-    abandoned: (False, "Cells claimed by a process that is dead", "mending ends the claims as lost, as the next run would"),
-    misjudged: (False, "Sweeps whose status is not that of their cells", "mending makes them FINISHED when all cells are, else FAILED"),
-    incomplete: (False, "Files or numbers are missing", "if the files were moved, move them back; else "
-                 "`mlflow runs delete --run-id ID`, and the command that made them makes them anew"),
-    disagreeing: (False, "Runs of one identity that disagree", "look at both; `mlflow runs delete --run-id ID` takes the wrong one out of the count"),
-    outlived: (True, "Running, of a sweep that has ended", "let them end, or stop the process; then look again"),
-    orphans: (True, "Of a sweep that is not there", "they count all the same; `mlflow runs restore --run-id ID` restores a deleted sweep, its command makes a new one"),
+    dead: (False, "RUNNING, but nobody runs them", "mending ends them, as KILLED unless all was "
+                                                   "said and done"),
+    abandoned: (False, "Cells claimed by a process that is dead", "mending ends the claims as "
+                                                                  "lost, as the next run would"),
+    misjudged: (False, "Sweeps whose status is not that of their cells", "mending makes them "
+                                                                         "FINISHED when all cells "
+                                                                         "are, else FAILED"),
+    incomplete: (False, "Files or numbers are missing", "if the files were moved, move them back; "
+                                                        "else "
+                 "`mlflow runs delete --run-id ID`, and the command that made them makes them "
+                 "anew"),
+    disagreeing: (False, "Runs of one identity that disagree", "look at both; `mlflow runs delete "
+                                                               "--run-id ID` takes the wrong one "
+                                                               "out of the count"),
+    outlived: (True, "Running, of a sweep that has ended", "let them end, or stop the process; "
+                                                           "then look again"),
+    orphans: (True, "Of a sweep that is not there", "they count all the same; `mlflow runs "
+                                                    "restore --run-id ID` restores a deleted "
+                                                    "sweep, its command makes a new one"),
     duplicates: (True, "Cells that were run more than once", "the newest run counts"),
     foreign: (True, "Runs of another program", "nobody counts them"),
-    leftovers: (True, "Files that nothing needs", "you may delete them; a checkpoint of no cell only if no other store lies here"),
+    leftovers: (True, "Files that nothing needs", "you may delete them; a checkpoint of no cell "
+                                                  "only if no other store lies here"),
 }  # fmt: skip
 
 
 def examine(store: Store, *, mend: bool) -> int:
-    """Print what is found, and mend it if told to; how many findings are left that are not harmless."""
+    """Print what is found, and mend it if told to.
+
+    How many findings are left that are not harmless.
+    """
     patient = Patient(store)
     count = mendable = left = 0
     for check, (harmless, heading, advice) in CHECKS.items():

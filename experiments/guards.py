@@ -4,7 +4,8 @@ The function of a loss, a network, an optimizer or a schedule begins with its ch
 
     check_number("gamma", gamma, at_least=0)
 
-There a bound is written, and nowhere else. Before anything trains, the command calls each function once with its values.
+There a bound is written, and nowhere else. Before anything trains, the command calls each function
+once with its values.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def check_number(
     whole: bool = False,
     optional: bool = False,
 ) -> None:
-    """Raise unless `value` is a finite number within the bounds; nan never is, a bool is no number, None is one where it is `optional`."""
+    """Raise unless `value` is a finite number within the bounds.
+
+    Nan never is, a bool is no number, None is one where it is `optional`.
+    """
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, Real):

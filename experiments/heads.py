@@ -1,8 +1,9 @@
 """What a network's raw outputs mean.
 
-A loss states its head by the name of its first parameter: `logits`, ten of them, or `prediction`, one number that is read as the digit itself.
-Where a function of another library names it otherwise, its option says `head: logits` or `head: prediction`.
-Arrays in here are numpy's; a head knows neither losses' formulas nor networks.
+A loss states its head by the name of its first parameter: `logits`, ten of them, or `prediction`,
+one number that is read as the digit itself. Where a function of another library names it otherwise,
+its option says `head: logits` or `head: prediction`. Arrays in here are numpy's; a head knows
+neither losses' formulas nor networks.
 """
 
 from __future__ import annotations
@@ -68,12 +69,15 @@ def head_of(loss: Callable[..., Any]) -> Head:
     heads = {head.name: head for head in (LOGITS, NUMBER)}
     if stated is not None and first in heads and first != stated:
         raise ValueError(
-            f"expected the head of the loss's first parameter, {first!r}, got `head: {stated}`; leave `head` out"
+            f"expected the head of the loss's first parameter, {first!r}, got `head: {stated}`; "
+            "leave `head` out"
         )
     if (name := stated or first) in heads:
         return heads[name]
     raise ValueError(
-        "a loss's first parameter states its head: expected 'logits' (10 of them) or 'prediction' (1 number), "
-        f"got {first!r}; where a function of another library names it otherwise, put `head: logits` or "
+        "a loss's first parameter states its head: expected 'logits' (10 of them) or 'prediction' "
+        "(1 number), "
+        f"got {first!r}; where a function of another library names it otherwise, put `head: "
+        "logits` or "
         "`head: prediction` into the option"
     )

@@ -1,8 +1,11 @@
-"""The classic mistakes: what each looks like from outside, in a loss, in labels, in a network's outputs, in a grid.
+"""The classic mistakes.
 
-Pure: losses and arrays in, sentences out, and a mistake never stops a run. A check sees no code, only what comes of it, so that
-a user's own loss is found out as well as ours; it speaks where it is sure, and is silent where it is not. Each is named after
-what it finds: the slug of `softmax_twice` is softmax-twice.
+What each looks like from outside, in a loss, in labels, in a network's outputs, in a grid.
+
+Pure: losses and arrays in, sentences out, and a mistake never stops a run. A check sees no code,
+only what comes of it, so that a user's own loss is found out as well as ours; it speaks where it is
+sure, and is silent where it is not. Each is named after what it finds: the slug of `softmax_twice`
+is softmax-twice.
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ class Finding:
 class Probe:
     """What a loss made of random outputs, each with every label.
 
-    outputs [m, outputs] float32, labels [m], values [m], slopes [m, outputs]: of each value in its example's outputs.
-    some: indices [s] of examples that were tried in other ways: `elsewhere` [s], their values beside other examples in a batch;
-    `turned` [s], with each output at the place of the next. surest [2]: where the true class leads by 10,000 (logits), or the prediction is the label.
+    outputs [m, outputs] float32, labels [m], values [m], slopes [m, outputs]: of each value in its
+    example's outputs. some: indices [s] of examples that were tried in other ways: `elsewhere` [s],
+    their values beside other examples in a batch; `turned` [s], with each output at the place of
+    the next. surest [2]: where the true class leads by 10,000 (logits), or the prediction is the
+    label.
     """
 
     head: Head
@@ -61,13 +66,13 @@ class Probe:
 def of_loss(loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS) -> list[Finding]:
     """The mistakes that a loss, `(logits or prediction, labels) -> [batch]`, has in it.
 
-    Nothing is known of one that raises or is not finite, and of one that keeps a state, or mixes the examples of a batch, no more
-    than that.
+    Nothing is known of one that raises or is not finite, and of one that keeps a state, or mixes
+    the examples of a batch, no more than that.
 
     Args:
-        loss: the loss with its own values.
-        rows: the size of the batches that it is tried with.
-        calls: how often it is called with the same arguments, within five seconds; a state that shows later is not seen.
+        loss: the loss with its own values. rows: the size of the batches that it is tried with.
+        calls: how often it is called with the same arguments, within five seconds; a state that
+        shows later is not seen.
     """
     state = hidden_state(loss, rows, calls)
     if state:
@@ -79,7 +84,10 @@ def of_loss(loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALL
 
 
 def of_outputs(head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int) -> list[Finding]:
-    """The mistakes that show in a network's raw outputs [n, outputs] on validation images with `labels` [n], after `epoch` (>= 0) epochs."""
+    """The mistakes that show in a network's raw outputs [n.
+
+    Outputs] on validation images with `labels` [n], after `epoch` (>= 0) epochs.
+    """
     if len(outputs) < _ENOUGH or not np.isfinite(outputs).all() or (labels == labels[0]).all():
         return []
     found = _told((softmax_in_the_network,), head, outputs)
@@ -97,7 +105,10 @@ def of_labels(labels: np.ndarray) -> list[Finding]:
 
 
 def tags(findings: Sequence[Finding]) -> dict[str, str]:
-    """What a run is tagged with: `lint`, the slugs with commas, and `lint.SLUG`, the sentence; nothing where nothing was found."""
+    """What a run is tagged with: `lint`, the slugs with commas, and `lint.SLUG`, the sentence.
+
+    Nothing where nothing was found.
+    """
     texts = {finding.name: finding.text for finding in findings}
     return (
         {"lint": ",".join(texts)} | {f"lint.{name}": text for name, text in texts.items()}
@@ -110,7 +121,10 @@ def tags(findings: Sequence[Finding]) -> dict[str, str]:
 
 
 def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
-    """The loss keeps a state, such as a count of its calls, or draws random numbers. Seen by calls with the same arguments."""
+    """The loss keeps a state, such as a count of its calls, or draws random numbers.
+
+    Seen by calls with the same arguments.
+    """
     import paddle
 
     head, outputs, labels = _drawn(loss)
@@ -129,8 +143,10 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
         first = values if first is None else first
         if not np.array_equal(values, first, equal_nan=True):
             return (
-                f"it depends on something besides its arguments: of {call} calls with the same ones, the last gave another value than the "
-                "first. Such is a loss that draws random numbers or counts its calls; a run that is resumed after a kill may then "
+                f"it depends on something besides its arguments: of {call} calls with the same "
+                "ones, the last gave another value than the "
+                "first. Such is a loss that draws random numbers or counts its calls; a run that "
+                "is resumed after a kill may then "
                 "differ from one that was not"
             )
         if time.monotonic() > end:
@@ -139,10 +155,13 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
 
 
 def softmax_twice(probe: Probe) -> str | None:
-    """The loss applies a softmax to what went through one already, so that it cannot fall below ln(e + 9) - 1 = 1.4612.
+    """The loss applies a softmax to what went through one already.
 
-    Seen by the order of its values: with a label fixed, they fall exactly as softmax(softmax(z))_y rises. A loss of
-    softmax(z)_y orders the same logits otherwise, and so does any that looks at the other classes.
+    So that it cannot fall below ln(e + 9) - 1 = 1.4612.
+
+    Seen by the order of its values: with a label fixed, they fall exactly as softmax(softmax(z))_y
+    rises. A loss of softmax(z)_y orders the same logits otherwise, and so does any that looks at
+    the other classes.
     """
     if probe.head is not LOGITS:
         return None
@@ -155,26 +174,35 @@ def softmax_twice(probe: Probe) -> str | None:
     if not fall.any() or (steps > 1e-4 * fall).any():
         return None
     return (
-        f"softmax is applied twice: however sure and right the network is, this loss stays at {probe.surest[0]:.4f} (cross-entropy goes "
-        "to 0), and its gradient is weak. A cross-entropy takes logits and has its own softmax: leave yours out"
+        "softmax is applied twice: however sure and right the network is, this loss stays at "
+        f"{probe.surest[0]:.4f} (cross-entropy goes "
+        "to 0), and its gradient is weak. A cross-entropy takes logits and has its own softmax: "
+        "leave yours out"
     )
 
 
 def broadcast(probe: Probe) -> str | None:
-    """[batch, 1] against [batch] gives [batch, batch] in silence; its mean over a row has the right shape, and teaches the mean label.
+    """[batch, 1] against [batch] gives [batch, batch] in silence.
+
+    Its mean over a row has the right shape, and teaches the mean label.
 
     Seen by an example whose value changes with the others in its batch.
     """
     if _same(probe.elsewhere, probe.values[probe.some]):
         return None
     return (
-        "the value of an example changes with the other examples in its batch, as when [batch, 1] against [batch] broadcasts to "
-        "[batch, batch]: compare outputs and labels of one shape, [batch]. Where a loss over the batch is meant, that is as it should be"
+        "the value of an example changes with the other examples in its batch, as when [batch, 1] "
+        "against [batch] broadcasts to "
+        "[batch, batch]: compare outputs and labels of one shape, [batch]. Where a loss over the "
+        "batch is meant, that is as it should be"
     )
 
 
 def labels_ignored(probe: Probe) -> str | None:
-    """Labels that the loss cannot tell apart: it ignores them, or has lost some in a cast. Seen by equal values, whatever the outputs."""
+    """Labels that the loss cannot tell apart: it ignores them, or has lost some in a cast.
+
+    Seen by equal values, whatever the outputs.
+    """
     groups: dict[int, list[int]] = {}
     for label, values in enumerate(probe.by_label.T):
         alike = next((other for other in groups if _same(probe.by_label[:, other], values)), label)
@@ -188,7 +216,9 @@ def labels_ignored(probe: Probe) -> str | None:
 
 
 def labels_as_numbers(probe: Probe) -> str | None:
-    """A class is compared with each logit as a number, as in mean((z - y)^2), instead of choosing one.
+    """A class is compared with each logit as a number, as in mean((z - y)^2).
+
+    Instead of choosing one.
 
     Seen by values that stay when the logits change places.
     """
@@ -196,13 +226,18 @@ def labels_as_numbers(probe: Probe) -> str | None:
     if not indifferent or labels_ignored(probe):
         return None
     return (
-        "it does not matter which logit belongs to the true class: the label is taken for a number, not for the place of a logit. Choose "
-        "the logit of the class, or name the first parameter `prediction` for a network with one output"
+        "it does not matter which logit belongs to the true class: the label is taken for a "
+        "number, not for the place of a logit. Choose "
+        "the logit of the class, or name the first parameter `prediction` for a network with one "
+        "output"
     )
 
 
 def no_gradient(probe: Probe) -> str | None:
-    """The loss has no slope, as one of the predicted class (argmax), of numpy's numbers or of a constant. Seen by its gradient."""
+    """The loss has no slope, as one of the predicted class (argmax).
+
+    Of numpy's numbers or of a constant. Seen by its gradient.
+    """
     return (
         None
         if probe.slopes.any()
@@ -211,7 +246,10 @@ def no_gradient(probe: Probe) -> str | None:
 
 
 def logit_unused(probe: Probe) -> str | None:
-    """An output that no label and no other output makes count, as by a slice that is too short. Seen by its gradient."""
+    """An output that no label and no other output makes count, as by a slice that is too short.
+
+    Seen by its gradient.
+    """
     unused = np.flatnonzero(~probe.slopes.any(axis=0))
     if not len(unused) or len(unused) == probe.head.outputs:
         return None
@@ -219,7 +257,10 @@ def logit_unused(probe: Probe) -> str | None:
 
 
 def wrong_way(probe: Probe) -> str | None:
-    """The sign is wrong: training drives the network away from the label. Seen by the slope towards it, which is never down."""
+    """The sign is wrong: training drives the network away from the label.
+
+    Seen by the slope towards it, which is never down.
+    """
     if probe.head is LOGITS:
         towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
     else:
@@ -240,7 +281,10 @@ _LOSS_CHECKS = (
 
 
 def _drawn(loss: Callable[..., paddle.Tensor]) -> tuple[Head, np.ndarray, np.ndarray]:
-    """The loss's head, random outputs [100, outputs], and labels [100]: each of ten outputs with every label."""
+    """The loss's head, random outputs [100, outputs], and labels [100].
+
+    Each of ten outputs with every label.
+    """
     head = head_of(loss)
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(CLASSES, CLASSES)) * np.geomspace(0.3, 10, CLASSES)[:, None]
@@ -284,7 +328,10 @@ def _tried(
     labels: np.ndarray,
     rows: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] and slopes [n, outputs] of n examples, in batches of `rows`, each filled up from the beginning."""
+    """Values [n] and slopes [n, outputs] of n examples, in batches of `rows`.
+
+    Each filled up from the beginning.
+    """
     import paddle
 
     values, slopes = [], []
@@ -307,7 +354,10 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def label_type(labels: np.ndarray) -> str | None:
-    """Labels that are no classes: Paddle's cross_entropy takes floats in silence and cuts them. Seen by dtype, shape and range."""
+    """Labels that are no classes: Paddle's cross_entropy takes floats in silence and cuts them.
+
+    Seen by dtype, shape and range.
+    """
     found = f"{labels.dtype} {list(labels.shape)}"
     if labels.dtype != np.int64 or labels.ndim != 1:
         return f"the labels are {found}, expected int64 [n]: a loss that does not look cuts or broadcasts them in silence"
@@ -319,11 +369,15 @@ def label_type(labels: np.ndarray) -> str | None:
 
 
 def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
-    """The network ends with a softmax, and loss and metrics apply theirs again. Seen by logits that are shares: never negative, of sum 1."""
+    """The network ends with a softmax, and loss and metrics apply theirs again.
+
+    Seen by logits that are shares: never negative, of sum 1.
+    """
     if head is not LOGITS or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
         return None
     return (
-        "the network's outputs are probabilities already (none is negative, their sum is 1), and a loss of logits applies a second "
+        "the network's outputs are probabilities already (none is negative, their sum is 1), and "
+        "a loss of logits applies a second "
         "softmax: leave the network's out"
     )
 
@@ -331,7 +385,8 @@ def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
 def dead_network(head: Head, outputs: np.ndarray) -> str | None:
     """Next to nothing in the network answers to the image any more, as when all ReLUs are off.
 
-    Seen by one class for all images, from outputs that vary over them by less than a hundredth of their size.
+    Seen by one class for all images, from outputs that vary over them by less than a hundredth of
+    their size.
     """
     said = head.predict(outputs)
     if (said != said[0]).any() or outputs.std(axis=0, dtype=np.float64).max() > 0.01 * np.abs(
@@ -339,16 +394,19 @@ def dead_network(head: Head, outputs: np.ndarray) -> str | None:
     ).max():
         return None
     return (
-        f"the network is dead: its outputs hardly depend on the image, it says {said[0]} to all of them. Too large a learning rate does "
+        f"the network is dead: its outputs hardly depend on the image, it says {said[0]} to all "
+        "of them. Too large a learning rate does "
         "that, and so do initial weights that are too large or 0"
     )
 
 
 def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> str | None:
-    """A regression that has learned the mean label and nothing of the images: 8.35 on MNIST, and some 11 % right.
+    """A regression that has learned the mean label and nothing of the images.
 
-    Seen by a squared error within 10 % of the labels' variance, of predictions that vary little, and not with the labels: those of a
-    network that begins to learn do.
+    8.35 on MNIST, and some 11 % right.
+
+    Seen by a squared error within 10 % of the labels' variance, of predictions that vary little,
+    and not with the labels: those of a network that begins to learn do.
     """
     if head is not NUMBER:
         return None
@@ -363,13 +421,18 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
     ):
         return None
     return (
-        f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its squared error is {error:.2f}, their variance "
-        f"{variance:.2f}. Another learning rate may help; [batch, 1] against [batch] in a loss does the same"
+        f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its "
+        f"squared error is {error:.2f}, their variance "
+        f"{variance:.2f}. Another learning rate may help; [batch, 1] against [batch] in a loss "
+        "does the same"
     )
 
 
 def one_class(head: Head, outputs: np.ndarray) -> str | None:
-    """A network that gives all images the same class, having learned nothing yet or fallen into a corner. Seen by its predictions."""
+    """A network that gives all images the same class.
+
+    Having learned nothing yet or fallen into a corner. Seen by its predictions.
+    """
     said = head.predict(outputs)
     if (said != said[0]).any():
         return None
@@ -380,13 +443,18 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
 
 
 def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> list[Finding]:
-    """The mistakes that show in a grid: of each loss and rate the validation accuracies over seeds, None for a run that diverged."""
+    """The mistakes that show in a grid.
+
+    Of each loss and rate the validation accuracies over seeds, None for a run that diverged.
+    """
     texts = [rate_edge(loss, rates) for loss, rates in trials.items()]
     return [Finding("rate-edge", text) for text in texts if text]
 
 
 def rate_edge(loss: str, rates: Mapping[float, Sequence[float | None]]) -> str | None:
-    """A best learning rate at the end of those that were tried: beyond may lie a better one, and a loss is judged below its worth.
+    """A best learning rate at the end of those that were tried.
+
+    Beyond may lie a better one, and a loss is judged below its worth.
 
     Seen by `tuning.choose`, as in the reports.
     """
@@ -398,7 +466,8 @@ def rate_edge(loss: str, rates: Mapping[float, Sequence[float | None]]) -> str |
         return None
     side = "lowest" if best == min(rates) else "highest"
     return (
-        f"the best learning rate of {loss} is {best:g}, the {side} of the {len(rates)} tried: a better one may lie beyond. Add "
+        f"the best learning rate of {loss} is {best:g}, the {side} of the {len(rates)} tried: a "
+        "better one may lie beyond. Add "
         f"lr={','.join(f'{rate:g}' for rate in wider)} for every loss"
     )
 

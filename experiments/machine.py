@@ -1,7 +1,7 @@
 """What has to be set before Paddle loads, and what the machine is: threads, fast paths, device.
 
-Call `prepare` before anything imports Paddle; it imports nothing heavy itself. Numbers depend on nothing in
-here except through float32 rounding.
+Call `prepare` before anything imports Paddle; it imports nothing heavy itself. Numbers depend on
+nothing in here except through float32 rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 def cpu_model() -> str:
-    """The processor's own name, e.g. 'AMD EPYC 7B13'; the architecture where the system does not tell."""
+    """The processor's own name, e.g.
+
+    'AMD EPYC 7B13'; the architecture where the system does not tell.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux: the name is only for the record
@@ -43,10 +46,12 @@ def is_amd() -> bool:
 
 
 def prepare(threads: int = 1) -> None:
-    """Set what Paddle reads once, when it loads: `threads` (>= 1) per process, and MKL's fast path on AMD.
+    """Set what Paddle reads once, when it loads.
 
-    MKL asks the processor for its maker and falls back to code without AVX2 on AMD; MKL_DEBUG_CPU_TYPE=5 asks for
-    the AVX2 code. A value that the user has exported wins.
+    `threads` (>= 1) per process, and MKL's fast path on AMD.
+
+    MKL asks the processor for its maker and falls back to code without AVX2 on AMD;
+    MKL_DEBUG_CPU_TYPE=5 asks for the AVX2 code. A value that the user has exported wins.
     """
     if is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
@@ -83,10 +88,13 @@ def take_signals() -> None:
 
 
 def loaded() -> None:
-    """All is imported: Python's collector, which rested meanwhile (`gc.disable()`), may work again, on what is new.
+    """All is imported: Python's collector.
 
-    It looks for cycles that are garbage, and of the 280,000 objects that Paddle and MLflow bring none is. To look through them all the same
-    takes a fifth of the time of their import (`tests/benchmarks/startup.py`: the first step came after 3.5 s, and comes after 2.5 s). Nothing
+    It rested meanwhile (`gc.disable()`), may work again, on what is new.
+
+    It looks for cycles that are garbage, and of the 280,000 objects that Paddle and MLflow bring
+    none is. To look through them all the same takes a fifth of the time of their import
+    (`tests/benchmarks/startup.py`: the first step came after 3.5 s, and comes after 2.5 s). Nothing
     happens the second time in a process.
     """
     if not gc.isenabled():
@@ -95,7 +103,10 @@ def loaded() -> None:
 
 
 def interrupted() -> bool:
-    """Whether this process was told to stop: a library that calls back into Python may have made another error of it."""
+    """Whether this process was told to stop.
+
+    A library that calls back into Python may have made another error of it.
+    """
     return _interrupted
 
 
@@ -120,7 +131,10 @@ def paddle_package() -> importlib.metadata.Distribution:
 
 
 def built_for_cpu() -> bool:
-    """Whether Paddle is surely the one that can see no GPU, wherever it is; known without loading it."""
+    """Whether Paddle is surely the one that can see no GPU, wherever it is.
+
+    Known without loading it.
+    """
     try:
         return paddle_package().name == "paddlepaddle"
     except importlib.metadata.PackageNotFoundError:  # built by its user, perhaps
@@ -129,12 +143,17 @@ def built_for_cpu() -> bool:
 
 @functools.cache
 def may_fork() -> bool:
-    """Whether a process that has loaded Paddle may be forked: not on macOS, and not with a Paddle that may have begun to use a GPU."""
+    """Whether a process that has loaded Paddle may be forked.
+
+    Not on macOS, and not with a Paddle that may have begun to use a GPU.
+    """
     return sys.platform.startswith("linux") and built_for_cpu()
 
 
 def device(asked: str) -> str:
-    """The device for Paddle: `asked` is 'auto', 'cpu' or 'gpu'; auto takes a GPU where Paddle sees one.
+    """The device for Paddle: `asked` is 'auto', 'cpu' or 'gpu'.
+
+    Auto takes a GPU where Paddle sees one.
 
     Raises ValueError when a GPU is asked for and there is none.
     """
@@ -148,7 +167,10 @@ def device(asked: str) -> str:
 
 @functools.cache  # asked of every run of a grid
 def resolved_device(asked: str, threads: int) -> str:
-    """'cpu' or 'gpu' for 'auto', 'cpu' or 'gpu'; Paddle is loaded, with `threads`, only where it may see a GPU."""
+    """'cpu' or 'gpu' for 'auto', 'cpu' or 'gpu'.
+
+    Paddle is loaded, with `threads`, only where it may see a GPU.
+    """
     if asked == "gpu":  # whether there is one, `device` tells
         return "gpu"
     if asked == "cpu" or built_for_cpu():
@@ -158,11 +180,14 @@ def resolved_device(asked: str, threads: int) -> str:
 
 
 def keep_memory() -> bool:
-    """Keep freed memory for the next step instead of handing it back; whether the C library could be told.
+    """Keep freed memory for the next step instead of handing it back.
 
-    glibc returns the top of its heap to the system whenever enough of it is free, and maps large blocks
-    afresh each time: a training step frees its tensors and the next takes as much again, so every step would
-    pay for hundreds of page faults. Costs nothing but that the process stays at its largest size.
+    Whether the C library could be told.
+
+    glibc returns the top of its heap to the system whenever enough of it is free, and maps large
+    blocks afresh each time: a training step frees its tensors and the next takes as much again, so
+    every step would pay for hundreds of page faults. Costs nothing but that the process stays at
+    its largest size.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

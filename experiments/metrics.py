@@ -18,7 +18,9 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray | int) -> float:
 
 
 def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`accuracy_0` to `accuracy_9`: the share of each class's examples that is predicted right; both [n].
+    """`accuracy_0` to `accuracy_9`: the share of each class's examples that is predicted right.
+
+    Both [n].
 
     A class of which there is no example has none.
     """
@@ -42,11 +44,14 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
 def memorisation(
     predicted: np.ndarray, labels: np.ndarray, clean_labels: np.ndarray
 ) -> dict[str, float]:
-    """What is learned of training labels that noise has changed, as shares; all [n], `clean_labels` before noise.
+    """What is learned of training labels that noise has changed, as shares.
 
-    `accuracy_flipped`: of the flipped examples, those predicted as the wrong label they were given, which can only be learned by heart;
-    `accuracy_recovered`: of the same, those predicted as the label they had; `accuracy_untouched`: of the others, those
-    predicted as their label, absent where there are none. Nothing where no label was flipped.
+    All [n], `clean_labels` before noise.
+
+    `accuracy_flipped`: of the flipped examples, those predicted as the wrong label they were given,
+    which can only be learned by heart; `accuracy_recovered`: of the same, those predicted as the
+    label they had; `accuracy_untouched`: of the others, those predicted as their label, absent
+    where there are none. Nothing where no label was flipped.
     """
     flipped = labels != clean_labels
     if not flipped.any():
@@ -66,7 +71,10 @@ def nll(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def brier(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of the squared distance between p and the one-hot label, sum over classes: in [0, 2] (Brier 1950)."""
+    """Mean of the squared distance between p and the one-hot label, sum over classes.
+
+    In [0, 2] (Brier 1950).
+    """
     p = np.exp(log_probabilities)
     p[np.arange(len(labels)), labels] -= 1.0
     return float(np.mean(np.sum(p * p, axis=1)))
@@ -75,7 +83,8 @@ def brier(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 def ece(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
     """Expected calibration error over `bins` bins of equal width of the largest probability (Guo et al. 2017).
 
-    The mean over examples of |accuracy - confidence| of the bin they fall in; bins are (a, b], in [0, 1].
+    The mean over examples of |accuracy - confidence| of the bin they fall in; bins are (a, b], in
+    [0, 1].
     """
     confidence = np.exp(log_probabilities.max(axis=1))
     correct = log_probabilities.argmax(axis=1) == labels
@@ -85,10 +94,12 @@ def ece(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS)
 
 
 def margin(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of p_y less the largest other p, in [-1, 1]: an example is right where its own is above 0.
+    """Mean of p_y less the largest other p, in [-1, 1].
 
-    The margin of votes that sum to 1 (Schapire, Freund, Bartlett and Lee, Boosting the margin, 1998): of probabilities and
-    not of logits, whose scale is another with every loss.
+    An example is right where its own is above 0.
+
+    The margin of votes that sum to 1 (Schapire, Freund, Bartlett and Lee, Boosting the margin,
+    1998): of probabilities and not of logits, whose scale is another with every loss.
     """
     p = np.exp(log_probabilities)
     example = np.arange(len(labels))
@@ -98,11 +109,14 @@ def margin(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def aurc(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the risk-coverage curve, in [0, 1]: how many errors are left when only the surest are answered.
+    """Area under the risk-coverage curve, in [0, 1].
 
-    The mean over k = 1..n of the share of errors among the k examples of highest confidence, which is their largest probability
-    (Geifman, Uziel and El-Yaniv, Bias-reduced uncertainty estimation, 2019). Equal confidence has no order: each error of
-    a tie is spread evenly over the tie, which gives the mean over all orders.
+    How many errors are left when only the surest are answered.
+
+    The mean over k = 1..n of the share of errors among the k examples of highest confidence, which
+    is their largest probability (Geifman, Uziel and El-Yaniv, Bias-reduced uncertainty estimation,
+    2019). Equal confidence has no order: each error of a tie is spread evenly over the tie, which
+    gives the mean over all orders.
     """
     confidence = log_probabilities.max(axis=1)
     wrong = (log_probabilities.argmax(axis=1) != labels).astype(np.float64)
@@ -112,7 +126,10 @@ def aurc(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T in [0.01, 100] that minimises the NLL of softmax(logits / T) (Guo et al. 2017)."""
+    """The temperature T in [0.01, 100] that minimises the NLL of softmax(logits / T) (Guo et al.
+
+    2017).
+    """
     from scipy.optimize import minimize_scalar
 
     logits = logits.astype(np.float64)
@@ -127,7 +144,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def epoch_metrics(
     head: Head, outputs: np.ndarray, labels: np.ndarray, losses: np.ndarray
 ) -> dict[str, float]:
-    """`loss` (the mean of the run's own, [n] values), `accuracy`, and `nll` where the head has probabilities."""
+    """`loss` (the mean of the run's own, [n] values), `accuracy`.
+
+    `nll` where the head has probabilities.
+    """
     found = {
         "loss": float(losses.mean(dtype=np.float64)),
         "accuracy": accuracy(head.predict(outputs), labels),
@@ -180,11 +200,14 @@ def test_metrics(
     validation_outputs: np.ndarray,
     validation_labels: np.ndarray,
 ) -> dict[str, float]:
-    """What a run says about the test set, once: `loss`, `accuracy`, `macro_f1`, `class_accuracies`, then what the head has.
+    """What a run says about the test set, once.
 
-    With probabilities `nll`, `brier`, `ece`, `margin`, `aurc`, `temperature` (fitted on validation), and with logits divided by it
-    `nll_scaled`, `brier_scaled`, `ece_scaled`; with one number `mean_absolute_error` of the raw prediction, in digits, and
-    `off_by_one`, the share predicted within one digit.
+    `loss`, `accuracy`, `macro_f1`, `class_accuracies`, then what the head has.
+
+    With probabilities `nll`, `brier`, `ece`, `margin`, `aurc`, `temperature` (fitted on
+    validation), and with logits divided by it `nll_scaled`, `brier_scaled`, `ece_scaled`; with one
+    number `mean_absolute_error` of the raw prediction, in digits, and `off_by_one`, the share
+    predicted within one digit.
     """
     temperature = (
         fit_temperature(validation_outputs, validation_labels) if head.log_probabilities else None

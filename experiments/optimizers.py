@@ -1,9 +1,11 @@
 """Optimizers: what one step does with the gradient.
 
-An optimizer is a function `(*, learning_rate, parameters, hyperparameters) -> paddle.optimizer.Optimizer`; the program passes the first
-two. All take `clip_norm` (> 0): the gradient of all weights together is scaled down to that L2 norm where it is longer; null
-leaves it as it is (Pascanu, Mikolov and Bengio, 2013). Weight decay is coupled where it is added to the gradient as
-`weight_decay` times the weight, and so passes through momentum and adaptive scaling, and decoupled where it acts on the weight alone.
+An optimizer is a function `(*, learning_rate, parameters, hyperparameters) ->
+paddle.optimizer.Optimizer`; the program passes the first two. All take `clip_norm` (> 0): the
+gradient of all weights together is scaled down to that L2 norm where it is longer; null leaves it
+as it is (Pascanu, Mikolov and Bengio, 2013). Weight decay is coupled where it is added to the
+gradient as `weight_decay` times the weight, and so passes through momentum and adaptive scaling,
+and decoupled where it acts on the weight alone.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def momentum(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """v <- momentum v + g, then w - lr v; with `nesterov` w - lr (g + momentum v) (Sutskever et al., 2013).
+    """v <- momentum v + g, then w - lr v.
+
+    With `nesterov` w - lr (g + momentum v) (Sutskever et al., 2013).
 
     momentum: in [0, 1). weight_decay (>= 0): coupled.
     """
@@ -66,7 +70,10 @@ def adam(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). epsilon: at least 0. weight_decay (>= 0): coupled."""
+    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). epsilon: at least 0.
+
+    weight_decay (>= 0): coupled.
+    """
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)
     check_number("epsilon", epsilon, at_least=0)
@@ -93,7 +100,10 @@ def adamw(
     weight_decay: float = 0.01,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """Adam whose weight_decay (>= 0) is decoupled: w shrinks by lr weight_decay w besides (Loshchilov and Hutter, 2019)."""
+    """Adam whose weight_decay (>= 0) is decoupled.
+
+    W shrinks by lr weight_decay w besides (Loshchilov and Hutter, 2019).
+    """
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)
     check_number("epsilon", epsilon, at_least=0)

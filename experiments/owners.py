@@ -1,7 +1,8 @@
 """Who runs something, and whether they still live.
 
-An owner is a process. On one machine its id, its start and the machine's boot tell at once whether it lives; of a process
-on another machine only what it says of itself is known, so there it counts as dead after a minute of silence.
+An owner is a process. On one machine its id, its start and the machine's boot tell at once whether
+it lives; of a process on another machine only what it says of itself is known, so there it counts
+as dead after a minute of silence.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _CLOCK_SECONDS = 5.0  # what a process's start may shift by when the system's cl
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: where and which it is, `started` and `said` in seconds since 1970; `token` is its own among all processes."""
+    """A process: where and which it is, `started` and `said` in seconds since 1970.
+
+    `token` is its own among all processes.
+    """
 
     host: str
     place: str
@@ -76,7 +80,10 @@ def _token(pid: int) -> str:  # by process: a fork must not go on with its paren
 
 @functools.cache
 def _place() -> str:
-    """What processes that can see each other have in common: host, boot, and on Linux the namespace of process ids."""
+    """What processes that can see each other have in common.
+
+    Host, boot, and on Linux the namespace of process ids.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:
         return " ".join(

@@ -1,4 +1,6 @@
-"""Where things lie: the store that an address names, its database and artifacts, and the way to it. Imports nothing heavy.
+"""Where things lie: the store that an address names, its database and artifacts, and the way to it.
+
+Imports nothing heavy.
 
 Both halves of the project use it, so that they never look for one store in two places.
 """
@@ -19,13 +21,15 @@ _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<file>[^?]*)(?P<query>\?.*)?"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
-# What MLflow's own functions and commands read, and nothing here: its name, and what to use instead.
+# What MLflow's own functions and commands read, and nothing here: its name, and what to use
+# instead.
 _IGNORED = {
     "MLFLOW_EXPERIMENT_NAME": "experiment=NAME chooses the experiment",
     "MLFLOW_EXPERIMENT_ID": "experiment=NAME chooses the experiment",
     "MLFLOW_RUN_ID": "every run gets an id of its own",
     "MLFLOW_BACKEND_STORE_URI": "MLFLOW_TRACKING_URI or tracking.uri=URI chooses the store",
-    "MLFLOW_DEFAULT_ARTIFACT_ROOT": f"artifacts lie in {ARTIFACTS}/ beside the database, or where a server keeps them",
+    "MLFLOW_DEFAULT_ARTIFACT_ROOT": f"artifacts lie in {ARTIFACTS}/ beside the database, or where "
+    "a server keeps them",
     "MLFLOW_REGISTRY_URI": "no model is registered",
 }
 
@@ -35,9 +39,12 @@ class AddressError(ValueError):
 
 
 def store_uri(uri: str | None, directory: str | os.PathLike[str]) -> str:
-    """The address of the store at `uri`, else at MLFLOW_TRACKING_URI, else of mlflow.db in `directory`.
+    """The address of the store at `uri`, else at MLFLOW_TRACKING_URI.
 
-    A relative path is taken from `directory`, and links are followed, so that a store has one address however it is reached.
+    Else of mlflow.db in `directory`.
+
+    A relative path is taken from `directory`, and links are followed, so that a store has one
+    address however it is reached.
 
     Raises:
         AddressError: no store can be there.
@@ -56,13 +63,16 @@ def _address(given: str, directory: Path) -> str:
     if found := _SQLITE.fullmatch(uri):
         if found["query"]:
             raise AddressError(
-                f"expected sqlite:///FILE with nothing after it, got {given}; leave {found['query']} out (tracking.patience=SECONDS "
-                "says how long to wait for a store that is locked), or write %3F where the file's name has a question mark"
+                f"expected sqlite:///FILE with nothing after it, got {given}; leave "
+                f"{found['query']} out (tracking.patience=SECONDS "
+                "says how long to wait for a store that is locked), or write %3F where the file's "
+                "name has a question mark"
             )
         file = unquote(found["file"])
         if file in ("", ":memory:"):
             raise AddressError(
-                f"{_EXPECTED} {given}; a database in memory would be gone when the command ends, choose a file"
+                f"{_EXPECTED} {given}; a database in memory would be gone when the command ends, "
+                "choose a file"
             )
         path = Path(os.path.realpath(directory / file))
         if file.endswith("/") or path.is_dir():
@@ -75,7 +85,8 @@ def _address(given: str, directory: Path) -> str:
     kind = _SCHEME.match(uri)
     shown = f"{kind[0]}:..." if kind and kind[0] not in ("sqlite", "file") else repr(given)
     raise AddressError(
-        f"{_EXPECTED} {shown}; put a tracking server (`mlflow server`) before any other, and choose with "
+        f"{_EXPECTED} {shown}; put a tracking server (`mlflow server`) before any other, and "
+        "choose with "
         "tracking.uri=... or MLFLOW_TRACKING_URI"
     )
 
@@ -83,8 +94,8 @@ def _address(given: str, directory: Path) -> str:
 def sqlite_uri(path: Path) -> str:
     """The address of an SQLite database, for this project, for MLflow and for SQLAlchemy.
 
-    A percent sign or a question mark has to be encoded. MLflow would then create the directory that the encoded path names,
-    unless the address also names the driver.
+    A percent sign or a question mark has to be encoded. MLflow would then create the directory that
+    the encoded path names, unless the address also names the driver.
     """
     if "%" not in str(path) and "?" not in str(path):
         return f"sqlite:///{path}"
@@ -118,7 +129,10 @@ def current(recorded: str, database: Path) -> str:
 
 
 def pass_proxies_by() -> None:
-    """Have servers on this machine's loopback interface reached directly, whatever proxy the environment names."""
+    """Have servers on this machine's loopback interface reached directly.
+
+    Whatever proxy the environment names.
+    """
     kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host.strip() for host in kept.split(",") if host.strip()]
     if "*" not in hosts:

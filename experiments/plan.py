@@ -1,4 +1,7 @@
-"""What a command would do: every cell of its grid, what is known of it, and how long the rest will take. Runs nothing."""
+"""What a command would do.
+
+Every cell of its grid, what is known of it, and how long the rest will take. Runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,12 @@ TO_RUN = ("failed", "forced", "killed", "missing")
 
 
 def show(cells: Sequence[Settings], *, slots: int) -> None:
-    """Print the plan of a grid; `slots`: how many jobs run at once, -1 for as many as the cores have room for.
+    """Print the plan of a grid.
 
-    Trains nothing, and creates no store. Raises CommandError when the data or the store cannot be read.
+    `slots`: how many jobs run at once, -1 for as many as the cores have room for.
+
+    Trains nothing, and creates no store. Raises CommandError when the data or the store cannot be
+    read.
     """
     slots = slots if slots > 0 else max(1, machine.cores() // cells[0].threads)
     digests = sweeps.data_digests(cells)
@@ -52,13 +58,18 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
         print(note)
     if shorter and not cells[0].prefixes:
         print(
-            f"{table.plural(len(shorter), 'cell')} to run at a constant rate {'is' if len(shorter) == 1 else 'are'} the beginning of "
-            f"a longer one; prefixes=true takes {'it' if len(shorter) == 1 else 'them'} out of that, and trains only the longest"
+            f"{table.plural(len(shorter), 'cell')} to run at a constant rate "
+            f"{'is' if len(shorter) == 1 else 'are'} the beginning of "
+            f"a longer one; prefixes=true takes {'it' if len(shorter) == 1 else 'them'} out of "
+            "that, and trains only the longest"
         )
 
 
 def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) -> str:
-    """The plan in a sentence. seconds: of each cell that is to be run; None where no finished run tells."""
+    """The plan in a sentence.
+
+    Seconds: of each cell that is to be run; None where no finished run tells.
+    """
     counts = Counter(state.split()[0] for state in states)
     text = f"{table.plural(len(states), 'cell')}: " + ", ".join(
         f"{n} {s}" for s, n in sorted(counts.items())
@@ -76,7 +87,10 @@ def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) 
 def _states(
     store: Store | None, grid: Mapping[str, Settings], runs: Mapping[str, Run]
 ) -> dict[str, str]:
-    """For each cell: done, diverged, forced (done, and run again), running (by whom), failed, killed or missing."""
+    """For each cell: done, diverged, forced (done.
+
+    Run again), running (by whom), failed, killed or missing.
+    """
     from experiments.tracking import claims
 
     registry = claims.read(store) if store else None

@@ -1,4 +1,6 @@
-"""What the processes of a sweep share: imported once, by the server that they are forked from; never a module of a user's.
+"""What the processes of a sweep share: imported once, by the server that they are forked from.
+
+Never a module of a user's.
 
 What a run imports only when it needs it stands here, too, so that not every run waits for it.
 """

@@ -1,7 +1,10 @@
-"""Fresh processes: each runs one function, once, in a state that no other run and no check has touched.
+"""Fresh processes: each runs one function, once.
 
-A sweep forks them from a server that has loaded Paddle and MLflow but no module of a user's (`preload`); other commands fork
-them from themselves, before they load such a module. Hydra imports this file at every start, so it imports nothing heavy.
+In a state that no other run and no check has touched.
+
+A sweep forks them from a server that has loaded Paddle and MLflow but no module of a user's
+(`preload`); other commands fork them from themselves, before they load such a module. Hydra imports
+this file at every start, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ class Died(Exception):
 
 
 class Process:
-    """A fresh process that calls `function(send, *arguments)`; `send` passes a value on at once, before the result.
+    """A fresh process that calls `function(send, *arguments)`.
+
+    `send` passes a value on at once, before the result.
 
     The function is importable, and its arguments can be pickled.
     """
@@ -43,14 +48,18 @@ class Process:
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         context = _context()
         self.connection, theirs = context.Pipe(duplex=False)
-        # No daemon, which may not have processes of its own: a user's data may be loaded by several.
+        # No daemon, which may not have processes of its own: a user's data may be loaded by
+        # several.
         self.process = context.Process(target=_call, args=(theirs, function, arguments))
         self.process.start()
         theirs.close()
         self.last: Any = None
 
     def receive(self) -> tuple[bool, Any]:
-        """Whether the process is over, and what came: a value, the result, or what the function raised; Died where it ended without one."""
+        """Whether the process is over, and what came.
+
+        A value, the result, or what the function raised; Died where it ended without one.
+        """
         try:
             over, value = self.connection.recv()
         except (EOFError, ConnectionError):
@@ -78,9 +87,12 @@ Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function,
 
 
 def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, None]:
-    """Key and result, or exception, of each task as it ends; a process for each, `slots` (>= 1) at once.
+    """Key and result, or exception, of each task as it ends.
 
-    Tasks that are taken out of `tasks` meanwhile are not begun. Close the iterator to stop those that run.
+    A process for each, `slots` (>= 1) at once.
+
+    Tasks that are taken out of `tasks` meanwhile are not begun. Close the iterator to stop those
+    that run.
     """
     running: dict[Connection, tuple[Any, Process]] = {}
     try:
@@ -105,7 +117,10 @@ def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, Non
 
 
 def preload(threads: int) -> None:
-    """Start, once, the server from which this command forks its processes; it loads while the command goes on."""
+    """Start, once, the server from which this command forks its processes.
+
+    It loads while the command goes on.
+    """
     global _server
     machine.prepare(threads)
     if machine.may_fork() and not _server:
@@ -122,7 +137,8 @@ def _context() -> Any:
 
 def _call(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """In the process: call the function, and pass on what comes of it."""
-    # Ctrl-C reaches the whole group of processes; the first one decides, and tells the others by SIGTERM.
+    # Ctrl-C reaches the whole group of processes; the first one decides, and tells the others by
+    # SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores
     with contextlib.suppress(ConnectionError, KeyboardInterrupt):  # nobody waits any more
@@ -134,7 +150,10 @@ def _call(connection: Connection, function: Callable[..., Any], arguments: tuple
 
 
 def portable(error: Any) -> Any:
-    """`error` as one that any process can read: an exception of a user's own may be readable in none."""
+    """`error` as one that any process can read.
+
+    An exception of a user's own may be readable in none.
+    """
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,7 +1,8 @@
 """The same run once more: does every number agree to the bit, and if not, what has changed since?
 
-The configuration of then is read from the store and run again; the two runs are compared, metric by metric, epoch by epoch,
-image by image. Reads the store and writes nothing to it: the new run is recorded like any other.
+The configuration of then is read from the store and run again; the two runs are compared, metric by
+metric, epoch by epoch, image by image. Reads the store and writes nothing to it: the new run is
+recorded like any other.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ _OF_THEN = (*_DECIDES, "device", "threads")  # the last two may change rounding
 
 
 def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
-    """Run `settings.rerun` again and print how the two compare; the id of the new run, whose tag `rerun_of` names the old.
+    """Run `settings.rerun` again and print how the two compare.
 
-    cfg, settings: the command's own. overrides: what was set on its command line.
-    Raises CommandError when the run cannot be found or run again, and, with the comparison, when any number differs.
+    The id of the new run, whose tag `rerun_of` names the old.
+
+    cfg, settings: the command's own. overrides: what was set on its command line. Raises
+    CommandError when the run cannot be found or run again, and, with the comparison, when any
+    number differs.
     """
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
         if key != "data.root" and key.partition(".")[0] in (*_DECIDES, "plan"):
             raise CommandError(
-                f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, and runs it; leave this out"
+                f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, "
+                "and runs it; leave this out"
             )
     machine.prepare(settings.threads)  # the store brings numpy with it
     from experiments import tracking
@@ -46,7 +51,8 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
         settings.tracking["uri"]
     ):  # none is made, in which no run could be found
         raise CommandError(
-            f"rerun={settings.rerun}: there is no store {settings.tracking['uri']}; start the command "
+            f"rerun={settings.rerun}: there is no store {settings.tracking['uri']}; start the "
+            "command "
             "where mlflow.db is, or choose a store with tracking.uri=URI"
         )
     store = sweeps.open_store(settings)
@@ -105,7 +111,8 @@ def _run(
 def find(store: Store, run_id: object) -> Any:
     """The FINISHED run, in any experiment of the store, whose id is `run_id` or alone begins so.
 
-    Raises CommandError when there is none, when there are several, and when it is no run that can be compared with.
+    Raises CommandError when there is none, when there are several, and when it is no run that can
+    be compared with.
     """
     if isinstance(run_id, float):
         raise CommandError(
@@ -121,12 +128,14 @@ def find(store: Store, run_id: object) -> Any:
     )
     if not begin_so:
         raise CommandError(
-            f"rerun={run_id}: there is no such run in {credentials.shown(store.uri)}; expected an id from the table at the end of a sweep or from "
+            f"rerun={run_id}: there is no such run in {credentials.shown(store.uri)}; expected an "
+            "id from the table at the end of a sweep or from "
             "`mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
         )
     if len(begin_so) > 1:
         raise CommandError(
-            f"rerun={run_id}: expected one run, but several begin so; say more of its id: {_names(begin_so)}"
+            f"rerun={run_id}: expected one run, but several begin so; say more of its id: "
+            f"{_names(begin_so)}"
         )
     run = store.client.get_run(begin_so[0].info.run_id)  # the search brings no inputs
     kind, status = run.data.tags.get("kind"), run.info.status
@@ -134,7 +143,8 @@ def find(store: Store, run_id: object) -> Any:
         of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
         children = store.client.search_runs([run.info.experiment_id], of_parent, max_results=5)
         raise CommandError(
-            f"rerun={run_id}: expected one run, got a sweep; choose one of its runs: {_names(children)}"
+            f"rerun={run_id}: expected one run, got a sweep; choose one of its runs: "
+            f"{_names(children)}"
         )
     if kind != "run":
         raise CommandError(
@@ -150,21 +160,26 @@ def find(store: Store, run_id: object) -> Any:
         if not contract.is_default(store.uri):
             own.append(contract.override("tracking.uri", store.uri))
         raise CommandError(
-            f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it began: "
+            f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it "
+            "began: "
             f"{contract.command('python experiments/run.py', *own)}"
         )
     return run
 
 
 def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The config of `run`: what decides its numbers is of then, where it is recorded, and what has come since, of `now`.
+    """The config of `run`.
 
-    Of the command line's `overrides`, device, threads and data.root win over then: the machine may be another.
+    What decides its numbers is of then, where it is recorded, and what has come since, of `now`.
+
+    Of the command line's `overrides`, device, threads and data.root win over then: the machine may
+    be another.
     """
     kept = comparison.read(store, run, "config.yaml")
     if kept is None:
         raise CommandError(
-            f"rerun: the run {run.info.run_id} has no config.yaml any more; see where its artifacts are"
+            f"rerun: the run {run.info.run_id} has no config.yaml any more; see where its "
+            "artifacts are"
         )
     then: Any = OmegaConf.to_container(OmegaConf.create(kept.decode()))
     values: Any = OmegaConf.to_container(now, resolve=True)

@@ -1,4 +1,6 @@
-"""What the runs that are in a store already mean for a command: which count, which ran other code, which disagree.
+"""What the runs that are in a store already mean for a command.
+
+Which count, which ran other code, which disagree.
 
 Reads runs and returns sentences; starts nothing and prints nothing.
 """
@@ -24,8 +26,8 @@ UNKNOWN = "code unknown"  # of runs that were made before the code was recorded
 class Earlier:
     """What is in the store of some runs that are asked for.
 
-    identities: of each, or that of the run of other code that is taken in its place. runs: by identity, the one that counts.
-    notes: sentences on runs of other code.
+    identities: of each, or that of the run of other code that is taken in its place. runs: by
+    identity, the one that counts. notes: sentences on runs of other code.
     """
 
     identities: list[str]
@@ -34,7 +36,10 @@ class Earlier:
 
 
 def counting(runs: Sequence[Run]) -> Run:
-    """Of runs of one identity, oldest first, the one that counts: the newest FINISHED one, else the newest."""
+    """Of runs of one identity, oldest first, the one that counts.
+
+    The newest FINISHED one, else the newest.
+    """
     finished = [run for run in runs if run.info.status == "FINISHED"]
     return (finished or runs)[-1]
 
@@ -50,7 +55,10 @@ def changed_files(run: Run, now: source_digest.Code) -> list[str] | None:
 def look_up(
     runs: Mapping[str, Sequence[Run]], cells: Sequence[Settings], data_digests: Sequence[str]
 ) -> Earlier:
-    """What `runs`, by identity and oldest first, mean for `cells`, whose data have these digests."""
+    """What `runs`, by identity and oldest first, mean for `cells`.
+
+    Whose data have these digests.
+    """
     others: dict[tuple[str, ...], list[Run]] = {}
     for run in (run for alike in runs.values() for run in alike):
         others.setdefault(_key_of(run), []).append(run)
@@ -81,7 +89,10 @@ def look_up(
 
 
 def disagreements(runs: Sequence[Run]) -> list[str]:
-    """A sentence for each FINISHED run of one identity, oldest first, whose numbers are not those of the newest one."""
+    """A sentence for each FINISHED run of one identity, oldest first.
+
+    Whose numbers are not those of the newest one.
+    """
     finished = [run for run in runs if run.info.status == "FINISHED"]
     if not finished:
         return []
@@ -101,7 +112,10 @@ def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str
 
 
 def _key_of(run: Run) -> tuple[str, ...]:
-    """What runs have in common that were asked for with the same values and options, whatever their code."""
+    """What runs have in common that were asked for with the same values and options.
+
+    Whatever their code.
+    """
     tags = run.data.tags
     settings = tags.get("settings") or ("" if "code" in tags else tags.get("identity", ""))
     return (settings, *(run.data.params.get(group, "") for group in GROUPS))

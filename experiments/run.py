@@ -3,7 +3,8 @@
     python experiments/run.py loss=ce epochs=2        one run
     python experiments/run.py -m loss=mse,ce          a grid
 
-Where a config becomes plain `Settings`; it imports nothing heavy before the configuration is known to be right.
+Where a config becomes plain `Settings`; it imports nothing heavy before the configuration is known
+to be right.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
     config.check_values([settings])
     if not hydra_cfg.sweeper._target_.endswith(".CellSweeper"):
         raise config.CommandError(
-            "hydra/sweeper: this one takes a grid, got a single run; add -m, and lr=... to choose from"
+            "hydra/sweeper: this one takes a grid, got a single run; add -m, and lr=... to choose "
+            "from"
         )
     if settings.rerun is not None:  # `rerun=` and `rerun=0` are refused there
         from experiments import rerun
@@ -109,7 +111,10 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
 
 
 def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
-    """One cell of a sweep, whose parent has checked it; `config.TAKEN` when another sweep is at it, or has finished it by now."""
+    """One cell of a sweep, whose parent has checked it.
+
+    `config.TAKEN` when another sweep is at it, or has finished it by now.
+    """
     machine.load_paddle(settings.threads)
 
     from experiments import cell, tracking
@@ -124,7 +129,10 @@ def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
 
 
 class BeforeWriting(Callback):
-    """Refuses what Hydra must not write: to a directory that cannot be written to, or credentials."""
+    """Refuses what Hydra must not write.
+
+    To a directory that cannot be written to, or credentials.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         from experiments import sweeps
@@ -156,7 +164,10 @@ def _refuse_credentials(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The entry point: Ctrl-C ends a run or a sweep in good order, and so does SIGTERM once Paddle is loaded, or a sweep begins."""
+    """The entry point: Ctrl-C ends a run or a sweep in good order.
+
+    So does SIGTERM once Paddle is loaded, or a sweep begins.
+    """
     gc.disable()  # until `machine.loaded`
     terminal.accept_any_character()
     # Hydra's parser wants flags before overrides; people type them anywhere.

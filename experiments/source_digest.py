@@ -1,13 +1,16 @@
-"""Digests of the code that computes a run's numbers: which source files it reaches, and what it reaches in them.
+"""Digests of the code that computes a run's numbers.
 
-`of_options` walks from the functions that options name through every import, also those inside functions, and
-executes none of it. Packages in site-packages and the standard library are left out: their versions are recorded
-elsewhere. A module outside this package counts whole. In this package only the definitions count that are reached
-by name, so that an edit of one loss leaves the others as they were.
+Which source files it reaches, and what it reaches in them.
 
-A digest is of the syntax tree: comments, docstrings and formatting do not change it, nor does the version of Python.
-Not seen: modules whose names are computed at run time (`importlib.import_module(name)`, where `name` is no constant), and
-files that the code reads.
+`of_options` walks from the functions that options name through every import, also those inside
+functions, and executes none of it. Packages in site-packages and the standard library are left out:
+their versions are recorded elsewhere. A module outside this package counts whole. In this package
+only the definitions count that are reached by name, so that an edit of one loss leaves the others
+as they were.
+
+A digest is of the syntax tree: comments, docstrings and formatting do not change it, nor does the
+version of Python. Not seen: modules whose names are computed at run time
+(`importlib.import_module(name)`, where `name` is no constant), and files that the code reads.
 """
 
 from __future__ import annotations
@@ -38,10 +41,11 @@ _TRAINING = (
     "experiments.training.state",
     "experiments.training.restore",
 )
-# Test metrics can be computed again from a run's outputs, so they are no part of its identity; those of an epoch,
-# which `train` reaches, cannot.
+# Test metrics can be computed again from a run's outputs, so they are no part of its identity;
+# those of an epoch, which `train` reaches, cannot.
 _METRICS = ("experiments.metrics", "experiments.corruptions")
-# Modules of this package that decide no numbers: they refuse values, or fetch bytes whose digest is in the identity.
+# Modules of this package that decide no numbers: they refuse values, or fetch bytes whose digest is
+# in the identity.
 _NEUTRAL = frozenset(
     {
         "experiments.guards",
@@ -63,8 +67,9 @@ _TAG_LENGTH = 8000  # characters that MLflow keeps of a tag
 class Code:
     """The code behind a run.
 
-    parts: by part (loss, model, data, optimizer, scheduler, training) the files it reaches and their digests.
-    metrics: digest of the code that computes test metrics. files: where the files lie.
+    parts: by part (loss, model, data, optimizer, scheduler, training) the files it reaches and
+    their digests. metrics: digest of the code that computes test metrics. files: where the files
+    lie.
     """
 
     parts: Parts
@@ -114,8 +119,8 @@ def in_package(path: Path) -> bool:
 def dump(node: Any) -> str:
     """A syntax tree as text that is the same on every version of Python.
 
-    Left out: positions, docstrings and other statements without effect, and fields that are empty or hold no meaning of
-    their own (`ctx`, `kind`, `type_comment`).
+    Left out: positions, docstrings and other statements without effect, and fields that are empty
+    or hold no meaning of their own (`ctx`, `kind`, `type_comment`).
     """
     out: list[str] = []
     _dump(node, out)
@@ -158,7 +163,10 @@ def _without_effect(node: Any) -> bool:
 
 
 def _merged(values: list[Any]) -> list[Any]:
-    """The pieces of an f-string with neighbouring texts as one: versions of Python cut them differently."""
+    """The pieces of an f-string with neighbouring texts as one.
+
+    Versions of Python cut them differently.
+    """
     merged: list[Any] = []
     for value in values:
         if isinstance(value, ast.Constant):
@@ -220,7 +228,10 @@ class _Statement:
 
     @functools.cached_property
     def references(self) -> set[tuple[str, ...]]:
-        """The names that are used, each with the attributes that follow it: `np.random.rand` is ("np", "random", "rand")."""
+        """The names that are used, each with the attributes that follow it.
+
+        `np.random.rand` is ("np", "random", "rand").
+        """
         found: set[tuple[str, ...]] = set()
         _references(self.node, found, self._annotations)
         return found
@@ -411,7 +422,10 @@ class _Walk:
         self.named: dict[tuple[str, str, tuple[str, ...] | None], bool] = {}
 
     def target(self, dotted: str) -> None:
-        """Reach what a `_target_` names: the longest part of it that is a module, then a name in it."""
+        """Reach what a `_target_` names.
+
+        The longest part of it that is a module, then a name in it.
+        """
         parts = dotted.split(".")
         module = None
         at = 0
@@ -432,7 +446,10 @@ class _Walk:
             self.everything(module)
 
     def module(self, dotted: str) -> _Module | None:
-        """The module of this name; None where it is none, or an installed package's or the standard library's."""
+        """The module of this name.
+
+        None where it is none, or an installed package's or the standard library's.
+        """
         if dotted not in self.modules:
             self.modules[dotted] = self._find(dotted)
         return self.modules[dotted]
@@ -469,7 +486,10 @@ class _Walk:
         return _source(self.contents[module.name])
 
     def enter(self, module: _Module) -> None:
-        """Reach what importing the module executes: of this package's its bare statements, of others everything."""
+        """Reach what importing the module executes.
+
+        Of this package's its bare statements, of others everything.
+        """
         if module.name in self.entered or module.name in _NEUTRAL:
             return
         self.entered.add(module.name)
@@ -558,7 +578,10 @@ class _Walk:
         return any(self.name(found, name, rest) for found in stars if found)
 
     def chain(self, module: _Module, rest: list[str] | None) -> None:
-        """Reach what follows a module: a name in it, or all of it where it is handed on as it is."""
+        """Reach what follows a module.
+
+        A name in it, or all of it where it is handed on as it is.
+        """
         self.enter(module)
         if rest is not None and not (rest and self.name(module, rest[0], rest[1:])):
             self.everything(module)
@@ -572,9 +595,12 @@ class _Walk:
         bound: str = "",
         deep: bool = True,
     ) -> None:
-        """Reach what an import of `module` brings. rest: the attributes used of it; None where it is imported only.
+        """Reach what an import of `module` brings.
 
-        bound: the name that it has there. deep: whether a name counts that is imported and not seen to be used.
+        Rest: the attributes used of it; None where it is imported only.
+
+        bound: the name that it has there. deep: whether a name counts that is imported and not seen
+        to be used.
         """
         target = self.absolute(module, each)
         parts = target.split(".") if target else []

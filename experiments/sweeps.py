@@ -1,6 +1,7 @@
 """Many runs: check every cell before anything trains, leave out what is finished, launch the rest.
 
-A cell is one combination of a grid; its identity (`Settings.identity`) says whether it has been run.
+A cell is one combination of a grid; its identity (`Settings.identity`) says whether it has been
+run.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def identify(cells: Sequence[Settings]) -> list[str]:
 
 
 def data_digests(cells: Sequence[Settings]) -> list[str]:
-    """The digest of each cell's data. Every distinct dataset is loaded; raises CommandError when one cannot be."""
+    """The digest of each cell's data.
+
+    Every distinct dataset is loaded; raises CommandError when one cannot be.
+    """
     return [data(cell).digest for cell in cells]
 
 
@@ -69,7 +73,10 @@ def planned_code(cells: Sequence[Settings]) -> dict[str, dict[str, str]]:
 
 
 def data(cell: Settings) -> Data:
-    """The digest and the sizes of the cell's data; a user's own function is called in a process of its own."""
+    """The digest and the sizes of the cell's data.
+
+    A user's own function is called in a process of its own.
+    """
     key = _key(cell, ("data",))
     if key not in _data:
         shipped = config.is_shipped(cell, "data")
@@ -78,7 +85,10 @@ def data(cell: Settings) -> Data:
 
 
 def load(cell: Settings) -> Splits | None:
-    """The cell's data, where it is this project's own: nothing of a user's is called here. Raises CommandError when it cannot be loaded."""
+    """The cell's data, where it is this project's own: nothing of a user's is called here.
+
+    Raises CommandError when it cannot be loaded.
+    """
     if not config.is_shipped(cell, "data"):
         return None
     splits = checks.load(cell)
@@ -87,7 +97,10 @@ def load(cell: Settings) -> Splits | None:
 
 
 def check(cells: Sequence[Settings]) -> list[Checked]:
-    """What `checks.check` finds of each cell's options; warnings are logged, and failures. Raises CommandError with all that is wrong."""
+    """What `checks.check` finds of each cell's options; warnings are logged, and failures.
+
+    Raises CommandError with all that is wrong.
+    """
     found = checks.check(cells, [data(cell) for cell in cells])
     for cell, checked in zip(cells, found, strict=True):
         messages = [
@@ -105,7 +118,10 @@ _logged: set[str] = set()
 
 
 def check_one(cell: Settings) -> Sequence[Finding]:
-    """The warnings that the check of a single run gives; raises CommandError also where the check ended without a result."""
+    """The warnings that the check of a single run gives.
+
+    Raises CommandError also where the check ended without a result.
+    """
     (checked,) = check([cell])
     config.refuse([checked.failure] if checked.failure else [])
     return checked.warnings
@@ -123,12 +139,15 @@ def run(
     stage: str = "",
     tuning_seeds: int = 0,
 ) -> list[Run]:
-    """Run the cells of a grid, each with its overrides, that have no FINISHED run yet, as children of one parent run.
+    """Run the cells of a grid, each with its overrides, that have no FINISHED run yet.
 
-    question: name of the saved question, if it is one. directory: where Hydra will write; it must be writable. launch: runs jobs given their overrides.
-    stage: what the sweep is for where another one follows; its table is left out. tuning_seeds: how many seeds, from 0 on, only chose the
-    rates, for the report. Returns the run of each cell, in order.
-    Raises CommandError before anything is stored when a cell is wrong, and after the table when a cell failed.
+    As children of one parent run.
+
+    question: name of the saved question, if it is one. directory: where Hydra will write; it must
+    be writable. launch: runs jobs given their overrides. stage: what the sweep is for where another
+    one follows; its table is left out. tuning_seeds: how many seeds, from 0 on, only chose the
+    rates, for the report. Returns the run of each cell, in order. Raises CommandError before
+    anything is stored when a cell is wrong, and after the table when a cell failed.
     """
     settings = [cell for _, cell in cells]
     machine.take_signals()
@@ -231,7 +250,10 @@ def run(
 def _failed_check(
     store: Store, cell: tuple[list[str], Settings], failure: str, parent: str
 ) -> JobReturn:
-    """Record a cell that is not launched, since the check of its options ended without a result: a run that failed."""
+    """Record a cell that is not launched, since the check of its options ended without a result.
+
+    A run that failed.
+    """
     from experiments import tracking
 
     overrides, settings = cell
@@ -259,7 +281,10 @@ def _passed(checked: Checked) -> list[str]:
 def _run_all(
     jobs: dict[str, list[str]], launch: Launch, store: Store, on_failure: str
 ) -> dict[str, JobReturn]:
-    """The result of each job, by identity: failed ones tried once more where that is asked, those that others run waited for."""
+    """The result of each job, by identity.
+
+    Failed ones tried once more where that is asked, those that others run waited for.
+    """
     results: dict[str, JobReturn] = {}
     retried: set[str] = set()
     todo = dict(jobs)
@@ -281,7 +306,10 @@ def _complete(results: Mapping[str, JobReturn]) -> bool:
 
 
 def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
-    """Those of the cells that others had taken that have to be run here after all; waits until that is known."""
+    """Those of the cells that others had taken that have to be run here after all.
+
+    Waits until that is known.
+    """
     from experiments.tracking import claims
 
     waiting, told = list(taken), False
@@ -313,7 +341,10 @@ def _missing(
 
 
 def longest(cells: Mapping[str, Settings]) -> dict[str, list[int]]:
-    """For each cell that no other is the beginning of: the smaller numbers of epochs at which others end."""
+    """For each cell that no other is the beginning of.
+
+    The smaller numbers of epochs at which others end.
+    """
     families: dict[str, list[str]] = {}
     for identity, cell in cells.items():
         same = cell.choices["scheduler"] == "constant"
@@ -370,7 +401,8 @@ def require_writable(directory: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise CommandError(
-            f"cannot write to {directory}: {error.strerror}; start the command in a directory that you can write to"
+            f"cannot write to {directory}: {error.strerror}; start the command in a directory "
+            "that you can write to"
         ) from error
 
 
@@ -380,19 +412,24 @@ def is_finished(found: Run | None) -> bool:
 
 
 def changed_since(found: Run, code: source_digest.Code) -> list[str]:
-    """What a user should know who skips a run made with another version, or other code of the metrics."""
+    """What a user should know who skips a run made with another version.
+
+    Or other code of the metrics.
+    """
     from experiments import tracking
 
     notes = []
     if found.data.tags.get("code.metrics", code.metrics) != code.metrics:
         notes.append(
-            "the code of the test metrics changed since skipped runs were made; force=true runs them again"
+            "the code of the test metrics changed since skipped runs were made; force=true runs "
+            "them again"
         )
     for name, now in tracking.versions().items():
         version = found.data.tags.get(name, "unknown")
         if version != now:
             notes.append(
-                f"skipped runs were made with {name} {version}, this is {now}; force=true runs them again"
+                f"skipped runs were made with {name} {version}, this is {now}; force=true runs "
+                "them again"
             )
     return notes
 
@@ -413,6 +450,7 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, Job
     if failures:
         stopped = f" {not_begun} were not begun." if not_begun else ""
         raise CommandError(
-            f"{len(failures)} of {table.plural(len(results), 'cell')} failed; their tracebacks are in MLflow (traceback.txt).{stopped} "
+            f"{len(failures)} of {table.plural(len(results), 'cell')} failed; their tracebacks "
+            f"are in MLflow (traceback.txt).{stopped} "
             "The same command runs only what is not finished.\n" + "\n".join(failures)
         )

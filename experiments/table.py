@@ -1,4 +1,6 @@
-"""What a command says of its cells: the table at its end, what lies on an edge, which commands come next.
+"""What a command says of its cells.
+
+The table at its end, what lies on an edge, which commands come next.
 
 Texts and rows only: nothing here trains, asks a store or prints.
 """
@@ -49,7 +51,10 @@ def row(cell: Settings, found: Run | None) -> dict[str, Any]:
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """The rows as text; of the options' own values, those that differ between the rows that have them."""
+    """The rows as text.
+
+    Of the options' own values, those that differ between the rows that have them.
+    """
     import pandas as pd
 
     frame = pd.DataFrame(rows)
@@ -88,7 +93,9 @@ def at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[
 
 
 def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -> str:
-    """The two commands that a user will want next, for the store in use and the sweep with this parent run.
+    """The two commands that a user will want next.
+
+    For the store in use and the sweep with this parent run.
 
     tuning_seeds: how many seeds, from 0 on, only chose rates.
     """

@@ -1,7 +1,8 @@
 """The loop: a generator that trains a network and yields one record per epoch.
 
 Knows neither Hydra nor MLflow: `for record in train(...)` is the whole interface, and a test says
-`list(train(...))`. Paddle's global state (its random stream, its automatic names) is set in `fresh` alone.
+`list(train(...))`. Paddle's global state (its random stream, its automatic names) is set in `fresh`
+alone.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Learner:
 
 @contextlib.contextmanager
 def fresh(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Paddle as in a new process: random streams from `seed`, automatic names from zero. Build and train inside.
+    """Paddle as in a new process: random streams from `seed`, automatic names from zero.
+
+    Build and train inside.
 
     The streams of numpy and of Python are for users' code alone.
     """
@@ -82,7 +85,10 @@ def build(
     lr: float,
     steps: int,
 ) -> Learner:
-    """A new learner: the network that `loss`'s head asks for, and its optimizer over `steps` (>= 1) steps."""
+    """A new learner: the network that `loss`'s head asks for.
+
+    Its optimizer over `steps` (>= 1) steps.
+    """
     head = head_of(loss)
     network = model(head.outputs)
     rate = scheduler(lr, steps=steps)
@@ -104,14 +110,18 @@ _SHAPE_ADVICE = {
 
 
 def rehearse(learner: Learner, rows: int = 2) -> None:
-    """One step on `rows` (>= 1) blank images: what is wrong with an option shows here, before anything trains.
+    """One step on `rows` (>= 1) blank images.
 
-    Raises ValueError where shapes or dtypes are not what they must be, and whatever the option itself raises.
+    What is wrong with an option shows here, before anything trains.
+
+    Raises ValueError where shapes or dtypes are not what they must be, and whatever the option
+    itself raises.
     """
     outputs = learner.network(paddle.zeros([rows, 1, 28, 28]))
     if outputs.shape != [rows, learner.head.outputs]:
         raise ValueError(
-            f"the model must return [batch, {learner.head.outputs}], returned {list(outputs.shape)} for a batch of {rows}"
+            f"the model must return [batch, {learner.head.outputs}], returned "
+            f"{list(outputs.shape)} for a batch of {rows}"
         )
     _step(learner, _rehearsed_losses(learner, outputs))
 
@@ -131,8 +141,8 @@ def _rehearsed_losses(learner: Learner, outputs: paddle.Tensor) -> paddle.Tensor
         )
     if values.shape != [rows]:
         raise ValueError(
-            f"the loss must return one value per example, [{rows}] for a batch of {rows}, returned {list(values.shape)}"
-            + _SHAPE_ADVICE.get(len(values.shape), "")
+            f"the loss must return one value per example, [{rows}] for a batch of {rows}, "
+            f"returned {list(values.shape)}" + _SHAPE_ADVICE.get(len(values.shape), "")
         )
     if values.dtype != outputs.dtype:
         raise ValueError(
@@ -150,16 +160,20 @@ def train(
     seed: int,
     done: int | None = None,
 ) -> Iterator[Record]:
-    """Train for `epochs` (>= 0) epochs and yield a record of each, after one of the untrained network.
+    """Train for `epochs` (>= 0) epochs and yield a record of each.
 
-    done: the epochs (>= 0) that `learner`, restored from a `state`, has behind it; their records are not yielded again.
+    After one of the untrained network.
 
-    Every example is seen once per epoch, in an order that (seed, epoch) decides; the last batch may be smaller.
-    `train/*` are means over the epoch while the weights move; `val/*` are of the weights at its end. A loss or a weight that is not finite ends the training
-    with a record that says so.
-    `train/gradient_norm`, the L2 norm of the gradient of a batch's mean loss with respect to all weights, before any clipping, and `train/update_ratio`, the norm
-    of a step's change of the weights over that of the weights, are means over `MEASURED_STEPS` steps, evenly spaced, or all if there are fewer. Where noise changed
-    labels, `metrics.memorisation` is in `train/*` too.
+    done: the epochs (>= 0) that `learner`, restored from a `state`, has behind it; their records
+    are not yielded again.
+
+    Every example is seen once per epoch, in an order that (seed, epoch) decides; the last batch may
+    be smaller. `train/*` are means over the epoch while the weights move; `val/*` are of the
+    weights at its end. A loss or a weight that is not finite ends the training with a record that
+    says so. `train/gradient_norm`, the L2 norm of the gradient of a batch's mean loss with respect
+    to all weights, before any clipping, and `train/update_ratio`, the norm of a step's change of
+    the weights over that of the weights, are means over `MEASURED_STEPS` steps, evenly spaced, or
+    all if there are fewer. Where noise changed labels, `metrics.memorisation` is in `train/*` too.
     """
     images = pixels(splits.train.images)
     labels = splits.train.labels
@@ -212,7 +226,9 @@ def train(
 
 
 def state(learner: Learner) -> dict[str, Any]:
-    """All that the next steps depend on: weights, buffers, optimizer with its schedule, random streams.
+    """All that the next steps depend on.
+
+    Weights, buffers, optimizer with its schedule, random streams.
 
     The tensors are the learner's own, so save them before the next step.
     """
@@ -226,7 +242,10 @@ def state(learner: Learner) -> dict[str, Any]:
 
 
 def restore(learner: Learner, kept: dict[str, Any]) -> None:
-    """Put a newly built learner where `state` was taken; build, restore and train under one `fresh`."""
+    """Put a newly built learner where `state` was taken.
+
+    Build, restore and train under one `fresh`.
+    """
     learner.network.set_state_dict(kept["network"])
     learner.optimizer.set_state_dict(kept["optimizer"])
     # As unpickling does it: an object of `get_rng_state` would keep its stream.
@@ -261,14 +280,18 @@ def evaluate(
 def pixels(images: np.ndarray) -> paddle.Tensor:
     """uint8 images [n, 28, 28] as one float32 tensor [n, 1, 28, 28] in [0, 1]."""
     scaled = np.divide(images, np.float32(255), dtype=np.float32)
-    # By `reshape`, not `[:, None]`: that gives the new axis a stride of 0, and Paddle would copy all images at each step.
+    # By `reshape`, not `[:, None]`: that gives the new axis a stride of 0, and Paddle would copy
+    # all images at each step.
     return paddle.from_dlpack(scaled.reshape(-1, 1, 28, 28)).to(
         paddle.get_device()
     )  # a CPU makes no copy
 
 
 def weight_hashes(network: Network) -> dict[str, str]:
-    """SHA-256 of the weights and buffers: `init_hash` outside the last layer, `head_hash` of the last layer."""
+    """SHA-256 of the weights and buffers.
+
+    `init_hash` outside the last layer, `head_hash` of the last layer.
+    """
     digests = {"init_hash": hashlib.sha256(), "head_hash": hashlib.sha256()}
     for name, value in network.state_dict().items():
         array = value.numpy()
@@ -286,7 +309,10 @@ def _step(learner: Learner, values: paddle.Tensor) -> None:
 
 
 def _measured_step(learner: Learner, values: paddle.Tensor) -> tuple[float, float]:
-    """`_step`; the norm of its gradient, and that of the weights' change over that of the weights before it."""
+    """`_step`; the norm of its gradient.
+
+    That of the weights' change over that of the weights before it.
+    """
     values.mean().backward()
     weights = learner.network.parameters()
     gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
@@ -312,7 +338,10 @@ def _norm(arrays: Iterable[np.ndarray]) -> float:
 
 
 def _means(sizes: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """What `_measured_step` gave, over an epoch. What is not finite is left out: whether that is divergence, the weights say."""
+    """What `_measured_step` gave, over an epoch.
+
+    What is not finite is left out: whether that is divergence, the weights say.
+    """
     names = "train/gradient_norm", "train/update_ratio"
     return {
         name: mean
@@ -329,7 +358,10 @@ def _validated(
     metrics: dict[str, float],
     diverged: str,
 ) -> Record:
-    """The record of an epoch: `metrics` and validation's, the finite ones; an infinite validation is divergence too."""
+    """The record of an epoch: `metrics` and validation's, the finite ones.
+
+    An infinite validation is divergence too.
+    """
     start = time.perf_counter()
     outputs, losses = evaluate(learner, images, examples.labels)
     if np.isfinite(outputs).all():

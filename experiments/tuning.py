@@ -1,4 +1,7 @@
-"""Choosing learning rates with an equal budget, and extending their grid: pure, and as the reports do it."""
+"""Choosing learning rates with an equal budget, and extending their grid.
+
+Pure, and as the reports do it.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ _DIGITS = 12  # mean accuracies that differ by less are equal
 
 
 def choose(trials: Mapping[float, Sequence[float | None]]) -> float:
-    """The rate (> 0) with the best trials: of each rate its accuracies in [0, 1], None for a run that diverged.
+    """The rate (> 0) with the best trials.
 
-    Rates are ranked by the number of trials that gave an accuracy, then by their mean; of equals the smaller wins. So a rate at which
-    a seed diverged comes after every rate at which fewer did, and where every trial diverged the smallest rate is chosen.
+    Of each rate its accuracies in [0, 1], None for a run that diverged.
+
+    Rates are ranked by the number of trials that gave an accuracy, then by their mean; of equals
+    the smaller wins. So a rate at which a seed diverged comes after every rate at which fewer did,
+    and where every trial diverged the smallest rate is chosen.
     """
     scored = {
         rate: [score for score in scores if score is not None] for rate, scores in trials.items()
@@ -28,7 +34,10 @@ def choose(trials: Mapping[float, Sequence[float | None]]) -> float:
 
 
 def extended(rates: Iterable[float], chosen: Iterable[float]) -> list[float]:
-    """`rates` (> 0), ascending, half a decade further on each side on which one of the `chosen` is the last."""
+    """`rates` (> 0), ascending.
+
+    Half a decade further on each side on which one of the `chosen` is the last.
+    """
     grid = sorted(set(rates))
     best = set(chosen)
     below = [half_decade(grid[0], -1)] if grid[0] in best else []

@@ -1,4 +1,7 @@
-"""Where a report goes: its directory, its files, and its copy with the sweep's parent run in MLflow."""
+"""Where a report goes.
+
+Its directory, its files, and its copy with the sweep's parent run in MLflow.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,12 @@ class OutputError(RuntimeError):
 
 
 def report_name(name: str, where: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> str:
-    """A directory's name for a report: safe in every file system, and different for different runs and questions.
+    """A directory's name for a report.
 
-    where: the filter, by param. asked: the options that are not as usual, so that a second report replaces no other.
+    Safe in every file system, and different for different runs and questions.
+
+    where: the filter, by param. asked: the options that are not as usual, so that a second report
+    replaces no other.
 
     >>> report_name("mnist-losses", {})
     'mnist-losses'
@@ -45,7 +51,9 @@ def report_name(name: str, where: Mapping[str, Any], asked: Mapping[str, Any] | 
 
 
 def prepare(output: str | None, name: str) -> Path:
-    """The directory of a report, seen to be writable. Nothing in it is touched, and it is not made: the report may be refused yet.
+    """The directory of a report, seen to be writable.
+
+    Nothing in it is touched, and it is not made: the report may be refused yet.
 
     Raises:
         OutputError: it cannot be written, or holds something that is not a report.
@@ -64,7 +72,8 @@ def prepare(output: str | None, name: str) -> Path:
             entry.name not in (*_FILES, *_OWN) for entry in directory.iterdir()
         ):
             raise OutputError(
-                f"output: {directory} holds something that is not a report; choose a new or empty directory with output=DIRECTORY"
+                f"output: {directory} holds something that is not a report; choose a new or empty "
+                "directory with output=DIRECTORY"
             )
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".writable"
@@ -72,7 +81,8 @@ def prepare(output: str | None, name: str) -> Path:
         probe.unlink()
     except OSError as error:
         raise OutputError(
-            f"output: cannot write to {directory}: {error.strerror or error}; choose another directory with output=DIRECTORY"
+            f"output: cannot write to {directory}: {error.strerror or error}; choose another "
+            "directory with output=DIRECTORY"
         ) from error
     finally:
         for path in absent:
@@ -149,7 +159,8 @@ def save(path: Path, data: bytes) -> None:
 def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> str:
     """Store the report as artifacts of the sweep's parent run; a sentence that says so, or why not.
 
-    A report on some of the runs only, or that asks otherwise than usual, goes `beside` the usual one, under its own name.
+    A report on some of the runs only, or that asks otherwise than usual, goes `beside` the usual
+    one, under its own name.
     """
     parent = runs.sweep or _only_parent(runs)
     if parent is None:

@@ -1,7 +1,9 @@
-"""What a report says about one setting: every frame that its page shows, derived by `reports.stats`.
+"""What a report says about one setting.
 
-Pure: frames in, frames out. A setting is everything a run was asked except loss, learning rate, epochs and seed;
-runs of different settings are never pooled.
+Every frame that its page shows, derived by `reports.stats`.
+
+Pure: frames in, frames out. A setting is everything a run was asked except loss, learning rate,
+epochs and seed; runs of different settings are never pooled.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared, and how. `metric`: a column such as test_accuracy; `rope`: in its unit, None: the default.
+    """What is compared, and how.
+
+    `metric`: a column such as test_accuracy; `rope`: in its unit, None: the default.
 
     subjects: losses each of which is compared with every other, instead of all with the baseline.
     """
@@ -50,11 +54,13 @@ class Question:
 class Section:
     """One setting of a report.
 
-    setting: its key; title: the same for people. losses: in the order of the page, the baseline first. epochs: the headline's. runs: one per cell. split: tuning
-    seeds and evaluation seeds, at the headline's epochs. best: the table per loss at its own best rate.
-    judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions: from
-    `reports.measures`, of the judged runs. test_size: test examples that the metric counts. diverged_as: the accuracy in [0, 1] of the best constant
-    answer, with which a diverged run counts; None: not known, or not of this metric. notes: what a reader has to know.
+    setting: its key; title: the same for people. losses: in the order of the page, the baseline
+    first. epochs: the headline's. runs: one per cell. split: tuning seeds and evaluation seeds, at
+    the headline's epochs. best: the table per loss at its own best rate. judged: the runs behind
+    it. means: per epochs and loss, of the metric. by_epoch and corruptions: from
+    `reports.measures`, of the judged runs. test_size: test examples that the metric counts.
+    diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
+    counts; None: not known, or not of this metric. notes: what a reader has to know.
     """
 
     setting: str
@@ -94,7 +100,10 @@ class Section:
 
     @property
     def shown(self) -> list[str]:
-        """The losses that were run at the headline's epochs, whatever became of them; the baseline first if it was."""
+        """The losses that were run at the headline's epochs, whatever became of them.
+
+        The baseline first if it was.
+        """
         return self._run_at(self.epochs)
 
     @property
@@ -188,7 +197,8 @@ def section(
     runs, running = countable(summary)
     if strange := len(summary) - len(runs) - running:
         notes.append(
-            f"{strange} run(s) do not say their loss, rate, epochs, seed and outcome, and are left out."
+            f"{strange} run(s) do not say their loss, rate, epochs, seed and outcome, and are "
+            "left out."
         )
     if question.metric not in runs.columns:
         runs = runs.assign(**{question.metric: np.nan})
@@ -198,7 +208,8 @@ def section(
     if losses and baseline not in losses:
         baseline = losses[0]
         notes.append(
-            f"No run of this setting has the loss {question.baseline}; the baseline here is {baseline}."
+            f"No run of this setting has the loss {question.baseline}; the baseline here is "
+            f"{baseline}."
         )
     losses.sort(key=lambda loss: (loss != baseline, loss not in question.subjects, loss))
     epochs = int(cells["epochs"].max()) if len(cells) else 0
@@ -253,7 +264,10 @@ def section(
 def _of_test_set(
     read: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric
 ) -> tuple[int | None, float | None]:
-    """From predictions: how many test examples the metric counts, and as what it counts a diverged run."""
+    """From predictions.
+
+    How many test examples the metric counts, and as what it counts a diverged run.
+    """
     constant = mistakes.constant_accuracy(read) if metric.of_all_test_images else None
     return mistakes.size(read, metric.digit), constant
 
@@ -289,7 +303,9 @@ def claims(
 def same_loss(
     summary: pd.DataFrame, question: Question, loss: str | None, predictions: Predictions
 ) -> pd.DataFrame:
-    """An A/A comparison: a loss (None: each) against itself on the even and the odd places of its seeds.
+    """An A/A comparison: a loss (None.
+
+    Each) against itself on the even and the odd places of its seeds.
 
     Raises:
         QuestionError: no run has the loss.
@@ -298,7 +314,8 @@ def same_loss(
     if loss is not None:
         if loss not in set(usable["loss"]):
             raise QuestionError(
-                f"aa={loss}: no run has this loss; there are {', '.join(sorted(set(usable['loss'])))}"
+                f"aa={loss}: no run has this loss; there are "
+                f"{', '.join(sorted(set(usable['loss'])))}"
             )
         usable = usable[usable["loss"] == loss]
     if question.metric not in usable.columns:
@@ -370,7 +387,10 @@ def _own_curves(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Mean and band of validation accuracy per loss and epoch, at the mean seconds that epoch took."""
+    """Mean and band of validation accuracy per loss and epoch.
+
+    At the mean seconds that epoch took.
+    """
     bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
     seconds = curves.groupby(["loss", "epoch"], observed=True)["seconds"].mean().reset_index()
     return bands.merge(seconds, on=["loss", "epoch"], how="left")
@@ -405,7 +425,10 @@ def _best_table(
     losses: Sequence[str],
     seed: int,
 ) -> pd.DataFrame:
-    """A row per loss at its own best rate: every metric's mean, the accuracies with intervals, and the counts."""
+    """A row per loss at its own best rate.
+
+    Every metric's mean, the accuracies with intervals, and the counts.
+    """
     rows = []
     for loss in losses:
         runs, picked = judged[judged["loss"] == loss], chosen[chosen["loss"] == loss]
@@ -439,7 +462,9 @@ def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float,
 
 
 def _means(cells: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
-    """The metric at each loss's best rate for every value of epochs: epochs, loss, lr, mean, low, high, n, tuning_seeds, seeds.
+    """The metric at each loss's best rate for every value of epochs.
+
+    Epochs, loss, lr, mean, low, high, n, tuning_seeds, seeds.
 
     tuning_seeds: those that chose the rate. seeds: those of the runs that are averaged.
     """

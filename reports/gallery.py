@@ -1,7 +1,9 @@
-"""What the losses themselves are: how hard each pulls, and its value, over how right the network is.
+"""What the losses themselves are.
 
-Every loss is taken from where the run found it, a user's own too if it can be imported here. Paddle computes the
-gradients and is loaded when the first loss is asked for, not before.
+How hard each pulls, and its value, over how right the network is.
+
+Every loss is taken from where the run found it, a user's own too if it can be imported here. Paddle
+computes the gradients and is loaded when the first loss is asked for, not before.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ class LossError(ValueError):
 class Gallery:
     """The curves of the losses.
 
-    weights: loss, p (of the true class, the rest spread evenly), weight: w in dL/dz = w (p - e), for the true class.
-    margins: loss, margin (z_y minus the largest other logit, all others 0), value. errors: loss, error (f - y), value,
-    for losses of one number. missing: why a loss is in none of them, by loss.
+    weights: loss, p (of the true class, the rest spread evenly), weight: w in dL/dz = w (p - e),
+    for the true class. margins: loss, margin (z_y minus the largest other logit, all others 0),
+    value. errors: loss, error (f - y), value, for losses of one number. missing: why a loss is in
+    none of them, by loss.
     """
 
     weights: pd.DataFrame
@@ -52,8 +55,8 @@ class Gallery:
 def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
     """The curves of every loss in a summary of `reports.runs`.
 
-    configuration: what a run was asked, by its id, as its config.yaml says; None where there is none: then the loss is
-    the suite's of that name, with the values in the params.
+    configuration: what a run was asked, by its id, as its config.yaml says; None where there is
+    none: then the loss is the suite's of that name, with the values in the params.
     """
     frames: dict[str, list[pd.DataFrame]] = {"weights": [], "margins": [], "errors": []}
     missing: dict[str, str] = {}
@@ -113,7 +116,8 @@ def _loss(
     """The loss of a run with its own values, and its head.
 
     Raises:
-        LossError: it cannot be imported here, or is no loss: nothing else that a store may name is ever called.
+        LossError: it cannot be imported here, or is no loss: nothing else that a store may name is
+            ever called.
     """
     node = (configuration or {}).get("loss")
     if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
@@ -158,7 +162,10 @@ def _of_number(loss: Callable[..., Any]) -> np.ndarray:
 def _evaluate(
     loss: Callable[..., Any], outputs: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] and the gradient of each by its outputs, in float64 or, if the loss cannot that, as it was trained."""
+    """Values [n] and the gradient of each by its outputs, in float64 or, if the loss cannot that.
+
+    As it was trained.
+    """
     import paddle
 
     paddle.disable_signal_handler()

@@ -1,4 +1,6 @@
-"""The command: from the runs in MLflow to a page, its figures and tables, and verdicts that can be checked.
+"""The command: from the runs in MLflow to a page, its figures and tables.
+
+Verdicts that can be checked.
 
     python reports/generate.py          the same program as
     generate report                     which the install provides
@@ -38,7 +40,10 @@ options.register()
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def report(cfg: DictConfig) -> None:
-    """A report, a check of an earlier one, or an A/A comparison; what is wrong ends it with a message."""
+    """A report, a check of an earlier one, or an A/A comparison.
+
+    What is wrong ends it with a message.
+    """
     os.chdir(HydraConfig.get().runtime.cwd)  # whatever hydra.job.chdir says: a report is no job
     try:
         asked = options.read(cfg, list(HydraConfig.get().overrides.task))
@@ -146,7 +151,10 @@ def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
 
 
 def unusual(asked: Options) -> dict[str, str]:
-    """The options in which a report is another than the usual one on the same runs, as they are typed."""
+    """The options in which a report is another than the usual one on the same runs.
+
+    As they are typed.
+    """
     from reports.findings import Question
     from reports.metrics import read_metric
 
@@ -164,7 +172,8 @@ def unusual(asked: Options) -> dict[str, str]:
         found["versions"] = "true"
     if asked.baselines is not None:
         found["baselines"] = asked.baselines
-    # With baselines the losses that are run here are compared with all others unless one is named, even the usual one.
+    # With baselines the losses that are run here are compared with all others unless one is named,
+    # even the usual one.
     if asked.baseline != usual.baseline or (asked.baselines is not None and asked.asked_baseline):
         found["baseline"] = asked.baseline
     return found
@@ -180,7 +189,10 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
 
 
 def check(asked: Options) -> None:
-    """Derive the claims of an earlier verdicts.json again; exit with 1 and their names when some no longer hold."""
+    """Derive the claims of an earlier verdicts.json again.
+
+    Exit with 1 and their names when some no longer hold.
+    """
     import pandas as pd
 
     from reports import metrics, verdicts
@@ -201,7 +213,8 @@ def check(asked: Options) -> None:
     now = load(asked.uri, experiment, content["source"].get("sweep"), None, versions=versions)
     if later := len(set(runs.summary["run_id"]) - set(now.summary["run_id"])):
         print(
-            f"a new report would be of other runs: {later} of these runs no longer count, since newer code or a newer run "
+            f"a new report would be of other runs: {later} of these runs no longer count, since "
+            "newer code or a newer run "
             "of the same identity is there"
         )
     broken = verdicts.check(content, summary)
@@ -237,13 +250,17 @@ def keep_baselines(asked: Options) -> None:
     files.save(path, data)
     left_out = kept.origin.unfinished
     print(
-        f"baselines: {path}, {counted(kept.origin.runs, 'run')}, losses: {kept.origin.losses}, {len(data) / 1000:,.0f} kB"
+        f"baselines: {path}, {counted(kept.origin.runs, 'run')}, losses: {kept.origin.losses}, "
+        f"{len(data) / 1000:,.0f} kB"
         + (f"; LEFT OUT: {counted(left_out, 'cell')} without a finished run" if left_out else "")
     )
 
 
 def compare_with_itself(asked: Options) -> None:
-    """The same loss on two halves of its seeds, at every rate: what verdicts chance alone gives on this store."""
+    """The same loss on two halves of its seeds, at every rate.
+
+    What verdicts chance alone gives on this store.
+    """
     from reports import findings, verdicts
     from reports.names import plain
     from reports.runs import predictions
@@ -258,19 +275,24 @@ def compare_with_itself(asked: Options) -> None:
     )
     if not len(frame):
         raise findings.QuestionError(
-            "aa: no loss has two seeds with results at one learning rate, so there are no two halves to compare"
+            "aa: no loss has two seeds with results at one learning rate, so there are no two "
+            "halves to compare"
         )
     for row in frame.to_dict("records"):
         print(f"lr={row['lr_a']:g} epochs={row['epochs']}: {verdicts.sentence(row)}")
     false = int(frame["verdict"].isin(["better", "worse"]).sum())
     names = ", ".join(plain(name) for name in sorted(set(frame["a"])))
     print(
-        f"\nA/A on {names}: {false} of {len(frame)} comparisons of a loss with itself found a difference that is not there"
+        f"\nA/A on {names}: {false} of {len(frame)} comparisons of a loss with itself found a "
+        "difference that is not there"
     )
 
 
 def load(asked: Options) -> Runs:
-    """The runs that the options choose, with the metric that they ask for wherever it can be computed."""
+    """The runs that the options choose.
+
+    With the metric that they ask for wherever it can be computed.
+    """
     from reports import runs
     from reports.runs.computed import with_metric
 
@@ -299,7 +321,8 @@ def _file(baselines: str) -> Path:
 def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
     """What the sections are asked; a baseline that the user named must be there.
 
-    Unless one was named, losses that are run here are compared with every other one where baselines have joined them.
+    Unless one was named, losses that are run here are compared with every other one where baselines
+    have joined them.
     """
     from reports.findings import Question, QuestionError
     from reports.names import BASELINE, plain
@@ -317,7 +340,8 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
             compared_with = marked
     if baseline and asked.asked_baseline and compared_with not in losses:
         raise QuestionError(
-            f"baseline={asked.baseline}: no run has this loss; there are {', '.join(plain(loss) for loss in losses)}"
+            f"baseline={asked.baseline}: no run has this loss; there are "
+            f"{', '.join(plain(loss) for loss in losses)}"
         )
     return Question(
         baseline=compared_with,
@@ -331,7 +355,9 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
 
 
 def newest_version(loss: str, summary: pd.DataFrame) -> str:
-    """The label of the newest version of a loss's code where it was run by several, else `loss` itself.
+    """The label of the newest version of a loss's code where it was run by several.
+
+    Else `loss` itself.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"loss": ["ce@1a2b3c4", "ce@5d6e7f8"], "status": "FINISHED"})
@@ -396,18 +422,23 @@ def tell(sections: list[Section]) -> None:
         for epochs in section.lengths[1:]:
             if told := verdicts.tally(section.compared(epochs).to_dict("records")):
                 print(
-                    f"After {counted(epochs, 'epoch')}: {told}; where.epochs={epochs} makes a report on them."
+                    f"After {counted(epochs, 'epoch')}: {told}; where.epochs={epochs} makes a "
+                    "report on them."
                 )
 
 
 def main() -> None:
-    """The entry point. Hydra rejects bare words, so `report` is taken off the command line first."""
+    """The entry point. Hydra rejects bare words.
+
+    So `report` is taken off the command line first.
+    """
     terminal.accept_any_character()
     if sys.argv[1:2] == ["report"]:
         del sys.argv[1]
     if sys.argv[1:] and sys.argv[1].isalpha():
         sys.exit(
-            f"generate: there is no {sys.argv[1]!r} to generate; expected: generate report [key=value ...]"
+            f"generate: there is no {sys.argv[1]!r} to generate; expected: generate report "
+            "[key=value ...]"
         )
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit("generate report makes one report at a time; -m is for experiments/run.py")

@@ -1,7 +1,10 @@
-"""What is measured besides accuracy: which metrics stand in which table, and the frames of those that are no column.
+"""What is measured besides accuracy.
 
-Pure: frames in, frames out. A measure that no run has is in no frame. What can be compared between losses is told by
-`reports.metrics`; measures that order no losses, like the size of a step, have their lines here.
+Which metrics stand in which table, and the frames of those that are no column.
+
+Pure: frames in, frames out. A measure that no run has is in no frame. What can be compared between
+losses is told by `reports.metrics`; measures that order no losses, like the size of a step, have
+their lines here.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ from reports.metrics import OFFERED
 
 
 class Measure(NamedTuple):
-    """column: in the frames of `reports.runs`. words: for people, the unit in brackets. Shown times `scale`, so many digits."""
+    """column: in the frames of `reports.runs`. words: for people, the unit in brackets.
+
+    Shown times `scale`, so many digits.
+    """
 
     column: str
     words: str
@@ -73,7 +79,9 @@ _CORRUPTED = "corrupted_accuracy_"
 
 
 def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Mean and band of the measures of each epoch: measure (its column), loss, epoch, mean, low, high (NaN: no band), n.
+    """Mean and band of the measures of each epoch.
+
+    Measure (its column), loss, epoch, mean, low, high (NaN: no band), n.
 
     Args:
         curves: a row per run and epoch: loss, seed, epoch and the measures' columns.
@@ -89,9 +97,12 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def corruptions(judged: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on each kind of corrupted test images, mean over runs: loss, corruption, accuracy in [0, 1], n.
+    """Accuracy on each kind of corrupted test images, mean over runs.
 
-    judged: a row per run, with columns such as corrupted_accuracy_fog. Losses without any such number are left out.
+    Loss, corruption, accuracy in [0, 1], n.
+
+    judged: a row per run, with columns such as corrupted_accuracy_fog. Losses without any such
+    number are left out.
     """
     kinds = [name for name in judged if str(name).startswith(_CORRUPTED)]
     long = judged.melt(["loss"], kinds, "corruption", "accuracy").astype({"accuracy": float})

@@ -1,7 +1,10 @@
-"""The metrics by which losses can be compared: each one's column, words, unit and direction, in one place.
+"""The metrics by which losses can be compared.
 
-Everything a report shows of a metric is said here: options, axes, tables, sentences, margins. The names are those of
-`experiments.metrics` and `experiments.corruptions`; the tests compare them. Imports nothing heavy: the options need it first.
+Each one's column, words, unit and direction, in one place.
+
+Everything a report shows of a metric is said here: options, axes, tables, sentences, margins. The
+names are those of `experiments.metrics` and `experiments.corruptions`; the tests compare them.
+Imports nothing heavy: the options need it first.
 """
 
 from __future__ import annotations
@@ -35,10 +38,12 @@ _FLIPPED = "where data.label_noise flips labels"
 class Metric:
     """A number of a run, and how it is read.
 
-    name: its column in the frames of `reports.runs`, e.g. test_accuracy. words: for people, in a sentence; heading: over a
-    column. value_unit: "%" (a share in [0, 1], shown in per cent), "nats" or "". digits: decimals shown, of values and of
-    differences. accuracy: a share of examples answered right, which has a margin of equivalence by default. digit: the class it
-    is about. there: which runs alone have it, "" for all. least: below which no value is; shares lie in [0, 1] anyway.
+    name: its column in the frames of `reports.runs`, e.g. test_accuracy. words: for people, in a
+    sentence; heading: over a column. value_unit: "%" (a share in [0, 1], shown in per cent), "nats"
+    or "". digits: decimals shown, of values and of differences. accuracy: a share of examples
+    answered right, which has a margin of equivalence by default. digit: the class it is about.
+    there: which runs alone have it, "" for all. least: below which no value is; shares lie in [0,
+    1] anyway.
     """
 
     name: str
@@ -54,7 +59,10 @@ class Metric:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between which values are, as they are recorded: no interval can be beyond, however few seeds it is of."""
+        """Between which values are, as they are recorded.
+
+        No interval can be beyond, however few seeds it is of.
+        """
         return (0.0, 1.0) if self.in_points else (self.least, math.inf)
 
     @property
@@ -97,12 +105,15 @@ class Metric:
         return f" ({self.value_unit})" if self.value_unit else ""
 
     def margin(self, rope: float | None, test_size: int | None) -> float:
-        """The margin of equivalence, in the unit of the differences; NaN when equivalence is not asked.
+        """The margin of equivalence, in the unit of the differences.
+
+        NaN when equivalence is not asked.
 
         Args:
-            rope: half its width; None means for accuracies `ROPE` or two test examples, whichever is larger, and
-                for other metrics that none was chosen.
-            test_size: test examples that the metric counts; no accuracy on them is told apart by less than one.
+            rope: half its width; None means for accuracies `ROPE` or two test examples, whichever
+                is larger, and for other metrics that none was chosen.
+            test_size: test examples that the metric counts; no accuracy on them is told apart by
+                less than one.
         """
         if rope is not None and not (math.isfinite(rope) and rope >= 0):
             raise ValueError(
@@ -117,11 +128,17 @@ class Metric:
 
     @property
     def of_all_test_images(self) -> bool:
-        """Whether it is an accuracy on all test images, so that the best constant answer has a known one."""
+        """Whether it is an accuracy on all test images.
+
+        So that the best constant answer has a known one.
+        """
         return self.name == "test_accuracy" or self.name.startswith("corrupted_accuracy")
 
     def one_example(self, test_size: int | None) -> float:
-        """What one of the test examples that it counts is worth, in points; 0 where that is not known, or nothing is counted."""
+        """What one of the test examples that it counts is worth, in points.
+
+        0 where that is not known, or nothing is counted.
+        """
         counted = self.accuracy and test_size is not None and not self.name.startswith("train_")
         return 100.0 / test_size if counted and test_size else 0.0
 
@@ -249,15 +266,19 @@ _KNOWN = {  # besides: what a rate is chosen by, and times, which are the machin
 
 
 def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
-    """The metric in a column such as `test_nll`, with another direction if one is told; one unknown here has no unit.
+    """The metric in a column such as `test_nll`, with another direction if one is told.
+
+    One unknown here has no unit.
 
     Raises:
-        ValueError: a run's own loss, which is never compared between losses; or an unknown metric without direction.
+        ValueError: a run's own loss, which is never compared between losses; or an unknown metric
+            without direction.
     """
     part, _, kind = name.partition("_")
     if name == "loss" or (part in ("train", "val", "test") and kind == "loss"):
         raise ValueError(
-            f"{name}: values of different losses are not comparable; compare accuracy, nll, brier or ece"
+            f"{name}: values of different losses are not comparable; compare accuracy, nll, brier "
+            "or ece"
         )
     known = OFFERED | _KNOWN
     if name in known:
@@ -276,7 +297,10 @@ def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
 
 
 def column(name: str) -> str:
-    """The column of a metric, from its name as users type it or as a column already: test/accuracy is test_accuracy."""
+    """The column of a metric, from its name as users type it or as a column already.
+
+    Test/accuracy is test_accuracy.
+    """
     return name.replace("/", "_", 1)
 
 
@@ -286,7 +310,10 @@ def choices() -> str:
 
 
 def described() -> str:
-    """A line on each name that `metric=` takes, or on each family: words and unit, direction, and which runs have it."""
+    """A line on each name that `metric=` takes, or on each family.
+
+    Words and unit, direction, and which runs have it.
+    """
     lines = []
     for typed, label, metric in _rows():
         better = "higher" if metric.higher_is_better else "lower"

@@ -1,7 +1,9 @@
-"""What the networks got wrong, class by class and image by image, from their predictions on the test set.
+"""What the networks got wrong, class by class and image by image.
 
-Pure: arrays in, arrays and frames out. Test sets keep their file order, so the i-th prediction of every run is of
-the same image.
+From their predictions on the test set.
+
+Pure: arrays in, arrays and frames out. Test sets keep their file order, so the i-th prediction of
+every run is of the same image.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ CLASSES = 10
 class Mistakes:
     """Over the runs whose predictions were read.
 
-    runs: how many, by loss. confusion: [10, 10] by loss, mean number of images per run, label by prediction.
-    classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with a row per test image:
-    image (place in file order), label, wrong (share of runs, losses weighing the same), taken_for (the most frequent
-    wrong answer, -1: none), spread (largest minus smallest share of wrong runs between losses) and, for each loss,
-    `wrong in LOSS`. labels: [n].
+    runs: how many, by loss. confusion: [10, 10] by loss, mean number of images per run, label by
+    prediction. classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with
+    a row per test image: image (place in file order), label, wrong (share of runs, losses weighing
+    the same), taken_for (the most frequent wrong answer, -1: none), spread (largest minus smallest
+    share of wrong runs between losses) and, for each loss, `wrong in LOSS`. labels: [n].
     """
 
     runs: dict[str, int]
@@ -38,7 +40,10 @@ class Mistakes:
 def size(
     predictions: Mapping[str, Sequence[Mapping[str, Any]]], digit: int | None = None
 ) -> int | None:
-    """The number of test examples, of all or of one digit; None where no predictions were read, or there is none of it."""
+    """The number of test examples, of all or of one digit.
+
+    None where no predictions were read, or there is none of it.
+    """
     labels = [np.asarray(run["label"]) for runs in predictions.values() for run in runs]
     sizes = [
         size
@@ -49,7 +54,9 @@ def size(
 
 
 def constant_accuracy(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
-    """The accuracy of the best constant answer: the share of the most frequent label; None without predictions.
+    """The accuracy of the best constant answer: the share of the most frequent label.
+
+    None without predictions.
 
     >>> constant_accuracy({"ce": [{"label": np.array([3, 1, 3, 2])}]})
     0.5
@@ -62,9 +69,12 @@ def constant_accuracy(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 
 
 def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistakes | None:
-    """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`; None where there is nothing to read.
+    """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`.
 
-    Runs whose labels are not those of the first run are of another test set, and are skipped and counted.
+    None where there is nothing to read.
+
+    Runs whose labels are not those of the first run are of another test set, and are skipped and
+    counted.
     """
     first = next((run for runs in predictions.values() for run in runs), None)
     if first is None:
@@ -92,7 +102,9 @@ def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistake
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean number of images per run [10, 10], label by prediction, from predictions [runs, n] and labels [n].
+    """Mean number of images per run [10, 10], label by prediction, from predictions [runs.
+
+    N] and labels [n].
 
     >>> confusion(np.array([[1, 1], [0, 1]]), np.array([0, 1]))[:2, :2].tolist()
     [[0.5, 0.5], [0.0, 1.0]]

@@ -1,4 +1,7 @@
-"""Names for people: losses, runs and settings are called by whoever made them, in any characters and at any length."""
+"""Names for people.
+
+Losses, runs and settings are called by whoever made them, in any characters and at any length.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # in emoji, and in 
 
 
 def plain(text: object, length: int = 40) -> str:
-    """A name as one line of at most `length` printable characters, its middle left out where it is longer."""
+    """A name as one line of at most `length` printable characters.
+
+    Its middle left out where it is longer.
+    """
     line = one_line(text)
     if len(line) <= length:
         return line
@@ -21,7 +27,10 @@ def plain(text: object, length: int = 40) -> str:
 
 
 def one_line(text: object) -> str:
-    """The whole text on one line; a replacement character stands for each that cannot be printed."""
+    """The whole text on one line.
+
+    A replacement character stands for each that cannot be printed.
+    """
     return "".join(
         c if c in _JOINERS or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
         for c in " ".join(str(text).split())
@@ -34,7 +43,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def short_names(names: Sequence[str], length: int = 22) -> dict[str, str]:
-    """Each name shortened, and still told apart from the others: a number follows where two became equal.
+    """Each name shortened, and still told apart from the others.
+
+    A number follows where two became equal.
 
     The mark of a baseline stays whole, and does not count.
     """

@@ -34,7 +34,10 @@ class Tracking:
 
 @dataclass
 class Sweep:
-    """Which sweep. A key of its own, since to Hydra `sweep=X` would choose a file of conf/sweep/."""
+    """Which sweep. A key of its own.
+
+    Since to Hydra `sweep=X` would choose a file of conf/sweep/.
+    """
 
     name: str | None = None
 
@@ -66,8 +69,9 @@ class ReportConfig:
 class Options:
     """The options of one report, checked; those not named here as in `ReportConfig`.
 
-    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow. asked_baseline: whether the
-    user named the baseline. baselines: "true" for the file that comes with the project. overrides: as typed.
+    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
+    asked_baseline: whether the user named the baseline. baselines: "true" for the file that comes
+    with the project. overrides: as typed.
     """
 
     experiment: str | None
@@ -163,7 +167,10 @@ _LONG = {"where.": "++where.", "sweep=": "sweep.name="}
 
 
 def lengthen(arguments: list[str]) -> list[str]:
-    """A command line as Hydra has to read it: `where.KEY=X` adds a key, and `sweep=X` is no file of conf/sweep/."""
+    """A command line as Hydra has to read it.
+
+    `where.KEY=X` adds a key, and `sweep=X` is no file of conf/sweep/.
+    """
     return [_replaced(text, _LONG) for text in arguments]
 
 
@@ -190,25 +197,29 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     rope = values["rope"]
     if rope is not None and not (math.isfinite(rope) and rope >= 0):
         found.append(
-            f"rope={rope}: expected a number of at least 0, in the metric's unit (points for shares in %), or null"
+            f"rope={rope}: expected a number of at least 0, in the metric's unit (points for "
+            "shares in %), or null"
         )
     if values["seed"] < 0:
         found.append(f"seed={values['seed']}: expected a whole number of at least 0")
     formats = values["formats"]
     if not formats or any(name not in FORMATS for name in formats):
         found.append(
-            f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. formats=[svg]"
+            f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. "
+            "formats=[svg]"
         )
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
         found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
     given = [key for key in ("check", "aa", "baselines_to") if values[key] is not None]
     if len(given) > 1:
         found.append(
-            f"{' and '.join(given)}: expected one of them, got {'both' if len(given) == 2 else 'all'}"
+            f"{' and '.join(given)}: expected one of them, got "
+            f"{'both' if len(given) == 2 else 'all'}"
         )
     if values["versions"] and values["baselines_to"] is not None:
         found.append(
-            "versions and baselines_to: expected one of them, got both; a file of baselines has one version of each loss"
+            "versions and baselines_to: expected one of them, got both; a file of baselines has "
+            "one version of each loss"
         )
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):

@@ -1,7 +1,9 @@
-"""The same losses over one numeric setting that differs between the sections: label noise, training examples, any other.
+"""The same losses over one numeric setting that differs between the sections.
 
-Pure: sections in, frames out. Nothing is pooled: every number is that of one section, where each loss stands at its own
-best learning rate.
+Label noise, training examples, any other.
+
+Pure: sections in, frames out. Nothing is pooled: every number is that of one section, where each
+loss stands at its own best learning rate.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ NAMED = (
 class Overview:
     """The metric over one setting.
 
-    setting: its param, e.g. data.label_noise. means: a row per panel, value and loss: panel, value, loss, epochs, lr,
-    mean, low, high (NaN: no interval), n. In a panel all else is equal; its name says what is not between the panels,
-    and is empty where there is one. elsewhere: how many sections have no number there, or no result.
+    setting: its param, e.g. data.label_noise. means: a row per panel, value and loss: panel, value,
+    loss, epochs, lr, mean, low, high (NaN: no interval), n. In a panel all else is equal; its name
+    says what is not between the panels, and is empty where there is one. elsewhere: how many
+    sections have no number there, or no result.
     """
 
     setting: str
@@ -72,7 +75,10 @@ def overviews(sections: Sequence[Section]) -> list[Overview]:
 
 
 def _over(sections: Sequence[Section], numbers: pd.Series) -> pd.DataFrame:
-    """The means of the sections at these places, at the length of training that most of the numbers have."""
+    """The means of the sections at these places.
+
+    At the length of training that most of the numbers have.
+    """
     if (
         numbers.nunique() < 2 or numbers.duplicated().any()
     ):  # two of one number differ in something unknown

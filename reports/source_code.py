@@ -1,4 +1,7 @@
-"""The code that computed the runs of a setting, in words: which it is, and where losses do not share it."""
+"""The code that computed the runs of a setting, in words.
+
+Which it is, and where losses do not share it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ OURS = "experiments/"
 
 
 def described(runs: pd.DataFrame) -> str:
-    """The digests of the code by loss, the user's files by name, and of what the code is unknown."""
+    """The digests of the code by loss, the user's files by name.
+
+    Of what the code is unknown.
+    """
     by_loss = codes(runs)
     short = shortened(sorted({code for found in by_loss.values() for code in found if code}))
     known = [
@@ -63,7 +69,8 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
         files = sorted({file for other in known[1:] for file in changed_files(known[0], other)})
         differ = f"; {', '.join(plain(file, 60) for file in files)} changed" if files else ""
         yield (
-            f"Runs of {plain(loss)} made by different code are taken together (reuse=any): {each}{differ}. "
+            f"Runs of {plain(loss)} made by different code are taken together (reuse=any): "
+            f"{each}{differ}. "
             "versions=true compares the versions."
         )
 
@@ -75,13 +82,16 @@ def _unknown(runs: pd.DataFrame) -> Iterator[str]:
         return
     if len(unknown) == len(by_loss):
         yield (
-            "Code unknown: these runs do not record the code that computed them, so runs from before and after an edit "
+            "Code unknown: these runs do not record the code that computed them, so runs from "
+            "before and after an edit "
             "may be taken together."
         )
     else:
         yield (
-            f"Code unknown for {_names(unknown)}: whether {'it shares' if len(unknown) == 1 else 'they share'} the "
-            "code of data, network and training with the other losses cannot be told, and part of a difference may be the code's."
+            f"Code unknown for {_names(unknown)}: whether "
+            f"{'it shares' if len(unknown) == 1 else 'they share'} the "
+            "code of data, network and training with the other losses cannot be told, and part of "
+            "a difference may be the code's."
         )
 
 
@@ -102,7 +112,8 @@ def _shared(runs: pd.DataFrame) -> Iterator[str]:
             for part, files in differ.items()
         )
         yield (
-            f"Not only the losses differ between {_names(ordered[0][1])} and {_names(losses)}, but also the code of {words}: "
+            f"Not only the losses differ between {_names(ordered[0][1])} and {_names(losses)}, "
+            f"but also the code of {words}: "
             "part of a difference may be the code's."
         )
 

@@ -1,7 +1,7 @@
 """Verdicts in words and as a file, and the check that an earlier file's claims still hold.
 
-`verdicts.json` holds each claim with its numbers and its run ids, and what it takes to derive them again: the
-question asked, and the runs of each setting that it was asked of.
+`verdicts.json` holds each claim with its numbers and its run ids, and what it takes to derive them
+again: the question asked, and the runs of each setting that it was asked of.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def _interval(low: float, high: float, digits: int) -> str:
 
 
 def _ends(row: Mapping[str, Any], a: str, b: str, digits: int, unit: str) -> str:
-    """What became of the runs that did not end well, and the difference of those that did; mostly nothing."""
+    """What became of the runs that did not end well, and the difference of those that did.
+
+    Mostly nothing.
+    """
     texts = []
     diverged = [
         f"{row[f'diverged_{side}']} of {row[f'n_{side}']} runs of {name}"
@@ -161,7 +164,10 @@ def needed(row: Mapping[str, Any]) -> str:
 
 
 def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of verdicts.json, with metrics as users type them. source: experiment, sweep, where and baselines of the runs."""
+    """The content of verdicts.json, with metrics as users type them.
+
+    Source: experiment, sweep, where and baselines of the runs.
+    """
     contrasts = [
         {"setting": section.setting}
         | {key: _json(row[key]) for key in (*CLAIM, *ADDED)}
@@ -252,9 +258,12 @@ def runs_of(content: Mapping[str, Any]) -> set[str]:
 
 
 def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
-    """The claims of an earlier file that do not follow from the runs in `summary` any more, a line each.
+    """The claims of an earlier file that do not follow from the runs in `summary` any more.
 
-    Every claim is derived again from the very runs it was made of. A number holds when it is equal to nine digits.
+    A line each.
+
+    Every claim is derived again from the very runs it was made of. A number holds when it is equal
+    to nine digits.
 
     Raises:
         CheckError: the file's question makes no sense.
@@ -293,7 +302,9 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
 
 
 def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
-    """The runs in `label`, each loss called as it was then: a label says what differs between the runs at hand.
+    """The runs in `label`, each loss called as it was then.
+
+    A label says what differs between the runs at hand.
 
     A run whose loss is another than its label says is left out.
     """

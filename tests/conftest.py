@@ -1,4 +1,7 @@
-"""Shared by all tests: Paddle is loaded the way the program loads it, and the real command is run by subprocess."""
+"""Shared by all tests.
+
+Paddle is loaded the way the program loads it, and the real command is run by subprocess.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture
 def fused() -> None:
-    """Skips where conv blocks rightly run the stock operators: elsewhere the fused kernel has to be there."""
+    """Skips where conv blocks rightly run the stock operators.
+
+    Elsewhere the fused kernel has to be there.
+    """
     from experiments import conv_block
 
     if conv_block.kernel() != "stock":
@@ -56,7 +62,10 @@ def free_port() -> int:
 def mlflow_server(
     directory: Path, *options: str, port: int = 0, **environment: str
 ) -> Iterator[str]:
-    """The URI of an `mlflow server` with these options, started in `directory` on a loopback port; it ends with the block."""
+    """The URI of an `mlflow server` with these options, started in `directory` on a loopback port.
+
+    It ends with the block.
+    """
     port = port or free_port()
     command = [
         sys.executable,
@@ -92,7 +101,10 @@ def mlflow_server(
 
 @pytest.fixture(autouse=True)
 def _no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """MLflow's functions leave their store in the environment; every test begins without, and leaves none."""
+    """MLflow's functions leave their store in the environment.
+
+    Every test begins without, and leaves none.
+    """
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -103,7 +115,10 @@ def _no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run_command() -> Command:
-    """`run_command(directory, *arguments, **environment)` runs experiments/run.py there; output and errors are kept as text."""
+    """`run_command(directory, *arguments, **environment)` runs experiments/run.py there.
+
+    Output and errors are kept as text.
+    """
 
     def run(
         directory: Path, *arguments: str, **environment: str
@@ -122,7 +137,10 @@ def run_command() -> Command:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory, run_command: Command) -> tuple[Path, str]:
-    """A directory in which a small sweep was run once (two losses, two seeds), and what it printed."""
+    """A directory in which a small sweep was run once (two losses, two seeds).
+
+    What it printed.
+    """
     directory = tmp_path_factory.mktemp("sweep")
     done = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
     assert done.returncode == 0, done.stderr

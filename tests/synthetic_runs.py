@@ -25,7 +25,9 @@ def runs(
     advantage: float = 0.004,
     setting: str = "digits, mlp",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`summary` and `curves`. Each loss is better than the one before by `advantage`; the middle rate is the best.
+    """`summary` and `curves`.
+
+    Each loss is better than the one before by `advantage`; the middle rate is the best.
 
     A loss whose name begins with "mse" has no probabilities.
     """
@@ -111,7 +113,10 @@ def runs(
 
 
 def predictions(run_id: str) -> dict[str, np.ndarray]:
-    """Answers on a test set of `TEST_SIZE` images: the first image is always got wrong, some others by some runs."""
+    """Answers on a test set of `TEST_SIZE` images.
+
+    The first image is always got wrong, some others by some runs.
+    """
     labels = np.arange(TEST_SIZE) % 10
     predicted = labels.copy()
     predicted[0] = 6
@@ -122,7 +127,10 @@ def predictions(run_id: str) -> dict[str, np.ndarray]:
 
 
 def measured(summary: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same runs with labels flipped and everything measured; a loss that begins with "mse" has no probabilities."""
+    """The same runs with labels flipped and everything measured.
+
+    A loss that begins with "mse" has no probabilities.
+    """
     head = summary["loss"].str.startswith("mse")
     place = summary["loss"].map({loss: i for i, loss in enumerate(dict.fromkeys(summary["loss"]))})
     summary = summary.assign(

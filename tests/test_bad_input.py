@@ -1,4 +1,7 @@
-"""What a user gets wrong: a clear message, exit code not 0, nothing trained, nothing in the store."""
+"""What a user gets wrong.
+
+A clear message, exit code not 0, nothing trained, nothing in the store.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ LIGHT = [  # answered without Paddle or MLflow
     (
         ["loss=focal", "loss.gama=3"],
         [
-            "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has gamma"
+            "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has "
+            "gamma"
         ],
     ),
     (
@@ -185,7 +189,8 @@ OPTIONS = [  # answered by the option's own function, before training
     (
         ["-m", "loss=ce,mse", "optimizer=adam", "optimizer.beta1=0.9,2"],
         [
-            "optimizer=adam: optimizer.beta1: expected a finite number at least 0 and below 1, got 2\nNo"
+            "optimizer=adam: optimizer.beta1: expected a finite number at least 0 and below 1, "
+            "got 2\nNo"
         ],
     ),
     (["loss=focal", "loss.gamma='0.1'"], ["loss.gamma: expected a number, got '0.1'"]),

@@ -1,4 +1,7 @@
-"""Baselines: what is kept of runs in a file, what is refused, and one's own loss against all of them."""
+"""Baselines: what is kept of runs in a file, what is refused.
+
+One's own loss against all of them.
+"""
 
 from __future__ import annotations
 
@@ -437,7 +440,10 @@ def test_the_file_that_comes_with_the_project_has_every_loss() -> None:
 
 @pytest.mark.mnist
 def test_a_sample_of_the_shipped_baselines_is_found_again(tmp_path: Path) -> None:
-    """They record no code, so that nothing but running them again can show that their numbers still hold."""
+    """They record no code.
+
+    So that nothing but running them again can show that their numbers still hold.
+    """
     environment = clean_environment() | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     words = ["loss=ce,huber", "lr=0.01", "seed=0", "epochs=3", "tracking.log_model=false"]
     words += ["data.train_size=5000", "data.validation_size=5000", "hydra.launcher.n_jobs=2"]

@@ -82,7 +82,10 @@ def server(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 class Cluster:
-    """Nodes of a Ray cluster, a core each, on this machine. Ray listens on all its interfaces, so it asks for a token."""
+    """Nodes of a Ray cluster, a core each, on this machine.
+
+    Ray listens on all its interfaces, so it asks for a token.
+    """
 
     def __init__(self, directory: Path):
         self.directory, self.port = directory, free_port()

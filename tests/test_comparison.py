@@ -78,7 +78,8 @@ def test_a_metric_is_told_by_its_first_epoch_and_its_largest_difference():
     (found,) = compare(LOSS, now)
     assert found == Difference(METRIC, "val/loss", 2, 3, 1, 2.0, 2.5, 0.5)
     assert str(found) == (
-        "val/loss: at 2 of 3 epochs, first at epoch 1: 2.0 then, 2.5 now (largest relative difference 5.0e-01)"
+        "val/loss: at 2 of 3 epochs, first at epoch 1: 2.0 then, 2.5 now (largest relative "
+        "difference 5.0e-01)"
     )
 
 
@@ -150,7 +151,8 @@ def test_the_circumstances_are_code_data_machine_and_versions(store):
     assert found == {
         "commit": "cccccccccc", "data digits": "dddddddddd", "device": "cpu", "threads": "2", "kernel": "stock",
         "paddlepaddle": "3.3.1", "system": "Linux-6.1", "processor": "AMD EPYC", "numpy": "2.1.0",
-        "my_losses.py (loss)": "0123456789ab", "code": "abcdefabcdef", "code of the metrics": "code unknown",
+        "my_losses.py (loss)": "0123456789ab", "code": "abcdefabcdef", "code of the "
+                                                                       "metrics": "code unknown",
     }  # fmt: skip
 
 
@@ -169,7 +171,8 @@ def test_only_what_differs_has_changed():
 def test_agreement_in_words():
     everything = WEIGHTS | LOSS | OUTPUTS
     agreed = (
-        "every number agrees to the bit:\n  3 values of 1 metric\n  the network's outputs of 2 test images\n"
+        "every number agrees to the bit:\n  3 values of 1 metric\n  the network's outputs of 2 "
+        "test images\n"
         "  the initial weights\n"
     )
     assert text(everything, [], []) == agreed + "nothing that is recorded changed since then"
@@ -184,7 +187,8 @@ def test_disagreement_in_words():
     lines = text(then, compare(then, now), changes({"commit": "a1"}, {"commit": "b2"})).splitlines()
     assert lines == [
         "not the same: 1 of 2 metrics differ",
-        "  val/loss: at 1 of 3 epochs, first at epoch 2: 1.5 then, 3.0 now (largest relative difference 5.0e-01)",
+        "  val/loss: at 1 of 3 epochs, first at epoch 2: 1.5 then, 3.0 now (largest relative "
+        "difference 5.0e-01)",
         "the same to the bit:",
         "  1 value of 1 metric",
         "  the network's outputs of 2 test images",
@@ -199,7 +203,8 @@ def test_a_difference_that_nothing_explains_says_what_to_do():
     then = {(METRIC, "lr"): {1: (0.1,)}}
     said = text(then, compare(then, {}), [])
     assert said.startswith(
-        "not the same: 1 of 1 metric differ\n  lr: at 1 of 1 epoch, first at epoch 1: 0.1 then, none now\n"
+        "not the same: 1 of 1 metric differ\n  lr: at 1 of 1 epoch, first at epoch 1: 0.1 then, "
+        "none now\n"
     )
     assert "the same to the bit:\n  nothing\nnothing that is recorded changed since then" in said
     assert "run it once more" in said

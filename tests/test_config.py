@@ -1,4 +1,7 @@
-"""Settings: what decides a run's identity, what is refused, and how options are bound to their functions."""
+"""Settings: what decides a run's identity, what is refused.
+
+How options are bound to their functions.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ def test_the_place_of_the_data_does_not_count_but_its_digest_does():
 
 
 def test_the_settings_digest_is_the_same_in_every_process():
-    """A golden value: it is the identity of runs made before the code was part of it, which are known by it."""
+    """A golden value: it is the identity of runs made before the code was part of it.
+
+    It are known by it.
+    """
     expected = "e139b7119727ca66efdd696090348ed848710c5e555bbeaafcb66748f1d4af04"
     assert BASE.settings_digest("d") == expected
 
@@ -167,7 +173,8 @@ def test_a_label_tells_options_apart_that_were_asked_for():
     )  # fmt: skip
     found = dataclasses.replace(BASE, words=words)
     assert found.label == (
-        "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 batch_size=20 threads=2"
+        "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 "
+        "batch_size=20 threads=2"
     )
     assert found.identity("d") == BASE.identity("d")
     assert found.params == BASE.params
@@ -193,7 +200,8 @@ def changed(group: str, **values) -> Settings:
 def test_an_argument_the_function_does_not_take_is_refused_with_those_it_does():
     with pytest.raises(
         CommandError,
-        match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, got init_scale, widht",
+        match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, got "
+        r"init_scale, widht",
     ):
         config.function(changed("model", widht=3), "model")
 

@@ -1,6 +1,9 @@
-"""Conv blocks against Paddle's own operators: values, gradients, NaN and inf; building and falling back.
+"""Conv blocks against Paddle's own operators: values, gradients, NaN and inf.
 
-Where no kernel can be built, the same tests run on the stock operators, and those that need it are skipped.
+Building and falling back.
+
+Where no kernel can be built, the same tests run on the stock operators, and those that need it are
+skipped.
 """
 
 from __future__ import annotations
@@ -91,7 +94,10 @@ def pooled(shape):
 
 
 def whole_numbers(shape, seed=0):
-    """Small integers: every sum is exact in float32, whatever its order, and windows are full of ties."""
+    """Small integers: every sum is exact in float32, whatever its order.
+
+    Windows are full of ties.
+    """
     batch, channels, height, width, out, size, padding = shape
     rng = np.random.default_rng(seed)
     sizes = [(batch, channels, height, width), (out, channels, size, size), (out,), pooled(shape)]
@@ -100,7 +106,10 @@ def whole_numbers(shape, seed=0):
 
 
 def real_numbers(shape, seed=0):
-    """Normal float64 numbers; no gradient where a window's winner or its sign is in doubt in float32."""
+    """Normal float64 numbers.
+
+    No gradient where a window's winner or its sign is in doubt in float32.
+    """
     batch, channels, height, width, out, size, padding = shape
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels, height, width)).astype("float32").astype("float64")
@@ -147,7 +156,10 @@ def assert_as_exact_as_stock(shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_rounds_no_worse_than_stock(shape):
-    """Against float64 the float32 block errs as Paddle's float32 operators do, in values and gradients."""
+    """Against float64 the float32 block errs as Paddle's float32 operators do.
+
+    In values and gradients.
+    """
     assert_as_exact_as_stock(shape)
 
 
@@ -163,7 +175,10 @@ def test_large_batches(shape):
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 @pytest.mark.parametrize("bias", [0.0, 2.0, -2.0])
 def test_ties(value, bias):
-    """A constant image makes every window a tie; zeros without bias are dead: ReLU's slope at 0 is 0."""
+    """A constant image makes every window a tie.
+
+    Zeros without bias are dead: ReLU's slope at 0 is 0.
+    """
     x, weight, biases, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
     x[:], biases[:] = value, bias
     ours, theirs = (
@@ -488,7 +503,10 @@ def test_a_damaged_file_is_built_again(fused, afresh):
 
 
 def test_another_source_is_another_file(fused, afresh, monkeypatch, tmp_path, caplog):
-    """No stale kernel is taken: the source is part of the name, and the file is asked for its interface."""
+    """No stale kernel is taken.
+
+    The source is part of the name, and the file is asked for its interface.
+    """
     older = tmp_path / "conv_block.cpp"
     older.write_text(
         conv_block._SOURCE.read_text().replace("version() { return 1; }", "version() { return 0; }")

@@ -66,7 +66,8 @@ def test_the_same_bytes_in_another_process_whatever_it_did_before():
         "from experiments import data\n"
         "from experiments.corruptions import CORRUPTIONS, corrupt\n"
         "numpy.random.seed(5); images = data.digits(seed=3).test.images\n"
-        "for name in reversed(CORRUPTIONS): print(name, hashlib.sha256(corrupt(name, images).tobytes()).hexdigest())"
+        "for name in reversed(CORRUPTIONS): print(name, hashlib.sha256(corrupt(name, "
+        "images).tobytes()).hexdigest())"
     )
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -113,7 +114,10 @@ def places(name, row, column):
 
 
 def test_warps_put_a_dot_where_they_are_said_to():
-    """A dot 6.5 above and 4.5 left of the centre; interpolation moves the centre of its ink by up to half a pixel."""
+    """A dot 6.5 above and 4.5 left of the centre.
+
+    Interpolation moves the centre of its ink by up to half a pixel.
+    """
 
     def close(found, expected):
         pairs = zip(sorted(found), sorted(expected), strict=True)
@@ -154,7 +158,10 @@ def test_light():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_digit_can_still_be_read(name):
-    """The nearest other image under the same corruption is of the same class, far more often than by chance, 0.1."""
+    """The nearest other image under the same corruption is of the same class.
+
+    Far more often than by chance, 0.1.
+    """
     splits = data.digits(seed=0)
     every = np.concatenate(
         [splits.test.images, splits.train.images]

@@ -1,4 +1,7 @@
-"""Credentials reach neither the store nor a file nor the screen, and values that only look like one stay."""
+"""Credentials reach neither the store nor a file nor the screen.
+
+Values that only look like one stay.
+"""
 
 from __future__ import annotations
 
@@ -298,7 +301,10 @@ def leaks(logits, labels):
 
 @pytest.fixture
 def own(tmp_path) -> Path:
-    """A directory with losses, one of which has a token from the environment and one of which shows all credentials."""
+    """A directory with losses.
+
+    One of which has a token from the environment and one of which shows all credentials.
+    """
     words = [f"NAMES = {list(PLANTED)}", f"ADDRESS = {IN_ADDRESS.split('-')}", "# planted-two"]
     (tmp_path / "mine.py").write_text("\n".join(words) + LOSSES)
     (tmp_path / "loss").mkdir()
@@ -338,7 +344,10 @@ def test_a_command_with_a_credential_among_its_values_is_refused(own, run_comman
 
 @pytest.mark.slow
 def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
-    """A loss raises an error that says all that the environment holds: in a check, in a sweep, and alone."""
+    """A loss raises an error that says all that the environment holds.
+
+    In a check, in a sweep, and alone.
+    """
     before = {path.name for path in own.rglob("*")}
     mine = ["--config-dir", ".", *SMALL, "epochs=1"]
     printed = ""

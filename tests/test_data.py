@@ -59,7 +59,8 @@ def test_digits_are_scikit_learns() -> None:
         assert examples.images.dtype == np.uint8 and examples.labels.dtype == np.int64
         assert examples.images.shape == (len(examples), 28, 28)
         np.testing.assert_array_equal(examples.labels, bundle.target[positions])
-        # every one of the 9 pixels that came from one, back from 0..255 to 0..16; nothing in the margin
+        # every one of the 9 pixels that came from one, back from 0..255 to 0..16; nothing in the
+        # margin
         inner = examples.images[:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3)
         blocks = np.broadcast_to(bundle.images[positions][:, :, None, :, None], inner.shape)
         np.testing.assert_array_equal(np.rint(inner / 255 * 16), blocks)
@@ -355,7 +356,8 @@ def test_the_real_mnist() -> None:
 def test_importing_costs_numpy_only() -> None:
     script = (
         "import sys, experiments.data\n"
-        "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'hydra', 'mlflow', 'pandas', 'scipy')\n"
+        "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'hydra', 'mlflow', 'pandas', "
+        "'scipy')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

@@ -1,4 +1,7 @@
-"""The Chinese README and docs/zh-CN/: links lead somewhere, commands parse, tables match the code."""
+"""The Chinese README and docs/zh-CN/.
+
+Links lead somewhere, commands parse, tables match the code.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The doctor: everything it knows of, made on purpose, found, mended where it says so; and nothing is ever deleted."""
+"""The doctor: everything it knows of, made on purpose, found, mended where it says so.
+
+And nothing is ever deleted.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,10 @@ def state(store) -> list[str]:
 
 @pytest.fixture
 def examine(store, capsys):
-    """`examine()` looks and `examine(mend=True)` mends: how many findings are left, and what was printed."""
+    """`examine()` looks and `examine(mend=True)` mends.
+
+    How many findings are left, and what was printed.
+    """
 
     def run(**how):
         before = state(store), everything(store)

@@ -1,4 +1,7 @@
-"""Every way to die, by doing it to the real command; and the same command then goes on as if nothing had been."""
+"""Every way to die, by doing it to the real command.
+
+And the same command then goes on as if nothing had been.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ Numbers = list[tuple[str, int, float]]
 
 
 class Running:
-    """The real command under way, in a group of processes of its own; its output is read as it comes."""
+    """The real command under way, in a group of processes of its own.
+
+    Its output is read as it comes.
+    """
 
     def __init__(
         self, directory: Path, *arguments: str, before: Sequence[str] = (), **environment: str
@@ -102,7 +108,10 @@ Begin = Callable[..., Running]
 
 @pytest.fixture(scope="module", autouse=True)
 def _interruptible() -> Iterator[None]:
-    """A shell starts what runs in its background deaf to Ctrl-C, and all that this starts in turn."""
+    """A shell starts what runs in its background deaf to Ctrl-C.
+
+    All that this starts in turn.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -110,7 +119,10 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """`begin(directory, *arguments, **environment)` starts the command there; what is left of it ends with the test."""
+    """`begin(directory, *arguments, **environment)` starts the command there.
+
+    What is left of it ends with the test.
+    """
     begun: list[Running] = []
 
     def start(directory: Path, *arguments: str, **options: Any) -> Running:
@@ -146,7 +158,10 @@ def numbers(client: MlflowClient, run: Run) -> Numbers:
 
 
 def finished(directory: Path, output: str) -> dict[str, Numbers]:
-    """The numbers of each cell, of a store that is as if nothing had happened: nothing open, no cell twice, no leftovers."""
+    """The numbers of each cell, of a store that is as if nothing had happened.
+
+    Nothing open, no cell twice, no leftovers.
+    """
     client, found = all_runs(directory)
     assert not [run for run in found if run.info.status == "RUNNING"], output
     mine = client.get_experiment_by_name("mnist-losses").experiment_id
@@ -180,7 +195,10 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Numbers]:
 
 @pytest.fixture
 def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
-    """`as_calm(directory, running, count)`: the command went well, and left the same of so many cells as the calm sweep."""
+    """`as_calm(directory, running, count)`.
+
+    The command went well, and left the same of so many cells as the calm sweep.
+    """
 
     def check(directory: Path, running: Running, count: int) -> None:
         assert running.end() == 0, running.output
@@ -198,7 +216,10 @@ def resumed(directory: Path) -> list[int]:
 
 
 def own_loss(directory: Path, name: str, body: str) -> tuple[list[str], dict[str, str]]:
-    """A user's loss, with `body` run when it validates; the arguments and the environment with which it is found."""
+    """A user's loss, with `body` run when it validates.
+
+    The arguments and the environment with which it is found.
+    """
     lines = [
         "import os, signal, resource, pathlib",
         "import paddle",
@@ -206,7 +227,8 @@ def own_loss(directory: Path, name: str, body: str) -> tuple[list[str], dict[str
     ]
     lines += [
         f"def {name}(logits, labels):",
-        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they are 0",
+        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they "
+        "are 0",
     ]
     lines += [
         *(f"        {line}" for line in body.splitlines()),
@@ -298,7 +320,8 @@ def test_an_error_that_no_other_process_can_read(tmp_path, begin):
 
 def test_out_of_memory(tmp_path, begin):
     body = (
-        "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * "
+        "resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, -1))\n"
         "kept = []\n"
         "while True: kept.append(paddle.ones([2**22]))"
@@ -440,7 +463,10 @@ def test_a_store_that_another_program_locks(tmp_path, begin, as_calm, seconds):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, int, list[str]]]:
-    """The directory and the port of a server that is not there yet, and the sweep that writes to it."""
+    """The directory and the port of a server that is not there yet.
+
+    The sweep that writes to it.
+    """
     port = free_port()
     (tmp_path / "server").mkdir()
     return tmp_path / "server", port, [*FOUR, f"tracking.uri=http://127.0.0.1:{port}"]
@@ -467,7 +493,10 @@ def test_a_server_that_is_gone_for_some_time(tmp_path, begin, as_calm, served):
 
 @pytest.mark.server
 def test_epochs_that_a_server_does_not_take_are_kept_and_sent_later(tmp_path, begin, served):
-    """Runs that train for longer than it is from one sending to the next: both meet the outage while they train."""
+    """Runs that train for longer than it is from one sending to the next.
+
+    Both meet the outage while they train.
+    """
     server, port, sweep = served
     longer = ["epochs=200" if word.startswith("epochs=") else word for word in sweep]
     with mlflow_server(server, port=port):
@@ -542,7 +571,10 @@ def test_a_laptop_that_sleeps(tmp_path, begin, as_calm):
 def test_a_machine_that_slept_for_more_than_a_minute_leaves_its_cells_to_another(
     tmp_path, begin, as_calm, served
 ):
-    """The other one waits for them until the sleeper counts as dead; when it wakes, it notices, and ends well."""
+    """The other one waits for them until the sleeper counts as dead.
+
+    When it wakes, it notices, and ends well.
+    """
     elsewhere = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
     if (
         not shutil.which("unshare")
@@ -613,7 +645,10 @@ def disturb(running: Running, dice: random.Random) -> str:
 
 
 def test_the_campaign(tmp_path, begin, as_calm):
-    """Kills at random moments, of random victims, by random signals; the same command again and again, then to its end."""
+    """Kills at random moments, of random victims, by random signals.
+
+    The same command again and again, then to its end.
+    """
     dice = random.Random(0)
     sweep = [*SIX[:-1], "tracking.log_model=true"]
     kills = 0

@@ -1,4 +1,7 @@
-"""The gallery: weights and values in closed form, losses from anywhere, and nothing called that is no loss."""
+"""The gallery: weights and values in closed form, losses from anywhere.
+
+Nothing called that is no loss.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command, from a store that the real runs wrote to the files of a report; and what it says when it cannot."""
+"""The command, from a store that the real runs wrote to the files of a report.
+
+And what it says when it cannot.
+"""
 
 from __future__ import annotations
 
@@ -219,7 +222,10 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
 def test_a_report_by_another_metric_than_accuracy(
     store: Path, tmp_path: Path, report: Report
 ) -> None:
-    """From a store in which both losses have an AURC, that of ce being the smaller by 0.0125 and 0.0135."""
+    """From a store in which both losses have an AURC.
+
+    That of ce being the smaller by 0.0125 and 0.0135.
+    """
     run = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = ?)"
     seed = "(SELECT run_uuid FROM params WHERE key = 'seed' AND value = ?)"
     put = "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) SELECT 'test/aurc', ?, 0, 0, 0, "
@@ -399,7 +405,8 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
         (["check=a", "aa=ce"], "check and aa: expected one of them"),
         (
             ["baselin=ce"],
-            "baselin: a report has no such option; did you mean baseline? There are experiment, sweep",
+            "baselin: a report has no such option; did you mean baseline? There are experiment, "
+            "sweep",
         ),
         (["word"], "word"),
         (["-m", "seed=1,2"], "one report at a time"),
@@ -436,7 +443,8 @@ def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: li
         (["baseline=focal"], "baseline=focal: no run has this loss; there are ce, mse"),
         (
             ["tuning_seeds=[7]"],
-            "tuning_seeds [7] have no runs: the runs of 2 epochs have the seeds [0, 1], in the setting",
+            "tuning_seeds [7] have no runs: the runs of 2 epochs have the seeds [0, 1], in the "
+            "setting",
         ),
         (["check=none.json"], "check: cannot read none.json: No such file"),
         (["check=mlflow.db"], "check: cannot read mlflow.db"),
@@ -666,8 +674,10 @@ def test_characters_that_no_font_has_are_reported(
     said = report(tmp_path)
     assert said.code == 0, said.text
     expected = (
-        "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). The figures show "
-        "a box for each. Install a font that has them, for example Noto Sans CJK (Debian and Ubuntu: apt install "
+        "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). The "
+        "figures show "
+        "a box for each. Install a font that has them, for example Noto Sans CJK (Debian and "
+        "Ubuntu: apt install "
         "fonts-noto-cjk), and make the report again."
     )
     assert said.text.count(expected) == 1
@@ -684,7 +694,8 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
         (f"DELETE FROM latest_metrics WHERE key LIKE 'test/%' AND run_uuid IN {mse}", ()),
         (f"DELETE FROM metrics WHERE key = 'val/loss' AND run_uuid IN {mse}", ()),
         (
-            f"UPDATE latest_metrics SET value = 0, is_nan = 1 WHERE key = 'val/accuracy' AND run_uuid IN {mse}",
+            "UPDATE latest_metrics SET value = 0, is_nan = 1 WHERE key = 'val/accuracy' AND "
+            f"run_uuid IN {mse}",
             (),
         ),
     )

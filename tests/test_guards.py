@@ -26,7 +26,10 @@ def named(target: str):
 
 
 def call(group: str, function, values: dict) -> str:
-    """What a function says of its own values, called as the program calls it; empty where it says nothing."""
+    """What a function says of its own values, called as the program calls it.
+
+    Empty where it says nothing.
+    """
     outputs = paddle.zeros(
         [2] if "prediction" in inspect.signature(function).parameters else [2, 10]
     )

@@ -1,4 +1,7 @@
-"""Runs do not touch each other, and checks touch no run: users' modules that keep a state, crash, hang or change what all share."""
+"""Runs do not touch each other, and checks touch no run.
+
+Users' modules that keep a state, crash, hang or change what all share.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,10 @@ def no_digits(*, seed):
 
 @pytest.fixture
 def mine(tmp_path: Path, run_command: Command):
-    """`mine(name, *arguments)` runs the command in a directory of that name, with the losses above as options."""
+    """`mine(name, *arguments)` runs the command in a directory of that name.
+
+    With the losses above as options.
+    """
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "exits.py").write_text("import os\nos._exit(0)\n")
     targets = {
@@ -235,7 +241,10 @@ def test_the_basic_launcher_says_that_its_runs_share_a_process(mine):
 
 @pytest.fixture
 def option(tmp_path, monkeypatch):
-    """`option(group, name)`: the settings of a run whose option is the function of this name above."""
+    """`option(group, name)`.
+
+    The settings of a run whose option is the function of this name above.
+    """
     import paddle  # noqa: F401  # once, and not in each process
 
     (tmp_path / "mine.py").write_text(MINE)

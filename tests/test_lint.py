@@ -1,4 +1,7 @@
-"""The classic mistakes, each committed here: by a user's loss, a network, labels, a grid; and silence where there is none."""
+"""The classic mistakes, each committed here: by a user's loss, a network, labels, a grid.
+
+And silence where there is none.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ from reports.runs.server_store import _from_json
 
 SPECIMENS = {"ce_double_softmax": ["softmax-twice"]}
 
-# Beyond the corners that tests/test_losses.py tries: what someone might set who looks for where a loss breaks.
+# Beyond the corners that tests/test_losses.py tries: what someone might set who looks for where a
+# loss breaks.
 EXTREMES: dict[str, list[dict[str, float]]] = {
     "huber": [{"delta": 1e-6}, {"delta": 1e6}],
     "label_smoothing": [{"s": 0.5}, {"s": 0.999}],
@@ -289,8 +293,8 @@ def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     (found,) = lint.of_outputs(NUMBER, mean, LABELS, 1)
     assert found.name == "predicts-the-mean"
     assert (
-        "about the mean of the labels (4.00) for every image: its squared error is 8.51, their variance 8.25."
-        in found.text
+        "about the mean of the labels (4.00) for every image: its squared error is 8.51, their "
+        "variance 8.25." in found.text
     )
     right = LABELS[:, None] + rng.normal(size=(1000, 1))
     chance = rng.normal(4.5, 2.9, size=(1000, 1))  # no better, and for another reason
@@ -353,7 +357,8 @@ def test_a_best_rate_on_the_edge_of_the_grid():
     (found,) = lint.of_rates({"loss=ce": rates})
     assert found == Finding(
         "rate-edge",
-        "the best learning rate of loss=ce is 0.1, the highest of the 3 tried: a better one may lie beyond. Add lr=0.3 for every loss",
+        "the best learning rate of loss=ce is 0.1, the highest of the 3 tried: a better one may "
+        "lie beyond. Add lr=0.3 for every loss",
     )
     lowest = {0.01: [0.8], 0.03: [None]}
     assert "0.01, the lowest of the 2 tried" in lint.of_rates({"loss=ce": lowest})[0].text

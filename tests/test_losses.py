@@ -1,9 +1,9 @@
 """Every loss of conf/loss/, by its option: the contract, the values, the gradients.
 
-A new option is found by itself and is held to everything a loss of its head is held to. It fails here until
-it has a value in GOLDEN and, where it lies in experiments/losses/, its formula in `formula` and its
-hyperparameters in PERMITTED. What only some losses satisfy is listed by option. What other libraries compute
-is compared in test_losses_elsewhere.py.
+A new option is found by itself and is held to everything a loss of its head is held to. It fails
+here until it has a value in GOLDEN and, where it lies in experiments/losses/, its formula in
+`formula` and its hyperparameters in PERMITTED. What only some losses satisfy is listed by option.
+What other libraries compute is compared in test_losses_elsewhere.py.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def parameters(option: str) -> list[inspect.Parameter]:
 ON_NUMBERS = [option for option in LOSSES if parameters(option)[0].name == "prediction"]
 ON_LOGITS = [option for option in LOSSES if option not in ON_NUMBERS]
 
-# The value with the option's own hyperparameters, from the closed form. Logits: at z = 0 with K = 10. One
-# number: where the prediction is 2 away from the label.
+# The value with the option's own hyperparameters, from the closed form. Logits: at z = 0 with K =
+# 10. One number: where the prediction is 2 away from the label.
 GOLDEN = {
     "mse": 4.0,
     "mae_scalar": 2.0,
@@ -128,7 +128,8 @@ NOT_SHIFT_INVARIANT = {"logit_norm", "square", "squentropy", "ovr_bce"}
 # These bend at z = 0, logit_norm the more sharply the nearer to it: central differences keep away.
 KINK_AT_ZERO = {"phuber_ce", "logit_norm", "crammer_singer"}
 
-# Losses of p_y alone: dL/dz = w(p_y) (p - e). Here w is a function of ln p_y, which does not underflow.
+# Losses of p_y alone: dL/dz = w(p_y) (p - e). Here w is a function of ln p_y, which does not
+# underflow.
 WEIGHT: dict[str, Callable[..., np.ndarray]] = {
     "ce": lambda log_p: np.ones_like(log_p),
     "focal": lambda log_p, gamma=2: (
@@ -145,7 +146,10 @@ WEIGHT: dict[str, Callable[..., np.ndarray]] = {
 
 
 def cases(options: list[str]) -> pytest.MarkDecorator:
-    """Parametrise `option` and `hyper`: every option as it is, and with its other hyperparameters."""
+    """Parametrise `option` and `hyper`.
+
+    Every option as it is, and with its other hyperparameters.
+    """
     pairs = [
         (option, hyper)
         for option in options
@@ -169,7 +173,10 @@ def evaluate(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: floa
 
 
 def gradient(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: float) -> np.ndarray:
-    """The gradient of every example's loss by its own outputs, by Paddle: the shape of `outputs`."""
+    """The gradient of every example's loss by its own outputs, by Paddle.
+
+    The shape of `outputs`.
+    """
     leaf = paddle.to_tensor(outputs, stop_gradient=False)
     LOSSES[option](leaf, paddle.to_tensor(labels), **hyper).sum().backward()
     assert leaf.grad is not None
@@ -177,7 +184,10 @@ def gradient(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: floa
 
 
 def random_logits(classes: int = 10, batch: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Float64 logits [batch, classes] of sizes up to some 40, the first row exactly 0, and labels [batch]."""
+    """Float64 logits [batch, classes] of sizes up to some 40, the first row exactly 0.
+
+    Labels [batch].
+    """
     rng = np.random.default_rng(classes)
     logits = rng.normal(size=(batch, classes)) * np.geomspace(0.1, 15, batch)[:, None]
     logits[0] = 0
@@ -219,7 +229,10 @@ def tempered_log_softmax(z: np.ndarray, t: float, xp: Any = np) -> np.ndarray:
 def formula(
     option: str, outputs: np.ndarray, y: np.ndarray, xp: Any = np, **hyper: float
 ) -> np.ndarray:
-    """The losses once more, as they are written in the literature: [batch]. `xp` is numpy or jax.numpy."""
+    """The losses once more, as they are written in the literature: [batch].
+
+    `xp` is numpy or jax.numpy.
+    """
     h = {key: value for key, value in CONFIGS[option].items() if not key.startswith("_")} | hyper
     if option in ON_NUMBERS:
         r = xp.abs(outputs - y)
@@ -509,7 +522,10 @@ def test_bitempered_is_bounded_by_t1_where_ce_is_not(t1: float):
 @pytest.mark.parametrize("t2", [1, 1.001, 1.2, 2, 4])
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 def test_bitempered_s_probabilities_sum_to_one(t2: float, classes: int):
-    """With t1 = 0 the loss is (sum p^2 + 1) / 2 - p_y, so its mean over all labels tells the sum of p."""
+    """With t1 = 0 the loss is (sum p^2 + 1) / 2 - p_y.
+
+    So its mean over all labels tells the sum of p.
+    """
     for size in (0, 1, 30, 1e4):
         z = np.random.default_rng(3).normal(size=classes) * size
         values = evaluate("bitempered", np.tile(z, (classes, 1)), np.arange(classes), t1=0, t2=t2)
@@ -670,7 +686,10 @@ def test_ce_does_not_saturate(dtype: str):
 
 
 def far_logits() -> tuple[np.ndarray, np.ndarray]:
-    """Float32 logits [81, 3]: all arrangements of -1e4, 0, 1e4 in three classes, with every label [81]."""
+    """Float32 logits [81, 3].
+
+    All arrangements of -1e4, 0, 1e4 in three classes, with every label [81].
+    """
     grid = np.array(np.meshgrid(*[[-1e4, 0, 1e4]] * 3)).reshape(3, -1).T
     return np.repeat(grid, 3, axis=0).astype(np.float32), np.tile(np.arange(3), len(grid))
 
@@ -771,7 +790,10 @@ def test_one_number_may_have_labels_between_the_classes():
 def refused(
     error: type[Exception], option: str, outputs: Any, labels: Any, match: str, **hyper: Any
 ) -> None:
-    """Assert that the loss raises `error`, whose message matches; arrays are passed as Paddle tensors."""
+    """Assert that the loss raises `error`, whose message matches.
+
+    Arrays are passed as Paddle tensors.
+    """
     arguments = [paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for v in (outputs, labels)]
     with pytest.raises(error, match=match):
         LOSSES[option](*arguments, **hyper)
@@ -854,7 +876,10 @@ def test_wrong_dtypes_raise(option: str, logits: Any, labels: Any, match: str):
 def test_a_wrong_prediction_raises(
     option: str, prediction: Any, labels: Any, error: type[Exception], match: str
 ):
-    """Paddle's own broadcast [N, 1] against [N] to [N, N]; training then sits at the labels' variance."""
+    """Paddle's own broadcast [N, 1] against [N] to [N, N].
+
+    Training then sits at the labels' variance.
+    """
     refused(error, option, prediction, labels, match)
 
 

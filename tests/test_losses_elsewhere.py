@@ -1,7 +1,9 @@
-"""Every loss by other hands: optax's own functions where it has them, and JAX's derivatives of the formulas.
+"""Every loss by other hands.
 
-Paddle computes ours; here nothing of Paddle is on the other side. A new option of experiments/losses/ is found
-by itself; where optax has it too, it gets a line in OPTAX.
+Optax's own functions where it has them, and JAX's derivatives of the formulas.
+
+Paddle computes ours; here nothing of Paddle is on the other side. A new option of
+experiments/losses/ is found by itself; where optax has it too, it gets a line in OPTAX.
 """
 
 from __future__ import annotations
@@ -70,7 +72,10 @@ OPTAX_OF_TWO_CLASSES: dict[str, Loss] = {
 
 
 def batch(option: str, dtype: str, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs whose probabilities neither underflow nor reach 1, where a formula as written loses its digits."""
+    """Outputs whose probabilities neither underflow nor reach 1.
+
+    Where a formula as written loses its digits.
+    """
     if option in ON_NUMBERS:
         outputs, labels = random_predictions()
     else:

@@ -1,4 +1,7 @@
-"""Measures besides accuracy: what the frames hold is drawn and written, and what was not measured leaves no trace."""
+"""Measures besides accuracy.
+
+What the frames hold is drawn and written, and what was not measured leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -233,14 +236,17 @@ def test_what_is_told_of_a_metric() -> None:
         "test_aurc": ("test AURC (%)", "AURC (%)", 3, None),
         "test_ece": ("test ECE (%)", "ECE (%)", 2, None),
         "test_margin": ("test probability margin", "margin", 4, None),
-        "test_nll_scaled": ("test NLL after temperature scaling (nats)", "NLL scaled (nats)", 4, None),
-        "test_brier_scaled": ("test Brier score after temperature scaling", "Brier scaled", 4, None),
+        "test_nll_scaled": ("test NLL after temperature scaling "
+                            "(nats)", "NLL scaled (nats)", 4, None),
+        "test_brier_scaled": ("test Brier score after temperature "
+                              "scaling", "Brier scaled", 4, None),
         "corrupted_accuracy": ("accuracy on corrupted test images (%)", "corrupted (%)", 2, 0.1),
         "corrupted_accuracy_shot_noise": (
             "test accuracy under the corruption shot noise (%)", "shot noise (%)", 2, 0.1,
         ),
         "train_accuracy_flipped": (
-            "memorisation of flipped labels (%)", "flipped, predicted as the wrong label (%)", 2, 0.1,
+            "memorisation of flipped labels (%)", "flipped, predicted as the wrong label "
+                                                  "(%)", 2, 0.1,
         ),
     }  # fmt: skip
     for name, (label, heading, digits, margin) in expected.items():
@@ -344,7 +350,8 @@ def test_a_metric_that_no_run_has_is_said_aloud() -> None:
     summary, curves = runs(seeds=range(2))
     (found,), report, html, _ = made(summary, curves, Question(metric="corrupted_accuracy"))
     note = (
-        "No run of this setting says its accuracy on corrupted test images, so nothing is decided here; there is one only "
+        "No run of this setting says its accuracy on corrupted test images, so nothing is decided "
+        "here; there is one only "
         "with corruptions=true."
     )
     assert found.notes == [note] and note in text(html)

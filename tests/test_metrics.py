@@ -68,7 +68,8 @@ def test_accuracies_by_class_by_hand():
 
 
 def test_macro_f1_by_hand():
-    # 0: 2 right, 1 missed, F1 = 4/5; 1: 1 right, 1 too many, F1 = 2/3; 2: all missed; 3: never a label, predicted once.
+    # 0: 2 right, 1 missed, F1 = 4/5; 1: 1 right, 1 too many, F1 = 2/3; 2: all missed; 3: never a
+    # label, predicted once.
     predicted, labels = np.array([0, 0, 1, 1, 3]), np.array([0, 0, 1, 0, 2])
     assert metrics.macro_f1(predicted, labels) == pytest.approx((4 / 5 + 2 / 3 + 0 + 0) / 4)
     assert metrics.macro_f1(np.full(10, 4), np.arange(10)) == pytest.approx(

@@ -1,7 +1,7 @@
 """MNIST's bytes: the files that are refused and why, the order of the sources, the cache.
 
-Most tests use four small files of the right form, `tiny`, in place of the real ones. Those marked `mnist`
-read the real images, and fetch them where the cache is empty.
+Most tests use four small files of the right form, `tiny`, in place of the real ones. Those marked
+`mnist` read the real images, and fetch them where the cache is empty.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ class Tiny:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
-    """Small files in place of the real ones, an empty cache, and no source that could be reached."""
+    """Small files in place of the real ones, an empty cache.
+
+    No source that could be reached.
+    """
     tiny = Tiny()
     monkeypatch.setattr(mnist, "FILES", tiny.files)
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
@@ -183,7 +186,8 @@ BAD = {
     "content": (
         TEST_IMAGES,
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
-        r"right form, but its content is not MNIST's .*: expected SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}",
+        r"right form, but its content is not MNIST's .*: expected SHA-256 [0-9a-f]{64}, found "
+        r"[0-9a-f]{64}",
     ),
 }
 

@@ -1,4 +1,7 @@
-"""A user's own options and presets, through the real command: what works, and how what does not is refused."""
+"""A user's own options and presets, through the real command.
+
+What works, and how what does not is refused.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,10 @@ OPTIONS = {
     "bom": "\ufeff" + FOCAL,
     "refers": "_target_: experiments.losses.focal\n_partial_: true\ngamma: ${lr}\n",
     "exponent": "_target_: experiments.losses.focal\n_partial_: true\ngamma: 1e-3\n",
-    "anchor": "# @package loss\n---\n_target_: experiments.losses.focal\n_partial_: &t true\ngamma: 3\n",
-    "package": "# @package _global_\nloss:\n  _target_: experiments.losses.focal\n  _partial_: true\n  gamma: 3\n",
+    "anchor": "# @package loss\n---\n_target_: experiments.losses.focal\n_partial_: &t "
+    "true\ngamma: 3\n",
+    "package": "# @package _global_\nloss:\n  _target_: experiments.losses.focal\n  _partial_: "
+    "true\n  gamma: 3\n",
 }
 
 
@@ -207,15 +212,18 @@ def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("lr: {a: 1}", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got {'a': 1}"),
+        ("lr: {a: 1}", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
+                       "0.2]`, got {'a': 1}"),
         ("loss: {gamma: 1,2}", "hydra.sweeper.params.loss: expected choices"),
         ("lr: []", "hydra.sweeper.params.lr: expected choices"),
         ("lr: null", "lr=null\nfield 'lr' is not Optional"),
         ("lr: [0.1, fast]", "lr: Value 'fast' of type 'str' could not be converted to Float"),
         ("los: ce", "los: there is no such value; did you mean loss?"),
         ("loss: [ce, nope]", "Could not find 'loss/nope'"),
-        ("loss: focal\nloss.gama: 1", "loss.gama: loss=focal has no value of this name; did you mean loss.gamma?"),
-        ("lr: 0.1,,", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got '0.1,,': "),
+        ("loss: focal\nloss.gama: 1", "loss.gama: loss=focal has no value of this name; did you "
+                                      "mean loss.gamma?"),
+        ("lr: 0.1,,", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
+                      "0.2]`, got '0.1,,': "),
         ("- lr", "hydra.sweeper.params: expected a mapping such as `lr: 0.1,0.2`, got ['lr']"),
     ],
 )  # fmt: skip
@@ -232,7 +240,8 @@ def test_a_mistake_in_a_preset_is_one_sentence(options, run_command, body, words
         ("epoch: 3\n", "epoch: there is no such value; did you mean epochs?"),
         ("hydra: {sweeper: {parms: {lr: 1}}}\n", "unexpected keyword argument 'parms'"),
         ("defaults: [override /loss: nope]\n", "Could not find 'loss/nope'"),
-        ("hydra: {searchpath: [x]}\n", "hydra.searchpath is only supported from the primary config"),
+        ("hydra: {searchpath: [x]}\n", "hydra.searchpath is only supported from the primary "
+                                       "config"),
     ],
 )  # fmt: skip
 def test_an_unknown_name_in_a_preset_is_one_sentence(options, run_command, text, words):
@@ -260,15 +269,18 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
     [
         (
             "_target_: paddle.nn.functional.cross_entropy\nreduction: none",
-            "expected 'logits' (10 of them) or 'prediction' (1 number), got 'input'; where a function of "
-            "another library names it otherwise, put `head: logits` or `head: prediction` into the option",
+            "expected 'logits' (10 of them) or 'prediction' (1 number), got 'input'; where a "
+            "function of "
+            "another library names it otherwise, put `head: logits` or `head: prediction` into "
+            "the option",
         ),
         (
             "_target_: paddle.nn.functional.cross_entropy\nhead: logits",
             "returned []; where it takes the mean by itself, put `reduction: none` into the option",
         ),
         ("_target_: paddle.nn.CrossEntropyLoss\nhead: logits", "got a class; write a function"),
-        ("_target_: mine.column", ", 1]; sum what belongs to one example, in a function of your own"),
+        ("_target_: mine.column", ", 1]; sum what belongs to one example, in a function of your "
+                                  "own"),
         ("_target_: mine.fails", "loss=mine: loss.k: expected 1, got 2"),
         ("_target_: experiments.loses.ce", "cannot load experiments.loses.ce"),
         ("_target_: experiments.losses.ce\n_partial_: false", "expected `_partial_: true`"),

@@ -1,4 +1,7 @@
-"""The losses over a setting: each point is its section's, nothing is pooled, and all else is equal."""
+"""The losses over a setting.
+
+Each point is its section's, nothing is pooled, and all else is equal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The page, its Markdown, tables, verdicts and commands: every claim is there, nothing invented, nothing gets out."""
+"""The page, its Markdown, tables, verdicts and commands.
+
+Every claim is there, nothing invented, nothing gets out.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,10 @@ def made(
     losses_drawn: Gallery | None = None,
     **changes: Any,
 ) -> tuple[list[Section], outline.Report, str, str]:
-    """Sections, report, HTML and Markdown; unless `drawn`, with empty drawings, which take no time."""
+    """Sections, report, HTML and Markdown.
+
+    Unless `drawn`, with empty drawings, which take no time.
+    """
     sections = findings.sections(summary, curves, question or Question(), read_predictions)
     empty = mock.patch.object(palette, "svg", return_value='<svg viewBox="0 0 1 1"></svg>')
     with palette.style(), contextlib.nullcontext() if drawn else empty:
@@ -127,7 +133,10 @@ def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -
 
 
 def prose_and_code(markdown: str) -> str:
-    """The words that Markdown shows: no markup and no escapes in prose, blocks of code as they are."""
+    """The words that Markdown shows.
+
+    No markup and no escapes in prose, blocks of code as they are.
+    """
     parts = re.split(r"(?ms)^(`{3,})sh\n(.*?)\n\1$", markdown)
     for i in range(0, len(parts), 3):
         parts[i] = re.sub(r"\\([^A-Za-z0-9\s])", r"\1", parts[i]).replace("&#8203;", "")
@@ -135,7 +144,10 @@ def prose_and_code(markdown: str) -> str:
 
 
 def test_the_markdown_has_every_sentence_of_the_page_whole() -> None:
-    """Every kind of block: alarms, folds, facts, commands, tables, captions, verdicts with advice."""
+    """Every kind of block.
+
+    Alarms, folds, facts, commands, tables, captions, verdicts with advice.
+    """
     summary, curves = measured(*runs(seeds=range(4)))
     remark = "the gradient is zero where the network is wrong, and so it never learns from it; " * 9
     summary = summary.assign(
@@ -309,8 +321,8 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     (section,), _, html, _ = made(summary, curves, missing=2, notes=["a note of the reader"])
     words = text(html)
     assert (
-        "84 of 90 cells ended well; 3 diverged; 1 failed; 0 killed; 2 missing; 1 still running, not counted."
-        in words
+        "84 of 90 cells ended well; 3 diverged; 1 failed; 0 killed; 2 missing; 1 still running, "
+        "not counted." in words
     )
     assert "mse at 0.03 seed 7 (missing)" in words and "mse at 0.03 seed 9 (failed)" in words
     assert "1 of 8 runs of mse diverged" in words
@@ -437,7 +449,8 @@ def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
     with pytest.raises(findings.QuestionError) as error:
         made(*runs(seeds=[0], setting="digits, lenet5"), Question(tuning_seeds=(0,)))
     assert str(error.value) == (
-        "tuning_seeds [0] leave none to evaluate: the runs of 3 epochs have the seeds [0], in the setting digits, lenet5"
+        "tuning_seeds [0] leave none to evaluate: the runs of 3 epochs have the seeds [0], in the "
+        "setting digits, lenet5"
     )
 
 
@@ -483,8 +496,8 @@ def test_hashes_that_differ_are_reported() -> None:
     summary.loc[(summary["loss"] == "mse") & (summary["seed"] == 5), "init_hash"] = "other"
     _, _, html, _ = made(summary, curves)
     assert (
-        "NOT proved for 1 of 2 contrasts, analysed as unpaired: mse and ce: init_hash differs at seed 5"
-        in text(html)
+        "NOT proved for 1 of 2 contrasts, analysed as unpaired: mse and ce: init_hash differs at "
+        "seed 5" in text(html)
     )
 
 
@@ -636,8 +649,8 @@ def test_csv_is_for_programs_and_is_no_formula() -> None:
 def test_latex_and_markdown_escape() -> None:
     latex = tables.to_latex(table("a_b & 50% $x$ \\input{x} ~^#{}"))
     assert (
-        r"a\_b \& 50\% \$x\$ \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\{\} & "
-        in latex
+        r"a\_b \& 50\% \$x\$ \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\{\} "
+        r"& " in latex
     )
     assert r"$-$1.50 [$-$2.00, $-$1.00] & n/a \\" in latex and r"\begin{tabular}{lrr}" in latex
     markdown = tables.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
@@ -683,15 +696,18 @@ ROW: dict[str, Any] = {
     [
         (
             {"verdict": "better"},
-            "focal is better than ce: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, 10 pairs of runs, Holm p = 0.012).",
+            "focal is better than ce: +0.21 points of test accuracy (95 % interval +0.05 to "
+            "+0.37, 10 pairs of runs, Holm p = 0.012).",
         ),
         (
             {"verdict": "equivalent", "difference": 0.0, "low": -0.02, "high": 0.02},
-            "focal is equivalent to ce within ±0.1 points: +0.00 points of test accuracy (95 % interval −0.02 to +0.02, 10 pairs of runs).",
+            "focal is equivalent to ce within ±0.1 points: +0.00 points of test accuracy (95 % "
+            "interval −0.02 to +0.02, 10 pairs of runs).",
         ),
         (
             {"verdict": "undecided", "paired": False, "n_b": 9},
-            "focal against ce is undecided: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, unpaired, 10 and 9 runs, Holm p = 0.012).",
+            "focal against ce is undecided: +0.21 points of test accuracy (95 % interval +0.05 to "
+            "+0.37, unpaired, 10 and 9 runs, Holm p = 0.012).",
         ),
         (
             {"verdict": "undecided", "n": 0},
@@ -702,8 +718,10 @@ ROW: dict[str, Any] = {
                 **{"verdict": "worse", "diverged_a": 4, "failed_b": 1, "survivors_n": 6},
                 **{"survivors_difference": 0.5, "survivors_low": 0.1, "survivors_high": 0.9},
             },
-            "focal is worse than ce: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, 10 pairs of runs, "
-            "Holm p = 0.012). 4 of 10 runs of focal diverged and count with the accuracy of the best constant answer. "
+            "focal is worse than ce: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, "
+            "10 pairs of runs, "
+            "Holm p = 0.012). 4 of 10 runs of focal diverged and count with the accuracy of the "
+            "best constant answer. "
             "Without them: +0.50 points (95 % interval +0.10 to +0.90, 6 pairs). "
             "Without a result (failed or killed): 1 run of ce.",
         ),
@@ -717,8 +735,10 @@ ROW: dict[str, Any] = {
                 },
                 **{"diverged_a": 10},
             },
-            "focal is worse than ce: better test accuracy with probability 0.00 (by ranks, 10 pairs of runs, "
-            "Holm p = 0.012). 10 of 10 runs of focal diverged and count worse than every other run.",
+            "focal is worse than ce: better test accuracy with probability 0.00 (by ranks, 10 "
+            "pairs of runs, "
+            "Holm p = 0.012). 10 of 10 runs of focal diverged and count worse than every other "
+            "run.",
         ),
     ],
 )
@@ -864,10 +884,13 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
         uri="http://h:1",
     )
     assert lines == [
-        "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits optimizer=momentum "
+        "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp "
+        "data=digits optimizer=momentum "
         "batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
-        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' model=mlp data=digits "
-        "optimizer=momentum batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
+        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' "
+        "model=mlp data=digits "
+        "optimizer=momentum batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' "
+        "tracking.uri=http://h:1",
     ]
     overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
     values = {override.key_or_group: override.value() for override in overrides}
@@ -917,9 +940,11 @@ def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
         ["ce", "focal gamma=3", "mine"], [0.03], range(2), summary, epochs=3
     )
     assert lines == [
-        "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp data=digits  "
+        "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp "
+        "data=digits  "
         "# not all of conf/loss: add --config-dir and PYTHONPATH as for the first run",
-        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(2)' model=mlp data=digits",
+        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(2)' "
+        "model=mlp data=digits",
     ]
     assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
 
@@ -956,8 +981,10 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
     dirty = runs()[0].assign(git_dirty=True)
     (other,) = findings.sections(dirty, runs()[1], Question(), predictions)
     assert dict(fact[:2] for fact in honesty.facts(other))["Code"] == (
-        "commit 0123456789; 90 of 90 runs were made with changes that are not committed (tracked changes are in changes.diff); "
-        "digests of the code that computed the numbers: ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
+        "commit 0123456789; 90 of 90 runs were made with changes that are not committed (tracked "
+        "changes are in changes.diff); "
+        "digests of the code that computed the numbers: ce 1111111, focal gamma=3 2222222, mse "
+        "3333333; no files of the user."
     )
     by_term = {term: words for term, words, _ in facts}
     assert by_term["Runs"].startswith("90 of 90 cells ended well")
@@ -976,7 +1003,10 @@ FIVE = ("ce", "brier", "focal", "gce", "mae")
 
 
 def close_rates(seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Five losses at two rates that are nearly as good; brier is worse, the others are hardly apart."""
+    """Five losses at two rates that are nearly as good.
+
+    Brier is worse, the others are hardly apart.
+    """
     summary, curves = runs(FIVE, rates=(0.03, 0.1), seeds=range(seeds))
     rng = np.random.default_rng(6)
     noise = {
@@ -1024,7 +1054,10 @@ def those(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
 
 
 def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
-    """Five losses, two close rates, 10 seeds; brier is worse, and the page asks for more seeds of others."""
+    """Five losses, two close rates, 10 seeds.
+
+    Brier is worse, and the page asks for more seeds of others.
+    """
     summary, curves = close_rates(120)
     there = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(10)}
     (before,) = findings.sections(those(summary, there), curves, Question(), predictions)

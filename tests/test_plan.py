@@ -15,7 +15,8 @@ from experiments import plan
         (
             ["done", "missing", "failed", "diverged"],
             [30.0, 90.0],
-            "4 cells: 1 diverged, 1 done, 1 failed, 1 missing. 2 to run, 2 jobs at a time: about 1m30s.",
+            "4 cells: 1 diverged, 1 done, 1 failed, 1 missing. 2 to run, 2 jobs at a time: about "
+            "1m30s.",
         ),
         (
             ["missing", "missing", "missing"],
@@ -25,7 +26,8 @@ from experiments import plan
         (
             ["missing"],
             [None],
-            "1 cell: 1 missing. 1 to run, 1 job at a time; how long that takes is not known before one like them is finished.",
+            "1 cell: 1 missing. 1 to run, 1 job at a time; how long that takes is not known "
+            "before one like them is finished.",
         ),
         (
             ["running (process 7 on host)"],

@@ -1,4 +1,7 @@
-"""Figures: what is drawn is what the frames hold, every loss looks the same everywhere, the bytes are stable."""
+"""Figures: what is drawn is what the frames hold, every loss looks the same everywhere.
+
+The bytes are stable.
+"""
 
 from __future__ import annotations
 
@@ -460,7 +463,10 @@ def test_short_names_stay_different() -> None:
 
 
 def many(count: int, *, metric: str = "test_accuracy", ends: str = "close") -> Section:
-    """So many losses; the first is the baseline. ends: of their lines, "close" together, or "apart": the last third fail."""
+    """So many losses; the first is the baseline.
+
+    Ends: of their lines, "close" together, or "apart": the last third fail.
+    """
     losses = ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(1, count))]
     summary, history = runs(losses, seeds=range(2), rates=(0.03,), epochs=(2, 4), advantage=0.002)
     if ends == "apart":

@@ -1,4 +1,7 @@
-"""Every command that the programs, the page and report.md print can be pasted into a shell as it is."""
+"""Every command that the programs.
+
+The page and report.md print can be pasted into a shell as it is.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ PROGRAMS = ("python", "generate", "mlflow")
 
 @pytest.fixture
 def run_line(tmp_path: Path):
-    """Runs a line in a shell in which the programs only say what they were given: program, words, store of MLflow's."""
+    """Runs a line in a shell in which the programs only say what they were given.
+
+    Program, words, store of MLflow's.
+    """
     programs = tmp_path / "programs"
     programs.mkdir()
     say = "import json, os, sys; print(json.dumps([*sys.argv[1:], os.environ.get('MLFLOW_TRACKING_URI')]))"
@@ -90,7 +96,10 @@ def test_the_next_commands(name, tmp_path, monkeypatch, run_line):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_commands_of_a_page(name, run_line):
-    """A value of an option is a string on purpose where it has a default that is one, and else what its text says."""
+    """A value of an option is a string on purpose where it has a default that is one.
+
+    Else what its text says.
+    """
     row = {
         "loss": "mine",
         "loss_option": name,

@@ -1,4 +1,7 @@
-"""Every saved question, in a form small enough to be asked here: it runs, and its report is made."""
+"""Every saved question, in a form small enough to be asked here.
+
+It runs, and its report is made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The README and docs/ tell the truth: commands run, tables name every option, links lead somewhere."""
+"""The README and docs/ tell the truth.
+
+Commands run, tables name every option, links lead somewhere.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,8 @@ export MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=SECRET
 ray start --head --port=6379
 ray start --address=HEAD:6379
 """.splitlines()
-SLURM = "hydra_plugins.hydra_submitit_launcher"  # the one package that a command of a page needs besides
+# the one package that a command of a page needs besides
+SLURM = "hydra_plugins.hydra_submitit_launcher"
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -108,7 +112,10 @@ def write_examples(directory: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command, run_command, tmp_path):
-    """Each is run with `--cfg job` added, which composes everything and trains nothing; a report's options are read."""
+    """Each is run with `--cfg job` added, which composes everything and trains nothing.
+
+    A report's options are read.
+    """
     if "hydra/launcher=slurm" in command:
         pytest.importorskip(SLURM)
     words = shlex.split(
@@ -398,7 +405,10 @@ def test_links_lead_somewhere(name):
 
 
 def of_original(path: str, anchor: str) -> str:
-    """A link's target without what a translation changes: its language, and the words of a heading."""
+    """A link's target without what a translation changes.
+
+    Its language, and the words of a heading.
+    """
     number = ""
     if anchor:
         there = [each for _, each in headings((ROOT / path).read_text(encoding="utf-8"))]
@@ -408,7 +418,10 @@ def of_original(path: str, anchor: str) -> str:
 
 
 def what_no_translation_changes(name: str, text: str) -> dict[str, object]:
-    """By the place where it stands: code without comments, the shape, code and numbers of tables, headings, links."""
+    """By the place where it stands.
+
+    Code without comments, the shape, code and numbers of tables, headings, links.
+    """
     found: dict[str, object] = {}
     for number, (language, code) in enumerate(FENCED.findall(text), 1):
         found[f"the language of code block {number}"] = language

@@ -21,7 +21,8 @@ def test_both_losses_train_at_the_default_rate(tmp_path, run_command):
     done = run_command(tmp_path, "-m", "loss=mse,ce", "epochs=1")
     assert done.returncode == 0, done.stderr
     found = runs(tmp_path)
-    # Chance is 10 %. After one epoch ten seeds of sweep=seeds had 85.7 to 88.5 % of validation right, and 27.1 to 38.5 %.
+    # Chance is 10 %. After one epoch ten seeds of sweep=seeds had 85.7 to 88.5 % of validation
+    # right, and 27.1 to 38.5 %.
     assert found["ce"].data.metrics["test/accuracy"] > 0.8
     assert found["mse"].data.metrics["test/accuracy"] > 0.2
     assert found["mse"].data.metrics["val/loss"] < 8.3594  # what predicting the mean label gives
@@ -32,7 +33,10 @@ def test_both_losses_train_at_the_default_rate(tmp_path, run_command):
 def test_an_epoch_by_the_fused_kernel_is_an_epoch_by_the_stock_operators(
     fused, tmp_path, run_command
 ):
-    """The same batches in the same order: what differs is float32's rounding, grown over 500 steps."""
+    """The same batches in the same order.
+
+    What differs is float32's rounding, grown over 500 steps.
+    """
     metrics = {}
     for kernel, environment in (("fused", {}), ("stock", {"FAIRLOSS_KERNEL": "stock"})):
         place = tmp_path / kernel

@@ -233,7 +233,8 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
     monkeypatch.setattr(cell, "execute", one_bit_off)
     with pytest.raises(
         CommandError,
-        match=r"1 of 31 metrics differ\n  test/loss: at 1 of 1 epoch, first at epoch 1: 2\.\d+ then",
+        match=r"1 of 31 metrics differ\n  test/loss: at 1 of 1 epoch, first at epoch 1: 2\.\d+ "
+        r"then",
     ):
         again(place, "experiment=kept")
     client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
@@ -282,7 +283,10 @@ def test_a_cell_that_is_being_run_is_left_alone(place, monkeypatch):
 
 @pytest.mark.slow
 def test_the_command(sweep, tmp_path, run_command):
-    """A run of a sweep again, alone; then with two threads, which may round otherwise, and is then said to be why."""
+    """A run of a sweep again, alone.
+
+    Then with two threads, which may round otherwise, and is then said to be why.
+    """
     directory, printed = sweep
     (run_id,) = [
         line.split()[-1]

@@ -1,4 +1,7 @@
-"""The real command, as a user types it, and what it leaves in the store: the contract with the reports."""
+"""The real command, as a user types it, and what it leaves in the store.
+
+The contract with the reports.
+"""
 
 from __future__ import annotations
 
@@ -298,7 +301,10 @@ def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
 
 @pytest.mark.slow
 def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_command):
-    """The sweep ran in parallel; the same cells one after the other in one process, and one alone."""
+    """The sweep ran in parallel.
+
+    The same cells one after the other in one process, and one alone.
+    """
     serial = run_command(
         tmp_path,
         "-m",
@@ -357,7 +363,8 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
     (tmp_path / "mine.py").write_text(
         "from experiments.losses import ce\n"
         "def breaks(logits, labels):\n"
-        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they are 0\n"
+        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they "
+        "are 0\n"
         "        raise RuntimeError('broken on purpose')\n"
         "    return ce(logits, labels)\n"
     )
@@ -381,7 +388,8 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
 @pytest.mark.slow
 def test_a_users_own_loss_from_outside_the_repository(tmp_path, run_command):
     (tmp_path / "mine.py").write_text(
-        "from experiments.losses import ce\ndef mild(logits, labels, *, share=0.5):\n    return share * ce(logits, labels)\n"
+        "from experiments.losses import ce\ndef mild(logits, labels, *, share=0.5):\n    return "
+        "share * ce(logits, labels)\n"
     )
     (tmp_path / "options" / "loss").mkdir(parents=True)
     (tmp_path / "options" / "loss" / "mild.yaml").write_text(

@@ -1,4 +1,7 @@
-"""The reader of MLflow: every value of its frames, what counts and what is left out, and what it says about bad stores."""
+"""The reader of MLflow.
+
+Every value of its frames, what counts and what is left out, and what it says about bad stores.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,10 @@ class Store:
         name: str = "a run",
         **params: object,
     ) -> str:
-        """One run, 10 s after the one before and 5 s long. identity: "" for one of its own, None for none."""
+        """One run, 10 s after the one before and 5 s long.
+
+        Identity: "" for one of its own, None for none.
+        """
         from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
         self._made += 1
@@ -990,7 +996,8 @@ def test_files_that_are_no_store_are_refused_and_left_as_they_are(tmp_path):
     for path in before:
         with pytest.raises(
             ReadError,
-            match=r"MLflow 3\.17.*[Cc]hoose another store|MLflow 3\.17.*file is not a database|directory\.db is a directory",
+            match=r"MLflow 3\.17.*[Cc]hoose another store|MLflow 3\.17.*file is not a "
+            r"database|directory\.db is a directory",
         ):
             load(f"sqlite:///{path}")
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before

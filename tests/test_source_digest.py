@@ -150,7 +150,10 @@ def test_which_files_a_run_reaches():
 
 @pytest.fixture
 def edited(monkeypatch):
-    """`edited(module, old, new, **targets)`: the parts that change when experiments/MODULE is edited so."""
+    """`edited(module, old, new, **targets)`.
+
+    The parts that change when experiments/MODULE is edited so.
+    """
 
     def edit(module: str, old: str, new: str, **targets: str) -> list[str]:
         read = source_digest._Module.read
@@ -189,9 +192,11 @@ def edited(monkeypatch):
         ("heads.py", "CLASSES = 10", "CLASSES = 11", {}, ["training"]),
         ("metrics.py", "ECE_BINS = 15", "ECE_BINS = 16", {}, []),
         ("metrics.py", "np.mean(predicted == labels)", "np.mean(predicted)", {}, ["training"]),
-        ("metrics.py", '"accuracy_flipped": accuracy(', '"accuracy_flipped": -accuracy(', {}, ["training"]),
+        ("metrics.py", '"accuracy_flipped": accuracy(', '"accuracy_flipped": '
+                                                        '-accuracy(', {}, ["training"]),
         ("schedulers.py", "T_max=steps", "T_max=steps + 1", {}, []),
-        ("optimizers.py", "from paddle.optimizer import SGD", "from mine import SGD", {}, ["optimizer"]),
+        ("optimizers.py", "from paddle.optimizer import SGD", "from mine import "
+                                                              "SGD", {}, ["optimizer"]),
     ],
 )  # fmt: skip
 def test_only_what_an_edit_can_touch_changes(edited, module, old, new, targets, expected):
@@ -203,7 +208,10 @@ def test_only_what_an_edit_can_touch_changes(edited, module, old, new, targets, 
 
 @pytest.fixture
 def user(tmp_path, monkeypatch):
-    """`user(**{"file": text})` writes files of a user's own; `user.reaches(target)`: the files it reaches."""
+    """`user(**{"file": text})` writes files of a user's own.
+
+    `user.reaches(target)`: the files it reaches.
+    """
     monkeypatch.syspath_prepend(tmp_path)
 
     class User:
@@ -418,7 +426,10 @@ def test_of_a_module_that_is_handed_on_everything_counts(user, text):
 
 
 def test_a_digest_costs_little(user):
-    """The promise is 0.1 s at start-up; the bound is for a machine that is busy with other things."""
+    """The promise is 0.1 s at start-up.
+
+    The bound is for a machine that is busy with other things.
+    """
     source_digest._source.cache_clear()
     begun = time.process_time()
     source_digest.refresh()

@@ -1,4 +1,7 @@
-"""The statistics of the reports: tiny cases worked out by hand, other people's code, and properties."""
+"""The statistics of the reports.
+
+Tiny cases worked out by hand, other people's code, and properties.
+"""
 
 from __future__ import annotations
 
@@ -246,7 +249,8 @@ def test_columns_are_what_they_are_alone_however_many_there_are() -> None:
 
 
 def test_where_resamples_have_no_spread_student_steps_in_and_says_so() -> None:
-    # 19 zeros and a one: 36 % of the resamples are all zeros, so the bootstrap's upper end would be infinite.
+    # 19 zeros and a one: 36 % of the resamples are all zeros, so the bootstrap's upper end would be
+    # infinite.
     values = [0.0] * 19 + [1.0]
     _, low, high, method = mean_interval(values, generator())
     theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval()
@@ -383,7 +387,8 @@ def test_exact_and_sampled_sign_flips_meet_at_twenty() -> None:
 
 
 def test_permutations_by_hand() -> None:
-    # {1, 2} against {5}: mean differences of the splits are 1.5 - 5, 3 - 2, 3.5 - 1: one of three reaches 3.5
+    # {1, 2} against {5}: mean differences of the splits are 1.5 - 5, 3 - 2, 3.5 - 1: one of three
+    # reaches 3.5
     assert permutation_p([1, 2], [5], generator()) == pytest.approx(1 / 3)
     assert permutation_p([1, 1], [1, 1], generator()) == 1
     assert permutation_p([3], [1], generator()) == 1
@@ -397,7 +402,8 @@ def test_permutations_are_scipys(n_a: int, n_b: int, digits: int) -> None:
     theirs = scipy.stats.permutation_test(
         (a, b),
         lambda x, y, axis: np.abs(x.mean(axis=axis) - y.mean(axis=axis)),
-        alternative="greater",  # of the absolute difference: two-sided for samples of unequal size too
+        # of the absolute difference: two-sided for samples of unequal size too
+        alternative="greater",
         vectorized=True,
         n_resamples=np.inf,
     )
@@ -405,7 +411,8 @@ def test_permutations_are_scipys(n_a: int, n_b: int, digits: int) -> None:
 
 
 def test_sampled_permutations_are_near_the_exact_p_and_keep_their_seed() -> None:
-    # 12 zeros and ones a side, 9 and 4 ones: the count of a is hypergeometric, and two-sided by symmetry
+    # 12 zeros and ones a side, 9 and 4 ones: the count of a is hypergeometric, and two-sided by
+    # symmetry
     a, b = [1.0] * 9 + [0.0] * 3, [1.0] * 4 + [0.0] * 8
     exact = 2 * scipy.stats.hypergeom(24, 13, 12).sf(8)
     found, again, other = (permutation_p(a, b, generator(seed)) for seed in (0, 0, 1))
@@ -516,7 +523,8 @@ def test_power_where_the_exact_test_has_few_steps_is_what_the_verdicts_have(
     expected = power_of_difference(n, effect, 1.0, alpha=alpha, samples=samples)
     found = simulated_power(n, effect, alpha, samples, trials)
     print(
-        f"n = {n}, d {effect}, alpha {alpha}, samples {samples}: {found:.3f}, computed {expected:.3f}"
+        f"n = {n}, d {effect}, alpha {alpha}, samples {samples}: {found:.3f}, computed "
+        f"{expected:.3f}"
     )
     assert found == pytest.approx(expected, abs=4 * math.sqrt(0.25 / trials))
 
@@ -544,8 +552,8 @@ def test_power_where_the_exact_test_has_few_steps() -> None:
 
 
 def test_power_of_equivalence_with_many_seeds_is_that_of_normals() -> None:
-    # n = 10,000, sd 10, margin .3, true difference .1: the interval is mean -+ .196, so it lies inside when
-    # -.104 < mean < .104 with mean of N(.1, .1): Phi(.04) - Phi(-2.04)
+    # n = 10,000, sd 10, margin .3, true difference .1: the interval is mean -+ .196, so it lies
+    # inside when -.104 < mean < .104 with mean of N(.1, .1): Phi(.04) - Phi(-2.04)
     expected = scipy.stats.norm.cdf(0.04) - scipy.stats.norm.cdf(-2.04)
     assert power_of_equivalence(10_000, 0.1, 10.0, 0.3) == pytest.approx(expected, abs=1e-3)
     assert power_of_equivalence(10, 0.05, 0.0, 0.1) == 1
@@ -721,7 +729,8 @@ def test_without_a_margin_nothing_is_equivalent() -> None:
 
 
 def test_a_paired_contrast_by_hand() -> None:
-    # differences 1, 2, 3: mean 2, sd 1, t interval 2 -+ 2.484138, p = 2 of 8, d_z = 2, three wins of three
+    # differences 1, 2, 3: mean 2, sd 1, t interval 2 -+ 2.484138, p = 2 of 8, d_z = 2, three wins
+    # of three
     c = contrast([98, 99, 97], [97, 97, 94], generator())
     assert (c.n, c.n_a, c.n_b, c.paired, c.interval) == (3, 3, 3, True, "t")
     assert (c.difference, c.sd, c.p, c.d_z, c.p_better) == (2, 1, 0.25, 2, 1)
@@ -986,13 +995,15 @@ def test_with_one_rate_nothing_is_chosen_and_all_seeds_are_evaluated() -> None:
 
 
 def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() -> None:
-    # seeds 0 to 2 ran the whole grid, 3 to 12 the best rate only: the rate with most runs must not win by that
+    # seeds 0 to 2 ran the whole grid, 3 to 12 the best rate only: the rate with most runs must not
+    # win by that
     table = grid_of({"ce": {0.01: [0.8] * 3, 0.1: [0.7] * 13}})
     split = split_seeds(table)
     assert split.tuning == (0, 1, 2) and split.evaluation == tuple(range(13))
     assert split.shared and split.two_stage
     assert split.reason == (
-        "3 seeds with runs at every rate choose the learning rates on validation; all 13 are evaluated on test"
+        "3 seeds with runs at every rate choose the learning rates on validation; all 13 are "
+        "evaluated on test"
     )
     assert chosen(table)["lr"] == 0.01
     # each loss has its own: a run of one that failed takes no seed from the choice of another
@@ -1007,7 +1018,10 @@ def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() 
 
 
 def test_adding_seeds_takes_none_out_of_the_evaluation() -> None:
-    """Five losses, two close rates, 10 seeds, then 38: with the whole grid of some losses only, or of all."""
+    """Five losses, two close rates, 10 seeds, then 38.
+
+    With the whole grid of some losses only, or of all.
+    """
     rng = generator(3)
     losses, rates = ["ce", "brier", "focal", "gce", "mae"], (0.03, 0.1)
     bias = {"brier": -0.03}
@@ -1089,7 +1103,8 @@ def test_a_family_by_hand() -> None:
     ]
     assert mse["verdict"] == "undecided"
     assert mse["detectable"] == math.inf  # three pairs have p >= .25
-    # 7 pairs are the first with 2^(1 - n) < .05 / 2; at d_z = 2 all 7 agree with a chance of Phi(2)^7 = .85
+    # 7 pairs are the first with 2^(1 - n) < .05 / 2; at d_z = 2 all 7 agree with a chance of
+    # Phi(2)^7 = .85
     assert mse["seeds_needed"] == 7
     assert mse["run_ids"] == [
         f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)

@@ -1,8 +1,11 @@
-"""The statistics proved by simulation, through the functions the report calls: thousands of made-up experiments.
+"""The statistics proved by simulation, through the functions the report calls.
 
-Every bound below is the promise plus the error of the simulation itself: with `trials` independent trials of chance p
-a share exceeds p by `noise(p, trials)` = 3 standard errors once in some 700 times; the generators are seeded, so a run
-of this file always says the same. `pytest -m slow -s` prints what was found.
+Thousands of made-up experiments.
+
+Every bound below is the promise plus the error of the simulation itself: with `trials` independent
+trials of chance p a share exceeds p by `noise(p, trials)` = 3 standard errors once in some 700
+times; the generators are seeded, so a run of this file always says the same. `pytest -m slow -s`
+prints what was found.
 """
 
 from __future__ import annotations
@@ -72,7 +75,10 @@ def test_intervals_of_a_mean_cover_95_percent(n: int, shape: str) -> None:
 
 
 def test_where_the_intervals_fall_short() -> None:
-    """A limit, measured so that it can be stated: t is short on few and clearly skewed differences."""
+    """A limit, measured so that it can be stated.
+
+    T is short on few and clearly skewed differences.
+    """
     found = {
         (name, n): coverage(n, draw, 20_000 if n < 20 else 4_000, seed=2)
         for (name, draw), n in itertools.product(
@@ -103,7 +109,10 @@ def test_welch_intervals_cover_95_percent(n_a: int, n_b: int, sd_b: float) -> No
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("n", [5, 10, 20, 40])
 def test_the_interval_of_p_better_covers(n: int, paired: bool) -> None:
-    """Wins are counts, so coverage jumps with p (no interval for counts avoids that): it is 95 % on average."""
+    """Wins are counts, so coverage jumps with p (no interval for counts avoids that).
+
+    It is 95 % on average.
+    """
     rng = np.random.default_rng([n, paired])
     shares = []
     for shift in (0.0, 0.25, 0.5, 1.0, 1.5):
@@ -128,10 +137,12 @@ def test_the_interval_of_p_better_covers(n: int, paired: bool) -> None:
 def experiment(
     rng: np.random.Generator, losses: int, rates: int, seeds: int, template: dict[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Runs of losses that are all the same one: a seed's share (paired away) plus a run's own noise.
+    """Runs of losses that are all the same one.
 
-    Accuracies are counts over 10,000 examples; validation and test of one run go together, so a rate chosen on the
-    seeds that judge it is flattered.
+    A seed's share (paired away) plus a run's own noise.
+
+    Accuracies are counts over 10,000 examples; validation and test of one run go together, so a
+    rate chosen on the seeds that judge it is flattered.
     """
     if "frame" not in template:
         cells = itertools.product(
@@ -166,7 +177,8 @@ def false_families(trials: int, losses: int, rates: int, seeds: int, **arguments
         wrong += bool(found["verdict"].isin(["better", "worse"]).any())
     share = wrong / trials
     print(
-        f"false families, {losses} losses x {rates} rates x {seeds} seeds, {arguments}: {share:.4f} of {trials}"
+        f"false families, {losses} losses x {rates} rates x {seeds} seeds, {arguments}: "
+        f"{share:.4f} of {trials}"
     )
     return share
 
@@ -185,7 +197,8 @@ def test_false_verdicts_against_a_baseline_in_at_most_5_percent_of_families(
         accuracies = np.round(rng.normal(98.5, 0.3, (11, seeds)), 2)
         pairs = accuracies[1:] - accuracies[0]
         adjusted = holm([sign_flip_p(d, rng) for d in pairs])
-        # an interval is looked at where the test has spoken: without it the verdict is never better or worse
+        # an interval is looked at where the test has spoken: without it the verdict is never better
+        # or worse
         found = [
             verdict(*mean_interval(d, rng)[1:3], p, n=seeds, margin=0.0)
             for d, p in zip(pairs, adjusted, strict=True)
@@ -207,7 +220,10 @@ def test_false_verdicts_of_whole_frames(seeds: int, trials: int) -> None:
 
 
 def test_false_verdicts_stay_rare_when_rates_are_chosen_first() -> None:
-    """All seeds choose and are evaluated: every loss is flattered alike, since budgets are equal."""
+    """All seeds choose and are evaluated.
+
+    Every loss is flattered alike, since budgets are equal.
+    """
     assert false_families(1_000, losses=4, rates=3, seeds=12) <= 0.05 + noise(0.05, 1_000)
     assert false_families(300, losses=4, rates=3, seeds=8) <= 0.05 + noise(0.05, 300)
 
@@ -216,8 +232,8 @@ def test_false_verdicts_stay_rare_when_rates_are_chosen_first() -> None:
 def test_false_verdicts_of_equal_losses_with_two_close_rates(gap: float) -> None:
     """Two equal losses, and for both a second rate that is worse by a share of the spread of runs.
 
-    With two seeds that choose and ten others that are evaluated, 10 to 15 % are false, because the losses then
-    stand at different rates.
+    With two seeds that choose and ten others that are evaluated, 10 to 15 % are false, because the
+    losses then stand at different rates.
     """
     rng, template, trials, seeds = np.random.default_rng(11), dict[str, pd.DataFrame](), 500, 10
     wrong = 0
@@ -249,13 +265,17 @@ def test_false_verdicts_of_unpaired_aa_comparisons() -> None:
         found = same_loss_contrasts(*halves, rope=0.0, seed=trial)
         wrong += bool(found["verdict"].isin(["better", "worse"]).any())
     print(
-        f"false families, one loss on two sets of 6 seeds, 8 losses: {wrong / trials:.4f} of {trials}"
+        f"false families, one loss on two sets of 6 seeds, 8 losses: {wrong / trials:.4f} of "
+        f"{trials}"
     )
     assert wrong / trials <= 0.05 + noise(0.05, trials)
 
 
 def test_the_same_seeds_may_choose_and_be_evaluated_with_equal_budgets_only() -> None:
-    """Choosing among five equal rates flatters a loss with its own runs, so its equal needs five as well."""
+    """Choosing among five equal rates flatters a loss with its own runs.
+
+    So its equal needs five as well.
+    """
     rng, template = np.random.default_rng(9), dict[str, pd.DataFrame]()
     found: dict[str, list[float]] = {"five": [], "one": [], "apart": []}
     for _ in range(100):
@@ -277,7 +297,10 @@ def test_the_same_seeds_may_choose_and_be_evaluated_with_equal_budgets_only() ->
 def verdicts_of(
     n: int, difference: float, sd: float, trials: int, family: int = 1, margin: float = 0.1
 ) -> dict[str, float]:
-    """Shares of verdicts on n normal paired differences, in points, when `family` - 1 others show nothing."""
+    """Shares of verdicts on n normal paired differences, in points.
+
+    When `family` - 1 others show nothing.
+    """
     rng = np.random.default_rng([n, trials, family])
     counts = {"better": 0, "worse": 0, "equivalent": 0, "undecided": 0}
     for _ in range(trials):
@@ -335,7 +358,8 @@ def test_the_power_of_equivalence_is_as_computed(n: int, difference: float, sd: 
     expected = power_of_equivalence(n, difference, sd, 0.1)
     found = verdicts_of(n, difference, sd, trials)["equivalent"]
     print(
-        f"equivalent at n = {n}, true difference {difference}, sd {sd}: {found:.3f}, computed {expected:.3f}"
+        f"equivalent at n = {n}, true difference {difference}, sd {sd}: {found:.3f}, computed "
+        f"{expected:.3f}"
     )
     assert found == pytest.approx(expected, abs=noise(expected, trials) + 0.01)
 
@@ -350,7 +374,8 @@ def test_the_power_to_find_a_difference_is_near_the_computed_power(
     expected = power_of_difference(n, effect, 1.0, alpha=0.05 / family)
     found = verdicts_of(n, effect, 1.0, trials, family, margin=math.nan)
     print(
-        f"better at n = {n}, d_z {effect}, family of {family}: {found['better']:.3f}, computed {expected:.3f}"
+        f"better at n = {n}, d_z {effect}, family of {family}: {found['better']:.3f}, computed "
+        f"{expected:.3f}"
     )
     # the sign-flip test has a little less power than the t test the plan is made with
     assert found["better"] == pytest.approx(expected, abs=noise(expected, trials) + 0.04)
@@ -358,7 +383,10 @@ def test_the_power_to_find_a_difference_is_near_the_computed_power(
 
 
 def test_what_the_report_advises_is_enough() -> None:
-    """A difference called detectable is detected, and the seeds called needed decide, in some 80 % of the cases."""
+    """A difference called detectable is detected.
+
+    The seeds called needed decide, in some 80 % of the cases.
+    """
     detectable = detectable_difference(12, 0.3)
     found = verdicts_of(12, detectable, 0.3, 2_000)["better"]
     needed = int(seeds_needed(0.02, 0.15, margin=0.1))

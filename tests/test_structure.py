@@ -1,4 +1,7 @@
-"""What the layout promises: who imports whom, which names are free, what every option and file says."""
+"""What the layout promises.
+
+Who imports whom, which names are free, what every option and file says.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,10 @@ def test_only_the_writer_writes_to_mlflow():
 
 @pytest.mark.parametrize("place", ["experiments", "reports"])
 def test_no_module_is_named_like_one_that_something_else_imports(place):
-    """`python experiments/run.py` puts experiments/ first on the path, where it would hide the real one."""
+    """`python experiments/run.py` puts experiments/ first on the path.
+
+    Where it would hide the real one.
+    """
     taken = set(sys.stdlib_module_names)
     for distribution in importlib.metadata.distributions():
         if distribution.metadata["Name"] != "fairloss":

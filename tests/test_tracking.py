@@ -51,7 +51,10 @@ def test_where_the_store_is(tmp_path, monkeypatch):
 
 
 def test_mlflow_sends_no_telemetry():
-    """It decides when it loads, so the variable has to be set before; it sends none where it sees a test or CI."""
+    """It decides when it loads, so the variable has to be set before.
+
+    It sends none where it sees a test or CI.
+    """
     code = "import experiments.preload; from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

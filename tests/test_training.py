@@ -62,7 +62,10 @@ def test_records_are_the_untrained_network_then_every_epoch(splits):
 
 
 def test_training_numbers_are_exact_sums_over_every_example_once(splits):
-    """With a rate that moves nothing, an epoch's numbers are those of the untrained network on the training set."""
+    """With a rate that moves nothing.
+
+    An epoch's numbers are those of the untrained network on the training set.
+    """
     records, _ = learn(
         splits, lr=1e-30, epochs=1, batch_size=64
     )  # 200 = 3 x 64 + 8: a ragged last batch
@@ -98,7 +101,10 @@ def test_one_step_is_the_gradient_step_of_the_mean_loss(splits):
 
 
 def test_the_sizes_of_a_step_by_numpy(splits):
-    """Softmax regression, one step on all examples: the gradient is x'(p - e) / n, the step lr times that."""
+    """Softmax regression, one step on all examples.
+
+    The gradient is x'(p - e) / n, the step lr times that.
+    """
     n = len(splits.train)
     with training.fresh(0):
         before = training.build(
@@ -352,7 +358,10 @@ def options(group):
 
 
 def check_resuming(splits, place, optimizer, scheduler, model=models.mlp, done=2):
-    """Train 4 epochs at once, and `done` epochs and the rest from a checkpoint; expect the same to the bit."""
+    """Train 4 epochs at once, and `done` epochs and the rest from a checkpoint.
+
+    Expect the same to the bit.
+    """
     plan = {"epochs": 4, "batch_size": 64, "seed": 0}
 
     def train(resume=False, epochs=None):
@@ -407,7 +416,10 @@ def test_a_resumed_run_draws_the_same_random_numbers(splits, tmp_path):
 
 
 def test_a_resumed_run_in_bfloat16_equals_the_undisturbed_one(splits, tmp_path):
-    """Weights in bfloat16, which the optimizer keeps in float32 besides; a CPU multiplies in float32 only."""
+    """Weights in bfloat16, which the optimizer keeps in float32 besides.
+
+    A CPU multiplies in float32 only.
+    """
 
     class Half(models.Network):
         def forward(self, images):

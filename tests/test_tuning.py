@@ -1,4 +1,7 @@
-"""Choosing learning rates: the ranking, the growing grid, and the command that does both and then judges."""
+"""Choosing learning rates.
+
+The ranking, the growing grid, and the command that does both and then judges.
+"""
 
 from __future__ import annotations
 
@@ -114,8 +117,8 @@ def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
     assert done.returncode == 0, done.stderr
     assert "8 to run" in done.stdout
     assert (
-        "6 runs evaluate the chosen ones, and for each rate by which the grid grows there are 4 more"
-        in done.stdout
+        "6 runs evaluate the chosen ones, and for each rate by which the grid grows there are 4 "
+        "more" in done.stdout
     )
 
 

@@ -1,4 +1,7 @@
-"""Versions of the code in a report: which runs count, what is said of the others, and what is computed again."""
+"""Versions of the code in a report.
+
+Which runs count, what is said of the others, and what is computed again.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def edited(store: Store) -> dict[str, list[str]]:
-    """The first input of the fault: `mine` at seeds 0 and 1, its file edited, the same with seeds 0 to 3."""
+    """The first input of the fault.
+
+    `mine` at seeds 0 and 1, its file edited, the same with seeds 0 to 3.
+    """
     before = [
         store.add(f"old{seed}", tags=code("a"), loss="mine", seed=seed, test={"test/accuracy": 0.9})
         for seed in range(2)
@@ -122,7 +128,8 @@ def test_unknown_code_is_a_version_of_its_own(store: Store) -> None:
     found = store.load()
     assert found.summary["run_id"].tolist() == [new]
     assert found.notes == [
-        "left out: 3 runs of mine whose code is unknown, which are never pooled with runs of known code; "
+        "left out: 3 runs of mine whose code is unknown, which are never pooled with runs of "
+        "known code; "
         "versions=true compares versions of the code"
     ]
     labels = store.load(versions=True).summary["loss"].tolist()
@@ -186,7 +193,8 @@ def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> Non
     found = store.load(sweep=sweep)
     assert found.summary["run_id"].tolist() == made["before"] + made["after"][2:] + made["ce"][:1]
     warning = (
-        "Runs of mine made by different code are taken together (reuse=any): 2 by aaaaaaa, 2 by bbbbbbb; my_losses.py changed. "
+        "Runs of mine made by different code are taken together (reuse=any): 2 by aaaaaaa, 2 by "
+        "bbbbbbb; my_losses.py changed. "
         "versions=true compares the versions."
     )
     assert source_code.warnings(found.summary) == [warning]
@@ -214,12 +222,14 @@ def test_a_sweep_whose_runs_are_all_of_earlier_code_says_so(store: Store) -> Non
     edited = options | {"loss=mine": {"my_losses.py": "b" * 12}}
     after = store.add_sweep("after", ["old0", "old1"], code=edited)
     assert store.load(sweep=after).notes == [
-        f"2 runs of mine taken as they were, made by other code ({then[:7]}) than the sweep's command had: reuse=any"
+        f"2 runs of mine taken as they were, made by other code ({then[:7]}) than the sweep's "
+        "command had: reuse=any"
     ]
     store.add("older", loss="mine", seed=3)  # records no code
     third = store.add_sweep("third", ["older"], code=edited)
     assert store.load(sweep=third).notes == [
-        "1 run of mine taken as it was, made by other code (unknown) than the sweep's command had: reuse=any"
+        "1 run of mine taken as it was, made by other code (unknown) than the sweep's command "
+        "had: reuse=any"
     ]
 
 
@@ -245,11 +255,13 @@ def test_equal_numbers_raise_no_warning(store: Store) -> None:
         ),
         (
             {"processor": "another", "paddle_version": "3.4.0"},
-            "made with other surroundings (processor a processor, then another; PaddlePaddle 3.3.1, then 3.4.0)",
+            "made with other surroundings (processor a processor, then another; PaddlePaddle "
+            "3.3.1, then 3.4.0)",
         ),
         (
             {"code.metrics": "f" * 64},
-            f"made with other surroundings (code of the metrics {metrics_code()[:12]}, then {'f' * 12})",
+            f"made with other surroundings (code of the metrics {metrics_code()[:12]}, then "
+            f"{'f' * 12})",
         ),
     ],
 )
@@ -259,7 +271,8 @@ def test_numbers_that_disagree_raise_a_warning(store: Store, tags: dict, reason:
     found = store.load()
     assert found.summary["run_id"].tolist() == [newest]
     assert found.warnings == [
-        f"1 finished run disagrees with the newest finished run of the same identity, {reason}; a run: "
+        f"1 finished run disagrees with the newest finished run of the same identity, {reason}; a "
+        "run: "
         f"test/accuracy 0.75, then 0.76, 1 metric in all (runs {first} and {newest})"
     ]
 
@@ -316,7 +329,8 @@ def facts(runs: pd.DataFrame) -> list[tuple[str, str, bool]]:
 def test_one_code_shared_by_all_losses_is_no_warning(store: Store) -> None:
     edited(store)
     text = (
-        "commit cccccccccc, nothing uncommitted; digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb; "
+        "commit cccccccccc, nothing uncommitted; digests of the code that computed the numbers: "
+        "ce ccccccc, mine bbbbbbb; "
         "files of the user: my_losses.py."
     )
     assert facts(store.load().summary) == [("Code", text, False)]
@@ -329,7 +343,8 @@ def test_shared_code_that_differs_is_a_warning_with_its_parts_and_files(store: S
     store.add(tags=code("c", training=other, model={"nets.py": "2" * 12}), loss="mine")
     runs = store.load().summary
     assert source_code.warnings(runs) == [
-        "Not only the losses differ between ce, focal and mine, but also the code of training (experiments/training.py); "
+        "Not only the losses differ between ce, focal and mine, but also the code of training "
+        "(experiments/training.py); "
         "model (nets.py): part of a difference may be the code's."
     ]
     (_, text, alarm), warning = facts(runs)
@@ -342,14 +357,16 @@ def test_unknown_code_is_said(store: Store) -> None:
     store.add(loss="mse")
     alone = store.load().summary
     assert source_code.warnings(alone) == [
-        "Code unknown: these runs do not record the code that computed them, so runs from before and after an edit may be "
+        "Code unknown: these runs do not record the code that computed them, so runs from before "
+        "and after an edit may be "
         "taken together."
     ]
     assert facts(alone)[0][1] == "commit unknown; code unknown: no run here records it."
     store.add(loss="mine", tags=code("a"))
     mixed = store.load().summary
     assert source_code.warnings(mixed) == [
-        "Code unknown for ce, mse: whether they share the code of data, network and training with the other losses cannot be "
+        "Code unknown for ce, mse: whether they share the code of data, network and training with "
+        "the other losses cannot be "
         "told, and part of a difference may be the code's."
     ]
     assert facts(mixed)[0][1].endswith(
@@ -480,13 +497,15 @@ def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
     assert summary["test_brier"].to_dict() == {
         **{first: metrics.brier(log_p, labels), second: 0.4, third: 0.4},
     }
-    # the page shows others beside it, which are then of the same code; a run gets none that it did not store
+    # the page shows others beside it, which are then of the same code; a run gets none that it did
+    # not store
     assert summary["test_nll"].to_dict() == {
         **{first: metrics.nll(log_p, labels), second: 0.95, third: 0.95},
     }
     assert "test_aurc" not in summary
     assert found.notes == [
-        "the test metrics of 1 run were computed again by this report from stored predictions, since the code of the "
+        "the test metrics of 1 run were computed again by this report from stored predictions, "
+        "since the code of the "
         "metrics has changed"
     ]
     than = "by other code of the metrics than there is now, and cannot be computed again"

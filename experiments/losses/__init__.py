@@ -2,15 +2,18 @@
 
 The contract, the same for all of them:
 
-* The first parameter states the head: `logits` [batch, K], K >= 2, one score per class, or `prediction`
-  [batch], one number that is read as the label itself. Both are float32 or float64, and so is the result.
+* The first parameter states the head: `logits` [batch, K], K >= 2, one score per class, or
+  `prediction` [batch], one number that is read as the label itself. Both are float32 or float64,
+  and so is the result.
 * `labels` [batch] are int64 in 0..K-1 for logits, and any integers or floats for a prediction.
 * The result is [batch], in nats where logarithms are involved; the caller reduces.
-* Hyperparameters are keyword-only, with a default. They are checked here, where they are used, by `guards.check_number` at the top.
-* A wrong type or dtype raises TypeError, a wrong shape or value ValueError. Nothing is ever broadcast.
+* Hyperparameters are keyword-only, with a default. They are checked here, where they are used, by
+  `guards.check_number` at the top.
+* A wrong type or dtype raises TypeError, a wrong shape or value ValueError. Nothing is ever
+  broadcast.
 
-The formulas are for one example: z its logits, p = softmax(z), y its true class, e the one-hot vector of y,
-f its prediction. The modules, by what a loss looks at:
+The formulas are for one example: z its logits, p = softmax(z), y its true class, e the one-hot
+vector of y, f its prediction. The modules, by what a loss looks at:
 
     regression.py     one number: the prediction is compared with the label as a quantity
     true_class.py     logits, through the probability of the true class alone
@@ -19,13 +22,13 @@ f its prediction. The modules, by what a loss looks at:
     numerics.py       what the formulas share: log-odds, softplus
     checks.py         which outputs and labels are refused, and how it is said
 
-A new loss is one function in the module where it belongs and one conf/loss/NAME.yaml with its defaults;
-tests/test_losses.py finds it. It is named experiments.losses.NAME, wherever it is written. Reductions, class
-weights, accuracies and whatever knows a network belong elsewhere.
+A new loss is one function in the module where it belongs and one conf/loss/NAME.yaml with its
+defaults; tests/test_losses.py finds it. It is named experiments.losses.NAME, wherever it is
+written. Reductions, class weights, accuracies and whatever knows a network belong elsewhere.
 
-Why Paddle's own losses are not called: on the CPU, Paddle 3.3.1 lets cross-entropy stop growing at 64, gives
-the binary cross-entropy of logits a wrong gradient at 0, broadcasts [N, 1] against [N], and rounds Huber's
-delta to float32.
+Why Paddle's own losses are not called: on the CPU, Paddle 3.3.1 lets cross-entropy stop growing at
+64, gives the binary cross-entropy of logits a wrong gradient at 0, broadcasts [N, 1] against [N],
+and rounds Huber's delta to float32.
 """
 
 # Whatever is written in these modules is a loss: a list of names would only be one more place to edit.

@@ -6,7 +6,8 @@ The log-odds of the true class,
 
 say everything about p_y:
 
-    p_y = sigmoid(m)    1 - p_y = sigmoid(-m)    -ln p_y = softplus(-m)    -ln(1 - p_y) = softplus(m)
+    p_y = sigmoid(m)    1 - p_y = sigmoid(-m)    -ln p_y = softplus(-m)    -ln(1 - p_y) =
+    softplus(m)
 
 None of these overflows or has an infinite slope, so no loss needs an epsilon or a clip.
 """
@@ -35,7 +36,8 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 def shifted(logits: Tensor) -> Tensor:
     """The same softmax from logits of which the largest is 0: [batch, K].
 
-    Paddle's logsumexp is finite without this, but its gradient inherits the rounding of large logits.
+    Paddle's logsumexp is finite without this, but its gradient inherits the rounding of large
+    logits.
     """
     return logits - logits.detach().max(axis=1, keepdim=True)
 
@@ -46,5 +48,8 @@ def one_hot(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """ln(1 + e^x), elementwise. Beyond the threshold it is x; Paddle's own, 20, is too low for float64."""
+    """ln(1 + e^x), elementwise.
+
+    Beyond the threshold it is x; Paddle's own, 20, is too low for float64.
+    """
     return F.softplus(x, threshold=40)

@@ -1,7 +1,7 @@
 """Losses of logits through all the probabilities: what is left for the wrong classes matters too.
 
-Here are also the losses whose probabilities are not the softmax of the logits but of something made from
-them, or a heavier-tailed relative of it.
+Here are also the losses whose probabilities are not the softmax of the logits but of something made
+from them, or a heavier-tailed relative of it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def spherical(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def nce_rce(logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 10) -> Tensor:
-    """Normalised and reverse cross-entropy: each sums to a constant over all K labels, whatever the logits.
+    """Normalised and reverse cross-entropy.
+
+    Each sums to a constant over all K labels, whatever the logits.
 
     alpha ln p_y / (sum over classes of ln p) - beta A (1 - p_y), with A = ln 1e-4 for ln 0
 
@@ -105,21 +107,23 @@ def nce_rce(logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 1
 def bitempered(logits: Tensor, labels: Tensor, *, t1: float = 0.8, t2: float = 1.2) -> Tensor:
     """Cross-entropy with a bounded logarithm, and of probabilities with heavy tails.
 
-    -log_t1(p_y) + (sum over classes of p^(2 - t1) - 1) / (2 - t1), with p = exp_t2(z - lambda) of sum 1,
-    log_t(x) = (x^(1 - t) - 1) / (1 - t) and exp_t its inverse
+    -log_t1(p_y) + (sum over classes of p^(2 - t1) - 1) / (2 - t1), with p = exp_t2(z - lambda) of
+    sum 1, log_t(x) = (x^(1 - t) - 1) / (1 - t) and exp_t its inverse
 
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
-        t1: at least 0 and at most 1; below 1 the loss is bounded, and one wrong label costs only so much.
-        t2: at least 1 and at most 4; above 1 the tails are heavy, and labels near a boundary cost less.
+        t1: at least 0 and at most 1; below 1 the loss is bounded, and one wrong label costs only so
+        much. t2: at least 1 and at most 4; above 1 the tails are heavy, and labels near a boundary
+        cost less.
             Both at 1, it is `ce`.
 
     >>> round(bitempered(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
     1.5377
 
-    Source: Amid et al. 2019, Robust bi-tempered logistic loss based on Bregman divergences. Their program
-    approaches lambda in 5 steps of a fixed-point iteration; here it is exact, and so is the gradient.
+    Source: Amid et al. 2019, Robust bi-tempered logistic loss based on Bregman divergences. Their
+    program approaches lambda in 5 steps of a fixed-point iteration; here it is exact, and so is the
+    gradient.
     """
     check_logits(logits, labels)
     check_number("t1", t1, at_least=0, at_most=1)
@@ -144,8 +148,8 @@ def logit_norm(logits: Tensor, labels: Tensor, *, t: float = 0.04) -> Tensor:
     >>> [round(logit_norm(z, paddle.to_tensor([0]), t=1).item(), 4) for z in (far, near)]
     [0.8189, 0.8189]
 
-    Logits shorter than 1e-7 have no direction to speak of and are divided by 1e-7 t: at 0 the value is ln K,
-    and the gradient finite, if enormous.
+    Logits shorter than 1e-7 have no direction to speak of and are divided by 1e-7 t: at 0 the value
+    is ln K, and the gradient finite, if enormous.
 
     Source: Wei et al. 2022, Mitigating neural network overconfidence with logit normalization.
     """
@@ -156,7 +160,9 @@ def logit_norm(logits: Tensor, labels: Tensor, *, t: float = 0.04) -> Tensor:
 
 
 def ce_double_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of probabilities mistaken for logits: a published course's bug, kept as a specimen.
+    """Cross-entropy of probabilities mistaken for logits.
+
+    A published course's bug, kept as a specimen.
 
     -ln softmax(p)_y
 
@@ -179,8 +185,9 @@ _NEWTON_STEPS = 8  # 6 reach float64's last digits for 10 classes, 8 for 1000
 def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
     """ln p, with p = exp_t(z - lambda) and lambda such that p sums to 1; t >= 1: [batch, K].
 
-    lambda is the zero of log_t(sum of exp_t(z - lambda)), which falls and is convex in it, a straight line
-    where t is 1 or all logits are equal: Newton's steps approach it from the left, and are few.
+    lambda is the zero of log_t(sum of exp_t(z - lambda)), which falls and is convex in it, a
+    straight line where t is 1 or all logits are equal: Newton's steps approach it from the left,
+    and are few.
     """
     z = shifted(logits)
 

@@ -1,6 +1,7 @@
 """Losses of one number: the prediction is compared with the label as a quantity.
 
-A network with one output is read as the label itself. The contract is in experiments/losses/__init__.py.
+A network with one output is read as the label itself. The contract is in
+experiments/losses/__init__.py.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ def crammer_singer(logits: Tensor, labels: Tensor) -> Tensor:
     >>> crammer_singer(paddle.to_tensor([[2.0, 1.5, 0.0]]), paddle.to_tensor([0])).item()
     0.5
 
-    Source: Crammer and Singer 2001, On the algorithmic implementation of multiclass kernel-based vector
-    machines.
+    Source: Crammer and Singer 2001, On the algorithmic implementation of multiclass kernel-based
+    vector machines.
     """
     check_logits(logits, labels)
     target = one_hot(logits, labels)

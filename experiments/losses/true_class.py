@@ -1,7 +1,7 @@
 """Losses of logits through p_y, the probability of the true class, alone.
 
-Each of them pulls the logits in the same direction, that of cross-entropy, and only the force differs: the
-gradient is w(p_y) (p - e). Beside each formula stands its w.
+Each of them pulls the logits in the same direction, that of cross-entropy, and only the force
+differs: the gradient is w(p_y) (p - e). Beside each formula stands its w.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def ce(logits: Tensor, labels: Tensor) -> Tensor:
     >>> ce(paddle.to_tensor([[100.0, 0.0]]), paddle.to_tensor([1])).item()
     100.0
 
-    Source: Bridle 1990, Probabilistic interpretation of feedforward classification network outputs, with
-    relationships to statistical pattern recognition.
+    Source: Bridle 1990, Probabilistic interpretation of feedforward classification network outputs,
+    with relationships to statistical pattern recognition.
     """
     check_logits(logits, labels)
     return softplus(-log_odds(logits, labels))
@@ -72,7 +72,8 @@ def poly1(logits: Tensor, labels: Tensor, *, epsilon: float = 1) -> Tensor:
     >>> round(poly1(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # ln 10 + 0.9
     3.2026
 
-    Source: Leng et al. 2022, PolyLoss: a polynomial expansion perspective of classification loss functions.
+    Source: Leng et al. 2022, PolyLoss: a polynomial expansion perspective of classification loss
+    functions.
     """
     check_logits(logits, labels)
     check_number("epsilon", epsilon, at_least=-1)
@@ -87,7 +88,8 @@ def taylor_ce(logits: Tensor, labels: Tensor, *, t: int = 2) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
-        t: how many terms; a whole number of at least 1, where it is `mae`. Towards infinity it is `ce`.
+        t: how many terms; a whole number of at least 1, where it is `mae`. Towards infinity it is
+            `ce`.
 
     >>> round(taylor_ce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # 0.9 + 0.81 / 2
     1.305
@@ -104,7 +106,9 @@ def taylor_ce(logits: Tensor, labels: Tensor, *, t: int = 2) -> Tensor:
 
 
 def gce(logits: Tensor, labels: Tensor, *, q: float = 0.7) -> Tensor:
-    """Generalised cross-entropy: between `ce`, which learns fast, and `mae`, which resists wrong labels.
+    """Generalised cross-entropy.
+
+    Between `ce`, which learns fast, and `mae`, which resists wrong labels.
 
     (1 - p_y^q) / q    w = p_y^q
 
@@ -116,23 +120,27 @@ def gce(logits: Tensor, labels: Tensor, *, q: float = 0.7) -> Tensor:
     >>> round(gce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
     1.1435
 
-    Source: Zhang and Sabuncu 2018, Generalized cross entropy loss for training deep neural networks with
-    noisy labels.
+    Source: Zhang and Sabuncu 2018, Generalized cross entropy loss for training deep neural networks
+    with noisy labels.
     """
     check_logits(logits, labels)
     check_number("q", q, above=0, at_most=1)
-    # expm1 keeps the digits that 1 - p_y^q loses when q is small, and has no infinite slope at p_y = 0.
+    # expm1 keeps the digits that 1 - p_y^q loses when q is small, and has no infinite slope at p_y
+    # = 0.
     return paddle.expm1(ce(logits, labels) * -q) / -q
 
 
 def mae(logits: Tensor, labels: Tensor) -> Tensor:
-    """Absolute error of the probabilities, halved; over all K labels it sums to K - 1, whatever the logits.
+    """Absolute error of the probabilities, halved.
+
+    Over all K labels it sums to K - 1, whatever the logits.
 
     1 - p_y = sum over classes of |p - e| / 2    w = p_y
 
     logits [batch, K], labels [batch] -> [batch]
 
-    Source: Ghosh, Kumar and Sastry 2017, Robust loss functions under label noise for deep neural networks.
+    Source: Ghosh, Kumar and Sastry 2017, Robust loss functions under label noise for deep neural
+    networks.
     """
     check_logits(logits, labels)
     return F.sigmoid(-log_odds(logits, labels))
@@ -152,8 +160,8 @@ def sce(logits: Tensor, labels: Tensor, *, alpha: float = 0.1, beta: float = 1) 
     >>> round(sce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
     8.5196
 
-    Source: Wang et al. 2019, Symmetric cross entropy for robust learning with noisy labels; A as in the
-    authors' program, which puts 1e-4 for a label's zeros.
+    Source: Wang et al. 2019, Symmetric cross entropy for robust learning with noisy labels; A as in
+    the authors' program, which puts 1e-4 for a label's zeros.
     """
     check_logits(logits, labels)
     check_number("alpha", alpha, at_least=0)
@@ -179,6 +187,7 @@ def phuber_ce(logits: Tensor, labels: Tensor, *, tau: float = 10) -> Tensor:
     check_logits(logits, labels)
     check_number("tau", tau, at_least=1)
     surprise = ce(logits, labels)
-    # What is beyond the bend, in logarithms: ln(1 / (tau p_y)), so that a large tau cannot overflow.
+    # What is beyond the bend, in logarithms: ln(1 / (tau p_y)), so that a large tau cannot
+    # overflow.
     beyond = F.relu(surprise - math.log(tau))
     return paddle.where(beyond > 0, math.log(tau) - paddle.expm1(-beyond), surprise)

@@ -7,8 +7,8 @@
     circumstances.py  versions, code, machine
     preload.py        what a run needs of MLflow, for processes that are forked
 
-What is written is the contract with `reports`: names of params, metrics, tags and artifacts are decided here and in
-`metrics`. Nothing is ever deleted.
+What is written is the contract with `reports`: names of params, metrics, tags and artifacts are
+decided here and in `metrics`. Nothing is ever deleted.
 """
 
 import os

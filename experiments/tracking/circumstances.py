@@ -24,9 +24,12 @@ def versions() -> dict[str, str]:
     }
 
 
-@functools.cache  # asked for every skipped run; a process runs the code that it loaded, so once is right
+# asked for every skipped run; a process runs the code that it loaded, so once is right
+@functools.cache
 def git_state() -> tuple[str, bool]:
-    """The commit of the program's own checkout, and whether files of it differ; ("", False) outside a checkout.
+    """The commit of the program's own checkout, and whether files of it differ.
+
+    ("", False) outside a checkout.
 
     Files that git does not track do not count: those that a run reaches are kept as `sources`.
     """
@@ -35,7 +38,10 @@ def git_state() -> tuple[str, bool]:
 
 
 def _git(*arguments: str) -> str:
-    """What git prints about the program's checkout; nothing where there is no git or no checkout."""
+    """What git prints about the program's checkout.
+
+    Nothing where there is no git or no checkout.
+    """
     command = ["git", "-C", str(Path(__file__).resolve().parent.parent), *arguments]
     try:
         return subprocess.run(
@@ -50,7 +56,8 @@ def environment() -> str:
     """The machine, commented, then every package with its version, a line each."""
     packages = set()
     for package in importlib.metadata.distributions():
-        # Its `.metadata` would parse the whole description, too: ten times as long for all packages.
+        # Its `.metadata` would parse the whole description, too: ten times as long for all
+        # packages.
         text = package.read_text("METADATA") or ""
         first = dict(reversed(re.findall(r"(?m)^(Name|Version): *(.+)$", text)))
         about = first if len(first) == 2 else package.metadata

@@ -1,9 +1,12 @@
-"""Who owns a cell: the one notion behind skipping, continuing, sharing a sweep, the plan and the doctor.
+"""Who owns a cell: the one notion behind skipping, continuing, sharing a sweep.
 
-A cell is run in attempts, 1, 2, ... Who begins attempt n writes the param `IDENTITY/n` of the registry run, with himself as its
-value; how it ended is the param `IDENTITY/n/end`. MLflow lets a param be written once: of those who race for one, it takes the
-first and refuses the others. So an attempt has one owner, and either its owner ends it or, when the owner is dead,
-someone else does, never both: an owner that comes back from a long sleep finds its attempt ended and stops.
+The plan and the doctor.
+
+A cell is run in attempts, 1, 2, ... Who begins attempt n writes the param `IDENTITY/n` of the
+registry run, with himself as its value; how it ended is the param `IDENTITY/n/end`. MLflow lets a
+param be written once: of those who race for one, it takes the first and refuses the others. So an
+attempt has one owner, and either its owner ends it or, when the owner is dead, someone else does,
+never both: an owner that comes back from a long sleep finds its attempt ended and stops.
 """
 
 from __future__ import annotations
@@ -58,17 +61,24 @@ class Claim:
         return f"{self.identity}/{self.attempt}"
 
     def end(self, how: str, *, wait: bool = True) -> str:
-        """Write how the attempt ended, unless that is written already; how it did end. Unless `wait`, it may raise Away at once."""
+        """Write how the attempt ended, unless that is written already; how it did end.
+
+        Unless `wait`, it may raise Away at once.
+        """
         client = self.store.client if wait else self.store.impatient
         return _write_once(client, self.store.registry, f"{self.name}/end", how)
 
     def require(self, *, wait: bool) -> None:
-        """Raise Lost when someone else has ended the attempt. Asks the store only after this process was silent; unless `wait`, once."""
+        """Raise Lost when someone else has ended the attempt.
+
+        Asks the store only after this process was silent; unless `wait`, once.
+        """
         silent = time.time() - _heart(self.store).heard > _FRESH_SECONDS
         client = self.store.client if wait else self.store.impatient
         if silent and client.get_run(self.store.registry).data.params.get(f"{self.name}/end"):
             raise Lost(
-                f"attempt {self.attempt} at this cell was ended by another process while this one slept"
+                f"attempt {self.attempt} at this cell was ended by another process while this one "
+                "slept"
             )
 
 
@@ -91,7 +101,10 @@ class Registry:
         return owners.parse(self.params[name]) if name in self.params else None
 
     def end(self, name: str) -> str:
-        """How the attempt `name` ended: finished, failed, killed or lost; empty while it has not."""
+        """How the attempt `name` ended: finished, failed, killed or lost.
+
+        Empty while it has not.
+        """
         return self.params.get(f"{name}/end", "")
 
     def lives(self, owner: Owner) -> bool:
@@ -128,7 +141,8 @@ def read(store: Store) -> Registry:
 def claim(store: Store, identity: str, *, again: bool = False) -> Claim:
     """The next attempt at a cell, owned by this process.
 
-    Raises Taken when a living process is at it, and, unless `again`, Finished when a finished run of it is in the store.
+    Raises Taken when a living process is at it, and, unless `again`, Finished when a finished run
+    of it is in the store.
     """
     while True:
         registry = read(store)
@@ -197,7 +211,10 @@ _hearts: dict[tuple[int, str, str], _Heart] = {}
 
 
 def _heart(store: Store) -> _Heart:
-    """The heart of this process in this store, beating; one per process, since threads do not survive a fork."""
+    """The heart of this process in this store, beating.
+
+    One per process, since threads do not survive a fork.
+    """
     key = (os.getpid(), store.uri, store.registry)
     if key not in _hearts:
         _hearts[key] = _Heart(store)

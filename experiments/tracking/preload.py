@@ -1,4 +1,7 @@
-"""What a run imports of MLflow only when it needs it: the processes of a sweep are forked from one that has it loaded."""
+"""What a run imports of MLflow only when it needs it.
+
+The processes of a sweep are forked from one that has it loaded.
+"""
 
 import alembic.command
 import alembic.config  # noqa: F401

@@ -40,7 +40,8 @@ _BATCH = 1000  # metrics at once; MLflow's servers take no more
 class TrackedRun:
     """A run that is under way in the store.
 
-    Metrics are sent every ten seconds at most, in order, and those that the store does not take with the next; everything else waits for it.
+    Metrics are sent every ten seconds at most, in order, and those that the store does not take
+    with the next; everything else waits for it.
     """
 
     def __init__(self, store: Store, run_id: str, claim: Claim | None = None):
@@ -51,10 +52,13 @@ class TrackedRun:
     def log_metrics(
         self, metrics: Mapping[str, float], step: int, timestamp: int | None = None
     ) -> None:
-        """Metrics of one moment, `timestamp` (milliseconds since 1970; now), sent by the end of the run.
+        """Metrics of one moment, `timestamp` (milliseconds since 1970.
 
-        Raises ValueError for a number that is not finite, which no store keeps as it is, Away when the store has been away for longer
-        than its patience, and Lost when the run is another process's by now.
+        Now), sent by the end of the run.
+
+        Raises ValueError for a number that is not finite, which no store keeps as it is, Away when
+        the store has been away for longer than its patience, and Lost when the run is another
+        process's by now.
         """
         bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
         if bad:
@@ -115,16 +119,22 @@ class TrackedRun:
     def log_predictions(
         self, outputs: np.ndarray, predicted: np.ndarray, label: np.ndarray
     ) -> None:
-        """predictions.npz: raw outputs [n, outputs] float32, classes [n] and labels [n] of the test set in file order."""
+        """predictions.npz: raw outputs [n, outputs] float32.
+
+        Classes [n] and labels [n] of the test set in file order.
+        """
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "predictions.npz"
             np.savez_compressed(path, outputs=outputs, predicted=predicted, label=label)
             self.store.client.log_artifact(self.run_id, str(path))
 
     def log_model(self, network: Any, outputs: int) -> None:
-        """The network as an MLflow model: images [n, 1, 28, 28] float32 in [0, 1] -> raw outputs [n, outputs] float32.
+        """The network as an MLflow model.
 
-        Raises ExportError where the network cannot be exported; what is wrong with the store is told as ever.
+        Images [n, 1, 28, 28] float32 in [0, 1] -> raw outputs [n, outputs] float32.
+
+        Raises ExportError where the network cannot be exported; what is wrong with the store is
+        told as ever.
         """
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
@@ -145,7 +155,8 @@ class TrackedRun:
                 contextlib.redirect_stdout(io.StringIO()),
                 _unchecked(),
             ):  # Paddle's exporter prints
-                # What mlflow.paddle.log_model does, but that it knows no run except the active one of its process.
+                # What mlflow.paddle.log_model does, but that it knows no run except the active one
+                # of its process.
                 model = self.store.client.create_logged_model(
                     self.store.experiment_id, name="model", source_run_id=self.run_id
                 )
@@ -173,7 +184,10 @@ class _Flavor:
     __name__ = "mlflow.paddle"
 
     def save_model(self, **arguments: Any) -> None:
-        """What `mlflow.paddle.save_model` does. Raises ExportError, and OSError where the files cannot be written."""
+        """What `mlflow.paddle.save_model` does.
+
+        Raises ExportError, and OSError where the files cannot be written.
+        """
         import mlflow.paddle
 
         try:
@@ -192,7 +206,8 @@ class _Flavor:
 def _unchecked() -> Iterator[None]:
     """No search for requirements that are not met: ours are what is installed.
 
-    To find what provides them, MLflow lists the files of all packages there are, for half of the time that an export takes.
+    To find what provides them, MLflow lists the files of all packages there are, for half of the
+    time that an export takes.
     """
     checked = mlflow.utils.environment.warn_dependency_requirement_mismatches
     mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: (
@@ -218,10 +233,12 @@ def tracked_run(
 ) -> Iterator[TrackedRun]:
     """A new run of `store`, FINISHED at the end of the block.
 
-    texts: artifacts by file name, kept as they are. dataset: its name, digest and the training images' shape.
+    texts: artifacts by file name, kept as they are. dataset: its name, digest and the training
+    images' shape.
 
-    An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption KILLED
-    (`outcome=killed`), and so does the loss of `claim` to another process; all go on to the caller.
+    An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption
+    KILLED (`outcome=killed`), and so does the loss of `claim` to another process; all go on to the
+    caller.
     """
     mlflow.set_tracking_uri(store.uri)  # log_model knows no other way
     tags = (
@@ -264,7 +281,10 @@ def tracked_run(
 
 
 def _close(run: TrackedRun, how: str, trace: str = "") -> None:
-    """End a run that is not finished: once, without waiting. What cannot be told now, the next command will tell."""
+    """End a run that is not finished: once, without waiting.
+
+    What cannot be told now, the next command will tell.
+    """
     client = run.store.impatient
     try:
         if run.claim and run.claim.end(how, wait=False) == "finished":

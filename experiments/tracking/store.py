@@ -43,10 +43,12 @@ for _chatty in ("alembic", "mlflow.store.db.utils", "mlflow.models.model"):
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # our artifacts are small
-# Of a server it would print two lines at the end of each run, and fail where nobody reads them any more.
+# Of a server it would print two lines at the end of each run, and fail where nobody reads them any
+# more.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-# What was written has to be in the store when a call returns, whatever the user's other programs prefer.
+# What was written has to be in the store when a call returns, whatever the user's other programs
+# prefer.
 os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"
 places.pass_proxies_by()
 
@@ -70,10 +72,10 @@ class Away(StoreError):
 class Store:
     """An experiment in a tracking store that was seen to work.
 
-    client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut in two by a signal.
-    impatient: the same, without waiting: it raises Away.
-    registry: id of the run in whose params cells are claimed.
-    directory: where files that belong to it lie: beside an SQLite database, else where the command was started.
+    client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut
+    in two by a signal. impatient: the same, without waiting: it raises Away. registry: id of the
+    run in whose params cells are claimed. directory: where files that belong to it lie: beside an
+    SQLite database, else where the command was started.
     """
 
     uri: str
@@ -87,7 +89,10 @@ class Store:
 
     @property
     def key(self) -> str:
-        """What tells it from other stores whose files lie in `directory`, and stays when the directory is moved."""
+        """What tells it from other stores whose files lie in `directory`.
+
+        Stays when the directory is moved.
+        """
         path = places.database(self.uri)
         return path.name if path else self.uri
 
@@ -114,10 +119,12 @@ class Store:
 
 
 def patiently(call: Callable[[], Result], patience: float, local: bool) -> Result:
-    """What `call` returns, tried again for `patience` (>= 0) seconds while the store is away, locked or full.
+    """What `call` returns, tried again for `patience` (>= 0) seconds while the store is away.
 
-    local: the store is a file, in which a write must not be cut in two. Raises Away when the time is over, and
-    whatever else `call` raises.
+    Locked or full.
+
+    local: the store is a file, in which a write must not be cut in two. Raises Away when the time
+    is over, and whatever else `call` raises.
     """
     begun, tries = time.monotonic(), 0
     while True:
@@ -130,7 +137,8 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
             waited = time.monotonic() - begun
             if waited >= patience:
                 raise Away(
-                    f"the tracking store did not take what there is to write, for {waited:.0f} s: {_brief(error)}"
+                    f"the tracking store did not take what there is to write, for {waited:.0f} s: "
+                    f"{_brief(error)}"
                 ) from error
             tries += 1
             if tries == 3 or (tries > 3 and waited > 15 and tries % 10 == 0):
@@ -143,7 +151,10 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
 
 
 def _passes(error: Exception) -> bool:
-    """Whether the same call may succeed later: out of reach, locked, full, or another process was in the way."""
+    """Whether the same call may succeed later.
+
+    Out of reach, locked, full, or another process was in the way.
+    """
     if isinstance(error, MlflowException):
         conflict = "IntegrityError" in str(
             error
@@ -164,9 +175,12 @@ def _brief(error: Exception) -> str:
 
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM to the end of the block: a write to SQLite that is cut in two leaves it locked.
+    """Hold back Ctrl-C and SIGTERM to the end of the block.
 
-    A thread that is started in such a block never takes them; one that is not would, and they came through all the same.
+    A write to SQLite that is cut in two leaves it locked.
+
+    A thread that is started in such a block never takes them; one that is not would, and they came
+    through all the same.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -221,9 +235,10 @@ def open_store(
 ) -> Store:
     """The experiment in the store at `uri`, both created when they are not there.
 
-    directory: where the command was started (the current one), from which relative paths go. patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too. Unless `create`, nothing is
-    written: what is not there is refused, and `registry` is empty where there is none.
-    Raises StoreError when the store cannot be reached, read or written.
+    directory: where the command was started (the current one), from which relative paths go.
+    patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too.
+    Unless `create`, nothing is written: what is not there is refused, and `registry` is empty where
+    there is none. Raises StoreError when the store cannot be reached, read or written.
     """
     directory = directory or Path.cwd()
     uri = resolve_uri(uri, directory)
@@ -231,7 +246,8 @@ def open_store(
     opening = patience if wait else 0.0
     if path and not create and not path.exists():
         raise StoreError(
-            f"there is no store at {path}; start the command where mlflow.db is, or choose a store with tracking.uri=URI"
+            f"there is no store at {path}; start the command where mlflow.db is, or choose a "
+            "store with tracking.uri=URI"
         )
     try:
         if path:
@@ -249,7 +265,8 @@ def open_store(
             hint += "\nStart a server there with `mlflow server --host 127.0.0.1`, or choose another store with tracking.uri=URI"
         if "out-of-date database schema" in str(cause):
             hint += (
-                f"\nIt was written by another version of MLflow than this one ({mlflow.__version__}). Install that version, or "
+                "\nIt was written by another version of MLflow than this one "
+                f"({mlflow.__version__}). Install that version, or "
                 "choose another store with tracking.uri=sqlite:///other.db"
             )
         raise StoreError(hint) from error
@@ -264,7 +281,8 @@ def _create_database(path: Path) -> None:
     uri = places.sqlite_uri(aside)
     if make_url(uri).database != str(aside):
         raise StoreError(
-            f"expected a path without % and ? for the database, got {path}: this version of SQLAlchemy cannot open it; "
+            f"expected a path without % and ? for the database, got {path}: this version of "
+            "SQLAlchemy cannot open it; "
             "`pip install -U sqlalchemy`, or start the command elsewhere"
         )
     store = SqlAlchemyStore(uri, places.artifacts(path).as_uri())
@@ -312,7 +330,10 @@ def _open(
 
 
 def _relocate(uri: str, database: Path) -> None:
-    """In a store that was moved, record where the artifacts lie now; MLflow goes by what is recorded."""
+    """In a store that was moved, record where the artifacts lie now.
+
+    MLflow goes by what is recorded.
+    """
     columns: Any = (
         SqlExperiment.artifact_location,
         SqlRun.artifact_uri,
@@ -338,7 +359,9 @@ def _relocate(uri: str, database: Path) -> None:
 
 
 def _registry(client: MlflowClient, experiment_id: str, settle: float) -> str:
-    """Id of the run in whose params cells are claimed: the oldest of its kind, created when there is none.
+    """Id of the run in whose params cells are claimed.
+
+    The oldest of its kind, created when there is none.
 
     settle: seconds in which creators that no lock keeps apart come to see each other's.
     """

@@ -1,4 +1,7 @@
-"""Many runs: those of a grid, the parent of a sweep, and the runs of processes that died without a word."""
+"""Many runs: those of a grid, the parent of a sweep.
+
+The runs of processes that died without a word.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ Planned = tuple[list[str], source_digest.Parts]  # identities; by option, the fi
 
 
 def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, MlflowRun]:
-    """For each identity its newest FINISHED run, else its newest run; identities never run are absent."""
+    """For each identity its newest FINISHED run, else its newest run.
+
+    Identities never run are absent.
+    """
     runs = all_runs(store)
     return {identity: reuse.counting(runs[identity]) for identity in identities if identity in runs}
 
@@ -37,13 +43,17 @@ def all_runs(store: Store) -> dict[str, list[MlflowRun]]:
 
 
 def the_dead(store: Store, *, parent: str | None = None) -> list[MlflowRun]:
-    """The runs and parents (of `parent`, its children) that are RUNNING though their owner is dead."""
+    """The runs and parents (of `parent`.
+
+    Its children) that are RUNNING though their owner is dead.
+    """
     of_parent = f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
     running = list(store.search("attributes.status = 'RUNNING'" + of_parent))
     if not running:
         return []
     registry = claims.read(store)
-    # Once an owner is known to be dead, once more as he left it: he may have ended well since, or another have taken it up.
+    # Once an owner is known to be dead, once more as he left it: he may have ended well since, or
+    # another have taken it up.
     again = [store.client.get_run(run.info.run_id) for run in running if _ownerless(registry, run)]
     return [run for run in again if run.info.status == "RUNNING" and _ownerless(registry, run)]
 
@@ -70,7 +80,8 @@ def bury_the_dead(
 def bury(store: Store, run: MlflowRun, how: str = "killed") -> None:
     """End a run or a parent that nobody runs any more.
 
-    how: killed or failed. A run that had said all it had to say, and only missed its status, becomes FINISHED.
+    how: killed or failed. A run that had said all it had to say, and only missed its status,
+    becomes FINISHED.
     """
     tags = run.data.tags
     identity, _, attempt = tags.get("attempt", "").partition("/")
@@ -99,10 +110,13 @@ def begin_sweep(
     again: bool,
     code: source_digest.Parts | None = None,
 ) -> str:
-    """The id of the parent run of the grid with these identities, RUNNING and owned by this process.
+    """The id of the parent run of the grid with these identities.
 
-    code: the files that each option reaches, with their digests, for `planned`.
-    The newest parent of the same grid goes on, unless it is another living process's, or FINISHED and `again`; else there is a new one.
+    RUNNING and owned by this process.
+
+    code: the files that each option reaches, with their digests, for `planned`. The newest parent
+    of the same grid goes on, unless it is another living process's, or FINISHED and `again`; else
+    there is a new one.
     """
     grid = sorted(set(identities))
     digest = hashlib.sha256(json.dumps(grid).encode()).hexdigest()
@@ -126,9 +140,12 @@ def begin_sweep(
 
 
 def end_sweep(store: Store, parent: str, status: str) -> None:
-    """Close the parent with FINISHED, FAILED or KILLED, and with it the children whose process died without a word.
+    """Close the parent with FINISHED, FAILED or KILLED.
 
-    Children that other processes run, and that live, are left to them. What cannot be told now, the next command will tell.
+    With it the children whose process died without a word.
+
+    Children that other processes run, and that live, are left to them. What cannot be told now, the
+    next command will tell.
     """
     try:
         bury_the_dead(store, parent=parent, how="killed" if status == "KILLED" else "failed")
@@ -138,7 +155,10 @@ def end_sweep(store: Store, parent: str, status: str) -> None:
 
 
 def correct(store: Store, run: MlflowRun, status: str) -> None:
-    """Give a run that has ended another status; its end stays when it was. One that has changed since `run` was read is left alone."""
+    """Give a run that has ended another status; its end stays when it was.
+
+    One that has changed since `run` was read is left alone.
+    """
     now = store.client.get_run(run.info.run_id).info
     if now.status == run.info.status:
         store.client.set_terminated(now.run_id, status, end_time=now.end_time)

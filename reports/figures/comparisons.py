@@ -1,7 +1,10 @@
-"""Figures of the comparison: the last epoch's metric per loss, and the differences with their verdicts.
+"""Figures of the comparison.
 
-Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
-losses, `looks` how each is drawn, `names` how each is called on the figure.
+The last epoch's metric per loss, and the differences with their verdicts.
+
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
+`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
+is called on the figure.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ def final_accuracy(
 ) -> Figure:
     """The last epoch's metric per loss: every seed a mark, the mean and its interval beside them.
 
-    Where some losses stand `behind`, and one axis is too coarse for the others, a second panel holds only the range of these.
+    Where some losses stand `behind`, and one axis is too coarse for the others, a second panel
+    holds only the range of these.
 
     Args:
         runs: a row per run: loss, value (times `scale` is drawn).
@@ -114,7 +118,10 @@ def _marks(axis: Axes, row: int, runs: pd.DataFrame, means: pd.DataFrame, look: 
 def _near(
     runs: pd.DataFrame, means: pd.DataFrame, front: Sequence[str]
 ) -> tuple[float, float] | None:
-    """Limits that hold the means and intervals of the losses in front; None where one axis shows all well."""
+    """Limits that hold the means and intervals of the losses in front.
+
+    None where one axis shows all well.
+    """
     ends = means.loc[means["loss"].isin(front), ["mean", "low", "high"]].to_numpy(dtype=float)
     every = np.append(
         runs["value"].to_numpy(dtype=float), means[["mean", "low", "high"]].to_numpy(dtype=float)
@@ -142,11 +149,14 @@ def forest(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """The contrasts: difference and interval of each, the margin of equivalence shaded, the verdict in words.
+    """The contrasts: difference and interval of each, the margin of equivalence shaded.
+
+    The verdict in words.
 
     Args:
-        contrasts: a row each, top to bottom: a, b, difference, low, high (NaN: no interval), verdict.
-        margin: half the width of what counts as equivalent (NaN: none); `unit`: of it and of the differences, shown with so
+        contrasts: a row each, top to bottom: a, b, difference, low, high (NaN: no interval),
+        verdict. margin: half the width of what counts as equivalent (NaN: none); `unit`: of it and
+        of the differences, shown with so
             many `digits`.
     """
     frame = contrasts.reset_index(drop=True)

@@ -1,7 +1,8 @@
 """Figures of training: accuracy over epochs and seconds, own losses, other measures of each epoch.
 
-Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
-losses, `looks` how each is drawn, `names` how each is called on the figure.
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
+`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
+is called on the figure.
 """
 
 from __future__ import annotations
@@ -50,15 +51,17 @@ def accuracy_curves(
     x: Sequence[str],
     behind: Collection[str] = (),
 ) -> Figure:
-    """Validation accuracy of each loss as it trains: the mean, its band, and every seed thin behind.
+    """Validation accuracy of each loss as it trains.
 
-    Where some lines end far above the others, the second half of theirs follows below, enlarged. Of the losses `behind` there are
-    the means alone, all in the same grey.
+    The mean, its band, and every seed thin behind.
+
+    Where some lines end far above the others, the second half of theirs follows below, enlarged. Of
+    the losses `behind` there are the means alone, all in the same grey.
 
     Args:
-        curves: a row per run and epoch: run_id, loss, epoch, val_accuracy in [0, 1], and the columns named in `x`.
-        bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns named in `x`.
-        x: a panel for each of "epoch", "seconds".
+        curves: a row per run and epoch: run_id, loss, epoch, val_accuracy in [0, 1], and the
+        columns named in `x`. bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no
+        band) and the columns named in `x`. x: a panel for each of "epoch", "seconds".
     """
     bands = within(bands, SHARE)
     upper = enlarged(bands, behind)
@@ -100,10 +103,12 @@ def accuracy_curves(
 
 
 def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
-    """The losses whose lines are shown again below, from the highest: those far above, or where many share a panel, those in front.
+    """The losses whose lines are shown again below, from the highest.
 
-    None in trainings under `ENLARGED` epochs: their second half is a dot. bands: as in `far_above`; behind: the losses in grey, none where
-    they are few.
+    Those far above, or where many share a panel, those in front.
+
+    None in trainings under `ENLARGED` epochs: their second half is a dot. bands: as in `far_above`;
+    behind: the losses in grey, none where they are few.
     """
     if not len(bands) or bands["epoch"].max() < ENLARGED:
         return []
@@ -127,7 +132,9 @@ def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
 
 
 def far_above(bands: pd.DataFrame) -> list[str]:
-    """The losses whose lines end close together and far above all others; none where one axis shows all well.
+    """The losses whose lines end close together and far above all others.
+
+    None where one axis shows all well.
 
     bands: a row per loss and epoch: loss, epoch, mean in [0, 1].
     """
@@ -197,7 +204,10 @@ def _lines(
 def _gathered(
     ends: Ends, upper: Sequence[str], names: Mapping[str, str], behind: Collection[str]
 ) -> tuple[Ends, dict[str, str]]:
-    """The ends to be labelled and their labels: of the lines that are enlarged below the highest in colour speaks for all."""
+    """The ends to be labelled and their labels.
+
+    Of the lines that are enlarged below the highest in colour speaks for all.
+    """
     first = next((loss for loss in upper if loss not in behind), upper[0] if upper else "")
     kept = {loss: end for loss, end in ends.items() if loss == first or loss not in upper}
     more = {first: f"{names[first]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
@@ -211,9 +221,12 @@ def own_losses(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """Each loss's own value over epochs, training and validation, a panel and an axis for each loss.
+    """Each loss's own value over epochs, training and validation.
 
-    bands: a row per loss, part ("training", "validation") and epoch: loss, part, epoch, mean, low, high.
+    A panel and an axis for each loss.
+
+    bands: a row per loss, part ("training", "validation") and epoch: loss, part, epoch, mean, low,
+    high.
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
@@ -260,12 +273,15 @@ def by_epoch(
     names: Mapping[str, str],
     behind: Collection[str] = (),
 ) -> Figure:
-    """Measures of each epoch, a panel for each, a line with its band per loss; of the losses `behind` a grey line.
+    """Measures of each epoch, a panel for each, a line with its band per loss.
+
+    Of the losses `behind` a grey line.
 
     Args:
-        bands: a row per measure, loss and epoch: measure, loss, epoch, mean, low, high (NaN: no band).
-        panels: by measure, what its panel is called, and what its values are multiplied by.
-        log: whether the axes of the values are logarithmic, each panel's its own; else they are one axis in per cent.
+        bands: a row per measure, loss and epoch: measure, loss, epoch, mean, low, high (NaN: no
+        band). panels: by measure, what its panel is called, and what its values are multiplied by.
+        log: whether the axes of the values are logarithmic, each panel's its own; else they are one
+        axis in per cent.
     """
     columns = min(2, len(panels)) if log else len(panels)
     figure, axes = canvas(1, columns, WIDTH, 3.3, sharey=not log, squeeze=False)

@@ -1,4 +1,7 @@
-"""The parts that figures share: the canvas, labels, limits and ticks. Computes no statistics, knows no file."""
+"""The parts that figures share: the canvas, labels, limits and ticks.
+
+Computes no statistics, knows no file.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +57,12 @@ def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, colour: str) -> None:
 def limits_from(
     bands: pd.DataFrame, curves: pd.DataFrame, share: float
 ) -> tuple[float, float] | None:
-    """Limits in per cent from where the losses are after a share of training: the first steps would flatten all the rest.
+    """Limits in per cent from where the losses are after a share of training.
 
-    A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked for.
+    The first steps would flatten all the rest.
+
+    A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked
+    for.
     """
     drawn = within(bands.dropna(subset=["mean"]), SHARE)
     late = drawn[drawn["epoch"] >= share * drawn["epoch"].max()] if len(drawn) else drawn
@@ -79,11 +85,14 @@ def label_ends(
     looks: Mapping[str, Look],
     behind: Collection[str] = (),
 ) -> None:
-    """Write the losses' names at the ends of their lines, moved apart where lines end close to each other.
+    """Write the losses' names at the ends of their lines.
 
-    All stay beside the panel: where there are too many for its height, the last of `ends` have none. Of the losses `behind`, whose
-    lines are alike, those are named that end away from every other, while there is room. Call when all else is drawn: labels take their
-    places from the height that the layout leaves.
+    Moved apart where lines end close to each other.
+
+    All stay beside the panel: where there are too many for its height, the last of `ends` have
+    none. Of the losses `behind`, whose lines are alike, those are named that end away from every
+    other, while there is room. Call when all else is drawn: labels take their places from the
+    height that the layout leaves.
     """
     low, high = axis.get_ylim()
     step = (high - low) * LINE / _height(axis)
@@ -138,7 +147,9 @@ def _clearance(loss: str, ends: Mapping[str, tuple[float, float]]) -> float:
 
 
 def spread(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Places at least `step` apart, as near the ascending `values` as can be, within low..high; too many stand out below.
+    """Places at least `step` apart, as near the ascending `values` as can be, within low..high.
+
+    Too many stand out below.
 
     Isotonic regression by pooling: places less what the steps before them take must not fall.
     """
@@ -154,7 +165,9 @@ def spread(values: Sequence[float], step: float, low: float, high: float) -> lis
 
 
 def within(frame: pd.DataFrame, bounds: tuple[float, float]) -> pd.DataFrame:
-    """The ends of intervals, in `low` and `high`, where values can be: those of few seeds may reach beyond.
+    """The ends of intervals, in `low` and `high`, where values can be.
+
+    Those of few seeds may reach beyond.
 
     bounds: least and greatest value, in the frame's own unit, infinite where there is none.
     """
@@ -169,7 +182,10 @@ def within_per_cent(axis: Axes, which: str = "y") -> None:
 
 
 def log_values(axis: Axes, middles: pd.Series, tops: pd.Series) -> None:
-    """A logarithmic axis of values that holds all `middles` above 0, and the `tops` (NaN: none) of their bands."""
+    """A logarithmic axis of values that holds all `middles` above 0, and the `tops` (NaN.
+
+    None) of their bands.
+    """
     positive = middles[middles > 0]
     low, high = (
         (positive.min(), np.fmax(positive.max(), tops.max())) if len(positive) else (1.0, 10.0)
@@ -190,7 +206,10 @@ def span(values: pd.Series) -> tuple[float, float]:
 
 
 def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
-    """The learning rates of the grid as ticks, at most five of them, every second or third where there are more."""
+    """The learning rates of the grid as ticks, at most five of them.
+
+    Every second or third where there are more.
+    """
     axis.xaxis.set_major_locator(FixedLocator(list(grid[:: -(-len(grid) // 5)])))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -240,7 +259,10 @@ def say(axis: Axes, text: str) -> None:
 
 
 def hide_unused(axes: np.ndarray, used: int) -> None:
-    """Hide the panels that nothing was drawn in; those above them become the lowest of their columns."""
+    """Hide the panels that nothing was drawn in.
+
+    Those above them become the lowest of their columns.
+    """
     for place, axis in list(enumerate(axes.flat))[used:]:
         axis.set_visible(False)
         if place >= axes.shape[-1]:
@@ -254,7 +276,10 @@ def cell_words(value: float, diverged: int) -> str:
 
 
 def forest_limits(ends: np.ndarray, margin: float) -> tuple[float, float]:
-    """The axis: all ends, unless a few far away would shrink the margin and the rest to a dot; those get an arrow."""
+    """The axis: all ends, unless a few far away would shrink the margin and the rest to a dot.
+
+    Those get an arrow.
+    """
     least = 1.6 * margin if np.isfinite(margin) and margin > 0 else 1e-6
     sizes = np.nanmax(np.abs(ends), axis=1, initial=0, where=np.isfinite(ends))
     typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0

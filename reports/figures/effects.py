@@ -1,7 +1,8 @@
 """Figures of the metric against what was set: the length of training, or any other number.
 
-Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
-losses, `looks` how each is drawn, `names` how each is called on the figure.
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
+`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
+is called on the figure.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ def effect(
     behind: Collection[str] = (),
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
-    """The metric against the numbers in one column, a line with its intervals per loss, a panel for each in `panel`.
+    """The metric against the numbers in one column, a line with its intervals per loss.
+
+    A panel for each in `panel`.
 
     Of the losses `behind` there is a grey line alone.
 
     Args:
-        means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval), and where there are
-            several panels, panel.
+        means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval),
+            and where there are several panels, panel.
         label: of the metric's axis; the metric is multiplied by `scale`.
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """

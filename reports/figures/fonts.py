@@ -1,4 +1,7 @@
-"""Fonts for names in any script: those installed here that have the characters that the usual fonts lack."""
+"""Fonts for names in any script.
+
+Those installed here that have the characters that the usual fonts lack.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +47,18 @@ def note(lacking: Collection[str]) -> str:
     cjk = any(unicodedata.name(c, "").startswith(_CJK) for c in lacking)
     example = "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"
     return (
-        f"No installed font has these characters of names: {shown}{more}. The figures show a box for each. "
-        f"Install a font that has them{f', for example {example},' if cjk else ''} and make the report again."
+        f"No installed font has these characters of names: {shown}{more}. The figures show a box "
+        "for each. "
+        f"Install a font that has them{f', for example {example},' if cjk else ''} and make the "
+        "report again."
     )
 
 
 def _installed() -> Iterator[tuple[str, Collection[int]]]:
-    """Family and code points of every upright font that matplotlib can draw, the preferred ones first."""
+    """Family and code points of every upright font that matplotlib can draw.
+
+    The preferred ones first.
+    """
     manager = font_manager.fontManager
     there = {font.fname for font in manager.ttflist}
     for path in sorted(set(font_manager.findSystemFonts()) - there):  # newer than its cache

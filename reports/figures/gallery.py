@@ -1,7 +1,10 @@
-"""Figures of the losses themselves: how hard each pulls, and its value, over how right the network is.
+"""Figures of the losses themselves.
 
-Computes nothing, saves nothing: what is drawn is in the frames of `reports.gallery`. Draw inside `palette.style()`. `order` is
-the order of the losses, `looks` how each is drawn, `names` how each is called on the figure.
+How hard each pulls, and its value, over how right the network is.
+
+Computes nothing, saves nothing: what is drawn is in the frames of `reports.gallery`. Draw inside
+`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
+is called on the figure.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ def weights(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """How hard each loss pulls over the probability of the true class: together, or of many losses a panel each.
+    """How hard each loss pulls over the probability of the true class.
+
+    Together, or of many losses a panel each.
 
     In a panel of one loss the others stand behind it in grey.
 

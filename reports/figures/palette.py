@@ -1,7 +1,9 @@
-"""How every figure looks: colours, markers and line styles of the losses, the type, and the SVG that a page can tint.
+"""How every figure looks.
 
-Decides nothing about numbers. Figures are drawn in the colours below; an SVG that goes into a page has them replaced
-by CSS variables, so that one drawing serves light, dark and paper.
+Colours, markers and line styles of the losses, the type, and the SVG that a page can tint.
+
+Decides nothing about numbers. Figures are drawn in the colours below; an SVG that goes into a page
+has them replaced by CSS variables, so that one drawing serves light, dark and paper.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from reports.figures.fonts import USUAL
 
 INK, MUTED, FAINT, PAPER, ALARM = "#1b1d22", "#5c6068", "#d9dade", "#fffffe", "#b3261e"
 
-# Okabe and Ito's palette, safe for the colour-blind, without its yellow, which paper does not show, and its black,
-# which is the ink; the grey and the brown stand in for them.
+# Okabe and Ito's palette, safe for the colour-blind, without its yellow, which paper does not show,
+# and its black, which is the ink; the grey and the brown stand in for them.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a4a2b", "#7f7f80")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p", "d", "8")
 _DASHES = (
@@ -91,7 +93,10 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one loss is drawn in every figure: a colour and, for those who do not see it, a marker and a dash."""
+    """How one loss is drawn in every figure.
+
+    A colour and, for those who do not see it, a marker and a dash.
+    """
 
     colour: str
     marker: str
@@ -118,10 +123,13 @@ def tint(colour: str) -> LinearSegmentedColormap:
 
 @contextlib.contextmanager
 def style(fallback: Sequence[str] = ()) -> Iterator[None]:
-    """Draw inside this: matplotlib's own defaults and the house style, whatever a user's settings are.
+    """Draw inside this.
+
+    Matplotlib's own defaults and the house style, whatever a user's settings are.
 
     Args:
-        fallback: Families for characters that the usual ones lack. A style inside keeps those of the style around it.
+        fallback: Families for characters that the usual ones lack. A style inside keeps those of
+            the style around it.
     """
     current = mpl.rcParams["font.family"]
     kept = current[len(USUAL) :] if current[: len(USUAL)] == list(USUAL) else []
@@ -150,9 +158,12 @@ def png(figure: Figure, dpi: int = 200) -> bytes:
 
 
 def inline(drawing: str, name: str) -> str:
-    """An SVG file as an element for a page: tinted by CSS variables, its ids made its own by `name`.
+    """An SVG file as an element for a page.
 
-    name: letters, digits and hyphens. The element carries neither title nor role: the page says those.
+    Tinted by CSS variables, its ids made its own by `name`.
+
+    name: letters, digits and hyphens. The element carries neither title nor role: the page says
+    those.
     """
     body = drawing[drawing.index("<svg") :]
     head, rest = body.split(">", 1)

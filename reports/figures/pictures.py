@@ -1,4 +1,6 @@
-"""Figures of classes and of single images: arrays and frames of `reports.mistakes` in, a matplotlib Figure out.
+"""Figures of classes and of single images.
+
+Arrays and frames of `reports.mistakes` in, a matplotlib Figure out.
 
 Computes no statistics, saves nothing. Draw inside `palette.style()`.
 """
@@ -29,7 +31,9 @@ from reports.figures.palette import ALARM, INK, MUTED, PAPER, TOGETHER, Look, ti
 def confusions(
     matrices: Mapping[str, np.ndarray], *, order: Sequence[str], names: Mapping[str, str]
 ) -> Figure:
-    """What was taken for what: a panel per loss, the mean number of test images per run, the right ones left out.
+    """What was taken for what.
+
+    A panel per loss, the mean number of test images per run, the right ones left out.
 
     matrices: [10, 10] by loss, label by prediction.
     """
@@ -86,7 +90,9 @@ def class_accuracy(
     names: Mapping[str, str],
     behind: Collection[str] = (),
 ) -> Figure:
-    """Test accuracy on each digit, a mark per loss; the digits in rows, so that the losses can be compared on each.
+    """Test accuracy on each digit, a mark per loss.
+
+    The digits in rows, so that the losses can be compared on each.
 
     Of the losses `behind` the marks are alike, and grey.
 
@@ -129,7 +135,9 @@ def class_accuracy(
 
 
 def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
-    """The test images most often got wrong: what each is, what it was taken for, and by which share of the runs.
+    """The test images most often got wrong.
+
+    What each is, what it was taken for, and by which share of the runs.
 
     Args:
         images: uint8 [n, 28, 28], ink high: the whole test set.
@@ -155,10 +163,12 @@ def most_disagreed(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """The test images on which the losses differ most: under each, the share of each loss's runs that got it wrong.
+    """The test images on which the losses differ most.
 
-    found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than five losses the
-    two least and the two most often wrong are named.
+    Under each, the share of each loss's runs that got it wrong.
+
+    found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than
+    five losses the two least and the two most often wrong are named.
     """
     figure, axes = _gallery(images, found, columns=5, height=2.2)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
@@ -209,7 +219,9 @@ def corruptions(
     order: Sequence[str],
     names: Mapping[str, str],
 ) -> Figure:
-    """Loss by kind of corruption: the mean accuracy in per cent in each cell, the easiest kind first.
+    """Loss by kind of corruption.
+
+    The mean accuracy in per cent in each cell, the easiest kind first.
 
     Args:
         table: a row per loss and kind: loss, corruption, accuracy in [0, 1].

@@ -1,7 +1,8 @@
 """Figures of learning rates: how sensitive each loss is to them, and the map of loss by rate.
 
-Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside `palette.style()`. `order` is the order of the
-losses, `looks` how each is drawn, `names` how each is called on the figure.
+Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
+`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
+is called on the figure.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ def rate_sensitivity(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """Validation accuracy against learning rate: every trial a dot, diverged ones on a strip below, the choice ringed.
+    """Validation accuracy against learning rate.
+
+    Every trial a dot, diverged ones on a strip below, the choice ringed.
 
     Args:
-        trials: a row per run: loss, lr, seed, outcome, val_accuracy in [0, 1] (NaN where there is none).
-        rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
+        trials: a row per run: loss, lr, seed, outcome, val_accuracy in [0, 1] (NaN where there is
+        none). rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
         chosen: a row per loss: loss, lr (NaN: none), edge ("none", "low", "high").
     """
     columns = panel_columns(len(order))
@@ -146,7 +149,10 @@ def rate_sensitivity(
 
 
 def _name(axis: Axes, name: str, room: float) -> None:
-    """Call a panel by a loss's name: above what is said at the right, where both do not fit into so many points."""
+    """Call a panel by a loss's name.
+
+    Above what is said at the right, where both do not fit into so many points.
+    """
     beside = axis.get_title(loc="right")
     if not beside or EACH * (len(name) + len(beside)) + AROUND < room:
         axis.set_title(name)
@@ -165,11 +171,13 @@ def _name(axis: Axes, name: str, room: float) -> None:
 def heat_map(
     rates: pd.DataFrame, chosen: pd.DataFrame, *, order: Sequence[str], names: Mapping[str, str]
 ) -> Figure:
-    """Loss by learning rate: the mean validation accuracy in each cell, diverged runs counted, the choice framed.
+    """Loss by learning rate.
+
+    The mean validation accuracy in each cell, diverged runs counted, the choice framed.
 
     Args:
-        rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one), diverged, missing.
-        chosen: a row per loss: loss, lr.
+        rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one),
+        diverged, missing. chosen: a row per loss: loss, lr.
     """
     table = (
         rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)
@@ -178,7 +186,8 @@ def heat_map(
     figure, axes = canvas(1, 1, WIDTH, 0.5 * len(order) + 0.9)
     axis = axes.flat[0]
     finite = 100 * table.to_numpy()[np.isfinite(table.to_numpy())]
-    # Colours over the better part: rates that collapse would take all of the scale and leave the rest one shade.
+    # Colours over the better part: rates that collapse would take all of the scale and leave the
+    # rest one shade.
     low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
     sns.heatmap(
         100 * table,

@@ -1,4 +1,7 @@
-"""What belongs to no one setting: where the runs come from, the losses over a setting that differs, the losses themselves."""
+"""What belongs to no one setting.
+
+Where the runs come from, the losses over a setting that differs, the losses themselves.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,12 @@ if TYPE_CHECKING:
     from reports.runs import Baselines
 
 WHY = (
-    "Many losses pull a network the same way and differ in how hard: for a loss L of the logits z, with p their softmax and "
-    "e the one-hot label, dL/dz = w (p − e). Cross-entropy has w = 1 everywhere. Where w falls towards 0 at small p, the "
-    "loss gives up on what it gets badly wrong, wrong labels among it; where it falls at large p, it leaves alone what it "
+    "Many losses pull a network the same way and differ in how hard: for a loss L of the logits "
+    "z, with p their softmax and "
+    "e the one-hot label, dL/dz = w (p − e). Cross-entropy has w = 1 everywhere. Where w falls "
+    "towards 0 at small p, the "
+    "loss gives up on what it gets badly wrong, wrong labels among it; where it falls at large p, "
+    "it leaves alone what it "
     "knows; below 0 it pushes back. For plain SGD, twice the w is twice the learning rate."
 )
 
@@ -79,8 +85,10 @@ def overview_picture(
     lengths = sorted(means["epochs"].unique())
     after = f" after {counted(lengths[0], 'epoch')}" if len(lengths) == 1 else ""
     caption = (
-        f"{upper_first(metric.words)} over {words}{after}, each loss at the learning rate that is best for it "
-        "there; every point is from a setting of its own below, and all else is equal along a line. "
+        f"{upper_first(metric.words)} over {words}{after}, each loss at the learning rate that is "
+        "best for it "
+        "there; every point is from a setting of its own below, and all else is equal along a "
+        "line. "
         f"Means over {runs_behind(means['n'])}.{bar_words(means)}"
     )
     if overview.elsewhere:
@@ -132,7 +140,8 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
     keys = [overview.setting, "loss", "lr", "epochs", key, f"{key}_low", f"{key}_high", "runs"]
     return Table(
         _name(overview),
-        f"{upper_first(metric.words)} over {plain(overview.words)}, each loss at its best learning rate there.",
+        f"{upper_first(metric.words)} over {plain(overview.words)}, each loss at its best "
+        "learning rate there.",
         ["all else", *headings] if several else headings,
         ["panel", *keys] if several else keys,
         rows,
@@ -190,7 +199,8 @@ def reproduction(source: Source) -> list[Any]:
     store = [text for text in source.overrides if text.startswith("tracking.uri=")]
     lines = [report, commands.report_command([*store, override("check", source.verdicts)])]
     text = (
-        "The first makes this page again from the store; the second derives every verdict of its verdicts.json anew "
+        "The first makes this page again from the store; the second derives every verdict of its "
+        "verdicts.json anew "
         "and names those that no longer hold."
     )
     return [Heading("To make this page again"), Text(text), Commands(lines)]
@@ -204,8 +214,10 @@ def _weights(
         return None
     figure = drawings.weights(frame, order=shown, looks=looks, names=short_names(shown))
     caption = (
-        "How hard each loss pulls, w = −(dL/dz of the true class) / (1 − p), over the probability p of the true class; the "
-        "logits of the other classes are all 0. The scale is linear between −0.1 and 0.1 and logarithmic beyond"
+        "How hard each loss pulls, w = −(dL/dz of the true class) / (1 − p), over the probability "
+        "p of the true class; the "
+        "logits of the other classes are all 0. The scale is linear between −0.1 and 0.1 and "
+        "logarithmic beyond"
     )
     caption += ", and ends at −1." if (frame["weight"] < drawings.LEAST).any() else "."
     caption += _flat_words(frame, shown, "a flat 0")
@@ -226,8 +238,10 @@ def _margins(
         order=shown, looks=looks, names=short_names(shown),
     )  # fmt: skip
     caption = (
-        "The value of each loss over the margin, right of the line where the network is right; the logits of the other "
-        "classes are all 0. Every panel has an axis of its own: these values cannot be compared between losses."
+        "The value of each loss over the margin, right of the line where the network is right; "
+        "the logits of the other "
+        "classes are all 0. Every panel has an axis of its own: these values cannot be compared "
+        "between losses."
     )
     caption += _flat_words(gallery.weights, shown, "a step")
     told = [f"{plain(loss)}: {_at(frame, loss, 'margin', (-5, 0, 5), 'value')}" for loss in shown]
@@ -256,7 +270,10 @@ def _errors(
 
 
 def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:
-    """A sentence on the losses that pull nowhere in this slice, as logit_norm; empty where all pull somewhere."""
+    """A sentence on the losses that pull nowhere in this slice, as logit_norm.
+
+    Empty where all pull somewhere.
+    """
     flat = [
         plain(loss)
         for loss in shown
@@ -265,7 +282,8 @@ def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:
     if not flat:
         return ""
     return (
-        f" Of {', '.join(flat)} there is only {what} here: while the other logits are 0, the logits change in length but not in "
+        f" Of {', '.join(flat)} there is only {what} here: while the other logits are 0, the "
+        "logits change in length but not in "
         "direction, and a loss that divides their length out sees no change."
     )
 

@@ -1,7 +1,9 @@
-"""The page as blocks, and its two forms: one HTML file with everything inside, and Markdown beside its figures.
+"""The page as blocks, and its two forms.
 
-What the blocks say is decided in `reports.page.outline`. Every text that comes from outside is escaped here: Jinja2 with
-autoescape writes the HTML, `reports.page.tables` escapes Markdown.
+One HTML file with everything inside, and Markdown beside its figures.
+
+What the blocks say is decided in `reports.page.outline`. Every text that comes from outside is
+escaped here: Jinja2 with autoescape writes the HTML, `reports.page.tables` escapes Markdown.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its file name without suffix, what is said about it, and its SVG made for the page."""
+    """A figure: its file name without suffix, what is said about it.
+
+    Its SVG made for the page.
+    """
 
     number: int
     name: str
@@ -109,7 +114,10 @@ class Fold:
 
 @dataclass(frozen=True)
 class Page:
-    """title: plain text. blocks: from top to bottom. figure_format: of the files that the Markdown shows."""
+    """title: plain text. blocks: from top to bottom.
+
+    figure_format: of the files that the Markdown shows.
+    """
 
     title: str
     subtitle: str

@@ -1,7 +1,9 @@
-"""The exact commands a reader may type next: for more seeds, for a wider grid, to make the report again.
+"""The exact commands a reader may type next.
 
-A command names every option in which a setting differs from conf/, so that it runs cells of that setting. Cells that
-are finished are not run again, so each runs what is missing and no more.
+For more seeds, for a wider grid, to make the report again.
+
+A command names every option in which a setting differs from conf/, so that it runs cells of that
+setting. Cells that are finished are not run again, so each runs what is missing and no more.
 """
 
 from __future__ import annotations
@@ -37,9 +39,10 @@ def run_command(
 ) -> list[str]:
     """The commands that run these losses at these rates with these seeds in the setting of `runs`.
 
-    One command for all losses without hyperparameters of their own, and one for each other. Where a loss is not in conf/loss, a
-    user's own, a comment says what the command lacks: no run records where its file was. Another one says that a command
-    runs the code as it is now, where the losses are versions of their code.
+    One command for all losses without hyperparameters of their own, and one for each other. Where a
+    loss is not in conf/loss, a user's own, a comment says what the command lacks: no run records
+    where its file was. Another one says that a command runs the code as it is now, where the losses
+    are versions of their code.
 
     Args:
         runs: of one setting, with the columns loss, loss_option and the params by name.
@@ -96,7 +99,9 @@ def report_command(overrides: Sequence[str]) -> str:
 def seeds_to_reach(
     evaluation: Sequence[int], needed: float, tuning: Sequence[int] = ()
 ) -> list[int]:
-    """The evaluation seeds there must be so that there are `needed`: those there are, then the next integers.
+    """The evaluation seeds there must be so that there are `needed`.
+
+    Those there are, then the next integers.
 
     Args:
         needed: finite.
@@ -108,9 +113,12 @@ def seeds_to_reach(
 
 
 def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
-    """The learning rate half a decade beyond the low or the high edge of a grid (> 0), 1 or 3 times a power of ten.
+    """The learning rate half a decade beyond the low or the high edge of a grid (> 0).
 
-    As `experiments.tuning` extends a grid and the program's own table advises, so that all three say the same.
+    1 or 3 times a power of ten.
+
+    As `experiments.tuning` extends a grid and the program's own table advises, so that all three
+    say the same.
     """
     last, step = (max(grid), 1) if edge == "high" else (min(grid), -1)
     number = round(2 * math.log10(last)) + step
@@ -118,7 +126,10 @@ def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
 
 
 def _setting(row: pd.Series) -> list[str]:
-    """Overrides for all in which a run's params differ from the defaults in conf/, its loss and the grid left out."""
+    """Overrides for all in which a run's params differ from the defaults in conf/.
+
+    Its loss and the grid left out.
+    """
     chosen = []
     root = _defaults("config")
     for group in GROUPS:
@@ -190,7 +201,10 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 @functools.cache
 def _defaults(name: str) -> dict[str, Any]:
-    """The values of a file in conf/, and of config.yaml its default options too; nothing where there is no such file."""
+    """The values of a file in conf/, and of config.yaml its default options too.
+
+    Nothing where there is no such file.
+    """
     import yaml
 
     path = CONF / f"{name}.yaml"

@@ -1,4 +1,7 @@
-"""The honesty box: what a reader has to know before believing a section, a term and a sentence each."""
+"""The honesty box: what a reader has to know before believing a section.
+
+A term and a sentence each.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ def facts(section: Section) -> list[Fact]:
 def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] = ()) -> list[Fact]:
     """What there is to know about all settings together.
 
-    missing: cells of the sweep's grid that no run has: of which setting they would be is not known. notes and warnings: of
-    the reader.
+    missing: cells of the sweep's grid that no run has: of which setting they would be is not known.
+    notes and warnings: of the reader.
     """
     found: list[Fact] = [("Warning", warning, True) for warning in warnings]
     found += [("Note", note, False) for note in notes]
@@ -44,7 +47,10 @@ def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] 
 
 
 def classic_mistakes(section: Section) -> list[Fact]:
-    """The classic mistakes that were found in losses and runs, and rates on the edge: where, in how many runs, and a sentence on each."""
+    """The classic mistakes that were found in losses and runs, and rates on the edge.
+
+    Where, in how many runs, and a sentence on each.
+    """
     runs = section.runs
     found: dict[str, list[tuple[str, float, str]]] = {}
     for row in runs[runs["lint"].notna()].itertuples() if "lint" in runs else ():
@@ -57,7 +63,8 @@ def classic_mistakes(section: Section) -> list[Fact]:
             rates = [lr for each, lr, _ in seen if each == loss]
             listed = ", ".join(f"{lr:g}" for lr in sorted(set(rates)))
             where.append(
-                f"{plain(loss)} at {listed} ({len(rates):,} of {(runs['loss'] == loss).sum():,} runs)"
+                f"{plain(loss)} at {listed} ({len(rates):,} of {(runs['loss'] == loss).sum():,} "
+                "runs)"
             )
         texts = {text for _, _, text in seen}
         one = "" if len(texts) == 1 else "of one of them: "
@@ -87,7 +94,8 @@ def _seeds(section: Section) -> Fact:
     if len(split.evaluation) == 1:
         return (
             "Seeds",
-            f"one (seed {split.evaluation[0]}): no confidence interval, so every verdict is undecided.",
+            f"one (seed {split.evaluation[0]}): no confidence interval, so every verdict is "
+            "undecided.",
             True,
         )
     text = f"evaluation seeds {listed(split.evaluation)} ({len(split.evaluation)})"
@@ -104,7 +112,8 @@ def _budget(section: Section) -> Fact | None:
     if bool(chosen["equal_budget"].all()):
         return (
             "Budget",
-            f"equal: every loss had {int(chosen['budget'].iloc[0])} finished trials to choose its rate from.",
+            f"equal: every loss had {int(chosen['budget'].iloc[0])} finished trials to choose its "
+            "rate from.",
             False,
         )
     if chosen["rates"].nunique() == 1 and not chosen["unfinished"].any():
@@ -119,8 +128,10 @@ def _choice(section: Section) -> Fact | None:
     if not len(short):
         return None
     text = (
-        f"among the trials for {', '.join(plain(loss) for loss in short['loss'])} some diverged or have no result. A rate at "
-        "which fewer of the tuning seeds gave a score comes after every rate at which more did, whatever its mean."
+        f"among the trials for {', '.join(plain(loss) for loss in short['loss'])} some diverged "
+        "or have no result. A rate at "
+        "which fewer of the tuning seeds gave a score comes after every rate at which more did, "
+        "whatever its mean."
     )
     return "Choice of rates", text, False
 
@@ -130,7 +141,8 @@ def _edges(section: Section) -> Fact:
     if (chosen["rates"] < 2).all():
         return (
             "Edges",
-            "one learning rate only: no loss had a choice, and another rate may rank them otherwise.",
+            "one learning rate only: no loss had a choice, and another rate may rank them "
+            "otherwise.",
             True,
         )
     if edges := _on_edge(section):
@@ -159,14 +171,16 @@ def _pairing(section: Section) -> Fact | None:
         )
         return (
             "Pairing",
-            f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analysed as unpaired: {each}.",
+            f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analysed as unpaired: "
+            f"{each}.",
             True,
         )
     if not (frame["n"] > 0).any():
         return "Pairing", "nothing to pair.", False
     return (
         "Pairing",
-        "proved: runs of a seed share initial weights (outside the head), split, labels and order, by their hashes.",
+        "proved: runs of a seed share initial weights (outside the head), split, labels and "
+        "order, by their hashes.",
         False,
     )
 
@@ -191,7 +205,8 @@ def _detectable(section: Section) -> Fact | None:
     )
     return (
         "Detectable",
-        f"the smallest difference that these seeds show with 80 % power: {span}{unit}, by contrast.",
+        f"the smallest difference that these seeds show with 80 % power: {span}{unit}, by "
+        "contrast.",
         False,
     )
 

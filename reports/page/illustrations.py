@@ -1,4 +1,7 @@
-"""The figures of a section with what is said about them: name, caption, and the text for those who do not see them."""
+"""The figures of a section with what is said about them.
+
+Name, caption, and the text for those who do not see them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ class Illustrator:
     def __init__(
         self, section: Section, looks: Mapping[str, Look], front: Sequence[str] | None = None
     ) -> None:
-        """front: the losses that are told apart where all lines share a panel; None: as of this section alone."""
+        """front: the losses that are told apart where all lines share a panel.
+
+        None: as of this section alone.
+        """
         self.section = section
         self.order = section.shown
         self.looks = looks
@@ -60,7 +66,8 @@ class Illustrator:
         if not self.section.curves["seconds"].notna().any():
             return None
         caption = (
-            "The same runs over seconds of training alone (left) and over epochs (right), every seed a thin line. "
+            "The same runs over seconds of training alone (left) and over epochs (right), every "
+            "seed a thin line. "
             f"{band_words(self.section.bands)} Seconds are those of the machine that trained."
         )
         return self._curves("accuracy-time", caption, ["seconds", "epoch"])
@@ -68,7 +75,8 @@ class Illustrator:
     def own_losses(self) -> Illustration:
         figure = curves.own_losses(self.section.own, **self._axes)
         caption = (
-            f"Each loss's own value on training and validation. {band_words(self.section.own)} Every panel has an axis "
+            f"Each loss's own value on training and validation. {band_words(self.section.own)} "
+            "Every panel has an axis "
             "of its own: these values cannot be compared between losses."
         )
         return Illustration(
@@ -80,16 +88,20 @@ class Illustrator:
 
     def memorisation(self) -> Illustration | None:
         caption = (
-            "Training examples as training goes on, where labels were flipped: how many of the flipped ones are predicted "
-            "as the wrong label they were given, which is noise learned by heart, how many as the label they truly have, "
+            "Training examples as training goes on, where labels were flipped: how many of the "
+            "flipped ones are predicted "
+            "as the wrong label they were given, which is noise learned by heart, how many as the "
+            "label they truly have, "
             "and how many of the others are right (all in %)."
         )
         return self._by_epoch("memorisation", MEMORISATION, caption)
 
     def steps(self) -> Illustration | None:
         caption = (
-            "The steps of training, mean over each epoch: the norm of the gradient, and how large an update is beside the "
-            f"weights that it changes, {self.section.at_rates}. Learning rates of different losses are alike where the updates are, not where the "
+            "The steps of training, mean over each epoch: the norm of the gradient, and how large "
+            "an update is beside the "
+            f"weights that it changes, {self.section.at_rates}. Learning rates of different "
+            "losses are alike where the updates are, not where the "
             "numbers are. The axes are logarithmic."
         )
         return self._by_epoch("steps", STEPS, caption, log=True)
@@ -104,7 +116,8 @@ class Illustrator:
         )
         figure = pictures.corruptions(table, clean=clean, order=self.order, names=self.names)
         caption = (
-            "Accuracy (%) on the test images as they are (none) and after each kind of corruption, the easiest kind "
+            "Accuracy (%) on the test images as they are (none) and after each kind of "
+            "corruption, the easiest kind "
             f"first. Means over {runs_behind(table['n'])} per loss."
         )
         hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
@@ -121,7 +134,8 @@ class Illustrator:
         figure = rates.rate_sensitivity(at, self._rates(), chosen, **self._axes)
         caption = (
             "Sensitivity to the learning rate: every run a mark, the line their mean, over "
-            f"{runs_behind(self._rates()['scored'])} per rate. Diverged runs stand on the grey strip, counted. A ring marks "
+            f"{runs_behind(self._rates()['scored'])} per rate. Diverged runs stand on the grey "
+            "strip, counted. A ring marks "
             "the rate each loss is shown at."
         )
         picks = [f"{plain(c.loss)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)]
@@ -152,7 +166,8 @@ class Illustrator:
             names=self.names,
         )
         caption = (
-            f"{upper_first(metric.words)} after the last epoch: every run a tick, the mean below, over "
+            f"{upper_first(metric.words)} after the last epoch: every run a tick, the mean below, "
+            "over "
             f"{runs_behind(means['n'])} per loss.{bar_words(means)}"
         )
         if len(figure.axes) > 1:
@@ -183,13 +198,15 @@ class Illustrator:
         )
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
         caption = (
-            f"Mean differences in {metric.words} (n = {span(frame['n'])} {pairs}) and the verdicts. "
+            f"Mean differences in {metric.words} (n = {span(frame['n'])} {pairs}) and the "
+            "verdicts. "
             "Bars are 95 % intervals."
         )
         if np.isfinite(margin):
             caption += f" Shaded: the margin of ±{margin:.3g} that counts as equivalent."
         words = [
-            f"{plain(row.a)} minus {plain(row.b)}: {number(row.difference, metric.digits, signed=True).text}, {row.verdict}."
+            f"{plain(row.a)} minus {plain(row.b)}: "
+            f"{number(row.difference, metric.digits, signed=True).text}, {row.verdict}."
             for row in frame.itertuples()
         ]
         return Illustration(
@@ -214,7 +231,8 @@ class Illustrator:
             **axes,
         )
         caption = (
-            f"{upper_first(metric.words)} against the length of training; each loss at the rate that is "
+            f"{upper_first(metric.words)} against the length of training; each loss at the rate "
+            "that is "
             f"best for it at that length. Means over {runs_behind(means['n'])}.{bar_words(means)}"
             + self._grey_words()
         )
@@ -231,8 +249,10 @@ class Illustrator:
         seeds = listed(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
         figure = rates.heat_map(table, chosen, order=self.order, names=self.names)
         caption = (
-            f"Mean validation accuracy (%) by loss and learning rate, over {runs_behind(table['scored'])} per cell; framed: "
-            f"the rate of each loss that its tuning seeds ({seeds}) chose. The colour begins at the lower quartile."
+            "Mean validation accuracy (%) by loss and learning rate, over "
+            f"{runs_behind(table['scored'])} per cell; framed: "
+            f"the rate of each loss that its tuning seeds ({seeds}) chose. The colour begins at "
+            "the lower quartile."
         )
         words = [
             f"{plain(loss)}: "
@@ -250,14 +270,16 @@ class Illustrator:
         figure = pictures.confusions(found.confusion, order=self.order, names=self.names)
         caption = (
             "What was taken for what: the mean number of test images per run, over "
-            f"{runs_behind(found.runs.values())} per loss. The right answers, on the grey diagonal, are left out."
+            f"{runs_behind(found.runs.values())} per loss. The right answers, on the grey "
+            "diagonal, are left out."
         )
         worst = []
         for loss, matrix in found.confusion.items():
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             worst.append(
-                f"{plain(loss)}: most often a {row} for a {column}, {wrong[row, column]:.1f} per run"
+                f"{plain(loss)}: most often a {row} for a {column}, {wrong[row, column]:.1f} per "
+                "run"
             )
         return Illustration("confusions", caption, f"{caption} {'; '.join(worst)}.", figure)
 
@@ -267,7 +289,8 @@ class Illustrator:
             return None
         figure = pictures.class_accuracy(found.classes, **self._together)
         caption = (
-            f"Accuracy on the test images of each digit, mean over {runs_behind(found.runs.values())} per loss; the line "
+            "Accuracy on the test images of each digit, mean over "
+            f"{runs_behind(found.runs.values())} per loss; the line "
             "spans the losses."
         )
         caption += self._grey_words()
@@ -287,7 +310,8 @@ class Illustrator:
             return None
         figure = pictures.most_wrong(images, rows.head(WRONG))
         caption = (
-            "The test images most often got wrong, over all losses: what each is, and what it was most often read as, by "
+            "The test images most often got wrong, over all losses: what each is, and what it was "
+            "most often read as, by "
             f"{runs_behind(found.runs.values())} per loss."
         )
         words = [
@@ -313,7 +337,8 @@ class Illustrator:
             names=short_names(self.order, 15),
         )
         caption = (
-            "The test images on which the losses disagree most: the share of each loss's runs that got it wrong, of "
+            "The test images on which the losses disagree most: the share of each loss's runs "
+            "that got it wrong, of "
             f"{runs_behind(found.runs.values())}."
         )
         words = [
@@ -367,7 +392,8 @@ class Illustrator:
         if not self._together["behind"]:
             return ""
         return (
-            f" In colour, of {len(self.section.losses)} losses: those that are compared with the others, and the best by "
+            f" In colour, of {len(self.section.losses)} losses: those that are compared with the "
+            "others, and the best by "
             f"{self.section.metric.words}."
         )
 
@@ -402,7 +428,10 @@ class Illustrator:
 
 
 def in_front(sections: Sequence[Section]) -> list[str]:
-    """The losses that are told apart in every figure, all if they are few: the baseline, the subjects, and the best by the metric."""
+    """The losses that are told apart in every figure, all if they are few.
+
+    The baseline, the subjects, and the best by the metric.
+    """
     losses = list(dict.fromkeys(loss for section in sections for loss in section.losses))
     if len(losses) <= TOGETHER:
         return losses

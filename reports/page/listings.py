@@ -88,14 +88,19 @@ def best(section: Section) -> Table:
     caption = (
         f"{upper_first(section.at_rates)}, means over its judged runs"
         + (" (test accuracy with its 95 % interval)" if section.judged_seeds > 1 else "")
-        + ". ECE: 15 bins, before and after temperature scaling fitted on validation. n/a: this loss's head gives no "
-        "probabilities, or its runs have no such number. Diverged runs are counted over all learning rates and lengths."
+        + ". ECE: 15 bins, before and after temperature scaling fitted on validation. n/a: this "
+        "loss's head gives no "
+        "probabilities, or its runs have no such number. Diverged runs are counted over all "
+        "learning rates and lengths."
     )
     return Table("losses", caption, headings, keys, rows, only_csv=keys[4:6])
 
 
 def judged(section: Section) -> Table | None:
-    """The metric that decides, with its intervals; None where that is the test accuracy, which `best` has."""
+    """The metric that decides, with its intervals.
+
+    None where that is the test accuracy, which `best` has.
+    """
     metric = section.metric
     if metric.name == "test_accuracy":
         return None
@@ -113,7 +118,8 @@ def judged(section: Section) -> Table | None:
     ]
     better = "higher" if metric.higher_is_better else "lower"
     caption = (
-        f"What decides: {metric.words}, {section.at_rates}, mean over the judged runs; {better} is better."
+        f"What decides: {metric.words}, {section.at_rates}, mean over the judged runs; {better} "
+        "is better."
         + (
             f" n/a: its runs have none; there is one only {metric.there}."
             if (means["n"] == 0).any() and metric.there
@@ -242,7 +248,8 @@ def epochs(section: Section) -> Table:
     ]
     return Table(
         "epochs",
-        f"{upper_first(metric.words)} by length of training, each loss at its best rate for that length.",
+        f"{upper_first(metric.words)} by length of training, each loss at its best rate for that "
+        "length.",
         ["epochs", "loss", "learning rate", metric.label, "low", "high", "runs"],
         ["epochs", "loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"],
         rows,
@@ -308,7 +315,8 @@ def rate(value: Any) -> str:
 _EXPLAINED = {
     "test_macro_f1": "Macro F1: mean over the digits.",
     "test_margin": "Margin: the label's probability less the largest other.",
-    "test_aurc": "AURC: the share of errors where only the surest are answered, mean over how many are.",
+    "test_aurc": "AURC: the share of errors where only the surest are answered, mean over how "
+    "many are.",
     "test_nll_scaled": "Scaled: after the temperature fitted on validation.",
     "corrupted_accuracy": "Corrupted: accuracy on corrupted test images, mean over their kinds.",
 }

@@ -60,7 +60,8 @@ def report(
 ) -> Report:
     """The whole report. Call inside `palette.style()`.
 
-    images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the losses themselves are.
+    images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the
+    losses themselves are.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in section.losses))
     front = in_front(sections)
@@ -214,7 +215,8 @@ class _Composer:
             names = ", ".join(plain(loss) for loss in absent)
             blocks.append(
                 Text(
-                    f"Not run for {counted(section.epochs, 'epoch')}, and so not compared there: {names}."
+                    f"Not run for {counted(section.epochs, 'epoch')}, and so not compared there: "
+                    f"{names}."
                 )
             )
         for epochs in section.lengths[1:]:
@@ -236,10 +238,12 @@ class _Composer:
         return blocks
 
     def _deciding(self, section: Section, row: Mapping[str, Any]) -> list[str]:
-        """The commands for the seeds that an undecided contrast lacks, at every rate that these seeds need.
+        """The commands for the seeds that an undecided contrast lacks.
 
-        Every new seed also chooses among the rates, so it needs the whole grid; in a two-stage sweep the chosen
-        rates. Runs that are finished are not run again.
+        At every rate that these seeds need.
+
+        Every new seed also chooses among the rates, so it needs the whole grid; in a two-stage
+        sweep the chosen rates. Runs that are finished are not run again.
         """
         if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
             return []
@@ -266,7 +270,10 @@ class _Composer:
         return lines
 
     def _loud(self, section: Section) -> list[Any]:
-        """What must not be overlooked: rates on the edge of the grid, with the command that extends it."""
+        """What must not be overlooked.
+
+        Rates on the edge of the grid, with the command that extends it.
+        """
         chosen = section.chosen[section.chosen["epochs"] == section.epochs]
         blocks: list[Any] = []
         for edge, word in (("low", "lowest"), ("high", "highest")):
@@ -284,8 +291,10 @@ class _Composer:
                 else "of the losses that run here"
             )
             text = (
-                f"At the edge of the grid: the best learning rate is the {word} one tried for {names}. A better one may lie "
-                f"beyond it, and the comparison is then unfair to these losses. Extend the grid, {which}:"
+                f"At the edge of the grid: the best learning rate is the {word} one tried for "
+                f"{names}. A better one may lie "
+                "beyond it, and the comparison is then unfair to these losses. Extend the grid, "
+                f"{which}:"
             )
             seeds = sorted(set(section.split.tuning) | set(section.split.evaluation))
             blocks += [
@@ -302,7 +311,8 @@ class _Composer:
         against = passages.against(section)
         blocks: list[Any] = [Heading("The contrasts", level), self._picture(draw.forest())]
         caption = (
-            f"{against}, {section.at_rates}: difference in {words} (A minus B) with its 95 % interval, exact p, "
+            f"{against}, {section.at_rates}: difference in {words} (A minus B) with its 95 % "
+            "interval, exact p, "
             "Holm's p over the family, effect size, and the chance that A beats B on a seed."
         )
         best = pd.concat([section.compared(epochs) for epochs in section.lengths])
@@ -320,7 +330,8 @@ class _Composer:
             return [
                 *blocks,
                 Text(
-                    "No run here stored its predictions on the test set, so classes and images cannot be shown."
+                    "No run here stored its predictions on the test set, so classes and images "
+                    "cannot be shown."
                 ),
             ]
         read = ", ".join(f"{plain(loss)} {count}" for loss, count in section.mistakes.runs.items())
@@ -342,7 +353,8 @@ class _Composer:
             return [
                 *blocks,
                 Text(
-                    "The digits themselves cannot be shown: the images at hand are not the test set of these runs."
+                    "The digits themselves cannot be shown: the images at hand are not the test "
+                    "set of these runs."
                 ),
             ]
         wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)

@@ -11,7 +11,8 @@ from reports.findings import Section
 from reports.names import counted, plain
 
 _RULES = (
-    "Every loss is given the same network, data, seeds and learning rates to choose from; the answer to each comparison is "
+    "Every loss is given the same network, data, seeds and learning rates to choose from; the "
+    "answer to each comparison is "
     "one of four: better, worse, equivalent, undecided."
 )
 

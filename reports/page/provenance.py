@@ -1,4 +1,7 @@
-"""Where baselines come from, in words: what made them, and what that means for a comparison with runs made here."""
+"""Where baselines come from, in words.
+
+What made them, and what that means for a comparison with runs made here.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,17 @@ if TYPE_CHECKING:
     from reports.runs import Baselines
 
 ROUNDING = (
-    "Kinds of processors round float32 differently: between machines the last digits differ, and so after many steps the "
+    "Kinds of processors round float32 differently: between machines the last digits differ, and "
+    "so after many steps the "
     "second decimal of an accuracy."
 )
 
 
 def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
-    """What a reader has to know about the baselines among the runs, a sentence each, and whether it is an alarm."""
+    """What a reader has to know about the baselines among the runs, a sentence each.
+
+    Whether it is an alarm.
+    """
     joined = runs.loc[runs["baseline"].astype(bool), "loss"].nunique()
     if not joined:
         return [
@@ -36,11 +43,15 @@ def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
 
 
 def facts(baselines: Baselines) -> list[Fact]:
-    """The file of the baselines in the honesty box: enough to make it again, and to know it again."""
+    """The file of the baselines in the honesty box.
+
+    Enough to make it again, and to know it again.
+    """
     origin = baselines.origin
     again = " and then ".join(one_line(command) for command in origin.commands)
     runs = (
-        f"{counted(origin.runs, 'run')}, rates {', '.join(f'{rate:g}' for rate in origin.rates)}, seeds {listed(origin.seeds)}; "
+        f"{counted(origin.runs, 'run')}, rates {', '.join(f'{rate:g}' for rate in origin.rates)}, "
+        f"seeds {listed(origin.seeds)}; "
         f"made again by {again}."
     )
     versions = f"{', '.join([*_made(baselines), *map(plain, origin.versions)])}; kernel {_list(origin.kernels)}."
@@ -57,12 +68,15 @@ def _warnings(baselines: Baselines, runs: pd.DataFrame) -> list[str]:
     versions = distinct(runs[~theirs], "paddle_version")
     if versions != sorted(origin.paddle):
         found.append(
-            f"The baselines were made with PaddlePaddle {', '.join(map(plain, origin.paddle)) or 'of unknown version'}, the runs "
-            f"here with {', '.join(versions) or 'one of unknown version'}: part of a difference may be the version's."
+            "The baselines were made with PaddlePaddle "
+            f"{', '.join(map(plain, origin.paddle)) or 'of unknown version'}, the runs "
+            f"here with {', '.join(versions) or 'one of unknown version'}: part of a difference "
+            "may be the version's."
         )
     if not set(runs.loc[~theirs, "seed"]) & set(origin.seeds):
         found.append(
-            f"No seed is common to the runs here and the baselines, so nothing is paired, and rates and losses may have no "
+            "No seed is common to the runs here and the baselines, so nothing is paired, and "
+            "rates and losses may have no "
             f"seeds to be judged on: run seeds {listed(origin.seeds)}."
         )
     if origin.unfinished:

@@ -1,7 +1,9 @@
-"""Tables as data, and their forms: CSV for programs, LaTeX and Markdown for papers; HTML is the page's template.
+"""Tables as data, and their forms: CSV for programs, LaTeX and Markdown for papers.
 
-A cell has a value, which CSV and sorting use, and a text, which people read. Names come from outside: every form
-escapes them for its own language.
+HTML is the page's template.
+
+A cell has a value, which CSV and sorting use, and a text, which people read. Names come from
+outside: every form escapes them for its own language.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `name` for its files, headings with their units, `keys` as CSV's column names, rows of cells.
+    """A table: `name` for its files, headings with their units, `keys` as CSV's column names.
 
-    only_csv: the keys of columns that CSV alone has, as the others have them inside another column's text.
-    only_people: the keys of columns that CSV does not have, being told by others of its own.
+    Rows of cells.
+
+    only_csv: the keys of columns that CSV alone has, as the others have them inside another
+    column's text. only_people: the keys of columns that CSV does not have, being told by others of
+    its own.
     """
 
     name: str

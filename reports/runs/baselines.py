@@ -1,7 +1,10 @@
-"""Baselines: the finished runs of one protocol in a file of their own, for comparison with runs that were made elsewhere.
+"""Baselines: the finished runs of one protocol in a file of their own.
 
-The file is gzipped JSON: what made the runs, the runs as the store had them, and their curves, with a SHA-256 of it all that
-reading checks. A protocol is every value that decides a run's numbers but its loss, learning rate and seed.
+For comparison with runs that were made elsewhere.
+
+The file is gzipped JSON: what made the runs, the runs as the store had them, and their curves, with
+a SHA-256 of it all that reading checks. A protocol is every value that decides a run's numbers but
+its loss, learning rate and seed.
 """
 
 from __future__ import annotations
@@ -50,10 +53,11 @@ _HASHES = ("order_hash", "init_hash")  # equal where splits, labels, order and i
 class Origin:
     """What made the runs of a file.
 
-    commands: those that make the file anew. protocol: values by param, the data's digest and epochs among them. rates and
-    seeds: of all runs, ascending. ended: when the last run did, UTC, as 2025-03-14 15:09. versions: of Python and packages.
-    paddle, commits, processors, kernels: the distinct tags of the runs; uncommitted: runs made with changes that are in no
-    commit. unfinished: cells of the sweep that have no finished run.
+    commands: those that make the file anew. protocol: values by param, the data's digest and epochs
+    among them. rates and seeds: of all runs, ascending. ended: when the last run did, UTC, as
+    2025-03-14 15:09. versions: of Python and packages. paddle, commits, processors, kernels: the
+    distinct tags of the runs; uncommitted: runs made with changes that are in no commit.
+    unfinished: cells of the sweep that have no finished run.
     """
 
     commands: list[str]
@@ -75,7 +79,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Baselines:
-    """A file of baselines. curves: per run id and metric the values of epoch 0, 1, ...; None where there is none."""
+    """A file of baselines.
+
+    Curves: per run id and metric the values of epoch 0, 1, ...; None where there is none.
+    """
 
     origin: Origin
     runs: list[Run]
@@ -106,11 +113,12 @@ def collect(
 ) -> Baselines:
     """The baselines in the runs of a sweep: those that are finished.
 
-    curves: of the same runs, as in `reports.runs.Runs`. sweep: its name; file: that of the file to be. missing: cells without
-    a run. overrides and environment: as one of the runs has stored them.
+    curves: of the same runs, as in `reports.runs.Runs`. sweep: its name; file: that of the file to
+    be. missing: cells without a run. overrides and environment: as one of the runs has stored them.
 
     Raises:
-        ReadError: there are none, they are of more than one protocol, or a loss of more than one version of its code.
+        ReadError: there are none, they are of more than one protocol, or a loss of more than one
+            version of its code.
     """
     finished = [run for run in runs if run.status == "FINISHED"]
     if not finished:
@@ -118,7 +126,8 @@ def collect(
     protocols = [protocol(run) for run in finished]
     if several := _several(protocols):
         raise ReadError(
-            f"baselines_to: expected the runs of one protocol, got several: {'; '.join(several)}. Choose one with "
+            f"baselines_to: expected the runs of one protocol, got several: {'; '.join(several)}. "
+            "Choose one with "
             "sweep=NAME_OR_ID or where.KEY=VALUE"
         )
     codes: dict[str, set[str]] = {}
@@ -128,7 +137,8 @@ def collect(
         if len(found) > 1:
             raise ReadError(
                 f"baselines_to: expected one version of the code of each loss, got {len(found)} of "
-                f"{json.loads(loss)['loss']}, as reuse=any leaves them. Run the sweep without reuse=any, and choose it with "
+                f"{json.loads(loss)['loss']}, as reuse=any leaves them. Run the sweep without "
+                "reuse=any, and choose it with "
                 "sweep=NAME_OR_ID"
             )
     ended = pd.to_datetime(max(run.ended or 0 for run in finished), unit="ms", utc=True)
@@ -228,10 +238,12 @@ def joining(baselines: Baselines, runs: Sequence[Run]) -> list[Run]:
         return []
     if differ := _differences(baselines, runs):
         raise ReadError(
-            "baselines: expected runs of the protocol that the baselines were made under, got others, which cannot be "
+            "baselines: expected runs of the protocol that the baselines were made under, got "
+            "others, which cannot be "
             "compared with them:\n"
             + "\n".join(f"  {line}" for line in differ)
-            + f"\nRun your losses as they were run ({baselines.origin.commands[0]}, with loss=YOURS), or choose such runs with "
+            + f"\nRun your losses as they were run ({baselines.origin.commands[0]}, with "
+            "loss=YOURS), or choose such runs with "
             "sweep=NAME_OR_ID or where.KEY=VALUE"
         )
     there = [loss_values(run) for run in runs]
@@ -255,7 +267,8 @@ def _differences(baselines: Baselines, runs: Sequence[Run]) -> list[str]:
                 ]
             )
             lines.append(
-                f"{name}: {values} here, {cut(there, 12 if name == 'data.digest' else 120)} in the baselines"
+                f"{name}: {values} here, {cut(there, 12 if name == 'data.digest' else 120)} in "
+                "the baselines"
             )
     return lines or [line for name in _HASHES for line in _unlike(name, baselines.runs, runs)]
 
@@ -277,7 +290,8 @@ def _unlike(name: str, baselines: Sequence[Run], runs: Sequence[Run]) -> Iterato
             "init_hash": "initial weights",
         }[name]
         yield (
-            f"{name}: not the baselines' at seed {some(differ)}: {words} differ though all values agree, so the code or a "
+            f"{name}: not the baselines' at seed {some(differ)}: {words} differ though all values "
+            "agree, so the code or a "
             "package that makes them is another"
         )
 
@@ -341,7 +355,10 @@ def _curves(runs: Sequence[Run], curves: pd.DataFrame) -> dict[str, dict[str, li
 
 
 def _rounded(value: float, exact: bool) -> float | None:
-    """The value of a curve, short; exact where rates are chosen by it: what is equal must stay equal."""
+    """The value of a curve, short.
+
+    Exact where rates are chosen by it: what is equal must stay equal.
+    """
     if not math.isfinite(value):
         return None
     return float(value) if exact else float(f"{value:.{DIGITS}g}")

@@ -25,10 +25,11 @@ def with_metric(
 ) -> Runs:
     """The runs with a test metric also where a finished one did not store it.
 
-    Where the code of the metrics has changed since, all test metrics of a run are computed again, so that those
-    beside the one asked for are of the same code. The functions are those that training calls. A run whose
-    network has no such metric stays without, and so does a run without predictions. A note says how many
-    were computed, a warning which numbers are still of other code.
+    Where the code of the metrics has changed since, all test metrics of a run are computed again,
+    so that those beside the one asked for are of the same code. The functions are those that
+    training calls. A run whose network has no such metric stays without, and so does a run without
+    predictions. A note says how many were computed, a warning which numbers are still of other
+    code.
 
     Args:
         runs: of a store.
@@ -55,22 +56,26 @@ def with_metric(
     notes, warnings = list(runs.notes), list(runs.warnings)
     if first:
         notes.append(
-            f"the {metric.words} of {counted(first, 'run')} was computed by this report from stored predictions"
+            f"the {metric.words} of {counted(first, 'run')} was computed by this report from "
+            "stored predictions"
         )
     if again:
         notes.append(
-            f"the test metrics of {counted(again, 'run')} were computed again by this report from stored predictions, "
+            f"the test metrics of {counted(again, 'run')} were computed again by this report from "
+            "stored predictions, "
             "since the code of the metrics has changed"
         )
     if left := int(stale.sum()) - again:
         warnings.append(
-            f"the test metrics of {counted(left, 'run')} were computed by other code of the metrics than there is now, "
+            f"the test metrics of {counted(left, 'run')} were computed by other code of the "
+            "metrics than there is now, "
             "and cannot be computed again without predictions"
         )
     corrupted = summary.get("corrupted_accuracy", pd.Series(math.nan, summary.index))
     if left := int(corrupted[stale].notna().sum()):
         warnings.append(
-            f"the accuracy on corrupted test images of {counted(left, 'run')} was computed by other code of the metrics "
+            f"the accuracy on corrupted test images of {counted(left, 'run')} was computed by "
+            "other code of the metrics "
             "than there is now, and cannot be computed again from predictions"
         )
     return dataclasses.replace(runs, summary=summary, notes=notes, warnings=warnings)
@@ -83,7 +88,10 @@ def _by_other_code(summary: pd.DataFrame) -> pd.Series:
 
 
 def metrics_code() -> str:
-    """The digest of the code of the metrics as it is now, as runs have it in their tag `code.metrics`."""
+    """The digest of the code of the metrics as it is now.
+
+    As runs have it in their tag `code.metrics`.
+    """
     from experiments import source_digest
 
     return source_digest.of_options({}).metrics

@@ -1,4 +1,7 @@
-"""The frames `summary` and `curves`, from runs that were chosen and named. Computes nothing that needs a statistician."""
+"""The frames `summary` and `curves`, from runs that were chosen and named.
+
+Computes nothing that needs a statistician.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,8 @@ def summary_frame(runs: Sequence[Run], notes: list[str], *, versions: bool = Fal
         params.append({name: value for name, value in run.params.items() if name not in NEEDED})
     if odd:
         notes.append(
-            f"{count(odd, 'FINISHED run')} without a tag that says how it ended; those without a test accuracy count as failed"
+            f"{count(odd, 'FINISHED run')} without a tag that says how it ended; those without a "
+            "test accuracy count as failed"
         )
     if dropped:
         notes.append(f"{count(dropped, 'test value')} not finite: left empty")
@@ -123,7 +127,10 @@ def _outcome(run: Run) -> tuple[str, bool]:
 
 
 def _numeric(column: pd.Series) -> pd.Series:
-    """A column of params as numbers if all are, NaN where there is none or it is None; else as text."""
+    """A column of params as numbers if all are, NaN where there is none or it is None.
+
+    Else as text.
+    """
     values = [None if not isinstance(each, str) or each == "None" else each for each in column]
     numbers = [None if each is None else number(each) for each in values]
     texts = [each for each in values if each is not None]

@@ -67,7 +67,10 @@ def with_digests(runs: Sequence[Run]) -> list[Run]:
 
 
 def setting_key(run: Run) -> str:
-    """The key of `setting_values`, equal in every report: names to recognise it by, and a hash of everything."""
+    """The key of `setting_values`, equal in every report.
+
+    Names to recognise it by, and a hash of everything.
+    """
     values = setting_values(run)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return f"{values['data']} {values['model']} {values['optimizer']} {values['scheduler']} {values['batch_size']} {digest[:8]}"

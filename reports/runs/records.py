@@ -1,4 +1,7 @@
-"""What a store holds, before anything is decided: experiments and runs as they are, and the names in them that count."""
+"""What a store holds, before anything is decided.
+
+Experiments and runs as they are, and the names in them that count.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
 
 
 class ReadError(RuntimeError):
-    """The runs cannot be read. The message is for the user: what was expected, what got, what to do."""
+    """The runs cannot be read.
+
+    The message is for the user: what was expected, what got, what to do.
+    """
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,9 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store has it; times in milliseconds since 1970; metrics: the last value of each, None if not a number.
+    """A run as the store has it; times in milliseconds since 1970.
+
+    Metrics: the last value of each, None if not a number.
 
     baseline: not of the store, but of a file of baselines.
     """

@@ -19,7 +19,9 @@ from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, s
 
 @dataclass(frozen=True)
 class Picked:
-    """The runs that count, one per cell and oldest first; the sweep's parent; identities of its grid without a run; notes.
+    """The runs that count, one per cell and oldest first; the sweep's parent.
+
+    Identities of its grid without a run; notes.
 
     warnings: what may make the numbers wrong, a sentence each.
     """
@@ -65,7 +67,8 @@ def pick(
     if not every and not parent:
         others = f", only {count(foreign, 'run')} of another program" if foreign else ""
         raise ReadError(
-            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs{others}. {MAKE_RUNS}"
+            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs{others}. "
+            f"{MAKE_RUNS}"
         )
 
     begun = with_digests([run for run in every if is_complete(run)])
@@ -95,12 +98,14 @@ def pick(
     filtered = where_params(begun, where, lost)
     if where and len(missing):
         notes.append(
-            f"{count(len(missing), 'cell')} without a run: which of them the filter would choose is not known"
+            f"{count(len(missing), 'cell')} without a run: which of them the filter would choose "
+            "is not known"
         )
     deleted = {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents - {""}
     if deleted:
         notes.append(
-            f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs count like all others"
+            f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs "
+            "count like all others"
         )
     return Picked(
         chosen, parent, one_per_cell(filtered, notes), missing, notes, disagreements(filtered)
@@ -138,13 +143,15 @@ def choose(
             )
         choices = [f"{quote(run.name)} ({run.run_id})" for run in every if not run.deleted]
         raise ReadError(
-            f"no sweep in {place} has the run id or name {quote(sweep)}; expected one of: {some(choices) or 'none there'}"
+            f"no sweep in {place} has the run id or name {quote(sweep)}; expected one of: "
+            f"{some(choices) or 'none there'}"
         )
     notes = []
     if len(found) > 1:
         others = [run.run_id for run in found[1:]]
         notes.append(
-            f"{len(found)} sweeps are named {quote(sweep)}: this is the newest; the others are {some(others)}"
+            f"{len(found)} sweeps are named {quote(sweep)}: this is the newest; the others are "
+            f"{some(others)}"
         )
     return scope[found[0].experiment], found[0], notes
 
@@ -167,7 +174,8 @@ def experiment_named(store: Store, name: str) -> Experiment:
             return each
     choices = sorted(quote(each.name) for each in experiments if not each.deleted)
     raise ReadError(
-        f"no experiment in {shown(store.uri)} is named {quote(name)}; expected one of: {some(choices) or 'none there'}"
+        f"no experiment in {shown(store.uri)} is named {quote(name)}; expected one of: "
+        f"{some(choices) or 'none there'}"
     )
 
 
@@ -186,7 +194,8 @@ def grid_of(
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     notes.append(
-        "the sweep's list of cells (its artifact grid.json) is missing or damaged: these are the runs that it started; "
+        "the sweep's list of cells (its artifact grid.json) is missing or damaged: these are the "
+        "runs that it started; "
         "cells without a run, and those finished before it, are not known"
     )
     children = (run for run in runs if run.tags.get("mlflow.parentRunId") == parent.run_id)
@@ -237,7 +246,9 @@ def _texts(value: Any) -> set[str]:
 
 
 def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
-    """One run of each identity, and of those one for each set of values and each version of the code.
+    """One run of each identity.
+
+    Of those one for each set of values and each version of the code.
 
     The newest FINISHED one counts, else the newest.
     """
@@ -245,7 +256,8 @@ def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     once = _one_each(ordered, [run.tags["identity"] for run in ordered])
     if again := len(ordered) - len(once):
         notes.append(
-            f"left out: {count(again, 'run')} of cells that ran more than once; the newest FINISHED run counts"
+            f"left out: {count(again, 'run')} of cells that ran more than once; the newest "
+            "FINISHED run counts"
         )
     keys = [
         json.dumps([setting_key(run), loss_values(run), *scalars(run).values(), code_of(run)])
@@ -254,14 +266,18 @@ def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     same = _one_each(once, keys)
     if again := len(once) - len(same):
         notes.append(
-            f"left out: {count(again, 'run')} with the params of another run but another identity (2 and 2.0, or a function "
+            f"left out: {count(again, 'run')} with the params of another run but another identity "
+            "(2 and 2.0, or a function "
             "or default that changed in between); the newest FINISHED run counts"
         )
     return same
 
 
 def _one_each(ordered: Sequence[Run], keys: Sequence[str]) -> list[Run]:
-    """Of the runs with the same key the newest FINISHED one, else the newest; `ordered` is oldest first, and so is the result."""
+    """Of the runs with the same key the newest FINISHED one, else the newest.
+
+    `ordered` is oldest first, and so is the result.
+    """
     best: dict[str, Run] = {}
     for run, key in zip(ordered, keys, strict=True):
         if key not in best or run.status == "FINISHED" or best[key].status != "FINISHED":

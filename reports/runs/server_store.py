@@ -1,4 +1,7 @@
-"""A store behind an MLflow tracking server, through its REST API: a hundred runs and one metric at a time."""
+"""A store behind an MLflow tracking server, through its REST API.
+
+A hundred runs and one metric at a time.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ BULK_RUNS, BULK_VALUES = 100, 25_000  # the server's limits for one request of _
 
 
 class ServerStore:
-    """An MLflow tracking server, through its REST API; MLflow's own client would parse slowly, and retry for minutes."""
+    """An MLflow tracking server, through its REST API.
+
+    MLflow's own client would parse slowly, and retry for minutes.
+    """
 
     def __init__(self, uri: str) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
@@ -67,7 +73,10 @@ class ServerStore:
         return [_from_json(run) for run in self._pages("runs", asked)] if experiment_ids else []
 
     def histories(self, run_ids: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """(run id, metric, step, timestamp, value) of every value of the metrics in CURVES, some runs at a time."""
+        """(run id, metric, step, timestamp, value) of every value of the metrics in CURVES.
+
+        Some runs at a time.
+        """
         for ids in chunks(run_ids, BULK_RUNS):
             yield [row for metric in CURVES for row in self._history(ids, metric)]
 
@@ -76,7 +85,10 @@ class ServerStore:
         return download(None, run_id, name, self.uri)
 
     def _history(self, ids: Sequence[str], metric: str) -> list[tuple[Any, ...]]:
-        """One metric of some runs, by the route of MLflow's own pages; its neighbour `-interval` leaves points out."""
+        """One metric of some runs, by the route of MLflow's own pages.
+
+        Its neighbour `-interval` leaves points out.
+        """
         found = self._call("GET", _BULK, {"run_id": list(ids), "metric_key": metric}).get(
             "metrics", []
         )
@@ -115,7 +127,10 @@ class ServerStore:
         timeout: float = 120,
         max_retries: int = 2,
     ) -> Any:
-        """What the server answers; credentials are MLflow's: MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN and so on."""
+        """What the server answers.
+
+        Credentials are MLflow's: MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN and so on.
+        """
         from mlflow.exceptions import MlflowException
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request, verify_rest_response
@@ -141,7 +156,8 @@ class ServerStore:
             ValueError,
         ) as error:  # what requests raises is an OSError
             raise ReadError(
-                f"cannot read the tracking server {shown(self.uri)}: {cut(redacted(str(error)), 500)}. "
+                f"cannot read the tracking server {shown(self.uri)}: "
+                f"{cut(redacted(str(error)), 500)}. "
                 "Start it, or choose another store with tracking.uri=... or MLFLOW_TRACKING_URI"
             ) from error
 

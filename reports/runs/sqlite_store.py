@@ -1,4 +1,7 @@
-"""A store in a file: MLflow's tables, read straight, some hundred runs at a time. Reading never creates or changes it."""
+"""A store in a file: MLflow's tables, read straight, some hundred runs at a time.
+
+Reading never creates or changes it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ class SqliteStore:
         self._path = path
         if not path.exists():
             raise ReadError(
-                f"there is no MLflow store {path}. {MAKE_RUNS} in this directory, or name the store that "
+                f"there is no MLflow store {path}. {MAKE_RUNS} in this directory, or name the "
+                "store that "
                 "has your runs: tracking.uri=sqlite:///path/to/mlflow.db or MLFLOW_TRACKING_URI"
             )
         tables = {name for (name,) in self._query("SELECT name FROM sqlite_master")}
@@ -43,8 +47,10 @@ class SqliteStore:
                 else "none of its tables"
             )
             raise ReadError(
-                f"expected a store of MLflow 3.17 (tables of revision {SCHEMA}) in {path}, got {got}. Choose another "
-                "store with tracking.uri=sqlite:///path/to/mlflow.db; if this one was written by an older MLflow, take a "
+                f"expected a store of MLflow 3.17 (tables of revision {SCHEMA}) in {path}, got "
+                f"{got}. Choose another "
+                "store with tracking.uri=sqlite:///path/to/mlflow.db; if this one was written by "
+                "an older MLflow, take a "
                 f"backup and run `mlflow db upgrade {self.uri}`"
             )
 
@@ -56,14 +62,18 @@ class SqliteStore:
 
     def newest_experiment(self) -> str | None:
         found = self._query(
-            "SELECT runs.experiment_id FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
+            "SELECT runs.experiment_id FROM runs JOIN experiments USING (experiment_id) JOIN tags "
+            "USING (run_uuid) "
             "WHERE tags.key = 'kind' AND tags.value = 'run' AND runs.lifecycle_stage = 'active' "
             "AND experiments.lifecycle_stage = 'active' ORDER BY start_time DESC, run_uuid LIMIT 1"
         )
         return str(found[0][0]) if found else None
 
     def runs(self, experiment_id: str) -> Iterator[Run]:
-        """All runs of an experiment that are not deleted; params and metrics of this program's alone."""
+        """All runs of an experiment that are not deleted.
+
+        Params and metrics of this program's alone.
+        """
         found = self._query(
             "SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'",
             [int(experiment_id)],
@@ -79,11 +89,16 @@ class SqliteStore:
         return [run for ids in parts for run in self._details(ids) if run.experiment in wanted]
 
     def histories(self, run_ids: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """(run id, metric, step, timestamp, value or None) of every value of the metrics in CURVES, some runs at a time."""
+        """(run id, metric, step, timestamp, value or None) of every value of the metrics in CURVES.
+
+        Some runs at a time.
+        """
         for ids in chunks(run_ids, _RUNS_AT_ONCE):
-            # +key: SQLite is not to go through the index that starts with key, and so through all runs there are
+            # +key: SQLite is not to go through the index that starts with key, and so through all
+            # runs there are
             yield self._query(
-                "SELECT run_uuid, key, step, timestamp, CASE WHEN is_nan THEN NULL ELSE value END FROM metrics "
+                "SELECT run_uuid, key, step, timestamp, CASE WHEN is_nan THEN NULL ELSE value END "
+                "FROM metrics "
                 f"WHERE run_uuid IN ({_marks(ids)}) AND +key IN ({_marks(CURVES)})",
                 [*ids, *CURVES],
             )
@@ -125,13 +140,16 @@ class SqliteStore:
             metrics[run_id][key] = finite(value)
         digests = dict(
             self._query(
-                "SELECT destination_id, digest FROM inputs JOIN datasets ON source_id = dataset_uuid WHERE +source_type = "
-                f"'DATASET' AND destination_type = 'RUN' AND destination_id IN ({_marks(ours)}) ORDER BY digest",
+                "SELECT destination_id, digest FROM inputs JOIN datasets ON source_id = "
+                "dataset_uuid WHERE +source_type = "
+                f"'DATASET' AND destination_type = 'RUN' AND destination_id IN ({_marks(ours)}) "
+                "ORDER BY digest",
                 ours,
             )
         )
         found = self._query(
-            "SELECT run_uuid, name, experiment_id, status, start_time, end_time, lifecycle_stage FROM runs "
+            "SELECT run_uuid, name, experiment_id, status, start_time, end_time, lifecycle_stage "
+            "FROM runs "
             f"WHERE run_uuid IN ({_marks(ids)})",
             ids,
         )
@@ -146,8 +164,9 @@ class SqliteStore:
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows at once, on a connection of their own: a lock is held no longer than that.
 
-        Not `mode=ro`, which cannot read what a writer left that was killed amid a transaction; `rw` creates nothing
-        either, is content with a file that cannot be written, and `query_only` refuses to write.
+        Not `mode=ro`, which cannot read what a writer left that was killed amid a transaction; `rw`
+        creates nothing either, is content with a file that cannot be written, and `query_only`
+        refuses to write.
         """
         try:
             address = f"{self._path.as_uri()}?mode=rw"
@@ -156,7 +175,8 @@ class SqliteStore:
                 return connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise ReadError(
-                f"cannot read {self._path} as a store of MLflow 3.17: {error}. Choose another store with "
+                f"cannot read {self._path} as a store of MLflow 3.17: {error}. Choose another "
+                "store with "
                 "tracking.uri=sqlite:///path/to/mlflow.db"
             ) from error
 

@@ -116,8 +116,8 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
     """The runs of a sweep that are of other code than its command had, a sentence for each version.
 
     Args:
-        runs: of the sweep's grid.
-        planned: the files that each option of the grid reached, by "loss=ce" and the like, and those of the training.
+        runs: of the sweep's grid. planned: the files that each option of the grid reached, by
+        "loss=ce" and the like, and those of the training.
     """
     from experiments.source_digest import Code
 
@@ -131,8 +131,10 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
                 other.setdefault(code_of(run), []).append(run)
     short = shortened(other)
     return [
-        f"{count(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} taken as "
-        f"{'it was' if len(found) == 1 else 'they were'}, made by other code ({short[code]}) than the sweep's command had: reuse=any"
+        f"{count(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} "
+        "taken as "
+        f"{'it was' if len(found) == 1 else 'they were'}, made by other code ({short[code]}) than "
+        "the sweep's command had: reuse=any"
         for code, found in other.items()
     ]
 

@@ -1,4 +1,7 @@
-"""Texts: the numbers that params say, and the parts of messages and notes. Escaping for a page is the page's work."""
+"""Texts: the numbers that params say, and the parts of messages and notes.
+
+Escaping for a page is the page's work.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Statistics of the reports: frames of runs in, frames of verdicts, rates and bands out.
 
-Pure: no store, no files, no plots, no globals, and nothing random but from a generator or a seed that is
-passed in. What a metric is, `reports.metrics` says. The modules, each knowing only those above it:
+Pure: no store, no files, no plots, no globals, and nothing random but from a generator or a seed
+that is passed in. What a metric is, `reports.metrics` says. The modules, each knowing only those
+above it:
 
     intervals.py     a mean and its interval; named generators
     significance.py  sign-flip and permutation tests, Holm, effect sizes

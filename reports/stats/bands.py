@@ -1,4 +1,7 @@
-"""Curves over epochs: the mean over seeds and its band, for the plots, which compute nothing themselves."""
+"""Curves over epochs.
+
+The mean over seeds and its band, for the plots, which compute nothing themselves.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +25,21 @@ def bands(
 ) -> pd.DataFrame:
     """The mean of a metric over seeds and its interval, for every group and epoch.
 
-    A band is pointwise: it holds 95 % at each epoch, not over the whole curve. One seed has a mean and no
-    band (NaN). Resamples depend on `seed`, the metric and the group alone, and are shared by the epochs of a
-    group, so a band is as smooth as its curves.
+    A band is pointwise: it holds 95 % at each epoch, not over the whole curve. One seed has a mean
+    and no band (NaN). Resamples depend on `seed`, the metric and the group alone, and are shared by
+    the epochs of a group, so a band is as smooth as its curves.
 
     Args:
-        curves: tidy, a row per run and epoch: the columns of `by`, `seed`, `epoch` and `metric`, whose unit
-            is kept.
+        curves: tidy, a row per run and epoch: the columns of `by`, `seed`, `epoch` and `metric`,
+            whose unit is kept.
         metric: a column; a value that is NaN or infinite counts as missing.
         by: columns that tell the groups apart; a seed may occur once per group and epoch.
         seed: of the resamples.
 
     Returns:
-        A row per group and epoch, sorted: the columns of `by`, epoch, `mean`, `low`, `high`, `n` (values
-        averaged), `runs` (seeds of the group: n < runs where runs stopped early or miss the value),
-        `interval` (none, t, bootstrap).
+        A row per group and epoch, sorted: the columns of `by`, epoch, `mean`, `low`, `high`, `n`
+        (values averaged), `runs` (seeds of the group: n < runs where runs stopped early or miss the
+        value), `interval` (none, t, bootstrap).
 
     Raises:
         ValueError: columns are missing, or a group has two values of one seed at one epoch.

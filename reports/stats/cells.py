@@ -1,9 +1,9 @@
 """Which runs there are: one per cell (loss, lr, epochs, seed), and what is missing, counted.
 
-A `summary` here and in the modules beside this one is a frame with one row per run of one setting (data,
-model, optimizer and all else equal): `run_id` str, `loss` str, `lr` float, `epochs` int, `seed` int,
-`outcome` one of `OUTCOMES`, `init_hash` and `order_hash` (str or None), and metrics as columns:
-`val_accuracy`, `test_accuracy` in [0, 1], `test_nll` and so on, NaN where a run has none.
+A `summary` here and in the modules beside this one is a frame with one row per run of one setting
+(data, model, optimizer and all else equal): `run_id` str, `loss` str, `lr` float, `epochs` int,
+`seed` int, `outcome` one of `OUTCOMES`, `init_hash` and `order_hash` (str or None), and metrics as
+columns: `val_accuracy`, `test_accuracy` in [0, 1], `test_nll` and so on, NaN where a run has none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
 
 
 def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
-    """The run that counts for each (loss, lr, epochs, seed): the last finished one, by order of rows, oldest first.
+    """The run that counts for each (loss, lr, epochs, seed).
+
+    The last finished one, by order of rows, oldest first.
 
     Where none finished, the last that failed or was killed stands for it. Sorted by these, so that
     nothing depends on the order in which runs ended.
@@ -67,10 +69,12 @@ def ended_badly(outcomes: Sequence[str], of: str) -> str:
 
 
 def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
-    """The cells a fair comparison would have: for every loss, each (lr, epochs, seed) that any loss has.
+    """The cells a fair comparison would have.
 
-    Evaluation seeds of a two-stage sweep, with runs at the one rate that was chosen for each loss, are expected
-    at that rate alone.
+    For every loss, each (lr, epochs, seed) that any loss has.
+
+    Evaluation seeds of a two-stage sweep, with runs at the one rate that was chosen for each loss,
+    are expected at that rate alone.
 
     For when the grid that was asked for is not at hand. Returns the columns loss, lr, epochs, seed.
     """
@@ -91,7 +95,10 @@ def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def evaluation_only(family: pd.DataFrame) -> list[int]:
-    """The seeds at which each loss has one and the same rate, where other seeds have several; none if it is not so."""
+    """The seeds at which each loss has one and the same rate, where other seeds have several.
+
+    None if it is not so.
+    """
     rates = (
         family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
     )
@@ -109,9 +116,9 @@ def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) ->
             `expected_cells(summary)`.
 
     Returns:
-        A row per loss, sorted: loss, `expected` (cells), `ok`, `diverged`, `failed`, `killed`, `missing`
-        (these five sum to `expected`), `extra` (cells with a run that the grid does not have), `runs` (rows,
-        repeated ones included).
+        A row per loss, sorted: loss, `expected` (cells), `ok`, `diverged`, `failed`, `killed`,
+        `missing` (these five sum to `expected`), `extra` (cells with a run that the grid does not
+        have), `runs` (rows, repeated ones included).
     """
     merged = _with_expected(summary, expected)
     counts = pd.crosstab(merged["loss"], merged["state"])
@@ -130,11 +137,15 @@ def unfinished_cells(summary: pd.DataFrame, expected: pd.DataFrame | None = None
 
 
 def _with_expected(summary: pd.DataFrame, expected: pd.DataFrame | None) -> pd.DataFrame:
-    """Expected and seen cells with `state`: the outcome, missing (expected only) or extra (seen only)."""
+    """Expected and seen cells with `state`.
+
+    The outcome, missing (expected only) or extra (seen only).
+    """
     cells = one_run_per_cell(summary)[[*KEY, "outcome"]]
     grid = expected_cells(summary) if expected is None else expected
     check_columns(grid, KEY)
-    # Plain objects: a categorical or another string type on one side must not keep equal names apart.
+    # Plain objects: a categorical or another string type on one side must not keep equal names
+    # apart.
     left, right = (
         frame.astype({"loss": object, "lr": float, "epochs": int, "seed": int})
         for frame in (grid[KEY].drop_duplicates(), cells)

@@ -1,4 +1,7 @@
-"""Every loss against the baseline: families of contrasts, from a frame of runs to a frame of verdicts."""
+"""Every loss against the baseline.
+
+Families of contrasts, from a frame of runs to a frame of verdicts.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ COLUMNS = [
 class Dropped(NamedTuple):
     """A run a contrast lacks.
 
-    `reason`: missing, failed, killed, no value (of the metric), or no rate (none could be chosen, since no
-    tuning seed has a finished run).
+    `reason`: missing, failed, killed, no value (of the metric), or no rate (none could be chosen,
+    since no tuning seed has a finished run).
     """
 
     loss: str
@@ -98,32 +101,35 @@ def contrasts(
 ) -> pd.DataFrame:
     """Compare losses over the seeds they share.
 
-    View "best": each loss at the rate `choose_rates` gives it, on the evaluation seeds of `split_seeds`. View "equal": each loss against the baseline at every rate both have, on all seeds, since nothing is
-    chosen. All contrasts of one view at one value of epochs are one family for Holm.
+    View "best": each loss at the rate `choose_rates` gives it, on the evaluation seeds of
+    `split_seeds`. View "equal": each loss against the baseline at every rate both have, on all
+    seeds, since nothing is chosen. All contrasts of one view at one value of epochs are one family
+    for Holm.
 
-    A pair counts when both runs finished, have the metric, and carry equal `init_hash` and `order_hash`. Where
-    hashes differ or are not recorded, or no seed is common to both sides, the whole contrast is analysed as
-    unpaired, with all finished runs of either side; `pairing` says why. Runs that are lacking are listed in
-    `dropped`.
+    A pair counts when both runs finished, have the metric, and carry equal `init_hash` and
+    `order_hash`. Where hashes differ or are not recorded, or no seed is common to both sides, the
+    whole contrast is analysed as unpaired, with all finished runs of either side; `pairing` says
+    why. Runs that are lacking are listed in `dropped`.
 
-    A run that diverged is a result, and counts as one (as assigned, not as survived): with the accuracy
-    `diverged`, or, for metrics without such a value, as worse than every run that ended well. Then only the
-    order of the runs is compared (`rank_contrast`), and no mean is given. Losses of which no run ended well
-    are not compared. A run that failed or was killed is no result of its loss: it is missing, and counted.
+    A run that diverged is a result, and counts as one (as assigned, not as survived): with the
+    accuracy `diverged`, or, for metrics without such a value, as worse than every run that ended
+    well. Then only the order of the runs is compared (`rank_contrast`), and no mean is given.
+    Losses of which no run ended well are not compared. A run that failed or was killed is no result
+    of its loss: it is missing, and counted.
 
     Args:
-        summary: runs of one setting (see `reports.stats.cells`).
-        baseline: b of every contrast; with `all_pairs` every two losses are compared, the baseline still as
+        summary: runs of one setting (see `reports.stats.cells`). baseline: b of every contrast;
+        with `all_pairs` every two losses are compared, the baseline still as
             b.
-        subjects: losses each of which is compared, as a, with every other loss, whatever the baseline.
-        metric: a column; shares are compared in percentage points, others in their own unit.
-        tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
-        rope: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points or two
+        subjects: losses each of which is compared, as a, with every other loss, whatever the
+        baseline. metric: a column; shares are compared in percentage points, others in their own
+        unit. tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best". rope:
+        margin of equivalence in the unit of the difference; None: for accuracies 0.1 points or two
             test examples, whichever is larger, else no margin.
-        test_size: test examples that the metric counts: the margin of an accuracy is at least one of them, and
-            intervals are at least as wide as rounding to one makes them.
-        diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant answer; NaN
-            where that is not known or the metric has none.
+        test_size: test examples that the metric counts: the margin of an accuracy is at least one
+            of them, and intervals are at least as wide as rounding to one makes them.
+        diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant
+            answer; NaN where that is not known or the metric has none.
         alpha: of Holm's p; intervals have level 1 - alpha.
         power: for `detectable` and `seeds_needed`.
         higher_is_better: for metrics that `read_metric` does not know.
@@ -133,25 +139,31 @@ def contrasts(
     Returns:
         A row per contrast, the largest epochs first, with the columns `COLUMNS`:
 
-        * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be chosen);
+        * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be
+          chosen);
         * `n` (pairs, or the smaller side), `n_a`, `n_b`, `paired`, `pairing` (why, or why not),
           `shared_seeds` (some tuning seeds are evaluated, too), `dropped` (list of `Dropped`),
-          `lacking` (where n = 0: which runs ended how, in words; "" where they ended well and have no value);
-        * `diverged_a`, `diverged_b` (of the n_a and n_b runs; where no run of either loss ended well, n_a and
-          n_b are 0, and these count all that diverged), `failed_a`, `failed_b` (failed or killed, not counted), `survivors_n`, `survivors_difference`, `survivors_low`, `survivors_high` (the same
-          contrast of the runs that did not diverge; NaN and 0 where none diverged);
-        * `difference` (a minus b, in `unit`), `low`, `high`, `interval`, `sd`, `p`, `d_z`, `p_better` and its
-          interval, as in `Contrast`; `p_holm`, `p_equivalence_holm`; `family` (contrasts Holm adjusts for);
-        * `margin` (NaN: none), `verdict` (speaks of a), `detectable` (in `unit`, with the test at alpha /
-          family; infinite where n is too small for any), `seeds_needed` (of undecided contrasts, else NaN;
-          infinite above 10,000, NaN without a spread to go by), `run_ids` (list: runs of a, then of b).
+          `lacking` (where n = 0: which runs ended how, in words; "" where they ended well and have
+          no value);
+        * `diverged_a`, `diverged_b` (of the n_a and n_b runs; where no run of either loss ended
+          well, n_a and n_b are 0, and these count all that diverged), `failed_a`, `failed_b`
+          (failed or killed, not counted), `survivors_n`, `survivors_difference`, `survivors_low`,
+          `survivors_high` (the same contrast of the runs that did not diverge; NaN and 0 where none
+          diverged);
+        * `difference` (a minus b, in `unit`), `low`, `high`, `interval`, `sd`, `p`, `d_z`,
+          `p_better` and its interval, as in `Contrast`; `p_holm`, `p_equivalence_holm`; `family`
+          (contrasts Holm adjusts for);
+        * `margin` (NaN: none), `verdict` (speaks of a), `detectable` (in `unit`, with the test at
+          alpha / family; infinite where n is too small for any), `seeds_needed` (of undecided
+          contrasts, else NaN; infinite above 10,000, NaN without a spread to go by), `run_ids`
+          (list: runs of a, then of b).
 
-        A metric that the head of a loss does not have (ok runs, none with a value) leaves a row with n = 0,
-        which is no member of the family.
+        A metric that the head of a loss does not have (ok runs, none with a value) leaves a row
+        with n = 0, which is no member of the family.
 
     Raises:
-        ValueError: columns are missing; `baseline`, `view`, `metric` or a number is not one that can be; see
-            also `split_seeds`.
+        ValueError: columns are missing; `baseline`, `view`, `metric` or a number is not one that
+            can be; see also `split_seeds`.
     """
     if view not in VIEWS:
         raise ValueError(f"view: expected one of {VIEWS}, got {view!r}")
@@ -228,10 +240,13 @@ def same_loss_contrasts(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """An A/A comparison: each loss against itself on other seeds, where every "better" or "worse" is false.
+    """An A/A comparison.
 
-    One contrast per loss, rate and epochs that both frames have; seeds differ, so they are unpaired.
-    Arguments, columns (`view` is "aa", a and b are the same name) and families as in `contrasts`.
+    Each loss against itself on other seeds, where every "better" or "worse" is false.
+
+    One contrast per loss, rate and epochs that both frames have; seeds differ, so they are
+    unpaired. Arguments, columns (`view` is "aa", a and b are the same name) and families as in
+    `contrasts`.
 
     Raises:
         ValueError: the two frames have a seed in common.
@@ -288,7 +303,10 @@ def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
-    """Whether the head of each loss has the metric: not when runs are ok and none of them has a value."""
+    """Whether the head of each loss has the metric.
+
+    Not when runs are ok and none of them has a value.
+    """
     ok = runs[runs["outcome"] == "ok"]
     valued = set(ok.loc[ok[metric].abs() < math.inf, "loss"].astype(str))
     return {loss: loss in valued for loss in set(ok["loss"].astype(str))}
@@ -306,7 +324,10 @@ def _sides(cells: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, floa
 def _row(
     a: _Side, b: _Side, view: str, epochs: int, family: int, rules: _Rules, runs: pd.DataFrame
 ) -> dict[str, Any]:
-    """One contrast without what depends on the others of its family; `runs`: all of these epochs, those of tuning seeds too."""
+    """One contrast without what depends on the others of its family.
+
+    `runs`: all of these epochs, those of tuning seeds too.
+    """
     name = rules.metric.name
     disjoint = view == "aa"
     lost = [
@@ -376,7 +397,10 @@ def _ended_well(run: Mapping[str, Any]) -> bool:
 def _compared(
     a: _Runs, b: _Runs, paired: bool, rules: _Rules, resamples: int, *names: object
 ) -> Contrast:
-    """The contrast of the runs of two sides, paired by their order; diverged ones as `_Rules.diverged` says."""
+    """The contrast of the runs of two sides, paired by their order.
+
+    Diverged ones as `_Rules.diverged` says.
+    """
     metric, rng = rules.metric, named_generator(rules.seed, *names)
     worst = -math.inf if metric.higher_is_better else math.inf
     for_diverged = worst if math.isnan(rules.diverged) else rules.diverged * metric.scale
@@ -475,7 +499,10 @@ def _lacking(side: _Side, seed: int, metric: str) -> str:
 
 
 def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
-    """Of the sides without a run that ended well, what became of theirs: all 2 runs of mse diverged."""
+    """Of the sides without a run that ended well, what became of theirs.
+
+    All 2 runs of mse diverged.
+    """
     texts = []
     for side in sides:
         name, tried = plain(side.loss, 48), runs[runs["loss"].astype(str) == side.loss]
@@ -486,7 +513,10 @@ def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
 
 
 def _ended(side: _Side, name: str, outcomes: list[str]) -> str:
-    """What became of a side's runs, `outcomes` being those of all of its loss; "" when some that count ended well."""
+    """What became of a side's runs, `outcomes` being those of all of its loss.
+
+    "" when some that count ended well.
+    """
     at_rate = [str(run["outcome"]) for run in side.runs.values()]
     if "ok" in at_rate:
         return ""

@@ -1,6 +1,7 @@
 """Means of runs with their intervals, and the generators behind everything random in a report.
 
-Arrays in, small tuples out. What is compared with what, and what follows from it, is not decided here.
+Arrays in, small tuples out. What is compared with what, and what follows from it, is not decided
+here.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Intervals(NamedTuple):
 def named_generator(seed: int, *names: object) -> np.random.Generator:
     """A generator that depends on a seed and on what it is for, and on nothing else.
 
-    So the interval of one loss does not move when another loss joins the report, and a claim can be derived
-    again on its own.
+    So the interval of one loss does not move when another loss joins the report, and a claim can be
+    derived again on its own.
 
     Args:
         seed: a whole number >= 0.
@@ -69,7 +70,8 @@ def finite_array(values: ArrayLike, dimensions: int, what: str = "values") -> np
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
         raise ValueError(
-            f"{what}: {bad} of {array.size} are NaN or infinite; leave them out and count them first"
+            f"{what}: {bad} of {array.size} are NaN or infinite; leave them out and count them "
+            "first"
         )
     return array
 
@@ -93,12 +95,12 @@ def mean_intervals(
 ) -> Intervals:
     """The mean of each column of `values` [n, k] and its interval.
 
-    Below 20 values Student's t: mean -+ t(n - 1) s / sqrt(n). From 20 on the studentised ("bootstrap-t")
-    interval [mean - q_high s / sqrt(n), mean - q_low s / sqrt(n)], with q the quantiles of (mean* - mean) /
-    (s* / sqrt(n)) over resamples of the n values; all columns share the resamples. A resample without spread
-    counts as -+infinity (0 if it has the sample's mean); where that makes an end infinite (nearly all values
-    equal), Student's t is used and `method` says so. One value has no interval (NaN); equal values have one
-    of zero width.
+    Below 20 values Student's t: mean -+ t(n - 1) s / sqrt(n). From 20 on the studentised
+    ("bootstrap-t") interval [mean - q_high s / sqrt(n), mean - q_low s / sqrt(n)], with q the
+    quantiles of (mean* - mean) / (s* / sqrt(n)) over resamples of the n values; all columns share
+    the resamples. A resample without spread counts as -+infinity (0 if it has the sample's mean);
+    where that makes an end infinite (nearly all values equal), Student's t is used and `method`
+    says so. One value has no interval (NaN); equal values have one of zero width.
 
     Args:
         values: [n, k], finite; the unit is kept.
@@ -112,8 +114,8 @@ def mean_intervals(
     Raises:
         ValueError: a value is NaN or infinite, or `level` is not between 0 and 1.
 
-    Source: Student 1908; Efron and Tibshirani 1993, An Introduction to the Bootstrap, 12.5; for the order
-    statistics Davison and Hinkley 1997, Bootstrap Methods and their Application, 5.2.
+    Source: Student 1908; Efron and Tibshirani 1993, An Introduction to the Bootstrap, 12.5; for the
+    order statistics Davison and Hinkley 1997, Bootstrap Methods and their Application, 5.2.
     """
     _check_level(level)
     x = finite_array(values, 2)
@@ -147,8 +149,11 @@ def mean_intervals(
 def _studentised_quantiles(
     z: np.ndarray, rng: np.random.Generator, level: float, resamples: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper quantile [k] of the studentised mean over resamples of z [n, k] (mean 0, variance
-    1)."""
+    """Lower and upper quantile [k] of the studentised mean over resamples of z [n, k] (mean 0.
+
+    Variance
+    1).
+    """
     n, k = z.shape
     squares = z**2
     t = np.empty((resamples, k))
@@ -172,10 +177,13 @@ def _studentised_quantiles(
 
 
 def welch_interval(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Interval:
-    """The difference of the means of two independent samples, a [n_a] minus b [n_b], with Welch's t interval.
+    """The difference of the means of two independent samples, a [n_a] minus b [n_b].
 
-    difference -+ t(v) sqrt(s_a^2 / n_a + s_b^2 / n_b), with Satterthwaite's degrees of freedom v. No interval
-    when either sample has fewer than two values; zero width when neither has any spread.
+    With Welch's t interval.
+
+    difference -+ t(v) sqrt(s_a^2 / n_a + s_b^2 / n_b), with Satterthwaite's degrees of freedom v.
+    No interval when either sample has fewer than two values; zero width when neither has any
+    spread.
 
     Source: Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics Bulletin 2.
 

@@ -1,8 +1,8 @@
 """What it would take: the difference n seeds can show, and the seeds that would decide.
 
-Planning numbers for normal differences of a known spread. The decision they plan for is the one of a verdict:
-the exact test below `alpha` (the caller passes alpha / m for a family of m, Holm's first and hardest step) or
-an interval inside the margin.
+Planning numbers for normal differences of a known spread. The decision they plan for is the one of
+a verdict: the exact test below `alpha` (the caller passes alpha / m for a family of m, Holm's first
+and hardest step) or an interval inside the margin.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ EQUIVALENT_FROM = 5
 
 _FEW_STEPS = 20  # from so many on, the steps of the exact test no longer matter
 _DRAWS = 10_000  # simulated samples behind a power: its standard error is at most half a percent
-_SHIFTS = 80_000_000  # computed for all samples; where there are more ways (n > 13), fewer samples are drawn
+# computed for all samples; where there are more ways (n > 13), fewer samples are drawn
+_SHIFTS = 80_000_000
 
 
 def smallest_p(n: int, samples: int = 1) -> float:
-    """The smallest p the exact test can give: 2^(1 - n) on n pairs, 2 / C(2n, n) on two samples of n.
+    """The smallest p the exact test can give.
+
+    2^(1 - n) on n pairs, 2 / C(2n, n) on two samples of n.
 
     >>> [smallest_p(n) for n in (5, 6, 8, 10)]
     [0.0625, 0.03125, 0.0078125, 0.001953125]
@@ -44,15 +47,16 @@ def power_of_difference(
 ) -> float:
     """The chance that n seeds show a true `difference`: the power of the two-sided t test.
 
-    P(abs(T) > t(1 - alpha / 2)) for T of noncentral t with noncentrality difference / (sd sqrt(samples / n)).
-    With few seeds and a small alpha the exact test has far less, because its p comes in steps of `smallest_p`:
-    with no step below alpha the power is 0, however large the difference, and with fewer than 20 it is the
-    power of the verdict itself (p below alpha, and an interval that excludes 0), from simulated normal draws.
+    P(abs(T) > t(1 - alpha / 2)) for T of noncentral t with noncentrality difference / (sd
+    sqrt(samples / n)). With few seeds and a small alpha the exact test has far less, because its p
+    comes in steps of `smallest_p`: with no step below alpha the power is 0, however large the
+    difference, and with fewer than 20 it is the power of the verdict itself (p below alpha, and an
+    interval that excludes 0), from simulated normal draws.
 
     Args:
-        n: pairs, or runs a side when `samples` is 2.
-        difference, sd: in the same unit; sd of the paired differences, or of one run when `samples` is 2.
-        samples: 1 for paired values, 2 for two independent samples of n.
+        n: pairs, or runs a side when `samples` is 2. difference, sd: in the same unit; sd of the
+        paired differences, or of one run when `samples` is 2. samples: 1 for paired values, 2 for
+        two independent samples of n.
 
     Source: Cohen 1988, Statistical Power Analysis, chapter 2.
 
@@ -81,13 +85,16 @@ def _steps_below(n: int, alpha: float, samples: int) -> int:
 
 @lru_cache(maxsize=256)
 def _deciding_shifts(n: int, alpha: float, samples: int) -> np.ndarray:
-    """For simulated normal samples, sorted: the shift of a, in sd, above which the verdict finds it.
+    """For simulated normal samples, sorted.
 
-    p is the number of ways to flip pairs (or to exchange runs) that give at least the observed sum, in steps.
-    A flip of some pairs does so while their mean is at most 0, an exchange while the runs of b that come in
-    have at least the mean of those of a that go out. Both end at a certain shift, so the p of a sample falls
-    below alpha at the k-th largest of these shifts, where k is the number of steps below alpha. Half of the
-    ways count, since the other half are their mirror images.
+    The shift of a, in sd, above which the verdict finds it.
+
+    p is the number of ways to flip pairs (or to exchange runs) that give at least the observed sum,
+    in steps. A flip of some pairs does so while their mean is at most 0, an exchange while the runs
+    of b that come in have at least the mean of those of a that go out. Both end at a certain shift,
+    so the p of a sample falls below alpha at the k-th largest of these shifts, where k is the
+    number of steps below alpha. Half of the ways count, since the other half are their mirror
+    images.
     """
     if samples == 1:
         flips = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1
@@ -127,8 +134,8 @@ def power_of_equivalence(
 ) -> float:
     """The chance that the interval of n seeds lies inside -+margin when the true difference is `difference`.
 
-    Arguments as in `power_of_difference`; `margin` in the same unit. That is the power of two one-sided t
-    tests, each at (1 - level) / 2.
+    Arguments as in `power_of_difference`; `margin` in the same unit. That is the power of two
+    one-sided t tests, each at (1 - level) / 2.
 
     Source: Schuirmann 1987, J. of Pharmacokinetics and Biopharmaceutics 15.
 
@@ -153,8 +160,8 @@ def detectable_difference(
 ) -> float:
     """The smallest true difference that n seeds show with the given power, in the unit of `sd`.
 
-    NaN below two seeds or without a spread; infinity where no difference can reach alpha (5 pairs have p >=
-    .0625).
+    NaN below two seeds or without a spread; infinity where no difference can reach alpha (5 pairs
+    have p >= .0625).
 
     >>> print(f"{detectable_difference(10, 1.0):.4f}", detectable_difference(5, 1.0))
     0.9960 inf
@@ -178,11 +185,13 @@ def seeds_needed(
     at_least: int = 2,
     cap: int = SEEDS_CAP,
 ) -> float:
-    """The seeds after which a verdict is likely, if the observed difference and spread are the true ones.
+    """The seeds after which a verdict is likely.
 
-    The smaller of two numbers: the seeds that would show the difference (`power_of_difference`), and, when
-    the difference is smaller than the margin, the seeds that would show equivalence (`power_of_equivalence`);
-    each with the given power.
+    If the observed difference and spread are the true ones.
+
+    The smaller of two numbers: the seeds that would show the difference (`power_of_difference`),
+    and, when the difference is smaller than the margin, the seeds that would show equivalence
+    (`power_of_equivalence`); each with the given power.
 
     Args:
         difference, sd, margin: in one unit; a margin of NaN means that equivalence is not asked.
@@ -191,7 +200,8 @@ def seeds_needed(
         cap: the answer is infinity when more than this many are needed.
 
     Returns:
-        A whole number (as a float, to stand in a column), infinity above the cap, NaN without a spread.
+        A whole number (as a float, to stand in a column), infinity above the cap, NaN without a
+        spread.
 
     >>> seeds_needed(1.0, 1.0), seeds_needed(1.0, 1.0, alpha=0.005), seeds_needed(0.0, 0.1, margin=0.1)
     (10.0, 18.0, 13.0)
@@ -213,7 +223,10 @@ def seeds_needed(
 
 
 def _first(reached: Callable[[int], bool], low: int, cap: int) -> float:
-    """The smallest n in low..cap with reached(n), which stays true once it is; infinity if there is none."""
+    """The smallest n in low..cap with reached(n), which stays true once it is.
+
+    Infinity if there is none.
+    """
     if low > cap or not reached(cap):
         return math.inf
     high = cap
@@ -244,8 +257,9 @@ def _gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
 def _spreads(freedom: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights for a mean over s / sigma, where s has `freedom` degrees of freedom.
 
-    Given s the mean is normal, so a noncentral t is an integral of normals over s: one rule serves both
-    powers, and has values where the common codes for the noncentral t give NaN (n = 100, d = 1).
+    Given s the mean is normal, so a noncentral t is an integral of normals over s: one rule serves
+    both powers, and has values where the common codes for the noncentral t give NaN (n = 100, d =
+    1).
     """
     nodes, weights = _gauss_legendre()
     quantiles = special.gammaincinv(freedom / 2, (nodes + 1) / 2)

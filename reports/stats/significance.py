@@ -1,4 +1,6 @@
-"""Is there a difference, and how large is it against its spread? Tests and effect sizes for numbers in
+"""Is there a difference.
+
+How large is it against its spread? Tests and effect sizes for numbers in
 arrays.
 
 Every function takes finite values; runs that have none are left out, and counted, by the caller.
@@ -36,8 +38,8 @@ _TIE_OF_VALUES = (
 def differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """a minus b, without the noise of the subtraction, so that equal differences are equal.
 
-    Accuracies are counts of examples: 98.12 - 98.02 and 98.13 - 98.03 % are both ten of 10,000, but not in
-    binary. Rounded to 12 digits of the largest value of either side.
+    Accuracies are counts of examples: 98.12 - 98.02 and 98.13 - 98.03 % are both ten of 10,000, but
+    not in binary. Rounded to 12 digits of the largest value of either side.
 
     >>> 98.12 - 98.02 == 98.13 - 98.03, differences([98.12, 98.13], [98.02, 98.03]).tolist()
     (False, [0.1, 0.1])
@@ -54,17 +56,17 @@ def sign_flip_p(
 ) -> float:
     """Two-sided p of the paired sign-flip test: could a and b change places in every pair?
 
-    The share of sign patterns with abs(sum of +-d) >= abs(sum of d): all of them up to 20 pairs, so p is
-    never below 2^(1 - n); a random sample of patterns above, with p = (b + 1) / (m + 1). All differences 0
-    give 1, no pair NaN.
+    The share of sign patterns with abs(sum of +-d) >= abs(sum of d): all of them up to 20 pairs, so
+    p is never below 2^(1 - n); a random sample of patterns above, with p = (b + 1) / (m + 1). All
+    differences 0 give 1, no pair NaN.
 
     Args:
         pair_differences: [n], any unit.
         rng: used above 20 pairs only.
         resamples: m.
 
-    Source: Fisher 1935, The Design of Experiments, 21; the + 1: Phipson and Smyth 2010, Stat. Appl. Genet.
-    Mol. Biol. 9.
+    Source: Fisher 1935, The Design of Experiments, 21; the + 1: Phipson and Smyth 2010, Stat. Appl.
+    Genet. Mol. Biol. 9.
 
     >>> sign_flip_p([1.0, 2.0, 3.0, -0.5], np.random.default_rng(0))  # 4 of 16: +-(1 + 2 + 3 +- 0.5)
     0.25
@@ -86,17 +88,20 @@ def sign_flip_p(
 def permutation_p(
     a: ArrayLike, b: ArrayLike, rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> float:
-    """Two-sided p of the permutation test on the difference of two means, for samples that are not paired.
+    """Two-sided p of the permutation test on the difference of two means.
 
-    The share of ways to split the n_a + n_b values in which abs(mean difference) is at least the observed
-    one: all ways up to 200,000 of them, a random sample with p = (b + 1) / (m + 1) above. NaN when a sample
-    is empty.
+    For samples that are not paired.
+
+    The share of ways to split the n_a + n_b values in which abs(mean difference) is at least the
+    observed one: all ways up to 200,000 of them, a random sample with p = (b + 1) / (m + 1) above.
+    NaN when a sample is empty.
 
     Args:
         a: [n_a]; b: [n_b]; any unit.
         rng: used when there are too many splits to visit.
 
-    Source: Pitman 1937, Supplement to the J. of the Royal Statistical Society 4; the + 1 as in `sign_flip_p`.
+    Source: Pitman 1937, Supplement to the J. of the Royal Statistical Society 4; the + 1 as in
+    `sign_flip_p`.
 
     >>> permutation_p([3.0, 4.0], [1.0, 2.0], np.random.default_rng(0))  # 2 of 6: {3, 4} and {1, 2}
     0.3333333333333333
@@ -122,9 +127,9 @@ def permutation_p(
 def holm(p: ArrayLike) -> np.ndarray:
     """Holm's adjusted p values of one family, in the order given.
 
-    With p sorted upwards, p_holm(i) = min(1, max over j <= i of (m - j + 1) p(j)). A NaN (a contrast that was
-    planned and could not be tested) stays NaN and counts in m, so filling in missing runs never makes the
-    family larger.
+    With p sorted upwards, p_holm(i) = min(1, max over j <= i of (m - j + 1) p(j)). A NaN (a
+    contrast that was planned and could not be tested) stays NaN and counts in m, so filling in
+    missing runs never makes the family larger.
 
     Args:
         p: [m], in [0, 1] or NaN.
@@ -145,12 +150,15 @@ def holm(p: ArrayLike) -> np.ndarray:
 
 
 def effect_size_dz(pair_differences: ArrayLike) -> float:
-    """Cohen's d_z: the mean of the paired differences [n] over their standard deviation (n - 1); no unit.
+    """Cohen's d_z: the mean of the paired differences [n] over their standard deviation (n - 1).
 
-    NaN for fewer than two pairs, and where all differences are 0; infinite (with its sign) where all are
-    equal and not 0.
+    No unit.
 
-    Source: Cohen 1988, Statistical Power Analysis, 2.3.5; Lakens 2013, Frontiers in Psychology 4, equation 7.
+    NaN for fewer than two pairs, and where all differences are 0; infinite (with its sign) where
+    all are equal and not 0.
+
+    Source: Cohen 1988, Statistical Power Analysis, 2.3.5; Lakens 2013, Frontiers in Psychology 4,
+    equation 7.
 
     >>> effect_size_dz([1.0, 2.0, 3.0])  # mean 2, standard deviation 1
     2.0
@@ -173,21 +181,21 @@ def probability_of_improvement(
 ) -> Interval:
     """P(A is better than B), a tie counting half, with Wilson's score interval.
 
-    Paired: the share of seeds at which a beats b, n = pairs. Unpaired: the share of all n_a x n_b couples
-    (Mann-Whitney U / n_a n_b), n = min(n_a, n_b).
+    Paired: the share of seeds at which a beats b, n = pairs. Unpaired: the share of all n_a x n_b
+    couples (Mann-Whitney U / n_a n_b), n = min(n_a, n_b).
 
-    Wilson, and not a bootstrap over pairs, since ten wins of ten leave a bootstrap nothing to resample: it
-    would say [1, 1]. Ties counted as halves spread less than wins and losses, and no U / (n_a n_b) has more
-    variance than p (1 - p) / min(n_a, n_b), so with either the interval errs on the wide side. One run a side
-    has no interval.
+    Wilson, and not a bootstrap over pairs, since ten wins of ten leave a bootstrap nothing to
+    resample: it would say [1, 1]. Ties counted as halves spread less than wins and losses, and no U
+    / (n_a n_b) has more variance than p (1 - p) / min(n_a, n_b), so with either the interval errs
+    on the wide side. One run a side has no interval.
 
     Args:
         a, b: [n_a], [n_b]; n_a = n_b, in the same order of seeds, when paired.
         higher_is_better: False for errors such as NLL.
 
-    Source: Wilson 1927, J. of the American Statistical Association 22; Brown, Cai and DasGupta 2001,
-    Statistical Science 16; the measure: Agarwal et al. 2021, arXiv 2108.13264; the bound on U: van Dantzig
-    1951, Indagationes Mathematicae 13.
+    Source: Wilson 1927, J. of the American Statistical Association 22; Brown, Cai and DasGupta
+    2001, Statistical Science 16; the measure: Agarwal et al. 2021, arXiv 2108.13264; the bound on
+    U: van Dantzig 1951, Indagationes Mathematicae 13.
 
     >>> chance, low, high, _ = probability_of_improvement([3, 3, 3, 3], [1, 2, 3, 4])
     >>> print(f"{chance} [{low:.3f}, {high:.3f}]")  # two wins, a tie, a loss

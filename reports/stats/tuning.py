@@ -1,7 +1,7 @@
 """Which learning rate each loss is shown at: tuning seeds choose it, evaluation seeds are compared.
 
-The rate is a nuisance, the loss is the question: every loss gets the same grid and the same number of trials,
-and the choice looks at validation only.
+The rate is a nuisance, the loss is the question: every loss gets the same grid and the same number
+of trials, and the choice looks at validation only.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _DIGITS = 12  # mean accuracies that differ by less are equal: means of counts o
 class SeedSplit(NamedTuple):
     """What the seeds of one value of epochs are for.
 
-    tuning: seeds that choose the rate of a loss, on validation. evaluation: seeds that are compared, on test.
-    shared: some seeds do both. two_stage: some seeds have runs at the chosen rates only, or the user named
-    the tuning seeds; more seeds then need these rates only. reason: the same in words.
+    tuning: seeds that choose the rate of a loss, on validation. evaluation: seeds that are
+    compared, on test. shared: some seeds do both. two_stage: some seeds have runs at the chosen
+    rates only, or the user named the tuning seeds; more seeds then need these rates only. reason:
+    the same in words.
     """
 
     tuning: tuple[int, ...]
@@ -41,22 +42,27 @@ class SeedSplit(NamedTuple):
 
 
 def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None) -> SeedSplit:
-    """What each seed of one value of epochs is for; runs that are added later take no seed out of the evaluation.
+    """What each seed of one value of epochs is for.
+
+    Runs that are added later take no seed out of the evaluation.
 
     * `tuning_seeds` are given: they choose the rates, and all others are evaluated.
     * No loss has more than one rate: nothing is chosen, and all seeds are evaluated.
-    * Otherwise all seeds are evaluated. The rate of a loss is chosen on the seeds at which that loss finished
-      all its rates (on all seeds where there is none), so seeds with runs at one rate only choose nothing.
+    * Otherwise all seeds are evaluated. The rate of a loss is chosen on the seeds at which that
+      loss finished all its rates (on all seeds where there is none), so seeds with runs at one rate
+      only choose nothing.
 
-    The same seeds may choose and be evaluated because the choice looks at validation, the evaluation at test,
-    and all losses have the same rates: simulated false verdicts stay at the nominal level (see the tests).
+    The same seeds may choose and be evaluated because the choice looks at validation, the
+    evaluation at test, and all losses have the same rates: simulated false verdicts stay at the
+    nominal level (see the tests).
 
     Args:
         summary: runs of one value of epochs.
         tuning_seeds: as given by the user.
 
     Raises:
-        ValueError: several values of epochs; `tuning_seeds` have no runs here, or leave none to evaluate.
+        ValueError: several values of epochs; `tuning_seeds` have no runs here, or leave none to
+            evaluate.
     """
     cells = one_run_per_cell(summary)
     if cells["epochs"].nunique() > 1:
@@ -103,7 +109,8 @@ def _as_given(seeds: tuple[int, ...], given: set[int], cells: pd.DataFrame) -> t
         problem = "have no runs" if not tuning else "leave none to evaluate"
         epochs = counted(int(cells["epochs"].iloc[0]), "epoch")
         raise ValueError(
-            f"tuning_seeds {sorted(given)} {problem}: the runs of {epochs} have the seeds {list(seeds)}"
+            f"tuning_seeds {sorted(given)} {problem}: the runs of {epochs} have the seeds "
+            f"{list(seeds)}"
         )
     return tuning
 
@@ -114,7 +121,9 @@ def rate_table(
     *,
     metric: str = "val_accuracy",
 ) -> pd.DataFrame:
-    """Every loss at every learning rate: the mean of a metric over seeds, with all that it does not average.
+    """Every loss at every learning rate.
+
+    The mean of a metric over seeds, with all that it does not average.
 
     Args:
         summary: runs of one setting.
@@ -122,10 +131,10 @@ def rate_table(
         metric: a column, finite for runs that have it.
 
     Returns:
-        A row per epochs, loss and rate of the grid (the rates any loss has at these epochs): epochs, loss,
-        lr, `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok and have the metric),
-        `ok`, `diverged`, `failed`, `killed`, `missing` (cells of the seeds counted; sum: their number),
-        `seeds` (tuple: those of the scored runs).
+        A row per epochs, loss and rate of the grid (the rates any loss has at these epochs):
+        epochs, loss, lr, `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok
+        and have the metric), `ok`, `diverged`, `failed`, `killed`, `missing` (cells of the seeds
+        counted; sum: their number), `seeds` (tuple: those of the scored runs).
     """
     cells = one_run_per_cell(summary)
     check_columns(cells, [metric])
@@ -144,7 +153,10 @@ def rate_table(
 def _trials(
     family: pd.DataFrame, seeds: Mapping[str, Iterable[int]], metric: str
 ) -> list[dict[str, Any]]:
-    """The rows of `rate_table` for one value of epochs, by loss and rate; `seeds`: those that count, by loss."""
+    """The rows of `rate_table` for one value of epochs, by loss and rate.
+
+    `seeds`: those that count, by loss.
+    """
     scores = family[metric].to_numpy(dtype=float, na_value=math.nan).tolist()
     wanted = {loss: set(each) & set(family["seed"]) for loss, each in seeds.items()}
     runs: dict[tuple[str, float], list[tuple[str, float, int]]] = {}
@@ -182,25 +194,26 @@ def choose_rates(
     *,
     metric: str = "val_accuracy",
 ) -> pd.DataFrame:
-    """The learning rate each loss is shown at: highest mean validation accuracy over the tuning seeds.
+    """The learning rate each loss is shown at.
 
-    Rates are ranked by the number of tuning seeds that gave a score, then by the mean score, then the smaller
-    rate wins. So a rate at which a seed diverged (or is missing) comes after every rate at which fewer did: a
-    mean over the runs that happened to survive never beats one over all. A loss that diverged in all its
-    trials is shown at the smallest of its rates.
+    Highest mean validation accuracy over the tuning seeds.
+
+    Rates are ranked by the number of tuning seeds that gave a score, then by the mean score, then
+    the smaller rate wins. So a rate at which a seed diverged (or is missing) comes after every rate
+    at which fewer did: a mean over the runs that happened to survive never beats one over all. A
+    loss that diverged in all its trials is shown at the smallest of its rates.
 
     Args:
-        summary: runs of one setting.
-        tuning_seeds: as in `split_seeds`; None: for each loss the seeds at which it finished all its rates.
-        metric: higher is better.
+        summary: runs of one setting. tuning_seeds: as in `split_seeds`; None: for each loss the
+        seeds at which it finished all its rates. metric: higher is better.
 
     Returns:
-        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean at lr),
-        `scored` (runs behind that mean), `tuning_seeds` (tuple), `rates` (tried, that is with a finished
-        run), `edge` ("low", "high": lr is the smallest or largest rate tried; "none": it is not, or only one
-        was), `budget` (finished trials, diverged ones included), `diverged`, `unfinished` (cells of the grid
-        failed, killed or missing), `equal_budget` (every loss at these epochs finished as many trials at each
-        rate).
+        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean
+        at lr), `scored` (runs behind that mean), `tuning_seeds` (tuple), `rates` (tried, that is
+        with a finished run), `edge` ("low", "high": lr is the smallest or largest rate tried;
+        "none": it is not, or only one was), `budget` (finished trials, diverged ones included),
+        `diverged`, `unfinished` (cells of the grid failed, killed or missing), `equal_budget`
+        (every loss at these epochs finished as many trials at each rate).
     """
     cells = one_run_per_cell(summary)
     check_columns(cells, [metric])

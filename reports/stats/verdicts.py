@@ -27,11 +27,12 @@ _ROUNDING = 1e-9  # of the margin: an interval that ends on the margin lies insi
 class Contrast:
     """a against b, before correction for its family. Everything is NaN where there are no values.
 
-    `n`: pairs, or the smaller sample when not paired. `difference`: mean of a minus mean of b, `low` and
-    `high` its interval (`interval`: none, t, bootstrap, welch, ranks). `sd`: of the paired differences, or the root
-    mean square of the two samples' standard deviations. `p`: of the sign-flip or the permutation test. `d_z`:
-    NaN when not paired. `p_better`: P(a is better than b) with its interval. `p_equivalence`: of two one-sided
-    t tests against the margin, NaN without a margin or a spread.
+    `n`: pairs, or the smaller sample when not paired. `difference`: mean of a minus mean of b,
+    `low` and `high` its interval (`interval`: none, t, bootstrap, welch, ranks). `sd`: of the
+    paired differences, or the root mean square of the two samples' standard deviations. `p`: of the
+    sign-flip or the permutation test. `d_z`: NaN when not paired. `p_better`: P(a is better than b)
+    with its interval. `p_equivalence`: of two one-sided t tests against the margin, NaN without a
+    margin or a spread.
     """
 
     n: int
@@ -68,13 +69,13 @@ def contrast(
     Paired: `mean_interval` and `sign_flip_p` of the differences, in the order given. Not paired:
     `welch_interval` and `permutation_p`.
 
-    Accuracies are rounded to whole test examples, so their spread may look smaller than it is, down to 0. The
-    interval and `p_equivalence` use at least the spread of that rounding: step / sqrt(12) for a run, and
-    step / sqrt(6) for the difference of two.
+    Accuracies are rounded to whole test examples, so their spread may look smaller than it is, down
+    to 0. The interval and `p_equivalence` use at least the spread of that rounding: step / sqrt(12)
+    for a run, and step / sqrt(6) for the difference of two.
 
     Args:
-        step: what one test example is worth, in the unit of the values; NaN where they are not rounded.
-        margin: half the width of equivalence, in the same unit; NaN when it is not asked.
+        step: what one test example is worth, in the unit of the values; NaN where they are not
+        rounded. margin: half the width of equivalence, in the same unit; NaN when it is not asked.
 
     Source: Schuirmann 1987, J. of Pharmacokinetics and Biopharmaceutics 15, for `p_equivalence`.
 
@@ -135,7 +136,10 @@ def _satterthwaite(parts: list[float], freedoms: list[int]) -> float:
 
 
 def _outside_p(difference: float, error: float, freedom: float, margin: float) -> float:
-    """p of the hypothesis that the true difference lies outside -+margin: the larger of two one-sided p."""
+    """p of the hypothesis that the true difference lies outside -+margin.
+
+    The larger of two one-sided p.
+    """
     if math.isnan(margin):
         return math.nan
     inside = margin * (1 + _ROUNDING) - abs(difference)
@@ -154,10 +158,12 @@ def rank_contrast(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Contrast:
-    """Compare a [n_a] with b [n_b] by their order alone, so that a value may be infinite: a run that diverged.
+    """Compare a [n_a] with b [n_b] by their order alone, so that a value may be infinite.
 
-    Paired: the sign test, exact. Not paired: `permutation_p` of the ranks (Wilcoxon, Mann and Whitney). There
-    is no mean, so `difference`, its interval, `sd` and `d_z` are NaN.
+    A run that diverged.
+
+    Paired: the sign test, exact. Not paired: `permutation_p` of the ranks (Wilcoxon, Mann and
+    Whitney). There is no mean, so `difference`, its interval, `sd` and `d_z` are NaN.
 
     >>> c = rank_contrast([-math.inf] * 6, [0.1 * i for i in range(6)], np.random.default_rng(0))
     >>> c.p, c.p_better, c.difference
@@ -204,8 +210,8 @@ def verdict(
 ) -> str:
     """One of four, in this order, and speaking of a.
 
-    1. "equivalent": n is at least 5, the interval of a minus b lies inside -+margin (ends included), and
-       Holm's p of equivalence is below alpha;
+    1. "equivalent": n is at least 5, the interval of a minus b lies inside -+margin (ends
+       included), and Holm's p of equivalence is below alpha;
     2. "better" or "worse": Holm's p is below alpha and the interval excludes 0;
     3. "undecided": everything else, so also whatever has no interval, as with one seed.
 

@@ -1,9 +1,12 @@
-"""Where an epoch's time goes: training, validation, tracking, the rest; and what a run costs besides.
+"""Where an epoch's time goes: training, validation, tracking, the rest.
+
+And what a run costs besides.
 
     python tests/benchmarks/epoch_time.py --epochs 3 loss=ce
 
-Further arguments go to `experiments/run.py`, which is run in this process with a store in a temporary directory. Training and validation are
-what the run itself logs; tracking is the time inside the functions that write to MLflow.
+Further arguments go to `experiments/run.py`, which is run in this process with a store in a
+temporary directory. Training and validation are what the run itself logs; tracking is the time
+inside the functions that write to MLflow.
 """
 
 from __future__ import annotations

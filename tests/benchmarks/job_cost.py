@@ -1,9 +1,12 @@
-"""What a job of a sweep costs beyond its training, and how soon a finished sweep is known to be finished.
+"""What a job of a sweep costs beyond its training.
+
+How soon a finished sweep is known to be finished.
 
     python tests/benchmarks/job_cost.py --jobs 100
 
-Runs `epochs=0` on digits, which trains nothing, in a temporary directory with a store that is there already: one job; then as many as
-`--jobs`; then the same command once more, which has nothing to do. Every round is another directory. Then the same without the logged model.
+Runs `epochs=0` on digits, which trains nothing, in a temporary directory with a store that is there
+already: one job; then as many as `--jobs`; then the same command once more, which has nothing to
+do. Every round is another directory. Then the same without the logged model.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ def main() -> None:
     from experiments import machine
 
     print(
-        f"{machine.cpu_model()}, {machine.cores()} cores; {jobs} jobs of epochs=0 on digits, {rounds} rounds"
+        f"{machine.cpu_model()}, {machine.cores()} cores; {jobs} jobs of epochs=0 on digits, "
+        f"{rounds} rounds"
     )
     for more in ([], ["tracking.log_model=false"]):
         found = [once(jobs, more) for _ in range(rounds)]
@@ -46,7 +50,8 @@ def main() -> None:
         print(" ".join(more) or "all artifacts")
         for name, values in parts.items():
             print(
-                f"  {name:<16} {statistics.median(values):7.3f} s ({min(values):.3f} to {max(values):.3f})",
+                f"  {name:<16} {statistics.median(values):7.3f} s ({min(values):.3f} to "
+                f"{max(values):.3f})",
                 flush=True,
             )
 

@@ -1,21 +1,26 @@
-"""The conv block of experiments/conv_block.py once more, in Python with Numba, to answer "would Python do?".
+"""The conv block of experiments/conv_block.py once more, in Python with Numba.
 
-Nothing but train_speed.py uses this. It is for 5x5 kernels with padding 2, images of even size, and float32.
+To answer "would Python do?".
 
-The idea is the same. The forward pass keeps one byte per pooled window, the winner: which of its four pixels
-won (0..3 = 2 row + column), or DEAD where the ReLU is flat. The backward pass visits live winners alone, and
-each adds "its gradient times a row of floats" to a gradient.
+Nothing but train_speed.py uses this. It is for 5x5 kernels with padding 2, images of even size, and
+float32.
 
-What differs is how vectors come about. LLVM makes them of inner loops over consecutive floats, and four
-things decide what it makes:
-- it is told that arrays do not overlap: else each loop tests for it, and sums lie in memory, not registers. Only
-  a flag that is not public tells it, so it is set where NUMBA_BLOCK=private is in the environment alone;
-- sums keep the order they are written in (no "reassoc"), as in its own order more values are alive than there
-  are registers;
+The idea is the same. The forward pass keeps one byte per pooled window, the winner: which of its
+four pixels won (0..3 = 2 row + column), or DEAD where the ReLU is flat. The backward pass visits
+live winners alone, and each adds "its gradient times a row of floats" to a gradient.
+
+What differs is how vectors come about. LLVM makes them of inner loops over consecutive floats, and
+four things decide what it makes:
+- it is told that arrays do not overlap: else each loop tests for it, and sums lie in memory, not
+  registers. Only a flag that is not public tells it, so it is set where NUMBA_BLOCK=private is in
+  the environment alone;
+- sums keep the order they are written in (no "reassoc"), as in its own order more values are alive
+  than there are registers;
 - indices are unsigned, or each is tested for being negative;
 - AVX-512 has to be asked for, or vectors are half as long.
-Forward, 16 images lie side by side, and one pass over two rows of sums does the 25 taps of a kernel.
-Backward, an image lies channels last, and a row of sums stays in registers while a list of winners goes by.
+Forward, 16 images lie side by side, and one pass over two rows of sums does the 25 taps of a
+kernel. Backward, an image lies channels last, and a row of sums stays in registers while a list of
+winners goes by.
 """
 
 from __future__ import annotations
@@ -78,9 +83,12 @@ def add_column(s, v, w):
 
 @jit
 def convolve(x, at, line, w, tap, sums, upper, length):
-    """Add a channel's part of two rows of the convolution: `length` floats from `upper`, and the next.
+    """Add a channel's part of two rows of the convolution.
 
-    Taps are written out, column by column: both rows share the pixels, and the weights stay in registers.
+    `length` floats from `upper`, and the next.
+
+    Taps are written out, column by column: both rows share the pixels, and the weights stay in
+    registers.
     """
     lower = upper + length
     w0, w1, w2 = kernel_column(w, tap), kernel_column(w, tap + U(1)), kernel_column(w, tap + U(2))
@@ -102,10 +110,12 @@ def convolve(x, at, line, w, tap, sums, upper, length):
 
 @jit
 def forward(x, w, bias, y, winner, beside, sums):
-    """x [n, in, height, width], w [out, in, 5, 5] -> y and winner, both [n, out, height / 2, width / 2].
+    """x [n, in, height, width], w [out, in, 5, 5] -> y and winner, both [n, out, height / 2.
 
-    Scratch: `beside` [in, height + 4, width + 4, 16], zero at first, holds 16 images side by side; `sums`
-    [out, 2, width, 16] two rows of their convolution.
+    Width / 2].
+
+    Scratch: `beside` [in, height + 4, width + 4, 16], zero at first, holds 16 images side by side;
+    `sums` [out, 2, width, 16] two rows of their convolution.
     """
     n, ins, outs = U(x.shape[0]), U(x.shape[1]), U(w.shape[0])
     height, width = U(x.shape[2]), U(x.shape[3])
@@ -159,7 +169,10 @@ def forward(x, w, bias, y, winner, beside, sums):
 
 
 def adder(floats: int) -> Callable[..., None]:
-    """A function that adds gradient x row to `total`, over a list; rows have `floats`, a multiple of 16."""
+    """A function that adds gradient x row to `total`, over a list.
+
+    Rows have `floats`, a multiple of 16.
+    """
     floats = U(floats)  # a constant: LLVM unrolls the inner loop and keeps the sums in registers
 
     @jit
@@ -174,7 +187,10 @@ def adder(floats: int) -> Callable[..., None]:
 
 @jit
 def add_tall(total, to, rows, places, gradients, count):
-    """The same for 32 floats, four rows at once: each sum waits for the one before, and here are only two."""
+    """The same for 32 floats, four rows at once.
+
+    Each sum waits for the one before, and here are only two.
+    """
     i = U(0)
     while i + U(4) <= count:
         a, b, c, d = places[i], places[i + U(1)], places[i + U(2)], places[i + U(3)]
@@ -204,8 +220,9 @@ add_wide, add_surroundings = adder(WIDE), adder(SURROUNDINGS)
 def weight_gradient(x, winner, dy, dw, dbias, image, sums, places, gradients):
     """dw [out, in, 5, 5] and dbias [out] from x, winner and dy.
 
-    Scratch: `image` [height + 4, width + 4, pixel], zero at first, one image, channels last, so that what a
-    kernel sees is five rows of floats; of one channel, a pixel holds the four below too, and it is one row.
+    Scratch: `image` [height + 4, width + 4, pixel], zero at first, one image, channels last, so
+    that what a kernel sees is five rows of floats; of one channel, a pixel holds the four below
+    too, and it is one row.
     """
     n, ins, height, width = x.shape
     outs, rows, columns = winner.shape[1:]
@@ -252,12 +269,12 @@ def weight_gradient(x, winner, dy, dw, dbias, image, sums, places, gradients):
 def input_gradient(w, winner, dy, dx, image, kernels, places, gradients, starts, ends):
     """dx [n, in, height, width] from w, winner and dy.
 
-    Each window has a list of its winners, `places` and `gradients` [columns, 2 out + 1], which grows from its
-    middle: those of its upper row behind it, of its lower row before. Row i of the six around the window
-    takes row i of the kernel from the upper ones and row i - 1 from the lower ones. Scratch: `image`
-    [height + 4, width + 4, CHANNELS]; `kernels` [6, out, SURROUNDINGS], zero at first, the kernel's rows from
-    [1] on, each behind a pixel of zeros: a winner on the right takes these too, one on the left starts behind
-    them; `starts` and `ends` [columns] of the lists.
+    Each window has a list of its winners, `places` and `gradients` [columns, 2 out + 1], which
+    grows from its middle: those of its upper row behind it, of its lower row before. Row i of the
+    six around the window takes row i of the kernel from the upper ones and row i - 1 from the lower
+    ones. Scratch: `image` [height + 4, width + 4, CHANNELS]; `kernels` [6, out, SURROUNDINGS], zero
+    at first, the kernel's rows from [1] on, each behind a pixel of zeros: a winner on the right
+    takes these too, one on the left starts behind them; `starts` and `ends` [columns] of the lists.
     """
     outs, ins = w.shape[:2]
     n, _, rows, columns = winner.shape
@@ -305,9 +322,12 @@ def input_gradient(w, winner, dy, dx, image, kernels, places, gradients, starts,
 
 @functools.cache
 def scratch(use: str, floats: int, shape: tuple[int, ...] = ()) -> np.ndarray:
-    """Zeros that begin on a vector, the same ones for the same arguments: new ones each time cost more.
+    """Zeros that begin on a vector, the same ones for the same arguments.
 
-    `shape` [in, height, width] is given where a rim has to stay zero: it lies elsewhere for another shape.
+    New ones each time cost more.
+
+    `shape` [in, height, width] is given where a rim has to stay zero: it lies elsewhere for another
+    shape.
     """
     room = np.zeros(floats + 16, "float32")
     start = -room.ctypes.data % 64 // 4
@@ -363,7 +383,10 @@ def array(tensor: Any) -> np.ndarray:
 
 
 class NumbaBlock(paddle.nn.Conv2D):
-    """relu(max_pool2d(conv2d(x))), as experiments.conv_block.ConvBlock, for 5x5 kernels with padding 2."""
+    """relu(max_pool2d(conv2d(x))), as experiments.conv_block.ConvBlock.
+
+    For 5x5 kernels with padding 2.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         if in_channels not in (1, CHANNELS):
@@ -375,7 +398,10 @@ class NumbaBlock(paddle.nn.Conv2D):
 
 
 def check(images: np.ndarray) -> None:
-    """Raise unless both layers of the convnet give what Paddle's operators do, for images [n, 1, 28, 28]."""
+    """Raise unless both layers of the convnet give what Paddle's operators do, for images [n, 1.
+
+    28, 28].
+    """
     x, random = paddle.to_tensor(images), np.random.default_rng(0)
     for ins in (1, 20):
         block, found = NumbaBlock(ins, 20), []

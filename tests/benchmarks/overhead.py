@@ -2,17 +2,19 @@
 
     python tests/benchmarks/overhead.py
 
-The bare loop builds the same network, trains it on the same batches, validates before the first epoch and after each
-and scores the test set once, with no Hydra, no MLflow, no checks and no metrics but the loss and the accuracy, which it
-takes of training, too, batch by batch. The whole run is `experiments/run.py` itself: it also checks the configuration, logs
-every epoch to a store that is there already, keeps checkpoints, fits the temperature, exports and logs the model. Imports
+The bare loop builds the same network, trains it on the same batches, validates before the first
+epoch and after each and scores the test set once, with no Hydra, no MLflow, no checks and no
+metrics but the loss and the accuracy, which it takes of training, too, batch by batch. The whole
+run is `experiments/run.py` itself: it also checks the configuration, logs every epoch to a store
+that is there already, keeps checkpoints, fits the temperature, exports and logs the model. Imports
 are left out of both.
 
-A machine's speed wavers by more than what is measured, so each part is measured where it wavers least. What a run costs
-once: runs of no epoch, bare and whole, in processes of their own, in turns. What an epoch costs more: both in one process,
-in turns, a training step of the one after each of the other; what slows one down for some hundredths of a second slows the
-other down, too, so that the difference of an epoch varies far less than that of two epochs in turns. The sum of both
-is what a run of `--epochs` costs more. It takes means, since not every epoch writes to the store.
+A machine's speed wavers by more than what is measured, so each part is measured where it wavers
+least. What a run costs once: runs of no epoch, bare and whole, in processes of their own, in turns.
+What an epoch costs more: both in one process, in turns, a training step of the one after each of
+the other; what slows one down for some hundredths of a second slows the other down, too, so that
+the difference of an epoch varies far less than that of two epochs in turns. The sum of both is what
+a run of `--epochs` costs more. It takes means, since not every epoch writes to the store.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def bare(epochs: int) -> Iterator[None]:
-    """The bare loop, with a pause after each step, and wherever the whole run has recorded an epoch."""
+    """The bare loop, with a pause after each step.
+
+    Wherever the whole run has recorded an epoch.
+    """
     import paddle
 
     from experiments import data, losses, models, training
@@ -207,7 +212,8 @@ def main() -> None:
     ]
     low, high = np.percentile(again, [2.5, 97.5])
     print(
-        f"a run of {arguments.epochs} epochs: {ratio(once, epochs, arguments.epochs):.3f} x the bare loop"
+        f"a run of {arguments.epochs} epochs: {ratio(once, epochs, arguments.epochs):.3f} x the "
+        "bare loop"
         f" (95 % interval of the bootstrap: {low:.3f} to {high:.3f})"
     )
 

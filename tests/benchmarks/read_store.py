@@ -2,9 +2,9 @@
 
     python tests/benchmarks/read_store.py --runs 1000 10000
 
-Builds a synthetic store for each number of runs in a temporary directory and reads it from the file and through a
-tracking server on the loopback interface, each in a process of its own. Seconds are those of `load` alone, imports
-excepted; memory is the peak of the whole process, imports included.
+Builds a synthetic store for each number of runs in a temporary directory and reads it from the file
+and through a tracking server on the loopback interface, each in a process of its own. Seconds are
+those of `load` alone, imports excepted; memory is the peak of the whole process, imports included.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def main() -> None:
     from experiments import machine
 
     print(
-        f"{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs x {len(METRICS)} metrics a run"
+        f"{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs x "
+        f"{len(METRICS)} metrics a run"
     )
     with tempfile.TemporaryDirectory() as directory:
         for runs in arguments.runs:
@@ -146,8 +147,10 @@ def build(path: Path, runs: int, epochs: int) -> None:
     ids = [f"{draw.getrandbits(128):032x}" for _ in range(runs)]
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
-            "INSERT INTO runs (run_uuid, name, user_id, source_type, status, start_time, end_time, lifecycle_stage, "
-            "artifact_uri, experiment_id) VALUES (?, ?, 'nobody', 'LOCAL', 'FINISHED', ?, ?, 'active', ?, ?)",
+            "INSERT INTO runs (run_uuid, name, user_id, source_type, status, start_time, "
+            "end_time, lifecycle_stage, "
+            "artifact_uri, experiment_id) VALUES (?, ?, 'nobody', 'LOCAL', 'FINISHED', ?, ?, "
+            "'active', ?, ?)",
             (
                 (
                     run_id,
@@ -161,12 +164,14 @@ def build(path: Path, runs: int, epochs: int) -> None:
             ),
         )
         connection.execute(
-            "INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source) "
+            "INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, "
+            "dataset_source_type, dataset_source) "
             "VALUES (?, ?, 'mnist', ?, 'local', '{}')",
             (DATASET, experiment, DATASET),
         )
         connection.executemany(
-            "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id) "
+            "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, "
+            "destination_id) "
             f"VALUES (?, 'DATASET', '{DATASET}', 'RUN', ?)",
             ((f"{n:032x}", run_id) for n, run_id in enumerate(ids)),
         )
@@ -181,7 +186,8 @@ def build(path: Path, runs: int, epochs: int) -> None:
             ("latest_metrics", _latest(ids, epochs)),
         ):
             connection.executemany(
-                f"INSERT INTO {table} (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, 0)",
+                f"INSERT INTO {table} (run_uuid, key, step, timestamp, value, is_nan) VALUES (?, "
+                "?, ?, ?, ?, 0)",
                 rows,
             )
 
@@ -206,7 +212,10 @@ def _tags(ids: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _history(ids: list[str], epochs: int) -> Iterator[tuple[str, str, int, int, float]]:
-    """Epoch after epoch of all runs, interleaved as they are when many runs write at the same time."""
+    """Epoch after epoch of all runs.
+
+    Interleaved as they are when many runs write at the same time.
+    """
     for epoch in range(epochs + 1):
         for n, run_id in enumerate(ids):
             for m, name in enumerate(METRICS):

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/startup.py --rounds 5
 
-The first training step is taken right after the first line of progress, that of the untrained network, of which the time is taken here; it is
-validated on 100 images. Before it the command loads Paddle, to train, and MLflow, to ask the store whether the cell is
-finished and to claim it. The bare imports of these are measured in turns with it.
+The first training step is taken right after the first line of progress, that of the untrained
+network, of which the time is taken here; it is validated on 100 images. Before it the command loads
+Paddle, to train, and MLflow, to ask the store whether the cell is finished and to claim it. The
+bare imports of these are measured in turns with it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def main() -> None:
     for name in IMPORTS:
         ratios = [a / b for a, b in zip(seconds["to the first step"], seconds[name], strict=True)]
         print(
-            f"to the first step / {name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"to the first step / {name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to "
+            f"{max(ratios):.2f})"
         )
 
 

@@ -1,16 +1,19 @@
-"""Images per second of training on one core: conv blocks against Paddle's own operators and PyTorch.
+"""Images per second of training on one core.
 
-    python tests/benchmarks/train_speed.py           # PyTorch's and Numba's rows need pip install -e ".[bench]"
-    python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with two at once
+Conv blocks against Paddle's own operators and PyTorch.
 
-Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in six ways, each in a
-process of its own. All are pinned to one core and take turns, a second or so each, for several rounds, so
-that whatever else the machine does hits all alike: compare the ratios, which are taken within a round.
-Batches are made beforehand: the steps alone are timed.
+    python tests/benchmarks/train_speed.py           # PyTorch's and Numba's rows need pip install
+    -e ".[bench]" python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with
+    two at once
 
-The share of sgemm is the work of a step that computes both gradients at all positions, over the speed of the
-fastest matrix product of NumPy, Paddle and PyTorch. Conv blocks leave out half of that work, and some of these
-libraries use only AVX2 where there is AVX-512, so it may exceed 100 %.
+Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in six ways, each in
+a process of its own. All are pinned to one core and take turns, a second or so each, for several
+rounds, so that whatever else the machine does hits all alike: compare the ratios, which are taken
+within a round. Batches are made beforehand: the steps alone are timed.
+
+The share of sgemm is the work of a step that computes both gradients at all positions, over the
+speed of the fastest matrix product of NumPy, Paddle and PyTorch. Conv blocks leave out half of that
+work, and some of these libraries use only AVX2 where there is AVX-512, so it may exceed 100 %.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from typing import Any
 from experiments import machine
 
 BATCH = 100
-FLOP_PER_IMAGE = 13.4e6  # multiplications and additions of one training step, dense, both convolutions' gradients
+# multiplications and additions of one training step, dense, both convolutions' gradients
+FLOP_PER_IMAGE = 13.4e6
 VARIANTS = {
     "paddle": "Paddle as installed, conv, ReLU, pool",
     "reordered": "Paddle, bias and ReLU after the pool, MKL's fast path",
@@ -45,7 +49,10 @@ NEEDS = {"numba": "numba", "numba_private": "numba", "torch": "torch"}  # of a v
 
 
 def batches() -> tuple[Any, Any]:
-    """Scikit-learn's digits: images [17, 100, 1, 28, 28] in 0..1, float32, and labels [17, 100], int64."""
+    """Scikit-learn's digits.
+
+    Images [17, 100, 1, 28, 28] in 0..1, float32, and labels [17, 100], int64.
+    """
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -132,7 +139,10 @@ def torch_step() -> Callable[[int], Any]:
 
 
 def sgemm(clock: Callable[[], float]) -> float:
-    """FLOP per second of the fastest matrix product, 1024 x 1024 in float32, of NumPy, Paddle and PyTorch."""
+    """FLOP per second of the fastest matrix product, 1024 x 1024 in float32, of NumPy.
+
+    Paddle and PyTorch.
+    """
     import numpy as np
 
     machine.prepare(threads=1)
@@ -156,7 +166,10 @@ def sgemm(clock: Callable[[], float]) -> float:
 
 
 def work(variant: str, core: int | None, clock: Callable[[], float]) -> None:
-    """The body of a process: warm up, then answer each number of seconds on stdin with images/s on stdout."""
+    """The body of a process.
+
+    Warm up, then answer each number of seconds on stdin with images/s on stdout.
+    """
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     if variant == "sgemm":
@@ -243,7 +256,8 @@ def compare(
         worker.close()
     limit = Worker("sgemm", core, cpu_time=cpu_time).says
     print(
-        f"sgemm {limit / 1e9:.0f} GFLOP/s; a training step is {FLOP_PER_IMAGE / 1e6} MFLOP per image\n"
+        f"sgemm {limit / 1e9:.0f} GFLOP/s; a training step is {FLOP_PER_IMAGE / 1e6} MFLOP per "
+        "image\n"
     )
     print(
         f"{'':54s}{'images/s of CPU time' if cpu_time else 'images/s':>24s}{'x Paddle':>20s}{'x PyTorch':>20s}{'of sgemm':>10s}"
@@ -263,7 +277,8 @@ def compare(
         for worker in (cold, cached):
             worker.close()
         print(
-            f"\nNumba's kernels were checked against Paddle's operators; import, check and compilation took "
+            "\nNumba's kernels were checked against Paddle's operators; import, check and "
+            "compilation took "
             f"{cold.says:.1f} s of CPU time, and {cached.says:.1f} s with Numba's cache"
         )
     for name in sorted(set(NEEDS.values())):
@@ -272,7 +287,10 @@ def compare(
 
 
 def scale(jobs: int, cores: list[int | None], rounds: int, seconds: float, cpu_time: bool) -> None:
-    """The total of several processes at once, each on its own core while there are cores, against one."""
+    """The total of several processes at once, each on its own core while there are cores.
+
+    Against one.
+    """
     workers = [Worker("block", cores[i % len(cores)], cpu_time=cpu_time) for i in range(jobs)]
     ratios, totals = [], []
     for turn in range(rounds + 1):
@@ -324,7 +342,8 @@ def main() -> None:
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="count the processes' own time on their cores, for machines that are busy with other work",
+        help="count the processes' own time on their cores, for machines that are busy with other "
+        "work",
     )
     parser.add_argument(
         "--jobs", type=int, default=1, help="also the total of this many processes at once"
@@ -332,7 +351,8 @@ def main() -> None:
     parser.add_argument(
         "--variants",
         default=",".join(VARIANTS),
-        help=f"which to run, of {','.join(VARIANTS)} (default all; numba and torch only where they are installed)",
+        help=f"which to run, of {','.join(VARIANTS)} (default all; numba and torch only where "
+        "they are installed)",
     )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()

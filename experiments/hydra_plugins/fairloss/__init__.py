@@ -1,1 +1,4 @@
-"""What Hydra finds by itself because experiments/ is on its path: the sweeper and the launchers of the project."""
+"""What Hydra finds by itself because experiments/ is on its path.
+
+The sweeper and the launchers of the project.
+"""

@@ -1,8 +1,10 @@
-"""Hydra's side of running jobs: a fresh process for each, forked from a server that has loaded Paddle and MLflow.
+"""Hydra's side of running jobs.
 
-Hydra imports this file at every start, so it imports nothing heavy. The server loads while the launching process still checks
-the grid. A process that dies takes only its own job with it, and results are known as they come; neither holds for the
-launchers of Hydra's own plug-ins.
+A fresh process for each, forked from a server that has loaded Paddle and MLflow.
+
+Hydra imports this file at every start, so it imports nothing heavy. The server loads while the
+launching process still checks the grid. A process that dies takes only its own job with it, and
+results are known as they come; neither holds for the launchers of Hydra's own plug-ins.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class ProcessLauncher(Launcher):
-    """Runs each job in a process of its own, `n_jobs` at once; -1 stands for as many as the cores have room for, given `threads` each."""
+    """Runs each job in a process of its own, `n_jobs` at once.
+
+    -1 stands for as many as the cores have room for, given `threads` each.
+    """
 
     def __init__(self, n_jobs: int = -1):
         self.n_jobs = n_jobs
@@ -62,7 +67,8 @@ class ProcessLauncher(Launcher):
                 results[index] = result
                 if result.status != JobStatus.COMPLETED:
                     report(job_overrides[index], result)
-                    # A job that ends the command, for want of a store perhaps, would not be the last one to do so.
+                    # A job that ends the command, for want of a store perhaps, would not be the
+                    # last one to do so.
                     if self.stop_on_failure or isinstance(
                         result._return_value, config.CommandError
                     ):
@@ -89,7 +95,10 @@ def _work(send: Callable[[Any], None], payload: bytes, job: int, overrides: list
 
 
 def perform(payload: bytes, job: int, overrides: list[str]) -> JobReturn:
-    """Do the job in this process. payload: Hydra's context, the config, the task and Hydra's singletons, by cloudpickle."""
+    """Do the job in this process.
+
+    Payload: Hydra's context, the config, the task and Hydra's singletons, by cloudpickle.
+    """
     import cloudpickle
 
     setup_globals()

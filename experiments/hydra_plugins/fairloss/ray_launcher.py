@@ -1,7 +1,10 @@
-"""Hydra's side of running jobs on a Ray cluster: one task per job, on whichever node has the cores free.
+"""Hydra's side of running jobs on a Ray cluster.
 
-Hydra imports this file at every start, so it imports nothing heavy, and Ray, an extra, only to launch. Hydra's own plug-in for Ray
-wants an older cloudpickle than ours, and loses the results of all jobs with the first worker that dies.
+One task per job, on whichever node has the cores free.
+
+Hydra imports this file at every start, so it imports nothing heavy, and Ray, an extra, only to
+launch. Hydra's own plug-in for Ray wants an older cloudpickle than ours, and loses the results of
+all jobs with the first worker that dies.
 """
 
 from __future__ import annotations
@@ -27,10 +30,13 @@ from .launcher import perform, report
 
 
 class RayLauncher(Launcher):
-    """Runs jobs as tasks of a Ray cluster that is there; `ray` has the arguments of ray.init and, for each job, of ray.remote.
+    """Runs jobs as tasks of a Ray cluster that is there.
 
-    Each job has a worker process of its own, so that no job finds what another one has left. A worker or a node that dies takes only
-    its own jobs with it. Every node needs this project at the same path, in an environment with the same packages.
+    `ray` has the arguments of ray.init and, for each job, of ray.remote.
+
+    Each job has a worker process of its own, so that no job finds what another one has left. A
+    worker or a node that dies takes only its own jobs with it. Every node needs this project at the
+    same path, in an environment with the same packages.
     """
 
     def __init__(self, ray: DictConfig):
@@ -48,7 +54,8 @@ class RayLauncher(Launcher):
         uri = places.store_uri(config.tracking.uri, config.hydra.runtime.cwd)
         if not uri.startswith(("http://", "https://")):
             raise CommandError(
-                "hydra/launcher=ray: expected a tracking server that every node reaches (tracking=server, "
+                "hydra/launcher=ray: expected a tracking server that every node reaches "
+                "(tracking=server, "
                 f"tracking.uri=http://HOST:PORT), got {uri.partition(':')[0]}"
             )
         self.payload = (hydra_context, config, task_function)
@@ -86,7 +93,10 @@ class RayLauncher(Launcher):
 
 
 def _connect(options: dict[str, Any]) -> None:
-    """Join the cluster, and keep the signal that Ray takes: SIGTERM ends the sweep as Ctrl-C does."""
+    """Join the cluster, and keep the signal that Ray takes.
+
+    SIGTERM ends the sweep as Ctrl-C does.
+    """
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
@@ -94,7 +104,8 @@ def _connect(options: dict[str, Any]) -> None:
         ray.init(**options)
     except (ConnectionError, RuntimeError) as error:  # nobody there; another version, another token
         raise CommandError(
-            f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at hydra.launcher.ray.init.address, got "
+            f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at "
+            "hydra.launcher.ray.init.address, got "
             f"{options['address']}; `ray start --head` starts one"
         ) from error
     finally:
@@ -117,7 +128,9 @@ def _collect(ref: Any, overrides: list[str]) -> JobReturn:
 
 
 def _surroundings() -> tuple[str, list[str], dict[str, str]]:
-    """What a forked worker would have by itself: directory, modules, and how to reach the tracking server and its password.
+    """What a forked worker would have by itself.
+
+    Directory, modules, and how to reach the tracking server and its password.
 
     Not by Ray's `runtime_env`, which Ray writes into its logs.
     """

@@ -1,7 +1,9 @@
-"""Hydra's side of a sweep: expand the grid, compose its cells, and hand them to `experiments.sweeps`.
+"""Hydra's side of a sweep.
 
-Hydra imports this file at every start, so it imports nothing heavy. A sweeper, and not a callback, because errors pass
-through it and there is a `finally` round the launch.
+Expand the grid, compose its cells, and hand them to `experiments.sweeps`.
+
+Hydra imports this file at every start, so it imports nothing heavy. A sweeper, and not a callback,
+because errors pass through it and there is a `finally` round the launch.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ class CellSweeper(Sweeper):
         return self.run(self.cells(arguments))
 
     def cells(self, arguments: list[str]) -> list[Cell]:
-        """The cells of the grid that the saved question and the command line make. Raises CommandError when any is wrong."""
+        """The cells of the grid that the saved question and the command line make.
+
+        Raises CommandError when any is wrong.
+        """
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
         grid = BasicSweeper.split_arguments(words, None)[0]
@@ -63,10 +68,12 @@ class CellSweeper(Sweeper):
         return cells
 
     def run(self, cells: list[Cell], *, stage: str = "", tuning_seeds: int = 0) -> Any:
-        """Show the plan of the cells, or run those that are not finished: the run of each cell, in order.
+        """Show the plan of the cells, or run those that are not finished.
 
-        stage: what this sweep is for where another follows; there is no table then. tuning_seeds: how many seeds, from 0 on, chose the rates
-        and do not judge.
+        The run of each cell, in order.
+
+        stage: what this sweep is for where another follows; there is no table then. tuning_seeds:
+        how many seeds, from 0 on, chose the rates and do not judge.
         """
         launcher_cfg = self.master.hydra.launcher
         if cells[0][1].plan:
@@ -78,7 +85,8 @@ class CellSweeper(Sweeper):
             "ProcessLauncher"
         ):
             raise config.CommandError(
-                "on_failure=stop: expected hydra/launcher=processes, the only launcher that can stop; "
+                "on_failure=stop: expected hydra/launcher=processes, the only launcher that can "
+                "stop; "
                 "choose continue or retry"
             )
         if self.launcher is None:
@@ -92,7 +100,8 @@ class CellSweeper(Sweeper):
         launcher = self.launcher
         if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
             log.info(
-                "hydra/launcher=%s: its runs share a process, and what one leaves there another may find; use it to debug, and "
+                "hydra/launcher=%s: its runs share a process, and what one leaves there another "
+                "may find; use it to debug, and "
                 "hydra/launcher=processes for results",
                 self.master.hydra.runtime.choices["hydra/launcher"],
             )
@@ -111,16 +120,21 @@ class CellSweeper(Sweeper):
         )
 
     def _jobs(self, count: int) -> int:
-        """The number of the first of `count` jobs: numbers, and so directories, are given once in a command."""
+        """The number of the first of `count` jobs.
+
+        Numbers, and so directories, are given once in a command.
+        """
         first, self.begun = self.begun, self.begun + count
         return first
 
     def _compose_all(self, grid: list[list[str]], parser: OverridesParser) -> list[Cell]:
-        """Each cell's overrides and settings. Raises CommandError when Hydra or a scalar's type refuses any of them.
+        """Each cell's overrides and settings.
 
-        A composition takes a tenth of a second, and parsing a word a millisecond. So words are parsed once, and a config is composed
-        once per combination of everything but plain scalars, which are set afterwards; in a copy of the config where anything in
-        it may refer to them.
+        Raises CommandError when Hydra or a scalar's type refuses any of them.
+
+        A composition takes a tenth of a second, and parsing a word a millisecond. So words are
+        parsed once, and a config is composed once per combination of everything but plain scalars,
+        which are set afterwards; in a copy of the config where anything in it may refer to them.
         """
         parsed = {
             word: parser.parse_override(word)
@@ -190,8 +204,8 @@ def _plain(params: Any) -> dict[str, Any]:
 def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
     """The overrides `key=choices` that a preset's `hydra.sweeper.params` stand for.
 
-    A list means its entries as choices; text is in Hydra's grammar already, as in `0.1,0.2` or `range(10)`. Raises CommandError
-    where a value can be neither.
+    A list means its entries as choices; text is in Hydra's grammar already, as in `0.1,0.2` or
+    `range(10)`. Raises CommandError where a value can be neither.
     """
     words = []
     for key, value in params.items():

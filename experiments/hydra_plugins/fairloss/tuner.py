@@ -1,7 +1,11 @@
-"""Hydra's side of tuning: choose each loss's learning rate with an equal budget, then evaluate it with other seeds, in one command.
+"""Hydra's side of tuning.
 
-Each stage is a sweep like any other, so the same command again goes on wherever it was. The last one has all runs, and is
-what a report is made on, with the option tuning_seeds that its last line names.
+Choose each loss's learning rate with an equal budget, then evaluate it with other seeds, in one
+command.
+
+Each stage is a sweep like any other, so the same command again goes on wherever it was. The last
+one has all runs, and is what a report is made on, with the option tuning_seeds that its last line
+names.
 """
 
 from __future__ import annotations
@@ -23,7 +27,10 @@ Trials = dict[float, list[float | None]]  # of each rate its accuracies
 
 
 class _Tuner(CellSweeper):
-    """Chooses rates on the tuning seeds 0 .. tuning_seeds - 1; the next judging_seeds are the evaluation seeds."""
+    """Chooses rates on the tuning seeds 0 ..
+
+    tuning_seeds - 1; the next judging_seeds are the evaluation seeds.
+    """
 
     def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int):
         super().__init__(params)
@@ -34,12 +41,16 @@ class _Tuner(CellSweeper):
         """The cells of the grid on the tuning seeds."""
         if any(word.split("=", 1)[0] == "seed" for word in arguments):
             raise config.CommandError(
-                "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and hydra.sweeper.judging_seeds say how many"
+                "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and "
+                "hydra.sweeper.judging_seeds say how many"
             )
         return self.cells([*arguments, f"seed=range({self.tuning_seeds})"])
 
     def trials(self, cells: list[Cell]) -> dict[str, Trials]:
-        """Run the cells; of each family, by rate, the validation accuracies, None for a run that diverged."""
+        """Run the cells; of each family, by rate, the validation accuracies.
+
+        None for a run that diverged.
+        """
         trials: dict[str, Trials] = {}
         for (_, cell), run in zip(cells, self.run(cells, stage="rates"), strict=True):
             ok = run.data.tags.get("outcome") == "ok"
@@ -48,7 +59,10 @@ class _Tuner(CellSweeper):
         return trials
 
     def choose(self, cells: list[Cell], trials: dict[str, Trials]) -> dict[str, float]:
-        """Of each family its best rate; of one that diverged at every rate the smallest, and a warning."""
+        """Of each family its best rate.
+
+        Of one that diverged at every rate the smallest, and a warning.
+        """
         from experiments import tuning
 
         names = {_family(cell): cell.choices["loss"] for _, cell in cells}
@@ -57,7 +71,8 @@ class _Tuner(CellSweeper):
             if all(score is None for scores in by_rate.values() for score in scores):
                 tried = ", ".join(f"{rate:g}" for rate in sorted(by_rate))
                 log.warning(
-                    "loss=%s: every trial diverged, at each of the rates %s; the smallest is evaluated",
+                    "loss=%s: every trial diverged, at each of the rates %s; the smallest is "
+                    "evaluated",
                     names[family],
                     tried,
                 )
@@ -68,7 +83,10 @@ class _Tuner(CellSweeper):
         return chosen
 
     def judge(self, cells: list[Cell], chosen: dict[str, float]) -> Any:
-        """Run each family at its chosen rate on the evaluation seeds; the sweep has the tuning `cells`, too."""
+        """Run each family at its chosen rate on the evaluation seeds.
+
+        The sweep has the tuning `cells`, too.
+        """
         judged = [
             _at(cell, lr=chosen[_family(cell[1])], seed=seed)
             for cell in {_family(cell[1]): cell for cell in cells}.values()
@@ -80,8 +98,8 @@ class _Tuner(CellSweeper):
 class TuningSweeper(_Tuner):
     """Chooses among the rates of a grid (`lr=...`), the same for all.
 
-    Where a chosen rate is the first or the last of the grid, the grid grows by half a decade on that side, for all alike, `extensions`
-    times at most.
+    Where a chosen rate is the first or the last of the grid, the grid grows by half a decade on
+    that side, for all alike, `extensions` times at most.
     """
 
     def __init__(
@@ -102,7 +120,8 @@ class TuningSweeper(_Tuner):
         if cells[0][1].plan:
             self.run(cells)
             print(
-                f"That is the choice of rates. After it, {families * self.judging_seeds} runs evaluate the chosen ones, and for each rate by "
+                f"That is the choice of rates. After it, {families * self.judging_seeds} runs "
+                "evaluate the chosen ones, and for each rate by "
                 f"which the grid grows there are {families * self.tuning_seeds} more."
             )
             return []
@@ -122,10 +141,12 @@ class TuningSweeper(_Tuner):
 
 
 class OptunaSweeper(_Tuner):
-    """Chooses from an interval (`lr=interval(low,high)`) with Optuna's TPE, on a log scale, `trials` rates for each loss.
+    """Chooses from an interval (`lr=interval(low,high)`) with Optuna's TPE, on a log scale.
 
-    What it asks for depends on the results alone, so the same command again asks for the same and finds it finished: the store is
-    its memory. Bergstra, Bardenet, Bengio and Kegl, 2011.
+    `trials` rates for each loss.
+
+    What it asks for depends on the results alone, so the same command again asks for the same and
+    finds it finished: the store is its memory. Bergstra, Bardenet, Bengio and Kegl, 2011.
     """
 
     def __init__(
