@@ -48,13 +48,14 @@ def execute(
     """Train one network and record everything about it; the id of its run.
 
     artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where
-    they are loaded already. planned: what the command planned to run; None: what its sweep has
-    written into the store. warnings: what the check of the loss found; in a sweep,
-    `settings.tracking["warnings"]` has it. Where `settings.tracking["prefixes"]` lists smaller
-    numbers of epochs, those runs, being the beginning of this one, are recorded on the way. Raises
-    `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished
-    and not `settings.force`, `tracking.Lost` when this process was silent for so long that another
-    took over, CommandError when the code has been edited since the run was planned.
+    they are loaded already.
+    planned: what the command planned to run; None: what its sweep has written into the store.
+    warnings: what the check of the loss found; in a sweep, `settings.tracking["warnings"]` has it.
+    Where `settings.tracking["prefixes"]` lists smaller numbers of epochs, those runs, being the
+    beginning of this one, are recorded on the way. Raises `tracking.Taken` when another process is
+    at this cell, `tracking.Finished` when it is finished and not `settings.force`, `tracking.Lost`
+    when this process was silent for so long that another took over, CommandError when the code has
+    been edited since the run was planned.
     """
     machine.loaded()
     functions = [config.function(settings, group) for group in config.GROUPS]

@@ -66,8 +66,8 @@ class Difference:
     """Where one series of numbers differs between two runs.
 
     count, of: places that differ, and all. first: the first of them. then, now: one value there;
-    None where there is none. relative: the largest difference of two numbers as a share of the
-    larger, in [0, 2].
+    None where there is none.
+    relative: the largest difference of two numbers as a share of the larger, in [0, 2].
     """
 
     kind: str

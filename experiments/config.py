@@ -83,8 +83,9 @@ def register() -> None:
 class Settings:
     """One cell of a grid, resolved.
 
-    choices: option name of each group, e.g. {"loss": "ce", ...}. options: each group's own values
-    with `_target_`, e.g. {"loss": {"_target_": "experiments.losses.focal", "gamma": 2.0}}.
+    choices: option name of each group, e.g. {"loss": "ce", ...}.
+    options: each group's own values with `_target_`, e.g. {"loss": {"_target_":
+    "experiments.losses.focal", "gamma": 2.0}}.
     tracking: {"uri": ..., "log_model": ..., ...}. words: the overrides, e.g. "model=mlp", for the
     label alone. The rest are the scalars of `RunConfig`.
     """

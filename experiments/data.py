@@ -3,8 +3,9 @@
 Belongs here: every data set behind the one form `Splits`, and what is drawn from the seed: which
 examples validate, which labels noise changes, the order of an epoch. Each of these has a numpy
 generator of its own, derived from the seed, so that runs that differ in network or loss see the
-very same data. Does not belong here: where MNIST's bytes come from (`experiments.mnist`), tensors
-and batches (`experiments.training`).
+very same data. Does not belong
+here: where MNIST's bytes come from (`experiments.mnist`), tensors and batches
+(`experiments.training`).
 """
 
 from __future__ import annotations
@@ -85,12 +86,14 @@ def mnist(
     """MNIST: 60,000 images to train and validate on, 10,000 to test on.
 
     Args:
-        seed: at least 0; decides split and noise. root: a directory with the IDX files, plain or
-        .gz; None: the per-user cache, filled at first use. train_size: how many to train on; None:
-        all but validation. A smaller set is a prefix of a larger one. validation_size: how many to
-        validate on; which ones does not depend on `train_size`. label_noise: the probability, in
-        [0, 1], that noise hits a training label. A rate's hits include those
-            of every smaller rate, whatever the sizes.
+        seed: at least 0; decides split and noise.
+        root: a directory with the IDX files, plain or .gz; None: the per-user cache, filled at
+            first use.
+        train_size: how many to train on; None: all but validation. A smaller set is a prefix of a
+            larger one.
+        validation_size: how many to validate on; which ones does not depend on `train_size`.
+        label_noise: the probability, in [0, 1], that noise hits a training label. A rate's hits
+            include those of every smaller rate, whatever the sizes.
         noise_kind: "symmetric": a label that is hit becomes one of the 9 others; "asymmetric": it
             becomes the digit it resembles (7->1, 2->7, 5<->6, 3->8), and the labels 0, 1, 4, 8, 9
             stay.

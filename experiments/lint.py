@@ -41,10 +41,10 @@ class Probe:
     """What a loss made of random outputs, each with every label.
 
     outputs [m, outputs] float32, labels [m], values [m], slopes [m, outputs]: of each value in its
-    example's outputs. some: indices [s] of examples that were tried in other ways: `elsewhere` [s],
-    their values beside other examples in a batch; `turned` [s], with each output at the place of
-    the next. surest [2]: where the true class leads by 10,000 (logits), or the prediction is the
-    label.
+    example's outputs.
+    some: indices [s] of examples that were tried in other ways: `elsewhere` [s], their values
+    beside other examples in a batch; `turned` [s], with each output at the place of the next.
+    surest [2]: where the true class leads by 10,000 (logits), or the prediction is the label.
     """
 
     head: Head
@@ -70,9 +70,10 @@ def of_loss(loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALL
     the examples of a batch, no more than that.
 
     Args:
-        loss: the loss with its own values. rows: the size of the batches that it is tried with.
+        loss: the loss with its own values.
+        rows: the size of the batches that it is tried with.
         calls: how often it is called with the same arguments, within five seconds; a state that
-        shows later is not seen.
+            shows later is not seen.
     """
     state = hidden_state(loss, rows, calls)
     if state:

@@ -49,9 +49,10 @@ def memorisation(
     All [n], `clean_labels` before noise.
 
     `accuracy_flipped`: of the flipped examples, those predicted as the wrong label they were given,
-    which can only be learned by heart; `accuracy_recovered`: of the same, those predicted as the
-    label they had; `accuracy_untouched`: of the others, those predicted as their label, absent
-    where there are none. Nothing where no label was flipped.
+    which can only be learned by heart;
+    `accuracy_recovered`: of the same, those predicted as the label they had; `accuracy_untouched`:
+    of the others, those predicted as their label, absent where there are none. Nothing where no
+    label was flipped.
     """
     flipped = labels != clean_labels
     if not flipped.any():

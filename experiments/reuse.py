@@ -27,7 +27,8 @@ class Earlier:
     """What is in the store of some runs that are asked for.
 
     identities: of each, or that of the run of other code that is taken in its place. runs: by
-    identity, the one that counts. notes: sentences on runs of other code.
+    identity, the one that counts.
+    notes: sentences on runs of other code.
     """
 
     identities: list[str]

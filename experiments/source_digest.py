@@ -68,8 +68,8 @@ class Code:
     """The code behind a run.
 
     parts: by part (loss, model, data, optimizer, scheduler, training) the files it reaches and
-    their digests. metrics: digest of the code that computes test metrics. files: where the files
-    lie.
+    their digests.
+    metrics: digest of the code that computes test metrics. files: where the files lie.
     """
 
     parts: Parts

@@ -144,10 +144,11 @@ def run(
     As children of one parent run.
 
     question: name of the saved question, if it is one. directory: where Hydra will write; it must
-    be writable. launch: runs jobs given their overrides. stage: what the sweep is for where another
-    one follows; its table is left out. tuning_seeds: how many seeds, from 0 on, only chose the
-    rates, for the report. Returns the run of each cell, in order. Raises CommandError before
-    anything is stored when a cell is wrong, and after the table when a cell failed.
+    be writable. launch: runs jobs given their overrides.
+    stage: what the sweep is for where another one follows; its table is left out. tuning_seeds: how
+    many seeds, from 0 on, only chose the rates, for the report. Returns the run of each cell, in
+    order. Raises CommandError before anything is stored when a cell is wrong, and after the table
+    when a cell failed.
     """
     settings = [cell for _, cell in cells]
     machine.take_signals()

@@ -3,18 +3,23 @@
 The map, in the order in which a report is made:
 
     generate.py  the command: load, summarise, plot, write; checks an earlier report; compares a
-    loss with itself options.py   what a report is asked for: typed options and their checks runs/
-    the only reader of MLflow: a store in, tidy frames out; for notebooks too baselines/   runs of
-    every loss of the suite, for comparison with one of your own; data that a command makes again
-    stats/       intervals, tests, verdicts: frames in, frames out mistakes.py  what the networks
-    got wrong, class by class and image by image metrics.py   the metrics by which losses can be
-    compared: names, words, units, directions measures.py  what is measured besides accuracy, in
-    which table; frames by epoch and corruption findings.py  everything a report says about one
-    setting, as frames overviews.py the losses over a number in which settings differ source_code.py
-    the code that computed the runs, in words gallery.py   what the losses themselves are: how hard
-    each pulls, and its value verdicts.py  verdicts in words and as a file, and the check that they
-    still hold names.py     names for people, whatever characters they have figures/     frames in,
-    figures out page/        the text, the tables and the figures in their order; HTML and Markdown
+                 loss with itself
+    options.py   what a report is asked for: typed options and their checks
+    runs/        the only reader of MLflow: a store in, tidy frames out; for notebooks too
+    baselines/   runs of every loss of the suite, for comparison with one of your own; data that a
+                 command makes again
+    stats/       intervals, tests, verdicts: frames in, frames out
+    mistakes.py  what the networks got wrong, class by class and image by image
+    metrics.py   the metrics by which losses can be compared: names, words, units, directions
+    measures.py  what is measured besides accuracy, in which table; frames by epoch and corruption
+    findings.py  everything a report says about one setting, as frames
+    overviews.py the losses over a number in which settings differ
+    source_code.py the code that computed the runs, in words
+    gallery.py   what the losses themselves are: how hard each pulls, and its value
+    verdicts.py  verdicts in words and as a file, and the check that they still hold
+    names.py     names for people, whatever characters they have
+    figures/     frames in, figures out
+    page/        the text, the tables and the figures in their order; HTML and Markdown
     files.py     where a report goes: its directory, and its copy in MLflow
 
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes` and `figures`

@@ -56,9 +56,9 @@ class Section:
 
     setting: its key; title: the same for people. losses: in the order of the page, the baseline
     first. epochs: the headline's. runs: one per cell. split: tuning seeds and evaluation seeds, at
-    the headline's epochs. best: the table per loss at its own best rate. judged: the runs behind
-    it. means: per epochs and loss, of the metric. by_epoch and corruptions: from
-    `reports.measures`, of the judged runs. test_size: test examples that the metric counts.
+    the headline's epochs. best: the table per loss at its own best rate.
+    judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions:
+    from `reports.measures`, of the judged runs. test_size: test examples that the metric counts.
     diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
     counts; None: not known, or not of this metric. notes: what a reader has to know.
     """

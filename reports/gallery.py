@@ -41,9 +41,9 @@ class Gallery:
     """The curves of the losses.
 
     weights: loss, p (of the true class, the rest spread evenly), weight: w in dL/dz = w (p - e),
-    for the true class. margins: loss, margin (z_y minus the largest other logit, all others 0),
-    value. errors: loss, error (f - y), value, for losses of one number. missing: why a loss is in
-    none of them, by loss.
+    for the true class.
+    margins: loss, margin (z_y minus the largest other logit, all others 0), value. errors: loss,
+    error (f - y), value, for losses of one number. missing: why a loss is in none of them, by loss.
     """
 
     weights: pd.DataFrame

@@ -23,10 +23,11 @@ class Mistakes:
     """Over the runs whose predictions were read.
 
     runs: how many, by loss. confusion: [10, 10] by loss, mean number of images per run, label by
-    prediction. classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with
-    a row per test image: image (place in file order), label, wrong (share of runs, losses weighing
-    the same), taken_for (the most frequent wrong answer, -1: none), spread (largest minus smallest
-    share of wrong runs between losses) and, for each loss, `wrong in LOSS`. labels: [n].
+    prediction.
+    classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with a row per
+    test image: image (place in file order), label, wrong (share of runs, losses weighing the same),
+    taken_for (the most frequent wrong answer, -1: none), spread (largest minus smallest share of
+    wrong runs between losses) and, for each loss, `wrong in LOSS`. labels: [n].
     """
 
     runs: dict[str, int]

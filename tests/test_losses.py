@@ -50,7 +50,8 @@ ON_NUMBERS = [option for option in LOSSES if parameters(option)[0].name == "pred
 ON_LOGITS = [option for option in LOSSES if option not in ON_NUMBERS]
 
 # The value with the option's own hyperparameters, from the closed form. Logits: at z = 0 with K =
-# 10. One number: where the prediction is 2 away from the label.
+# 10. One
+# number: where the prediction is 2 away from the label.
 GOLDEN = {
     "mse": 4.0,
     "mae_scalar": 2.0,

@@ -7,7 +7,7 @@ The log-odds of the true class,
 say everything about p_y:
 
     p_y = sigmoid(m)    1 - p_y = sigmoid(-m)    -ln p_y = softplus(-m)    -ln(1 - p_y) =
-    softplus(m)
+                        softplus(m)
 
 None of these overflows or has an infinite slope, so no loss needs an epsilon or a clip.
 """

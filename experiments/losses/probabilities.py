@@ -114,9 +114,9 @@ def bitempered(logits: Tensor, labels: Tensor, *, t1: float = 0.8, t2: float = 1
 
     Args:
         t1: at least 0 and at most 1; below 1 the loss is bounded, and one wrong label costs only so
-        much. t2: at least 1 and at most 4; above 1 the tails are heavy, and labels near a boundary
-        cost less.
-            Both at 1, it is `ce`.
+            much.
+        t2: at least 1 and at most 4; above 1 the tails are heavy, and labels near a boundary cost
+            less. Both at 1, it is `ce`.
 
     >>> round(bitempered(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
     1.5377

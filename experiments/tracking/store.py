@@ -73,9 +73,11 @@ class Store:
     """An experiment in a tracking store that was seen to work.
 
     client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut
-    in two by a signal. impatient: the same, without waiting: it raises Away. registry: id of the
-    run in whose params cells are claimed. directory: where files that belong to it lie: beside an
-    SQLite database, else where the command was started.
+    in two by a signal.
+    impatient: the same, without waiting: it raises Away.
+    registry: id of the run in whose params cells are claimed.
+    directory: where files that belong to it lie: beside an SQLite database, else where the command
+    was started.
     """
 
     uri: str
@@ -237,8 +239,9 @@ def open_store(
 
     directory: where the command was started (the current one), from which relative paths go.
     patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too.
-    Unless `create`, nothing is written: what is not there is refused, and `registry` is empty where
-    there is none. Raises StoreError when the store cannot be reached, read or written.
+    Unless `create`, nothing is
+    written: what is not there is refused, and `registry` is empty where there is none.
+    Raises StoreError when the store cannot be reached, read or written.
     """
     directory = directory or Path.cwd()
     uri = resolve_uri(uri, directory)

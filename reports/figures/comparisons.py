@@ -155,9 +155,9 @@ def forest(
 
     Args:
         contrasts: a row each, top to bottom: a, b, difference, low, high (NaN: no interval),
-        verdict. margin: half the width of what counts as equivalent (NaN: none); `unit`: of it and
-        of the differences, shown with so
-            many `digits`.
+            verdict.
+        margin: half the width of what counts as equivalent (NaN: none); `unit`: of it and of the
+            differences, shown with so many `digits`.
     """
     frame = contrasts.reset_index(drop=True)
     figure, axes = canvas(1, 1, WIDTH, _row(len(frame)) * max(1, len(frame)) + 1.05)

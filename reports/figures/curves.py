@@ -60,8 +60,10 @@ def accuracy_curves(
 
     Args:
         curves: a row per run and epoch: run_id, loss, epoch, val_accuracy in [0, 1], and the
-        columns named in `x`. bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no
-        band) and the columns named in `x`. x: a panel for each of "epoch", "seconds".
+            columns named in `x`.
+        bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns
+            named in `x`.
+        x: a panel for each of "epoch", "seconds".
     """
     bands = within(bands, SHARE)
     upper = enlarged(bands, behind)
@@ -279,9 +281,10 @@ def by_epoch(
 
     Args:
         bands: a row per measure, loss and epoch: measure, loss, epoch, mean, low, high (NaN: no
-        band). panels: by measure, what its panel is called, and what its values are multiplied by.
+            band).
+        panels: by measure, what its panel is called, and what its values are multiplied by.
         log: whether the axes of the values are logarithmic, each panel's its own; else they are one
-        axis in per cent.
+            axis in per cent.
     """
     columns = min(2, len(panels)) if log else len(panels)
     figure, axes = canvas(1, columns, WIDTH, 3.3, sharey=not log, squeeze=False)

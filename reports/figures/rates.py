@@ -50,7 +50,8 @@ def rate_sensitivity(
 
     Args:
         trials: a row per run: loss, lr, seed, outcome, val_accuracy in [0, 1] (NaN where there is
-        none). rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
+            none).
+        rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
         chosen: a row per loss: loss, lr (NaN: none), edge ("none", "low", "high").
     """
     columns = panel_columns(len(order))
@@ -177,7 +178,8 @@ def heat_map(
 
     Args:
         rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one),
-        diverged, missing. chosen: a row per loss: loss, lr.
+            diverged, missing.
+        chosen: a row per loss: loss, lr.
     """
     table = (
         rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)

@@ -36,8 +36,8 @@ class Table:
     Rows of cells.
 
     only_csv: the keys of columns that CSV alone has, as the others have them inside another
-    column's text. only_people: the keys of columns that CSV does not have, being told by others of
-    its own.
+    column's text.
+    only_people: the keys of columns that CSV does not have, being told by others of its own.
     """
 
     name: str

@@ -24,13 +24,18 @@ latest_metrics, metrics, inputs, datasets), some hundred runs at a time; a track
 its API, a hundred runs and one metric at a time. Neither is ever created or changed by reading. The
 modules, each knowing only those above it:
 
-    records.py       experiments and runs as a store has them wording.py       numbers in params,
-    the parts of messages server_store.py  a tracking server sqlite_store.py  a file store.py
-    the one or the other, by its address naming.py        what a run's loss and setting are called
-    versions.py      versions of the code that computed a run selection.py     which experiment,
-    which sweep, which runs count baselines.py     runs that travel in a file of their own, and
-    whether they may be compared with others computed.py      test metrics, from the predictions of
-    runs that did not store them frames.py        the frames, from the runs that count
+    records.py       experiments and runs as a store has them
+    wording.py       numbers in params, the parts of messages
+    server_store.py  a tracking server
+    sqlite_store.py  a file
+    store.py         the one or the other, by its address
+    naming.py        what a run's loss and setting are called
+    versions.py      versions of the code that computed a run
+    selection.py     which experiment, which sweep, which runs count
+    baselines.py     runs that travel in a file of their own, and whether they may be compared with
+                     others
+    computed.py      test metrics, from the predictions of runs that did not store them
+    frames.py        the frames, from the runs that count
 """
 
 from __future__ import annotations
@@ -74,32 +79,39 @@ class Runs:
     All text is as it came: to escape it is the page's work.
 
     uri: of the store, an SQLite file's made absolute, a server's with the password that it may
-    hold. summary: one row per run that counts, oldest first.
-        run_id, name, status, identity, configuration, parent_run_id, init_hash, head_hash,
-        order_hash, git_commit, python_version, paddle_version, kernel, processor: text, missing
-        where there is none; git_dirty: True, False or None. code: the digest of the code that
-        computed the numbers, code_parts: the tag with its files, code_metrics: the digest of the
-        code of the test metrics; missing where they were not recorded: the code is unknown.
+    hold.
+    summary: one row per run that counts, oldest first. run_id, name, status, identity,
+        configuration, parent_run_id, init_hash, head_hash, order_hash, git_commit,
+        python_version, paddle_version, kernel, processor: text, missing where there is none;
+        git_dirty: True, False or None.
+        code: the digest of the code that computed the numbers, code_parts: the tag with its files,
+        code_metrics: the digest of the code of the test metrics; missing where they were not
+        recorded: the code is unknown.
         baseline: whether the run is of a file of baselines, and its loss called "ce (baseline)".
         loss: the loss's label, its option's name and those of its own values that differ between
         runs of that option ("focal gamma=3"), with versions "focal@1a2b3c4 gamma=3"; loss_option:
-        the bare name. model, data, optimizer, scheduler: names of options. lr: float; epochs,
-        batch_size, seed: int; every other param under its MLflow name ("data.label_noise"), a
-        number where all of its values are. setting: everything that decides the numbers but loss,
-        lr, epochs and seed, as a key that is the same in every report; setting_text: the same for
-        people, with those values that differ between the settings here. data_digest: of the data
-        set, "" where none was recorded. lint: the slugs of the classic mistakes that were found,
-        with commas, and lint_text: a line on each; missing where there are none. outcome: ok,
-        diverged, failed, killed or running. started: UTC; seconds: wall time of the run;
-        last_epoch: the last one that was recorded. train_* and val_*: at the last epoch; test_* and
-        corrupted_*: at the end; accuracies in [0, 1]; NaN where there is none. train_seconds:
-        training alone, all epochs; epoch_seconds: the median of an epoch's.
+        the bare name. model, data, optimizer, scheduler: names of options.
+        lr: float; epochs, batch_size, seed: int; every other param under its MLflow name
+        ("data.label_noise"), a number where all of its values are.
+        setting: everything that decides the numbers but loss, lr, epochs and seed, as a key that is
+        the same in every report; setting_text: the same for people, with those values that differ
+        between the settings here.
+        data_digest: of the data set, "" where none was recorded.
+        lint: the slugs of the classic mistakes that were found, with commas, and lint_text: a line
+        on each; missing where there are none.
+        outcome: ok, diverged, failed, killed or running.
+        started: UTC; seconds: wall time of the run; last_epoch: the last one that was recorded.
+        train_* and val_*: at the last epoch; test_* and corrupted_*: at the end; accuracies in [0,
+        1]; NaN where there is none.
+        train_seconds: training alone, all epochs; epoch_seconds: the median of an epoch's.
     curves: one row per run and epoch, sorted by run_id and epoch; epoch 0 is the untrained network.
         train_seconds: of this epoch; elapsed_seconds: of all epochs up to this one; lr_now: at the
         epoch's end.
     missing: identities in the sweep's grid that no run has (column identity); empty without a
-    sweep. notes: what was left out or looks odd, a sentence each. warnings: what may make numbers
-    wrong, a sentence each. baselines: the file of which some runs may be.
+    sweep.
+    notes: what was left out or looks odd, a sentence each.
+    warnings: what may make numbers wrong, a sentence each.
+    baselines: the file of which some runs may be.
     """
 
     uri: str
@@ -128,14 +140,16 @@ def load(
 
     Args:
         uri: sqlite:///FILE or http(s)://HOST; None: MLFLOW_TRACKING_URI, else mlflow.db in the
-        current directory. experiment: its name; None: the one with the newest run. sweep: a parent
-        run's id, or its name; the newest of that name. where: values of params that a run must
-        have, e.g. {"model": "mlp", "lr": 0.003}; a list means any of them. baselines: a file of
-        baselines, of which those join whose loss none of these runs has; None: none. versions:
-        whether all versions of a loss's code count, each as a loss of its own, `loss@digest`; else
-        the newest
-            code of each loss in each setting, which is that of its newest FINISHED run. A sweep has
-            the code it ran.
+            current directory.
+        experiment: its name; None: the one with the newest run.
+        sweep: a parent run's id, or its name; the newest of that name.
+        where: values of params that a run must have, e.g. {"model": "mlp", "lr": 0.003}; a list
+            means any of them.
+        baselines: a file of baselines, of which those join whose loss none of these runs has; None:
+            none.
+        versions: whether all versions of a loss's code count, each as a loss of its own,
+            `loss@digest`; else the newest code of each loss in each setting, which is that of its
+            newest FINISHED run. A sweep has the code it ran.
         run_ids: these runs and no others, whatever else was run since.
 
     Of several runs of one identity the newest FINISHED one counts, else the newest.

@@ -54,10 +54,11 @@ class Origin:
     """What made the runs of a file.
 
     commands: those that make the file anew. protocol: values by param, the data's digest and epochs
-    among them. rates and seeds: of all runs, ascending. ended: when the last run did, UTC, as
-    2025-03-14 15:09. versions: of Python and packages. paddle, commits, processors, kernels: the
-    distinct tags of the runs; uncommitted: runs made with changes that are in no commit.
-    unfinished: cells of the sweep that have no finished run.
+    among them. rates and
+    seeds: of all runs, ascending. ended: when the last run did, UTC, as 2025-03-14 15:09. versions:
+    of Python and packages.
+    paddle, commits, processors, kernels: the distinct tags of the runs; uncommitted: runs made with
+    changes that are in no commit. unfinished: cells of the sweep that have no finished run.
     """
 
     commands: list[str]

@@ -116,8 +116,9 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
     """The runs of a sweep that are of other code than its command had, a sentence for each version.
 
     Args:
-        runs: of the sweep's grid. planned: the files that each option of the grid reached, by
-        "loss=ce" and the like, and those of the training.
+        runs: of the sweep's grid.
+        planned: the files that each option of the grid reached, by "loss=ce" and the like, and
+            those of the training.
     """
     from experiments.source_digest import Code
 

@@ -118,14 +118,15 @@ def contrasts(
     of its loss: it is missing, and counted.
 
     Args:
-        summary: runs of one setting (see `reports.stats.cells`). baseline: b of every contrast;
-        with `all_pairs` every two losses are compared, the baseline still as
-            b.
+        summary: runs of one setting (see `reports.stats.cells`).
+        baseline: b of every contrast; with `all_pairs` every two losses are compared, the baseline
+            still as b.
         subjects: losses each of which is compared, as a, with every other loss, whatever the
-        baseline. metric: a column; shares are compared in percentage points, others in their own
-        unit. tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best". rope:
-        margin of equivalence in the unit of the difference; None: for accuracies 0.1 points or two
-            test examples, whichever is larger, else no margin.
+            baseline.
+        metric: a column; shares are compared in percentage points, others in their own unit.
+        tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
+        rope: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points
+            or two test examples, whichever is larger, else no margin.
         test_size: test examples that the metric counts: the margin of an accuracy is at least one
             of them, and intervals are at least as wide as rounding to one makes them.
         diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant

@@ -54,9 +54,10 @@ def power_of_difference(
     interval that excludes 0), from simulated normal draws.
 
     Args:
-        n: pairs, or runs a side when `samples` is 2. difference, sd: in the same unit; sd of the
-        paired differences, or of one run when `samples` is 2. samples: 1 for paired values, 2 for
-        two independent samples of n.
+        n: pairs, or runs a side when `samples` is 2.
+        difference, sd: in the same unit; sd of the paired differences, or of one run when `samples`
+            is 2.
+        samples: 1 for paired values, 2 for two independent samples of n.
 
     Source: Cohen 1988, Statistical Power Analysis, chapter 2.
 

@@ -93,8 +93,9 @@ def permutation_p(
     For samples that are not paired.
 
     The share of ways to split the n_a + n_b values in which abs(mean difference) is at least the
-    observed one: all ways up to 200,000 of them, a random sample with p = (b + 1) / (m + 1) above.
-    NaN when a sample is empty.
+    observed
+    one: all ways up to 200,000 of them, a random sample with p = (b + 1) / (m + 1) above. NaN when
+    a sample is empty.
 
     Args:
         a: [n_a]; b: [n_b]; any unit.

@@ -29,9 +29,9 @@ class SeedSplit(NamedTuple):
     """What the seeds of one value of epochs are for.
 
     tuning: seeds that choose the rate of a loss, on validation. evaluation: seeds that are
-    compared, on test. shared: some seeds do both. two_stage: some seeds have runs at the chosen
-    rates only, or the user named the tuning seeds; more seeds then need these rates only. reason:
-    the same in words.
+    compared, on test.
+    shared: some seeds do both. two_stage: some seeds have runs at the chosen rates only, or the
+    user named the tuning seeds; more seeds then need these rates only. reason: the same in words.
     """
 
     tuning: tuple[int, ...]
@@ -204,8 +204,10 @@ def choose_rates(
     loss that diverged in all its trials is shown at the smallest of its rates.
 
     Args:
-        summary: runs of one setting. tuning_seeds: as in `split_seeds`; None: for each loss the
-        seeds at which it finished all its rates. metric: higher is better.
+        summary: runs of one setting.
+        tuning_seeds: as in `split_seeds`; None: for each loss the seeds at which it finished all
+            its rates.
+        metric: higher is better.
 
     Returns:
         A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean

@@ -75,7 +75,8 @@ def contrast(
 
     Args:
         step: what one test example is worth, in the unit of the values; NaN where they are not
-        rounded. margin: half the width of equivalence, in the same unit; NaN when it is not asked.
+            rounded.
+        margin: half the width of equivalence, in the same unit; NaN when it is not asked.
 
     Source: Schuirmann 1987, J. of Pharmacokinetics and Biopharmaceutics 15, for `p_equivalence`.
 

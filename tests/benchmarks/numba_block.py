@@ -270,11 +270,12 @@ def input_gradient(w, winner, dy, dx, image, kernels, places, gradients, starts,
     """dx [n, in, height, width] from w, winner and dy.
 
     Each window has a list of its winners, `places` and `gradients` [columns, 2 out + 1], which
-    grows from its middle: those of its upper row behind it, of its lower row before. Row i of the
-    six around the window takes row i of the kernel from the upper ones and row i - 1 from the lower
-    ones. Scratch: `image` [height + 4, width + 4, CHANNELS]; `kernels` [6, out, SURROUNDINGS], zero
-    at first, the kernel's rows from [1] on, each behind a pixel of zeros: a winner on the right
-    takes these too, one on the left starts behind them; `starts` and `ends` [columns] of the lists.
+    grows from its
+    middle: those of its upper row behind it, of its lower row before. Row i of the six around the
+    window takes row i of the kernel from the upper ones and row i - 1 from the lower ones. Scratch:
+    `image` [height + 4, width + 4, CHANNELS]; `kernels` [6, out, SURROUNDINGS], zero at first, the
+    kernel's rows from [1] on, each behind a pixel of zeros: a winner on the right takes these too,
+    one on the left starts behind them; `starts` and `ends` [columns] of the lists.
     """
     outs, ins = w.shape[:2]
     n, _, rows, columns = winner.shape

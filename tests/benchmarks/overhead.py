@@ -10,11 +10,12 @@ that is there already, keeps checkpoints, fits the temperature, exports and logs
 are left out of both.
 
 A machine's speed wavers by more than what is measured, so each part is measured where it wavers
-least. What a run costs once: runs of no epoch, bare and whole, in processes of their own, in turns.
-What an epoch costs more: both in one process, in turns, a training step of the one after each of
-the other; what slows one down for some hundredths of a second slows the other down, too, so that
-the difference of an epoch varies far less than that of two epochs in turns. The sum of both is what
-a run of `--epochs` costs more. It takes means, since not every epoch writes to the store.
+least. What a run costs
+once: runs of no epoch, bare and whole, in processes of their own, in turns. What an epoch costs
+more: both in one process, in turns, a training step of the one after each of the other; what slows
+one down for some hundredths of a second slows the other down, too, so that the difference of an
+epoch varies far less than that of two epochs in turns. The sum of both is what a run of `--epochs`
+costs more. It takes means, since not every epoch writes to the store.
 """
 
 from __future__ import annotations

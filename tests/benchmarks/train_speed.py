@@ -3,8 +3,8 @@
 Conv blocks against Paddle's own operators and PyTorch.
 
     python tests/benchmarks/train_speed.py           # PyTorch's and Numba's rows need pip install
-    -e ".[bench]" python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with
-    two at once
+                                                     -e ".[bench]"
+    python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with two at once
 
 Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in six ways, each in
 a process of its own. All are pinned to one core and take turns, a second or so each, for several
