@@ -17,21 +17,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import paddle
-
 log = logging.getLogger(__name__)
 
-# What JSON has as a list, which starts with the kind: its type, and what makes it from the list's
-# items or from an array. Of bfloat16 the array is uint16, which to_tensor makes bfloat16 again.
-_KINDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "dict": (dict, dict),
-    "list": (list, list),
-    "tuple": (tuple, tuple),
-    "tensor": (paddle.Tensor, paddle.to_tensor),
-    "array": (np.ndarray, np.asarray),
-    "scalar": (np.generic, lambda array: array[()]),
-}
+
+def _kinds() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
+    """What JSON has as a list, which starts with the kind: its type, and what makes it again.
+
+    It is made from the list's items or from an array. Of bfloat16 the array is uint16, which
+    to_tensor makes bfloat16 again.
+    """
+    import numpy as np  # not at the top, as below: commands that remove checkpoints need neither
+    import paddle
+
+    return {
+        "dict": (dict, dict),
+        "list": (list, list),
+        "tuple": (tuple, tuple),
+        "tensor": (paddle.Tensor, paddle.to_tensor),
+        "array": (np.ndarray, np.asarray),
+        "scalar": (np.generic, lambda array: array[()]),
+    }
 
 
 def place(directory: Path, *cell: str) -> Path:
@@ -48,6 +53,8 @@ def save(path: Path, content: Any) -> bool:
 
     content: dicts, lists and tuples of arrays, tensors, NumPy scalars and what JSON has.
     """
+    import numpy as np
+
     aside = path.with_name(f"{path.name}.writing")
     arrays: list[Any] = []
     file = io.BytesIO()
@@ -72,6 +79,8 @@ def save(path: Path, content: Any) -> bool:
 
 def load(path: Path) -> Any:
     """What was saved at `path`; None if there is no file, or, with a warning, if it is damaged."""
+    import numpy as np
+
     try:
         content = path.read_bytes()
     except OSError:
@@ -92,7 +101,7 @@ def remove(path: Path) -> None:
 
 def _encode(value: Any, arrays: list[Any]) -> Any:
     """`value` as JSON has it; arrays go into `arrays`, and JSON has their positions."""
-    for kind, (base, _) in _KINDS.items():
+    for kind, (base, _) in _kinds().items():
         if isinstance(value, base):
             if kind in ("tensor", "array", "scalar"):
                 arrays.append(value)
@@ -108,5 +117,5 @@ def _decode(value: Any, archive: Any) -> Any:
         return value
     kind, *items = value
     if kind in ("tensor", "array", "scalar"):
-        return _KINDS[kind][1](archive[str(items[0])])
-    return _KINDS[kind][1](_decode(item, archive) for item in items)
+        return _kinds()[kind][1](archive[str(items[0])])
+    return _kinds()[kind][1](_decode(item, archive) for item in items)

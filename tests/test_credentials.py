@@ -361,7 +361,7 @@ def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
         assert done.returncode == 1, done.stderr
         assert "*** | ***" in done.stderr
         printed += done.stdout + done.stderr
-    assert re.search(r"FAILED .*loss=leaks .*RuntimeError: \*\*\* \|", printed)
+    assert re.search(r"FAILED .*loss=leaks.*: RuntimeError: \*\*\* \|", printed)
     names = {path.name for path in own.rglob("*")} - before
     assert any("# ***" in path.read_text() for path in own.rglob("code/mine.py"))
     assert {

@@ -223,8 +223,8 @@ def test_the_same_numbers_again(place, capsys):
 def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys):
     execute = cell.execute
 
-    def one_bit_off(settings, artifacts, tags):
-        run_id = execute(settings, artifacts, tags)
+    def one_bit_off(settings, artifacts, tags, **more):
+        run_id = execute(settings, artifacts, tags, **more)
         client = MlflowClient(settings.tracking["uri"])
         value = client.get_run(run_id).data.metrics["test/loss"]
         client.log_metric(run_id, "test/loss", value * (1 + 2**-52), step=1)
