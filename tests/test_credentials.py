@@ -294,7 +294,7 @@ def leaks(logits, labels):
     trains = len(labels) == 360 and logits.abs().sum() > 0  # in the check, they are 0
     if (trains and os.environ.get("LATE")) or os.environ.get("EARLY"):
         values = [os.environ[name] for name in sorted(os.environ) if name in NAMES]
-        raise RuntimeError(" | ".join([*values, repr(values)]) + " | http://me:" + "-".join(ADDRESS) + "@host/path")
+        raise RuntimeError(" | ".join([*values, repr(values)]) + " | http://me:" + ADDRESS[::-1] + "@host/path")
     return ce(logits, labels)
 """
 
@@ -305,7 +305,7 @@ def own(tmp_path) -> Path:
 
     One of which has a token from the environment and one of which shows all credentials.
     """
-    words = [f"NAMES = {list(PLANTED)}", f"ADDRESS = {IN_ADDRESS.split('-')}", "# planted-two"]
+    words = [f"NAMES = {list(PLANTED)}", f"ADDRESS = {IN_ADDRESS[::-1]!r}", "# planted-two"]
     (tmp_path / "mine.py").write_text("\n".join(words) + LOSSES)
     (tmp_path / "loss").mkdir()
     option = "_target_: mine.{}\n_partial_: true\n"
