@@ -514,6 +514,8 @@ def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
 ) -> None:
     directory, _ = written
     before = contents(directory)
+    (page,) = store.glob("mlartifacts/**/artifacts/report/index.html")
+    stored = page.read_bytes()
     said = report(store, "metric=test/macro_f1", "rope=1", "formats=[svg]")
     assert said.code == 0, said.text
     name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
@@ -521,9 +523,8 @@ def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
     assert re.fullmatch(r"mnist-losses-metric-test-macro_f1-rope-1\.0-[0-9a-f]{6}", name[1])
     assert contents(directory) == before
     assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
-    (page,) = store.glob("mlartifacts/**/artifacts/report/index.html")
     (other,) = store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
-    assert page.read_bytes() == before["index.html"] != other.read_bytes()
+    assert page.read_bytes() == stored != other.read_bytes()
     assert report(store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0
 
 
