@@ -235,25 +235,43 @@ def leftovers(patient: Patient) -> Findings:
 # Whether something is harmless, its heading, what can be done. The first two first: they end what
 # the others look at.
 CHECKS = {
-    dead: (False, "RUNNING, but nobody runs them", "mending ends them, as KILLED unless all was "
-                                                   "said and done"),
-    abandoned: (False, "Cells claimed by a process that is dead", "mending ends the claims as "
-                                                                  "lost, as the next run would"),
-    misjudged: (False, "Sweeps whose status is not that of their cells", "mending makes them "
-                                                                         "FINISHED when all cells "
-                                                                         "are, else FAILED"),
-    incomplete: (False, "Files or numbers are missing", "if the files were moved, move them back; "
-                                                        "else "
-                 "`mlflow runs delete --run-id ID`, and the command that made them makes them "
-                 "anew"),
-    disagreeing: (False, "Runs of one identity that disagree", "look at both; `mlflow runs delete "
-                                                               "--run-id ID` takes the wrong one "
-                                                               "out of the count"),
-    outlived: (True, "Running, of a sweep that has ended", "let them end, or stop the process; "
-                                                           "then look again"),
-    orphans: (True, "Of a sweep that is not there", "they count all the same; `mlflow runs "
-                                                    "restore --run-id ID` restores a deleted "
-                                                    "sweep, its command makes a new one"),
+    dead: (
+        False,
+        "RUNNING, but nobody runs them",
+        "mending ends them, as KILLED unless all was said and done",
+    ),
+    abandoned: (
+        False,
+        "Cells claimed by a process that is dead",
+        "mending ends the claims as lost, as the next run would",
+    ),
+    misjudged: (
+        False,
+        "Sweeps whose status is not that of their cells",
+        "mending makes them FINISHED when all cells are, else FAILED",
+    ),
+    incomplete: (
+        False,
+        "Files or numbers are missing",
+        "if the files were moved, move them back; else `mlflow runs delete --run-id ID`, and the "
+        "command that made them makes them anew",
+    ),
+    disagreeing: (
+        False,
+        "Runs of one identity that disagree",
+        "look at both; `mlflow runs delete --run-id ID` takes the wrong one out of the count",
+    ),
+    outlived: (
+        True,
+        "Running, of a sweep that has ended",
+        "let them end, or stop the process; then look again",
+    ),
+    orphans: (
+        True,
+        "Of a sweep that is not there",
+        "they count all the same; `mlflow runs restore --run-id ID` restores a deleted sweep, "
+        "its command makes a new one",
+    ),
     duplicates: (True, "Cells that were run more than once", "the newest run counts"),
     foreign: (True, "Runs of another program", "nobody counts them"),
     leftovers: (True, "Files that nothing needs", "you may delete them; a checkpoint of no cell "
