@@ -35,7 +35,7 @@ class CellSweeper(Sweeper):
     """Every combination of the grid is one cell; cells that are finished are not launched."""
 
     def __init__(self, params: dict[str, Any] | None):
-        self.params = _plain(params)
+        self.params: Any = params
         self.launcher: Any = None
         self.begun = 0
 
@@ -44,6 +44,7 @@ class CellSweeper(Sweeper):
     ) -> None:
         self.context, self.task_function, self.master = hydra_context, task_function, config
         self.loader = hydra_context.config_loader
+        self.params = _plain(self.params)  # not in __init__: Hydra would wrap its error
 
     @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
