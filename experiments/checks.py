@@ -152,12 +152,15 @@ def _failure(died: processes.Died, trace: Path) -> str:
     own = [frame for frame in frames if "site-packages" not in frame[0]]
     where = f", in {own[0][2]} ({own[0][0]}:{own[0][1]})" if own else ""
     if died.cause == "SIGALRM":
-        return f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still running{where}"
+        return (
+            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still "
+            f"running{where}"
+        )
     how = "was ended by" if died.cause.startswith("SIG") else "ended with"
     return f"{died.last}: the check's process {how} {died.cause}{where}"
 
 
-# ---- in the process of a check --------------------------------------------------------------------------------------
+# ---- in the process of a check -------------------------------------------------------------------
 
 
 def _limit(rows: int = 0) -> None:

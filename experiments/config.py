@@ -298,7 +298,7 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
 
 
 def check_names(names: Iterable[str], schema: type = RunConfig) -> None:
-    """Raise CommandError with the choices where one of the names is no value of the config's root."""
+    """Raise CommandError, with the choices, for a name that is no value of the config's root."""
     known = [field.name for field in dataclasses.fields(schema)]
     for name in names:
         if name not in known:
@@ -466,7 +466,7 @@ def function(settings: Settings, group: str) -> functools.partial[Any]:
 
 
 def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
-    """`function`; what it raises in a call becomes a CommandError that says which option and value it is about."""
+    """`function`, whose errors in a call become CommandErrors that name the option and value."""
     bound = function(settings, group)
 
     @functools.wraps(bound.func)

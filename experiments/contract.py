@@ -101,9 +101,12 @@ class Recorded(Protocol):
     """What a run in a store has recorded."""
 
     @property
-    def tags(self) -> Mapping[str, str]: ...
+    def tags(self) -> Mapping[str, str]:
+        """The tags by name."""
+
     @property
-    def metrics(self) -> Mapping[str, float | None]: ...
+    def metrics(self) -> Mapping[str, float | None]:
+        """The last value of each metric by name; None if it is not a number."""
 
 
 def changed(one: Parts, other: Parts) -> dict[str, list[str]]:

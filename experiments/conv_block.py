@@ -81,6 +81,7 @@ class ConvBlock(paddle.nn.Conv2D):
         self._sizes = (in_channels, out_channels, kernel_size, padding)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Apply the fused kernel where it covers `x`, else the stock operators."""
         on_cpu = (
             paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
         )  # where what is made anew will lie

@@ -117,6 +117,7 @@ class Formatter(logging.Formatter):
     """Log lines without credentials, in files and on the screen."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of `record`, without credentials."""
         return redacted(super().format(record))
 
 

@@ -89,8 +89,8 @@ def mnist(
         seed: at least 0; decides split and noise.
         root: a directory with the IDX files, plain or .gz; None: the per-user cache, filled at
             first use.
-        train_size: how many to train on; None: all but validation. A smaller set is a prefix of a
-            larger one.
+        train_size: how many examples to train on; None: all but validation. A smaller set is a
+            prefix of a larger one.
         validation_size: how many to validate on; which ones does not depend on `train_size`.
         label_noise: the probability, in [0, 1], that noise hits a training label. A rate's hits
             include those of every smaller rate, whatever the sizes.

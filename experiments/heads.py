@@ -19,7 +19,7 @@ CLASSES = 10
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """ln softmax over the last axis, in float64: [n, K] -> [n, K], finite for finite logits."""
+    """The logarithm of the softmax, in float64: [n, K] -> [n, K], finite for finite logits."""
     z = logits.astype(np.float64)
     z = z - z.max(axis=-1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))

@@ -118,7 +118,7 @@ def tags(findings: Sequence[Finding]) -> dict[str, str]:
     )
 
 
-# ---- in a loss ------------------------------------------------------------------------------------------------------
+# ---- in a loss -----------------------------------------------------------------------------------
 
 
 def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
@@ -213,7 +213,10 @@ def labels_ignored(probe: Probe) -> str | None:
     if len(groups) == 1:
         return "the value does not depend on the label: nothing can be learned from it"
     listed = "; ".join(", ".join(map(str, group)) for group in groups.values() if len(group) > 1)
-    return f"these labels give the same value, whatever the outputs: {listed}. Is a label cast or cut on the way?"
+    return (
+        f"these labels give the same value, whatever the outputs: {listed}. Is a label cast or cut "
+        "on the way?"
+    )
 
 
 def labels_as_numbers(probe: Probe) -> str | None:
@@ -254,7 +257,10 @@ def logit_unused(probe: Probe) -> str | None:
     unused = np.flatnonzero(~probe.slopes.any(axis=0))
     if not len(unused) or len(unused) == probe.head.outputs:
         return None
-    return f"of the {probe.head.outputs} logits it does not look at number {', '.join(map(str, unused))}, whatever the label"
+    return (
+        f"of the {probe.head.outputs} logits it does not look at number "
+        f"{', '.join(map(str, unused))}, whatever the label"
+    )
 
 
 def wrong_way(probe: Probe) -> str | None:
@@ -351,7 +357,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(b).max()))
 
 
-# ---- in labels and outputs ------------------------------------------------------------------------------------------
+# ---- in labels and outputs -----------------------------------------------------------------------
 
 
 def label_type(labels: np.ndarray) -> str | None:
@@ -361,7 +367,10 @@ def label_type(labels: np.ndarray) -> str | None:
     """
     found = f"{labels.dtype} {list(labels.shape)}"
     if labels.dtype != np.int64 or labels.ndim != 1:
-        return f"the labels are {found}, expected int64 [n]: a loss that does not look cuts or broadcasts them in silence"
+        return (
+            f"the labels are {found}, expected int64 [n]: a loss that does not look cuts or "
+            "broadcasts them in silence"
+        )
     if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
         return (
             f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"
@@ -437,10 +446,13 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
     said = head.predict(outputs)
     if (said != said[0]).any():
         return None
-    return f"it says {said[0]} to all {len(said):,} validation images: the learning rate is too small or too large, or the loss misleads"
+    return (
+        f"it says {said[0]} to all {len(said):,} validation images: the learning rate is too small "
+        "or too large, or the loss misleads"
+    )
 
 
-# ---- in a grid ------------------------------------------------------------------------------------------------------
+# ---- in a grid -----------------------------------------------------------------------------------
 
 
 def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> list[Finding]:

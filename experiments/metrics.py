@@ -82,10 +82,10 @@ def brier(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def ece(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
-    """Expected calibration error over `bins` bins of equal width of the largest probability (Guo et al. 2017).
+    """Expected calibration error over `bins` bins of the largest probability (Guo et al. 2017).
 
-    The mean over examples of |accuracy - confidence| of the bin they fall in; bins are (a, b], in
-    [0, 1].
+    The bins (a, b] divide [0, 1] equally. The value is the mean over examples of
+    |accuracy - confidence| of the bin they fall in.
     """
     confidence = np.exp(log_probabilities.max(axis=1))
     correct = log_probabilities.argmax(axis=1) == labels

@@ -35,6 +35,7 @@ class Network(nn.Layer):
     # a tensor
     @paddle.jit.not_to_static
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Raw outputs [batch, outputs] for images [batch, 1, 28, 28]."""
         # The reshape is for loaders that squeeze the channel away, mlflow.pyfunc among them.
         return self.head(self.body(images.reshape([-1, 1, 28, 28])))
 

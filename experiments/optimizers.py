@@ -25,7 +25,7 @@ def sgd(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """w - lr g. weight_decay (>= 0): coupled."""
+    """Gradient descent: w - lr g. weight_decay (>= 0): coupled."""
     check_number("weight_decay", weight_decay, at_least=0, optional=True)
     check_number("clip_norm", clip_norm, above=0, optional=True)
     return SGD(learning_rate, parameters, weight_decay=weight_decay, grad_clip=_clip(clip_norm))
@@ -40,7 +40,7 @@ def momentum(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """v <- momentum v + g, then w - lr v.
+    """Gradient descent with momentum: v <- momentum v + g, then w - lr v.
 
     With `nesterov` w - lr (g + momentum v) (Sutskever et al., 2013).
 

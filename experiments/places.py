@@ -115,9 +115,9 @@ def artifacts(database: Path) -> Path:
 
 
 def current(recorded: str, database: Path) -> str:
-    """Where the artifacts lie that were `recorded` to be at an address when the database lay perhaps elsewhere.
+    """The present directory of artifacts whose address was `recorded` when the store was made.
 
-    A store that was moved or copied has its artifacts beside the database still.
+    A store that was moved or copied still has its artifacts beside the database.
     """
     parts = urlsplit(recorded)
     then = Path(url2pathname(parts.path) if parts.scheme else recorded)

@@ -135,6 +135,7 @@ class BeforeWriting(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse credentials and a directory that cannot be written, before a single run."""
         from experiments import sweeps
 
         _refuse_credentials(config)
@@ -144,6 +145,7 @@ class BeforeWriting(Callback):
             sys.exit(str(error))  # of a callback's exceptions, Hydra lets only this one through
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse credentials before a sweep."""
         _refuse_credentials(config)
 
 

@@ -9,10 +9,10 @@ _PLAIN = {"−": "-", "–": "-", "±": "+/-", "×": "x", "…": "...", "≤": "
 
 
 def accept_any_character() -> None:
-    """Let this process print every character, whatever encoding standard output and error have.
+    r"""Let this process print every character, whatever encoding standard output and error have.
 
     Typographic signs that the encoding lacks are written in ASCII, and every other character as an
-    escape such as `\\u4e2d`. Call it before the first output, in every process.
+    escape such as `\u4e2d`. Call it before the first output, in every process.
     """
     codecs.register_error("fairloss", _spelt)
     for stream in (sys.stdout, sys.stderr):

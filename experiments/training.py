@@ -203,7 +203,10 @@ def train(
             raw[batch], losses[batch] = outputs.numpy(), values.numpy()
             batch_sum = float(losses[batch].sum())
             if not math.isfinite(batch_sum):
-                diverged = f"the training loss became {batch_sum} in epoch {epoch}, step {first // batch_size + 1}"
+                diverged = (
+                    f"the training loss became {batch_sum} in epoch {epoch}, step "
+                    f"{first // batch_size + 1}"
+                )
                 break
             seen = min(batch.stop, len(order))
             lr = learner.optimizer.get_lr()

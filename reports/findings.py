@@ -25,7 +25,7 @@ from reports.stats.cells import OUTCOMES
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
 READ_AT_MOST = 10
-"""Runs of one loss whose predictions are read: enough for pictures, and bounded for stores of thousands."""
+"""The most runs of one loss whose predictions are read: enough for pictures."""
 
 
 class QuestionError(ValueError):
@@ -120,7 +120,7 @@ class Section:
         return sorted((int(epochs) for epochs in self.runs["epochs"].unique()), reverse=True)
 
     def compared(self, epochs: int) -> pd.DataFrame:
-        """The contrasts at each loss's best rate between losses that were run for so many epochs."""
+        """The contrasts at each loss's best rate, between losses that were run for `epochs`."""
         frame, there = self.contrasts, self._run_at(epochs)
         best = frame[(frame["view"] == "best") & (frame["epochs"] == epochs)]
         return best[best["a"].isin(there) & best["b"].isin(there)].reset_index(drop=True)
@@ -131,6 +131,7 @@ class Section:
 
     @property
     def metric(self) -> Metric:
+        """The metric that decides."""
         return read_metric(self.question.metric)
 
     @property
@@ -162,7 +163,9 @@ def sections(
     """A section per setting, in the order of their titles, numbers in them by size.
 
     Args:
-        summary, curves: from `reports.runs.load`.
+        summary: a row per run, from `reports.runs.load`.
+        curves: a row per run and epoch, from `reports.runs.load`.
+        question: what the report is asked for.
         predictions: the predictions of a run, by its id; None where there are none.
     """
     found = [

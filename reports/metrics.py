@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 ROPE = 0.1
-"""Default margin for accuracies, in points: the binomial standard error of 10,000 test examples near 99 %."""
+"""Default margin for accuracies, in points.
+
+The binomial standard error of 10,000 test examples near 99 %.
+"""
 
 CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "motion_blur", "shear"),
@@ -250,7 +253,10 @@ OFFERED = {
     metric.name: metric
     for metric in _ON_THE_TEST_SET + _ON_A_DIGIT + _ON_CORRUPTED_IMAGES + _ON_FLIPPED_LABELS
 }
-"""What `generate report metric=` takes, by column: what chose nothing, orders losses, and means the same for all."""
+"""The metrics that `generate report metric=` takes, by column.
+
+None of them chose a rate, each orders losses, and each means the same for all losses.
+"""
 
 _KNOWN = {  # besides: what a rate is chosen by, and times, which are the machine's
     metric.name: metric

@@ -43,6 +43,7 @@ class Overview:
 
     @property
     def panels(self) -> list[str]:
+        """The panels of the figure, in the order of the means."""
         return list(dict.fromkeys(self.means["panel"]))
 
     @property
@@ -52,7 +53,7 @@ class Overview:
 
 
 def overviews(sections: Sequence[Section]) -> list[Overview]:
-    """An overview of each setting that has two numbers or more between sections which are alike in all else."""
+    """An overview of each setting that has at least two numbers in sections alike in all else."""
     full = [section for section in sections if len(section.means)]
     values = pd.DataFrame([_values(section.runs) for section in full], dtype=object)
     texts = values.map(_text)

@@ -151,7 +151,10 @@ def needed(row: Mapping[str, Any]) -> str:
         return "The variance cannot be estimated from one pair of runs: more seeds will tell."
     if row["interval"] == "ranks":
         return "By ranks, no number of seeds can be computed that would decide."
-    shows = f"With {row['n']} seeds no difference, however large, can reach significance in a family of {row['family']}"
+    shows = (
+        f"With {row['n']} seeds no difference, however large, can reach significance in a family "
+        f"of {row['family']}"
+    )
     if math.isfinite(row["detectable"]):
         shows = (
             f"{row['n']} seeds can show a difference of {amount(row['detectable'], row['unit'])}"
@@ -160,7 +163,10 @@ def needed(row: Mapping[str, Any]) -> str:
         return f"{shows}; more than 10,000 would be needed at the difference and spread observed."
     if math.isnan(row["seeds_needed"]):
         return f"{shows}."
-    return f"{shows}; about {int(row['seeds_needed'])} would decide, if the difference and spread observed are the true ones."
+    return (
+        f"{shows}; about {int(row['seeds_needed'])} would decide, if the difference and spread "
+        "observed are the true ones."
+    )
 
 
 def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str, Any]:

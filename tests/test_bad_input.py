@@ -228,7 +228,8 @@ def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, run_command):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "total.yaml").write_text("_target_: mine.total\n_partial_: true\n")
     done = run_command(
-        tmp_path, "--config-dir", ".", "-m", "loss=total,ce", "data=digits", PYTHONPATH=str(tmp_path)
+        tmp_path, "--config-dir", ".", "-m", "loss=total,ce", "data=digits",
+        PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     assert done.returncode != 0
     assert "loss=total" in done.stderr

@@ -52,8 +52,8 @@ def store(empty_store: Path, tmp_path: Path) -> Store:  # noqa: F811
         for seed in (0, 1):
             hashes = HASHES | {"order_hash": f"order{seed}", "init_hash": f"init{seed}"}
             made.add(
-                tags=hashes | MACHINE, own=own | {"data.root": "somewhere"}, test=third, digest="d" * 32,
-                loss=loss, seed=seed,
+                tags=hashes | MACHINE, own=own | {"data.root": "somewhere"}, test=third,
+                digest="d" * 32, loss=loss, seed=seed,
             )  # fmt: skip
     made.add(tags=HASHES | MACHINE, outcome="diverged", test={}, digest="d" * 32, lr=0.1)
     made.add(
@@ -76,7 +76,7 @@ def mine(empty_store: Path, tmp_path: Path) -> Store:  # noqa: F811
     return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
-# ---- the file -------------------------------------------------------------------------------------------------------
+# ---- the file ------------------------------------------------------------------------------------
 
 
 def test_a_file_gives_the_frames_of_its_runs_back(store: Store, kept: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_refused(kept: Path) -> None:
         load_baselines(kept)
 
 
-# ---- joining --------------------------------------------------------------------------------------------------------
+# ---- joining -------------------------------------------------------------------------------------
 
 
 def add_mine(store: Store, **changes: object) -> None:
@@ -245,7 +245,7 @@ def test_a_store_without_runs_is_joined_by_nothing(mine: Store, kept: Path) -> N
     assert load(mine.uri, sweep=parent, baselines=kept).summary.empty
 
 
-# ---- the comparison -------------------------------------------------------------------------------------------------
+# ---- the comparison ------------------------------------------------------------------------------
 
 
 def test_each_loss_of_ones_own_is_compared_with_every_other_one() -> None:
@@ -337,7 +337,7 @@ def test_verdicts_with_baselines_are_derived_again() -> None:
     assert broken and all(line.startswith("mine ") for line in broken)
 
 
-# ---- the whole ------------------------------------------------------------------------------------------------------
+# ---- the whole -----------------------------------------------------------------------------------
 
 
 def generate(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

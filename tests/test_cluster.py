@@ -107,7 +107,10 @@ class Cluster:
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
         with log.open("w") as file:
             node = subprocess.Popen(
-                [*ray, "start", "--block", "--num-cpus=1", "--object-store-memory=80000000", *options],
+                [
+                    *ray, "start", "--block", "--num-cpus=1", "--object-store-memory=80000000",
+                    *options,
+                ],
                 env=clean_environment() | self.environment, stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.nodes.append(node)
@@ -169,8 +172,8 @@ EACH_ONCE = [("ce", "0"), ("ce", "1"), ("mse", "0"), ("mse", "1")]
 def test_a_sweep_runs_on_two_nodes_into_a_server(cluster, server, run_command, tmp_path):
     uri, artifacts = server
     done = run_command(
-        tmp_path, "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto", f"tracking.uri={uri}",
-        "experiment=calm", "epochs=2", *GRID, **cluster.environment,
+        tmp_path, "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
+        f"tracking.uri={uri}", "experiment=calm", "epochs=2", *GRID, **cluster.environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (
@@ -205,7 +208,8 @@ def test_a_node_dies_in_the_middle_and_the_same_command_finishes(
     with log.open("w") as file:
         command = subprocess.Popen(
             [sys.executable, str(ROOT / "experiments" / "run.py"), *options],
-            cwd=tmp_path, env=clean_environment() | cluster.environment, stdout=file, stderr=subprocess.STDOUT,
+            cwd=tmp_path, env=clean_environment() | cluster.environment,
+            stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
         busy = r"\(_work pid=(\d+)\).* epoch 50/"

@@ -22,7 +22,7 @@ def store(tmp_path_factory):
     )
 
 
-# ---- numbers ------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 
 def test_the_numbers_of_a_run_are_its_tags_metrics_and_predictions_without_times(store):
@@ -58,7 +58,7 @@ def test_a_run_without_predictions_has_none(store):
     assert list(found) == [(TAG, "the outcome"), (METRIC, "val/loss")]
 
 
-# ---- compare ------------------------------------------------------------------------------------------------------
+# ---- compare -------------------------------------------------------------------------------------
 
 
 def test_equal_numbers_have_no_differences():
@@ -126,7 +126,7 @@ def test_the_earliest_comes_first():
     assert str(found[0]) == "the initial weights: aaaaaaaaaa then, bbbbbbbbbb now"
 
 
-# ---- circumstances ------------------------------------------------------------------------------------------------
+# ---- circumstances -------------------------------------------------------------------------------
 
 
 def test_the_circumstances_are_code_data_machine_and_versions(store):
@@ -149,10 +149,10 @@ def test_the_circumstances_are_code_data_machine_and_versions(store):
     found = comparison.circumstances(store, store.client.get_run(tracked.run_id))
     assert found.pop("uncommitted changes").startswith("changes.diff of 2 lines (")
     assert found == {
-        "commit": "cccccccccc", "data digits": "dddddddddd", "device": "cpu", "threads": "2", "kernel": "stock",
-        "paddlepaddle": "3.3.1", "system": "Linux-6.1", "processor": "AMD EPYC", "numpy": "2.1.0",
-        "my_losses.py (loss)": "0123456789ab", "code": "abcdefabcdef", "code of the "
-                                                                       "metrics": "code unknown",
+        "commit": "cccccccccc", "data digits": "dddddddddd", "device": "cpu", "threads": "2",
+        "kernel": "stock", "paddlepaddle": "3.3.1", "system": "Linux-6.1", "processor": "AMD EPYC",
+        "numpy": "2.1.0", "my_losses.py (loss)": "0123456789ab", "code": "abcdefabcdef",
+        "code of the metrics": "code unknown",
     }  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_only_what_differs_has_changed():
     assert changes(then, dict(then)) == []
 
 
-# ---- in words -----------------------------------------------------------------------------------------------------
+# ---- in words ------------------------------------------------------------------------------------
 
 
 def test_agreement_in_words():

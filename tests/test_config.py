@@ -39,7 +39,8 @@ BASE = settings("data=digits")
 def test_the_defaults_are_the_tutorials():
     found = settings()
     assert found.choices == {
-        "loss": "ce", "model": "convnet", "data": "mnist", "optimizer": "sgd", "scheduler": "constant",
+        "loss": "ce", "model": "convnet", "data": "mnist", "optimizer": "sgd",
+        "scheduler": "constant",
     }  # fmt: skip
     assert (found.lr, found.epochs, found.batch_size, found.seed) == (0.003, 10, 100, 0)
     assert config.problems(found) == []
@@ -48,9 +49,10 @@ def test_the_defaults_are_the_tutorials():
 @pytest.mark.parametrize(
     "override",
     [
-        "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist", "optimizer=adam",
-        "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric", "data.train_size=100",
-        "data.validation_size=100", "optimizer.weight_decay=0.1", "threads=2", "corruptions=true",
+        "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist",
+        "optimizer=adam", "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric",
+        "data.train_size=100", "data.validation_size=100", "optimizer.weight_decay=0.1",
+        "threads=2", "corruptions=true",
     ],
 )  # fmt: skip
 def test_what_changes_the_numbers_changes_the_identity(override):
@@ -168,8 +170,9 @@ def test_a_label_tells_losses_of_one_name_apart():
 
 def test_a_label_tells_options_apart_that_were_asked_for():
     words = (
-        "data=digits", "data.label_noise=0.2", "+model.extra=1", "loss=mse", "lr=0.1", "batch_size=50",
-        "tracking=server", "hydra.run.dir=x", "++data.root=/somewhere", "threads=2", "batch_size=20",
+        "data=digits", "data.label_noise=0.2", "+model.extra=1", "loss=mse", "lr=0.1",
+        "batch_size=50", "tracking=server", "hydra.run.dir=x", "++data.root=/somewhere",
+        "threads=2", "batch_size=20",
     )  # fmt: skip
     found = dataclasses.replace(BASE, words=words)
     assert found.label == (

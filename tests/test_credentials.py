@@ -46,7 +46,7 @@ def hidden(monkeypatch):
     return "\n".join([*PLANTED.values(), f"http://me:{IN_ADDRESS}@host/path"])
 
 
-# ---- redacting ----------------------------------------------------------------------------------------------------
+# ---- redacting -----------------------------------------------------------------------------------
 
 
 def test_values_of_variables_named_like_a_credential_are_taken_out(hidden):
@@ -146,7 +146,7 @@ def test_a_word_or_a_number_is_not(monkeypatch, value):
     assert refused_values({"data.noise_kind": value}) == []
 
 
-# ---- addresses of stores ------------------------------------------------------------------------------------------
+# ---- addresses of stores -------------------------------------------------------------------------
 
 BAD = [
     "http://me:secret@127.0.0.1:9",
@@ -211,7 +211,7 @@ def test_a_report_refuses_it(tmp_path, monkeypatch, by, uri):
     assert "planted" not in str(error.value)
 
 
-# ---- everywhere ---------------------------------------------------------------------------------------------------
+# ---- everywhere ----------------------------------------------------------------------------------
 
 
 def test_nothing_that_a_run_leaves_in_the_store_holds_one(hidden, tmp_path, monkeypatch):
@@ -294,7 +294,8 @@ def leaks(logits, labels):
     trains = len(labels) == 360 and logits.abs().sum() > 0  # in the check, they are 0
     if (trains and os.environ.get("LATE")) or os.environ.get("EARLY"):
         values = [os.environ[name] for name in sorted(os.environ) if name in NAMES]
-        raise RuntimeError(" | ".join([*values, repr(values)]) + " | http://me:" + ADDRESS[::-1] + "@host/path")
+        shown = " | ".join([*values, repr(values)])
+        raise RuntimeError(shown + " | http://me:" + ADDRESS[::-1] + "@host/path")
     return ce(logits, labels)
 """
 

@@ -307,13 +307,14 @@ def test_files_that_nothing_needs_are_told(tmp_path, store, capsys):
     assert all(path.exists() for path in (half, done, nobodys, *needed))
 
 
-# ---- the command --------------------------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------------------
 
 
 def command(directory: Path, *arguments: str, **environment: str):
     return subprocess.run(
         [sys.executable, str(ROOT / "experiments" / "doctor.py"), *arguments],
-        cwd=directory, env=clean_environment() | environment, capture_output=True, text=True, timeout=100,
+        cwd=directory, env=clean_environment() | environment,
+        capture_output=True, text=True, timeout=100,
     )  # fmt: skip
 
 

@@ -32,8 +32,8 @@ from mlflow.entities import Run
 pytestmark = pytest.mark.slow
 
 GRID = [
-    "data=digits", "model=convnet", "optimizer=adam", "scheduler=cosine", "epochs=25", "hydra.launcher.n_jobs=2",
-    "tracking.log_model=false",
+    "data=digits", "model=convnet", "optimizer=adam", "scheduler=cosine", "epochs=25",
+    "hydra.launcher.n_jobs=2", "tracking.log_model=false",
 ]  # fmt: skip
 SIX = ["-m", "loss=mse,ce", "seed=0,1,2", *GRID]
 FOUR = ["-m", "loss=mse,ce", "seed=0,1", *GRID]  # of the six
@@ -54,8 +54,8 @@ class Running:
     ):
         self.process = subprocess.Popen(
             [*before, sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
-            cwd=directory, env=clean_environment() | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, start_new_session=True,
+            cwd=directory, env=clean_environment() | environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -250,7 +250,7 @@ def outcomes(directory: Path) -> Counter[tuple[str, str, str]]:
     )
 
 
-# ---- killed -------------------------------------------------------------------------------------------------------
+# ---- killed --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("victim", ["parent", "worker", "everything"])
@@ -309,7 +309,11 @@ def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, begin):
 
 
 def test_an_error_that_no_other_process_can_read(tmp_path, begin):
-    body = "class Odd(Exception):\n    def __init__(self, a, b): super().__init__(f'{a} and {b}')\nraise Odd(1, 2)"
+    body = (
+        "class Odd(Exception):\n"
+        "    def __init__(self, a, b): super().__init__(f'{a} and {b}')\n"
+        "raise Odd(1, 2)"
+    )
     where, environment = own_loss(tmp_path, "breaks", body)
     running = begin(tmp_path, *where, "-m", "loss=breaks,ce", *TINY, **environment)
     assert running.end() == 1, running.output
@@ -402,7 +406,7 @@ def test_damaged_checkpoints_are_noticed_and_the_runs_start_over(tmp_path, begin
     assert resumed(tmp_path) == []
 
 
-# ---- a store in trouble -------------------------------------------------------------------------------------------
+# ---- a store in trouble --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -554,7 +558,7 @@ def test_an_interruption_while_the_server_is_gone_ends_the_command(
         as_calm(server, begin(tmp_path, *sweep), 4)
 
 
-# ---- asleep, and in company ---------------------------------------------------------------------------------------
+# ---- asleep, and in company ----------------------------------------------------------------------
 
 
 def test_a_laptop_that_sleeps(tmp_path, begin, as_calm):
@@ -624,7 +628,7 @@ def test_sixteen_jobs_at_once_on_a_new_store(tmp_path, begin):
     assert len(finished(tmp_path, running.output)) == 16
 
 
-# ---- the campaign -------------------------------------------------------------------------------------------------
+# ---- the campaign --------------------------------------------------------------------------------
 
 
 def disturb(running: Running, dice: random.Random) -> str:

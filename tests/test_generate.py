@@ -103,7 +103,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-# ---- a report -------------------------------------------------------------------------------------------------------
+# ---- a report ------------------------------------------------------------------------------------
 
 
 def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Path) -> None:
@@ -228,7 +228,10 @@ def test_a_report_by_another_metric_than_accuracy(
     """
     run = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = ?)"
     seed = "(SELECT run_uuid FROM params WHERE key = 'seed' AND value = ?)"
-    put = "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) SELECT 'test/aurc', ?, 0, 0, 0, "
+    put = (
+        "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+        "SELECT 'test/aurc', ?, 0, 0, 0, "
+    )
     put += f"run_uuid FROM runs WHERE run_uuid IN {run} AND run_uuid IN {seed}"
     values = {("ce", "0"): 0.01, ("ce", "1"): 0.011, ("mse", "0"): 0.0225, ("mse", "1"): 0.0245}
     altered(
@@ -298,7 +301,7 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
     )
 
 
-# ---- checks ---------------------------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------------------
 
 
 def test_check_holds_and_names_what_no_longer_does(
@@ -373,7 +376,7 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
     assert row["difference"] == pytest.approx((95 - 10) / 5)
 
 
-# ---- what it says when it cannot ------------------------------------------------------------------------------------
+# ---- what it says when it cannot -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -627,7 +630,7 @@ def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Repo
     assert contents(tmp_path / "kept" / "report") == other
 
 
-# ---- stores that are odd --------------------------------------------------------------------------------------------
+# ---- stores that are odd -------------------------------------------------------------------------
 
 
 def altered(store: Path, directory: Path, *statements: tuple[str, tuple[object, ...]]) -> Path:
@@ -675,11 +678,9 @@ def test_characters_that_no_font_has_are_reported(
     said = report(tmp_path)
     assert said.code == 0, said.text
     expected = (
-        "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). The "
-        "figures show "
-        "a box for each. Install a font that has them, for example Noto Sans CJK (Debian and "
-        "Ubuntu: apt install "
-        "fonts-noto-cjk), and make the report again."
+        "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). "
+        "The figures show a box for each. Install a font that has them, for example Noto Sans CJK "
+        "(Debian and Ubuntu: apt install fonts-noto-cjk), and make the report again."
     )
     assert said.text.count(expected) == 1
     assert "missing from" not in said.text  # matplotlib's warning for each character

@@ -11,7 +11,10 @@ from conftest import ROOT, clean_environment
 
 from experiments import conv_block
 
-KERNEL = "from experiments import machine; machine.load_paddle(); from experiments import conv_block as c; print(c.__file__, c.kernel())"
+KERNEL = (
+    "from experiments import machine; machine.load_paddle(); "
+    "from experiments import conv_block as c; print(c.__file__, c.kernel())"
+)
 
 
 @pytest.fixture(scope="module")

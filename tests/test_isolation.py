@@ -236,7 +236,7 @@ def test_the_basic_launcher_says_that_its_runs_share_a_process(mine):
     assert done.stdout.count("hydra/launcher=basic: its runs share a process") == 1
 
 
-# ---- checks and processes themselves ---------------------------------------------------------------------------------------
+# ---- checks and processes themselves -------------------------------------------------------------
 
 
 @pytest.fixture

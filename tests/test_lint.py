@@ -59,7 +59,7 @@ def names(found: list[Finding]) -> list[str]:
     return [finding.name for finding in found]
 
 
-# ---- losses ---------------------------------------------------------------------------------------------------------
+# ---- losses --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", CONFIGS)
@@ -239,7 +239,7 @@ def test_a_loss_is_tried_on_batches_that_the_rehearsal_has_tried():
     assert sizes == {((2, 10), "paddle.float32", (2,), "paddle.int64")}
 
 
-# ---- networks -------------------------------------------------------------------------------------------------------
+# ---- networks ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +349,7 @@ def test_labels_of_the_right_type(splits):
     assert lint.of_labels(splits.train.labels[:0]) == []
 
 
-# ---- grids, tags, pages ---------------------------------------------------------------------------------------------
+# ---- grids, tags, pages --------------------------------------------------------------------------
 
 
 def test_a_best_rate_on_the_edge_of_the_grid():
@@ -403,7 +403,7 @@ def test_the_page_says_nothing_where_there_is_none_and_names_edges():
     assert "ce at the highest rate (0.1), focal gamma=3 at the highest rate (0.1)" in words
 
 
-# ---- the real command -----------------------------------------------------------------------------------------------
+# ---- the real command ----------------------------------------------------------------------------
 
 MINE = """
 import paddle.nn.functional as F
@@ -418,8 +418,8 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "softmaxed.yaml").write_text("_target_: mine.softmaxed\n_partial_: true\n")
     done: subprocess.CompletedProcess[str] = run_command(
-        tmp_path, "--config-dir", ".", "-m", "loss=softmaxed,ce", "lr=0.03,3", *SMALL[:3], "tracking.log_model=false",
-        PYTHONPATH=":".join([str(tmp_path), *sys.path[1:]]),
+        tmp_path, "--config-dir", ".", "-m", "loss=softmaxed,ce", "lr=0.03,3", *SMALL[:3],
+        "tracking.log_model=false", PYTHONPATH=":".join([str(tmp_path), *sys.path[1:]]),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("softmax is applied twice") == 1

@@ -176,7 +176,7 @@ def test_the_page_is_silent_about_what_was_not_measured() -> None:
     assert not len(measures.corruptions(pd.DataFrame({"loss": ["ce"]})))
 
 
-# ---- the metrics that can be compared -------------------------------------------------------------------------------
+# ---- the metrics that can be compared ------------------------------------------------------------
 
 LABELS = np.arange(200) % 10
 NOISE = np.random.default_rng(0).normal(0, 3, (200, 10)).astype(np.float32)

@@ -544,7 +544,10 @@ def test_the_real_files_as_root(tmp_path: Path) -> None:
 @pytest.mark.mnist
 @pytest.mark.slow
 def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
-    script = "import logging; logging.basicConfig(level=logging.INFO); from experiments import mnist; mnist.load()"
+    script = (
+        "import logging; logging.basicConfig(level=logging.INFO); "
+        "from experiments import mnist; mnist.load()"
+    )
     environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path)}
     processes = [
         subprocess.Popen(

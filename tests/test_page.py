@@ -116,7 +116,7 @@ def usual() -> tuple[list[Section], outline.Report, str, str]:
     return made(*runs(), drawn=True)
 
 
-# ---- the page -------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------------------
 
 
 def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -> None:
@@ -338,7 +338,10 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     summary.loc[gone, "outcome"] = "failed"
     summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
     (section,), _, html, _ = made(summary, curves)
-    told = "mse against ce: undecided, for there is no test accuracy of both to compare: all 2 runs of mse failed."
+    told = (
+        "mse against ce: undecided, for there is no test accuracy of both to compare: all 2 runs "
+        "of mse failed."
+    )
     assert told in text(html)
     claims = verdicts.document([section], {})["contrasts"]
     at_rate = told.replace("of mse", "of mse at learning rate 0.03")
@@ -628,7 +631,7 @@ def test_hostile_names_stay_text(place: str) -> None:
         assert r"\frac" not in tables.to_latex(table)
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def table(*names: str) -> Table:
@@ -672,7 +675,7 @@ def test_numbers_for_people() -> None:
     assert tables.with_interval(0.5, math.nan, math.nan).text == "0.50"
 
 
-# ---- verdicts -------------------------------------------------------------------------------------------------------
+# ---- verdicts ------------------------------------------------------------------------------------
 
 ROW: dict[str, Any] = {
     **{
@@ -863,7 +866,7 @@ def test_a_file_that_is_no_verdicts(tmp_path: Any, text: str, message: str) -> N
         verdicts.read(tmp_path / "none.json")
 
 
-# ---- commands -------------------------------------------------------------------------------------------------------
+# ---- commands ------------------------------------------------------------------------------------
 
 
 def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> None:
@@ -997,7 +1000,7 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
     assert by_term["Wall time"] == "3 min over all runs of this setting."
 
 
-# ---- more seeds -----------------------------------------------------------------------------------------------------
+# ---- more seeds ----------------------------------------------------------------------------------
 
 FIVE = ("ce", "brier", "focal", "gce", "mae")
 

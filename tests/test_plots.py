@@ -131,7 +131,7 @@ def test_nothing_is_enlarged_whose_second_half_is_a_dot(epochs: int, panels: int
 
 
 def wide(metric: str = "test_accuracy") -> Section:
-    """Two seeds that differ so much that the intervals of their means reach far beyond 0 and 100 %."""
+    """Two seeds so different that the intervals of their means reach far beyond 0 and 100 %."""
     summary, history = runs(seeds=range(2), rates=(0.03,), epochs=(3, 4))
     for frame, columns in (
         (summary, ["val_accuracy", "test_accuracy", "test_nll", "test_ece"]),
@@ -459,7 +459,7 @@ def test_short_names_stay_different() -> None:
     )
 
 
-# ---- many losses ----------------------------------------------------------------------------------------------------
+# ---- many losses ---------------------------------------------------------------------------------
 
 
 def many(count: int, *, metric: str = "test_accuracy", ends: str = "close") -> Section:

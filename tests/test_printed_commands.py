@@ -42,7 +42,10 @@ def run_line(tmp_path: Path):
     """
     programs = tmp_path / "programs"
     programs.mkdir()
-    say = "import json, os, sys; print(json.dumps([*sys.argv[1:], os.environ.get('MLFLOW_TRACKING_URI')]))"
+    say = (
+        "import json, os, sys; "
+        "print(json.dumps([*sys.argv[1:], os.environ.get('MLFLOW_TRACKING_URI')]))"
+    )
     for name in PROGRAMS:
         stub = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(say)} {name} "$@"\n'
         (programs / name).write_text(stub)

@@ -59,7 +59,8 @@ pip install -e ".[ray,server]"
 pip install -e ".[slurm]"
 mlflow ui
 mlflow server --host 127.0.0.1
-mlflow server --host 127.0.0.1 --backend-store-uri postgresql+psycopg2://USER@HOST/DATABASE --artifacts-destination DIRECTORY
+mlflow server --host 127.0.0.1 --backend-store-uri postgresql+psycopg2://USER@HOST/DATABASE \
+--artifacts-destination DIRECTORY
 mlflow server --app-name basic-auth --host 0.0.0.0 --allowed-hosts HEAD:5000
 ssh -fN -L 5000:127.0.0.1:5000 MACHINE
 ssh -fN -L 5000:127.0.0.1:5000 HEAD
@@ -360,8 +361,8 @@ def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
     words = shlex.split(line)
     assert words[0] == "PYTHONPATH=."
     done = run_command(
-        tmp_path, *words[words.index("experiments/run.py") + 1 :], "data=digits", "model=softmax", "epochs=1",
-        PYTHONPATH=".",
+        tmp_path, *words[words.index("experiments/run.py") + 1 :], "data=digits", "model=softmax",
+        "epochs=1", PYTHONPATH=".",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line.split()[:1] for line in done.stdout.splitlines() if " ok " in line] == [
@@ -370,7 +371,7 @@ def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
     ]
 
 
-# ---- links and translations -----------------------------------------------------------------------------------------
+# ---- links and translations ----------------------------------------------------------------------
 
 
 def headings(text: str) -> list[tuple[str, str]]:

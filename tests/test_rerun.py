@@ -45,7 +45,7 @@ def made(store, cfg=None, kind="run", status="FINISHED", **texts):
     return tracked.run_id
 
 
-# ---- which run ----------------------------------------------------------------------------------------------------
+# ---- which run -----------------------------------------------------------------------------------
 
 
 def test_a_run_is_found_by_its_id_and_by_what_only_its_id_begins_with(store):
@@ -107,7 +107,10 @@ def test_a_sweep_is_refused_with_its_runs(store):
 
 
 def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it(store):
-    words = "['loss=ce', 'lr=0.1', 'experiment=my own', tracking.parent_run=0123, 'tracking.prefixes=[1]']"
+    words = (
+        "['loss=ce', 'lr=0.1', 'experiment=my own', tracking.parent_run=0123, "
+        "'tracking.prefixes=[1]']"
+    )
     run_id = made(store, status="KILLED", overrides=words)
     with pytest.raises(CommandError) as error:
         rerun.find(store, run_id)
@@ -121,7 +124,7 @@ def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it
         )
 
 
-# ---- which config -------------------------------------------------------------------------------------------------
+# ---- which config --------------------------------------------------------------------------------
 
 
 def config_of(store, then, *overrides):
@@ -131,8 +134,9 @@ def config_of(store, then, *overrides):
 
 def test_what_decides_the_numbers_is_of_then_and_the_rest_of_now(store):
     then, _ = composed(
-        "loss=focal", "loss.gamma=3", "data=digits", "data.label_noise=0.1", "model=mlp", "optimizer=adam", "seed=7", "lr=0.25",
-        "epochs=4", "batch_size=32", "threads=2", "device=cpu", "experiment=then", "tracking.uri=sqlite:///then.db",
+        "loss=focal", "loss.gamma=3", "data=digits", "data.label_noise=0.1", "model=mlp",
+        "optimizer=adam", "seed=7", "lr=0.25", "epochs=4", "batch_size=32", "threads=2",
+        "device=cpu", "experiment=then", "tracking.uri=sqlite:///then.db",
         "tracking.parent_run=0123", "tracking.log_model=false",
     )  # fmt: skip
     found = config_of(store, then, "experiment=now")
@@ -179,7 +183,7 @@ def test_a_run_without_its_config_is_refused(store):
         rerun.config_of(store, run, composed()[0], [])
 
 
-# ---- the whole ----------------------------------------------------------------------------------------------------
+# ---- the whole -----------------------------------------------------------------------------------
 
 ONE_EPOCH = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
 

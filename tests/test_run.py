@@ -137,10 +137,11 @@ def test_parent_and_children(sweep):
 def test_params(ce):
     run, _, _ = ce
     expected = {
-        "loss": "ce", "model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant", "lr": "0.003",
-        "epochs": "2", "batch_size": "100", "seed": "0", "model.hidden": "128", "data.train_size": "None",
-        "data.validation_size": "360", "data.label_noise": "0.0", "data.noise_kind": "symmetric",
-        "optimizer.weight_decay": "None", "optimizer.clip_norm": "None", "model.init_scale": "1.0",
+        "loss": "ce", "model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant",
+        "lr": "0.003", "epochs": "2", "batch_size": "100", "seed": "0", "model.hidden": "128",
+        "data.train_size": "None", "data.validation_size": "360", "data.label_noise": "0.0",
+        "data.noise_kind": "symmetric", "optimizer.weight_decay": "None",
+        "optimizer.clip_norm": "None", "model.init_scale": "1.0",
     }  # fmt: skip
     assert run.data.params == expected
 
@@ -371,8 +372,8 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "breaks.yaml").write_text("_target_: mine.breaks\n_partial_: true\n")
     done = run_command(
-        tmp_path, "--config-dir", ".", "-m", "loss=breaks,ce", "data=digits", "model=softmax", "epochs=1",
-        PYTHONPATH=str(tmp_path),
+        tmp_path, "--config-dir", ".", "-m", "loss=breaks,ce", "data=digits", "model=softmax",
+        "epochs=1", PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 1
     broken, ce = runs(tmp_path)
@@ -396,8 +397,8 @@ def test_a_users_own_loss_from_outside_the_repository(tmp_path, run_command):
         "_target_: mine.mild\n_partial_: true\nshare: 0.5\n"
     )
     done = run_command(
-        tmp_path, "--config-dir", "options", "loss=mild", "loss.share=0.25", "data=digits", "model=softmax", "epochs=1",
-        PYTHONPATH=str(tmp_path),
+        tmp_path, "--config-dir", "options", "loss=mild", "loss.share=0.25", "data=digits",
+        "model=softmax", "epochs=1", PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = runs(tmp_path)

@@ -83,7 +83,10 @@ TEST = {
     "test/ece": 0.2,
 }
 TEST |= {"test/ece_scaled": 0.1, "test/temperature": 1.5}
-HOSTILE = "</script><script>alert('x')</script> & \"q\" $\\frac{a}{b}$ {{ 7 * 7 }} %s ☃ \N{RIGHT-TO-LEFT OVERRIDE}'; DROP TABLE runs; --"
+HOSTILE = (
+    "</script><script>alert('x')</script> & \"q\" $\\frac{a}{b}$ {{ 7 * 7 }} %s ☃ "
+    "\N{RIGHT-TO-LEFT OVERRIDE}'; DROP TABLE runs; --"
+)
 
 
 class Store:
@@ -208,7 +211,7 @@ def row(runs: Runs, run_id: str) -> pd.Series:
     return runs.summary.set_index("run_id").loc[run_id]
 
 
-# ---- the frames ---------------------------------------------------------------------------------------------------
+# ---- the frames ----------------------------------------------------------------------------------
 
 
 def test_every_value_of_a_run_in_the_summary(store):
@@ -487,7 +490,7 @@ def test_a_param_named_like_a_column_does_not_replace_it(store):
     assert got["param outcome"] == "perfect" and got["param test_accuracy"] == 1
 
 
-# ---- labels and settings ------------------------------------------------------------------------------------------
+# ---- labels and settings -------------------------------------------------------------------------
 
 
 def test_a_label_names_what_differs_between_runs_of_one_option(store):
@@ -583,7 +586,7 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
         assert len(str(caught.value)) < 1500
 
 
-# ---- which runs count ---------------------------------------------------------------------------------------------
+# ---- which runs count ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -697,7 +700,7 @@ def test_where(store):
         store.load(where={"model": "mlp", "lr": "0.01"})
 
 
-# ---- experiments and sweeps ---------------------------------------------------------------------------------------
+# ---- experiments and sweeps ----------------------------------------------------------------------
 
 
 def test_the_default_is_the_experiment_of_the_newest_run_of_ours(store):
@@ -842,7 +845,7 @@ def test_the_list_of_sweeps(store):
         sweeps(store.uri, "third")
 
 
-# ---- predictions --------------------------------------------------------------------------------------------------
+# ---- predictions ---------------------------------------------------------------------------------
 
 
 def _npz(path: Path, **arrays) -> bytes:
@@ -924,7 +927,7 @@ def test_an_artifact_in_a_place_that_cannot_be_reached_is_none_and_nothing_is_cr
     assert list(empty.iterdir()) == []
 
 
-# ---- stores that are none -----------------------------------------------------------------------------------------
+# ---- stores that are none ------------------------------------------------------------------------
 
 
 def test_where_the_store_is(store, tmp_path, monkeypatch):
@@ -1048,7 +1051,8 @@ connection.execute("PRAGMA cache_size = 1")
 connection.execute("BEGIN")
 connection.execute("UPDATE metrics SET value = 7")
 for n in range(2000):
-    connection.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", (f"k{n}", "v" * 1000, sys.argv[2]))
+    values = (f"k{n}", "v" * 1000, sys.argv[2])
+    connection.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", values)
 os._exit(1)
 """
     subprocess.run([sys.executable, "-c", script, str(store.path), run_id], check=False)
@@ -1067,7 +1071,7 @@ def test_a_store_that_someone_writes_to_is_read(store):
         writer.close()
 
 
-# ---- a tracking server --------------------------------------------------------------------------------------------
+# ---- a tracking server ---------------------------------------------------------------------------
 
 
 def test_a_server_that_is_not_there_is_said_at_once():
@@ -1231,12 +1235,15 @@ def test_predictions_that_a_server_keeps(served, tmp_path):
     assert predictions(address, run_id)["label"].tolist() == [0, 1, 2, 3]
 
 
-# ---- speed --------------------------------------------------------------------------------------------------------
+# ---- speed ---------------------------------------------------------------------------------------
 
 
 def test_neither_importing_nor_reading_a_file_waits_for_mlflow(store):
     store.add("i")
-    script = "import sys; from reports.runs import load; load(sys.argv[1]); print('mlflow' in sys.modules)"
+    script = (
+        "import sys; from reports.runs import load; load(sys.argv[1]); "
+        "print('mlflow' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, store.uri], capture_output=True, text=True, check=True
     )
@@ -1302,7 +1309,7 @@ def test_the_benchmark_prints_seconds(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- the real command ---------------------------------------------------------------------------------------------
+# ---- the real command ----------------------------------------------------------------------------
 
 
 def _examples(directory: Path, monkeypatch) -> doctest.TestResults:

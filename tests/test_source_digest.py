@@ -117,7 +117,7 @@ def test_what_is_computed_counts(before, after):
     assert digest(before) != digest(after)
 
 
-# ---- the project's own code --------------------------------------------------------------------------------------
+# ---- the project's own code ----------------------------------------------------------------------
 
 
 def parts(**targets: str) -> source_digest.Parts:
@@ -183,7 +183,13 @@ def edited(monkeypatch):
         ("losses/true_class.py", "paddle.exp(softplus(m) * -gamma)", "m", {}, []),
         ("losses/true_class.py", "return softplus(-log", "return softplus(-2 * log", {}, ["loss"]),
         ("losses/numerics.py", "threshold=40", "threshold=41", {}, ["loss"]),
-        ("losses/numerics.py", "threshold=40", "threshold=41", {"loss": "experiments.losses.mse"}, []),
+        (
+            "losses/numerics.py",
+            "threshold=40",
+            "threshold=41",
+            {"loss": "experiments.losses.mse"},
+            [],
+        ),
         ("models.py", "nn.Linear(PIXELS, int(hidden))", "nn.Linear(PIXELS, 64)", {}, []),
         ("models.py", "self.head(self.body(", "self.head(self.head(", {}, ["model"]),
         ("training.py", "EVALUATION_BATCH = 250", "EVALUATION_BATCH = 251", {}, ["training"]),
@@ -203,7 +209,7 @@ def test_only_what_an_edit_can_touch_changes(edited, module, old, new, targets, 
     assert edited(module, old, new, **targets) == expected
 
 
-# ---- a user's code -----------------------------------------------------------------------------------------------
+# ---- a user's code -------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def only(table: pd.DataFrame) -> pd.Series:
     return table.iloc[0]
 
 
-# --- the modules ------------------------------------------------------------------------------------------
+# --- the modules ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_named_generators_depend_on_the_seed_and_the_name_alone() -> None:
     )
 
 
-# --- intervals of means -----------------------------------------------------------------------------------
+# --- intervals of means ---------------------------------------------------------------------------
 
 
 def test_student_interval_by_hand() -> None:
@@ -280,7 +280,7 @@ def test_welch_without_spread_or_without_values() -> None:
     assert math.isnan(welch_interval([], [1.0]).estimate)
 
 
-# --- tests and effect sizes -------------------------------------------------------------------------------
+# --- tests and effect sizes -----------------------------------------------------------------------
 
 
 def test_differences_of_counts_that_are_equal_are_equal() -> None:
@@ -303,7 +303,8 @@ def test_the_smallest_p_of_n_pairs(n: int, smallest: float) -> None:
 
 
 def test_sign_flips_by_hand() -> None:
-    # |sum| of +-1 +-2 +-3: 6 0 4 2 2 4 0 6. The observed sum of (3, 2, -1) is 4: four of eight reach it.
+    # |sum| of +-1 +-2 +-3: 6 0 4 2 2 4 0 6. The observed sum of (3, 2, -1) is 4: four of eight
+    # reach it.
     assert sign_flip_p([3, 2, -1], generator()) == 0.5
     assert sign_flip_p([0, 0, 0], generator()) == 1
     assert sign_flip_p([0.0] * 30, generator()) == 1
@@ -480,7 +481,7 @@ def test_unpaired_probability_of_improvement_is_mann_whitneys() -> None:
     assert 0 < ours.low < ours.estimate < ours.high < 1
 
 
-# --- power ------------------------------------------------------------------------------------------------
+# --- power ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [12, 25, 100, 1000])
@@ -606,7 +607,7 @@ def test_seeds_needed_at_the_edges() -> None:
     assert math.isnan(seeds_needed(0.1, NAN)) and math.isnan(seeds_needed(NAN, 1.0))
 
 
-# --- metrics, one contrast, verdicts ----------------------------------------------------------------------
+# --- metrics, one contrast, verdicts --------------------------------------------------------------
 
 
 def test_metrics_know_their_direction_and_their_unit() -> None:
@@ -750,7 +751,7 @@ def test_an_unpaired_contrast() -> None:
     assert c.p_better == pytest.approx(5.5 / 6)
 
 
-# --- cells and denominators -------------------------------------------------------------------------------
+# --- cells and denominators -----------------------------------------------------------------------
 
 
 def test_one_run_counts_per_cell_and_it_is_the_newest_finished_one() -> None:
@@ -862,7 +863,7 @@ def test_a_seed_that_only_judges_is_owed_at_the_rate_that_was_chosen() -> None:
     )
 
 
-# --- learning rates ---------------------------------------------------------------------------------------
+# --- learning rates -------------------------------------------------------------------------------
 
 
 def grid_of(scores: dict[str, dict[float, list[float | None]]], **changes: Any) -> pd.DataFrame:
@@ -1067,7 +1068,7 @@ def test_tuning_seeds_can_be_chosen_by_hand() -> None:
         split_seeds(pd.concat([table, table.assign(epochs=5)]))
 
 
-# --- families of contrasts --------------------------------------------------------------------------------
+# --- families of contrasts ------------------------------------------------------------------------
 
 
 def test_a_family_by_hand() -> None:
@@ -1510,7 +1511,7 @@ def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
         same_loss_contrasts(table[table["seed"] <= 5], table[table["seed"] >= 5])
 
 
-# --- bands ------------------------------------------------------------------------------------------------
+# --- bands ----------------------------------------------------------------------------------------
 
 
 def curves_of(seeds: int, epochs: int = 3, loss: str = "ce", lr: float = 0.01) -> pd.DataFrame:

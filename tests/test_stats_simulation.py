@@ -62,7 +62,7 @@ def coverage(n: int, draw: Callable[..., np.ndarray], trials: int, seed: int) ->
     return float(np.mean((found.low <= 0) & (found.high >= 0)))
 
 
-# --- intervals ----------------------------------------------------------------------------------------------
+# --- intervals ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [5, 10, 19, 20, 40])
@@ -131,7 +131,7 @@ def test_the_interval_of_p_better_covers(n: int, paired: bool) -> None:
     assert min(shares) >= 0.90
 
 
-# --- false verdicts -----------------------------------------------------------------------------------------
+# --- false verdicts -------------------------------------------------------------------------------
 
 
 def experiment(
@@ -291,7 +291,7 @@ def test_the_same_seeds_may_choose_and_be_evaluated_with_equal_budgets_only() ->
     assert mean["one"] > 4 * error["one"]
 
 
-# --- equivalence and power ----------------------------------------------------------------------------------
+# --- equivalence and power ------------------------------------------------------------------------
 
 
 def verdicts_of(

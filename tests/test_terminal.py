@@ -1,4 +1,4 @@
-"""What the programs print is there whole in every encoding that a terminal or a log file may have."""
+"""The programs print every character, whatever the encoding of a terminal or a log file."""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ def test_mlflow_sends_no_telemetry():
 
     It sends none where it sees a test or CI.
     """
-    code = "import experiments.preload; from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
+    code = (
+        "import experiments.preload; "
+        "from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
+    )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300

@@ -55,7 +55,8 @@ def test_records_are_the_untrained_network_then_every_epoch(splits):
     assert [r.epoch for r in records] == [0, 1, 2]
     assert set(records[0].metrics) == {"val/loss", "val/accuracy", "val/nll", "time/val_seconds"}
     assert set(records[1].metrics) - set(records[0].metrics) == {
-        "train/loss", "train/accuracy", "train/gradient_norm", "train/update_ratio", "lr", "time/train_seconds",
+        "train/loss", "train/accuracy", "train/gradient_norm", "train/update_ratio", "lr",
+        "time/train_seconds",
     }  # fmt: skip
     assert records[2].metrics["val/loss"] < records[0].metrics["val/loss"]
     assert not any(r.diverged for r in records)

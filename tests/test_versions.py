@@ -77,7 +77,7 @@ def report(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-# ---- the newest code ------------------------------------------------------------------------------------------------
+# ---- the newest code -----------------------------------------------------------------------------
 
 
 def test_runs_of_different_code_are_not_pooled_and_the_newest_code_counts(store: Store) -> None:
@@ -174,7 +174,7 @@ def test_a_filter_brings_no_earlier_code_back(store: Store) -> None:
     assert found.summary["run_id"].tolist() == [newest] and len(found.notes) == 1
 
 
-# ---- sweeps ---------------------------------------------------------------------------------------------------------
+# ---- sweeps --------------------------------------------------------------------------------------
 
 
 def test_a_sweep_shows_the_runs_of_its_own_code(store: Store) -> None:
@@ -233,7 +233,7 @@ def test_a_sweep_whose_runs_are_all_of_earlier_code_says_so(store: Store) -> Non
     ]
 
 
-# ---- two runs of one identity ---------------------------------------------------------------------------------------
+# ---- two runs of one identity --------------------------------------------------------------------
 
 
 def test_equal_numbers_raise_no_warning(store: Store) -> None:
@@ -314,7 +314,7 @@ def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store) -> No
     assert "than mine@bbbbbbb" in newest.stdout or "against mine@bbbbbbb" in newest.stdout
 
 
-# ---- what the caveats say -------------------------------------------------------------------------------------------
+# ---- what the caveats say ------------------------------------------------------------------------
 
 
 def facts(runs: pd.DataFrame) -> list[tuple[str, str, bool]]:
@@ -374,7 +374,7 @@ def test_unknown_code_is_said(store: Store) -> None:
     )
 
 
-# ---- an earlier report is checked on its own runs -------------------------------------------------------------------
+# ---- an earlier report is checked on its own runs ------------------------------------------------
 
 
 def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(store: Store) -> None:
@@ -412,7 +412,7 @@ def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(st
     }
 
 
-# ---- two options that compute the same ------------------------------------------------------------------------------
+# ---- two options that compute the same -----------------------------------------------------------
 
 
 def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
@@ -433,7 +433,7 @@ def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
         assert re.search(rf"^  {loss} .*focal_g3", told.stdout, re.MULTILINE)
 
 
-# ---- metrics from predictions ---------------------------------------------------------------------------------------
+# ---- metrics from predictions --------------------------------------------------------------------
 
 
 def stored(rng: np.random.Generator, outputs: int) -> tuple[bytes, np.ndarray, np.ndarray]:

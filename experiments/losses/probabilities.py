@@ -17,13 +17,15 @@ from experiments.losses.true_class import ce, mae
 
 
 def label_smoothing(logits: Tensor, labels: Tensor, *, s: float = 0.1) -> Tensor:
-    """Cross-entropy against a label that leaves a share `s` to be divided equally among all classes.
+    """Cross-entropy against labels whose share `s` is divided equally among all classes.
 
     -sum over classes of t ln p, with t = (1 - s) e + s / K
 
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         s: at least 0, where it is `ce`, and below 1.
 
     Its minimum is the entropy of t, not 0:
@@ -86,10 +88,14 @@ def nce_rce(logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 1
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         alpha: weight of the normalised cross-entropy, whose constant is 1; at least 0.
         beta: weight of the reverse one, which is 9.21 `mae`; at least 0.
 
-    >>> round(nce_rce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # 0.1 + 10 * 0.9 * 9.2103
+    The value of equal logits is 0.1 + 10 * 0.9 * 9.2103:
+
+    >>> round(nce_rce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
     82.9931
 
     Source: Ma et al. 2020, Normalized loss functions for deep learning with noisy labels.
@@ -113,10 +119,12 @@ def bitempered(logits: Tensor, labels: Tensor, *, t1: float = 0.8, t2: float = 1
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         t1: at least 0 and at most 1; below 1 the loss is bounded, and one wrong label costs only so
             much.
         t2: at least 1 and at most 4; above 1 the tails are heavy, and labels near a boundary cost
-            less. Both at 1, it is `ce`.
+            less. With t1 and t2 at 1, it is `ce`.
 
     >>> round(bitempered(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
     1.5377
@@ -142,6 +150,8 @@ def logit_norm(logits: Tensor, labels: Tensor, *, t: float = 0.04) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         t: the temperature, above 0: all logits have the length 1 / t.
 
     >>> far, near = paddle.to_tensor([[4.0, 3.0, 0.0]]), paddle.to_tensor([[0.4, 0.3, 0.0]])
@@ -170,7 +180,8 @@ def ce_double_softmax(logits: Tensor, labels: Tensor) -> Tensor:
 
     However sure and right the network is, the value stays above ln(e + K - 1) - 1:
 
-    >>> round(ce_double_softmax(paddle.to_tensor([[1e4, *[0.0] * 9]]), paddle.to_tensor([0])).item(), 4)
+    >>> sure = paddle.to_tensor([[1e4, *[0.0] * 9]])
+    >>> round(ce_double_softmax(sure, paddle.to_tensor([0])).item(), 4)
     1.4612
     """
     check_logits(logits, labels)
@@ -183,11 +194,11 @@ _NEWTON_STEPS = 8  # 6 reach float64's last digits for 10 classes, 8 for 1000
 
 
 def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
-    """ln p, with p = exp_t(z - lambda) and lambda such that p sums to 1; t >= 1: [batch, K].
+    """The logarithm of p = exp_t(z - lambda), with lambda such that p sums to 1: [batch, K].
 
-    lambda is the zero of log_t(sum of exp_t(z - lambda)), which falls and is convex in it, a
-    straight line where t is 1 or all logits are equal: Newton's steps approach it from the left,
-    and are few.
+    t is at least 1. lambda is the zero of log_t(sum of exp_t(z - lambda)), which falls and is
+    convex in it, a straight line where t is 1 or all logits are equal: Newton's steps approach it
+    from the left, and are few.
     """
     z = shifted(logits)
 

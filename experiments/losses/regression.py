@@ -53,6 +53,8 @@ def huber(prediction: Tensor, labels: Tensor, *, delta: float = 1) -> Tensor:
     prediction [batch], labels [batch] -> [batch]
 
     Args:
+        prediction: the outputs of the network, [batch].
+        labels: the numbers, [batch].
         delta: where the parabola ends, in units of the label; above 0.
 
     >>> huber(paddle.to_tensor([2.5, 7.0]), paddle.to_tensor([3, 9])).tolist()

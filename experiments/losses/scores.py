@@ -23,10 +23,13 @@ def square(logits: Tensor, labels: Tensor, *, k: float = 1, M: float = 1) -> Ten
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         k: weight of the true class; above 0.
         M: the score that the true class should reach; above 0.
 
-    >>> round(square(paddle.zeros([1, 10]), paddle.to_tensor([3]), k=2, M=3).item(), 4)  # 2 * 9 / 10
+    >>> zeros = paddle.zeros([1, 10])
+    >>> round(square(zeros, paddle.to_tensor([3]), k=2, M=3).item(), 4)  # 2 * 9 / 10
     1.8
 
     Source: Hui and Belkin 2020, Evaluation of neural architectures trained with square loss vs
@@ -48,7 +51,8 @@ def squentropy(logits: Tensor, labels: Tensor) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     >>> near, far = paddle.to_tensor([[0.0, 0.0, 0.0]]), paddle.to_tensor([[2.0, 2.0, 2.0]])
-    >>> [round(squentropy(z, paddle.to_tensor([0])).item(), 4) for z in (near, far)]  # ln 3, ln 3 + 4
+    >>> label = paddle.to_tensor([0])
+    >>> [round(squentropy(z, label).item(), 4) for z in (near, far)]  # ln 3, ln 3 + 4
     [1.0986, 5.0986]
 
     Source: Hui, Belkin and Wright 2023, Cut your losses with squentropy.
@@ -66,10 +70,13 @@ def hinge(logits: Tensor, labels: Tensor, *, margin: float = 1, p: float = 1) ->
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         margin: by how much the true class should lead; above 0.
         p: at least 1; 2 makes the slope continuous.
 
-    >>> round(hinge(paddle.to_tensor([[2.0, 1.5, 0.0]]), paddle.to_tensor([0])).item(), 4)  # 0.5 / 3
+    >>> logits = paddle.to_tensor([[2.0, 1.5, 0.0]])
+    >>> round(hinge(logits, paddle.to_tensor([0])).item(), 4)  # 0.5 / 3
     0.1667
 
     Source: Weston and Watkins 1999, Support vector machines for multi-class pattern recognition.

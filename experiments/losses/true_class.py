@@ -44,6 +44,8 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         gamma: how fast attention falls; at least 0, where it is `ce`.
 
     >>> round(focal(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # 0.81 ln 10
@@ -67,6 +69,8 @@ def poly1(logits: Tensor, labels: Tensor, *, epsilon: float = 1) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         epsilon: what is added to the first term's weight of 1; at least -1. At 0 it is `ce`.
 
     >>> round(poly1(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # ln 10 + 0.9
@@ -88,6 +92,8 @@ def taylor_ce(logits: Tensor, labels: Tensor, *, t: int = 2) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         t: how many terms; a whole number of at least 1, where it is `mae`. Towards infinity it is
             `ce`.
 
@@ -115,6 +121,8 @@ def gce(logits: Tensor, labels: Tensor, *, q: float = 0.7) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         q: above 0, towards which it is `ce`, and at most 1, where it is `mae`.
 
     >>> round(gce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
@@ -154,6 +162,8 @@ def sce(logits: Tensor, labels: Tensor, *, alpha: float = 0.1, beta: float = 1) 
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         alpha: weight of the cross-entropy, which learns fast; at least 0.
         beta: weight of the reverse one, which is 9.21 `mae` and resists wrong labels; at least 0.
 
@@ -177,9 +187,12 @@ def phuber_ce(logits: Tensor, labels: Tensor, *, tau: float = 10) -> Tensor:
     logits [batch, K], labels [batch] -> [batch]
 
     Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
         tau: the greatest slope; at least 1, where it is `mae`. Towards infinity it is `ce`.
 
-    >>> round(phuber_ce(paddle.to_tensor([[0.0, 5.0]]), paddle.to_tensor([0])).item(), 4)  # ce: 5.0067
+    >>> logits = paddle.to_tensor([[0.0, 5.0]])
+    >>> round(phuber_ce(logits, paddle.to_tensor([0])).item(), 4)  # ce: 5.0067
     3.2357
 
     Source: Menon et al. 2020, Can gradient clipping mitigate label noise?

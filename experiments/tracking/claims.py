@@ -159,9 +159,9 @@ def claim(store: Store, identity: str, *, again: bool = False) -> Claim:
             and registry.end(last.name) == "finished"
             and next(store.search(closing), None) is not None
         ):
-            raise Taken(
-                owner
-            )  # all but the status is written; should he die now, whoever buries him writes that, too
+            # All but the status is written. Should the process die now, whoever marks its run as
+            # killed writes the status, too.
+            raise Taken(owner)
         condition = f"tags.identity = '{identity}' and attributes.status = 'FINISHED'"
         if not again and next(store.search(condition), None) is not None:
             raise Finished

@@ -98,6 +98,7 @@ class TrackedRun:
             self._send(wait=True)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags of the run, without credentials."""
         self.store.client.log_batch(self.run_id, tags=_tags(tags))
 
     def log_text(self, name: str, text: str) -> None:

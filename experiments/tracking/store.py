@@ -117,7 +117,7 @@ class Store:
         return _search(self.client, self.experiment_id, condition)
 
 
-# ---- patience -----------------------------------------------------------------------------------------------------
+# ---- patience ------------------------------------------------------------------------------------
 
 
 def patiently(call: Callable[[], Result], patience: float, local: bool) -> Result:
@@ -209,7 +209,7 @@ class _PatientClient:
         )
 
 
-# ---- opening ------------------------------------------------------------------------------------------------------
+# ---- opening -------------------------------------------------------------------------------------
 
 
 def resolve_uri(uri: str | None, directory: Path | None = None) -> str:
@@ -265,7 +265,10 @@ def open_store(
         cause = error.__cause__ if isinstance(error, Away) else error
         hint = f"cannot use the tracking store {shown(uri)}: {redacted(str(cause))}"
         if isinstance(cause, urllib.error.URLError):
-            hint += "\nStart a server there with `mlflow server --host 127.0.0.1`, or choose another store with tracking.uri=URI"
+            hint += (
+                "\nStart a server there with `mlflow server --host 127.0.0.1`, or choose another "
+                "store with tracking.uri=URI"
+            )
         if "out-of-date database schema" in str(cause):
             hint += (
                 "\nIt was written by another version of MLflow than this one "
@@ -370,7 +373,10 @@ def _registry(client: MlflowClient, experiment_id: str, settle: float) -> str:
     """
     known = _first(client, experiment_id)
     if known is None:
-        note = "Who runs which cell: two params for each attempt. Written by experiments/run.py; keep it."
+        note = (
+            "Who runs which cell: two params for each attempt. Written by experiments/run.py; "
+            "keep it."
+        )
         tags = {"kind": "registry", "mlflow.note.content": note}
         created = client.create_run(experiment_id, run_name="claims", tags=tags).info.run_id
         client.set_terminated(created)

@@ -49,9 +49,14 @@ def final_accuracy(
     holds only the range of these.
 
     Args:
-        runs: a row per run: loss, value (times `scale` is drawn).
+        runs: a row per run: loss, value.
         means: a row per loss: loss, mean, low, high (NaN: no interval).
         label: of the axis, with its unit.
+        scale: what values are multiplied by.
+        order: the losses, in the order in which they are shown.
+        looks: the colour, line and mark of each loss.
+        names: by loss, the name that is shown.
+        behind: the losses that are drawn in grey, behind the others.
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
     data = runs.assign(value=scale * runs["value"].astype(float), loss=runs["loss"].astype(object))
@@ -156,8 +161,11 @@ def forest(
     Args:
         contrasts: a row each, top to bottom: a, b, difference, low, high (NaN: no interval),
             verdict.
-        margin: half the width of what counts as equivalent (NaN: none); `unit`: of it and of the
-            differences, shown with so many `digits`.
+        margin: half the width of what counts as equivalent (NaN: none).
+        unit: of the margin and of the differences.
+        digits: how many decimals of a difference are shown.
+        looks: the colour, line and mark of each loss.
+        names: by loss, the name that is shown.
     """
     frame = contrasts.reset_index(drop=True)
     figure, axes = canvas(1, 1, WIDTH, _row(len(frame)) * max(1, len(frame)) + 1.05)

@@ -63,7 +63,11 @@ def accuracy_curves(
             columns named in `x`.
         bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns
             named in `x`.
+        order: the losses, in the order in which they are shown.
+        looks: the colour, line and mark of each loss.
+        names: by loss, the name that is shown.
         x: a panel for each of "epoch", "seconds".
+        behind: the losses that are drawn in grey, behind the others.
     """
     bands = within(bands, SHARE)
     upper = enlarged(bands, behind)
@@ -285,6 +289,10 @@ def by_epoch(
         panels: by measure, what its panel is called, and what its values are multiplied by.
         log: whether the axes of the values are logarithmic, each panel's its own; else they are one
             axis in per cent.
+        order: the losses, in the order in which they are shown.
+        looks: the colour, line and mark of each loss.
+        names: by loss, the name that is shown.
+        behind: the losses that are drawn in grey, behind the others.
     """
     columns = min(2, len(panels)) if log else len(panels)
     figure, axes = canvas(1, columns, WIDTH, 3.3, sharey=not log, squeeze=False)

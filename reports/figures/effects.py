@@ -55,7 +55,14 @@ def effect(
     Args:
         means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval),
             and where there are several panels, panel.
-        label: of the metric's axis; the metric is multiplied by `scale`.
+        x: the column of the numbers.
+        x_label: of the axis of the numbers.
+        label: of the metric's axis.
+        scale: what the metric is multiplied by.
+        order: the losses, in the order in which they are shown.
+        looks: the colour, line and mark of each loss.
+        names: by loss, the name that is shown.
+        behind: the losses that are drawn in grey, behind the others.
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
     means = within(means, bounds)

@@ -11,7 +11,10 @@ from collections.abc import Collection, Iterable, Iterator
 from matplotlib import font_manager
 
 USUAL = ("STIXGeneral", "DejaVu Sans")
-"""They come with matplotlib: a drawing is the same on every machine. DejaVu has letters that STIX lacks."""
+"""Fonts that come with matplotlib, so a drawing is the same on every machine.
+
+DejaVu has letters that STIX lacks.
+"""
 
 _PREFERRED = (  # the others follow by name
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC"),

@@ -168,7 +168,10 @@ def inline(drawing: str, name: str) -> str:
     body = drawing[drawing.index("<svg") :]
     head, rest = body.split(">", 1)
     box = re.search(r'viewBox="([\d. -]+)"', head)
-    body = f'<svg viewBox="{box.group(1) if box else "0 0 1 1"}" preserveAspectRatio="xMidYMid meet">{rest}'
+    body = (
+        f'<svg viewBox="{box.group(1) if box else "0 0 1 1"}" '
+        f'preserveAspectRatio="xMidYMid meet">{rest}'
+    )
     pointed = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
     body = re.sub(
         r'\s\bid="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in pointed else "", body

@@ -226,6 +226,8 @@ def corruptions(
     Args:
         table: a row per loss and kind: loss, corruption, accuracy in [0, 1].
         clean: each loss's accuracy on the images as they are, in [0, 1].
+        order: the losses, in the order in which they are shown.
+        names: by loss, the name that is shown.
     """
     wide = table.pivot(index="loss", columns="corruption", values="accuracy")
     wide = wide.reindex([loss for loss in order if loss in wide.index])

@@ -53,6 +53,9 @@ def rate_sensitivity(
             none).
         rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
         chosen: a row per loss: loss, lr (NaN: none), edge ("none", "low", "high").
+        order: the losses, in the order in which they are shown.
+        looks: the colour, line and mark of each loss.
+        names: by loss, the name that is shown.
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
@@ -180,6 +183,8 @@ def heat_map(
         rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one),
             diverged, missing.
         chosen: a row per loss: loss, lr.
+        order: the losses, in the order in which they are shown.
+        names: by loss, the name that is shown.
     """
     table = (
         rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)

@@ -92,7 +92,10 @@ def overview_picture(
         f"Means over {runs_behind(means['n'])}.{bar_words(means)}"
     )
     if overview.elsewhere:
-        caption += f" Not shown: {counted(overview.elsewhere, 'setting')} that cannot be placed on this axis."
+        caption += (
+            f" Not shown: {counted(overview.elsewhere, 'setting')} that cannot be placed on this "
+            "axis."
+        )
     unit = " %" if metric.in_points else ""
     told = [
         f"{plain(panel, 60)} {plain(loss)}: ".lstrip()

@@ -45,8 +45,13 @@ def run_command(
     are versions of their code.
 
     Args:
+        losses: the losses to run, by the names that the report shows.
+        rates: the learning rates.
+        seeds: the seeds.
         runs: of one setting, with the columns loss, loss_option and the params by name.
-        experiment: named when it is not conf/config.yaml's own; `uri`: as the report was given it.
+        epochs: the length of training.
+        experiment: named when it is not conf/config.yaml's own.
+        uri: the store, as the report was given it.
     """
     first = {
         loss: runs[runs["loss"] == loss].iloc[0] for loss in losses if (runs["loss"] == loss).any()
@@ -104,7 +109,8 @@ def seeds_to_reach(
     Those there are, then the next integers.
 
     Args:
-        needed: finite.
+        evaluation: the evaluation seeds there are.
+        needed: how many there have to be; finite.
         tuning: seeds that are not evaluated, and not used.
     """
     seeds = sorted(set(evaluation))

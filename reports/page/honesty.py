@@ -72,7 +72,10 @@ def classic_mistakes(section: Section) -> list[Fact]:
         end = "" if sentence.endswith("?") else "."
         facts.append((plain(name, 60), f"{', '.join(where)}: {one}{sentence}{end}", True))
     if edges := _on_edge(section):
-        text = f"{', '.join(edges)}: the best rate is the last that was tried, and a better one may lie beyond."
+        text = (
+            f"{', '.join(edges)}: the best rate is the last that was tried, and a better one may "
+            "lie beyond."
+        )
         facts.append(("rate-edge", text, True))
     return facts
 
@@ -117,7 +120,10 @@ def _budget(section: Section) -> Fact | None:
             False,
         )
     if chosen["rates"].nunique() == 1 and not chosen["unfinished"].any():
-        text = f"as many rates for every loss, with different numbers of seeds; finished trials: {each}."
+        text = (
+            "as many rates for every loss, with different numbers of seeds; finished trials: "
+            f"{each}."
+        )
         return "Budget", text, False
     return "Budget", f"UNEQUAL: finished trials to choose the rate from: {each}.", True
 
@@ -251,7 +257,10 @@ def _versions(section: Section) -> Iterable[Fact]:
     )
     text = f"commit {', '.join(commits)}" if commits else "commit unknown"
     if dirty:
-        text += f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed (tracked changes are in changes.diff)"
+        text += (
+            f"; {dirty:,} of {len(runs):,} runs were made with changes that are not committed "
+            "(tracked changes are in changes.diff)"
+        )
     elif commits:
         text += ", nothing uncommitted"
     warnings = source_code.warnings(runs)

@@ -56,6 +56,7 @@ class Illustrator:
         }
 
     def overview(self) -> Illustration:
+        """Validation accuracy by epoch."""
         caption = (
             f"Validation accuracy as training goes on, {self.section.at_rates}. "
             + band_words(self.section.bands)
@@ -63,6 +64,7 @@ class Illustrator:
         return self._curves("accuracy", caption, ["epoch"], seeds=False)
 
     def over_epochs_and_seconds(self) -> Illustration | None:
+        """Validation accuracy by seconds and by epoch; None without times."""
         if not self.section.curves["seconds"].notna().any():
             return None
         caption = (
@@ -73,6 +75,7 @@ class Illustrator:
         return self._curves("accuracy-time", caption, ["seconds", "epoch"])
 
     def own_losses(self) -> Illustration:
+        """The value of each loss on training and validation examples, by epoch."""
         figure = curves.own_losses(self.section.own, **self._axes)
         caption = (
             f"Each loss's own value on training and validation. {band_words(self.section.own)} "
@@ -87,6 +90,7 @@ class Illustrator:
         )
 
     def memorisation(self) -> Illustration | None:
+        """How many wrong labels are learned by heart; None without flipped labels."""
         caption = (
             "Training examples as training goes on, where labels were flipped: how many of the "
             "flipped ones are predicted "
@@ -97,6 +101,7 @@ class Illustrator:
         return self._by_epoch("memorisation", MEMORISATION, caption)
 
     def steps(self) -> Illustration | None:
+        """Norms of gradients and sizes of updates, by epoch; None where none are recorded."""
         caption = (
             "The steps of training, mean over each epoch: the norm of the gradient, and how large "
             "an update is beside the "
@@ -107,6 +112,7 @@ class Illustrator:
         return self._by_epoch("steps", STEPS, caption, log=True)
 
     def corruptions(self) -> Illustration | None:
+        """Accuracy by loss and kind of corruption; None where none is recorded."""
         table = self.section.corruptions
         table = table[table["loss"].isin(self.order)]
         if not len(table):
@@ -128,6 +134,7 @@ class Illustrator:
         return Illustration("corruptions", caption, f"{caption} {'; '.join(words)}.", figure)
 
     def rates(self) -> Illustration:
+        """Validation accuracy by learning rate."""
         section = self.section
         at = section.runs[section.runs["epochs"] == section.epochs]
         chosen = self._chosen()
@@ -144,6 +151,7 @@ class Illustrator:
         )
 
     def final(self) -> Illustration | None:
+        """The metric of each loss after its last epoch; None where no run has a value."""
         section = self.section
         column = section.question.metric
         metric = section.metric
@@ -182,6 +190,7 @@ class Illustrator:
         )
 
     def forest(self) -> Illustration | None:
+        """The differences between losses with their intervals; None where none is known."""
         frame = self.section.compared(self.section.epochs)
         if not frame["difference"].notna().any():
             return None
@@ -214,6 +223,7 @@ class Illustrator:
         )
 
     def epochs_effect(self) -> Illustration | None:
+        """The metric by length of training; None with a single length."""
         means = self.section.means
         if means["epochs"].nunique() < 2:
             return None
@@ -243,6 +253,7 @@ class Illustrator:
         return Illustration("epochs", caption, " ".join([caption, *words]), figure)
 
     def heat_map(self) -> Illustration:
+        """Mean validation accuracy by loss and learning rate."""
         table = self._rates()
         chosen = self._chosen()
         tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
@@ -264,6 +275,7 @@ class Illustrator:
         return Illustration("heat-map", caption, f"{caption} {'; '.join(words)}.", figure)
 
     def confusions(self) -> Illustration | None:
+        """Which digits were taken for which; None without predictions."""
         found = self.section.mistakes
         if found is None:
             return None
@@ -284,6 +296,7 @@ class Illustrator:
         return Illustration("confusions", caption, f"{caption} {'; '.join(worst)}.", figure)
 
     def class_accuracy(self) -> Illustration | None:
+        """Accuracy on each digit; None without predictions."""
         found = self.section.mistakes
         if found is None:
             return None
@@ -300,6 +313,7 @@ class Illustrator:
         )
 
     def most_wrong(self, images: np.ndarray) -> Illustration | None:
+        """The test images that most runs get wrong; None without predictions or errors."""
         found = self.section.mistakes
         if found is None:
             return None
@@ -321,6 +335,7 @@ class Illustrator:
         return Illustration("most-wrong", caption, f"{caption} {'; '.join(words)}.", figure)
 
     def most_disagreed(self, images: np.ndarray) -> Illustration | None:
+        """The test images that the losses disagree on most; None with fewer than two losses."""
         found = self.section.mistakes
         if found is None or len(found.runs) < 2:
             return None
@@ -347,7 +362,7 @@ class Illustrator:
         ]
         return Illustration("most-disagreed", caption, f"{caption} {'; '.join(words)}.", figure)
 
-    # ---- parts ------------------------------------------------------------------------------------------------------
+    # ---- parts -----------------------------------------------------------------------------------
 
     def _curves(
         self, name: str, caption: str, x: Sequence[str], *, seeds: bool = True

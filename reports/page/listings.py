@@ -226,7 +226,10 @@ def denominators(section: Section) -> Table:
         [name_cell(row["loss"]), *(count(row[key]) for key in keys[1:])]
         for row in by_loss.to_dict("records")
     ]
-    caption = "What became of the cells (loss, learning rate, epochs, seed) that the grid has for each loss."
+    caption = (
+        "What became of the cells (loss, learning rate, epochs, seed) that the grid has for each "
+        "loss."
+    )
     return Table("denominators", caption, keys, keys, rows)
 
 

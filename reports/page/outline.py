@@ -197,12 +197,15 @@ class _Composer:
         blocks += self._honesty(section, level)
         return [block for block in blocks if block is not None]
 
-    # ---- parts of a section -----------------------------------------------------------------------------------------
+    # ---- parts of a section ----------------------------------------------------------------------
 
     def _verdicts(self, section: Section, level: int) -> list[Any]:
         blocks: list[Any] = [Heading("The verdicts", level)]
         if not len(section.headline):
-            only = f"Only {plain(section.losses[0])} was run here: there is nothing to compare it with."
+            only = (
+                f"Only {plain(section.losses[0])} was run here: there is nothing to compare it "
+                "with."
+            )
             return [*blocks, Text(only)]
         frame = section.compared(section.epochs)
         if len(frame):
@@ -319,7 +322,10 @@ class _Composer:
         blocks.append(self._table(listings.contrasts(section, best, "contrasts", caption)))
         equal = frame[frame["view"] == "equal"]
         if len(equal) and section.rates["lr"].nunique() > 1:
-            caption = f"{against} at equal learning rates, on all seeds; one family per length of training."
+            caption = (
+                f"{against} at equal learning rates, on all seeds; one family per length of "
+                "training."
+            )
             table = listings.contrasts(section, equal, "contrasts-equal-rate", caption)
             blocks.append(Fold("The second view: at equal learning rates", [self._table(table)]))
         return blocks

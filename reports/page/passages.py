@@ -29,10 +29,16 @@ def question(sections: Sequence[Section]) -> str:
     if subjects:
         rest = len(losses) - len(subjects)
         than = f"the {rest} other losses here" if rest > 1 else "the other loss here"
-        return f"Does {_any_of(list(map(plain, subjects)))} train this network better than {than}, judged by {metric}? {_RULES}"
+        return (
+            f"Does {_any_of(list(map(plain, subjects)))} train this network better than {than}, "
+            f"judged by {metric}? {_RULES}"
+        )
     if not others:
         return f"How well does {plain(baseline)} train this network, judged by {metric}?"
-    return f"Does {_any_of(others)} train this network better than {plain(baseline)}, judged by {metric}? {_RULES}"
+    return (
+        f"Does {_any_of(others)} train this network better than {plain(baseline)}, judged by "
+        f"{metric}? {_RULES}"
+    )
 
 
 def against(section: Section) -> str:
@@ -54,7 +60,10 @@ def subtitle(sections: Sequence[Section], name: str) -> str:
         if len(sections) == 1
         else f", {len(sections)} settings"
     )
-    return f"{plain(name, 80)}: {runs:,} run{'s' if runs != 1 else ''}, {losses} loss{'es' if losses != 1 else ''}{setting}"
+    return (
+        f"{plain(name, 80)}: {runs:,} run{'s' if runs != 1 else ''}, {losses} "
+        f"loss{'es' if losses != 1 else ''}{setting}"
+    )
 
 
 def basis(section: Section) -> str:

@@ -54,7 +54,10 @@ def facts(baselines: Baselines) -> list[Fact]:
         f"seeds {listed(origin.seeds)}; "
         f"made again by {again}."
     )
-    versions = f"{', '.join([*_made(baselines), *map(plain, origin.versions)])}; kernel {_list(origin.kernels)}."
+    versions = (
+        f"{', '.join([*_made(baselines), *map(plain, origin.versions)])}; kernel "
+        f"{_list(origin.kernels)}."
+    )
     return [
         ("Baselines", runs, False),
         ("Their versions", versions, bool(origin.uncommitted)),

@@ -11,7 +11,7 @@ In a notebook, after
 in the same directory (`help(Runs)` describes the frames):
 
     >>> from reports.runs import load
-    >>> runs = load()  # or load("http://127.0.0.1:5000", experiment="mnist-losses", where={"lr": 0.003})
+    >>> runs = load()  # or load("http://HOST:5000", experiment="mine", where={"lr": 0.003})
     >>> runs.summary.groupby("loss")["test_accuracy"].count().to_dict()
     {'ce': 2, 'mse': 2}
     >>> runs.curves.query("loss == 'ce' and seed == 0")["epoch"].tolist()
@@ -145,8 +145,7 @@ def load(
         sweep: a parent run's id, or its name; the newest of that name.
         where: values of params that a run must have, e.g. {"model": "mlp", "lr": 0.003}; a list
             means any of them.
-        baselines: a file of baselines, of which those join whose loss none of these runs has; None:
-            none.
+        baselines: a file of baselines. Those join whose loss none of these runs has; None: none.
         versions: whether all versions of a loss's code count, each as a loss of its own,
             `loss@digest`; else the newest code of each loss in each setting, which is that of its
             newest FINISHED run. A sweep has the code it ran.

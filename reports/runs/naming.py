@@ -55,7 +55,10 @@ def setting_values(run: Run) -> dict[str, str]:
 
 
 def with_digests(runs: Sequence[Run]) -> list[Run]:
-    """The runs, those that ended before they recorded their data set's digest with that of all runs of such params."""
+    """The runs, each with the digest of its data set.
+
+    A run that ended before it recorded one gets the digest of the runs with the same params.
+    """
     keys = [json.dumps(setting_values(replace(run, digest=""))) for run in runs]
     known: dict[str, set[str]] = {}
     for run, key in zip(runs, keys, strict=True):
@@ -73,15 +76,19 @@ def setting_key(run: Run) -> str:
     """
     values = setting_values(run)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return f"{values['data']} {values['model']} {values['optimizer']} {values['scheduler']} {values['batch_size']} {digest[:8]}"
+    return (
+        f"{values['data']} {values['model']} {values['optimizer']} {values['scheduler']} "
+        f"{values['batch_size']} {digest[:8]}"
+    )
 
 
 def loss_labels(runs: Sequence[Run], marks: Sequence[str] | None = None) -> list[str]:
     """The loss of each run: its option, and its own values that differ between runs of the option.
 
-    A baseline says so.
+    The label of a baseline says that it is one.
 
     Args:
+        runs: all runs that are shown together.
         marks: what follows the option's name, such as "@1a2b3c4" for a version of its code.
     """
     losses = [loss_values(run) for run in runs]

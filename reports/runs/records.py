@@ -76,6 +76,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
+        """The duration of the run; NaN where it has no start or no end."""
         return (
             math.nan
             if self.started is None or self.ended is None

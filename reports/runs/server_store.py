@@ -41,6 +41,7 @@ class ServerStore:
         )
 
     def experiments(self) -> list[Experiment]:
+        """All experiments, deleted ones included."""
         found = self._pages("experiments", {"view_type": "ALL"})
         return [
             Experiment(each["experiment_id"], each["name"], each["lifecycle_stage"] == "deleted")
@@ -48,6 +49,7 @@ class ServerStore:
         ]
 
     def newest_experiment(self) -> str | None:
+        """The id of the experiment with the newest run; None where no run exists."""
         ids = [each.id for each in self.experiments() if not each.deleted]
         order = ["attributes.start_time DESC"]
         asked = {

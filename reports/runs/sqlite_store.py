@@ -55,12 +55,14 @@ class SqliteStore:
             )
 
     def experiments(self) -> list[Experiment]:
+        """All experiments, deleted ones included."""
         found = self._query(
             "SELECT experiment_id, name, lifecycle_stage FROM experiments ORDER BY experiment_id"
         )
         return [Experiment(str(key), name, stage == "deleted") for key, name, stage in found]
 
     def newest_experiment(self) -> str | None:
+        """The id of the experiment with the newest run; None where no run exists."""
         found = self._query(
             "SELECT runs.experiment_id FROM runs JOIN experiments USING (experiment_id) JOIN tags "
             "USING (run_uuid) "

@@ -54,7 +54,7 @@ def shortened(codes: Iterable[str]) -> dict[str, str]:
 
 
 def version_marks(runs: Sequence[Run]) -> list[str]:
-    """ "@digest" for each run of a loss that several versions of its code ran, else an empty text.
+    """The mark "@digest" for each run of a loss that several versions of its code ran, else "".
 
     A version that shares a setting with another one is marked in every setting.
     """

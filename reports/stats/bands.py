@@ -35,6 +35,8 @@ def bands(
         metric: a column; a value that is NaN or infinite counts as missing.
         by: columns that tell the groups apart; a seed may occur once per group and epoch.
         seed: of the resamples.
+        level: of the interval.
+        resamples: of the bootstrap.
 
     Returns:
         A row per group and epoch, sorted: the columns of `by`, epoch, `mean`, `low`, `high`, `n`

@@ -119,11 +119,12 @@ def contrasts(
 
     Args:
         summary: runs of one setting (see `reports.stats.cells`).
-        baseline: b of every contrast; with `all_pairs` every two losses are compared, the baseline
-            still as b.
+        baseline: b of every contrast.
+        metric: a column; shares are compared in percentage points, others in their own unit.
+        view: "best" or "equal", as above.
+        all_pairs: whether every two losses are compared, the baseline still as b.
         subjects: losses each of which is compared, as a, with every other loss, whatever the
             baseline.
-        metric: a column; shares are compared in percentage points, others in their own unit.
         tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
         rope: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points
             or two test examples, whichever is larger, else no margin.

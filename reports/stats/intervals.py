@@ -15,7 +15,10 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 RESAMPLES = 9_999
-"""Resamples of a bootstrap or a test: (9,999 + 1) x 2.5 % is whole, so quantiles are order statistics."""
+"""Resamples of a bootstrap or a test.
+
+(9,999 + 1) x 2.5 % is whole, so quantiles are order statistics.
+"""
 
 BOOTSTRAP_FROM = 20
 """The number of values from which the studentised bootstrap replaces Student's t."""
@@ -187,7 +190,8 @@ def welch_interval(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Interv
 
     Source: Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics Bulletin 2.
 
-    >>> print("{:.3f} [{:.3f}, {:.3f}] {}".format(*welch_interval([1.0, 2.0, 3.0], [0.0, 1.0])))  # v = 2.882
+    >>> interval = welch_interval([1.0, 2.0, 3.0], [0.0, 1.0])  # v = 2.882
+    >>> print("{:.3f} [{:.3f}, {:.3f}] {}".format(*interval))
     1.500 [-0.988, 3.988] welch
     """
     _check_level(level)

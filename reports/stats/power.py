@@ -55,8 +55,9 @@ def power_of_difference(
 
     Args:
         n: pairs, or runs a side when `samples` is 2.
-        difference, sd: in the same unit; sd of the paired differences, or of one run when `samples`
-            is 2.
+        difference: in the unit of `sd`.
+        sd: of the paired differences, or of one run when `samples` is 2.
+        alpha: of the test, already divided by the size of the family.
         samples: 1 for paired values, 2 for two independent samples of n.
 
     Source: Cohen 1988, Statistical Power Analysis, chapter 2.
@@ -133,7 +134,9 @@ def _deciding_shifts(n: int, alpha: float, samples: int) -> np.ndarray:
 def power_of_equivalence(
     n: int, difference: float, sd: float, margin: float, *, level: float = 0.95, samples: int = 1
 ) -> float:
-    """The chance that the interval of n seeds lies inside -+margin when the true difference is `difference`.
+    """The chance that n seeds show equivalence when the true difference is `difference`.
+
+    That is, that their interval lies inside -+margin.
 
     Arguments as in `power_of_difference`; `margin` in the same unit. That is the power of two
     one-sided t tests, each at (1 - level) / 2.
@@ -195,8 +198,13 @@ def seeds_needed(
     (`power_of_equivalence`); each with the given power.
 
     Args:
-        difference, sd, margin: in one unit; a margin of NaN means that equivalence is not asked.
+        difference: the observed difference.
+        sd: the observed spread, in the unit of `difference`.
+        margin: of equivalence, in the same unit; NaN: equivalence is not asked.
         alpha: of the test, already divided by the size of the family.
+        level: of the interval that shows equivalence.
+        power: of either test.
+        samples: 1 for paired values, 2 for two independent samples.
         at_least: the answer is never below (a caller with n undecided seeds passes n + 1).
         cap: the answer is infinity when more than this many are needed.
 
@@ -204,8 +212,10 @@ def seeds_needed(
         A whole number (as a float, to stand in a column), infinity above the cap, NaN without a
         spread.
 
-    >>> seeds_needed(1.0, 1.0), seeds_needed(1.0, 1.0, alpha=0.005), seeds_needed(0.0, 0.1, margin=0.1)
-    (10.0, 18.0, 13.0)
+    >>> seeds_needed(1.0, 1.0), seeds_needed(1.0, 1.0, alpha=0.005)
+    (10.0, 18.0)
+    >>> seeds_needed(0.0, 0.1, margin=0.1)
+    13.0
     """
     if math.isnan(difference) or math.isnan(sd):
         return math.nan

@@ -18,16 +18,23 @@ from scipy import special
 from reports.stats.intervals import RESAMPLES, Interval, finite_array
 
 EXACT_FLIPS = 20
-"""Pairs up to which the sign-flip test visits all 2^(n - 1) sign patterns (half of them, by symmetry)."""
+"""Pairs up to which the sign-flip test visits all 2^(n - 1) sign patterns.
+
+Those are half of all, by symmetry.
+"""
 
 EXACT_SPLITS = 200_000
-"""Ways to split two samples up to which the permutation test visits all: 10 against 10 has 184,756."""
+"""Ways to split two samples up to which the permutation test visits all.
+
+10 against 10 has 184,756.
+"""
 
 _TIE = 1e-9
 """Sums that differ by less than this share of the sum of absolute differences are tied.
 
-Percentages of N examples differ by multiples of 100 / N, and their subtraction errs by some 1e-14: for up
-to a million examples rounding lies far below this share, and the smallest true difference far above.
+Percentages of N examples differ by multiples of 100 / N, and their subtraction errs by some 1e-14:
+for up to a million examples rounding lies far below this share, and the smallest true difference
+far above.
 """
 
 _TIE_OF_VALUES = (
@@ -36,7 +43,7 @@ _TIE_OF_VALUES = (
 
 
 def differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """a minus b, without the noise of the subtraction, so that equal differences are equal.
+    """The difference a minus b, rounded so that equal differences are equal.
 
     Accuracies are counts of examples: 98.12 - 98.02 and 98.13 - 98.03 % are both ten of 10,000, but
     not in binary. Rounded to 12 digits of the largest value of either side.
@@ -68,7 +75,9 @@ def sign_flip_p(
     Source: Fisher 1935, The Design of Experiments, 21; the + 1: Phipson and Smyth 2010, Stat. Appl.
     Genet. Mol. Biol. 9.
 
-    >>> sign_flip_p([1.0, 2.0, 3.0, -0.5], np.random.default_rng(0))  # 4 of 16: +-(1 + 2 + 3 +- 0.5)
+    4 of the 16 sign patterns, +-(1 + 2 + 3 +- 0.5):
+
+    >>> sign_flip_p([1.0, 2.0, 3.0, -0.5], np.random.default_rng(0))
     0.25
     """
     d = finite_array(pair_differences, 1, "differences")
@@ -98,8 +107,10 @@ def permutation_p(
     a sample is empty.
 
     Args:
-        a: [n_a]; b: [n_b]; any unit.
+        a: [n_a], in any unit.
+        b: [n_b], in the same unit.
         rng: used when there are too many splits to visit.
+        resamples: m.
 
     Source: Pitman 1937, Supplement to the J. of the Royal Statistical Society 4; the + 1 as in
     `sign_flip_p`.
@@ -137,7 +148,9 @@ def holm(p: ArrayLike) -> np.ndarray:
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6.
 
-    >>> holm([0.01, 0.04, 0.03]).tolist()  # .01 x 3, then .03 x 2, then the larger of .04 x 1 and .06
+    0.01 x 3, then 0.03 x 2, then the larger of 0.04 x 1 and 0.06:
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
@@ -191,8 +204,11 @@ def probability_of_improvement(
     on the wide side. One run a side has no interval.
 
     Args:
-        a, b: [n_a], [n_b]; n_a = n_b, in the same order of seeds, when paired.
+        a: [n_a].
+        b: [n_b]; n_a = n_b, in the same order of seeds, when paired.
+        paired: whether a and b are compared seed by seed.
         higher_is_better: False for errors such as NLL.
+        level: of the interval.
 
     Source: Wilson 1927, J. of the American Statistical Association 22; Brown, Cai and DasGupta
     2001, Statistical Science 16; the measure: Agarwal et al. 2021, arXiv 2108.13264; the bound on

@@ -207,7 +207,7 @@ def choose_rates(
         summary: runs of one setting.
         tuning_seeds: as in `split_seeds`; None: for each loss the seeds at which it finished all
             its rates.
-        metric: higher is better.
+        metric: a column of which higher is better.
 
     Returns:
         A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean

@@ -74,13 +74,21 @@ def contrast(
     for a run, and step / sqrt(6) for the difference of two.
 
     Args:
+        a: values of one side, [n_a].
+        b: values of the other, [n_b], in the same unit.
+        rng: of the resamples.
+        paired: whether a and b are in the same order of seeds.
+        higher_is_better: False for errors such as NLL.
+        level: of the intervals.
+        resamples: of the bootstrap and of the tests.
         step: what one test example is worth, in the unit of the values; NaN where they are not
             rounded.
         margin: half the width of equivalence, in the same unit; NaN when it is not asked.
 
     Source: Schuirmann 1987, J. of Pharmacokinetics and Biopharmaceutics 15, for `p_equivalence`.
 
-    >>> c = contrast([98.0, 99.0, 97.0], [97.0, 97.0, 94.0], np.random.default_rng(0))  # differences 1, 2, 3
+    >>> rng = np.random.default_rng(0)
+    >>> c = contrast([98.0, 99.0, 97.0], [97.0, 97.0, 94.0], rng)  # differences 1, 2, 3
     >>> print(f"{c.difference} [{c.low:.3f}, {c.high:.3f}] p {c.p} d_z {c.d_z} P {c.p_better}")
     2.0 [-0.484, 4.484] p 0.25 d_z 2.0 P 1.0
     """
@@ -137,9 +145,9 @@ def _satterthwaite(parts: list[float], freedoms: list[int]) -> float:
 
 
 def _outside_p(difference: float, error: float, freedom: float, margin: float) -> float:
-    """p of the hypothesis that the true difference lies outside -+margin.
+    """The p-value of the hypothesis that the true difference lies outside -+margin.
 
-    The larger of two one-sided p.
+    It is the larger of two one-sided p-values.
     """
     if math.isnan(margin):
         return math.nan
@@ -217,14 +225,19 @@ def verdict(
     3. "undecided": everything else, so also whatever has no interval, as with one seed.
 
     Args:
-        low, high: ends of the interval, NaN when there is none.
+        low: lower end of the interval; NaN when there is none.
+        high: upper end of the interval; NaN when there is none.
         p_holm: adjusted over the family.
         n: pairs, or runs of the smaller side.
         p_equivalence: `Contrast.p_equivalence`, adjusted over the family.
         margin: from `Metric.margin`; NaN when equivalence is not asked.
+        alpha: of the tests.
+        higher_is_better: False for errors such as NLL.
 
-    >>> [verdict(-0.05, 0.02, 0.5, n=9, margin=0.1), *(verdict(0.02, 0.3, p, n=9) for p in (0.01, 0.06))]
-    ['equivalent', 'better', 'undecided']
+    >>> verdict(-0.05, 0.02, 0.5, n=9, margin=0.1)
+    'equivalent'
+    >>> [verdict(0.02, 0.3, p, n=9) for p in (0.01, 0.06)]
+    ['better', 'undecided']
     """
     if math.isnan(low) or math.isnan(high):
         return "undecided"

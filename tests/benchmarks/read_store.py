@@ -69,7 +69,9 @@ if sys.argv[1].startswith("http"):
 
 def peak():  # MB; 0 where the system does not say
     status = pathlib.Path("/proc/self/status")  # getrusage would report the parent's
-    return int(re.search(r"VmHWM:\\s+([0-9]+)", status.read_text())[1]) // 1024 if status.exists() else 0
+    if not status.exists():
+        return 0
+    return int(re.search(r"VmHWM:\\s+([0-9]+)", status.read_text())[1]) // 1024
 
 before = peak()
 start, cpu = time.perf_counter(), time.process_time()

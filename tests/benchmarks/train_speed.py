@@ -260,7 +260,8 @@ def compare(
         "image\n"
     )
     print(
-        f"{'':54s}{'images/s of CPU time' if cpu_time else 'images/s':>24s}{'x Paddle':>20s}{'x PyTorch':>20s}{'of sgemm':>10s}"
+        f"{'':54s}{'images/s of CPU time' if cpu_time else 'images/s':>24s}"
+        f"{'x Paddle':>20s}{'x PyTorch':>20s}{'of sgemm':>10s}"
     )
     for variant in variants:
         cells = [spread(rates[variant], 0)]

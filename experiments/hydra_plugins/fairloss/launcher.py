@@ -39,6 +39,7 @@ class ProcessLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what the jobs need, and decide how many run at once."""
         self.payload = (hydra_context, config, task_function)
         self.stop_on_failure = config.on_failure == "stop"
         threads = max(1, config.threads)

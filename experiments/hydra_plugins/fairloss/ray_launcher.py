@@ -45,6 +45,7 @@ class RayLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Check that Ray and the store can be used. Hydra calls it before `launch`."""
         # Else Ray holds back lines of jobs that resemble each other. It reads this when it loads.
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         try:

@@ -42,12 +42,14 @@ class CellSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what composing and launching need. Hydra calls it before `sweep`."""
         self.context, self.task_function, self.master = hydra_context, task_function, config
         self.loader = hydra_context.config_loader
         self.params = _plain(self.params)  # not in __init__: Hydra would wrap its error
 
     @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
+        """Run the grid that `arguments` describe; the run of each configuration, in order."""
         return self.run(self.cells(arguments))
 
     def cells(self, arguments: list[str]) -> list[Cell]:
@@ -211,7 +213,10 @@ def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
     words = []
     for key, value in params.items():
         choices = value if isinstance(value, list) else [value]
-        wrong = f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got {value!r}"
+        wrong = (
+            f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got "
+            f"{value!r}"
+        )
         if not choices or any(isinstance(choice, dict) for choice in choices):
             raise config.CommandError(
                 f"{wrong}; an option's own value has a key with a dot, such as `loss.gamma`"

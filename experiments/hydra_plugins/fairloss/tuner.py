@@ -110,6 +110,7 @@ class TuningSweeper(_Tuner):
 
     @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
+        """Choose a rate of the grid for each loss, then run the evaluation seeds at it."""
         cells = self.tuning_cells(arguments)
         rates = sorted({cell.lr for _, cell in cells})
         if len(rates) < 2:
@@ -157,6 +158,7 @@ class OptunaSweeper(_Tuner):
 
     @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
+        """Choose rates from an interval with Optuna, then run the evaluation seeds at them."""
         try:
             import optuna
         except ImportError as error:
