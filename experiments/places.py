@@ -109,6 +109,12 @@ def database(uri: str) -> Path | None:
     return Path(unquote(found["file"])) if found else None
 
 
+def is_there(uri: str) -> bool:
+    """Whether an address of `store_uri` has a store: a database that exists, or any server."""
+    path = database(uri)
+    return path is None or path.exists()
+
+
 def artifacts(database: Path) -> Path:
     """The directory of all artifacts of the store with this SQLite database."""
     return database.parent / ARTIFACTS

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import machine, sweeps, table
+from experiments import machine, places, sweeps, table
 from experiments.config import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
 
     from experiments import reuse, tracking
 
-    there = tracking.is_there(cells[0].tracking["uri"])
+    there = places.is_there(cells[0].tracking["uri"])
     store = sweeps.open_store(cells[0]) if there else None
     earlier = reuse.look_up(tracking.all_runs(store) if store else {}, cells, digests)
     identities, runs = earlier.identities, earlier.runs

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import comparison, config, contract, credentials, machine, reuse, sweeps, table
+from experiments import (
+    comparison,
+    config,
+    contract,
+    credentials,
+    machine,
+    places,
+    reuse,
+    sweeps,
+    table,
+)
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -44,17 +54,13 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
                 f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, "
                 "and runs it; leave this out"
             )
-    machine.prepare(settings.threads)  # the store brings numpy with it
-    from experiments import tracking
-
-    if not tracking.is_there(
-        settings.tracking["uri"]
-    ):  # none is made, in which no run could be found
+    if not places.is_there(settings.tracking["uri"]):  # a new one would have no run
         raise CommandError(
             f"rerun={settings.rerun}: there is no store {settings.tracking['uri']}; start the "
             "command "
             "where mlflow.db is, or choose a store with tracking.uri=URI"
         )
+    machine.prepare(settings.threads)  # the store brings numpy with it
     store = sweeps.open_store(settings)
     sweeps.bury_the_dead(store)
     before = find(store, settings.rerun)

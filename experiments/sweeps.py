@@ -24,6 +24,8 @@ from experiments import (
     checks,
     config,
     machine,
+    places,
+    processes,
     reuse,
     source_digest,
     table,
@@ -152,14 +154,18 @@ def run(
     """
     settings = [cell for _, cell in cells]
     machine.take_signals()
+    new = not places.is_there(settings[0].tracking["uri"])
+    if not new:
+        processes.preload(settings[0].threads)
     digests = data_digests(settings)
     require_writable(directory)
+    if new:  # A wrong command creates nothing, and does not wait until MLflow is imported.
+        machine.load_paddle(settings[0].threads)
+        check(settings)
+        processes.preload(settings[0].threads)
 
     from experiments import tracking
 
-    new = not tracking.is_there(settings[0].tracking["uri"])
-    if new:  # nothing is created for a command that is wrong
-        check(settings)
     store = open_store(settings[0])
     bury_the_dead(store)
     earlier = reuse.look_up(tracking.all_runs(store), settings, digests)

@@ -220,12 +220,6 @@ def resolve_uri(uri: str | None, directory: Path | None = None) -> str:
         raise StoreError(str(error)) from error
 
 
-def is_there(uri: str | None) -> bool:
-    """Whether there is a store to open: a database that exists; a server is taken at its word."""
-    path = places.database(resolve_uri(uri))
-    return path is None or path.exists()
-
-
 def open_store(
     uri: str | None,
     experiment: str,

@@ -24,7 +24,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
-from experiments import config, contract, processes, source_digest
+from experiments import config, contract, source_digest
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,6 @@ class CellSweeper(Sweeper):
         # The code is read before any of it is loaded; what is edited later is refused.
         for _, cell in cells:
             source_digest.of_options(cell.options)
-        processes.preload(cells[0][1].threads)
         launcher = self.launcher
         if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
             log.info(
