@@ -5,32 +5,19 @@ Paddle is loaded the way the program loads it, and the real command is run by su
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.commands import ROOT, SMALL, Command, clean_environment
 
 from experiments import machine
 
 machine.prepare(threads=1)
-
-ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["data=digits", "model=mlp", "epochs=2", "lr=0.003"]
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment without what MLflow's functions have put there."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
 
 
 @pytest.fixture
@@ -49,54 +36,6 @@ def fused() -> None:
         "no fused kernel, though it can be built here"
     )
     pytest.skip("no fused kernel on this machine; a warning in the log says why")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def mlflow_server(
-    directory: Path, *options: str, port: int = 0, **environment: str
-) -> Iterator[str]:
-    """The URI of an `mlflow server` with these options, started in `directory` on a loopback port.
-
-    It ends with the block.
-    """
-    port = port or free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    with (directory / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, *options], cwd=directory, env=clean_environment() | environment,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            assert server.poll() is None, (directory / "server.log").read_text()
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(uri + "/health", timeout=1).close()
-                break
-            time.sleep(0.5)
-        yield uri
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, 15)
-        server.wait(30)
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +84,13 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, run_command: Command) -> tup
     done = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
     assert done.returncode == 0, done.stderr
     return directory, done.stdout
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """A database with MLflow's tables; to create them takes seconds, so it is done once."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "nowhere").as_uri()).engine.dispose()
+    return path

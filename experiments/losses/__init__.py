@@ -23,7 +23,7 @@ vector of y, f its prediction. The modules, by what a loss looks at:
     checks.py         which outputs and labels are refused, and how it is said
 
 A new loss is one function in the module where it belongs and one conf/loss/NAME.yaml with its
-defaults; tests/test_losses.py finds it. It is named experiments.losses.NAME, wherever it is
+defaults; tests/unit/test_losses.py finds it. It is named experiments.losses.NAME, wherever it is
 written. Reductions, class weights, accuracies and whatever knows a network belong elsewhere.
 
 Why Paddle's own losses are not called: on the CPU, Paddle 3.3.1 lets cross-entropy stop growing at

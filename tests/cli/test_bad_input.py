@@ -1,0 +1,312 @@
+"""What a user gets wrong.
+
+A clear message, exit code not 0, nothing trained, nothing in the store.
+"""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LIGHT = [  # answered without Paddle or MLflow
+    (["loss=nope"], ["Could not find 'loss/nope'", "ce", "mse"]),
+    (["model=nope"], ["Could not find 'model/nope'", "convnet", "mlp", "softmax"]),
+    (["los=ce"], ["los: there is no such value; did you mean loss? There are loss, model, data"]),
+    (
+        ["-m", "epoch=1,2"],
+        ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"],
+    ),
+    (
+        ["optimizer.momentum=0.9"],
+        [
+            "optimizer.momentum: optimizer=sgd has no value of this name",
+            "sgd has weight_decay, clip_norm",
+        ],
+    ),
+    (
+        ["loss=focal", "loss.gama=3"],
+        [
+            "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has "
+            "gamma"
+        ],
+    ),
+    (
+        ["-m", "loss=ce,focal", "loss.gamma=3"],
+        ["loss.gamma: loss=ce has no value of this name; ce has none", "Nothing was trained"],
+    ),
+    (
+        ["sweep=noise_sgd", "optimizer.clip=3"],
+        [
+            "optimizer.clip: optimizer=momentum has no value of this name",
+            "did you mean optimizer.clip_norm? momentum has momentum, nesterov, weight_decay",
+        ],
+    ),
+    (["tracking.log_model=maybe"], ["tracking.log_model: expected true or false, got 'maybe'"]),
+    (
+        ["tracking.patience=-1"],
+        ["tracking.patience: expected a number of seconds, at least 0, got -1"],
+    ),
+    (["hydra/sweeper=tuning"], ["hydra/sweeper: this one takes a grid, got a single run; add -m"]),
+    (["sweep=nope"], ["Could not find 'sweep/nope'"]),
+    (["loss=mse,ce"], ["add --multirun to your command line"]),
+    (["epochs=1.5"], ["epochs=1.5", "'1.5'", "Integer"]),
+    (["epochs=-1"], ["epochs: expected a whole number of at least 0, got -1"]),
+    (["lr=0"], ["lr: expected a finite number above 0, got 0.0"]),
+    (["lr=-1"], ["lr: expected a finite number above 0, got -1.0"]),
+    (["lr=nan"], ["lr: expected a finite number above 0, got nan"]),
+    (["lr=inf"], ["lr: expected a finite number above 0, got inf"]),
+    (["lr=fast"], ["lr=fast", "'fast'", "Float"]),
+    (["batch_size=0"], ["batch_size: expected a whole number of at least 1, got 0"]),
+    (["seed=x"], ["seed=x", "'x'", "Integer"]),
+    (["seed=-1"], ["seed: expected a whole number of at least 0, got -1"]),
+    (["threads=0"], ["threads: expected a whole number of at least 1, got 0"]),
+    (["device=tpu"], ["device: expected one of auto, cpu, gpu, got 'tpu'"]),
+    (["experiment="], ["experiment: expected a name"]),
+    (["device=gpu"], ["device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto"]),
+    (["loss=focal", "loss.gamma=nan"], ["loss.gamma: expected a finite number, got nan"]),
+    (
+        ["loss._target_=my_own.loss"],
+        ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"],
+    ),
+    (["loss._partial_=false"], ["loss=ce: expected `_partial_: true` in the option"]),
+    (["-m", "los=ce,mse"], ["los: there is no such value; did you mean loss?"]),
+    (["tracking.urii=x"], ["tracking.urii: there is no such value; did you mean uri?"]),
+    (["hydra.sweeper.parms=x"], ["hydra.sweeper.parms: there is no such value; did you mean par"]),
+    (["~loss"], ["loss: expected a value, got none"]),
+    (["~lr"], ["lr: expected a value, got none"]),
+    (
+        ["loss=null"],
+        ["loss: expected the name of one option, got null. There are bitempered, brier"],
+    ),
+    (["loss=[ce,mse]"], ["loss: expected the name of one option", "-m, loss=A,B means several"]),
+    (["lr=null"], ["lr=null", "not Optional"]),
+    (["loss.a.b=1"], ["loss.a: loss=ce has no value of this name; ce has none"]),
+    (["model.init_scale=${nope}"], ["model.init_scale: Interpolation key 'nope' not found"]),
+    (["model.init_scale=???"], ["model.init_scale: expected a value, got none; set it with model"]),
+    (["+loss.head=score"], ["loss=ce: loss.head: expected one of logits, prediction, got 'score'"]),
+    (["lr=-1", "epochs=-2"], ["lr: expected", "epochs: expected"]),  # all that is wrong, at once
+    (
+        ["-m", "lr=0.003,-1"],
+        ["lr: expected a finite number above 0, got -1.0", "Nothing was trained"],
+    ),
+    (["-m", "lr=0.003,fast"], ["lr: Value 'fast' of type 'str' could not be converted to Float"]),
+    (["+epoch=3"], ["epoch: there is no such value; did you mean epochs?"]),
+    (
+        ["data.label_noise=1.5"],
+        ["data=mnist: data.label_noise: expected a number from 0 to 1, got 1.5"],
+    ),
+    (
+        ["data.noise_kind=odd"],
+        ["data=mnist: data.noise_kind: expected one of symmetric, asymmetric, got 'odd'"],
+    ),
+    (
+        ["data.train_size=0"],
+        ["data=mnist: data.train_size: expected a whole number from 1 to 50,000"],
+    ),
+    (["-m", "sweep=tutorial,losses"], ["sweep: expected one saved question at a time"]),
+    (["-m", "loss=ce,nope"], ["Could not find 'loss/nope'"]),
+    (
+        ["-m", "loss=ce", "epochs=1,2.5"],
+        ["epochs: Value '2.5' of type 'float' could not be converted to Integer"],
+    ),
+]
+
+
+if importlib.util.find_spec("submitit") is None:  # as it is without the extra
+    LIGHT.append(
+        (["-m", "hydra/launcher=slurm"], ['submitit is not installed; pip install -e ".[slurm]"'])
+    )
+
+
+def imported(stderr: str) -> set[str]:
+    """The modules that a command imported, its processes included: PYTHONPROFILEIMPORTTIME=1."""
+    lines = (line for line in stderr.splitlines() if line.startswith("import time:"))
+    return {line.split("|")[-1].strip() for line in lines}
+
+
+@pytest.mark.parametrize(("arguments", "messages"), LIGHT, ids=lambda value: " ".join(value))
+def test_wrong_values_are_answered_before_anything_heavy_loads(
+    tmp_path, run_command, arguments, messages
+):
+    done = run_command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode != 0
+    for message in messages:
+        assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    loaded = imported(done.stderr)
+    assert "hydra" in loaded
+    assert not loaded & {"paddle", "mlflow", "pandas", "sklearn", "scipy", "seaborn", "matplotlib"}
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+OPTIONS = [  # answered by the option's own function, before training
+    (["+loss.gama=3"], ["loss=ce", "argument 'gama'", "its own arguments are none, got gama"]),
+    (
+        ["+model.widht=3", "model=mlp"],
+        [
+            "model=mlp",
+            "'widht'",
+            "its own arguments are hidden, init_scale, got hidden, init_scale, widht",
+        ],
+    ),
+    (
+        ["loss=focal", "loss.gamma=-1"],
+        ["loss=focal: loss.gamma: expected a finite number at least 0, got -1"],
+    ),
+    (
+        ["-m", "loss=gce", "loss.q=0.7,2"],
+        ["loss.q: expected a finite number above 0 and at most 1, got 2"],
+    ),
+    (["model.init_scale=-1"], ["model.init_scale: expected a finite number above 0, got -1"]),
+    (
+        ["model=mlp", "model.hidden=0"],
+        ["model.hidden: expected a finite whole number at least 1, got 0"],
+    ),
+    (
+        ["optimizer.weight_decay=-1"],
+        ["optimizer.weight_decay: expected a finite number at least 0, got -1"],
+    ),
+    (
+        ["optimizer=adam", "optimizer.weight_decay=abc"],
+        ["weight_decay: expected a number, got 'abc'"],
+    ),
+    (
+        ["optimizer=momentum", "optimizer.nesterov=maybe"],
+        ["nesterov: expected true or false, got 'maybe'"],
+    ),
+    (
+        ["scheduler=exponential", "scheduler.end=2"],
+        ["end: expected a finite number above 0 and below 1"],
+    ),
+    (
+        ["-m", "loss=ce,mse", "optimizer=adam", "optimizer.beta1=0.9,2"],
+        [
+            "optimizer=adam: optimizer.beta1: expected a finite number at least 0 and below 1, "
+            "got 2\nNo"
+        ],
+    ),
+    (["loss=focal", "loss.gamma='0.1'"], ["loss.gamma: expected a number, got '0.1'"]),
+    (["loss=focal", "loss.gamma=null"], ["loss.gamma: expected a number, got None"]),
+    (["loss=focal", "loss.gamma=[1,2]"], ["loss.gamma: expected a number, got [1, 2]"]),
+    (["+loss.head=prediction"], ["loss=ce", "'logits', got `head: prediction`"]),
+    (
+        ["-m", "loss=ce,mse", "+loss.gamma=-1"],
+        ["loss=ce: ", "got an unexpected keyword argument"],
+    ),
+    (["loss._target_=experiments.losses.nope"], ["loss=ce: cannot load experiments.losses.nope"]),
+    (["data.label_noise=1.5"], ["data=digits", "label_noise", "1.5"]),
+    (["data.label_noise=-0.1"], ["data=digits", "label_noise", "-0.1"]),
+    (["data.train_size=100000"], ["data=digits", "train_size", "100000"]),
+    (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
+    (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "messages"), OPTIONS, ids=lambda value: " ".join(value))
+def test_wrong_options_are_refused_before_training(tmp_path, run_command, arguments, messages):
+    given = (
+        arguments if "data=mnist" in arguments else ["data=digits", *arguments]
+    )  # -m in the middle, too
+    done = run_command(tmp_path, *given, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode != 0
+    for message in messages:
+        assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "mlflow" not in imported(done.stderr)  # which takes longer to load than the checks
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, run_command):
+    (tmp_path / "mine.py").write_text("def total(logits, labels):\n    return logits.sum()\n")
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "total.yaml").write_text("_target_: mine.total\n_partial_: true\n")
+    done = run_command(
+        tmp_path, "--config-dir", ".", "-m", "loss=total,ce", "data=digits",
+        PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "loss=total" in done.stderr
+    assert "one value per example, [100] for a batch of 100, returned []" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes((sweep[0] / "mlflow.db").read_bytes())
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'fffffffffff0'")
+    before = path.read_bytes()
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    assert done.returncode != 0
+    assert "written by another version of MLflow" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path, run_command):
+    (tmp_path / "mlflow.db").write_text(
+        "not a database, but long enough to look like a header of one" * 10
+    )
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    assert done.returncode != 0
+    assert "cannot use the tracking store" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("by", ["override", "environment"])
+def test_an_unreachable_server_is_refused_soon(tmp_path, run_command, by):
+    uri = "http://127.0.0.1:9"  # the discard port: nobody listens
+    given = (
+        ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
+    )
+    start = time.perf_counter()
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", *given[0], **given[1])
+    assert done.returncode != 0
+    assert f"cannot use the tracking store {uri}" in done.stderr
+    assert "refused" in done.stderr
+    assert "epoch 1/1" not in done.stdout
+    assert time.perf_counter() - start < 60
+
+
+def test_a_server_that_is_no_mlflow_is_refused(tmp_path, run_command):
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri = f"http://127.0.0.1:{server.server_port}"
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", f"tracking.uri={uri}")
+    server.shutdown()
+    server.server_close()
+    assert done.returncode != 0
+    assert f"cannot use the tracking store {uri}" in done.stderr
+
+
+def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
+    """`outputs` that is a file refuses everybody, root included, whom file modes do not stop."""
+    (tmp_path / "outputs").write_text("a file where a directory is wanted")
+    for arguments in (["data=digits"], ["-m", "data=digits", "loss=mse,ce"]):
+        done = subprocess.run(
+            [
+                sys.executable,
+                str(ROOT / "experiments" / "run.py"),
+                *arguments,
+                "model=softmax",
+                "epochs=0",
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode != 0
+        assert "cannot write to" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "mlflow.db").exists()

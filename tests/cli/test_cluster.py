@@ -1,0 +1,278 @@
+"""More than one machine: Ray, PostgreSQL and a tracking server, all of them real, on this one."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from helpers.commands import ROOT, clean_environment, free_port, mlflow_server
+from mlflow.tracking import MlflowClient
+
+POSTGRESQL = max(
+    Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None
+)  # as Debian installs it
+GRID = ["-m", "loss=mse,ce", "seed=0,1", "data=digits", "model=softmax"]
+
+needs_cluster = pytest.mark.skipif(
+    not (find_spec("ray") and find_spec("psycopg2") and POSTGRESQL),
+    reason='needs pip install -e ".[ray,server]" and apt-get install postgresql',
+)
+needs_submitit = pytest.mark.skipif(
+    not find_spec("submitit"), reason='needs pip install -e ".[slurm]"'
+)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URI of a database on a free loopback port."""
+    assert POSTGRESQL
+    directory = Path(tempfile.mkdtemp())  # not pytest's own, which the user postgres may not enter
+    who = {}
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(directory, "postgres")
+        who = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    port = free_port()
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(POSTGRESQL.with_name(program)), "-D", str(directory / "data"), *arguments]
+        subprocess.run(command, cwd=directory, check=True, stdout=subprocess.DEVNULL, **who)
+
+    run(
+        "initdb",
+        "--username=fairloss",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+    )
+    run(
+        "pg_ctl",
+        "start",
+        "--wait",
+        f"--log={directory}/log",
+        f"--options=-h 127.0.0.1 -p {port} -k {directory}",
+    )
+    try:
+        yield f"postgresql+psycopg2://fairloss@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "stop", "--mode=immediate")
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def server(postgresql: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The URI of a tracking server on PostgreSQL, and the directory where it keeps artifacts."""
+    directory = tmp_path_factory.mktemp("server")
+    artifacts = directory / "artifacts"
+    options = ["--backend-store-uri", postgresql, "--artifacts-destination", str(artifacts)]
+    with mlflow_server(directory, *options) as uri:
+        yield uri, artifacts
+
+
+class Cluster:
+    """Nodes of a Ray cluster, a core each, on this machine.
+
+    Ray listens on all its interfaces, so it asks for a token.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory, self.port = directory, free_port()
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        self.environment = {
+            "RAY_ADDRESS": f"127.0.0.1:{self.port}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self.add(
+            "--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={directory}"
+        )
+        self.add(f"--address={self.environment['RAY_ADDRESS']}", "--include-log-monitor=false")
+
+    def add(self, *options: str) -> None:
+        """Start a node and wait until it is there."""
+        log = self.directory / f"node{len(self.nodes)}.log"
+        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+        with log.open("w") as file:
+            node = subprocess.Popen(
+                [
+                    *ray, "start", "--block", "--num-cpus=1", "--object-store-memory=80000000",
+                    *options,
+                ],
+                env=clean_environment() | self.environment, stdout=file, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.nodes.append(node)
+        wait_for(
+            lambda: "Ray runtime started" in log.read_text() or node.poll() is not None, seconds=120
+        )
+        assert node.poll() is None, log.read_text()
+
+    def kill(self, node: subprocess.Popen[bytes]) -> None:
+        """A node's processes, its workers among them, gone at once."""
+        for process in [*psutil.Process(node.pid).children(recursive=True), node]:
+            process.kill()
+        node.wait()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    directory = Path(
+        tempfile.mkdtemp(prefix="ray")
+    )  # not pytest's own: its sockets need a short path
+    cluster = Cluster(directory)
+    try:
+        yield cluster
+    finally:
+        for node in cluster.nodes:
+            if node.poll() is None:
+                cluster.kill(node)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def wait_for(condition, seconds):
+    """Until `condition()` is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def runs_of(uri, experiment):
+    """The runs in the store, cells and parents, with their status and what they were."""
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    cells = [run for run in runs if run.data.tags["kind"] == "run"]
+    return client, cells, [run.info.status for run in runs if run.data.tags["kind"] == "sweep"]
+
+
+def finished(cells):
+    """Loss and seed of every finished run, in order."""
+    done = [run.data.params for run in cells if run.info.status == "FINISHED"]
+    return sorted((params["loss"], params["seed"]) for params in done)
+
+
+EACH_ONCE = [("ce", "0"), ("ce", "1"), ("mse", "0"), ("mse", "1")]
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@needs_cluster
+def test_a_sweep_runs_on_two_nodes_into_a_server(cluster, server, run_command, tmp_path):
+    uri, artifacts = server
+    done = run_command(
+        tmp_path, "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
+        f"tracking.uri={uri}", "experiment=calm", "epochs=2", *GRID, **cluster.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        len(set(re.findall(r"\(_work pid=(\d+)\)", done.stdout + done.stderr))) == 4
+    )  # a process for each job
+    client, cells, parents = runs_of(uri, "calm")
+    assert finished(cells) == EACH_ONCE
+    assert (len(cells), parents) == (4, ["FINISHED"])
+    for cell in cells:
+        path = client.download_artifacts(cell.info.run_id, "predictions.npz", str(tmp_path))
+        with np.load(path) as predictions:
+            assert predictions["label"].shape == (360,)
+    assert len(list(artifacts.rglob("predictions.npz"))) == 4
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@needs_cluster
+def test_a_node_dies_in_the_middle_and_the_same_command_finishes(
+    cluster, server, run_command, tmp_path
+):
+    uri, _ = server
+    options = [
+        "hydra/launcher=ray",
+        f"tracking.uri={uri}",
+        "experiment=disturbed",
+        "epochs=400",
+        *GRID,
+    ]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        command = subprocess.Popen(
+            [sys.executable, str(ROOT / "experiments" / "run.py"), *options],
+            cwd=tmp_path, env=clean_environment() | cluster.environment,
+            stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        busy = r"\(_work pid=(\d+)\).* epoch 50/"
+        wait_for(lambda: len(set(re.findall(busy, log.read_text()))) == 2, seconds=180)
+        cluster.kill(cluster.nodes[1])
+        assert command.wait(300) == 1
+    finally:
+        command.kill()
+    said = log.read_text()
+    assert (
+        len(re.findall(r"FAILED .*loss=.*: RuntimeError: the job is lost: NodeDiedError", said))
+        == 1
+    )
+    assert "1 of 4 cells failed" in said
+    _, cells, parents = runs_of(uri, "disturbed")
+    assert len(finished(cells)) == 3
+    assert parents == ["FAILED"]
+
+    cluster.add(f"--address={cluster.environment['RAY_ADDRESS']}", "--include-log-monitor=false")
+    again = run_command(tmp_path, *options, **cluster.environment)
+    assert again.returncode == 0, again.stderr
+    assert "4 cells, 3 finished before, 1 to run" in again.stdout
+    _, cells, parents = runs_of(uri, "disturbed")
+    assert finished(cells) == EACH_ONCE
+    assert {run.info.status for run in cells} <= {"FINISHED", "FAILED", "KILLED"}
+    assert parents == ["FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("raise ImportError", 'hydra/launcher=ray needs Ray: pip install -e ".[ray]"'),
+        ("", "hydra/launcher=ray: expected a tracking server that every node reaches"),
+    ],
+)
+def test_what_is_missing_for_ray_is_said_before_anything_is_stored(
+    module, said, run_command, tmp_path
+):
+    (tmp_path / "ray.py").write_text(module)
+    done = run_command(tmp_path, *GRID, "hydra/launcher=ray", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@needs_submitit
+def test_submitit_runs_jobs_here(run_command, tmp_path):
+    done = run_command(tmp_path, *GRID, "seed=0", "epochs=1", "hydra/launcher=submitit_local")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" ok ") == 2
+
+
+@needs_submitit
+def test_the_preset_for_slurm_composes(run_command, tmp_path):
+    asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long"]
+    done = run_command(tmp_path, "--cfg", "hydra", "--package", "hydra.launcher", *asked)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        ".SlurmLauncher",
+        "cpus_per_task: ${threads}",
+        "partition: long",
+        "timeout_min: 240",
+    ):
+        assert line in done.stdout

@@ -1,0 +1,265 @@
+"""The code is part of a run: what the commands do after an edit, seen as a user would."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.commands import ROOT, clean_environment
+from mlflow import MlflowClient
+
+TINY = ["data=digits", "model=softmax", "epochs=1", "lr=0.1", "tracking.log_model=false"]
+
+LOSS = """
+import own_helper
+from experiments.losses import ce
+
+
+def mine(logits, labels):
+    return ce(logits, labels) * own_helper.FACTOR
+"""
+NETWORK = """
+import paddle
+from experiments.models import Network
+
+
+def wide(outputs):
+    body = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(784, 16), paddle.nn.ReLU())
+    return Network(body, 16, outputs)
+"""
+DATA = """
+from experiments.data import digits
+
+
+def few(*, seed):
+    return digits(seed=seed, train_size=100)
+"""
+
+
+@pytest.fixture
+def place(tmp_path, run_command):
+    """A directory with options of a user's own; `place.run(...)` is the command there."""
+    (tmp_path / "my_loss.py").write_text(LOSS)
+    (tmp_path / "own_helper.py").write_text("FACTOR = 1.0\n")
+    (tmp_path / "my_network.py").write_text(NETWORK)
+    (tmp_path / "my_data.py").write_text(DATA)
+    for group, option, target in [
+        ("loss", "mine", "my_loss.mine"),
+        ("model", "wide", "my_network.wide"),
+        ("data", "few", "my_data.few"),
+    ]:
+        (tmp_path / "options" / group).mkdir(parents=True)
+        (tmp_path / "options" / group / f"{option}.yaml").write_text(
+            f"_target_: {target}\n_partial_: true\n"
+        )
+
+    class Place:
+        path = tmp_path
+        where = ("--config-dir", "options")
+
+        def run(self, *arguments: str, code: int = 0) -> str:
+            done = run_command(tmp_path, *self.where, *arguments, PYTHONPATH=str(tmp_path))
+            assert done.returncode == code, done.stderr
+            return done.stdout + done.stderr
+
+        def runs(self) -> list:
+            client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+            found = client.search_runs(["1"], "tags.kind = 'run'")
+            return sorted(found, key=lambda run: run.info.start_time)
+
+        def edit(self, name: str, old: str, new: str) -> None:
+            text = (tmp_path / name).read_text()
+            assert old in text
+            (tmp_path / name).write_text(text.replace(old, new))
+
+    return Place()
+
+
+@pytest.mark.slow
+def test_an_edited_helper_runs_its_losses_again_and_no_others(place):
+    grid = ["-m", "loss=mine,ce", *TINY, "seed=0,1"]
+    assert "0 finished before, 4 to run" in place.run(*grid)
+    place.edit("my_loss.py", "\n\ndef", "\n\n# a comment\ndef")
+    assert "4 finished before, 0 to run" in place.run(*grid)
+    old = {run.info.run_id for run in place.runs()}
+
+    place.edit("own_helper.py", "1.0", "5.0")
+    said = "own_helper.py changed since 2 finished runs of loss=mine: they run again; reuse=any"
+    plan = place.run(*grid, "plan=true")
+    assert "2 to run" in plan and said in plan
+    reused = place.run(*grid, "reuse=any")
+    assert "4 finished before, 0 to run" in reused
+    assert (
+        "2 finished runs of loss=mine are taken as they are, although own_helper.py changed since"
+        in reused
+    )
+    assert all(run_id in reused for run_id in old)
+    again = place.run(*grid)
+    assert "2 finished before, 2 to run" in again and said in again
+    new = [run for run in place.runs() if run.info.run_id not in old]
+    assert [run.data.params["loss"] for run in new] == ["mine", "mine"]
+    assert all(run.info.run_id in again for run in new)
+
+    # What ran is kept, and `rerun` names what changed since.
+    client = MlflowClient(f"sqlite:///{place.path / 'mlflow.db'}")
+    kept = client.download_artifacts(new[0].info.run_id, "code", str(place.path))
+    assert (Path(kept) / "own_helper.py").read_text() == "FACTOR = 5.0\n"
+    assert (Path(kept) / "my_loss.py").is_file()
+    assert {"my_loss.py", "own_helper.py"} <= {path.name for path in Path(kept).iterdir()}
+    first = next(run for run in place.runs() if run.data.params["loss"] == "mine")
+    differs = place.run(f"rerun={first.info.run_id}", code=1)
+    assert "own_helper.py changed since then" in differs
+    changed = differs.split("what changed since then:")[1]
+    assert "own_helper.py (loss): " in changed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "file", "old", "new"),
+    [
+        (["model=wide"], "my_network.py", "16", "256"),
+        (["model=softmax", "data=few"], "my_data.py", "100", "200"),
+    ],
+)
+def test_an_edited_network_or_dataset_runs_again(place, arguments, file, old, new):
+    command = ["loss=ce", *TINY, *arguments]
+    place.run(*command)
+    assert "finished before as run" in place.run(*command)
+    place.edit(file, old, new)
+    assert f"{file} changed since 1 finished run of loss=ce: it runs again" in place.run(*command)
+    first, second = place.runs()
+    assert first.data.tags["settings"] == second.data.tags["settings"]
+    assert first.data.tags["identity"] != second.data.tags["identity"]
+
+
+@pytest.mark.slow
+def test_an_edit_of_the_suites_own_loss(tmp_path, run_command):
+    """On a copy of the checkout: an edit of `ce` runs `ce` again, and not `mse`."""
+    for name in ("experiments", "conf"):
+        shutil.copytree(ROOT / name, tmp_path / "copy" / name)
+    command = [sys.executable, str(tmp_path / "copy" / "experiments" / "run.py")]
+    command += ["-m", "loss=ce,mse", *TINY]
+    environment = clean_environment() | {"PYTHONPATH": str(tmp_path / "copy")}
+
+    def output() -> str:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert "2 to run" in output()
+    file = tmp_path / "copy" / "experiments" / "losses" / "true_class.py"
+    text = file.read_text()
+    focal = "paddle.exp(softplus(m) * -gamma)"
+    file.write_text(text.replace(focal, f"2 * {focal}"))
+    assert "2 finished before, 0 to run" in output()
+    ce = "return softplus(-log_odds(logits, labels))"
+    assert ce in text
+    file.write_text(text.replace(ce, "return 2 * softplus(-log_odds(logits, labels))"))
+    again = output()
+    assert "1 finished before, 1 to run" in again
+    changed = "experiments/losses/true_class.py changed since 1 finished run of loss=ce: it runs"
+    assert changed in again
+
+
+@pytest.mark.slow
+def test_a_killed_run_whose_helper_is_edited_starts_over(place):
+    command = ["loss=mine", *TINY, "epochs=3000"]
+    words = [sys.executable, str(ROOT / "experiments" / "run.py"), *place.where, *command]
+    environment = clean_environment() | {"PYTHONPATH": str(place.path)}
+    with (place.path / "log").open("w") as log:
+        process = subprocess.Popen(
+            words, cwd=place.path, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    wait_for(place.path / "log", r"epoch 3/3000")
+    process.kill()
+    process.wait()
+    place.edit("own_helper.py", "1.0", "2.0")
+    with (place.path / "log2").open("w") as log:
+        process = subprocess.Popen(
+            words, cwd=place.path, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    wait_for(place.path / "log2", r"epoch 0/3000")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    text = (place.path / "log2").read_text()
+    assert "own_helper.py changed since 1 unfinished run of loss=mine: it starts over" in text
+    assert "goes on after" not in text
+
+
+@pytest.mark.slow
+def test_a_file_that_is_edited_while_its_sweep_runs(place):
+    """The run that would mix old and new code is not made, and the message names the file."""
+    words = [sys.executable, str(ROOT / "experiments" / "run.py"), *place.where, "-m", "loss=mine"]
+    words += [*TINY, "epochs=300", "seed=0,1", "hydra.launcher.n_jobs=1"]
+    environment = clean_environment() | {"PYTHONPATH": str(place.path)}
+    with (place.path / "log").open("w") as log:
+        process = subprocess.Popen(
+            words, cwd=place.path, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        wait_for(place.path / "log", r"epoch 2/300")
+        place.edit("own_helper.py", "1.0", "2.0")
+        assert process.wait(300) == 1
+    text = (place.path / "log").read_text()
+    assert "own_helper.py changed after the command planned this run" in text
+    (run,) = place.runs()
+    assert (run.info.status, run.data.params["seed"]) == ("FINISHED", "0")
+
+
+@pytest.mark.slow
+def test_force_counts_and_runs_that_disagree_raise_a_warning(place):
+    (place.path / "own_helper.py").write_text(
+        "import os\nFACTOR = 1 + int.from_bytes(os.urandom(1), 'little')\n"
+    )
+    place.run("loss=mine", *TINY)
+    forced = place.run("-m", "loss=mine", *TINY, "force=true")
+    first, second = place.runs()
+    assert second.info.run_id in forced.split("disagree")[0]  # the table
+    assert first.info.run_id not in forced.split("disagree")[0]
+    assert re.search(
+        rf"determinism is broken: test/accuracy [\d.]+, then [\d.]+, .*"
+        rf"\(runs {first.info.run_id} and {second.info.run_id}\); the newest counts",
+        forced,
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "experiments" / "doctor.py")],
+        cwd=place.path, env=clean_environment(), capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Runs of one identity that disagree" in done.stdout
+    again = place.run("loss=mine", *TINY)
+    assert f"finished before as run {second.info.run_id}" in again
+
+
+@pytest.mark.slow
+def test_runs_of_before_the_code_was_recorded(place):
+    place.run("loss=ce", *TINY)
+    (run,) = place.runs()
+    client = MlflowClient(f"sqlite:///{place.path / 'mlflow.db'}")
+    client.set_tag(run.info.run_id, "identity", run.data.tags["settings"])
+    for name in ("code", "code.parts", "code.metrics", "settings", "configuration"):
+        client.delete_tag(run.info.run_id, name)
+    plan = place.run("loss=ce", *TINY, "plan=true")
+    assert (
+        "1 finished run of loss=ce does not record its code (code unknown): it runs again; "
+        "reuse=any takes it as it is" in plan
+    )
+    reused = place.run("loss=ce", *TINY, "reuse=any")
+    assert f"finished before as run {run.info.run_id}" in reused
+    assert "it does not record its code (code unknown): reuse=any" in reused
+
+
+def wait_for(log: Path, pattern: str) -> None:
+    """Wait until a line of `log` matches."""
+    for _ in range(1200):
+        if re.search(pattern, log.read_text()):
+            return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())

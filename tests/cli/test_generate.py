@@ -1,0 +1,730 @@
+"""The command, from a store that the real runs wrote to the files of a report.
+
+And what it says when it cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import hydra
+import pytest
+from benchmarks import read_store
+from helpers.commands import ROOT, clean_environment
+from helpers.synthetic_runs import HOSTILE, predictions
+from helpers.synthetic_runs import runs as synthetic
+
+from reports import files, generate, metrics, options
+from reports.figures import fonts
+from reports.findings import Question, same_loss
+from reports.runs import load, sweeps
+
+HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed (its last words included)."""
+
+    code: int
+    text: str
+
+
+Report = Callable[..., Said]
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
+    """`report(directory, *arguments)` is `generate report ...` there, in this process."""
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+
+    def run(directory: Path, *arguments: str) -> Said:
+        monkeypatch.chdir(directory)
+        monkeypatch.setattr(sys, "argv", ["generate", "report", *arguments])
+        code: int | str | None = 0
+        try:
+            generate.main()
+        except SystemExit as end:
+            code = end.code
+        words = capsys.readouterr()
+        text = words.out + words.err + (code if isinstance(code, str) else "")
+        return Said(code if isinstance(code, int) else 1, text)
+
+    return run
+
+
+def program(
+    directory: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`python reports/generate.py ...` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "reports" / "generate.py"), *arguments],
+        cwd=directory,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, sweep: tuple[Path, str]) -> Path:
+    """A directory with a copy of the small sweep's store."""
+    directory = tmp_path_factory.mktemp("store")
+    shutil.copy(sweep[0] / "mlflow.db", directory)
+    shutil.copytree(sweep[0] / "mlartifacts", directory / "mlartifacts")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def written(store: Path) -> tuple[Path, str]:
+    """The directory of a report that the real command wrote, and what it printed."""
+    done = program(store)
+    assert done.returncode == 0, done.stderr
+    return store / "outputs" / "reports" / "mnist-losses", done.stdout
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+# ---- a report ------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Path) -> None:
+    directory, printed = written
+    found = set(contents(directory))
+    assert {"index.html", "report.md", "verdicts.json"} <= found
+    figures = {Path(name).stem for name in found if name.startswith("figures/")}
+    assert {
+        "accuracy",
+        "accuracy-time",
+        "own-losses",
+        "final",
+        "contrasts",
+    } <= figures
+    assert not {"learning-rates", "heat-map"} & figures  # there is one rate
+    assert {"confusions", "classes", "most-wrong", "most-disagreed"} <= figures
+    assert {"loss-weights", "loss-margins", "loss-errors"} <= figures
+    assert found >= {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")}
+    tables = {Path(name).stem for name in found if name.startswith("tables/")}
+    assert {"accuracy", "losses", "contrasts", "denominators", "rates", "classes"} <= tables
+    assert found >= {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
+    assert "report: outputs/reports/mnist-losses/index.html" in printed
+    assert {path.name for path in store.iterdir()} <= {"mlflow.db", "mlartifacts", "outputs"}
+    assert [path.name for path in (store / "outputs").iterdir()] == ["reports"]
+
+
+def test_what_is_printed_is_in_the_files(written: tuple[Path, str]) -> None:
+    directory, printed = written
+    claims = json.loads((directory / "verdicts.json").read_text())["contrasts"]
+    (best,) = [claim for claim in claims if claim["view"] == "best"]
+    assert (
+        best["a"] == "mse"
+        and best["b"] == "ce"
+        and best["n"] == 2
+        and best["verdict"] == "undecided"
+    )
+    assert best["sentence"] in printed
+    assert best["sentence"] in (directory / "index.html").read_text()
+    assert len(best["run_ids"]) == 4
+
+
+def test_the_numbers_are_those_of_the_store(written: tuple[Path, str], store: Path) -> None:
+    directory, _ = written
+    runs = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    by_loss = runs.groupby("loss")["test_accuracy"].mean()
+    claim = json.loads((directory / "verdicts.json").read_text())["contrasts"][0]
+    assert claim["difference"] == pytest.approx(100 * (by_loss["mse"] - by_loss["ce"]))
+    lines = (directory / "tables" / "losses.csv").read_text().splitlines()
+    column = lines[0].split(",").index("test_accuracy_percent")
+    assert float(lines[1].split(",")[column]) == pytest.approx(100 * by_loss["ce"])
+
+
+def test_the_report_is_stored_with_the_sweep(
+    written: tuple[Path, str], store: Path, sweep: tuple[Path, str]
+) -> None:
+    directory, printed = written
+    parent = sweeps(f"sqlite:///{store / 'mlflow.db'}")["run_id"].iloc[0]
+    assert f"stored with the sweep's run {parent} in MLflow" in printed
+    # beside the copied database, although it still names the directory where the runs were made
+    (page,) = store.glob(f"mlartifacts/**/{parent}/artifacts/report/index.html")
+    assert contents(page.parent) == contents(directory)
+    assert list(sweep[0].glob("mlartifacts/**/report")) == []
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    written: tuple[Path, str], store: Path, report: Report
+) -> None:
+    directory, _ = written
+    before = contents(directory)
+    (directory / "figures" / "left-over.svg").write_text("of a report with other figures")
+    assert report(store).code == 0
+    assert contents(directory) == before
+
+
+def test_the_matplotlib_settings_of_the_user_change_no_figure(
+    written: tuple[Path, str], store: Path, tmp_path: Path
+) -> None:
+    """Neither a backend that a notebook sets and that is not installed here, nor a matplotlibrc."""
+    settings = "savefig.bbox: tight\nlegend.loc: lower right\ntext.usetex: True\nfont.size: 30\n"
+    (tmp_path / "matplotlibrc").write_text(settings + "axes.prop_cycle: cycler('color', ['r'])\n")
+    done = program(
+        tmp_path,
+        f"tracking.uri=sqlite:///{store / 'mlflow.db'}",
+        "output=o",
+        MPLBACKEND="module://no_such_package.backend_inline",
+    )
+    assert done.returncode == 0, done.stderr
+    figures = contents(tmp_path / "o" / "figures")
+    assert figures == contents(written[0] / "figures")
+    assert {Path(name).suffix for name in figures} == {".svg", ".png"}
+
+
+def test_no_path_of_this_machine_is_in_the_report(written: tuple[Path, str], store: Path) -> None:
+    for name, data in contents(written[0]).items():
+        for secret in (str(store), str(ROOT), str(Path.home()) + "/"):
+            assert secret.encode() not in data, name
+
+
+def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: Path) -> None:
+    parent = sweeps(f"sqlite:///{store / 'mlflow.db'}")["run_id"].iloc[0]
+    arguments = [
+        f"sweep={parent}",
+        "where.seed=0",
+        "where.model=mlp",
+        "formats=[svg]",
+        f"output={tmp_path / 'new'}",
+    ]
+    said = report(store, *arguments)
+    assert said.code == 0, said.text
+    assert said.text.count("undecided") == 1 and "no interval" in said.text
+    names = contents(tmp_path / "new")
+    assert not [name for name in names if name.endswith(".png")]
+    assert json.loads(names["verdicts.json"])["contrasts"][0]["n"] == 1
+
+
+def test_a_report_by_another_metric_than_accuracy(
+    store: Path, tmp_path: Path, report: Report
+) -> None:
+    """From a store in which both losses have an AURC.
+
+    That of ce being the smaller by 0.0125 and 0.0135.
+    """
+    run = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = ?)"
+    seed = "(SELECT run_uuid FROM params WHERE key = 'seed' AND value = ?)"
+    put = (
+        "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+        "SELECT 'test/aurc', ?, 0, 0, 0, "
+    )
+    put += f"run_uuid FROM runs WHERE run_uuid IN {run} AND run_uuid IN {seed}"
+    values = {("ce", "0"): 0.01, ("ce", "1"): 0.011, ("mse", "0"): 0.0225, ("mse", "1"): 0.0245}
+    altered(
+        store,
+        tmp_path,
+        ("DELETE FROM latest_metrics WHERE key = 'test/aurc'", ()),
+        *((put, (value, *which)) for which, value in values.items()),
+    )
+    said = report(tmp_path, "metric=test/aurc", "rope=1.4", "formats=[svg]", "output=by-aurc")
+    assert said.code == 0, said.text
+    assert "By test AURC after 2 epochs, at learning rate 0.003. Equivalent means" in said.text
+    assert "mse against ce is undecided: +1.300 points of test AURC (95 % interval" in said.text
+    found = contents(tmp_path / "by-aurc")
+    content = json.loads(found["verdicts.json"])
+    assert content["question"]["metric"] == "test/aurc"
+    assert {claim["metric"] for claim in content["contrasts"]} == {"test/aurc"}
+    assert [claim["difference"] for claim in content["contrasts"]] == pytest.approx([1.3, 1.3])
+    assert {claim["margin"] for claim in content["contrasts"]} == {1.4}
+    lines = found["tables/metric.csv"].decode().splitlines()
+    assert lines[0] == "loss,lr,test_aurc_percent,test_aurc_percent_low,test_aurc_percent_high,runs"
+    means = {line.split(",")[0]: float(line.split(",")[2]) for line in lines[1:]}
+    assert means == pytest.approx({"ce": 1.05, "mse": 2.35})
+    html = found["index.html"].decode()
+    assert "Test AURC after the last epoch" in html and "lower is better." in html
+    assert report(tmp_path, "check=by-aurc/verdicts.json").code == 0
+
+    said = report(tmp_path, "metric=corrupted/accuracy_fog", "formats=[svg]")
+    assert said.code == 0 and "there is one only with corruptions=true." in said.text
+
+
+def test_a_head_that_lacks_the_metric_is_told_so(
+    store: Path, tmp_path: Path, report: Report
+) -> None:
+    said = report(altered(store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc")
+    assert said.code == 0, said.text
+    assert "mse against ce: undecided, for there is no test AURC of both to compare." in said.text
+    lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
+    (ce,) = [line.split(",") for line in lines if line.startswith("ce,")]
+    (mse,) = [line.split(",") for line in lines if line.startswith("mse,")]
+    runs = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    expected = 100 * runs.loc[runs["loss"] == "ce", "test_aurc"].mean()
+    assert float(ce[2]) == pytest.approx(expected) and mse[2:5] == ["", "", ""] and mse[5] == "0"
+    assert "n/a" in (tmp_path / "by-aurc" / "report.md").read_text()
+
+
+def test_every_number_of_a_real_run_is_offered_or_refused(store: Path) -> None:
+    summary = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    there = {
+        name
+        for name in summary
+        if name.startswith(("test_", "corrupted_")) and summary[name].notna().any()
+    }
+    refused = {f"test_{name}" for name in metrics.REFUSED}
+    assert (
+        there >= refused and there - refused <= set(metrics.OFFERED) and len(there - refused) == 22
+    )
+
+
+def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Report) -> None:
+    said = report(tmp_path, "--help")
+    assert said.code == 0
+    for line in metrics.described().splitlines():
+        assert line.strip() in said.text
+    assert (
+        "test/aurc                 test AURC (%): lower is better; only of networks with 10 logits"
+        in said.text
+    )
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def test_check_holds_and_names_what_no_longer_does(
+    written: tuple[Path, str], store: Path, report: Report
+) -> None:
+    path = written[0] / "verdicts.json"
+    said = report(store, f"check={path}")
+    assert (
+        said.code == 0
+        and said.text.startswith("all 2 claims")
+        and said.text.rstrip().endswith("hold")
+    )
+
+    content = json.loads(path.read_text())
+    content["contrasts"][0]["difference"] += 0.01
+    content["contrasts"][1]["verdict"] = "better"
+    changed = path.parent.parent / "changed.json"
+    changed.write_text(json.dumps(content))
+    said = report(store, f"check={changed}")
+    assert said.code == 1
+    assert "2 of 2 claims" in said.text
+    assert (
+        "mse undecided against ce (best rates, 2 epochs" in said.text
+        and "difference was" in said.text
+    )
+    assert (
+        "mse better against ce (equal rates at lr 0.003" in said.text
+        and "verdict was better, is undecided" in said.text
+    )
+    assert "Traceback" not in said.text
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_traceback(store: Path) -> None:
+    command = [sys.executable, ROOT / "reports" / "generate.py", "aa=all"]
+    process = subprocess.Popen(
+        command,
+        cwd=store,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()  # as in `generate report | head -1`
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
+    process.stderr.close()
+
+
+def test_a_loss_against_itself(store: Path, report: Report) -> None:
+    said = report(store, "aa=all")
+    assert said.code == 0
+    assert "ce against ce is undecided" in said.text and "mse against mse is undecided" in said.text
+    assert "A/A on ce, mse: 0 of 2 comparisons" in said.text
+    assert (
+        report(store, "aa=focal").text.strip()
+        == "aa=focal: no run has this loss; there are ce, mse"
+    )
+
+
+def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
+    summary, _ = synthetic(("ce",), rates=(0.01,))
+    summary["test_accuracy"] = 0.95
+    (row,) = same_loss(summary, Question(), None, predictions).to_dict("records")
+    assert row["margin"] == pytest.approx(0.4)  # two of 500 images
+    assert row["verdict"] == "equivalent"
+    half = 2.306 * 0.2 / math.sqrt(12) * math.sqrt(2 / 5)  # t(8), and rounding to one image
+    assert row["low"] == pytest.approx(-half, rel=1e-3)
+    summary.loc[summary["seed"] == 1, "outcome"] = "diverged"
+    (row,) = same_loss(summary, Question(), None, predictions).to_dict("records")
+    assert (row["diverged_a"], row["diverged_b"], row["interval"]) == (0, 1, "welch")
+    assert row["difference"] == pytest.approx((95 - 10) / 5)
+
+
+# ---- what it says when it cannot -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["metric=test/loss"], "values of different losses are never compared"),
+        (
+            ["metric=val/loss"],
+            "metric=val/loss: values of different losses are never compared, each has its own unit",
+        ),
+        (["metric=train/loss"], "metric=train/loss: values of different losses are never compared"),
+        (["metric=accuracy"], "expected one of test/accuracy, test/nll"),
+        (["metric=test/f1"], "metric=test/f1: expected one of test/accuracy, test/nll"),
+        (["metric=val/accuracy"], "metric=val/accuracy: expected one of"),
+        (["metric=test/accuracy_10"], "test/accuracy_{0..9}"),
+        (["metric=corrupted/accuracy_snow"], "corrupted/accuracy_{gaussian_noise,shot_noise,"),
+        (
+            ["metric=test/temperature"],
+            "metric=test/temperature: no temperature is better than another; expected",
+        ),
+        (["rope=-0.1"], "rope=-0.1: expected a number of at least 0"),
+        (["rope=wide"], "rope"),
+        (["formats=[gif]"], "expected a list of some of svg, png"),
+        (["formats=[]"], "expected a list of some of svg, png"),
+        (["tuning_seeds=[]"], "tuning_seeds=[]: expected some seeds"),
+        (["tuning_seeds=[a]"], "tuning_seeds"),
+        (["seed=-1"], "seed=-1: expected a whole number"),
+        (["seed=1.5"], "seed"),
+        (["check=a", "aa=ce"], "check and aa: expected one of them"),
+        (
+            ["baselin=ce"],
+            "baselin: a report has no such option; did you mean baseline? There are experiment, "
+            "sweep",
+        ),
+        (["word"], "word"),
+        (["-m", "seed=1,2"], "one report at a time"),
+        (["reprot"], "there is no 'reprot' to generate; expected: generate report"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, report: Report, arguments: list[str], message: str) -> None:
+    said = report(tmp_path, *arguments)
+    assert said.code != 0
+    assert message in said.text and "Traceback" not in said.text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["nonsense=1"], ["metric=test/loss"]])
+def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom reports.generate import main\n"
+        f"sys.argv = ['generate', 'report', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('loaded:', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.rstrip().endswith("loaded: []"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["experiment=nowhere"], "no experiment"),
+        (["sweep=nowhere"], "no sweep"),
+        (["where.model=convnet"], "where: no run has model=convnet; expected one of: mlp"),
+        (["baseline=focal"], "baseline=focal: no run has this loss; there are ce, mse"),
+        (
+            ["tuning_seeds=[7]"],
+            "tuning_seeds [7] have no runs: the runs of 2 epochs have the seeds [0, 1], in the "
+            "setting",
+        ),
+        (["check=none.json"], "check: cannot read none.json: No such file"),
+        (["check=mlflow.db"], "check: cannot read mlflow.db"),
+        (["tracking.uri=sqlite:///none.db"], "none.db"),
+        (["output=mlflow.db"], "output: mlflow.db is a file"),
+        (["output=mlartifacts"], "output: mlartifacts holds something that is not a report"),
+        (["output=/proc/self/nowhere"], "output: cannot write to /proc/self/nowhere"),
+    ],
+)
+def test_questions_that_cannot_be_answered(
+    store: Path, report: Report, arguments: list[str], message: str
+) -> None:
+    before = {
+        path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts
+    }
+    said = report(store, *arguments)
+    assert said.code == 1
+    assert message in said.text and "Traceback" not in said.text
+    assert {
+        path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts
+    } == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["baseline=cee"], "baseline=cee: no run has this loss"),
+        (["tuning_seeds=[0,1]"], "leave none to evaluate"),
+    ],
+)
+def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
+    written: tuple[Path, str],
+    store: Path,
+    report: Report,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(written[0], earlier)
+    before = {path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()}
+    assert len([path for path in before if path.parent.name in ("figures", "tables")]) > 30
+    said = report(store, f"output={earlier}", *arguments)
+    assert said.code == 1 and message in said.text
+    assert {
+        path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()
+    } == before
+    assert report(store, f"output={tmp_path / 'new' / 'deep'}", *arguments).code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
+
+
+def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
+    written: tuple[Path, str], store: Path, report: Report, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(written[0], earlier)
+    (earlier / "figures" / "epochs.svg").write_text("of other runs")
+    (earlier / "tables" / "notes.txt").write_text("someone's own")
+    assert report(store, f"output={earlier}", "formats=[svg]", "where.seed=0").code == 0
+    names = {str(path.relative_to(earlier)) for path in earlier.rglob("*") if path.is_file()}
+    assert "figures/final.svg" in names and "tables/notes.txt" in names
+    assert not [name for name in names if name.endswith((".png", "epochs.svg"))]
+
+
+def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
+    written: tuple[Path, str], store: Path, report: Report
+) -> None:
+    directory, _ = written
+    before = contents(directory)
+    (page,) = store.glob("mlartifacts/**/artifacts/report/index.html")
+    stored = page.read_bytes()
+    said = report(store, "metric=test/macro_f1", "rope=1", "formats=[svg]")
+    assert said.code == 0, said.text
+    name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
+    assert name is not None
+    assert re.fullmatch(r"mnist-losses-metric-test-macro_f1-rope-1\.0-[0-9a-f]{6}", name[1])
+    assert contents(directory) == before
+    assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
+    (other,) = store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
+    assert page.read_bytes() == stored != other.read_bytes()
+    assert report(store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0
+
+
+def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_values_do_not() -> None:
+    def unusual(*overrides: str) -> dict[str, str]:
+        with hydra.initialize_config_dir(str(generate.CONF), version_base="1.3"):
+            typed = options.lengthen(list(overrides))
+            cfg = hydra.compose("report", typed)
+            return generate.unusual(options.read(cfg, typed))
+
+    assert unusual() == unusual("metric=test/accuracy", "baseline=ce", "rope=null", "seed=0") == {}
+    assert unusual("formats=[svg]", "output=x", "where.model=mlp", "sweep=y") == {}
+    found = {
+        "metric": ("metric=test/ece", "test/ece"),
+        "baseline": ("baseline=mse", "mse"),
+        "rope": ("rope=0.5", "0.5"),
+        "all_pairs": ("all_pairs=true", "True"),
+        "tuning_seeds": ("tuning_seeds=[1,0]", "0,1"),
+        "seed": ("seed=3", "3"),
+        "baselines": ("baselines=true", "true"),
+    }
+    for name, (typed, value) in found.items():
+        assert unusual(typed) == {name: value}
+    assert unusual("baselines=true", "baseline=ce") == {"baselines": "true", "baseline": "ce"}
+    asked = [unusual(typed) for typed, _ in found.values()]
+    assert len({files.report_name("e", {}, each) for each in [{}, *asked]}) == 8
+    assert files.report_name("e", {"seed": 3}) != files.report_name("e", {}, {"seed": 3})
+
+
+def test_no_store(tmp_path: Path) -> None:
+    done = program(tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and "mlflow.db" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_stored_says_why(store: Path) -> None:
+    runs = load(f"sqlite:///{store / 'mlflow.db'}")
+    runs.summary["parent_run_id"] = ["one", "one", "other", "other"]
+    assert files.store_with_parent(store, runs).startswith(
+        "not stored in MLflow: these runs are not of one sweep"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "expected"),
+    [
+        ("mnist-losses", {}, r"mnist-losses"),
+        ("../../etc/passwd", {}, r"etc-passwd-[0-9a-f]{6}"),
+        ("a b", {}, r"a-b-[0-9a-f]{6}"),
+        ("..", {}, r"report-[0-9a-f]{6}"),
+        ("x" * 5000, {}, r"x{60}-[0-9a-f]{6}"),
+        ("mnist", {"model": "mlp"}, r"mnist-model-mlp-[0-9a-f]{6}"),
+    ],
+)
+def test_names_of_directories_are_safe(name: str, where: dict[str, str], expected: str) -> None:
+    assert re.fullmatch(expected, files.report_name(name, where))
+
+
+def test_names_that_differ_have_directories_that_differ() -> None:
+    assert len({files.report_name(name, {}) for name in ("a b", "a/b", "a?b", "a-b")}) == 4
+
+
+def test_filters_need_no_plus() -> None:
+    typed = ["where.model=mlp", "sweep=abc", "seed=1"]
+    assert options.lengthen(typed) == ["++where.model=mlp", "sweep.name=abc", "seed=1"]
+    assert options.shorten(options.lengthen(typed)) == typed
+
+
+def test_the_configuration_says_what_every_option_is() -> None:
+    text = (generate.CONF / "report.yaml").read_text(encoding="utf-8")
+    for name in options.ReportConfig.__dataclass_fields__:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{name}:")]
+        assert "#" in line or name in ("tracking", "sweep")
+
+
+@pytest.mark.server
+def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Report) -> None:
+    """The same page as from the file behind the server, stored with the sweep on the server."""
+    path = altered(store, tmp_path) / "mlflow.db"
+    parent = sweeps(f"sqlite:///{path}")["run_id"].iloc[0]
+    (tmp_path / "kept").mkdir()
+    kept = (tmp_path / "kept").as_uri()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (kept, parent))
+        database.commit()
+    assert report(tmp_path, "output=from-file").code == 0
+    with read_store.server(path) as address:
+        done = program(tmp_path, f"tracking.uri={address}", "output=from-server")
+        assert done.returncode == 0, done.stderr
+        assert f"stored with the sweep's run {parent} in MLflow" in done.stdout
+        check = report(tmp_path, f"tracking.uri={address}", "check=from-server/verdicts.json")
+        assert check.code == 0 and "claims of from-server/verdicts.json hold" in check.text
+    one, other = contents(tmp_path / "from-file"), contents(tmp_path / "from-server")
+    assert one.keys() == other.keys()
+    assert {name for name in one if one[name] != other[name]} <= {
+        "index.html",
+        "report.md",
+    }  # their commands
+    assert contents(tmp_path / "kept" / "report") == other
+
+
+# ---- stores that are odd -------------------------------------------------------------------------
+
+
+def altered(store: Path, directory: Path, *statements: tuple[str, tuple[object, ...]]) -> Path:
+    """A copy of the store's database, without its artifacts' files, after these SQL statements."""
+    shutil.copy(store / "mlflow.db", directory)
+    with contextlib.closing(sqlite3.connect(directory / "mlflow.db")) as database:
+        database.execute("UPDATE runs SET artifact_uri = 'file:///nowhere/' || run_uuid")
+        for statement, values in statements:
+            database.execute(statement, values)
+        database.commit()
+    return directory
+
+
+def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report) -> None:
+    altered(
+        store,
+        tmp_path,
+        ("UPDATE params SET value = ? WHERE key = 'loss' AND value = 'mse'", (HOSTILE,)),
+        ("UPDATE params SET value = ? WHERE key = 'optimizer'", (HOSTILE,)),
+        ("UPDATE experiments SET name = ? WHERE name = 'mnist-losses'", (HOSTILE[:400],)),
+        ("UPDATE runs SET name = ?", (HOSTILE[:200],)),
+    )
+    said = report(tmp_path)
+    assert said.code == 0, said.text
+    assert "Traceback" not in said.text
+    (directory,) = (tmp_path / "outputs" / "reports").iterdir()
+    assert re.fullmatch(r"[\w.-]{1,67}", directory.name)
+    html = (directory / "index.html").read_text(encoding="utf-8")
+    assert (
+        html.count("<script") == 1 and "<script>alert" not in html and "&lt;script&gt;alert" in html
+    )
+    assert all(re.fullmatch(r"[a-z0-9/.-]+", name) for name in contents(directory) if "/" in name)
+    assert report(tmp_path, f"check={directory / 'verdicts.json'}").code == 0
+
+
+def test_characters_that_no_font_has_are_reported(
+    store: Path, tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered(
+        store,
+        tmp_path,
+        ("UPDATE params SET value = '交叉熵' WHERE key = 'loss' AND value = 'mse'", ()),
+    )
+    monkeypatch.setattr(fonts, "_installed", lambda: iter(()))
+    said = report(tmp_path)
+    assert said.code == 0, said.text
+    expected = (
+        "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). "
+        "The figures show a box for each. Install a font that has them, for example Noto Sans CJK "
+        "(Debian and Ubuntu: apt install fonts-noto-cjk), and make the report again."
+    )
+    assert said.text.count(expected) == 1
+    assert "missing from" not in said.text  # matplotlib's warning for each character
+    (directory,) = (tmp_path / "outputs" / "reports").iterdir()
+    assert expected in (directory / "index.html").read_text(encoding="utf-8")
+
+
+def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, report: Report) -> None:
+    mse = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = 'mse')"
+    altered(
+        store,
+        tmp_path,
+        (f"DELETE FROM latest_metrics WHERE key LIKE 'test/%' AND run_uuid IN {mse}", ()),
+        (f"DELETE FROM metrics WHERE key = 'val/loss' AND run_uuid IN {mse}", ()),
+        (
+            "UPDATE latest_metrics SET value = 0, is_nan = 1 WHERE key = 'val/accuracy' AND "
+            f"run_uuid IN {mse}",
+            (),
+        ),
+    )
+    said = report(tmp_path, "formats=[svg]")
+    assert said.code == 0, said.text
+    assert (
+        "mse against ce: undecided, for there is no test accuracy of both to compare." in said.text
+    )
+    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
+        encoding="utf-8"
+    )
+    assert "No run here stored its predictions" in html
+    assert "n/a" in html and not re.search(r">\s*nan\b", html)
+
+
+def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> None:
+    altered(
+        store,
+        tmp_path,
+        ("UPDATE tags SET value = 'failed' WHERE key = 'outcome'", ()),
+        ("UPDATE runs SET status = 'FAILED'", ()),
+        ("DELETE FROM latest_metrics", ()),
+        ("DELETE FROM metrics", ()),
+    )
+    said = report(tmp_path)
+    assert said.code == 0, said.text
+    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
+        encoding="utf-8"
+    )
+    assert "there is nothing to compare" in html and "4 failed" in html

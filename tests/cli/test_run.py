@@ -1,0 +1,419 @@
+"""The real command, as a user types it, and what it leaves in the store.
+
+The contract with the reports.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from helpers.commands import ROOT, SMALL
+from helpers.stores import client, runs
+
+from experiments.corruptions import CORRUPTIONS
+from experiments.heads import log_softmax
+from experiments.metrics import nll
+
+EPOCH_METRICS = {
+    "train/loss",
+    "train/accuracy",
+    "train/gradient_norm",
+    "train/update_ratio",
+    "val/loss",
+    "val/accuracy",
+    "time/train_seconds",
+    "time/val_seconds",
+    "lr",
+}
+TEST_METRICS = {"test/loss", "test/accuracy", "test/macro_f1"} | {
+    f"test/accuracy_{c}" for c in range(10)
+}
+NUMBER_METRICS = TEST_METRICS | {"test/mean_absolute_error", "test/off_by_one"}
+LOGIT_METRICS = TEST_METRICS | {
+    "val/nll", "test/nll", "test/brier", "test/ece", "test/margin", "test/aurc",
+    "test/temperature", "test/nll_scaled", "test/brier_scaled", "test/ece_scaled",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ce(sweep):
+    """The run of loss=ce, seed=0, its directory and client."""
+    directory, _ = sweep
+    return runs(directory)[0], client(directory), directory
+
+
+def history(store, run, key):
+    return {m.step: m.value for m in store.get_metric_history(run.info.run_id, key)}
+
+
+def test_the_sweep_ends_with_its_table_and_the_next_commands(sweep):
+    directory, printed = sweep
+    lines = printed.splitlines()
+    start = next(number for number, line in enumerate(lines) if "outcome" in line)
+    header, rows = lines[start], lines[start + 1 : start + 5]
+    assert header.split() == [
+        "loss",
+        "lr",
+        "epochs",
+        "seed",
+        "val",
+        "acc",
+        "test",
+        "acc",
+        "time",
+        "outcome",
+        "run",
+        "id",
+    ]
+    by_id = {run.info.run_id: run for run in runs(directory)}
+    assert len(rows) == len(by_id) == 4
+    for row in rows:
+        loss, lr, epochs, seed, val, test, _, outcome, run_id = row.split()
+        run = by_id[run_id]
+        assert (loss, lr, epochs, seed, outcome) == (
+            run.data.params["loss"],
+            "0.003",
+            "2",
+            run.data.params["seed"],
+            "ok",
+        )
+        assert val == f"{100 * run.data.metrics['val/accuracy']:.2f}%"
+        assert test == f"{100 * run.data.metrics['test/accuracy']:.2f}%"
+    assert "mlflow ui\n" in printed
+    assert "generate report" in printed
+
+
+def test_every_job_shows_every_epoch(sweep):
+    _, printed = sweep
+    for loss in ("mse", "ce"):
+        for seed in (0, 1):
+            label = f"loss={loss} lr=0.003 epochs=2 seed={seed} {' '.join(SMALL[:2])} |"
+            lines = [line for line in printed.splitlines() if label in line]
+            assert [re.search(r"epoch (\d)/2", line)[1] for line in lines] == ["0", "1", "2"]
+            assert "train/loss" in lines[1]
+            assert "val/accuracy" in lines[1]
+            assert "left" in lines[1]
+
+
+def test_the_log_file_of_a_job_says_the_same(sweep):
+    directory, printed = sweep
+    logged = "".join(path.read_text() for path in directory.glob("outputs/*/*/*/run.log"))
+    lines = [line for line in printed.splitlines() if "| epoch" in line]
+    assert len(lines) == 12
+    assert all(line in logged for line in lines)
+
+
+def test_parent_and_children(sweep):
+    directory, _ = sweep
+    (parent,) = runs(directory, "sweep")
+    children = runs(directory)
+    assert parent.info.status == "FINISHED"
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    path = client(directory).download_artifacts(parent.info.run_id, "grid.json", str(directory))
+    identities = json.loads(Path(path).read_text())["identities"]
+    assert sorted(identities) == sorted(run.data.tags["identity"] for run in children)
+    assert len({run.data.tags["configuration"] for run in children}) == 2
+
+
+def test_params(ce):
+    run, _, _ = ce
+    expected = {
+        "loss": "ce", "model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant",
+        "lr": "0.003", "epochs": "2", "batch_size": "100", "seed": "0", "model.hidden": "128",
+        "data.train_size": "None", "data.validation_size": "360", "data.label_noise": "0.0",
+        "data.noise_kind": "symmetric", "optimizer.weight_decay": "None",
+        "optimizer.clip_norm": "None", "model.init_scale": "1.0",
+    }  # fmt: skip
+    assert run.data.params == expected
+
+
+def test_metrics_by_head_and_step(sweep):
+    directory, _ = sweep
+    store = client(directory)
+    for run in runs(directory):
+        own = LOGIT_METRICS if run.data.params["loss"] == "ce" else NUMBER_METRICS
+        assert set(run.data.metrics) == EPOCH_METRICS | own | {"data/flipped"}
+        assert sorted(history(store, run, "train/loss")) == [1, 2]
+        assert sorted(history(store, run, "val/accuracy")) == [0, 1, 2]
+        assert list(history(store, run, "test/accuracy")) == [2]
+        assert history(store, run, "lr") == {1: 0.003, 2: 0.003}
+        assert 0 <= run.data.metrics["test/accuracy"] <= 1
+
+
+def test_tags(sweep):
+    directory, _ = sweep
+    found = runs(directory)
+    for run in found:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["outcome"] == "ok"
+        assert {
+            "identity",
+            "configuration",
+            "settings",
+            "code",
+            "code.parts",
+            "code.metrics",
+            "init_hash",
+            "head_hash",
+            "order_hash",
+            "paddle_version",
+        } <= set(run.data.tags)
+    by = {(run.data.params["loss"], run.data.params["seed"]): run.data.tags for run in found}
+    assert by["ce", "0"]["init_hash"] == by["mse", "0"]["init_hash"] != by["ce", "1"]["init_hash"]
+    assert (
+        by["ce", "0"]["order_hash"] == by["mse", "0"]["order_hash"] != by["ce", "1"]["order_hash"]
+    )
+    assert by["ce", "0"]["head_hash"] != by["mse", "0"]["head_hash"]
+
+
+def test_artifacts_and_the_test_accuracy_from_them(ce):
+    run, store, directory = ce
+    names = {artifact.path for artifact in store.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "overrides.yaml", "environment.txt", "predictions.npz"} <= names
+    with np.load(
+        store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))
+    ) as arrays:
+        outputs, predicted, label = arrays["outputs"], arrays["predicted"], arrays["label"]
+    assert (outputs.shape, outputs.dtype) == ((360, 10), np.float32)
+    from sklearn.datasets import load_digits
+
+    np.testing.assert_array_equal(label, load_digits().target[-360:])
+    np.testing.assert_array_equal(predicted, outputs.argmax(axis=1))
+    assert (predicted == label).mean() == run.data.metrics["test/accuracy"]
+    assert nll(log_softmax(outputs), label) == pytest.approx(
+        run.data.metrics["test/nll"], rel=1e-12
+    )
+
+
+def test_the_dataset_is_an_input_with_its_digest(ce):
+    run, _, _ = ce
+    (entry,) = run.inputs.dataset_inputs
+    assert entry.dataset.name == "digits"
+    assert json.loads(entry.dataset.source)["sha256"].startswith(entry.dataset.digest)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*type hint is inferred as AnyType:UserWarning"
+)  # MLflow, of its own types
+def test_the_logged_model_predicts_what_the_run_predicted(ce):
+    import paddle
+
+    from experiments.data import digits
+
+    run, store, directory = ce
+    mlflow.set_tracking_uri(f"sqlite:///{directory / 'mlflow.db'}")
+    uri = f"runs:/{run.info.run_id}/model"
+    images = (digits(seed=0).test.images / np.float32(255))[:, None]
+    with np.load(
+        store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))
+    ) as arrays:
+        outputs = arrays["outputs"]
+    loaded = mlflow.paddle.load_model(uri)
+    np.testing.assert_allclose(loaded(paddle.to_tensor(images)).numpy(), outputs, atol=1e-5)
+    served = mlflow.pyfunc.load_model(uri)
+    assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 28, 28)
+    np.testing.assert_allclose(np.asarray(served.predict(images)), outputs, atol=1e-5)
+    needed = Path(mlflow.pyfunc.get_model_dependencies(uri)).read_text().split()
+    names = ("mlflow", "paddlepaddle", "numpy", "setuptools")
+    assert sorted(needed) == sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
+
+
+def test_the_same_command_has_nothing_to_do_and_a_wider_one_runs_the_rest(sweep, run_command):
+    directory, _ = sweep
+    before = len(runs(directory))
+    again = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
+    assert again.returncode == 0, again.stderr
+    assert "4 cells, 4 finished before, 0 to run" in again.stdout
+    assert again.stdout.count(" ok ") == 4
+    assert len(runs(directory)) == before
+    assert len(runs(directory, "sweep")) == 1
+
+
+def test_a_finished_run_alone_is_not_run_again_unless_forced(tmp_path, run_command):
+    first = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    again = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    forced = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", "force=true")
+    assert [done.returncode for done in (first, again, forced)] == [0, 0, 0]
+    one, two = runs(tmp_path)
+    assert (
+        f"finished before as run {min(one, two, key=lambda r: r.info.start_time).info.run_id}"
+        in again.stdout
+    )
+    assert "epoch" not in again.stdout.replace("epochs", "")
+    timeless = [
+        {k: v for k, v in run.data.metrics.items() if not k.startswith("time/")}
+        for run in (one, two)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
+    asked = ["loss=mse", "data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
+    plain = run_command(tmp_path, *asked)
+    done = run_command(
+        tmp_path, *asked, "corruptions=true"
+    )  # another cell: the first has not all its numbers
+    again = run_command(tmp_path, *asked, "corruptions=true")
+    noisy = run_command(tmp_path, *asked, "data.label_noise=0.4")
+    assert [each.returncode for each in (plain, done, again, noisy)] == [0, 0, 0, 0], done.stderr
+    assert "finished before" not in done.stdout
+    assert "finished before" in again.stdout
+    without, robust, flipped = sorted(runs(tmp_path), key=lambda run: run.info.start_time)
+    assert (without.data.params.get("corruptions"), robust.data.params["corruptions"]) == (
+        None,
+        "True",
+    )
+    new = {
+        name: value
+        for name, value in robust.data.metrics.items()
+        if name not in without.data.metrics
+    }
+    each = {f"corrupted/accuracy_{name}" for name in CORRUPTIONS}
+    assert set(new) == each | {"corrupted/accuracy"}
+    assert len(each) >= 8
+    assert new["corrupted/accuracy"] == pytest.approx(np.mean([new[name] for name in each]))
+    assert all(
+        value == without.data.metrics[name]
+        for name, value in robust.data.metrics.items()
+        if name not in new and not name.startswith("time/")
+    )
+    shares = {f"train/accuracy_{name}" for name in ("flipped", "recovered", "untouched")}
+    assert set(flipped.data.metrics) == set(without.data.metrics) | shares
+
+
+@pytest.mark.slow
+def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_command):
+    """The sweep ran in parallel.
+
+    The same cells one after the other in one process, and one alone.
+    """
+    serial = run_command(
+        tmp_path,
+        "-m",
+        "loss=mse,ce",
+        "seed=0,1",
+        *SMALL,
+        "hydra/launcher=basic",
+        "experiment=serial",
+    )
+    alone = run_command(tmp_path, "loss=mse", "seed=1", *SMALL, "experiment=alone")
+    assert serial.returncode == 0, serial.stderr
+    assert alone.returncode == 0, alone.stderr
+
+    def numbers(found):
+        return {
+            run.data.tags["identity"]: {
+                k: v for k, v in run.data.metrics.items() if not k.startswith("time/")
+            }
+            for run in found
+        }
+
+    parallel = numbers(runs(sweep[0]))
+    assert numbers(runs(tmp_path, experiment="serial")) == parallel
+    for identity, values in numbers(runs(tmp_path, experiment="alone")).items():
+        assert values == parallel[identity]
+
+
+def test_divergence_is_an_outcome_and_the_sweep_goes_on(tmp_path, run_command):
+    done = run_command(
+        tmp_path, "-m", "loss=mse,ce", "data=digits", "model=mlp", "epochs=3", "lr=100000"
+    )
+    assert done.returncode == 0, done.stderr
+    ce, mse = runs(tmp_path)
+    assert (mse.info.status, mse.data.tags["outcome"]) == ("FINISHED", "diverged")
+    assert "became" in mse.data.tags["diverged"] or "not finite" in mse.data.tags["diverged"]
+    assert not any(name.startswith("test/") for name in mse.data.metrics)
+    assert ce.info.status == "FINISHED"
+    assert all(np.isfinite(value) for run in (ce, mse) for value in run.data.metrics.values())
+    assert "diverged" in done.stdout
+
+
+def test_no_epochs(tmp_path, run_command):
+    done = run_command(
+        tmp_path, "loss=mse", "data=digits", "model=softmax", "epochs=0", "tracking.log_model=false"
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(tmp_path)
+    assert "test/accuracy" in run.data.metrics
+    assert "train/loss" not in run.data.metrics
+    assert "model" not in {
+        artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)
+    }
+
+
+def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path, run_command):
+    (tmp_path / "mine.py").write_text(
+        "from experiments.losses import ce\n"
+        "def breaks(logits, labels):\n"
+        "    if len(labels) == 360 and logits.abs().sum() > 0:  # not in the check, where they "
+        "are 0\n"
+        "        raise RuntimeError('broken on purpose')\n"
+        "    return ce(logits, labels)\n"
+    )
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "breaks.yaml").write_text("_target_: mine.breaks\n_partial_: true\n")
+    done = run_command(
+        tmp_path, "--config-dir", ".", "-m", "loss=breaks,ce", "data=digits", "model=softmax",
+        "epochs=1", PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 1
+    broken, ce = runs(tmp_path)
+    assert (broken.info.status, broken.data.tags["outcome"]) == ("FAILED", "failed")
+    assert (ce.info.status, ce.data.tags["outcome"]) == ("FINISHED", "ok")
+    trace = client(tmp_path).download_artifacts(broken.info.run_id, "traceback.txt", str(tmp_path))
+    assert "RuntimeError: broken on purpose" in Path(trace).read_text()
+    assert "1 of 2 cells failed" in done.stderr
+    assert "RuntimeError: broken on purpose" in done.stderr
+    assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_a_users_own_loss_from_outside_the_repository(tmp_path, run_command):
+    (tmp_path / "mine.py").write_text(
+        "from experiments.losses import ce\ndef mild(logits, labels, *, share=0.5):\n    return "
+        "share * ce(logits, labels)\n"
+    )
+    (tmp_path / "options" / "loss").mkdir(parents=True)
+    (tmp_path / "options" / "loss" / "mild.yaml").write_text(
+        "_target_: mine.mild\n_partial_: true\nshare: 0.5\n"
+    )
+    done = run_command(
+        tmp_path, "--config-dir", "options", "loss=mild", "loss.share=0.25", "data=digits",
+        "model=softmax", "epochs=1", PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(tmp_path)
+    assert (run.data.params["loss"], run.data.params["loss.share"]) == ("mild", "0.25")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["--hydra-help"]]
+)
+def test_what_hydra_offers(tmp_path, run_command, arguments):
+    done = run_command(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+    if arguments == ["--help"]:
+        for words in (
+            "Which loss function",
+            "python experiments/run.py -m loss=mse,ce",
+            "mlflow ui",
+            "generate report",
+        ):
+            assert words in done.stdout
+        for option in (path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml")):
+            assert option in done.stdout
+
+
+def test_tab_completion_offers_the_options(tmp_path, run_command):
+    done = run_command(
+        tmp_path, "-sc", "query=bash", COMP_LINE="python run.py loss=ce_", COMP_POINT="21"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "loss=ce_double_softmax" in done.stdout

@@ -1,0 +1,220 @@
+"""Choosing learning rates.
+
+The ranking, the growing grid, and the command that does both and then judges.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import tuning
+
+
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        ({0.1: [0.5, 0.7], 0.3: [0.9, 0.2]}, 0.1),  # the mean counts
+        ({0.1: [0.5, 0.5], 0.3: [0.9, None]}, 0.1),  # who diverges comes last
+        ({0.1: [None, 0.4], 0.3: [0.9, None]}, 0.3),
+        ({0.3: [0.5], 0.1: [0.5], 1.0: [0.5]}, 0.1),  # of equals the smaller
+        ({0.1: [0.1 + 0.2], 0.3: [0.3]}, 0.1),  # equal but for the last digit
+    ],
+)
+def test_the_best_rate(trials, best):
+    assert tuning.choose(trials) == best
+
+
+def test_where_everything_diverged_the_smallest_rate_is_chosen():
+    assert tuning.choose({1.0: [None], 0.1: [None, None]}) == 0.1
+
+
+def test_the_reports_choose_the_same():
+    from reports.stats.tuning import choose_rates
+
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        rates, seeds = [0.01, 0.03, 0.1], range(3)
+        trials = {
+            lr: [None if random.random() < 0.5 else random.integers(0, 4) / 4 for _ in seeds]
+            for lr in rates
+        }
+        rows = [
+            {
+                "loss": "ce",
+                "lr": lr,
+                "epochs": 1,
+                "seed": seed,
+                "run_id": f"{lr}{seed}",
+                "val_accuracy": score or 0.0,
+            }
+            | {"outcome": "diverged" if score is None else "ok"}
+            for lr in rates
+            for seed, score in zip(seeds, trials[lr], strict=True)
+        ]
+        assert choose_rates(pd.DataFrame(rows), None)["lr"].tolist() == [tuning.choose(trials)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen", "wider"),
+    [
+        ([0.03, 0.01, 0.1], [0.03], [0.01, 0.03, 0.1]),
+        ([0.01, 0.03, 0.1], [0.03, 0.1], [0.01, 0.03, 0.1, 0.3]),
+        ([0.01, 0.03, 0.1], [0.01, 0.1], [0.003, 0.01, 0.03, 0.1, 0.3]),
+        ([0.02, 0.2], [0.2], [0.02, 0.2, 1.0]),
+    ],
+)
+def test_the_grid_grows_where_a_best_rate_lies_on_its_edge(rates, chosen, wider):
+    assert tuning.extended(rates, chosen) == wider
+
+
+def test_half_decades():
+    assert [tuning.half_decade(0.1, steps) for steps in range(-3, 4)] == [
+        0.003,
+        0.01,
+        0.03,
+        0.1,
+        0.3,
+        1.0,
+        3.0,
+    ]
+
+
+TUNE = [
+    "-m",
+    "sweep=tuning",
+    "loss=mse,ce",
+    "data=digits",
+    "model=softmax",
+    "epochs=2",
+    "tracking.log_model=false",
+]
+
+
+def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
+    for arguments, message in (
+        (["lr=0.1"], "lr: expected a grid of learning rates to choose from, got 0.1 alone"),
+        (["seed=3"], "seed: tuning chooses the seeds itself"),
+        (
+            ["hydra.sweeper.tuning_seeds=0"],
+            "tuning_seeds: expected a whole number of at least 1, got 0",
+        ),
+    ):
+        done = run_command(tmp_path, *TUNE, *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
+    done = run_command(
+        tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=3", "plan=true"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8 to run" in done.stdout
+    assert (
+        "6 runs evaluate the chosen ones, and for each rate by which the grid grows there are 4 "
+        "more" in done.stdout
+    )
+
+
+@pytest.mark.slow
+def test_a_loss_that_diverges_at_every_rate_is_evaluated_at_the_smallest(tmp_path, run_command):
+    from helpers.stores import runs
+
+    few = [
+        "hydra.sweeper.judging_seeds=2",
+        "hydra.sweeper.extensions=0",
+        "hydra.sweeper.tuning_seeds=1",
+    ]
+    done = run_command(tmp_path, *TUNE, "lr=10,30", *few)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "loss=mse: every trial diverged, at each of the rates 10, 30; the smallest is evaluated"
+        in done.stdout
+    )
+    seeds = {"ce": set(), "mse": set()}
+    for run in runs(tmp_path):
+        seeds[run.data.params["loss"]].add((run.data.params["lr"], run.data.params["seed"]))
+    chosen = {loss: {lr for lr, seed in found if seed == "1"} for loss, found in seeds.items()}
+    assert chosen["mse"] == {"10.0"} and len(chosen["ce"]) == 1
+    for loss, found in seeds.items():
+        rate = next(iter(chosen[loss]))
+        assert found == {("10.0", "0"), ("30.0", "0"), (rate, "1"), (rate, "2")}
+    assert (
+        "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]
+    )  # the report is told which seeds chose
+
+
+@pytest.mark.slow
+def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
+    from helpers.stores import client, runs
+
+    arguments = [
+        *TUNE,
+        "lr=0.01,0.03",
+        "hydra.sweeper.judging_seeds=2",
+        "hydra.sweeper.extensions=1",
+    ]
+    done = run_command(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "a best rate lies on the edge of the grid: it grows by" in done.stdout
+    found = {}
+    for run in runs(tmp_path):
+        params = run.data.params
+        found.setdefault(params["loss"], {}).setdefault(float(params["lr"]), set()).add(
+            int(params["seed"])
+        )
+    assert sorted(found["ce"]) == sorted(found["mse"])  # the same rates for all
+    assert len(found["ce"]) > 2
+    for loss in ("ce", "mse"):
+        judged = [lr for lr, seeds in found[loss].items() if seeds == {0, 1, 2, 3}]
+        assert len(judged) == 1
+        assert all(seeds == {0, 1} for lr, seeds in found[loss].items() if lr not in judged)
+        assert f"lr={judged[0]:g} for {loss}" in done.stdout
+    last = max(runs(tmp_path, "sweep"), key=lambda parent: parent.info.start_time)
+    path = client(tmp_path).download_artifacts(last.info.run_id, "grid.json", str(tmp_path))
+    assert len(json.loads(Path(path).read_text())["identities"]) == len(runs(tmp_path))
+    again = run_command(tmp_path, *arguments)
+    assert (
+        f"{len(runs(tmp_path))} cells, {len(runs(tmp_path))} finished before, 0 to run"
+        in again.stdout
+    )
+
+
+OPTUNA = ["-m", "hydra/sweeper=optuna", "loss=mae,ce", *TUNE[3:]]
+
+
+def test_optuna_wants_an_interval(tmp_path, run_command):
+    for rates in ("lr=0.1,0.3", "lr=0.1", "lr=interval(1,0.1)", "lr=interval(0,1)", "epochs=2"):
+        done = run_command(tmp_path, *OPTUNA, rates)
+        assert done.returncode == 1
+        assert "expected lr=interval(low,high) with 0 < low < high" in done.stderr
+
+
+@pytest.mark.slow
+def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_path, run_command):
+    from helpers.stores import runs
+
+    arguments = [
+        *OPTUNA,
+        "lr=interval(0.001,1)",
+        "hydra.sweeper.trials=3",
+        "hydra.sweeper.judging_seeds=1",
+    ]
+    done = run_command(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    rates = {"ce": set(), "mae": set()}
+    for run in runs(tmp_path):
+        rates[run.data.params["loss"]].add(float(run.data.params["lr"]))
+    assert [len(found) for found in rates.values()] == [3, 3]
+    assert all(0.001 <= rate <= 1 for found in rates.values() for rate in found)
+    count = len(runs(tmp_path))
+    assert count == 2 * (3 * 2 + 1)
+    again = run_command(tmp_path, *arguments)
+    assert f"{count} cells, {count} finished before, 0 to run" in again.stdout
+    assert len(runs(tmp_path)) == count

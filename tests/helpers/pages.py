@@ -1,0 +1,95 @@
+"""Pages of reports: made from frames, and read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+
+from helpers.synthetic_runs import TEST_SIZE, predictions
+from reports import findings
+from reports.figures import palette
+from reports.findings import Question, Section
+from reports.gallery import Gallery
+from reports.page import blocks, outline
+
+IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Reader(HTMLParser):
+    """Collects tags with attributes and the text, and checks that what opens also closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def text(html: str) -> str:
+    return " ".join(" ".join(read(html).text).split())
+
+
+def source(**changes: Any) -> outline.Source:
+    values: dict[str, Any] = {
+        "experiment": "mnist-losses",
+        "sweep": None,
+        "uri": None,
+        "overrides": (),
+        "missing": 0,
+        "notes": [],
+    }
+    return outline.Source(**(values | changes))
+
+
+def made(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    question: Question | None = None,
+    read_predictions: Callable[[str], Any] = predictions,
+    images: Any = IMAGES,
+    *,
+    drawn: bool = False,
+    losses_drawn: Gallery | None = None,
+    **changes: Any,
+) -> tuple[list[Section], outline.Report, str, str]:
+    """Sections, report, HTML and Markdown.
+
+    Unless `drawn`, with empty drawings, which take no time.
+    """
+    sections = findings.sections(summary, curves, question or Question(), read_predictions)
+    empty = mock.patch.object(palette, "svg", return_value='<svg viewBox="0 0 1 1"></svg>')
+    with palette.style(), contextlib.nullcontext() if drawn else empty:
+        report = outline.report(
+            sections, source(**changes), lambda section: images, gallery=losses_drawn
+        )
+    return sections, report, blocks.to_html(report.page), blocks.to_markdown(report.page)

@@ -1,0 +1,164 @@
+"""Stores: one that real commands wrote, or one in which runs are made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from reports.runs import Runs, load
+
+START = 1_700_000_000_000  # milliseconds since 1970: 2023-11-14 22:13:20 UTC
+BASE = {
+    **{"loss": "ce", "model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant"},
+    **{"lr": "0.003", "epochs": "2", "batch_size": "100", "seed": "0"},
+}
+HISTORY = {  # step -> metrics, the network of BASE
+    0: {
+        "val/loss": 2.4,
+        "val/accuracy": 0.1,
+        "val/nll": 2.4,
+        "time/val_seconds": 0.1,
+        "data/flipped": 0.0,
+    },
+    1: {
+        **{
+            "train/loss": 1.5,
+            "train/accuracy": 0.5,
+            "val/loss": 1.2,
+            "val/accuracy": 0.6,
+            "val/nll": 1.2,
+        },
+        **{"time/train_seconds": 4.0, "time/val_seconds": 0.1, "lr": 0.003},
+    },
+    2: {
+        **{
+            "train/loss": 1.0,
+            "train/accuracy": 0.7,
+            "val/loss": 0.9,
+            "val/accuracy": 0.8,
+            "val/nll": 0.9,
+        },
+        **{"time/train_seconds": 6.0, "time/val_seconds": 0.1, "lr": 0.001},
+    },
+}
+TEST = {
+    "test/accuracy": 0.75,
+    "test/loss": 0.95,
+    "test/nll": 0.95,
+    "test/brier": 0.4,
+    "test/ece": 0.2,
+}
+TEST |= {"test/ece_scaled": 0.1, "test/temperature": 1.5}
+
+
+class Store:
+    """A store in which runs are made up with MLflow's own client."""
+
+    def __init__(self, path: Path, experiment: str = "mine") -> None:
+        from mlflow.tracking import MlflowClient
+
+        self.path = path
+        self.uri = f"sqlite:///{path}"
+        self.client = MlflowClient(tracking_uri=self.uri)
+        self.experiment = self.add_experiment(experiment)
+        self._made = 0
+
+    def add_experiment(self, name: str) -> str:
+        return self.client.create_experiment(
+            name, artifact_location=(self.path.parent / "mlartifacts").as_uri()
+        )
+
+    def add(
+        self,
+        identity: str | None = "",
+        *,
+        status: str = "FINISHED",
+        outcome: str | None = "ok",
+        history: dict | None = None,
+        test: dict | None = None,
+        tags: dict | None = None,
+        own: dict | None = None,
+        kind: str | None = "run",
+        experiment: str | None = None,
+        digest: str = "",
+        name: str = "a run",
+        **params: object,
+    ) -> str:
+        """One run, 10 s after the one before and 5 s long.
+
+        Identity: "" for one of its own, None for none.
+        """
+        from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+        self._made += 1
+        start = START + 10_000 * self._made
+        run_id = self.client.create_run(
+            experiment or self.experiment, start_time=start, run_name=name
+        ).info.run_id
+        all_tags = {
+            "kind": kind,
+            "outcome": outcome,
+            "identity": f"id{self._made}" if identity == "" else identity,
+        }
+        all_tags |= tags or {}
+        texts = (
+            BASE | {key: str(value) for key, value in (own or {}).items()}
+            if kind == "run"
+            else own or {}
+        )
+        texts |= {key: str(value) for key, value in params.items()}
+        values = [
+            (step, metrics) for step, metrics in (HISTORY if history is None else history).items()
+        ]
+        values.append((2, TEST if test is None else test))
+        self.client.log_batch(
+            run_id,
+            metrics=[
+                Metric(key, value, start + step, step)
+                for step, metrics in values
+                for key, value in metrics.items()
+            ],
+            params=[Param(key, value) for key, value in texts.items() if value != "absent"],
+            tags=[RunTag(key, str(value)) for key, value in all_tags.items() if value is not None],
+        )
+        if digest:
+            self.client.log_inputs(run_id, [DatasetInput(Dataset("digits", digest, "local", "{}"))])
+        if status != "RUNNING":
+            self.client.set_terminated(run_id, status, start + 5_000)
+        return run_id
+
+    def add_sweep(
+        self, name: str, identities: list[str] | None, status: str = "FINISHED", **content: object
+    ) -> str:
+        run_id = self.add(
+            None, kind="sweep", outcome=None, history={}, test={}, name=name, status=status
+        )
+        if identities is not None:
+            self.client.log_text(
+                run_id, json.dumps({"identities": identities} | content), "grid.json"
+            )
+        return run_id
+
+    def add_predictions(self, run_id: str, data: bytes, name: str = "predictions.npz") -> None:
+        place = self.path.parent / "upload"
+        place.mkdir(exist_ok=True)
+        (place / name).write_bytes(data)
+        self.client.log_artifact(run_id, str(place / name))
+
+    def load(self, **arguments) -> Runs:
+        return load(self.uri, **arguments)
+
+
+def client(directory: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
+
+
+def runs(directory: Path, kind: str = "run", experiment: str = "mnist-losses"):
+    store = client(directory)
+    found = store.get_experiment_by_name(experiment)
+    return sorted(
+        store.search_runs([found.experiment_id], f"tags.kind = '{kind}'"),
+        key=lambda run: (run.data.params.get("loss", ""), run.data.params.get("seed", "")),
+    )

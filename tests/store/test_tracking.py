@@ -1,0 +1,403 @@
+"""The store: created once and whole, and what a run leaves in it however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import secrets
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import mlflow
+import pytest
+from helpers.commands import mlflow_server
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+from experiments import owners, tracking
+from experiments.owners import Owner
+from experiments.tracking import StoreError
+
+
+def dead() -> Owner:
+    """A process that was here and is no more."""
+    return replace(owners.me(), token="d", started=owners.me().started - 3600)
+
+
+def alive() -> Owner:
+    """A process elsewhere that has just said that it lives."""
+    return replace(owners.me(), token="e", place="elsewhere")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
+
+
+def test_where_the_store_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tracking.resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking.resolve_uri("sqlite:///other.db") == f"sqlite:///{tmp_path}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert tracking.resolve_uri(None) == "http://127.0.0.1:1"
+    assert tracking.resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_mlflow_sends_no_telemetry():
+    """It decides when it loads, so the variable has to be set before.
+
+    It sends none where it sees a test or CI.
+    """
+    code = (
+        "import experiments.preload; "
+        "from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr
+
+
+def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(
+    tmp_path, monkeypatch, store
+):
+    monkeypatch.chdir(tmp_path)
+    found = store.client.get_experiment_by_name("mine")
+    assert found.artifact_location == (tmp_path / "mlartifacts").as_uri()
+    assert not (tmp_path / "mlruns").exists()
+    assert not list(tmp_path.glob("*.creating"))
+    assert tracking.open_store(store.uri, "mine").experiment_id == store.experiment_id
+
+
+def test_a_creation_that_died_half_way_is_begun_anew(tmp_path):
+    (tmp_path / "mlflow.db.creating").write_bytes(b"half a database")
+    assert tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine").experiment_id
+
+
+def _open(path):
+    return tracking.open_store(f"sqlite:///{path}", "mine").experiment_id
+
+
+@pytest.mark.slow
+def test_many_first_users_at_once_get_one_experiment(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        ids = pool.map(_open, [tmp_path / "mlflow.db"] * 8)
+    assert len(set(ids)) == 1
+
+
+def test_a_deleted_experiment_is_refused(store):
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(StoreError, match=r"'mine' is deleted .* experiment=NAME"):
+        tracking.open_store(store.uri, "mine")
+
+
+def test_a_password_is_not_shown():
+    with pytest.raises(StoreError) as error:
+        tracking.open_store("http://me:secret@127.0.0.1:9", "mine")
+    assert "secret" not in str(error.value)
+    assert "***@127.0.0.1:9" in str(error.value)
+
+
+def run(store, **more):
+    return tracking.tracked_run(
+        store, name="n", params={"loss": "ce", "lr": 0.1}, tags={"identity": "i"}, **more
+    )
+
+
+def test_a_finished_run(store):
+    with run(store) as tracked:
+        tracked.log_metrics({"val/accuracy": 0.5, "val/loss": 2.0}, step=3)
+        tracked.set_tags({"outcome": "ok"})
+    found = store.client.get_run(tracked.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"loss": "ce", "lr": "0.1"}
+    assert found.data.metrics == {"val/accuracy": 0.5, "val/loss": 2.0}
+    assert found.data.tags["kind"] == "run"
+    assert mlflow.active_run() is None
+    (history,) = store.client.get_metric_history(tracked.run_id, "val/accuracy")
+    assert (history.step, history.value) == (3, 0.5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_nothing_that_is_not_finite_is_logged(store, bad):
+    with run(store) as tracked, pytest.raises(ValueError, match="must be finite"):
+        tracked.log_metrics({"val/loss": bad, "val/accuracy": 0.5}, step=0)
+    assert store.client.get_run(tracked.run_id).data.metrics == {}
+
+
+class Clock:
+    """The time, by hand, and a store that is there or not."""
+
+    def __init__(self, client):
+        self.now, self.there, self.client, self.batches = 0.0, True, client, []
+
+    def log_batch(self, run_id, metrics=(), **rest):
+        if not self.there:
+            raise tracking.Away("nobody answers")
+        self.batches.append(sorted({metric.step for metric in metrics}))
+        self.client.log_batch(run_id, metrics=metrics, **rest)
+
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+
+
+@pytest.fixture
+def clock(store, monkeypatch):
+    clock = Clock(store.impatient)
+    monkeypatch.setattr("experiments.tracking.run.time.monotonic", lambda: clock.now)
+    return clock
+
+
+def history(store, run_id):
+    return [metric.step for metric in store.client.get_metric_history(run_id, "val/loss")]
+
+
+def test_metrics_are_sent_at_once_then_every_ten_seconds_and_at_the_end(store, clock):
+    with tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run:
+        for step in range(8):
+            clock.now = 4.0 * step
+            run.log_metrics({"val/loss": 0.5, "val/accuracy": 0.1}, step=step)
+        assert clock.batches == [[0], [1, 2, 3], [4, 5, 6]]
+        assert history(store, run.run_id) == [0, 1, 2, 3, 4, 5, 6]
+    assert history(store, run.run_id) == list(range(8))
+
+
+def test_no_batch_is_larger_than_a_server_takes(store, clock):
+    with tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        for step in range(1, 1502):
+            clock.now = 10.0 * (step == 1501)
+            run.log_metrics({"val/loss": 0.5}, step=step)
+    assert list(map(len, clock.batches)) == [1, 1000, 501]
+
+
+def test_what_a_store_that_is_away_does_not_take_is_kept_and_sent_later(store, clock, caplog):
+    caplog.set_level("INFO")
+    patient = replace(store, impatient=clock, patience=25.0)
+    with tracking.tracked_run(patient, name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        clock.there = False
+        for step in (1, 2, 3):
+            clock.now = 10.0 * step
+            run.log_metrics({"val/loss": 0.5}, step=step)
+        assert caplog.text.count("its epochs are kept and sent later") == 1
+        clock.there, clock.now = True, 40.0
+        run.log_metrics({"val/loss": 0.5}, step=4)
+        assert "the tracking store is back" in caplog.text
+        assert history(store, run.run_id) == [0, 1, 2, 3, 4]
+
+        clock.there, clock.now = False, 50.0
+        run.log_metrics({"val/loss": 0.5}, step=5)
+        clock.now = 80.0  # beyond its patience
+        with pytest.raises(tracking.Away):
+            run.log_metrics({"val/loss": 0.5}, step=6)
+        clock.there = True
+    assert history(store, run.run_id) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_the_end_of_a_run_waits_for_the_store(store, monkeypatch):
+    """Its last metrics meet a store that is locked, by the calls of MLflow itself."""
+    calls = []
+    log_batch = mlflow.MlflowClient.log_batch
+
+    def locked(self, run_id, metrics=(), **rest):
+        calls.append(len(metrics))
+        if metrics and len(calls) < 5:
+            raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
+        log_batch(self, run_id, metrics=metrics, **rest)
+
+    with tracking.tracked_run(replace(store, patience=60.0), name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        run.log_metrics({"val/loss": 0.5}, step=1)
+        assert history(store, run.run_id) == [0]
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", locked)
+    assert calls == [1] * 5
+    assert history(store, run.run_id) == [0, 1]
+    assert store.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_an_epoch_that_meets_a_locked_database_is_kept(tmp_path, store, clock, caplog):
+    """For longer than the 20 seconds that MLflow waits by itself."""
+    caplog.set_level("INFO")
+    with tracking.tracked_run(store, name="a", params={}, tags={}) as run:
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        clock.now = 10.0
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            run.log_metrics({"val/loss": 0.5}, step=1)
+            other.rollback()
+        assert "its epochs are kept and sent later" in caplog.text
+        clock.now = 20.0
+        run.log_metrics({"val/loss": 0.5}, step=2)
+        assert "the tracking store is back" in caplog.text
+        assert history(store, run.run_id) == [0, 1, 2]
+
+
+def test_an_interrupted_run_has_all_its_epochs(store, clock):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        tracking.tracked_run(replace(store, impatient=clock), name="a", params={}, tags={}) as run,
+    ):
+        run.log_metrics({"val/loss": 0.5}, step=0)
+        run.log_metrics({"val/loss": 0.5}, step=1)
+        raise KeyboardInterrupt
+    assert history(store, run.run_id) == [0, 1]
+    assert store.client.get_run(run.run_id).info.status == "KILLED"
+
+
+def test_a_crash_is_failed_with_its_traceback(store, tmp_path):
+    with pytest.raises(ZeroDivisionError), run(store) as tracked:
+        print(1 / 0)
+    found = store.client.get_run(tracked.run_id)
+    assert (found.info.status, found.data.tags["outcome"]) == ("FAILED", "failed")
+    path = store.client.download_artifacts(tracked.run_id, "traceback.txt", str(tmp_path))
+    assert "ZeroDivisionError" in Path(path).read_text()
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_is_killed(store, interruption):
+    with pytest.raises(interruption), run(store) as tracked:
+        raise interruption
+    found = store.client.get_run(tracked.run_id)
+    assert (found.info.status, found.data.tags["outcome"]) == ("KILLED", "killed")
+    assert mlflow.active_run() is None
+
+
+def test_the_newest_finished_run_of_an_identity_counts_else_the_newest(store):
+    ids = []
+    for fails in (True, False, False, True):
+        try:
+            with run(store) as tracked:
+                ids.append(tracked.run_id)
+                if fails:
+                    raise RuntimeError
+        except RuntimeError:
+            assert tracking.runs_by_identity(store, ["i"])["i"].info.run_id == (
+                ids[0] if len(ids) == 1 else ids[2]
+            )
+        time.sleep(0.01)  # MLflow orders by the millisecond
+    assert tracking.runs_by_identity(store, ["i", "other"])["i"].info.run_id == ids[2]
+    assert "other" not in tracking.runs_by_identity(store, ["i", "other"])
+
+
+def test_more_runs_than_a_page(store, monkeypatch):
+    monkeypatch.setattr("experiments.tracking.store._PAGE", 2)
+    for number in range(5):
+        store.client.create_run(store.experiment_id, tags={"kind": "run", "identity": str(number)})
+    assert set(tracking.runs_by_identity(store, map(str, range(5)))) == set("01234")
+
+
+def begin(store, again=True):
+    return tracking.begin_sweep(store, name="s", identities=["b", "a", "b"], again=again)
+
+
+def test_a_parent_holds_its_grid_and_an_unfinished_one_goes_on(store, tmp_path):
+    first = begin(store)
+    path = store.client.download_artifacts(first, "grid.json", str(tmp_path))
+    assert json.loads(Path(path).read_text()) == {"identities": ["a", "b"], "code": {}}
+    assert tracking.planned(store, first) == (["a", "b"], {})
+    with run(store, parent=first) as child:
+        pass
+    assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == first
+    tracking.end_sweep(store, first, "KILLED")
+    assert begin(store) == first
+    assert store.client.get_run(first).info.status == "RUNNING"
+    tracking.end_sweep(store, first, "FINISHED")
+    assert begin(store, again=False) == first  # nothing to run: the finished one stays
+    tracking.end_sweep(store, first, "FINISHED")
+    assert begin(store, again=True) != first
+
+
+@pytest.mark.parametrize(("status", "end"), [("KILLED", "KILLED"), ("FAILED", "FAILED")])
+def test_a_child_that_died_without_a_word_ends_with_its_parent(store, status, end):
+    parent = begin(store)
+    tags = {"kind": "run", "mlflow.parentRunId": parent}
+    children = {
+        name: store.client.create_run(
+            store.experiment_id, tags=tags | {"owner": owner.text()}
+        ).info.run_id
+        for name, owner in {"dead": dead(), "alive": alive()}.items()
+    }
+    tracking.end_sweep(store, parent, status)
+    found = {name: store.client.get_run(run_id) for name, run_id in children.items()}
+    assert (found["dead"].info.status, found["dead"].data.tags["outcome"]) == (end, end.lower())
+    assert found["alive"].info.status == "RUNNING"
+    assert store.client.get_run(parent).info.status == status
+
+
+def test_a_sweep_that_waits_for_another_does_not_end_itself(store):
+    parent = begin(store)
+    assert tracking.bury_the_dead(store) == []
+    assert store.client.get_run(parent).info.status == "RUNNING"
+
+
+def test_the_circumstances_are_kept(store, tmp_path):
+    with run(store) as tracked:
+        pass
+    text = Path(
+        store.client.download_artifacts(tracked.run_id, "environment.txt", str(tmp_path))
+    ).read_text()
+    assert f"mlflow=={mlflow.__version__}" in text
+    assert "paddlepaddle==3.3.1" in text
+    tags = store.client.get_run(tracked.run_id).data.tags
+    commit, dirty = tracking.git_state()
+    assert tags.get("git_commit", "") == commit
+    names = {artifact.path for artifact in store.client.list_artifacts(tracked.run_id)}
+    assert ("changes.diff" in names) == dirty
+
+
+SMALL_SWEEP = ["-m", "loss=mse,ce", "data=digits", "model=softmax", "epochs=1"]
+
+
+@pytest.mark.server
+def test_a_tracking_server_works_like_a_file(tmp_path, run_command):
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    with mlflow_server(tmp_path) as uri:
+        done = run_command(place, *SMALL_SWEEP, f"tracking.uri={uri}")
+        assert done.returncode == 0, done.stderr
+        again = run_command(place, *SMALL_SWEEP, MLFLOW_TRACKING_URI=uri)
+        assert "2 finished before, 0 to run" in again.stdout
+        assert not (place / "mlflow.db").exists()
+        client = mlflow.MlflowClient(uri)
+        experiment = client.get_experiment_by_name("mnist-losses").experiment_id
+        kinds = sorted(found.data.tags["kind"] for found in client.search_runs([experiment]))
+        assert kinds == ["registry", "run", "run", "sweep"]
+
+
+@pytest.mark.server
+@pytest.mark.skipif(find_spec("flask_wtf") is None, reason='needs pip install -e ".[server]"')
+def test_a_server_with_a_password_takes_it_from_the_environment_and_keeps_it_nowhere(
+    tmp_path, run_command
+):
+    place, password = tmp_path / "elsewhere", secrets.token_hex()
+    place.mkdir()
+    with mlflow_server(
+        tmp_path, "--app-name", "basic-auth",
+        MLFLOW_AUTH_ADMIN_PASSWORD=password, MLFLOW_FLASK_SERVER_SECRET_KEY=secrets.token_hex(),
+    ) as uri:  # fmt: skip
+        refused = run_command(place, *SMALL_SWEEP, f"tracking.uri={uri}")
+        assert refused.returncode == 1
+        assert "401" in refused.stderr
+        done = run_command(
+            place, *SMALL_SWEEP, f"tracking.uri={uri}",
+            MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=password,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(" ok ") == 2
+    assert password not in done.stdout + done.stderr
+    kept = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and password.encode() in path.read_bytes()
+    ]
+    assert kept == []

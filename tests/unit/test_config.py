@@ -1,0 +1,205 @@
+"""Settings: what decides a run's identity, what is refused.
+
+How options are bound to their functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from helpers.settings import BASE, settings
+
+from experiments import config, machine, source_digest
+from experiments.config import CommandError, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = sorted(
+    (path.parent.name, path.stem)
+    for group in config.GROUPS
+    for path in (ROOT / "conf" / group).glob("*.yaml")
+)
+
+
+def test_the_defaults_are_the_tutorials():
+    found = settings()
+    assert found.choices == {
+        "loss": "ce", "model": "convnet", "data": "mnist", "optimizer": "sgd",
+        "scheduler": "constant",
+    }  # fmt: skip
+    assert (found.lr, found.epochs, found.batch_size, found.seed) == (0.003, 10, 100, 0)
+    assert config.problems(found) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist",
+        "optimizer=adam", "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric",
+        "data.train_size=100", "data.validation_size=100", "optimizer.weight_decay=0.1",
+        "threads=2", "corruptions=true",
+    ],
+)  # fmt: skip
+def test_what_changes_the_numbers_changes_the_identity(override):
+    changed = settings(*(["data=digits"] if override != "data=mnist" else []), override)
+    assert changed.identity("d") != BASE.identity("d")
+    same = changed.configuration("d") == BASE.configuration("d")
+    assert same == (override == "seed=1")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tracking=server",
+        "tracking.log_model=false",
+        "experiment=x",
+        "device=cpu",
+        "threads=1",
+        "force=true",
+        "corruptions=false",
+    ],
+)
+def test_what_does_not_change_the_numbers_does_not(override):
+    assert settings("data=digits", override).identity("d") == BASE.identity("d")
+
+
+def test_the_place_of_the_data_does_not_count_but_its_digest_does():
+    assert settings("data.root=somewhere").identity("d") == settings().identity("d")
+    assert settings().identity("d") != settings().identity("e")
+
+
+def test_the_settings_digest_is_the_same_in_every_process():
+    """A golden value: it is the identity of runs made before the code was part of it.
+
+    It are known by it.
+    """
+    expected = "e139b7119727ca66efdd696090348ed848710c5e555bbeaafcb66748f1d4af04"
+    assert BASE.settings_digest("d") == expected
+
+
+def test_option_names_and_code_are_part_of_the_identity_and_not_of_the_settings_digest(monkeypatch):
+    copied = dataclasses.replace(BASE, choices=BASE.choices | {"loss": "my_ce"})
+    assert copied.identity("d") != BASE.identity("d")
+    assert copied.settings_digest("d") == BASE.settings_digest("d")
+    before = BASE.identity("d"), BASE.configuration("d"), BASE.settings_digest("d")
+    code = source_digest.Code({"loss": {"mine.py": "0" * 12}}, "", {})
+    monkeypatch.setattr(source_digest, "of_options", lambda options: code)
+    after = BASE.identity("d"), BASE.configuration("d"), BASE.settings_digest("d")
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_the_device_counts_where_it_is_not_the_cpu(monkeypatch):
+    monkeypatch.setattr(machine, "built_for_cpu", lambda: False)
+    monkeypatch.setattr(machine, "device", lambda asked: "gpu")
+    machine.resolved_device.cache_clear()
+    try:
+        assert BASE.device == "auto" and BASE.params["device"] == "gpu"
+        on_cpu = dataclasses.replace(BASE, device="cpu")
+        assert BASE.identity("d") != on_cpu.identity("d")
+        assert "device" not in on_cpu.params
+    finally:
+        machine.resolved_device.cache_clear()
+
+
+def test_params_are_names_scalars_and_dotted_values():
+    found = settings("loss=focal", "loss.gamma=3").params
+    assert (found["loss"], found["loss.gamma"], found["lr"], found["data.label_noise"]) == (
+        "focal",
+        3,
+        0.003,
+        0.0,
+    )
+    assert not any("_target_" in name or "_partial_" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("lr", 0.0, "lr: expected a finite number above 0, got 0.0"),
+        ("lr", float("nan"), "got nan"),
+        ("lr", float("inf"), "got inf"),
+        ("epochs", -1, "epochs: expected a whole number of at least 0, got -1"),
+        ("batch_size", 0, "batch_size: expected a whole number of at least 1, got 0"),
+        ("seed", -1, "seed: expected a whole number of at least 0, got -1"),
+        ("seed", 2**32, "seed: expected a whole number below 2**32"),
+        ("threads", 0, "threads: expected a whole number of at least 1, got 0"),
+        ("reuse", "none", "reuse: expected one of same, any, got 'none'"),
+        ("device", "tpu", "device: expected one of auto, cpu, gpu, got 'tpu'"),
+        ("experiment", " ", "experiment: expected a name"),
+    ],
+)
+def test_ranges(name, value, words):
+    (problem,) = config.problems(dataclasses.replace(BASE, **{name: value}))
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("epoch", "; did you mean epochs? There are loss"),
+        ("weird", ". There are loss, model, data, optimizer"),
+    ],
+)
+def test_a_value_that_does_not_exist_is_refused_though_hydra_lets_one_add_it(key, hint):
+    with pytest.raises(CommandError) as error:
+        settings(f"+{key}=3")
+    assert str(error.value).startswith(f"{key}: there is no such value{hint}")
+
+
+def test_a_label_tells_losses_of_one_name_apart():
+    assert (
+        settings("loss=focal", "loss.gamma=3").label
+        == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
+    )
+
+
+def test_a_label_tells_options_apart_that_were_asked_for():
+    words = (
+        "data=digits", "data.label_noise=0.2", "+model.extra=1", "loss=mse", "lr=0.1",
+        "batch_size=50", "tracking=server", "hydra.run.dir=x", "++data.root=/somewhere",
+        "threads=2", "batch_size=20",
+    )  # fmt: skip
+    found = dataclasses.replace(BASE, words=words)
+    assert found.label == (
+        "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 "
+        "batch_size=20 threads=2"
+    )
+    assert found.identity("d") == BASE.identity("d")
+    assert found.params == BASE.params
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_loads_and_sets_only_what_its_function_takes(group, option):
+    found = settings(f"{group}={option}")
+    assert callable(config.function(found, group))
+    assert found.options[group]["_partial_"] is True
+
+
+def test_all_groups_have_two_options():
+    names = [group for group, _ in OPTIONS]
+    assert set(names) == set(config.GROUPS)
+    assert min(names.count(group) for group in config.GROUPS) >= 2
+
+
+def changed(group: str, **values) -> Settings:
+    return dataclasses.replace(BASE, options=BASE.options | {group: BASE.options[group] | values})
+
+
+def test_an_argument_the_function_does_not_take_is_refused_with_those_it_does():
+    with pytest.raises(
+        CommandError,
+        match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, got "
+        r"init_scale, widht",
+    ):
+        config.function(changed("model", widht=3), "model")
+
+
+def test_a_function_that_does_not_exist_is_refused():
+    with pytest.raises(CommandError, match=r"loss=ce: cannot load experiments.losses.nope"):
+        config.function(changed("loss", _target_="experiments.losses.nope"), "loss")
+
+
+def test_an_option_without_partial_is_refused():
+    (problem,) = config.problems(changed("scheduler", _partial_=False))
+    assert problem.startswith("scheduler=constant: expected `_partial_: true`")

@@ -1,0 +1,542 @@
+"""Conv blocks against Paddle's own operators: values, gradients, NaN and inf.
+
+Building and falling back.
+
+Where no kernel can be built, the same tests run on the stock operators, and those that need it are
+skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.nn import functional as F
+
+from experiments import conv_block, models
+from experiments.conv_block import ConvBlock, kernel
+
+ROOT = Path(__file__).parents[2]
+
+# batch, in, height, width, out, kernel, padding
+SHAPES = [
+    (1, 1, 28, 28, 20, 5, 2),  # the two blocks of the tutorial's network
+    (7, 1, 28, 28, 20, 5, 2),
+    (100, 1, 28, 28, 20, 5, 2),
+    (1, 20, 14, 14, 20, 5, 2),
+    (7, 20, 14, 14, 20, 5, 2),
+    (100, 20, 14, 14, 20, 5, 2),
+    (16, 3, 9, 11, 32, 3, 1),  # odd sizes
+    (17, 3, 13, 8, 1, 5, 0),
+    (33, 1, 7, 7, 3, 3, 0),
+    (9, 32, 6, 7, 3, 3, 2),
+    (8, 20, 5, 5, 7, 5, 1),
+    (4, 2, 2, 2, 5, 1, 0),  # one window
+    (5, 1, 1, 1, 4, 3, 3),  # nearly all of it padding
+    (2, 40, 6, 6, 33, 7, 3),  # longer rows than registers hold
+    (3, 65, 4, 5, 2, 3, 1),
+]
+LARGE = [(1000, 1, 28, 28, 20, 5, 2), (1000, 20, 14, 14, 20, 5, 2)]
+
+
+@pytest.fixture
+def afresh(monkeypatch, tmp_path):
+    """Choose the kernel anew, with an empty cache, and again after the test."""
+    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FAIRLOSS_KERNEL", raising=False)
+    conv_block._library.cache_clear()
+    yield tmp_path / "cache" / "kernels"
+    conv_block._library.cache_clear()
+
+
+def stock(x, weight, bias, padding):
+    """The tutorial's order, bias in the convolution."""
+    return F.relu(F.max_pool2d(F.conv2d(x, weight, bias, padding=padding), 2))
+
+
+def block_of(weight, bias, padding):
+    """A block with these numpy parameters."""
+    layer = ConvBlock(weight.shape[1], weight.shape[0], weight.shape[2], padding=padding)
+    layer.to(dtype=str(weight.dtype))
+    layer.weight.set_value(weight)
+    layer.bias.set_value(bias)
+    return layer
+
+
+def run_block(x, weight, bias, padding, dy):
+    """y, and the gradients of x, weight, bias, by a block, of numpy arrays."""
+    layer = block_of(weight, bias, padding)
+    x = paddle.to_tensor(x, stop_gradient=False)
+    y = layer(x)
+    y.backward(paddle.to_tensor(dy))
+    return [tensor.numpy() for tensor in (y, x.grad, layer.weight.grad, layer.bias.grad)]
+
+
+def run_stock(x, weight, bias, padding, dy):
+    """The same by Paddle's operators."""
+    inputs = [paddle.to_tensor(array, stop_gradient=False) for array in (x, weight, bias)]
+    y = stock(*inputs, padding)
+    y.backward(paddle.to_tensor(dy))
+    return [tensor.numpy() for tensor in (y, *(each.grad for each in inputs))]
+
+
+def pooled(shape):
+    batch, _, height, width, out, size, padding = shape
+    return batch, out, (height + 2 * padding - size + 1) // 2, (width + 2 * padding - size + 1) // 2
+
+
+def whole_numbers(shape, seed=0):
+    """Small integers: every sum is exact in float32, whatever its order.
+
+    Windows are full of ties.
+    """
+    batch, channels, height, width, out, size, padding = shape
+    rng = np.random.default_rng(seed)
+    sizes = [(batch, channels, height, width), (out, channels, size, size), (out,), pooled(shape)]
+    x, weight, bias, dy = (rng.integers(-2, 3, size).astype("float32") for size in sizes)
+    return x, weight, bias, padding, dy
+
+
+def real_numbers(shape, seed=0):
+    """Normal float64 numbers.
+
+    No gradient where a window's winner or its sign is in doubt in float32.
+    """
+    batch, channels, height, width, out, size, padding = shape
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((batch, channels, height, width)).astype("float32").astype("float64")
+    weight = rng.standard_normal((out, channels, size, size)) / np.sqrt(channels * size * size)
+    weight, bias = (
+        weight.astype("float32").astype("float64"),
+        np.linspace(-1, 1, out).astype("float32"),
+    )
+    dy = rng.standard_normal(pooled(shape)).astype("float32").astype("float64")
+    _, _, rows, columns = dy.shape
+    full = F.conv2d(paddle.to_tensor(x), paddle.to_tensor(weight), padding=padding).numpy()
+    full = full[:, :, : 2 * rows, : 2 * columns] + bias[:, None, None]
+    windows = (
+        full.reshape(batch, out, rows, 2, columns, 2)
+        .transpose(0, 1, 2, 4, 3, 5)
+        .reshape(*dy.shape, 4)
+    )
+    windows.sort(axis=-1)
+    clear = (windows[..., 3] - windows[..., 2] > 1e-4) & (abs(windows[..., 3]) > 1e-4)
+    return x, weight, bias.astype("float64"), padding, dy * clear
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_stock_to_the_bit_where_sums_are_exact(shape):
+    """Values, winners of ties, and every gradient: with small integers nothing is rounded."""
+    inputs = whole_numbers(shape)
+    for ours, theirs in zip(run_block(*inputs), run_stock(*inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def assert_as_exact_as_stock(shape):
+    exact = real_numbers(shape)
+    single = [part.astype("float32") if isinstance(part, np.ndarray) else part for part in exact]
+    for ours, theirs, truth in zip(
+        run_block(*single), run_stock(*single), run_stock(*exact), strict=True
+    ):
+        scale = np.linalg.norm(truth) + 1e-30
+        error, stock_error = (
+            np.linalg.norm(ours - truth) / scale,
+            np.linalg.norm(theirs - truth) / scale,
+        )
+        assert error <= max(2 * stock_error, 3e-7), (error, stock_error)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_rounds_no_worse_than_stock(shape):
+    """Against float64 the float32 block errs as Paddle's float32 operators do.
+
+    In values and gradients.
+    """
+    assert_as_exact_as_stock(shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_large_batches(shape):
+    inputs = whole_numbers(shape)
+    for ours, theirs in zip(run_block(*inputs), run_stock(*inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert_as_exact_as_stock(shape)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("bias", [0.0, 2.0, -2.0])
+def test_ties(value, bias):
+    """A constant image makes every window a tie.
+
+    Zeros without bias are dead: ReLU's slope at 0 is 0.
+    """
+    x, weight, biases, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
+    x[:], biases[:] = value, bias
+    ours, theirs = (
+        run_block(x, weight, biases, padding, dy),
+        run_stock(x, weight, biases, padding, dy),
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if value == 0 and bias <= 0:
+        assert not any(part.any() for part in ours)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["x", "weight", "bias", "dy"])
+def test_what_is_not_finite_spreads_as_in_stock_operators(bad, where):
+    x, weight, bias, padding, dy = whole_numbers((19, 2, 8, 9, 5, 3, 1))
+    {"x": x, "weight": weight, "bias": bias, "dy": dy}[where].flat[3] = bad
+    ours, theirs = run_block(x, weight, bias, padding, dy), run_stock(x, weight, bias, padding, dy)
+    if (
+        where == "bias" and bad == np.inf
+    ):  # a tie of four infinities only if the bias comes before the pool
+        ours, theirs = ours[:1], theirs[:1]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_overflow_is_infinite_as_in_stock_operators():
+    x, weight, bias, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
+    x, weight = abs(x) * np.float32(1e30), abs(weight) * np.float32(1e30)
+    ours, theirs = (
+        run_block(x, weight, bias, padding, dy)[0],
+        run_stock(x, weight, bias, padding, dy)[0],
+    )
+    assert np.isinf(ours).any()
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_any_strides():
+    """Views, of the input and of the gradient, give what their copies give."""
+    x, weight, bias, padding, dy = whole_numbers((7, 3, 10, 12, 5, 3, 1))
+    expected = run_block(x, weight, bias, padding, dy)
+    wide = np.zeros((9, 12, 10, 6), "float32")
+    wide[2:, :, :, 1::2] = x.transpose(0, 3, 2, 1)
+    leaf = paddle.to_tensor(wide, stop_gradient=False)
+    view = leaf[2:, :, :, 1::2].transpose([0, 3, 2, 1])
+    layer = block_of(weight, bias, padding)
+    y = layer(view)
+    np.testing.assert_array_equal(y.numpy(), expected[0])
+    turned = y.transpose([3, 2, 1, 0])
+    (turned * paddle.to_tensor(dy.transpose(3, 2, 1, 0).copy())).sum().backward()
+    np.testing.assert_array_equal(
+        leaf.grad.numpy()[2:, :, :, 1::2].transpose(0, 3, 2, 1), expected[1]
+    )
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), expected[2])
+    np.testing.assert_array_equal(layer.bias.grad.numpy(), expected[3])
+
+
+def test_other_types_run_the_stock_operators_or_are_refused():
+    inputs = [
+        part.astype("float64") if isinstance(part, np.ndarray) else part
+        for part in whole_numbers((5, 2, 8, 8, 4, 3, 1))
+    ]
+    ours = run_block(*inputs)
+    assert ours[0].dtype == np.float64
+    for a, b in zip(ours, run_stock(*inputs), strict=True):
+        np.testing.assert_array_equal(a, b)
+    layer = ConvBlock(2, 4, 3, padding=1)
+    with pytest.raises(ValueError, match="float64"):
+        layer(paddle.zeros([1, 2, 8, 8], "float64"))
+    with pytest.raises(ValueError, match="channels"):
+        layer(paddle.zeros([1, 3, 8, 8]))
+    with pytest.raises(ValueError, match="4D"):
+        layer(paddle.zeros([2, 8, 8]))
+    assert layer(paddle.zeros([0, 2, 8, 8])).shape == [0, 4, 4, 4]
+
+
+@pytest.mark.parametrize("frozen", ["x", "weight", "bias"])
+def test_gradients_nobody_asked_for(frozen):
+    """What has stop_gradient gets no gradient, and the others get the same as ever."""
+    x, weight, bias, padding, dy = whole_numbers((5, 2, 8, 8, 4, 3, 1))
+    expected = dict(
+        zip(("y", "x", "weight", "bias"), run_block(x, weight, bias, padding, dy), strict=True)
+    )
+    layer = block_of(weight, bias, padding)
+    tensors = {"x": paddle.to_tensor(x), "weight": layer.weight, "bias": layer.bias}
+    for name, tensor in tensors.items():
+        tensor.stop_gradient = name == frozen
+    layer(tensors["x"]).backward(paddle.to_tensor(dy))
+    for name, tensor in tensors.items():
+        if name == frozen:
+            assert tensor.grad is None
+        else:
+            np.testing.assert_array_equal(tensor.grad.numpy(), expected[name])
+
+
+def test_repeats_to_the_bit_and_every_image_for_itself():
+    inputs = [
+        part.astype("float32") if isinstance(part, np.ndarray) else part
+        for part in real_numbers((37, 20, 14, 14, 20, 5, 2))
+    ]
+    once, twice = run_block(*inputs), run_block(*inputs)
+    for a, b in zip(once, twice, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if kernel() != "stock":
+        layer = block_of(*inputs[1:4])
+        some = layer(paddle.to_tensor(inputs[0][30:35]))
+        np.testing.assert_array_equal(some.numpy(), once[0][30:35])
+
+
+def test_a_network_without_conv_blocks_runs_the_stock_operators():
+    assert kernel(models.convnet(10)) == kernel()
+    assert kernel(models.mlp(10)) == kernel(models.lenet5(10)) == "stock"
+
+
+def test_without_gradients_the_values_are_the_same():
+    x, weight, bias, padding, _ = whole_numbers((21, 3, 9, 8, 6, 3, 1))
+    layer, x = block_of(weight, bias, padding), paddle.to_tensor(x)
+    tracked = layer(x)
+    with paddle.no_grad():
+        free = layer(x)
+    assert free.stop_gradient and not tracked.stop_gradient
+    np.testing.assert_array_equal(free.numpy(), tracked.numpy())
+
+
+def test_parameters_are_those_of_conv2d():
+    paddle.seed(3)
+    theirs, after = nn.Conv2D(3, 8, 5, padding=2), paddle.rand([4]).numpy()
+    paddle.seed(3)
+    ours, ours_after = ConvBlock(3, 8, 5, padding=2), paddle.rand([4]).numpy()
+    assert list(ours.state_dict()) == list(theirs.state_dict()) == ["weight", "bias"]
+    np.testing.assert_array_equal(ours.weight.numpy(), theirs.weight.numpy())
+    np.testing.assert_array_equal(ours.bias.numpy(), theirs.bias.numpy())
+    np.testing.assert_array_equal(after, ours_after)
+
+
+def test_runs_fused_where_it_can(fused):
+    y = ConvBlock(1, 4, 3, padding=1)(paddle.zeros([2, 1, 8, 8]))
+    assert "Fused" in y.grad_fn.name()
+    assert kernel() in ("fused-avx2", "fused-avx512")
+
+
+def test_refuses_second_derivatives_and_changed_inputs(fused):
+    layer, x = ConvBlock(1, 4, 3, padding=1), paddle.ones([2, 1, 8, 8])
+    x.stop_gradient = False
+    inputs = [x, layer.weight, layer.bias]
+    with pytest.raises(OSError, match="second derivative"):
+        paddle.grad(layer(x).sum(), inputs, create_graph=True)
+    x = paddle.ones([2, 1, 8, 8])
+    y = layer(x)
+    x.add_(paddle.ones_like(x))
+    with pytest.raises(OSError, match="changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("full_graph", [True, False])
+def test_exports_as_stock_operators(tmp_path, full_graph):
+    """Exported, the network is Paddle's operators alone, and computes the same."""
+    paddle.seed(0)
+    network = nn.Sequential(
+        ConvBlock(1, 4, 3, padding=1), ConvBlock(4, 5, 3), nn.Flatten(), nn.Linear(45, 10)
+    )
+    network.eval()
+    x = paddle.rand([6, 1, 16, 16])
+    expected = network(x).numpy()
+    spec = [paddle.static.InputSpec([None, 1, 16, 16], "float32")]
+    traced = paddle.jit.to_static(
+        network, input_spec=spec if full_graph else None, full_graph=full_graph
+    )
+    np.testing.assert_allclose(traced(x).numpy(), expected, atol=1e-5)
+    paddle.jit.save(traced, str(tmp_path / "network"))
+    loaded = paddle.jit.load(str(tmp_path / "network"))
+    np.testing.assert_allclose(loaded(x).numpy(), expected, atol=1e-5)
+    if full_graph:
+        names = [
+            op.name() for op in traced.forward.concrete_program.main_program.global_block().ops
+        ]
+        assert (
+            names.count("pd_op.conv2d")
+            == names.count("pd_op.pool2d")
+            == names.count("pd_op.relu")
+            == 2
+        )
+        assert not any("py" in name.removeprefix("pd_op") for name in names)
+
+
+def curve(steps):
+    """Losses of training two blocks and a head on scikit-learn's digits."""
+    from sklearn.datasets import load_digits
+
+    digits, labels = load_digits(return_X_y=True)
+    images = paddle.to_tensor(
+        np.kron(digits.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype("float32")
+    )
+    labels = paddle.to_tensor(labels)
+    paddle.seed(0)
+    network = nn.Sequential(
+        ConvBlock(1, 20, 5, padding=2),
+        ConvBlock(20, 20, 5, padding=2),
+        nn.Flatten(),
+        nn.Linear(320, 10),
+    )
+    optimizer = paddle.optimizer.SGD(0.05, parameters=network.parameters())
+    losses = []
+    for step in range(steps):
+        batch = slice(step % 17 * 100, step % 17 * 100 + 100)
+        loss = F.cross_entropy(network(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        losses.append(loss.item())
+    return losses
+
+
+def test_trains_as_the_stock_operators_do(fused, monkeypatch):
+    """Four epochs of digits: the curves agree to what float32's rounding grows to."""
+    ours = curve(68)
+    monkeypatch.setenv("FAIRLOSS_KERNEL", "stock")
+    conv_block._library.cache_clear()
+    assert kernel() == "stock"
+    theirs = curve(68)
+    monkeypatch.undo()
+    conv_block._library.cache_clear()
+    assert theirs[-1] < 0.5 * theirs[0]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+
+
+def test_no_compiler_no_kernel(afresh, monkeypatch, tmp_path, caplog):
+    """Without a compiler the stock operators run, and one line says so and what to do about it."""
+    inputs = whole_numbers((3, 2, 8, 8, 4, 3, 1))
+    expected = run_stock(*inputs)
+    conv_block._library.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with caplog.at_level(logging.INFO, logger=conv_block.__name__):
+        for ours, theirs in zip(run_block(*inputs), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert kernel() == "stock"
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name == conv_block.__name__
+    ]
+    assert "Paddle's own operators" in line
+    assert "compiler" in line and "apt-get install g++" in line
+
+
+def test_stock_by_choice(afresh, monkeypatch, caplog):
+    monkeypatch.setenv("FAIRLOSS_KERNEL", "stock")
+    with caplog.at_level(logging.INFO, logger=conv_block.__name__):
+        assert kernel() == "stock"
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+    assert not afresh.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
+@pytest.mark.parametrize(
+    "body", ["echo 'x.cpp:1: error: no AVX2' >&2; exit 1", "exit 0", "kill -9 $$"]
+)
+def test_a_compiler_that_fails_stops_nothing(afresh, monkeypatch, tmp_path, caplog, body):
+    compiler = tmp_path / "bin" / "c++"
+    compiler.parent.mkdir()
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{body}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(compiler.parent))
+    assert kernel() == "stock"
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert not list(afresh.glob("*.so"))
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(afresh, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "file"))
+    assert kernel() == "stock"
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert "FAIRLOSS_CACHE=DIRECTORY chooses where" in caplog.records[-1].getMessage()
+
+
+def test_a_cache_in_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FAIRLOSS_CACHE", "~/cache")
+    assert conv_block._cache() == tmp_path / "cache" / "kernels"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
+def test_where_one_compiler_fails_another_builds(fused, afresh, monkeypatch, tmp_path):
+    real = next(filter(None, map(shutil.which, conv_block._COMPILERS)))
+    for name, body in (("c++", "exit 1"), ("g++", f'exec {real} "$@"')):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo {name} && exit 0\n{body}\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert kernel() != "stock"
+    assert len(list(afresh.glob("*.so"))) == 1
+
+
+def test_a_processor_that_is_not_known_gets_no_kernel(fused, afresh, monkeypatch, caplog):
+    """A file that was built for another one could kill the process."""
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: "model name : some")
+    assert kernel() == "stock"
+    assert "does not tell what the processor can do" in caplog.records[-1].getMessage()
+
+
+def test_what_would_take_too_much_memory_is_left_to_the_stock_operators():
+    image = paddle.zeros([1, 1, 512, 512])
+    assert ConvBlock(1, 16, kernel_size=3, padding=1)._covers(image)
+    assert not ConvBlock(1, 17, kernel_size=3, padding=1)._covers(image)  # 17 x 256 x 256 > 2^20
+    assert not ConvBlock(1, 1, kernel_size=3, padding=1)._covers(paddle.zeros([1, 1, 1024, 1024]))
+
+
+def test_a_damaged_file_is_built_again(fused, afresh):
+    path = conv_block._built()
+    whole = path.read_bytes()
+    for damaged in (
+        b"",
+        whole[: len(whole) // 2],
+        whole[:5000] + b"?" + whole[5001:],
+        whole + b"?",
+    ):
+        path.write_bytes(damaged)
+        assert not conv_block._intact(path)
+    assert conv_block._built() == path
+    assert conv_block._intact(path)
+    assert kernel() != "stock"
+
+
+def test_another_source_is_another_file(fused, afresh, monkeypatch, tmp_path, caplog):
+    """No stale kernel is taken.
+
+    The source is part of the name, and the file is asked for its interface.
+    """
+    older = tmp_path / "conv_block.cpp"
+    older.write_text(
+        conv_block._SOURCE.read_text().replace("version() { return 1; }", "version() { return 0; }")
+    )
+    path = conv_block._built()
+    monkeypatch.setattr(conv_block, "_SOURCE", older)
+    assert conv_block._built() != path
+    assert kernel() == "stock"
+    assert "interface 0" in caplog.records[-1].getMessage()
+
+
+def test_a_kernel_that_computes_nonsense_is_refused(fused, afresh, monkeypatch, tmp_path, caplog):
+    source = conv_block._SOURCE.read_text()
+    broken = source.replace("best += bias[b];", "best -= bias[b];")
+    assert broken != source
+    (tmp_path / "conv_block.cpp").write_text(broken)
+    monkeypatch.setattr(conv_block, "_SOURCE", tmp_path / "conv_block.cpp")
+    assert kernel() == "stock"
+    assert "does not compute" in caplog.records[-1].getMessage()
+
+
+def test_processes_that_build_at_once(fused, afresh):
+    code = (
+        "from experiments import conv_block, machine; machine.prepare(); print(conv_block.kernel())"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    running = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0].strip() for process in running]
+    assert said[0] == said[1] != "stock"
+    assert len(list(afresh.glob("*.so"))) == 1
+    assert {path.suffix for path in afresh.iterdir()} <= {".so", ".lock"}

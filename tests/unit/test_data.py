@@ -1,0 +1,366 @@
+"""Splits, label noise and orders: the same for every run of a seed, and what the options say."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from experiments import data, mnist
+from experiments.data import DataError, Splits
+
+CONF = Path(__file__).parents[2] / "conf" / "data"
+RESEMBLES = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
+
+
+def same(a: Splits, b: Splits) -> bool:
+    """Whether two splits agree in every image and label."""
+    return all(
+        np.array_equal(x.images, y.images) and np.array_equal(x.labels, y.labels)
+        for x, y in ((a.train, b.train), (a.validation, b.validation), (a.test, b.test))
+    )
+
+
+# --- the digits ---
+
+
+def test_digits_golden() -> None:
+    splits = data.digits(seed=0)
+    assert (splits.name, splits.digest) == (
+        "digits",
+        "e928dbeea2895d59758e979d4bbbd1945c8b8410da557a56b6cab17597f4b86e",
+    )
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (1077, 360, 360)
+    assert splits.test.labels[:10].tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 9]
+    assert int(splits.test.images.sum()) == 16_117_164
+    pool = int(splits.train.images.sum()) + int(splits.validation.images.sum())
+    assert int(data.digits(seed=5).train.images.sum()) != int(splits.train.images.sum())
+    other = data.digits(seed=5)
+    assert int(other.train.images.sum()) + int(other.validation.images.sum()) == pool
+
+
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    splits = data.digits(seed=3)
+    for examples, positions in (
+        (splits.train, splits.train_positions),
+        (splits.validation, splits.validation_positions),
+        (splits.test, np.arange(1437, 1797)),
+    ):
+        assert examples.images.dtype == np.uint8 and examples.labels.dtype == np.int64
+        assert examples.images.shape == (len(examples), 28, 28)
+        np.testing.assert_array_equal(examples.labels, bundle.target[positions])
+        # every one of the 9 pixels that came from one, back from 0..255 to 0..16; nothing in the
+        # margin
+        inner = examples.images[:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3)
+        blocks = np.broadcast_to(bundle.images[positions][:, :, None, :, None], inner.shape)
+        np.testing.assert_array_equal(np.rint(inner / 255 * 16), blocks)
+        assert examples.images.sum(dtype=np.int64) == inner.sum(dtype=np.int64)
+    assert splits.train.images.max() == 255
+
+
+# --- splits ---
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_splits_are_disjoint_and_complete(seed: int) -> None:
+    splits = data.digits(seed=seed)
+    everything = np.concatenate([splits.train_positions, splits.validation_positions])
+    np.testing.assert_array_equal(np.sort(everything), np.arange(1437))
+
+
+def test_the_seed_decides() -> None:
+    noise = {"label_noise": 0.3}
+    assert same(data.digits(seed=1, **noise), data.digits(seed=1, **noise))
+    assert same(data.digits(seed=1, **noise), data.digits(seed=np.int64(1), **noise))
+    a, b = data.digits(seed=1), data.digits(seed=2)
+    assert not np.array_equal(a.train_positions, b.train_positions)
+    assert not np.array_equal(a.validation_positions, b.validation_positions)
+    np.testing.assert_array_equal(a.test.images, b.test.images)
+
+
+def test_the_global_generator_is_neither_read_nor_moved() -> None:
+    np.random.seed(7)
+    state = np.random.get_state()[1].copy()
+    first = data.digits(seed=1, label_noise=0.5)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.random.seed(8)
+    assert same(first, data.digits(seed=1, label_noise=0.5))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_smaller_training_sets_nest(noise: float) -> None:
+    full = data.digits(seed=4, label_noise=noise)
+    for size in (1, 10, 500, 1077):
+        small = data.digits(seed=4, label_noise=noise, train_size=size)
+        assert len(small.train) == size
+        np.testing.assert_array_equal(small.train.images, full.train.images[:size])
+        np.testing.assert_array_equal(small.train.labels, full.train.labels[:size])
+        np.testing.assert_array_equal(small.clean_labels, full.clean_labels[:size])
+        np.testing.assert_array_equal(small.validation.images, full.validation.images)
+
+
+def test_sizes_of_validation() -> None:
+    a = data.digits(seed=4, validation_size=1436)
+    assert (len(a.train), len(a.validation)) == (1, 1436)
+    b = data.digits(seed=4, validation_size=1)
+    assert (len(b.train), len(b.validation)) == (1436, 1)
+    np.testing.assert_array_equal(a.train_positions, b.train_positions[:1])
+
+
+# --- label noise ---
+
+
+def test_no_noise() -> None:
+    for kind in data.NOISE_KINDS:
+        splits = data.digits(seed=0, noise_kind=kind)
+        assert splits.flipped == 0
+        np.testing.assert_array_equal(splits.train.labels, splits.clean_labels)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_symmetric_noise_has_its_rate_and_spreads_evenly(rate: float) -> None:
+    share = np.mean([data.digits(seed=seed, label_noise=rate).flipped for seed in range(10)])
+    deviation = np.sqrt(rate * (1 - rate) / 10_770)
+    assert abs(share - rate) < 4 * deviation
+
+
+def test_symmetric_noise_at_1_leaves_no_label_and_reaches_every_other_class() -> None:
+    steps = np.concatenate(
+        [
+            (splits.train.labels - splits.clean_labels) % 10
+            for splits in (data.digits(seed=seed, label_noise=1) for seed in range(10))
+        ]
+    )
+    counts = np.bincount(steps, minlength=10)
+    assert counts[0] == 0
+    expected = len(steps) / 9
+    assert np.abs(counts[1:] - expected).max() < 4 * np.sqrt(expected)
+
+
+def test_asymmetric_noise_moves_exactly_the_digits_that_resemble_others() -> None:
+    splits = data.digits(seed=0, label_noise=1.0, noise_kind="asymmetric")
+    expected = [RESEMBLES.get(label, label) for label in splits.clean_labels.tolist()]
+    assert splits.train.labels.tolist() == expected
+    half = data.digits(seed=0, label_noise=0.5, noise_kind="asymmetric")
+    moved = half.train.labels != half.clean_labels
+    assert {
+        *zip(half.clean_labels[moved].tolist(), half.train.labels[moved].tolist(), strict=True)
+    } == {*RESEMBLES.items()}
+    movable = np.isin(half.clean_labels, list(RESEMBLES))
+    assert abs(moved[movable].mean() - 0.5) < 4 * np.sqrt(0.25 / movable.sum())
+
+
+@pytest.mark.parametrize("kind", data.NOISE_KINDS)
+def test_noise_touches_nothing_but_training_labels(kind: str) -> None:
+    clean = data.digits(seed=6)
+    noisy = data.digits(seed=6, label_noise=1.0, noise_kind=kind)
+    np.testing.assert_array_equal(noisy.train.images, clean.train.images)
+    np.testing.assert_array_equal(noisy.clean_labels, clean.train.labels)
+    np.testing.assert_array_equal(noisy.validation.labels, clean.validation.labels)
+    np.testing.assert_array_equal(noisy.test.labels, clean.test.labels)
+    assert noisy.digest == clean.digest
+    assert noisy.flipped == np.mean(noisy.train.labels != clean.train.labels) > 0.4
+
+
+def test_more_noise_hits_the_same_and_more() -> None:
+    low, high = (data.digits(seed=6, label_noise=rate) for rate in (0.2, 0.4))
+    hit = low.train.labels != low.clean_labels
+    np.testing.assert_array_equal(low.train.labels[hit], high.train.labels[hit])
+    assert 0 < low.flipped < high.flipped
+
+
+# --- options ---
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan"), float("inf"), "0.2", True, None])
+def test_label_noise_out_of_range(bad: object) -> None:
+    with pytest.raises(DataError, match=r"data\.label_noise: expected a number from 0 to 1, got"):
+        data.digits(seed=0, label_noise=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", ["Symmetric", "", None, 1])
+def test_noise_kind_unknown(bad: object) -> None:
+    with pytest.raises(
+        DataError, match=r"data\.noise_kind: expected one of symmetric, asymmetric, got"
+    ):
+        data.digits(seed=0, noise_kind=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1078, True, "100", 100.0])
+def test_train_size_out_of_range(bad: object) -> None:
+    with pytest.raises(
+        DataError, match=r"data\.train_size: expected a whole number from 1 to 1,077 .*, got"
+    ):
+        data.digits(seed=0, train_size=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1437, True, "100", 100.0, None])
+def test_validation_size_out_of_range(bad: object) -> None:
+    with pytest.raises(
+        DataError, match=r"data\.validation_size: expected a whole number from 1 to 1,436 of"
+    ):
+        data.digits(seed=0, validation_size=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [-1, True, "0", 0.0, None])
+def test_seed_out_of_range(bad: object) -> None:
+    with pytest.raises(DataError, match=r"seed: expected a whole number of at least 0, got"):
+        data.digits(seed=bad)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"seed: expected"):
+        data.epoch_order(10, seed=bad, epoch=1)  # type: ignore[arg-type]
+
+
+def test_options_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(
+        DataError, match=r"from 1 to 50,000 \(60,000 less 10,000 for validation\), or null"
+    ):
+        data.mnist(seed=0, root="/nowhere", train_size=50_001)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_option_file_holds_its_functions_arguments_and_defaults(path: Path) -> None:
+    option = OmegaConf.to_container(OmegaConf.load(path))
+    assert option.pop("_target_") == f"experiments.data.{path.stem}"
+    assert option.pop("_partial_") is True
+    parameters = inspect.signature(getattr(data, path.stem)).parameters
+    assert {
+        name: parameter.default for name, parameter in parameters.items() if name != "seed"
+    } == option
+
+
+def test_the_digits_option_builds() -> None:
+    assert same(instantiate(OmegaConf.load(CONF / "digits.yaml"))(seed=1), data.digits(seed=1))
+
+
+# --- orders ---
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_an_order_is_a_permutation(size: int) -> None:
+    order = data.epoch_order(size, seed=0, epoch=1)
+    assert order.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(order), np.arange(size))
+
+
+def test_orders_differ_between_epochs_and_seeds_and_repeat() -> None:
+    orders = {
+        (seed, epoch): data.epoch_order(100, seed=seed, epoch=epoch).tobytes()
+        for seed in range(4)
+        for epoch in range(1, 6)
+    }
+    assert len(set(orders.values())) == 20
+    assert (
+        data.epoch_order(100, seed=2, epoch=5).tobytes() == orders[2, 5]
+    )  # entered again, out of turn
+
+
+def test_an_order_is_not_the_split_again() -> None:
+    splits = data.digits(seed=0, validation_size=1)
+    order = data.epoch_order(1437, seed=0, epoch=1)
+    assert np.mean(splits.train_positions == order[:1436]) < 0.01
+
+
+@pytest.mark.parametrize("bad", [{"size": 0}, {"size": True}, {"epoch": 0}, {"epoch": 1.0}])
+def test_an_order_out_of_range(bad: dict) -> None:
+    arguments = {"size": 10, "epoch": 1, **bad}
+    with pytest.raises(DataError, match="expected a whole number of at least 1"):
+        data.epoch_order(arguments["size"], seed=0, epoch=arguments["epoch"])
+
+
+def test_order_hash_changes_with_what_it_stands_for_and_with_nothing_else() -> None:
+    def value(seed: int = 0, order_seed: int = 0, **options) -> str:
+        return data.order_hash(data.digits(seed=seed, **options), seed=order_seed)
+
+    plain = value()
+    assert len(plain) == 64 and int(plain, 16) >= 0
+    assert plain == value() == value(train_size=1077) == value(noise_kind="asymmetric")
+    others = [
+        value(seed=1),
+        value(order_seed=1),
+        value(train_size=1076),
+        value(validation_size=359),
+        value(validation_size=359, train_size=1077),
+        value(label_noise=0.1),
+        value(label_noise=0.2),
+        value(label_noise=0.1, noise_kind="asymmetric"),
+    ]
+    assert len({plain, *others}) == 9
+
+
+# --- MNIST ---
+
+
+def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (80, 28, 28)).astype(np.uint8)
+    labels = (np.arange(80) % 10).astype(np.uint8)
+    files = [
+        mnist.File(file.name, 60 if "train" in file.name else 20, file.sha256)
+        for file in mnist.FILES
+    ]
+    roots = []
+
+    def load(root):
+        roots.append(root)
+        return images[:60], labels[:60], images[60:], labels[60:]
+
+    monkeypatch.setattr(mnist, "FILES", files)
+    monkeypatch.setattr(mnist, "load", load)
+    splits = data.mnist(seed=1, root="somewhere", train_size=40, validation_size=15)
+    assert roots == ["somewhere"]
+    assert (splits.name, len(splits.train), len(splits.validation), len(splits.test)) == (
+        "mnist",
+        40,
+        15,
+        20,
+    )
+    np.testing.assert_array_equal(splits.train.images, images[splits.train_positions])
+    np.testing.assert_array_equal(splits.train.labels, labels[splits.train_positions])
+    np.testing.assert_array_equal(splits.validation.images, images[splits.validation_positions])
+    np.testing.assert_array_equal(splits.test.images, images[60:])
+    assert splits.train.labels.dtype == splits.test.labels.dtype == np.int64
+    assert not set(splits.train_positions) & set(splits.validation_positions)
+
+
+def test_mnists_digest_comes_from_the_four_files() -> None:
+    digests = "".join(file.sha256 for file in mnist.FILES)
+    assert hashlib.sha256(digests.encode()).hexdigest() == mnist.DIGEST
+    assert mnist.DIGEST == "c65580678af93f1ea48c2c0d01d543ec89307c6b8a0eb7ca542d7c18c5f4c681"
+
+
+@pytest.mark.mnist
+def test_the_real_mnist() -> None:
+    splits = data.mnist(seed=0, label_noise=0.2)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (50_000, 10_000, 10_000)
+    assert splits.digest == mnist.DIGEST
+    labels = np.concatenate([splits.clean_labels, splits.validation.labels])
+    assert labels.mean() == pytest.approx(4.4539, abs=5e-5)
+    assert labels.var() == pytest.approx(8.3477, abs=5e-5)
+    assert abs(splits.flipped - 0.2) < 4 * np.sqrt(0.16 / 50_000)
+    assert splits.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+# --- the module ---
+
+
+def test_importing_costs_numpy_only() -> None:
+    script = (
+        "import sys, experiments.data\n"
+        "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'hydra', 'mlflow', 'pandas', "
+        "'scipy')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

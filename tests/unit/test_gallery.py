@@ -1,0 +1,250 @@
+"""The gallery: weights and values in closed form, losses from anywhere.
+
+Nothing called that is no loss.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.commands import ROOT
+from helpers.synthetic_runs import HOSTILE, predictions, runs
+
+from reports import findings
+from reports.figures import gallery as drawings
+from reports.figures import palette
+from reports.findings import Question
+from reports.gallery import Gallery, gallery
+from reports.page import across, blocks, outline
+
+A = -math.log(1e-4)
+LOGITS = sorted(
+    {path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml")} - {"mse", "mae_scalar", "huber"}
+)
+
+
+@pytest.fixture(autouse=True)
+def house_style() -> Iterator[None]:
+    with palette.style():
+        yield
+
+
+def of(*losses: str, config: Mapping[str, Any] | None = None, **params: Any) -> Gallery:
+    """The gallery of these losses of the suite, or of what `config` says."""
+    rows = [{"run_id": loss, "loss": loss, "loss_option": loss} | params for loss in losses]
+    return gallery(pd.DataFrame(rows), lambda run_id: config)
+
+
+def weights(found: Gallery, loss: str) -> tuple[np.ndarray, np.ndarray]:
+    own = found.weights[found.weights["loss"] == loss]
+    return own["p"].to_numpy(), own["weight"].to_numpy()
+
+
+# ../shared/losses.md: dL/dz = w(p_y) (p - e)
+@pytest.mark.parametrize(
+    ("loss", "w"),
+    [
+        ("ce", lambda p: 1 + 0 * p),
+        ("focal", lambda p: (1 - p) ** 2 - 2 * p * (1 - p) * np.log(p)),
+        ("poly1", lambda p: 1 + p),
+        ("taylor_ce", lambda p: 1 - (1 - p) ** 2),
+        ("gce", lambda p: p**0.7),
+        ("mae", lambda p: p),
+        ("sce", lambda p: 0.1 + A * p),
+        ("phuber_ce", lambda p: np.minimum(1, 10 * p)),
+    ],
+)
+def test_weights_in_closed_form(loss: str, w: Callable[[np.ndarray], np.ndarray]) -> None:
+    p, weight = weights(of(loss), loss)
+    assert p.min() < 0.0011 and p.max() > 0.998 and len(p) > 100
+    np.testing.assert_allclose(weight, w(p), rtol=1e-5, atol=1e-9)
+
+
+def test_values_in_closed_form() -> None:
+    found = of("ce", "crammer_singer", "mse", "huber")
+    assert found.missing == {}
+    by_loss = dict(list(found.margins.groupby("loss")))
+    assert set(by_loss) == {"ce", "crammer_singer"}
+    margin = by_loss["ce"]["margin"]
+    np.testing.assert_allclose(by_loss["ce"]["value"], np.log1p(9 * np.exp(-margin)), rtol=1e-5)
+    np.testing.assert_allclose(
+        by_loss["crammer_singer"]["value"], np.maximum(0, 1 - margin), rtol=1e-5
+    )
+    errors = dict(list(found.errors.groupby("loss")))
+    error = errors["mse"]["error"]
+    np.testing.assert_allclose(errors["mse"]["value"], error**2, rtol=1e-5, atol=1e-12)
+    bent = np.where(error.abs() < 1, error**2 / 2, error.abs() - 0.5)
+    np.testing.assert_allclose(errors["huber"]["value"], bent, rtol=1e-5, atol=1e-12)
+
+
+def test_every_loss_of_the_suite_is_in_it_and_finite() -> None:
+    found = of(*LOGITS, "mse", "mae_scalar", "huber")
+    assert found.missing == {}
+    assert set(found.weights["loss"]) == set(found.margins["loss"]) == set(LOGITS)
+    for frame in (found.weights, found.margins, found.errors):
+        assert np.isfinite(frame.drop(columns="loss").to_numpy(dtype=float)).all()
+
+
+def test_own_values_come_from_the_params_or_the_configuration() -> None:
+    def expected(p: np.ndarray, gamma: float) -> np.ndarray:
+        return (1 - p) ** gamma - gamma * p * (1 - p) ** (gamma - 1) * np.log(p)
+
+    p, weight = weights(of("focal", **{"loss.gamma": 3.0, "loss.q": math.nan}), "focal")
+    np.testing.assert_allclose(weight, expected(p, 3), rtol=1e-5, atol=1e-9)
+    node = {"_target_": "experiments.losses.focal", "_partial_": True, "gamma": 1}
+    p, weight = weights(of("focal", config={"loss": node}, **{"loss.gamma": 3.0}), "focal")
+    np.testing.assert_allclose(weight, expected(p, 1), rtol=1e-5, atol=1e-9)
+
+
+OWN = """
+import paddle
+from experiments.losses import ce
+
+called = []
+
+def tempered(logits, labels, *, temperature=2.0):
+    return ce(logits / temperature, labels)
+
+def single(logits, labels):
+    if logits.dtype != paddle.float32:
+        raise TypeError("float32 alone")
+    return ce(logits, labels)
+
+def mean(logits, labels):
+    return ce(logits, labels).mean()
+
+def broken(logits, labels):
+    raise RuntimeError("out of order")
+
+def command(line, other=None):
+    called.append(line)
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Gallery]]:
+    """`own_module("name")` is the gallery of a function in a module of the user's."""
+    (tmp_path / "gallery_losses.py").write_text(OWN)
+    (tmp_path / "gallery_exits.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda target, **values: of(
+        "own", config={"loss": {"_target_": target, "_partial_": True, **values}}
+    )
+    sys.modules.pop("gallery_losses", None)
+
+
+def test_a_loss_from_outside_the_suite_is_drawn_where_it_can_be_imported(own_module: Any) -> None:
+    p, weight = weights(own_module("gallery_losses.tempered", temperature=4.0), "own")
+    tempered = 1 / (1 + 9 * np.exp(-np.log(9 * p / (1 - p)) / 4))
+    np.testing.assert_allclose(weight, (1 - tempered) / 4 / (1 - p), rtol=1e-5)
+    p, weight = weights(own_module("gallery_losses.single"), "own")
+    np.testing.assert_allclose(weight, 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("nowhere_at_all.loss", "nowhere_at_all.loss cannot be imported here"),
+        ("gallery_losses.absent", "gallery_losses.absent cannot be imported here"),
+        ("gallery_exits.loss", "gallery_exits.loss cannot be imported here"),
+        (
+            "gallery_losses.command",
+            "the first parameter of gallery_losses.command is neither logits nor prediction",
+        ),
+        ("gallery_losses.called", "is neither logits nor prediction"),
+        ("gallery_losses.broken", "it cannot be evaluated: RuntimeError: out of order"),
+        ("gallery_losses.mean", "its values have shape [], not [200]"),
+        (HOSTILE, "cannot be imported here"),
+        ("", "cannot be imported here"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named_with_the_reason(
+    own_module: Any, target: str, why: str
+) -> None:
+    found = own_module(target)
+    assert not len(found.weights) and not len(found.margins) and not len(found.errors)
+    assert why in found.missing["own"]
+    assert "own (" in across.left_out(found, ["own"]) and across.left_out(found, ["other"]) == ""
+    module = sys.modules.get("gallery_losses")
+    assert (
+        module is None or module.called == []
+    )  # what a store names is not called unless it is a loss
+
+
+def test_importing_it_does_not_load_paddle() -> None:
+    code = "import sys, reports.gallery, reports.page.outline; sys.exit('paddle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_few_losses_share_a_panel_and_many_have_one_each() -> None:
+    found = of(*LOGITS)
+    names, looks = {loss: loss for loss in LOGITS}, palette.looks(LOGITS)
+    few = LOGITS[: drawings.TOGETHER]
+    (axis,) = drawings.weights(found.weights, order=few, looks=looks, names=names).axes
+    drawn = [line for line in axis.lines if line.get_gid() == "weight"]
+    assert [line.get_label() for line in drawn] == few
+    many = drawings.weights(found.weights, order=LOGITS, looks=looks, names=names)
+    panels = [axis for axis in many.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in panels] == LOGITS
+    for axis, loss in zip(panels, LOGITS, strict=True):
+        (line,) = [line for line in axis.lines if line.get_gid() == "weight"]
+        own = found.weights[found.weights["loss"] == loss]
+        np.testing.assert_array_equal(line.get_xdata(), own["p"])
+        np.testing.assert_array_equal(line.get_ydata(), own["weight"])
+        assert axis.get_ylim()[0] == drawings.LEAST  # label_smoothing and square go on below
+    assert panels[0].get_shared_y_axes().joined(panels[0], panels[-1])
+
+
+def test_values_of_different_losses_are_never_on_one_axis() -> None:
+    found = of("ce", "mae", "gce")
+    order = ["ce", "mae", "gce"]
+    figure = drawings.values(
+        found.margins, x="margin", x_label="margin", order=order, looks=palette.looks(order),
+        names={loss: loss for loss in order},
+    )  # fmt: skip
+    for axis, loss in zip(figure.axes, order, strict=True):
+        (line,) = [line for line in axis.lines if line.get_gid() == "value"]
+        np.testing.assert_array_equal(
+            line.get_ydata(), found.margins.loc[found.margins["loss"] == loss, "value"]
+        )
+        others = [other for other in figure.axes if other is not axis]
+        assert not any(axis.get_shared_y_axes().joined(axis, other) for other in others)
+
+
+def page(found: Gallery | None) -> tuple[outline.Report, str]:
+    sections = findings.sections(
+        *runs(("ce", "mse", "own"), seeds=range(2)), Question(), predictions
+    )
+    source = outline.Source("e", None, None, (), 0, [])
+    report = outline.report(sections, source, lambda section: "none", gallery=found)
+    return report, blocks.to_html(report.page)
+
+
+def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
+    found = of("ce", "mse")
+    report, html = page(
+        Gallery(
+            found.weights, found.margins, found.errors, {"own": "x.own cannot be imported here"}
+        )
+    )
+    assert {"loss-weights", "loss-margins", "loss-errors"} <= set(report.figures)
+    assert (
+        "Why the losses differ" in html
+        and "Not shown: own (x.own cannot be imported here)." in html
+    )
+    assert "ce: 1 at 0.01, 1 at 0.1, 1 at 0.9" in html  # the words for those who do not see it
+    assert html.index("Why the losses differ") < html.index("To make this page again")
+
+
+def test_without_losses_to_show_there_is_no_gallery() -> None:
+    for found in (None, gallery(pd.DataFrame(columns=["loss", "run_id"]), lambda run_id: None)):
+        report, html = page(found)
+        assert "Why the losses differ" not in html and "loss-weights" not in report.figures

@@ -1,0 +1,144 @@
+"""Every option of conf/model/, by the contract of a network."""
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from experiments import models, training
+from experiments.heads import LOGITS, NUMBER
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+PARAMETERS = {  # weights and biases with 10 outputs, by arithmetic
+    "convnet": (25 * 20 + 20) + (25 * 20 * 20 + 20) + (980 * 10 + 10),
+    "lenet5": (25 * 6 + 6)
+    + (25 * 6 * 16 + 16)
+    + (400 * 120 + 120)
+    + (120 * 84 + 84)
+    + (84 * 10 + 10),
+    # two numbers a channel to learn in each normalisation, two that are measured
+    "cnn_bn": (9 * 32 + 32)
+    + 4 * 32
+    + (9 * 32 * 64 + 64)
+    + 4 * 64
+    + (3136 * 128 + 128)
+    + 4 * 128
+    + (128 * 10 + 10),
+    "mlp": (784 * 128 + 128) + (128 * 10 + 10),
+    "softmax": 784 * 10 + 10,
+}
+
+
+def model(option: str):
+    return instantiate(OmegaConf.load(ROOT / "conf" / "model" / f"{option}.yaml"))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_number_of_parameters(option):
+    network = model(option)(10)
+    assert sum(p.size for p in network.parameters()) == PARAMETERS[option]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("head", [LOGITS, NUMBER])
+def test_images_with_and_without_a_channel_give_the_same_outputs(option, head):
+    network = model(option)(head.outputs)
+    images = paddle.to_tensor(np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32))
+    with_channel = network(images).numpy()
+    assert with_channel.shape == (3, head.outputs)
+    np.testing.assert_array_equal(network(images.reshape([3, 28, 28])).numpy(), with_channel)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_one_seed_gives_one_body_whatever_the_head(option):
+    hashes = []
+    for seed, outputs in [(3, 10), (3, 1), (3, 10), (4, 10)]:
+        with training.fresh(seed):
+            hashes.append(training.weight_hashes(model(option)(outputs)))
+    assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
+    assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
+    assert hashes[0] == hashes[2]
+    assert hashes[0]["head_hash"] != hashes[3]["head_hash"]
+
+
+def test_the_block_is_convolution_relu_pool_in_the_tutorials_order_too():
+    paddle.seed(0)
+    block = models.ConvBlock(3, 4, kernel_size=5, padding=2)
+    x = paddle.randn([2, 3, 8, 8])
+    weight, bias = block.parameters()
+    tutorial = paddle.nn.functional.max_pool2d(
+        paddle.nn.functional.relu(paddle.nn.functional.conv2d(x, weight, bias, padding=2)), 2
+    )
+    np.testing.assert_allclose(block(x).numpy(), tutorial.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, -3, 2.5])
+def test_the_width_of_the_mlp_is_checked(hidden):
+    with pytest.raises(
+        ValueError, match=f"hidden: expected a finite whole number at least 1, got {hidden}"
+    ):
+        models.mlp(10, hidden=hidden)
+
+
+@pytest.mark.parametrize("hidden", [True, "many"])
+def test_the_width_of_the_mlp_is_a_number(hidden):
+    with pytest.raises(TypeError, match=f"hidden: expected a number, got {hidden!r}"):
+        models.mlp(10, hidden=hidden)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_init_scale_scales_the_last_layers_weights_and_nothing_else(option):
+    networks = []
+    for scale in (1.0, 50.0):
+        with training.fresh(0):
+            networks.append(model(option)(10, init_scale=scale))
+    one, large = (network.state_dict() for network in networks)
+    np.testing.assert_allclose(
+        large["head.weight"].numpy(), 50 * one["head.weight"].numpy(), rtol=1e-6
+    )
+    for name in set(one) - {"head.weight"}:
+        np.testing.assert_array_equal(large[name].numpy(), one[name].numpy())
+    hashes = [training.weight_hashes(network) for network in networks]
+    assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
+    assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_init_scale_is_checked(scale):
+    with pytest.raises(ValueError, match="init_scale: expected a finite number above 0"):
+        models.softmax(10, init_scale=scale)
+
+
+def test_lenet5_averages_and_cnn_bn_normalises_by_what_it_has_seen():
+    paddle.seed(0)
+    lenet = models.lenet5(10).body
+    x = paddle.randn([2, 1, 28, 28])
+    half = lenet[1](lenet[0](x)).numpy()
+    np.testing.assert_allclose(
+        lenet[2](paddle.to_tensor(half)).numpy(),
+        half.reshape(2, 6, 14, 2, 14, 2).mean(axis=(3, 5)),
+        atol=1e-6,
+    )
+    network = models.cnn_bn(10)
+    first = network.state_dict()["body.1._mean"].numpy().copy()
+    network(x)
+    moved = network.state_dict()["body.1._mean"].numpy().copy()
+    assert (first != moved).any()
+    network.eval()
+    alone, together = network(x[:1]).numpy(), network(x).numpy()[:1]
+    np.testing.assert_allclose(
+        alone, together, atol=1e-5
+    )  # of its own batch an image takes nothing
+    np.testing.assert_array_equal(network.state_dict()["body.1._mean"].numpy(), moved)
+
+
+def test_the_measured_statistics_are_part_of_init_hash():
+    with training.fresh(0):
+        network = models.cnn_bn(10)
+    before = training.weight_hashes(network)["init_hash"]
+    network(paddle.randn([4, 1, 28, 28]))
+    assert training.weight_hashes(network)["init_hash"] != before

@@ -1,0 +1,632 @@
+"""Figures: what is drawn is what the frames hold, every loss looks the same everywhere.
+
+The bytes are stable.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import seaborn as sns
+from helpers.synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from reports import findings, mistakes
+from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
+from reports.findings import Question, Section
+from reports.names import plain, short_names
+from reports.page.illustrations import Illustrator, in_front
+
+
+@pytest.fixture(autouse=True)
+def house_style() -> Iterator[None]:
+    with palette.style():
+        yield
+
+
+@pytest.fixture(scope="module")
+def section() -> Section:
+    (found,) = findings.sections(*runs(epochs=(2, 3)), Question(), predictions)
+    return found
+
+
+def with_gid(figure: Figure, gid: str) -> list[Any]:
+    return [
+        artist for axis in figure.axes for artist in axis.get_children() if artist.get_gid() == gid
+    ]
+
+
+def drawn(section: Section) -> dict[str, Any]:
+    order = section.losses
+    return {"order": order, "looks": palette.looks(order), "names": short_names(order)}
+
+
+def test_curves_are_the_means_and_bands_of_the_frame(section: Section) -> None:
+    figure = curves.accuracy_curves(
+        section.curves, section.bands, x=["epoch", "seconds"], **drawn(section)
+    )
+    for axis, x in zip(figure.axes, ("epoch", "seconds"), strict=True):
+        for place, loss in enumerate(section.losses):
+            band = section.bands[section.bands["loss"] == loss]
+            (line,) = [artist for artist in axis.lines if artist.get_gid() == f"mean of {place}"]
+            np.testing.assert_array_equal(line.get_xdata(), band[x])
+            np.testing.assert_allclose(line.get_ydata(), 100 * band["mean"])
+        thin = [artist for artist in axis.collections if artist.get_gid() == "seeds"]
+        seeds = section.curves.groupby("loss")["run_id"].nunique()
+        assert [len(lines.get_segments()) for lines in thin] == [
+            seeds[loss] for loss in section.losses
+        ]
+    assert [axis.get_xlabel() for axis in figure.axes] == ["epoch", "training time of the run (s)"]
+    assert figure.axes[0].get_ylabel() == "validation accuracy (%)"
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 8, 20])
+def test_curves_of_any_length_are_marked_at_their_end(epochs: int) -> None:
+    (section,) = findings.sections(
+        *runs(["ce"], seeds=[0], rates=[0.1], epochs=[epochs]), Question(), predictions
+    )
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    palette.png(figure, dpi=20)
+    (line,) = figure.axes[0].lines
+    first, every = line.get_markevery()
+    assert len(line.get_xdata()) == epochs + 1 and (epochs - first) % every == 0
+
+
+def test_one_seed_has_no_band_and_no_thin_line() -> None:
+    (section,) = findings.sections(*runs(seeds=[4]), Question(), predictions)
+    assert section.bands[["low", "high"]].isna().all(axis=None)
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    assert with_gid(figure, "seeds") == []
+    for fill in figure.axes[0].collections:
+        assert not any(
+            np.isfinite(path.vertices).all() and len(path.vertices) for path in fill.get_paths()
+        )
+    final = Illustrator(section, palette.looks(section.losses)).final()
+    assert final is not None and with_gid(final.figure, "interval") == []
+    assert len(with_gid(final.figure, "mean")) == len(section.losses)
+
+
+def test_lines_far_above_the_others_are_enlarged_below() -> None:
+    losses = ("ce", "focal gamma=3", "mse")
+    (section,) = findings.sections(*runs(losses, epochs=(10,)), Question(), predictions)
+    assert curves.far_above(section.bands) == []
+    bands, history = section.bands.copy(), section.curves.copy()
+    for frame, columns in ((bands, ["mean", "low", "high"]), (history, ["val_accuracy"])):
+        frame.loc[frame["loss"] == "mse", columns] -= 0.5
+    assert curves.far_above(bands) == ["focal gamma=3", "ce"]
+    figure = curves.accuracy_curves(history, bands, x=["epoch", "seconds"], **drawn(section))
+    assert len(figure.axes) == 4
+    for axis, column in zip(figure.axes[2:], ("epoch", "seconds"), strict=True):
+        late = bands[(bands["loss"] == "ce") & (bands["epoch"] >= 5)]
+        line = next(line for line in axis.lines if line.get_gid() == "mean of 0")
+        np.testing.assert_array_equal(line.get_xdata(), late[column])
+        np.testing.assert_allclose(line.get_ydata(), 100 * late["mean"])
+        assert len(axis.lines) == 2  # mse is not there
+        low, high = axis.get_ylim()
+        seeds = (
+            100 * history.loc[(history["loss"] != "mse") & (history["epoch"] >= 5), "val_accuracy"]
+        )
+        assert low <= seeds.min() and seeds.max() <= high
+    assert "focal gamma=3 and 1 more" in [text.get_text() for text in figure.axes[1].texts]
+
+
+@pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 1), (3, 2)])
+def test_nothing_is_enlarged_whose_second_half_is_a_dot(epochs: int, panels: int) -> None:
+    (section,) = findings.sections(*runs(epochs=(epochs,)), Question(), predictions)
+    bands = section.bands.copy()
+    bands.loc[bands["loss"] == "mse", ["mean", "low", "high"]] -= 0.5
+    assert curves.far_above(bands) == ["focal gamma=3", "ce"]
+    figure = curves.accuracy_curves(section.curves, bands, x=["epoch"], **drawn(section))
+    assert len(figure.axes) == panels and bool(curves.enlarged(bands)) == (panels == 2)
+
+
+def wide(metric: str = "test_accuracy") -> Section:
+    """Two seeds so different that the intervals of their means reach far beyond 0 and 100 %."""
+    summary, history = runs(seeds=range(2), rates=(0.03,), epochs=(3, 4))
+    for frame, columns in (
+        (summary, ["val_accuracy", "test_accuracy", "test_nll", "test_ece"]),
+        (history, ["val_accuracy"]),
+    ):
+        frame.loc[frame["seed"] == 1, columns] *= 0.5
+    (found,) = findings.sections(summary, history, Question(metric=metric), predictions)
+    return found
+
+
+def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
+    section = wide()
+    ends = section.means.set_index("loss").loc["ce"].iloc[-1]
+    assert ends["low"] < -1 and ends["high"] > 2  # the numbers stay as they are computed
+    assert section.bands["low"].min() < -1 and section.bands["high"].max() > 2
+    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    (axis,) = figure.axes
+    low, high = axis.get_ylim()
+    assert -2 <= low < 0 and 100 < high <= 102
+    fills = [artist for artist in axis.collections if artist.get_gid() != "seeds"]
+    heights = np.concatenate([path.vertices[:, 1] for fill in fills for path in fill.get_paths()])
+    assert (heights.min(), heights.max()) == (0, 100)
+
+    final = Illustrator(section, palette.looks(section.losses)).final()
+    assert final is not None
+    (axis,) = final.figure.axes
+    left, right = axis.get_xlim()
+    assert -2 <= left < 0 and 100 < right <= 102
+    assert [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")] == [
+        (0, 100)
+    ] * 3
+
+    effect = Illustrator(section, palette.looks(section.losses)).epochs_effect()
+    assert effect is not None
+    bars = [
+        bar for made in effect.figure.axes[0].containers for bar in made.lines[2][0].get_segments()
+    ]
+    np.testing.assert_allclose(np.array(bars)[:, :, 1], [[0, 100]] * len(bars), atol=1e-9)
+
+
+def test_intervals_of_other_metrics_are_drawn_no_further_than_values_can_be() -> None:
+    for metric, least, most in (("test_nll", 0, math.inf), ("test_ece", 0, 100)):
+        section = wide(metric)
+        assert section.means["low"].min() < 0
+        final = Illustrator(section, palette.looks(section.losses)).final()
+        assert final is not None
+        scale = section.metric.scale
+        high = scale * section.means.loc[section.means["epochs"] == 4, "high"].dropna()
+        found = [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")]
+        np.testing.assert_allclose(found, [(least, min(end, most)) for end in high])
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ({"a": 98.9, "b": 45.0}, ["a"]),
+        ({"a": 98.9, "b": 94.5}, []),  # one axis shows both well enough
+        ({"a": 98, "b": 97, "c": 90, "d": 20, "e": 19}, ["a", "b", "c"]),
+        ({"a": 98, "b": 80, "c": 60, "d": 40}, ["a"]),
+        ({"a": 98.0}, []),
+        ({"a": 98.0, "b": math.nan}, []),
+        ({}, []),
+    ],
+)
+def test_which_lines_are_far_above(ends: dict[str, float], expected: list[str]) -> None:
+    rows = [(loss, epoch, value / 100 * epoch) for loss, value in ends.items() for epoch in (0, 1)]
+    assert curves.far_above(pd.DataFrame(rows, columns=["loss", "epoch", "mean"])) == expected
+
+
+def test_own_losses_have_an_axis_each(section: Section) -> None:
+    figure = curves.own_losses(section.own, **drawn(section))
+    used = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in used] == section.losses
+    for axis, loss in zip(used, section.losses, strict=True):
+        shared = [
+            other
+            for other in used
+            if other is not axis and axis.get_shared_y_axes().joined(axis, other)
+        ]
+        assert shared == []
+        training, validation = axis.lines
+        own = section.own[section.own["loss"] == loss].dropna(subset=["mean"])
+        for line, part in ((training, "training"), (validation, "validation")):
+            np.testing.assert_allclose(line.get_ydata(), own.loc[own["part"] == part, "mean"])
+
+
+def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
+    summary, history = runs(seeds=range(3))
+    gone = (summary["loss"] == "mse") & (summary["lr"] == 0.1) & (summary["seed"] > 0)
+    summary.loc[gone, "outcome"] = "diverged"
+    summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
+    (section,) = findings.sections(summary, history, Question(), predictions)
+    figure = Illustrator(section, palette.looks(section.losses)).rates().figure
+    trials = with_gid(figure, "trials")
+    assert sum(len(line.get_xdata()) for line in trials) == len(summary) - 2
+    (mark,) = with_gid(figure, "diverged")
+    assert list(mark.get_xdata()) == [0.1]
+    assert "2" in [text.get_text() for axis in figure.axes for text in axis.texts]
+    rings = {
+        line.axes.get_title(loc="left"): line.get_xdata()[0] for line in with_gid(figure, "chosen")
+    }
+    assert rings == dict(zip(section.chosen["loss"], section.chosen["lr"], strict=True))
+
+
+def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
+    (section,) = findings.sections(*runs(rates=(0.01, 0.03)), Question(), predictions)
+    figure = Illustrator(section, palette.looks(section.losses)).rates().figure
+    words = [axis.get_title(loc="right") for axis in figure.axes if axis.get_visible()]
+    assert words == ["highest: edge of the grid"] * 3
+
+
+def test_the_forest_has_the_numbers_of_its_contrasts(section: Section) -> None:
+    frame = section.headline
+    looks, names = palette.looks(section.losses), short_names(section.losses)
+    figure = comparisons.forest(
+        frame, margin=0.2, unit="percentage points", looks=looks, names=names
+    )
+    assert [line.get_xdata()[0] for line in with_gid(figure, "difference")] == list(
+        frame["difference"]
+    )
+    ends = [list(line.get_xdata()) for line in with_gid(figure, "interval")]
+    assert ends == frame[["low", "high"]].to_numpy().tolist()
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert [word for word in words if word == "better"] == ["better", "better"]
+
+
+def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> None:
+    rows = [
+        ("a", -60.0, -61.0, -59.0, "worse"),
+        ("b", 0.01, -0.05, 0.07, "equivalent"),
+        ("c", 0.1, math.nan, math.nan, "undecided"),
+    ]
+    frame = pd.DataFrame(rows, columns=["a", "difference", "low", "high", "verdict"]).assign(b="ce")
+    names = {name: name for name in ("a", "b", "c", "ce")}
+    figure = comparisons.forest(
+        frame, margin=0.1, unit="points", looks=palette.looks(list(names)), names=names
+    )
+    low, high = figure.axes[0].get_xlim()
+    assert -5 < low < -0.1 and 0.1 < high < 5
+    assert len(with_gid(figure, "off the axis")) == 1
+    assert len(with_gid(figure, "interval")) == 1  # of b; c has none
+    alone = frame.assign(low=math.nan, high=math.nan)  # without intervals all the same
+    figure_alone = comparisons.forest(
+        alone, margin=0.1, unit="points", looks=palette.looks(list(names)), names=names
+    )
+    assert len(with_gid(figure_alone, "off the axis")) == 1
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert "−60.00  [−61.00, −59.00]" in words and "+0.10  no interval" in words
+
+
+def test_the_heat_map_writes_the_means_and_frames_the_choice(section: Section) -> None:
+    figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
+    means = section.rates[section.rates["epochs"] == 3].set_index(["loss", "lr"])["val_accuracy"]
+    expected = [
+        f"{100 * means[loss, lr]:.2f}" for loss in section.losses for lr in (0.01, 0.03, 0.1)
+    ]
+    assert [text.get_text() for text in figure.axes[0].texts] == expected
+    frames = [patch.get_x() for patch in figure.axes[0].patches]
+    assert [int(x) for x in frames] == [1, 1, 1]
+
+
+def test_a_rate_without_a_result_says_so() -> None:
+    table = pd.DataFrame(
+        {
+            "loss": ["ce", "ce"],
+            "lr": [0.1, 1.0],
+            "val_accuracy": [0.5, math.nan],
+            "diverged": [0, 4],
+        }
+    )
+    chosen = pd.DataFrame({"loss": ["ce"], "lr": [0.1]})
+    figure = rates.heat_map(table, chosen, order=["ce"], names={"ce": "ce"})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["50.00", "no result\n4 diverged"]
+
+
+def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
+    made = Illustrator(section, palette.looks(section.losses)).epochs_effect()
+    assert made is not None
+    lines = [container.lines[0] for container in made.figure.axes[0].containers]
+    for line, loss in zip(lines, section.losses, strict=True):
+        own = section.means[section.means["loss"] == loss].sort_values("epochs")
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+
+
+def test_confusions_leave_out_what_was_right() -> None:
+    labels = np.array([0, 1, 1, 2])
+    matrix = mistakes.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels)
+    assert matrix[1, 2] == 0.5 and matrix[2, 7] == 0.5 and matrix[1, 1] == 1.5 and matrix.sum() == 4
+    figure = pictures.confusions({"ce": matrix}, order=["ce"], names={"ce": "ce"})
+    assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == [
+        "0.5",
+        "0.5",
+    ]
+
+
+def test_mistakes_of_images_by_hand() -> None:
+    label = np.array([3, 4, 5])
+    found = mistakes.summarise(
+        {
+            "ce": [
+                {"predicted": np.array([3, 4, 9]), "label": label},
+                {"predicted": np.array([3, 1, 9]), "label": label},
+            ],
+            "mse": [{"predicted": np.array([3, 1, 5]), "label": label}],
+            "odd": [{"predicted": np.array([1, 2]), "label": np.array([1, 2])}],
+        }
+    )
+    assert found is not None
+    assert found.runs == {"ce": 2, "mse": 1} and found.skipped == 1
+    assert found.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
+    assert found.images["spread"].tolist() == [0.0, 0.5, 1.0]
+    assert found.images["taken_for"].tolist() == [-1, 1, 9]
+    accuracy = found.classes.set_index(["loss", "digit"])["accuracy"]
+    assert accuracy["ce", 4] == 0.5 and accuracy["ce", 5] == 0.0 and accuracy["mse", 5] == 1.0
+    assert mistakes.summarise({}) is None
+
+
+def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
+    images = np.arange(TEST_SIZE, dtype=np.uint8)[:, None, None] * np.ones(
+        (1, 28, 28), dtype=np.uint8
+    )
+    draw = Illustrator(section, palette.looks(section.losses))
+    wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)
+    assert wrong is not None and disagreed is not None and section.mistakes is not None
+    first = wrong.figure.axes[0]
+    assert (np.asarray(first.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
+    assert first.get_title() == "0, read as 6" and first.get_xlabel() == "100 % wrong"
+    table = section.mistakes.images.sort_values(["spread", "image"], ascending=[False, True])
+    expected = int(table["image"].iloc[0])
+    assert (np.asarray(disagreed.figure.axes[0].images[0].get_array()) == expected % 256).all()
+
+
+def test_a_loss_looks_the_same_in_every_figure_and_unlike_the_others() -> None:
+    looks = palette.looks([f"loss {i}" for i in range(56)])
+    assert len({(look.colour, look.marker, str(look.dash)) for look in looks.values()}) == 56
+    first = list(looks.values())[:8]
+    assert len({look.colour for look in first}) == len({look.marker for look in first}) == 8
+
+
+def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
+    draw = Illustrator(section, palette.looks(section.losses))
+    one, other = draw.overview().figure, draw.overview().figure
+    assert palette.svg(one) == palette.svg(other)
+    assert palette.png(one) == palette.png(other)
+
+
+def test_figures_do_not_depend_on_the_settings_of_a_notebook(section: Section) -> None:
+    def drawings() -> list[str | bytes]:
+        draw = Illustrator(section, palette.looks(section.losses))
+        with palette.style():
+            figures = [made.figure for made in (draw.overview(), draw.rates(), draw.heat_map())]
+        return [form(figure) for figure in figures for form in (palette.svg, palette.png)]
+
+    expected = drawings()
+    with mpl.rc_context():
+        sns.set_theme("poster", "dark", "husl", font="DejaVu Serif", font_scale=2)
+        mpl.rcParams.update({"savefig.bbox": "tight", "text.usetex": True, "legend.loc": "right"})
+        mpl.rcParams.update({"axes.xmargin": 0.4, "svg.fonttype": "none", "savefig.dpi": 30})
+        assert drawings() == expected
+
+
+ARMENIAN = "Հայերեն"  # in DejaVu Sans, which comes with matplotlib, and not in STIX
+
+
+def test_a_font_that_has_the_characters_draws_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fonts, palette):
+        monkeypatch.setattr(module, "USUAL", ("STIXGeneral",))
+    families, lacking = fonts.fallback(["ce", ARMENIAN])
+    assert families and not lacking
+    (section,) = findings.sections(*runs(["ce", ARMENIAN], seeds=range(2)), Question(), predictions)
+
+    def drawings(fallback: list[str]) -> tuple[str, bytes]:
+        with mpl.rc_context({"font.family": ["serif"]}), palette.style(fallback):
+            figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
+            return palette.svg(figure), palette.png(figure)  # each begins from the house style
+
+    with pytest.warns(UserWarning, match="missing from font"):
+        boxes = drawings([])
+    assert all(one != other for one, other in zip(boxes, drawings(families), strict=True))
+
+
+def test_fonts_are_taken_by_the_characters_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"latin": "abc", "cyrillic": "д", "han": "交叉", "more han": "交叉熵"}
+    pairs = [(family, [ord(c) for c in text]) for family, text in installed.items()]
+    monkeypatch.setattr(fonts, "_installed", lambda: iter(pairs))
+    assert fonts.fallback(["ce, λ=0.1", "é"]) == ([], [])  # the usual fonts have these
+    assert fonts.fallback(["交叉"]) == (["han"], [])
+    assert fonts.fallback(["交叉熵 한"]) == (["han", "more han"], ["한"])
+    assert "for example Noto Sans CJK" in fonts.note(["한"])
+    assert "CJK" not in fonts.note(["\U00011103"])
+    assert "U+4E09) and 2 more. The" in fonts.note([chr(0x4E00 + place) for place in range(12)])
+
+
+def test_names_cannot_get_out_of_a_drawing() -> None:
+    (section,) = findings.sections(*runs(["ce", HOSTILE], seeds=range(2)), Question(), predictions)
+    made = Illustrator(section, palette.looks(section.losses)).overview()
+    drawing = palette.svg(made.figure)
+    ElementTree.fromstring(drawing)
+    inline = palette.inline(drawing, "f1")
+    for text in (drawing, inline):
+        assert "alert" not in text and "javascript" not in text and "<!--" not in text
+    assert len(plain(HOSTILE, 40)) == 40
+    assert inline.count("</svg>") == 1 and inline.endswith("</svg>")
+
+
+def test_an_inline_drawing_is_tinted_and_its_ids_are_its_own(section: Section) -> None:
+    drawing = palette.svg(Illustrator(section, palette.looks(section.losses)).overview().figure)
+    inline = palette.inline(drawing, "f7")
+    assert "http" not in inline and "xlink" not in inline
+    ids = re.findall(r'\bid="([^"]+)"', inline)
+    assert len(ids) == len(set(ids)) and all(name.startswith("f7-") for name in ids)
+    pointed = re.findall(r'(?:href="#|url\(#)([^")]+)', inline)
+    assert pointed and set(pointed) <= set(ids)
+    for colour, variable in palette.CSS_VARIABLES.items():
+        assert colour not in inline
+        assert (colour in drawing) == (f"var({variable})" in inline)
+
+
+def test_short_names_stay_different() -> None:
+    long = ["x" * 100 + str(i) + "y" * 100 for i in range(3)]
+    names = short_names(long)
+    assert len(set(names.values())) == 3 and all(len(name) <= 26 for name in names.values())
+    assert (
+        plain("a\x1b[31m\nb\u202e") == "a\N{REPLACEMENT CHARACTER}[31m b\N{REPLACEMENT CHARACTER}"
+    )
+
+
+# ---- many losses ---------------------------------------------------------------------------------
+
+
+def many(count: int, *, metric: str = "test_accuracy", ends: str = "close") -> Section:
+    """So many losses; the first is the baseline.
+
+    Ends: of their lines, "close" together, or "apart": the last third fail.
+    """
+    losses = ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(1, count))]
+    summary, history = runs(losses, seeds=range(2), rates=(0.03,), epochs=(2, 4), advantage=0.002)
+    if ends == "apart":
+        for place, loss in enumerate(losses[len(losses) // 3 * 2 :]):
+            for frame in (summary, history):
+                columns = [name for name in ("val_accuracy", "test_accuracy") if name in frame]
+                frame.loc[frame["loss"] == loss, columns] *= 0.1 + 0.05 * place
+    (found,) = findings.sections(summary, history, Question(metric=metric), predictions)
+    return found
+
+
+def looks_of(section: Section) -> dict[str, palette.Look]:
+    """As on a page: those in front first."""
+    return palette.looks(list(dict.fromkeys([*in_front([section]), *section.losses])))
+
+
+def boxes(figure: Figure, texts: list[Text]) -> list[Any]:
+    """Where texts stand, in pixels, without their arrows."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return [Text.get_window_extent(text, canvas.get_renderer()) for text in texts]
+
+
+def assert_apart(found: list[Any]) -> None:
+    for i, one in enumerate(found):
+        for other in found[:i]:
+            assert not one.overlaps(other), (one, other)
+
+
+@pytest.mark.parametrize("count", [2, 8, 24])
+@pytest.mark.parametrize("ends", ["close", "apart"])
+def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str) -> None:
+    section = many(count, ends=ends)
+    draw = Illustrator(section, looks_of(section))
+    made = [draw.overview(), draw.over_epochs_and_seconds(), draw.epochs_effect()]
+    for illustration in made:
+        assert illustration is not None
+        figure = illustration.figure
+        said = set()
+        for axis in figure.axes:
+            labels = [text for text in axis.texts if text.get_gid() == "label"]
+            found = boxes(figure, labels)
+            assert_apart(found)
+            panel = axis.get_window_extent()
+            for box in found:
+                assert figure.bbox.contains(box.x0, box.y0) and figure.bbox.contains(box.x1, box.y1)
+                assert panel.y0 - 2 < box.y0 and box.y1 < panel.y1 + 2 and box.x0 > panel.x1
+            said |= {label.get_text() for label in labels}
+        assert said >= set(in_front([section])), illustration.name
+
+
+def test_of_many_losses_the_best_have_colours_of_their_own_and_the_others_are_grey() -> None:
+    section = many(24)
+    front = in_front([section])
+    assert front == ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(23, 16, -1))]
+    draw = Illustrator(section, looks_of(section))
+    illustration = draw.overview()
+    axis = illustration.figure.axes[0]
+    coloured = [line for line in axis.lines if (line.get_gid() or "").startswith("mean of")]
+    assert (
+        len({line.get_color() for line in coloured})
+        == len({line.get_marker() for line in coloured})
+        == 8
+    )
+    grey = [line for line in axis.lines if line.get_gid() == "behind"]
+    assert len(grey) == 16 and {line.get_color() for line in grey} == {palette.MUTED}
+    for line, loss in zip(
+        grey, (loss for loss in section.losses if loss not in front), strict=True
+    ):
+        band = section.bands[section.bands["loss"] == loss]
+        np.testing.assert_allclose(line.get_ydata(), 100 * band["mean"])
+    assert axis.get_title(loc="right") == "16 others, in grey"
+    assert "In colour, of 24 losses" in illustration.caption
+    assert all(loss in illustration.alt for loss in section.losses)
+
+
+def test_the_best_are_those_with_the_least_where_less_is_better() -> None:
+    summary, history = runs([f"l{i:02d}" for i in range(10)], seeds=range(2), rates=(0.03,))
+    summary["test_aurc"] = 0.01 * summary["loss"].str[1:].astype(int)
+    question = Question(baseline="l09", metric="test_aurc", subjects=("l05",))
+    (section,) = findings.sections(summary, history, question, predictions)
+    assert in_front([section]) == ["l09", "l05", "l00", "l01", "l02", "l03", "l04", "l06"]
+    (few,) = findings.sections(
+        summary[summary["loss"] < "l08"], history, Question(baseline="l00"), predictions
+    )
+    assert in_front([few]) == few.losses
+
+
+def test_few_losses_have_no_grey() -> None:
+    section = many(8)
+    illustration = Illustrator(section, palette.looks(section.losses)).overview()
+    assert [
+        line
+        for axis in illustration.figure.axes
+        for line in axis.lines
+        if line.get_gid() == "behind"
+    ] == []
+    assert "In colour" not in illustration.caption
+    assert illustration.figure.axes[0].get_title(loc="right") == ""
+
+
+def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
+    section = many(24, ends="apart")
+    front = in_front([section])
+    final = Illustrator(section, palette.looks(section.losses)).final()
+    assert final is not None
+    whole, near = final.figure.axes
+    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")["mean"]
+    assert whole.get_xlim()[0] < 100 * means.min() and whole.get_xlim()[1] > 100 * means.max()
+    low, high = near.get_xlim()
+    assert low < 100 * means[front].min() and 100 * means[front].max() < high and high - low < 30
+    for axis in (whole, near):
+        marks = [line for line in axis.lines if line.get_gid() == "mean"]
+        drawn_means = [float(line.get_xdata()[0]) for line in marks]
+        np.testing.assert_allclose(drawn_means, 100 * means[section.losses])
+    assert "Right, enlarged" in final.caption
+    few = Illustrator(many(8, ends="apart"), palette.looks(many(8).losses)).final()
+    assert few is not None and len(few.figure.axes) == 1
+
+
+@pytest.mark.parametrize("count", [2, 8, 24])
+def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) -> None:
+    losses = ["ce", *(f"loss_{i:02d}_double (baseline)" for i in range(1, count))]
+    summary, history = runs(losses, seeds=range(3), rates=(0.01, 0.03), advantage=-0.035)
+    (section,) = findings.sections(summary, history, Question(), predictions)
+    draw = Illustrator(section, palette.looks(losses))
+    rings = draw.rates().figure
+    titles = [
+        text
+        for axis in rings.axes
+        if axis.get_visible()
+        for text in (axis._left_title, axis._right_title, *axis.texts)
+        if text.get_text() and text.get_text() != "diverged"
+    ]
+    assert_apart(boxes(rings, titles))
+    forest = draw.forest()
+    assert forest is not None
+    found = boxes(forest.figure, list(forest.figure.axes[0].texts))
+    assert_apart(found)
+    assert all(forest.figure.bbox.contains(box.x1, box.y1) for box in found)
+    classes = draw.class_accuracy()
+    assert classes is not None
+    legend = list(classes.figure.legends[0].get_texts())
+    assert len(legend) == min(count, 9)
+    assert_apart(boxes(classes.figure, legend))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([50.0], [50.0]),
+        ([10.0, 50.0], [10.0, 50.0]),  # apart already
+        ([50.0, 50.0], [45.0, 55.0]),
+        ([50.0, 50.0, 80.0], [45.0, 55.0, 80.0]),
+        ([98.0, 99.0, 99.0], [80.0, 90.0, 100.0]),  # the highest stays within
+        ([0.0, 0.0, 40.0], [0.0, 10.0, 40.0]),
+        ([0.0, 1.0, 2.0, 20.0], [0.0, 10.0, 20.0, 30.0]),  # pushed by those that are pushed
+        ([100.0] * 12, [-10.0 + 10 * i for i in range(12)]),  # more than have room
+        ([], []),
+    ],
+)
+def test_places_are_apart_and_near(values: list[float], expected: list[float]) -> None:
+    assert drawing.spread(values, 10.0, 0.0, 100.0) == pytest.approx(expected)

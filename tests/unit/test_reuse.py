@@ -1,0 +1,142 @@
+"""Which finished runs count for a command, and what it says of those of other code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from helpers.settings import BASE
+
+from experiments import reuse, source_digest
+
+MINE = dataclasses.replace(BASE, choices=BASE.choices | {"loss": "mine"})
+NOW = MINE.code
+OLD = source_digest.Code(
+    NOW.parts | {"loss": NOW.parts["loss"] | {"my_losses.py": "0" * 12}}, NOW.metrics, {}
+)
+
+
+def run(number: int, identity: str, status: str = "FINISHED", **more: Any) -> Any:
+    tags = {"identity": identity, "settings": MINE.settings_digest("d"), "outcome": "ok"}
+    tags |= {"processor": "p", "kernel": "stock", **NOW.tags} | more.get("tags", {})
+    tags = {name: value for name, value in tags.items() if value is not None}
+    return SimpleNamespace(
+        info=SimpleNamespace(
+            run_id=f"run{number}", run_name="name", status=status, start_time=number
+        ),
+        data=SimpleNamespace(
+            tags=tags, params=MINE.choices | more.get("params", {}), metrics=more.get("metrics", {})
+        ),
+    )
+
+
+def look_up(*runs: Any, cell: Any = MINE) -> reuse.Earlier:
+    by_identity: dict[str, list[Any]] = {}
+    for each in runs:
+        by_identity.setdefault(each.data.tags["identity"], []).append(each)
+    return reuse.look_up(by_identity, [cell], ["d"])
+
+
+def test_the_newest_finished_run_counts():
+    own = MINE.identity("d")
+    found = look_up(run(1, own), run(2, own), run(3, own, "FAILED"))
+    assert found.identities == [own]
+    assert found.runs[own].info.run_id == "run2"
+    assert found.notes == []
+    found = look_up(run(1, own, "KILLED"), run(2, own, "FAILED"))
+    assert found.runs[own].info.run_id == "run2"
+
+
+@pytest.mark.parametrize(
+    ("tags", "status", "note"),
+    [
+        (OLD.tags, "FINISHED",
+         "my_losses.py changed since 1 finished run of loss=mine: it runs again; reuse=any takes "
+         "it as it is"),
+        (OLD.tags, "KILLED", "my_losses.py changed since 1 unfinished run of loss=mine: it starts "
+                             "over"),
+        ({"code": None, "code.parts": None, "settings": None}, "FINISHED",
+         "1 finished run of loss=mine does not record its code (code unknown): it runs again; "
+         "reuse=any takes it as it is"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_runs_of_other_code(tags, status, note):
+    identity = MINE.settings_digest("d") if tags.get("settings", "") is None else "other"
+    found = look_up(run(1, identity, status, tags=tags))
+    assert found.identities == [MINE.identity("d")]
+    assert found.runs == {}
+    assert found.notes == [note]
+
+
+def test_runs_that_differ_in_more_than_code_are_no_earlier_versions():
+    copy = run(1, "other", tags=OLD.tags, params={"loss": "ce"})
+    values = run(2, "another", tags=OLD.tags | {"settings": "else"})
+    running = run(3, "third", "RUNNING", tags=OLD.tags)
+    assert look_up(copy, values).notes == []
+    assert look_up(running).notes == []
+
+
+def test_reuse_any_takes_the_newest_finished_run_of_other_code():
+    cell = dataclasses.replace(MINE, reuse="any")
+    runs = run(1, "a", tags=OLD.tags), run(2, "b", tags=OLD.tags), run(3, "c", "KILLED")
+    found = look_up(*runs, cell=cell)
+    assert found.identities == ["b"]
+    assert found.runs["b"].info.run_id == "run2"
+    assert found.notes == [
+        "1 finished run of loss=mine is taken as it is, although my_losses.py changed since: "
+        "reuse=any"
+    ]
+    own = run(4, MINE.identity("d"))
+    assert look_up(*runs, own, cell=cell).identities == [MINE.identity("d")]
+    forced = dataclasses.replace(cell, force=True)
+    assert look_up(*runs, cell=forced).identities == [MINE.identity("d")]
+
+
+@pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        ({}, "though processor, kernel, versions and code are equal: determinism is broken"),
+        ({"processor": "q"}, "made with other surroundings (processor p, then q)"),
+        (
+            {"code.metrics": "0" * 64},
+            f"(code of the metrics {NOW.metrics[:12]}, then 000000000000)",
+        ),
+        ({"code": None}, f"(code {NOW.digest[:12]}, then unknown)"),
+    ],
+)
+def test_finished_runs_of_one_identity_that_disagree(tags, why):
+    same = {"val/loss": 1.0, "time/train_seconds": 1.0}
+    then = run(1, "a", metrics=same | {"test/accuracy": 0.5})
+    now = run(2, "a", tags=tags, metrics=same | {"test/accuracy": 0.75, "time/train_seconds": 2.0})
+    failed = run(3, "a", "FAILED", metrics={"val/loss": 7.0})
+    (said,) = reuse.disagreements([then, now, failed])
+    assert said.startswith("two finished runs of name disagree, ")
+    assert why in said
+    differ = "test/accuracy 0.5, then 0.75, 1 metric in all (runs run1 and run2); the newest counts"
+    assert said.endswith(differ)
+
+
+def test_runs_of_unknown_code_that_disagree_do_not_say_that_determinism_is_broken():
+    unknown = dict.fromkeys(NOW.tags)
+    then, now = (run(n, "a", tags=unknown, metrics={"val/loss": float(n)}) for n in (1, 2))
+    (said,) = reuse.disagreements([then, now])
+    assert "whose code is unknown and may have changed in between" in said
+
+
+def test_finished_runs_that_agree_or_ended_otherwise():
+    a = run(1, "a", metrics={"val/loss": 1.0, "time/train_seconds": 1.0})
+    b = run(2, "a", metrics={"val/loss": 1.0, "time/train_seconds": 2.0, "test/new": 3.0})
+    assert reuse.disagreements([a, b]) == []
+    c = run(3, "a", tags={"outcome": "diverged"}, metrics={"val/loss": 1.0})
+    (said,) = reuse.disagreements([a, c])
+    assert "outcome ok, then diverged (runs run1 and run3)" in said
+    assert reuse.disagreements([]) == []
+
+
+def test_a_run_keeps_which_files_it_reached():
+    assert reuse.changed_files(run(1, "a"), NOW) == []
+    assert reuse.changed_files(run(1, "a", tags=OLD.tags), NOW) == ["my_losses.py"]
+    assert json.loads(run(1, "a").data.tags["code.parts"]) == NOW.parts

@@ -1,0 +1,177 @@
+"""What the layout promises.
+
+Who imports whom, which names are free, what every option and file says.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(
+    path for place in ("experiments", "reports") for path in (ROOT / place).rglob("*.py")
+)
+IDS = [str(path.relative_to(ROOT)) for path in SOURCES]
+assert len(SOURCES) > 10
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Dotted names of what a file imports; `from a import b` counts as a and a.b."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def packages(path: Path, **how: bool) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path, **how)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_the_two_halves_meet_in_the_store(path):
+    if path.is_relative_to(ROOT / "experiments"):
+        assert "reports" not in packages(path)
+    else:
+        ours = {name for name in imports(path) if name.startswith("experiments.")}
+        light = tuple(
+            f"experiments.{name}" for name in ("contract", "credentials", "places", "terminal")
+        )
+        heavy = tuple(
+            f"experiments.{name}"
+            for name in ("data", "losses", "heads", "metrics", "source_digest")
+        )
+        assert all(name.startswith(light + heavy) for name in ours)
+        at_once = imports(path, top_level_only=True)
+        assert not any(name.startswith(heavy) for name in at_once)
+
+
+@pytest.mark.parametrize(
+    ("name", "forbidden"),
+    [
+        ("training", {"hydra", "omegaconf", "mlflow"}),
+        ("losses", {"hydra", "omegaconf", "mlflow", "experiments"}),
+        ("guards", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("contract", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("credentials", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("terminal", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
+        ("mnist", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
+        ("heads", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
+        ("metrics", {"hydra", "omegaconf", "mlflow", "paddle"}),
+        ("models", {"hydra", "omegaconf", "mlflow"}),
+        ("data", {"hydra", "omegaconf", "mlflow", "paddle"}),
+        ("tracking", {"hydra", "omegaconf"}),
+    ],
+)
+def test_what_a_module_does_not_know(name, forbidden):
+    files = [
+        path for path in SOURCES if path.with_suffix("").is_relative_to(ROOT / "experiments" / name)
+    ]
+    assert files
+    known = set().union(*(packages(path) for path in files))
+    inside = (
+        {f"experiments.{name}"} if "experiments" in forbidden else set()
+    )  # a package's own parts
+    inside |= {"experiments.guards"} if name == "losses" else set()  # which itself knows nothing
+    others = {
+        dotted for path in files for dotted in imports(path) if dotted.startswith("experiments.")
+    }
+    if inside and all(dotted.startswith(tuple(inside)) for dotted in others):
+        known -= {"experiments"}
+    assert not known & forbidden
+
+
+def test_only_the_writer_writes_to_mlflow():
+    experiments = ROOT / "experiments"
+    knowing = {
+        path.relative_to(experiments).parts[0].removesuffix(".py")
+        for path in SOURCES
+        if path.is_relative_to(experiments) and "mlflow" in packages(path)
+    }
+    types_for_annotations = {"sweeps", "table", "plan", "rerun", "comparison", "doctor", "reuse"}
+    assert "tracking" in knowing
+    assert knowing - types_for_annotations == {"tracking"}
+
+
+@pytest.mark.parametrize("place", ["experiments", "reports"])
+def test_no_module_is_named_like_one_that_something_else_imports(place):
+    """`python experiments/run.py` puts experiments/ first on the path.
+
+    Where it would hide the real one.
+    """
+    taken = set(sys.stdlib_module_names)
+    for distribution in importlib.metadata.distributions():
+        if distribution.metadata["Name"] != "fairloss":
+            taken |= set((distribution.read_text("top_level.txt") or "").split())
+            taken |= {
+                str(file).partition("/")[0].removesuffix(".py") for file in distribution.files or ()
+            }
+    ours = {path.stem for path in (ROOT / place).iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert len(ours) > 3
+    assert not (ours & taken) - {"__init__", "__pycache__", "hydra_plugins"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_every_module_says_what_belongs_in_it(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_every_public_function_says_what_it_does(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path.name}: {node.name}"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "experiments",
+        "experiments/losses",
+        "reports",
+        "reports/runs",
+        "reports/stats",
+        "reports/figures",
+        "reports/page",
+    ],
+)
+def test_the_map_of_the_package_names_every_module(place):
+    text = (ROOT / place / "__init__.py").read_text(encoding="utf-8")
+    for path in (ROOT / place).glob("*.py"):
+        assert path.name == "__init__.py" or f"    {path.name} " in text, path.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf" / "sweep").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_saved_question_opens_with_question_command_runs_and_answer(path):
+    head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    text = "\n".join(head)
+    for word in ("# Question: ", "# Command:  ", "# Runs:     ", "# Showed:   "):
+        assert word in text
+    assert f"python experiments/run.py sweep={path.stem}" in text
+
+
+def test_nothing_is_left_of_one_machine():
+    made_here = {
+        "outputs",
+        "mlartifacts",
+        "build",
+        "dist",
+    }  # by the README's commands, and not in git
+    for path in ROOT.rglob("*"):
+        top = path.relative_to(ROOT).parts[0]
+        ours = top not in made_here and not top.startswith(".venv")
+        if ours and path.suffix in {".py", ".md", ".toml", ".yaml", ".html", ".cpp"}:
+            text = path.read_text(encoding="utf-8")
+            for place in ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/"):
+                assert place not in text, path

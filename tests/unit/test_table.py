@@ -1,0 +1,67 @@
+"""What a command says at its end: the table, its durations, the commands that come next."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.settings import BASE, settings
+
+from experiments import table
+
+
+def row(**values):
+    base = table.row(BASE, None)
+    return base | values
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0s"),
+        (8.14, "8.1s"),
+        (60, "1m00s"),
+        (185.4, "3m05s"),
+        (3599.7, "1h00m"),
+        (4320, "1h12m"),
+    ],
+)
+def test_durations(seconds, text):
+    assert table.duration(seconds) == text
+
+
+def test_the_table_shows_own_values_only_where_they_differ():
+    rows = [row(), row(**{"data.label_noise": 0.2}), row(**{"loss.gamma": 2.0})]
+    header = table.text(rows).splitlines()[0]
+    assert header.split() == [
+        "loss",
+        "lr",
+        "epochs",
+        "seed",
+        "data.label_noise",
+        "val",
+        "acc",
+        "test",
+        "acc",
+        "time",
+        "outcome",
+        "run",
+        "id",
+    ]
+    assert "nan" not in table.text(rows)
+
+
+def test_a_cell_without_a_run_is_missing_in_the_table():
+    assert table.text([row()]).splitlines()[1].split() == ["ce", "0.003", "10", "0", "missing"]
+
+
+def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert table.next_commands(BASE) == "next:  mlflow ui\n       generate report"
+    other = settings("tracking.uri=sqlite:///a.db", "experiment=mine")
+    assert table.next_commands(other).splitlines() == [
+        f"next:  mlflow ui --backend-store-uri sqlite:///{tmp_path}/a.db",
+        f"       generate report tracking.uri=sqlite:///{tmp_path}/a.db experiment=mine",
+    ]
+    (tmp_path / "mlruns").mkdir()  # where it is there, `mlflow ui` alone would look into it
+    assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(
+        BASE
+    )
