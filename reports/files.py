@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import places
-from experiments.credentials import redacted
+from experiments.credentials import redacted, shown
 from reports.figures import palette
 from reports.names import one_line
 from reports.page import tables
@@ -31,20 +31,25 @@ class OutputError(RuntimeError):
     """The report cannot be written; the message says where, why, and what to do."""
 
 
-def report_name(name: str, where: Mapping[str, Any], asked: Mapping[str, Any] | None = None) -> str:
-    """A directory's name for a report.
+def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """The name of a report's directory: safe in every file system, and different for other reports.
 
-    Safe in every file system, and different for different runs and questions.
+    It names the experiment, the sweep with the beginning of its run's id, and whatever is not as
+    usual. The name for another store than `mlflow.db` in the current directory ends with a hash.
 
-    where: the filter, by param. asked: the options that are not as usual, so that a second report
-    replaces no other.
-
-    >>> report_name("mnist-losses", {})
-    'mnist-losses'
+    Args:
+        runs: what is reported.
+        where: the filter, by param.
+        asked: the options that are not as usual.
     """
-    options = [f"{key}={value}" for key, value in sorted((asked or {}).items())]
-    text = " ".join([name, *(f"{key}-{value}" for key, value in sorted(where.items())), *options])
+    name = runs.experiment
+    if runs.sweep is not None:
+        name += f"-{runs.sweep_name}-{runs.sweep[:8]}"
+    words = [name, *(f"{key}-{value}" for key, value in sorted(where.items()))]
+    text = " ".join([*words, *(f"{key}={value}" for key, value in sorted(asked.items()))])
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
+    if runs.uri != places.sqlite_uri(Path.cwd() / "mlflow.db"):
+        text = f"{shown(runs.uri)} {text}"
     if safe == text:
         return safe
     return f"{safe or 'report'}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"

@@ -80,9 +80,7 @@ def generate(asked: Options) -> Path:
 
     runs = load(asked)
     apart = unusual(asked)
-    directory = files.prepare(
-        asked.output, files.report_name(runs.sweep_name or runs.experiment, asked.where, apart)
-    )
+    directory = files.prepare(asked.output, files.report_name(runs, asked.where, apart))
     sections = findings.sections(
         runs.summary, runs.curves, question(asked, runs), lambda run_id: predictions(runs, run_id)
     )

@@ -15,20 +15,23 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import hydra
+import pandas as pd
 import pytest
 from benchmarks import read_store
 from helpers.commands import ROOT, clean_environment
 from helpers.synthetic_runs import HOSTILE, predictions
 from helpers.synthetic_runs import runs as synthetic
+from mlflow.tracking import MlflowClient
 
 from reports import files, generate, metrics, options
 from reports.figures import fonts
 from reports.findings import Question, same_loss
-from reports.runs import load, sweeps
+from reports.runs import Runs, load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
 
@@ -93,6 +96,14 @@ def written(store: Path) -> tuple[Path, str]:
     done = program(store)
     assert done.returncode == 0, done.stderr
     return store / "outputs" / "reports" / "mnist-losses", done.stdout
+
+
+def named(experiment: str, **fields: str) -> Runs:
+    """No runs of an experiment in the store of the current directory."""
+    none = pd.DataFrame()
+    fields = {"uri": f"sqlite:///{Path.cwd() / 'mlflow.db'}"} | fields
+    empty = Runs("", experiment, None, None, summary=none, curves=none, missing=none)
+    return replace(empty, **fields)
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -553,8 +564,9 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
         assert unusual(typed) == {name: value}
     assert unusual("baselines=true", "baseline=ce") == {"baselines": "true", "baseline": "ce"}
     asked = [unusual(typed) for typed, _ in found.values()]
-    assert len({files.report_name("e", {}, each) for each in [{}, *asked]}) == 8
-    assert files.report_name("e", {"seed": 3}) != files.report_name("e", {}, {"seed": 3})
+    runs = named("e")
+    assert len({files.report_name(runs, {}, each) for each in [{}, *asked]}) == 8
+    assert files.report_name(runs, {"seed": 3}, {}) != files.report_name(runs, {}, {"seed": 3})
 
 
 def test_no_store(tmp_path: Path) -> None:
@@ -584,11 +596,51 @@ def test_a_report_that_cannot_be_stored_says_why(store: Path) -> None:
     ],
 )
 def test_names_of_directories_are_safe(name: str, where: dict[str, str], expected: str) -> None:
-    assert re.fullmatch(expected, files.report_name(name, where))
+    assert re.fullmatch(expected, files.report_name(named(name), where, {}))
 
 
 def test_names_that_differ_have_directories_that_differ() -> None:
-    assert len({files.report_name(name, {}) for name in ("a b", "a/b", "a?b", "a-b")}) == 4
+    names = ("a b", "a/b", "a?b", "a-b")
+    assert len({files.report_name(named(name), {}, {}) for name in names}) == 4
+
+
+def test_reports_of_different_sweeps_or_stores_have_directories_that_differ(tmp_path: Path) -> None:
+    sweep = named("first", sweep="0123456789", sweep_name="losses")
+    assert files.report_name(sweep, {}, {}) == "first-losses-01234567"
+    others = [
+        named("second", sweep="abcdef0123", sweep_name="losses"),
+        named("first", sweep="abcdef0123", sweep_name="losses"),
+        named("first", sweep="0123456789", sweep_name="rates"),
+        replace(sweep, uri=f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        replace(sweep, uri="http://one:5000"),
+        replace(sweep, uri="http://other:5000"),
+        named("losses"),
+        named("first"),
+    ]
+    assert len({files.report_name(each, {}, {}) for each in [sweep, *others]}) == 9
+
+
+def test_reports_of_sweeps_with_one_name_do_not_replace_each_other(
+    report: Report, sweep: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copy(sweep[0] / "mlflow.db", tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (parent,) = sweeps(client.tracking_uri)["run_id"]
+    name = client.get_run(parent).info.run_name
+    again = client.create_run(
+        client.get_run(parent).info.experiment_id, tags={"kind": "sweep"}, run_name=name
+    ).info.run_id
+    for run in client.search_runs(["1"], "tags.kind = 'run'")[:2]:
+        client.set_tag(run.info.run_id, "mlflow.parentRunId", again)
+    client.set_terminated(again)
+    said = [report(tmp_path, f"sweep={each}", "formats=[svg]") for each in (parent, again)]
+    assert [each.code for each in said] == [0, 0], said
+    pages = [re.search(r"report: (\S+)", each.text)[1] for each in said]  # type: ignore[index]
+    for page, each in zip(pages, (parent, again), strict=True):
+        assert re.fullmatch(
+            rf"outputs/reports/mnist-losses-ce-mse-4-cells--{each[:8]}-\w{{6}}/index.html", page
+        )
+    assert len({(tmp_path / page).read_bytes() for page in pages}) == 2
 
 
 def test_filters_need_no_plus() -> None:
