@@ -22,7 +22,7 @@ from reports.page.tables import Table
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
-MISSING_SEEDS = "the command that runs the missing seeds"
+MISSING_SEEDS = "The command that runs the missing seeds"
 
 
 @dataclass(frozen=True)

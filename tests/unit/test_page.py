@@ -53,6 +53,15 @@ def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -
                 assert cell.text in words
 
 
+def test_the_markdown_introduces_a_command_with_a_sentence() -> None:
+    undecided = blocks.Verdict("undecided", "a against b is undecided.", "More.", ["run it"])
+    page = blocks.Page("title", "subtitle", [blocks.Verdicts([undecided])])
+    assert blocks.to_markdown(page).endswith(
+        "- **undecided.** a against b is undecided. More. The command that runs the missing "
+        "seeds:\n\n```sh\nrun it\n```\n"
+    )
+
+
 def prose_and_code(markdown: str) -> str:
     """The words that Markdown shows.
 
