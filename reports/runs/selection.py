@@ -16,6 +16,11 @@ from reports.runs.store import Store
 from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
 
+OTHER_CODE = (
+    "the code of the newest finished run is shown, also where the files were changed back since; "
+    "versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of one sweep"
+)
+
 
 @dataclass(frozen=True)
 class Picked:
@@ -94,7 +99,7 @@ def pick(
     missing = [name for name in grid if name not in there]
 
     lost = left_out([pair for pair in left if _fits(pair[0], where)])
-    notes += [f"{text}; versions=true compares versions of the code" for text in lost]
+    notes += [f"{text}; {OTHER_CODE}" for text in lost]
     filtered = where_params(begun, where, lost)
     if where and len(missing):
         notes.append(

@@ -87,7 +87,9 @@ def test_runs_of_different_code_are_not_pooled_and_the_newest_code_counts(store:
     assert found.summary.query("loss == 'mine'")["test_accuracy"].tolist() == [0.5] * 4
     assert found.notes == [
         "left out: 2 runs of mine made by earlier code (aaaaaaa): my_losses.py changed; "
-        "versions=true compares versions of the code"
+        "the code of the newest finished run is shown, also where the files were changed back "
+        "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
+        "one sweep"
     ]
     assert set(found.curves["run_id"]) == set(made["after"] + made["ce"])
 
@@ -130,10 +132,24 @@ def test_unknown_code_is_a_version_of_its_own(store: Store) -> None:
     assert found.notes == [
         "left out: 3 runs of mine whose code is unknown, which are never pooled with runs of "
         "known code; "
-        "versions=true compares versions of the code"
+        "the code of the newest finished run is shown, also where the files were changed back "
+        "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
+        "one sweep"
     ]
     labels = store.load(versions=True).summary["loss"].tolist()
     assert labels == ["mine@unknown"] * 3 + ["mine@bbbbbbb"]
+
+
+def test_after_an_edit_and_its_reversal_the_note_says_how_to_see_the_code_that_is_back(
+    store: Store,
+) -> None:
+    made = edited(store)
+    back = store.add_sweep("back", ["old0", "old1"])  # all its runs were finished before
+    (note,) = store.load().notes
+    assert store.load().summary.query("loss == 'mine'")["run_id"].tolist() == made["after"]
+    assert "is shown, also where the files were changed back since" in note
+    assert note.endswith("sweep=NAME_OR_ID shows the code of one sweep")
+    assert store.load(sweep=back).summary["run_id"].tolist() == made["before"]
 
 
 def test_the_newest_finished_run_decides_which_code_is_the_newest(store: Store) -> None:
@@ -143,7 +159,9 @@ def test_the_newest_finished_run_decides_which_code_is_the_newest(store: Store) 
     assert found.summary["run_id"].tolist() == [old]
     assert found.notes == [
         "left out: 1 run of ce not finished, made by other code (bbbbbbb): my_losses.py changed; "
-        "versions=true compares versions of the code"
+        "the code of the newest finished run is shown, also where the files were changed back "
+        "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
+        "one sweep"
     ]
     store.client.set_terminated(running, "FINISHED")
     assert store.load().summary["run_id"].tolist() == [running]
