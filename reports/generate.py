@@ -194,7 +194,7 @@ def check(asked: Options) -> None:
     import pandas as pd
 
     from reports import metrics, verdicts
-    from reports.runs import load, load_baselines, predictions
+    from reports.runs import ReadError, load, load_baselines, predictions
     from reports.runs.computed import with_metric
 
     assert asked.check is not None
@@ -208,13 +208,16 @@ def check(asked: Options) -> None:
         theirs = load_baselines(_file(str(baselines))).summary
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
     versions = bool(content["source"].get("versions"))
-    now = load(asked.uri, experiment, content["source"].get("sweep"), None, versions=versions)
-    if later := len(set(runs.summary["run_id"]) - set(now.summary["run_id"])):
-        print(
-            f"a new report would be of other runs: {later} of these runs no longer count, since "
-            "newer code or a newer run "
-            "of the same identity is there"
-        )
+    try:
+        now = load(asked.uri, experiment, content["source"].get("sweep"), None, versions=versions)
+    except ReadError as error:
+        print(f"the same report cannot be made again: {error}")
+    else:
+        if later := len(set(runs.summary["run_id"]) - set(now.summary["run_id"])):
+            print(
+                f"a new report would be of other runs: {later} of these runs no longer count, "
+                "since newer code or a newer run of the same identity is there"
+            )
     broken = verdicts.check(content, summary)
     total = len(content["contrasts"])
     if broken:
@@ -231,8 +234,9 @@ def check(asked: Options) -> None:
 
 def keep_baselines(asked: Options) -> None:
     """Write the finished runs of a sweep to a file of baselines."""
-    from reports import files
+    from reports import files, source_code
     from reports.runs import SHIPPED, baselines, collect_baselines
+    from reports.runs import load as read
 
     assert asked.baselines_to is not None
     path = Path(asked.baselines_to)
@@ -246,10 +250,16 @@ def keep_baselines(asked: Options) -> None:
     )
     data = baselines.pack(kept)
     files.save(path, data)
+    runs = read(asked.uri, asked.experiment, asked.sweep, asked.where)
+    tell_of_runs(runs)
+    for warning in source_code.warnings(runs.summary[runs.summary["status"] == "FINISHED"]):
+        print(f"WARNING: {warning}")
+    diverged = int((runs.summary["outcome"] == "diverged").sum())
     left_out = kept.origin.unfinished
     print(
-        f"baselines: {path}, {counted(kept.origin.runs, 'run')}, losses: {kept.origin.losses}, "
-        f"{len(data) / 1000:,.0f} kB"
+        f"baselines: {path}, {counted(kept.origin.runs, 'run')}"
+        + (f" ({diverged:,} diverged)" if diverged else "")
+        + f", losses: {kept.origin.losses}, {len(data) / 1000:,.0f} kB"
         + (f"; LEFT OUT: {counted(left_out, 'cell')} without a finished run" if left_out else "")
     )
 

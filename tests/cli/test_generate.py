@@ -315,6 +315,49 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
 # ---- checks --------------------------------------------------------------------------------------
 
 
+def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
+    store: Path, tmp_path: Path, report: Report
+) -> None:
+    altered(store, tmp_path)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (parent,) = sweeps(uri)["run_id"]
+    assert report(tmp_path, f"sweep={parent}", "formats=[svg]", "output=page").code == 0
+    MlflowClient(uri).delete_run(parent)
+    said = report(tmp_path, "check=page/verdicts.json")
+    first, last = said.text.strip().splitlines()
+    assert first.startswith(
+        f"the same report cannot be made again: the sweep '{parent}' was deleted"
+    )
+    assert (said.code, last) == (0, "all 2 claims of page/verdicts.json hold")
+
+
+def test_a_file_of_baselines_is_made_with_the_notes_and_warnings_of_a_report(
+    store: Path, tmp_path: Path, report: Report
+) -> None:
+    altered(store, tmp_path)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    ours = client.search_runs(["1"], "tags.kind = 'run' and params.loss = 'ce'")
+    earlier = {"identity": "another", "code": "e" * 64}
+    for start, changes in ((None, {"outcome": "diverged"}), (1, earlier)):
+        made = client.create_run("1", start_time=start).info.run_id
+        for name, value in (ours[0].data.tags | changes).items():
+            client.set_tag(made, name, value)
+        for name, value in ours[0].data.params.items():
+            client.log_param(made, name, value)
+        client.set_terminated(made)
+    said = [report(tmp_path, *each) for each in (["baselines_to=kept.json.gz"], ["formats=[svg]"])]
+    assert [each.code for each in said] == [0, 0], said
+    kept, page = (
+        [line for line in each.text.splitlines() if line.startswith(("note: ", "WARNING: "))]
+        for each in said
+    )
+    assert kept == page
+    assert any("1 run of ce made by earlier code (eeeeeee)" in line for line in kept)
+    assert any("1 finished run disagrees with the newest" in line for line in kept)
+    assert "baselines: kept.json.gz, 4 runs (1 diverged), losses: 2" in said[0].text
+
+
 def test_check_holds_and_names_what_no_longer_does(
     written: tuple[Path, str], store: Path, report: Report
 ) -> None:
