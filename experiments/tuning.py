@@ -8,29 +8,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+DIVERGED = 0.1
+"""The validation accuracy that a diverged run counts with when a learning rate is chosen.
+
+It is the accuracy of a constant answer with ten equally frequent classes.
+"""
+
 _DIGITS = 12  # mean accuracies that differ by less are equal
 
 
 def choose(trials: Mapping[float, Sequence[float | None]]) -> float:
-    """The rate (> 0) with the best trials.
+    """The rate (> 0) with the highest mean accuracy; of equal rates the smaller.
 
-    Of each rate its accuracies in [0, 1], None for a run that diverged.
+    A run that diverged counts with `DIVERGED`, as in the reports.
 
-    Rates are ranked by the number of trials that gave an accuracy, then by their mean; of equals
-    the smaller wins. So a rate at which a seed diverged comes after every rate at which fewer did,
-    and where every trial diverged the smallest rate is chosen.
+    Args:
+        trials: Of each rate its accuracies in [0, 1], None for a run that diverged.
     """
-    scored = {
-        rate: [score for score in scores if score is not None] for rate, scores in trials.items()
-    }
-    return min(
-        scored,
-        key=lambda rate: (
-            -len(scored[rate]),
-            -round(sum(scored[rate]) / max(1, len(scored[rate])), _DIGITS),
-            rate,
-        ),
-    )
+    return min(trials, key=lambda rate: (-round(mean(trials[rate]), _DIGITS), rate))
+
+
+def mean(scores: Sequence[float | None]) -> float:
+    """The mean accuracy of runs, None standing for one that diverged."""
+    return sum(DIVERGED if score is None else score for score in scores) / len(scores)
 
 
 def extended(rates: Iterable[float], chosen: Iterable[float]) -> list[float]:

@@ -14,6 +14,7 @@ import pandas as pd
 from reports import source_code
 from reports.findings import Section
 from reports.names import one_line, plain
+from reports.stats.tuning import DIVERGED
 
 Fact = tuple[str, str, bool]
 """Term, text, and whether it is an alarm."""
@@ -133,12 +134,18 @@ def _choice(section: Section) -> Fact | None:
     short = chosen[(chosen["unfinished"] > 0) | (chosen["diverged"] > 0)]
     if not len(short):
         return None
-    text = (
-        f"among the trials for {', '.join(plain(loss) for loss in short['loss'])} some diverged "
-        "or have no result. A rate at "
-        "which fewer of the tuning seeds gave a score comes after every rate at which more did, "
-        "whatever its mean."
-    )
+    names = ", ".join(plain(loss) for loss in short["loss"])
+    text = f"some trials for {names} diverged or have no result."
+    if (short["diverged"] > 0).any():
+        text += (
+            f" A diverged trial counts with a validation accuracy of {DIVERGED:.0%}, that of a "
+            "constant answer."
+        ).replace("%", " %")
+    if (short["unfinished"] > 0).any():
+        text += (
+            " A rate at which fewer of the tuning seeds have a result comes after every rate at "
+            "which more have, whatever its mean."
+        )
     return "Choice of rates", text, False
 
 
@@ -223,7 +230,12 @@ def _dropped(section: Section) -> Fact | None:
         if len(section.headline)
         else []
     )
-    unique = sorted(set(lost))
+    # A seed at which a loss was run at no rate was added for other losses: nothing is lost there.
+    runs = section.runs[section.runs["epochs"] == section.epochs]
+    there = set(zip(runs["loss"].astype(str), runs["seed"], strict=True))
+    unique = sorted(
+        {drop for drop in lost if drop.reason != "missing" or (drop.loss, drop.seed) in there}
+    )
     if not unique:
         return None
     cells: dict[tuple[str, float, str], list[int]] = {}

@@ -22,6 +22,12 @@ from reports.stats.cells import (
     one_run_per_cell,
 )
 
+DIVERGED = 0.1
+"""The validation accuracy that a diverged run counts with when a learning rate is chosen.
+
+It is the accuracy of a constant answer with ten equally frequent classes.
+"""
+
 _DIGITS = 12  # mean accuracies that differ by less are equal: means of counts over counts
 
 
@@ -194,14 +200,13 @@ def choose_rates(
     *,
     metric: str = "val_accuracy",
 ) -> pd.DataFrame:
-    """The learning rate each loss is shown at.
+    """The learning rate each loss is shown at: the one with the best mean validation accuracy.
 
-    Highest mean validation accuracy over the tuning seeds.
-
-    Rates are ranked by the number of tuning seeds that gave a score, then by the mean score, then
-    the smaller rate wins. So a rate at which a seed diverged (or is missing) comes after every rate
-    at which fewer did: a mean over the runs that happened to survive never beats one over all. A
-    loss that diverged in all its trials is shown at the smallest of its rates.
+    A tuning seed at which a rate diverged is a result, as in a verdict: it counts with the accuracy
+    of a constant answer, `DIVERGED`. A seed that failed or is missing is no result, so
+    rates are ranked by the number of tuning seeds with a result first: a mean over fewer seeds
+    never beats one over more. Of equal rates the smaller wins, so a loss that diverged in all its
+    trials is shown at the smallest of its rates.
 
     Args:
         summary: runs of one setting.
@@ -211,9 +216,10 @@ def choose_rates(
 
     Returns:
         A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean
-        at lr), `scored` (runs behind that mean), `tuning_seeds` (tuple), `rates` (tried, that is
-        with a finished run), `edge` ("low", "high": lr is the smallest or largest rate tried;
-        "none": it is not, or only one was), `budget` (finished trials, diverged ones included),
+        at lr of the runs that ended well), `scored` (runs behind that mean), `tuning_seeds`
+        (tuple), `rates` (tried, that is with a finished run), `edge` ("low", "high": lr is the
+        smallest or largest rate tried; "none": it is not, or only one was), `budget` (finished
+        trials, diverged ones included),
         `diverged`, `unfinished` (cells of the grid failed, killed or missing), `equal_budget`
         (every loss at these epochs finished as many trials at each rate).
     """
@@ -231,10 +237,9 @@ def choose_rates(
         for loss, group in itertools.groupby(table, key=lambda row: row["loss"]):
             trials = list(group)
             tried = [row["lr"] for row in trials if row["ok"] + row["diverged"]]
-            scored = [row for row in trials if row["scored"]]
             best = min(
-                scored,
-                key=lambda row: (-row["scored"], -round(row[metric], _DIGITS), row["lr"]),
+                (row for row in trials if row["scored"] + row["diverged"]),
+                key=lambda row: _rank(row, metric),
                 default={"lr": min(tried, default=math.nan), metric: math.nan, "scored": 0},
             )
             rows.append(
@@ -266,6 +271,13 @@ def choose_rates(
         "diverged",
     ]
     return pd.DataFrame(rows, columns=[*columns, "unfinished", "equal_budget"])
+
+
+def _rank(row: Mapping[str, Any], metric: str) -> tuple[float, ...]:
+    """Sorts the rows of `rate_table`, the best first."""
+    results = row["scored"] + row["diverged"]
+    ended_well = row[metric] * row["scored"] if row["scored"] else 0.0
+    return -results, -round((ended_well + DIVERGED * row["diverged"]) / results, _DIGITS), row["lr"]
 
 
 def _edge(lr: float, tried: list[float]) -> str:

@@ -19,7 +19,9 @@ from experiments import tuning
     ("trials", "best"),
     [
         ({0.1: [0.5, 0.7], 0.3: [0.9, 0.2]}, 0.1),  # the mean counts
-        ({0.1: [0.5, 0.5], 0.3: [0.9, None]}, 0.1),  # who diverges comes last
+        ({0.1: [0.5, 0.5], 0.3: [0.88, None]}, 0.1),  # (0.88 + 0.1) / 2 = 0.49
+        ({0.1: [0.5, 0.5], 0.3: [0.92, None]}, 0.3),  # (0.92 + 0.1) / 2 = 0.51
+        ({0.1: [0.05], 0.3: [None]}, 0.3),  # worse than a constant answer
         ({0.1: [None, 0.4], 0.3: [0.9, None]}, 0.3),
         ({0.3: [0.5], 0.1: [0.5], 1.0: [0.5]}, 0.1),  # of equals the smaller
         ({0.1: [0.1 + 0.2], 0.3: [0.3]}, 0.1),  # equal but for the last digit
@@ -34,8 +36,9 @@ def test_where_everything_diverged_the_smallest_rate_is_chosen():
 
 
 def test_the_reports_choose_the_same():
-    from reports.stats.tuning import choose_rates
+    from reports.stats.tuning import DIVERGED, choose_rates
 
+    assert DIVERGED == tuning.DIVERGED
     random = np.random.default_rng(0)
     for _ in range(50):
         rates, seeds = [0.01, 0.03, 0.1], range(3)

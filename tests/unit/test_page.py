@@ -240,6 +240,18 @@ def test_runs_that_all_failed_make_an_honest_page() -> None:
     assert set(section.headline["verdict"]) == {"undecided"}
 
 
+def test_a_seed_that_was_added_for_other_losses_is_not_called_left_out() -> None:
+    summary, curves = runs()
+    added = (summary["loss"] == "mse") & (summary["seed"] >= 8)  # two seeds of ce and focal alone
+    lost = (summary["loss"] == "mse") & (summary["seed"] == 3) & (summary["lr"] == 0.03)
+    (section,), *_ = made(summary[~added & ~lost], curves)
+    facts = {term: text for term, text, _ in honesty.facts(section)}
+    assert facts["Left out"].endswith("where paired: mse at 0.03 seed 3 (missing).")
+    (section,), *_ = made(summary[~added], curves)
+    assert section.headline.set_index("a").loc["mse", "n"] == 8
+    assert "Left out" not in {term for term, *_ in honesty.facts(section)}
+
+
 def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     summary, curves = runs()
     chosen = summary[(summary["loss"] == "mse") & (summary["lr"] == 0.03)].index

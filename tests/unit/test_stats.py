@@ -922,7 +922,30 @@ def test_rates_that_diverged_bound_the_grid_and_rates_that_crashed_do_not() -> N
     assert (best["edge"], best["rates"], best["budget"], best["unfinished"]) == ("high", 2, 2, 1)
 
 
-def test_a_rate_at_which_a_seed_diverged_comes_after_one_at_which_none_did() -> None:
+@pytest.mark.parametrize(
+    ("scores", "lr"),
+    [
+        ({0.01: [0.2] * 10, 0.1: [0.95] * 9 + [None]}, 0.1),  # 0.865 as assigned
+        ({0.01: [0.5, 0.5], 0.1: [0.88, None]}, 0.01),  # 0.49 as assigned
+        ({0.01: [0.5, 0.5], 0.1: [0.92, None]}, 0.1),  # 0.51 as assigned
+        ({0.01: [0.1, 0.1], 0.1: [None, None]}, 0.01),
+        ({0.01: [0.05, 0.05], 0.1: [None, None]}, 0.1),  # worse than a constant answer
+    ],
+)
+def test_a_run_that_diverged_counts_as_a_constant_answer_in_the_choice_of_a_rate(
+    scores: dict[float, list[float | None]], lr: float
+) -> None:
+    assert chosen(grid_of({"ce": scores}))["lr"] == lr
+
+
+def test_a_rate_at_which_a_seed_failed_comes_after_one_at_which_none_did() -> None:
+    table = grid_of({"ce": {0.01: [0.5, 0.5, 0.5, 0.5], 0.1: [0.9, 0.9, None, 0.9]}})
+    failed = table.replace({"outcome": {"diverged": "failed"}})
+    assert chosen(table, tuning_seeds=(0, 1, 2))["lr"] == 0.1  # (0.9 + 0.9 + 0.1) / 3 = 0.63
+    assert chosen(failed, tuning_seeds=(0, 1, 2))["lr"] == 0.01
+
+
+def test_the_mean_at_the_chosen_rate_is_of_the_runs_that_ended_well() -> None:
     table = grid_of(
         {"ce": {0.01: [0.8, 0.8, 0.8], 0.1: [0.99, None, 0.99], 1.0: [None, None, 0.999]}}
     )

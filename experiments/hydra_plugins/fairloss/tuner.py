@@ -165,6 +165,8 @@ class OptunaSweeper(_Tuner):
             raise config.CommandError(
                 'hydra/sweeper=optuna needs Optuna: pip install -e ".[optuna]"'
             ) from error
+        from experiments import tuning
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         words = [word for word in arguments if word.split("=", 1)[0] == "lr"] or [
             f"lr={self.params.pop('lr', '')}"
@@ -194,10 +196,7 @@ class OptunaSweeper(_Tuner):
             now = [_at(cell, lr=rates[_family(cell[1])]) for cell in one]
             for family, found in self.trials(now).items():
                 trials[family] |= found
-                scores = found[rates[family]]
-                # A rate at which a seed diverged is worth less than every other.
-                worth = sum(score if score is not None else -1.0 for score in scores) / len(scores)
-                studies[family].tell(asked[family], worth)
+                studies[family].tell(asked[family], tuning.mean(found[rates[family]]))
             cells += now
         return self.judge(cells, self.choose(cells, trials))
 
