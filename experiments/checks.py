@@ -7,17 +7,13 @@ command nor a run.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
 import json
 import logging
-import re
 import signal
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from experiments import config, machine, processes
@@ -128,36 +124,25 @@ def _each(
 
     A CommandError, or a sentence on a process that ended without a result.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        files = {key: Path(directory) / str(number) for number, key in enumerate(tasks)}
-        waiting = deque(
-            (key, function, (str(files[key]), *arguments))
-            for key, (function, arguments) in tasks.items()
-        )
-        with contextlib.closing(processes.each(waiting, slots)) as results:
-            for key, result in results:
-                if isinstance(result, processes.Died):
-                    yield key, _failure(result, files[key])
-                elif isinstance(result, Exception) and not isinstance(result, CommandError):
-                    raise result
-                else:
-                    yield key, result
+    waiting = deque((key, *task) for key, task in tasks.items())
+    with contextlib.closing(processes.each(waiting, slots)) as results:
+        for key, result in results:
+            if isinstance(result, processes.Died):
+                yield key, _failure(result)
+            elif isinstance(result, Exception) and not isinstance(result, CommandError):
+                raise result
+            else:
+                yield key, result
 
 
-def _failure(died: processes.Died, trace: Path) -> str:
+def _failure(died: processes.Died) -> str:
     """A sentence on a process that ended without a result: what it did last, and where."""
-    text = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
-    # The innermost frame comes first; of those within Paddle, the one that called them tells more.
-    frames = re.findall(r'(?m)^  File "(.*)", line (\d+) in (.*)$', text)
-    own = [frame for frame in frames if "site-packages" not in frame[0]]
-    where = f", in {own[0][2]} ({own[0][0]}:{own[0][1]})" if own else ""
     if died.cause == "SIGALRM":
         return (
             f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still "
-            f"running{where}"
+            f"running{f', in {died.where}' if died.where else ''}"
         )
-    how = "was ended by" if died.cause.startswith("SIG") else "ended with"
-    return f"{died.last}: the check's process {how} {died.cause}{where}"
+    return f"{died.last}: the check's process {died}"
 
 
 # ---- in the process of a check -------------------------------------------------------------------
@@ -172,17 +157,8 @@ def _limit(rows: int = 0) -> None:
         signal.alarm(LIMIT_SECONDS * -(-rows // 1000))
 
 
-def _functions(
-    send: Send, trace: str, cell: Settings, groups: Sequence[str]
-) -> list[functools.partial[Any]]:
-    """The functions of the options; which one is being imported is told before.
-
-    Trace: the file for a traceback of the end.
-    """
-    file = Path(trace).open("w")  # noqa: SIM115  # to the end of the process
-    faulthandler.enable(file)
-    if hasattr(signal, "alarm"):
-        faulthandler.register(signal.SIGALRM, file, chain=True)
+def _functions(send: Send, cell: Settings, groups: Sequence[str]) -> list[functools.partial[Any]]:
+    """The functions of the options; which one is being imported is told before."""
     functions = []
     for group in groups:
         send(f"{group}={cell.choices[group]} (import of {cell.options[group]['_target_']})")
@@ -191,16 +167,22 @@ def _functions(
     return functions
 
 
-def _describe(send: Send, trace: str, cell: Settings) -> Data:
-    _functions(send, trace, cell, ("data",))
+def _describe(send: Send, cell: Settings) -> Data:
+    _load_paddle(cell)
+    _functions(send, cell, ("data",))
     send(f"data={cell.choices['data']}")
     _limit()  # it may download much
     return data_of(load(cell))
 
 
-def _examine(send: Send, trace: str, cell: Settings, data: Data) -> Checked:
+def _load_paddle(cell: Settings) -> None:
+    """Load Paddle before a module of a user's does, which would not prepare for it."""
     machine.load_paddle(cell.threads)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _examine(send: Send, cell: Settings, data: Data) -> Checked:
+    _load_paddle(cell)
     logging.disable(logging.WARNING)  # what is said here is said again in the run
 
     from experiments import conv_block, lint, training
@@ -209,7 +191,7 @@ def _examine(send: Send, trace: str, cell: Settings, data: Data) -> Checked:
         device = machine.device(cell.device)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    _functions(send, trace, cell, config.GROUPS)
+    _functions(send, cell, config.GROUPS)
     loss, model, optimizer, scheduler = (
         config.naming_function(cell, group) for group in ("loss", "model", "optimizer", "scheduler")
     )

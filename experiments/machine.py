@@ -7,6 +7,7 @@ nothing in here except through float32 rounding.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import functools
 import gc
 import importlib.metadata
@@ -16,6 +17,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
+from typing import IO
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -77,7 +79,22 @@ def load_paddle(threads: int = 1) -> None:
     import paddle
 
     paddle.disable_signal_handler()
+    if _trace is not None:  # Paddle has put its own handlers in the place of these
+        faulthandler.disable()
+        faulthandler.enable(_trace, all_threads=False)
     take_signals()
+
+
+_trace: IO[str] | None = None
+
+
+def keep_trace(path: str) -> None:
+    """Where a signal ends this process, SIGALRM included, have Python's traceback in this file."""
+    global _trace
+    _trace = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  # to the end of the process
+    faulthandler.enable(_trace, all_threads=False)
+    if hasattr(signal, "SIGALRM"):
+        faulthandler.register(signal.SIGALRM, _trace, all_threads=False, chain=True)
 
 
 def take_signals() -> None:

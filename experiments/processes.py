@@ -10,18 +10,27 @@ this file at every start, so it imports nothing heavy.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.connection
+import os
 import pickle
+import re
 import signal
+import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments import machine
 
 GRACE_SECONDS = 20  # for a process that was told to stop, to write that to the store
+
+_PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent dies
+
+Result = TypeVar("Result")
 
 _server = False  # whether this process has started one
 
@@ -29,12 +38,17 @@ _server = False  # whether this process has started one
 class Died(Exception):
     """A process ended without a result.
 
-    cause: a signal's name, or 'exit code 3'. last: the last value that it sent.
+    cause: a signal's name, or 'exit code 3'. last: the last value that it sent. where: the function
+    that it was in and its line, '' where that is unknown.
     """
 
-    def __init__(self, cause: str, last: Any):
-        super().__init__(cause)
-        self.cause, self.last = cause, last
+    def __init__(self, cause: str, last: Any, where: str = ""):
+        super().__init__(cause, last, where)
+        self.cause, self.last, self.where = cause, last, where
+
+    def __str__(self) -> str:
+        how = "was ended by" if self.cause.startswith("SIG") else "ended with"
+        return f"{how} {self.cause}{f', in {self.where}' if self.where else ''}"
 
 
 class Process:
@@ -48,9 +62,12 @@ class Process:
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         context = _context()
         self.connection, theirs = context.Pipe(duplex=False)
+        self._trace = tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace")  # noqa: SIM115
         # No daemon, which may not have processes of its own: a user's data may be loaded by
         # several.
-        self.process = context.Process(target=_call, args=(theirs, function, arguments))
+        self.process = context.Process(
+            target=_call, args=(theirs, self._trace.name, function, arguments)
+        )
         self.process.start()
         theirs.close()
         self.last: Any = None
@@ -64,7 +81,7 @@ class Process:
             over, value = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            return True, Died(_cause(self.process.exitcode), self.last)
+            return True, Died(_cause(self.process.exitcode), self.last, _place(self._trace.read()))
         if not over:
             self.last = value
         return over, value
@@ -81,6 +98,7 @@ class Process:
             self.process.kill()
             self.process.join()
         self.connection.close()
+        self._trace.close()
 
 
 Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function, its arguments
@@ -116,6 +134,44 @@ def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, Non
             process.join()
 
 
+def alone(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What `function(*arguments)` returns, called in a fork of this process that shares its input.
+
+    Ctrl-C and SIGTERM end the fork, too. Raises what it raises, and Died where it ended without a
+    result. Where forking is not safe the function is called in this process.
+    """
+    if not machine.may_fork():
+        return function(*arguments)
+    process = Process(_with_input, os.getpid(), function, arguments)
+    try:
+        over = False
+        while not over:
+            over, result = process.receive()
+    except BaseException:
+        process.stop()
+        raise
+    finally:
+        process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _with_input(
+    send: Callable[[Any], None], parent: int, function: Callable[..., Any], arguments: Any
+) -> Any:
+    """In the fork of `alone`."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before
+        os.kill(os.getpid(), signal.SIGKILL)
+    with contextlib.suppress(OSError):  # which may be closed
+        sys.stdin = os.fdopen(
+            0, closefd=False
+        )  # for a debugger; `multiprocessing` has taken it away
+    machine.take_signals()
+    return function(*arguments)
+
+
 def preload(threads: int) -> None:
     """Start, once, the server from which this command forks its processes.
 
@@ -135,12 +191,15 @@ def _context() -> Any:
     return multiprocessing.get_context("forkserver" if _server else "fork")
 
 
-def _call(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _call(
+    connection: Connection, trace: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     """In the process: call the function, and pass on what comes of it."""
     # Ctrl-C reaches the whole group of processes; the first one decides, and tells the others by
     # SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores
+    machine.keep_trace(trace)
     with contextlib.suppress(ConnectionError, KeyboardInterrupt):  # nobody waits any more
         try:
             result = function(lambda value: connection.send((False, value)), *arguments)
@@ -159,6 +218,15 @@ def portable(error: Any) -> Any:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
+
+
+def _place(trace: str) -> str:
+    """The innermost function of a traceback that is no package's, with its file and line."""
+    # Of frames within Paddle, the one that called them tells more.
+    for file, line, name in re.findall(r'(?m)^  File "(.*)", line (\d+) in (.*)$', trace):
+        if "site-packages" not in file:
+            return f"{name} ({file}:{line})"
+    return ""
 
 
 def _cause(exitcode: int | None) -> str:

@@ -13,16 +13,21 @@ import gc
 import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import composition, config, credentials, machine, places, terminal
+from experiments import composition, config, credentials, machine, places, processes, terminal
 from experiments.config import Settings
+
+if TYPE_CHECKING:
+    from experiments.data import Splits
+    from experiments.lint import Finding
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +75,7 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
 
 def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
-    from experiments import source_digest, sweeps, table
+    from experiments import source_digest, sweeps
 
     source_digest.of_options(settings.options)  # read before it is loaded; later edits are refused
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
@@ -78,11 +83,33 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     (digest,) = sweeps.data_digests([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
     warnings = sweeps.check_one(settings)
+    try:
+        return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)
+    except processes.Died as died:
+        from experiments import tracking
+
+        tracking.bury_the_dead(sweeps.open_store(settings), how="failed")
+        raise config.CommandError(f"{settings.label}: the run's process {died}") from died
+
+
+def _in_own_process(*arguments: Any) -> str:
+    """`_record`; the traceback of an unexpected error is made here, where it is complete."""
+    with config.errors_without_credentials():
+        return _record(*arguments)
+
+
+def _record(
+    settings: Settings,
+    artifacts: dict[str, str],
+    splits: Splits | None,
+    digest: str,
+    warnings: Sequence[Finding],
+) -> str:
+    """Run it, unless it is finished, and print its result."""
+    from experiments import cell, reuse, sweeps, table, tracking
+
     planned = [settings.identity(digest)], sweeps.planned_code([settings])
     store = sweeps.open_store(settings)
-
-    from experiments import cell, reuse, tracking
-
     sweeps.bury_the_dead(store)
     earlier = reuse.look_up(tracking.all_runs(store), [settings], [digest])
     (identity,) = earlier.identities

@@ -260,7 +260,7 @@ def test_kill_9(tmp_path, begin, as_calm, victim):
     first.send(signal.SIGKILL, victim)
     if victim == "worker":
         assert first.end() == 1, first.output
-        assert "the worker process died: SIGKILL" in first.output
+        assert "the run's process was ended by SIGKILL" in first.output
     else:
         assert first.process.wait(60) == -signal.SIGKILL
     second = begin(tmp_path, *FOUR)  # beside what may be left of the first
@@ -298,7 +298,7 @@ def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, begin):
     running = begin(tmp_path, *where, "-m", "loss=dies,ce,mse", "seed=0,1", *TINY, **environment)
     assert running.end() == 1, running.output
     assert running.output.count("FAILED loss=dies") == 2
-    assert "the worker process died: SIGSEGV" in running.output
+    assert "the run's process was ended by SIGSEGV, in dies (" in running.output
     assert running.output.index("FAILED loss=dies") < running.output.index("outcome")  # at once
     ends = {
         ("dies", "FAILED", "failed"): 2,

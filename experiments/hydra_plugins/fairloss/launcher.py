@@ -62,7 +62,7 @@ class ProcessLauncher(Launcher):
                 if not isinstance(result, JobReturn):
                     error: Any = result  # of the composition of its config
                     if isinstance(result, processes.Died):
-                        error = RuntimeError(f"the worker process died: {result}")
+                        error = RuntimeError(f"the run's process {result}")
                     result = JobReturn(job_overrides[index], status=JobStatus.FAILED)
                     result.return_value = error
                 results[index] = result
