@@ -8,8 +8,7 @@ The map, in the order in which a run passes through it:
     guards.py      what an option's values may be
     machine.py     what has to be set before Paddle loads: threads, fast paths
     places.py      where the store, its artifacts and its checkpoints lie
-    data.py        splits, label noise, orders; the datasets one can choose
-    mnist.py       where MNIST's bytes come from, and how they are known to be right
+    data/          the data sets, where their files come from, splits, label noise, orders
     models.py      networks: image -> raw outputs
     conv_block.py  convolution, pooling and ReLU in one, several times faster than the three
     heads.py       what raw outputs mean: a class, probabilities or none
@@ -42,7 +41,7 @@ The map, in the order in which a run passes through it:
 
 hydra_plugins/ holds the two ends of Hydra that are ours: the sweeper, which leaves out finished
 cells, and the launchers, which give each job a process of its own. Import rule: `guards`, `heads`
-and `mnist` import nothing of the package, `losses` only `guards`, `training` knows neither Hydra
-nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file imports
-nothing, so that `import experiments.losses` costs what it needs and no more.
+and `data` import nothing else of the package, `losses` only `guards`, `training` knows neither
+Hydra nor MLflow, only `tracking` writes to MLflow, and nothing here imports `reports`. This file
+imports nothing, so that `import experiments.losses` costs what it needs and no more.
 """

@@ -104,7 +104,7 @@ def load(cell: Settings) -> Any:
     """The cell's data, its `Splits`. Raises CommandError when it cannot be loaded."""
     from experiments.data import DataError
 
-    machine.prepare(cell.threads)  # fetching a dataset may load Paddle
+    machine.prepare(cell.threads)  # a function of a user's may load Paddle
     try:
         return config.function(cell, "data")(seed=cell.seed)
     except DataError as error:

@@ -48,10 +48,10 @@ _METRICS = ("experiments.metrics", "experiments.corruptions")
 # in the identity.
 _NEUTRAL = frozenset(
     {
+        "experiments.data.sources",
         "experiments.guards",
         "experiments.losses.checks",
         "experiments.machine",
-        "experiments.mnist",
     }
 )
 _PACKAGE = Path(__file__).resolve().parent

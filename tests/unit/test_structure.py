@@ -64,11 +64,10 @@ def test_the_two_halves_meet_in_the_store(path):
         ("contract", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
         ("credentials", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
         ("terminal", {"hydra", "omegaconf", "mlflow", "paddle", "numpy", "experiments"}),
-        ("mnist", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("heads", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("metrics", {"hydra", "omegaconf", "mlflow", "paddle"}),
         ("models", {"hydra", "omegaconf", "mlflow"}),
-        ("data", {"hydra", "omegaconf", "mlflow", "paddle"}),
+        ("data", {"hydra", "omegaconf", "mlflow", "paddle", "experiments"}),
         ("tracking", {"hydra", "omegaconf"}),
     ],
 )
@@ -136,6 +135,7 @@ def test_every_public_function_says_what_it_does(path):
     "place",
     [
         "experiments",
+        "experiments/data",
         "experiments/losses",
         "reports",
         "reports/runs",
