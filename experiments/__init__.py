@@ -25,7 +25,7 @@ The map, in the order in which a run passes through it:
     reuse.py       which finished runs count for a command, and which ran other code
     contract.py    what both halves use: commands that can be typed, how runs differ
     credentials.py what is removed from free text: passwords, tokens, keys
-    terminal.py    what the programs print, in any encoding
+    terminal.py    what the programs print, in any encoding; numbers in words
     checkpoints.py where a run stands, in one file
     cell.py        one cell: claimed, trained, recorded, continued
     processes.py   a fresh process for each run and each check

@@ -29,8 +29,7 @@ from experiments import (
 from experiments.config import Settings
 from experiments.data import Examples, Splits, order_hash
 from experiments.lint import Finding
-from experiments.sweeps import open_store, plan_name
-from experiments.table import duration
+from experiments.terminal import duration
 from experiments.tracking import Claim, Planned, Store, TrackedRun
 from experiments.training import Learner, Record
 
@@ -68,7 +67,7 @@ def execute(
         passed = (text.partition(": ") for text in settings.tracking["warnings"] or [])
         warnings = [Finding(name, text) for name, _, text in passed]
     in_labels = lint.of_labels(splits.train.labels)
-    store = open_store(settings, wait=bool(settings.tracking["parent_run"]))
+    store = tracking.open_for(settings, wait=bool(settings.tracking["parent_run"]))
     with training.fresh(settings.seed, machine.device(settings.device)):
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
         constant = dict(tags or {}) | tracking.versions()
@@ -277,8 +276,8 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
     identities, code = planned
     if identity in identities:
         return
-    then = {part: code.get(plan_name(settings, part), {}) for part in settings.code.parts}
-    files = contract.changed_files(then, settings.code.parts)
+    now = settings.code_by_option
+    files = contract.changed_files({part: code.get(part, {}) for part in now}, now)
     what = ", ".join(files) or "the data or the device"
     raise config.CommandError(
         f"{what} changed after the command planned this run: expected what was planned, got "

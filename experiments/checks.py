@@ -14,12 +14,17 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import config, machine, processes
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
 from experiments.lint import Finding
+
+if TYPE_CHECKING:
+    from experiments.data import Splits
+
+log = logging.getLogger(__name__)
 
 LIMIT_SECONDS = 60  # for each part of a check, and for each thousand rows of a batch
 
@@ -52,18 +57,56 @@ class Checked:
     failure: str = ""
 
 
+_data: dict[str, Data] = {}  # of the options that chose it: once per command
 _known: dict[str, Checked] = {}  # by what was checked: each is checked once per command
+_logged: set[str] = set()
 
 
-def check(cells: Sequence[Settings], data: Sequence[Data]) -> list[Checked]:
-    """What the checks of the options of each cell, with its data, have shown.
+def data_digests(cells: Sequence[Settings]) -> list[str]:
+    """The digest of each cell's data.
+
+    Every distinct dataset is loaded; raises CommandError when one cannot be.
+    """
+    return [data(cell).digest for cell in cells]
+
+
+def data(cell: Settings) -> Data:
+    """The digest and the sizes of the cell's data.
+
+    A user's own function is called in a process of its own.
+    """
+    key = _data_key(cell)
+    if key not in _data:
+        shipped = config.is_shipped(cell, "data")
+        _data[key] = data_of(load(cell)) if shipped else describe(cell)
+    return _data[key]
+
+
+def splits(cell: Settings) -> Splits | None:
+    """The cell's data, where it is this project's own: nothing of a user's is called here.
+
+    Raises CommandError when it cannot be loaded.
+    """
+    if not config.is_shipped(cell, "data"):
+        return None
+    loaded = load(cell)
+    _data[_data_key(cell)] = data_of(loaded)
+    return loaded
+
+
+def _data_key(cell: Settings) -> str:
+    return json.dumps(cell.options["data"], sort_keys=True, default=str)
+
+
+def check(cells: Sequence[Settings]) -> list[Checked]:
+    """What the checks of the options of each cell, with its data, have shown; warnings are logged.
 
     Every option is bound to its function's signature, the loss is tried on random outputs, and
     every distinct combination takes training steps on blank images, with batches of the sizes that
     training has. Raises CommandError with all that is wrong.
     """
     keys, tasks = [], {}
-    for cell, its in zip(cells, data, strict=True):
+    for cell, its in zip(cells, map(data, cells), strict=True):
         key = json.dumps(
             [cell.options, cell.choices, cell.device, cell.threads, cell.batch_size, its.train],
             sort_keys=True,
@@ -84,7 +127,26 @@ def check(cells: Sequence[Settings], data: Sequence[Data]) -> list[Checked]:
     if wrong:
         failures = [_known[key].failure for key in tasks if key in _known]
         config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
+    for cell, checked in zip(cells, (_known[key] for key in keys), strict=True):
+        messages = [
+            (logging.WARNING, f"{cell.loss_label}: {w.name}: {w.text}") for w in checked.warnings
+        ]
+        messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
+        for level, message in messages:
+            if message not in _logged:
+                _logged.add(message)
+                log.log(level, "%s", message)
     return [_known[key] for key in keys]
+
+
+def check_one(cell: Settings) -> Sequence[Finding]:
+    """The warnings that the check of a single run gives.
+
+    Raises CommandError also where the check ended without a result.
+    """
+    (checked,) = check([cell])
+    config.refuse([checked.failure] if checked.failure else [])
+    return checked.warnings
 
 
 def describe(cell: Settings) -> Data:
@@ -100,7 +162,7 @@ def describe(cell: Settings) -> Data:
     return result
 
 
-def load(cell: Settings) -> Any:
+def load(cell: Settings) -> Splits:
     """The cell's data, its `Splits`. Raises CommandError when it cannot be loaded."""
     from experiments.data import DataError
 
@@ -111,7 +173,7 @@ def load(cell: Settings) -> Any:
         raise CommandError(f"data={cell.choices['data']}: {error}") from error
 
 
-def data_of(splits: Any) -> Data:
+def data_of(splits: Splits) -> Data:
     """`splits` as others have to know them."""
     sizes = (len(part) for part in (splits.train, splits.validation, splits.test))
     return Data(splits.digest, *sizes)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from experiments.table import plural
+from experiments.terminal import plural
 
 if TYPE_CHECKING:
     from experiments.tracking import Store

@@ -180,6 +180,14 @@ class Settings:
         """The code that computes the numbers."""
         return source_digest.of_options(self.options)
 
+    @property
+    def code_by_option(self) -> source_digest.Parts:
+        """The files that each option reaches, by "loss=ce", and the training's, by "training"."""
+        return {
+            f"{part}={self.choices[part]}" if part in self.choices else part: files
+            for part, files in self.code.parts.items()
+        }
+
     def _with_code(self, settings_digest: str) -> str:
         whole = {"settings": settings_digest, "choices": self.choices, "code": self.code.digest}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
@@ -258,6 +266,20 @@ def anchor(cfg: DictConfig, directory: str) -> None:
     root = OmegaConf.select(cfg, "data.root")
     if isinstance(root, str) and root and "://" not in root:
         cfg.data.root = str(Path(directory, Path(root).expanduser()))
+
+
+def require_writable(directory: Path) -> None:
+    """Raise CommandError unless `directory` can be created and written to."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CommandError(
+            f"cannot write to {directory}: {error.strerror}; start the command in a directory "
+            "that you can write to"
+        ) from error
 
 
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:

@@ -34,7 +34,7 @@ from experiments import (
     reuse,
     terminal,
 )
-from experiments.table import plural
+from experiments.terminal import plural
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import machine, places, sweeps, table
+from experiments import checks, machine, places, reuse, sweeps, table
 from experiments.config import Settings
+from experiments.terminal import duration, plural
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,12 +31,12 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
     read.
     """
     slots = slots if slots > 0 else max(1, machine.cores() // cells[0].threads)
-    digests = sweeps.data_digests(cells)
+    digests = checks.data_digests(cells)
 
-    from experiments import reuse, tracking
+    from experiments import tracking
 
     there = places.is_there(cells[0].tracking["uri"])
-    store = sweeps.open_store(cells[0]) if there else None
+    store = tracking.open_for(cells[0]) if there else None
     earlier = reuse.look_up(tracking.all_runs(store) if store else {}, cells, digests)
     identities, runs = earlier.identities, earlier.runs
     grid = dict(zip(identities, cells, strict=True))
@@ -49,7 +50,7 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
         row = table.row(cell, runs.get(identity)) | {"outcome": states[identity]}
         if identity in seconds:
             estimate = seconds[identity]
-            row["time"] = "about " + table.duration(estimate) if estimate is not None else "?"
+            row["time"] = "about " + duration(estimate) if estimate is not None else "?"
         rows.append(row)
     print(
         f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}"
@@ -58,7 +59,7 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
         print(note)
     if shorter and not cells[0].prefixes:
         print(
-            f"{table.plural(len(shorter), 'cell')} to run at a constant rate "
+            f"{plural(len(shorter), 'cell')} to run at a constant rate "
             f"{'is' if len(shorter) == 1 else 'are'} the beginning of "
             f"a longer one; prefixes=true takes {'it' if len(shorter) == 1 else 'them'} out of "
             "that, and trains only the longest"
@@ -71,17 +72,17 @@ def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) 
     Seconds: of each cell that is to be run; None where no finished run tells.
     """
     counts = Counter(state.split()[0] for state in states)
-    text = f"{table.plural(len(states), 'cell')}: " + ", ".join(
+    text = f"{plural(len(states), 'cell')}: " + ", ".join(
         f"{n} {s}" for s, n in sorted(counts.items())
     )
     if not seconds:
         return f"{text}. Nothing to run."
     known = [s for s in seconds if s is not None]
-    text += f". {len(seconds)} to run, {table.plural(min(slots, len(seconds)), 'job')} at a time"
+    text += f". {len(seconds)} to run, {plural(min(slots, len(seconds)), 'job')} at a time"
     if not known:
         return f"{text}; how long that takes is not known before one like them is finished."
     total = max(sum(known) * len(seconds) / len(known) / slots, max(known))
-    return f"{text}: about {table.duration(total)}."
+    return f"{text}: about {duration(total)}."
 
 
 def _states(
@@ -98,9 +99,9 @@ def _states(
     for identity, cell in grid.items():
         run = runs.get(identity)
         runner = registry.runner(identity) if registry else None
-        if sweeps.is_finished(run) and cell.force:
+        if reuse.is_finished(run) and cell.force:
             states[identity] = "forced"
-        elif sweeps.is_finished(run):
+        elif reuse.is_finished(run):
             states[identity] = "diverged" if run.data.tags.get("outcome") == "diverged" else "done"  # type: ignore[union-attr]
         elif runner:
             states[identity] = f"running ({runner})"

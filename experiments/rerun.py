@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import (
+    checks,
     comparison,
     config,
     contract,
@@ -23,7 +24,6 @@ from experiments import (
     machine,
     places,
     reuse,
-    sweeps,
     table,
 )
 from experiments.config import CommandError, Settings
@@ -61,8 +61,10 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
             "where mlflow.db is, or choose a store with tracking.uri=URI"
         )
     machine.prepare(settings.threads)  # the store brings numpy with it
-    store = sweeps.open_store(settings)
-    sweeps.bury_the_dead(store)
+    from experiments import tracking
+
+    store = tracking.open_for(settings)
+    tracking.bury_the_dead(store)
     before = find(store, settings.rerun)
     cfg = config_of(store, before, cfg, overrides)
     choices = {group: before.data.params[group] for group in config.GROUPS}
@@ -70,9 +72,8 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     settings = dataclasses.replace(settings, force=True, checkpoint=False)
     config.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
-    warnings = sweeps.check_one(settings)
-    (identity,) = sweeps.identify([settings])
-    if identity != before.data.tags.get("identity"):
+    warnings = checks.check_one(settings)
+    if settings.identity(checks.data(settings).digest) != before.data.tags.get("identity"):
         files = reuse.changed_files(before, settings.code)
         if files is None:
             log.warning("the run does not record its code (%s)", reuse.UNKNOWN)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from experiments import contract, source_digest
 from experiments.config import GROUPS, Settings
-from experiments.table import plural
+from experiments.terminal import plural
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -87,6 +87,34 @@ def look_up(
     kept = {identity: counting(runs[identity]) for identity in identities if identity in runs}
     notes = [_note(*group, losses) for group, losses in groups.items()]
     return Earlier(identities, kept, notes)
+
+
+def is_finished(found: Run | None) -> bool:
+    """Whether a cell needs no run any more."""
+    return found is not None and found.info.status == "FINISHED"
+
+
+def changed_since(found: Run, code: source_digest.Code) -> list[str]:
+    """What a user should know who skips a run made with another version.
+
+    Or other code of the metrics.
+    """
+    from experiments import tracking
+
+    notes = []
+    if found.data.tags.get("code.metrics", code.metrics) != code.metrics:
+        notes.append(
+            "the code of the test metrics changed since skipped runs were made; force=true runs "
+            "them again"
+        )
+    for name, now in tracking.versions().items():
+        version = found.data.tags.get(name, "unknown")
+        if version != now:
+            notes.append(
+                f"skipped runs were made with {name} {version}, this is {now}; force=true runs "
+                "them again"
+            )
+    return notes
 
 
 def disagreements(runs: Sequence[Run]) -> list[str]:

@@ -23,7 +23,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import composition, config, credentials, machine, places, processes, terminal
-from experiments.config import Settings
+from experiments.config import Settings, require_writable
 
 if TYPE_CHECKING:
     from experiments.data import Splits
@@ -75,20 +75,20 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
 
 def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One cell outside a sweep: checked here, and not run again when it is finished already."""
-    from experiments import source_digest, sweeps
+    from experiments import checks, source_digest
 
     source_digest.of_options(settings.options)  # read before it is loaded; later edits are refused
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
-    splits = sweeps.load(settings)
-    (digest,) = sweeps.data_digests([settings])
+    splits = checks.splits(settings)
+    digest = checks.data(settings).digest
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
-    warnings = sweeps.check_one(settings)
+    warnings = checks.check_one(settings)
     try:
         return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
         from experiments import tracking
 
-        tracking.bury_the_dead(sweeps.open_store(settings), how="failed")
+        tracking.bury_the_dead(tracking.open_for(settings), how="failed")
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
@@ -106,19 +106,19 @@ def _record(
     warnings: Sequence[Finding],
 ) -> str:
     """Run it, unless it is finished, and print its result."""
-    from experiments import cell, reuse, sweeps, table, tracking
+    from experiments import cell, reuse, table, tracking
 
-    planned = [settings.identity(digest)], sweeps.planned_code([settings])
-    store = sweeps.open_store(settings)
-    sweeps.bury_the_dead(store)
+    planned = [settings.identity(digest)], settings.code_by_option
+    store = tracking.open_for(settings)
+    tracking.bury_the_dead(store)
     earlier = reuse.look_up(tracking.all_runs(store), [settings], [digest])
     (identity,) = earlier.identities
     for note in earlier.notes:
         log.info("%s", note)
     found = earlier.runs.get(identity)
-    if found is not None and sweeps.is_finished(found) and not settings.force:
+    if found is not None and reuse.is_finished(found) and not settings.force:
         log.info("finished before as run %s; force=true runs it again", found.info.run_id)
-        for note in sweeps.changed_since(found, settings.code):
+        for note in reuse.changed_since(found, settings.code):
             log.info("%s", note)
         run_id = found.info.run_id
     else:
@@ -163,11 +163,9 @@ class BeforeWriting(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse credentials and a directory that cannot be written, before a single run."""
-        from experiments import sweeps
-
         _refuse_credentials(config)
         try:
-            sweeps.require_writable(Path(config.hydra.run.dir))
+            require_writable(Path(config.hydra.run.dir))
         except Exception as error:
             sys.exit(str(error))  # of a callback's exceptions, Hydra lets only this one through
 
@@ -199,8 +197,6 @@ def main() -> None:
     """
     gc.disable()  # until `machine.loaded`
     terminal.accept_any_character()
-    # Hydra's parser wants flags before overrides; people type them anywhere.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
         if "hydra/launcher=slurm" in sys.argv and importlib.util.find_spec("submitit") is None:
             raise config.CommandError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import shlex
 import time
@@ -27,106 +26,22 @@ from experiments import (
     places,
     processes,
     reuse,
-    source_digest,
     table,
 )
-from experiments.checks import Checked, Data
+from experiments.checks import Checked
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
+from experiments.reuse import changed_since, is_finished
+from experiments.terminal import plural
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from experiments.data import Splits
-    from experiments.lint import Finding
     from experiments.tracking import Store
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
-
-
-_data: dict[str, Data] = {}  # of the options that chose it: once per command
-
-
-def identify(cells: Sequence[Settings]) -> list[str]:
-    """Each cell's identity; raises what `data_digests` raises."""
-    return [c.identity(digest) for c, digest in zip(cells, data_digests(cells), strict=True)]
-
-
-def data_digests(cells: Sequence[Settings]) -> list[str]:
-    """The digest of each cell's data.
-
-    Every distinct dataset is loaded; raises CommandError when one cannot be.
-    """
-    return [data(cell).digest for cell in cells]
-
-
-def plan_name(cell: Settings, part: str) -> str:
-    """The name by which a plan keeps the files of a part of the code: "loss=ce", "training"."""
-    return f"{part}={cell.choices[part]}" if part in cell.choices else part
-
-
-def planned_code(cells: Sequence[Settings]) -> dict[str, dict[str, str]]:
-    """The files that each option of these cells reaches, for `tracking.Planned`."""
-    return {
-        plan_name(cell, part): files for cell in cells for part, files in cell.code.parts.items()
-    }
-
-
-def data(cell: Settings) -> Data:
-    """The digest and the sizes of the cell's data.
-
-    A user's own function is called in a process of its own.
-    """
-    key = _key(cell, ("data",))
-    if key not in _data:
-        shipped = config.is_shipped(cell, "data")
-        _data[key] = checks.data_of(checks.load(cell)) if shipped else checks.describe(cell)
-    return _data[key]
-
-
-def load(cell: Settings) -> Splits | None:
-    """The cell's data, where it is this project's own: nothing of a user's is called here.
-
-    Raises CommandError when it cannot be loaded.
-    """
-    if not config.is_shipped(cell, "data"):
-        return None
-    splits = checks.load(cell)
-    _data[_key(cell, ("data",))] = checks.data_of(splits)
-    return splits
-
-
-def check(cells: Sequence[Settings]) -> list[Checked]:
-    """What `checks.check` finds of each cell's options; warnings are logged, and failures.
-
-    Raises CommandError with all that is wrong.
-    """
-    found = checks.check(cells, [data(cell) for cell in cells])
-    for cell, checked in zip(cells, found, strict=True):
-        messages = [
-            (logging.WARNING, f"{cell.loss_label}: {w.name}: {w.text}") for w in checked.warnings
-        ]
-        messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
-        for level, message in messages:
-            if message not in _logged:
-                _logged.add(message)
-                log.log(level, "%s", message)
-    return found
-
-
-_logged: set[str] = set()
-
-
-def check_one(cell: Settings) -> Sequence[Finding]:
-    """The warnings that the check of a single run gives.
-
-    Raises CommandError also where the check ended without a result.
-    """
-    (checked,) = check([cell])
-    config.refuse([checked.failure] if checked.failure else [])
-    return checked.warnings
 
 
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
@@ -157,17 +72,17 @@ def run(
     new = not places.is_there(settings[0].tracking["uri"])
     if not new:
         processes.preload(settings[0].threads)
-    digests = data_digests(settings)
-    require_writable(directory)
+    digests = checks.data_digests(settings)
+    config.require_writable(directory)
     if new:  # A wrong command creates nothing, and does not wait until MLflow is imported.
         machine.load_paddle(settings[0].threads)
-        check(settings)
+        checks.check(settings)
         processes.preload(settings[0].threads)
 
     from experiments import tracking
 
-    store = open_store(settings[0])
-    bury_the_dead(store)
+    store = tracking.open_for(settings[0])
+    tracking.bury_the_dead(store)
     earlier = reuse.look_up(tracking.all_runs(store), settings, digests)
     identities, before = earlier.identities, earlier.runs
     grid = dict(zip(identities, cells, strict=True))
@@ -176,13 +91,13 @@ def run(
         for identity, (overrides, cell) in grid.items()
         if cell.force or not is_finished(before.get(identity))
     }
-    checks_of_todo = check([grid[identity][1] for identity in todo]) if todo else []
+    checks_of_todo = checks.check([grid[identity][1] for identity in todo]) if todo else []
     checked = dict(zip(todo, checks_of_todo, strict=True))
     for level, notice in dict.fromkeys(n for each in checked.values() for n in each.kernel):
         log.log(level, "%s", notice)
     log.info(
         "%s, %d finished before, %d to run",
-        table.plural(len(grid), "cell"),
+        plural(len(grid), "cell"),
         len(grid) - len(todo),
         len(todo),
     )
@@ -193,13 +108,13 @@ def run(
 
     name = question or " ".join(sorted({cell.choices["loss"] for cell in settings}))
     name += f" {stage}" if stage else ""
-    name += f" ({table.plural(len(grid), 'cell')})"
+    name += f" ({plural(len(grid), 'cell')})"
     parent = tracking.begin_sweep(
         store,
         name=name,
         identities=identities,
         again=bool(todo),
-        code=planned_code(settings),
+        code={part: files for cell in settings for part, files in cell.code_by_option.items()},
     )
     status = "KILLED"
     results: dict[str, JobReturn] = {}
@@ -264,7 +179,7 @@ def _failed_check(
     from experiments import tracking
 
     overrides, settings = cell
-    tags = settings.identities(data(settings).digest) | settings.code.tags
+    tags = settings.identities(checks.data(settings).digest) | settings.code.tags
     error = CommandError(failure)
     with (
         contextlib.suppress(CommandError),
@@ -301,7 +216,7 @@ def _run_all(
         again = failed - retried if on_failure == "retry" else set()
         retried |= again
         if again:
-            log.info("%s once more: on_failure=retry", table.plural(len(again), "failed cell"))
+            log.info("%s once more: on_failure=retry", plural(len(again), "failed cell"))
         taken = [i for i, result in results.items() if result._return_value == config.TAKEN]
         again = again or _wait_for(store, taken)
         todo = {i: job for i, job in jobs.items() if i in again}
@@ -317,6 +232,7 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
 
     Waits until that is known.
     """
+    from experiments import tracking
     from experiments.tracking import claims
 
     waiting, told = list(taken), False
@@ -324,14 +240,14 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
         registry = claims.read(store)
         runners = {identity: registry.runner(identity) for identity in waiting}
         if free := [identity for identity in waiting if runners[identity] is None]:
-            bury_the_dead(store)
+            tracking.bury_the_dead(store)
             if missing := _missing(store, {identity: [] for identity in free}, {}):
                 return set(missing)
             waiting = [identity for identity in waiting if identity not in free]
             continue
         if not told:
             who = ", ".join(sorted({str(runner) for runner in runners.values()}))
-            log.info("waiting for %s that %s will finish", table.plural(len(waiting), "cell"), who)
+            log.info("waiting for %s that %s will finish", plural(len(waiting), "cell"), who)
             told = True
         time.sleep(_POLL_SECONDS)
     return set()
@@ -373,78 +289,6 @@ def _with_prefixes(
     }
 
 
-def bury_the_dead(store: Store) -> None:
-    """End what processes that died have left RUNNING, and say so."""
-    from experiments import tracking
-
-    buried = tracking.bury_the_dead(store)
-    if buried:
-        log.info(
-            "%s of processes that are dead were still RUNNING; ended",
-            table.plural(len(buried), "run"),
-        )
-
-
-def open_store(settings: Settings, *, wait: bool = False) -> Store:
-    """`tracking.open_store` for these settings."""
-    from experiments import tracking
-
-    patience = settings.tracking["patience"]
-    return tracking.open_store(
-        settings.tracking["uri"],
-        settings.experiment,
-        patience=patience,
-        wait=wait,
-        directory=settings.tracking["directory"] and Path(settings.tracking["directory"]),
-    )
-
-
-def require_writable(directory: Path) -> None:
-    """Raise CommandError unless `directory` can be created and written to."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CommandError(
-            f"cannot write to {directory}: {error.strerror}; start the command in a directory "
-            "that you can write to"
-        ) from error
-
-
-def is_finished(found: Run | None) -> bool:
-    """Whether a cell needs no run any more."""
-    return found is not None and found.info.status == "FINISHED"
-
-
-def changed_since(found: Run, code: source_digest.Code) -> list[str]:
-    """What a user should know who skips a run made with another version.
-
-    Or other code of the metrics.
-    """
-    from experiments import tracking
-
-    notes = []
-    if found.data.tags.get("code.metrics", code.metrics) != code.metrics:
-        notes.append(
-            "the code of the test metrics changed since skipped runs were made; force=true runs "
-            "them again"
-        )
-    for name, now in tracking.versions().items():
-        version = found.data.tags.get(name, "unknown")
-        if version != now:
-            notes.append(
-                f"skipped runs were made with {name} {version}, this is {now}; force=true runs "
-                "them again"
-            )
-    return notes
-
-
-def _key(cell: Settings, groups: Sequence[str]) -> str:
-    return json.dumps([cell.options[group] for group in groups], sort_keys=True, default=str)
-
-
 def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:
     failures, not_begun = [], 0
     for identity, result in results.items():
@@ -457,7 +301,7 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, Job
     if failures:
         stopped = f" {not_begun} were not begun." if not_begun else ""
         raise CommandError(
-            f"{len(failures)} of {table.plural(len(results), 'cell')} failed; their tracebacks "
+            f"{len(failures)} of {plural(len(results), 'cell')} failed; their tracebacks "
             f"are in MLflow (traceback.txt).{stopped} "
             "The same command runs only what is not finished.\n" + "\n".join(failures)
         )

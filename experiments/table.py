@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import places
+from experiments import places, terminal
 from experiments.config import Settings
 from experiments.contract import command, override
 
@@ -44,7 +44,7 @@ def row(cell: Settings, found: Run | None) -> dict[str, Any]:
     return asked | {
         "val acc": _percent(metrics.get("val/accuracy")),
         "test acc": _percent(metrics.get("test/accuracy")),
-        "time": duration(seconds),
+        "time": terminal.duration(seconds),
         "outcome": found.data.tags.get("outcome", info.status.lower()),
         "run id": info.run_id,
     }
@@ -113,19 +113,6 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
     if settings.experiment != "mnist-losses":
         words.append(override("experiment", settings.experiment))
     return f"next:  {browse}\n       {command('generate report', *words)}"
-
-
-def plural(count: int, noun: str) -> str:
-    """'1 cell', '2 cells'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: '8.1s', '3m05s', '1h12m'."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
 def _percent(share: float | None) -> str:

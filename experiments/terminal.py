@@ -1,4 +1,4 @@
-"""What the programs print, in any encoding. Imports nothing heavy."""
+"""What the programs print, in any encoding, and numbers in words. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def _spelt(error: UnicodeError) -> tuple[str, int]:
         for character in lacking
     )
     return "".join(escaped), error.end
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 cell', '2 cells'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: '8.1s', '3m05s', '1h12m'."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

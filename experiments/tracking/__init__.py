@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from experiments.tracking.circumstances import git_state, sources, versions
 from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
 from experiments.tracking.run import ExportError, TrackedRun, tracked_run
-from experiments.tracking.store import Away, Store, StoreError, open_store, resolve_uri
+from experiments.tracking.store import Away, Store, StoreError, open_for, open_store, resolve_uri
 from experiments.tracking.sweep import (
     Planned,
     all_runs,
@@ -54,6 +54,7 @@ __all__ = [
     "correct",
     "end_sweep",
     "git_state",
+    "open_for",
     "open_store",
     "planned",
     "resolve_uri",

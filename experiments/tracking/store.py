@@ -30,7 +30,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from experiments import places
-from experiments.config import CommandError
+from experiments.config import CommandError, Settings
 from experiments.contract import command, mlflow_for
 from experiments.credentials import redacted, shown
 
@@ -270,6 +270,18 @@ def open_store(
                 "choose another store with tracking.uri=sqlite:///other.db"
             )
         raise StoreError(hint) from error
+
+
+def open_for(settings: Settings, *, wait: bool = False) -> Store:
+    """`open_store` with what the settings of a run say."""
+    where = settings.tracking
+    return open_store(
+        where["uri"],
+        settings.experiment,
+        patience=where["patience"],
+        wait=wait,
+        directory=where["directory"] and Path(where["directory"]),
+    )
 
 
 def _create_database(path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from mlflow.entities import Run as MlflowRun
 
 from experiments import owners, reuse, source_digest
+from experiments.terminal import plural
 from experiments.tracking import claims
 from experiments.tracking.claims import Claim, Registry
 from experiments.tracking.run import create_run
@@ -70,10 +71,13 @@ def _ownerless(registry: Registry, run: MlflowRun) -> bool:
 def bury_the_dead(
     store: Store, *, parent: str | None = None, how: str = "killed"
 ) -> list[MlflowRun]:
-    """`bury` all `the_dead`; those runs."""
+    """`bury` all `the_dead`, and say so; those runs."""
     found = the_dead(store, parent=parent)
     for run in found:
         bury(store, run, how)
+    if found:
+        count = plural(len(found), "run")
+        log.info("%s of processes that are dead were still RUNNING; ended", count)
     return found
 
 

@@ -104,7 +104,10 @@ def mine(tmp_path: Path, run_command: Command):
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / name).mkdir(exist_ok=True)
         where = ["--config-dir", str(tmp_path)]
-        return run_command(tmp_path / name, *where, *TINY, *arguments, PYTHONPATH=str(tmp_path))
+        flags = [word for word in arguments if word == "-m"]
+        others = [word for word in arguments if word != "-m"]
+        words = [*where, *flags, *TINY, *others]
+        return run_command(tmp_path / name, *words, PYTHONPATH=str(tmp_path))
 
     return run
 
@@ -289,20 +292,20 @@ def test_checks_happen_in_processes_of_their_own(option):
         checks.describe(option("data", "no_digits"))
 
     losses = [option("loss", name) for name in ("warm", "leaves", "largest")]
-    warm, leaves, largest = checks.check(losses, [found] * 3)
+    warm, leaves, largest = checks.check(losses)
     assert [warning.name for warning in warm.warnings] == ["hidden-state"]
     assert leaves.failure == "loss=leaves: the check's process ended with exit code 3"
     assert [warning.name for warning in largest.warnings] == ["broadcast"]
     few = dataclasses.replace(losses[2], batch_size=70)  # of 1,077 examples that leaves 27
     with pytest.raises(CommandError, match=r"(?s)loss=largest: .*\(in a batch of 27\)"):
-        checks.check([few], [found])
+        checks.check([few])
 
 
 @pytest.mark.skipif(not machine.may_fork(), reason="forked processes have what is patched here")
 def test_no_check_ends_while_a_compiler_builds_the_kernel(option, monkeypatch):
     """What is left of its time then: 0 where there is no limit."""
     monkeypatch.setattr(conv_block, "notices", lambda network: ((0, signal.alarm(0)),))
-    (found,) = checks.check([BASE], [checks.Data("d", 100, 100, 100)])
+    (found,) = checks.check([BASE])
     assert found.kernel == ((0, 0),)
 
 

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from experiments import cell, config, rerun, tracking
+from experiments import cell, checks, config, rerun, tracking
 from experiments.config import CommandError
 
 
@@ -250,7 +250,10 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
 
 
 def test_other_data_than_then_is_said_before_anything_trains(place, monkeypatch, caplog):
-    monkeypatch.setattr("experiments.sweeps.identify", lambda cells: ["another"])
+    data = checks.data
+    monkeypatch.setattr(
+        checks, "data", lambda cell: dataclasses.replace(data(cell), digest="another")
+    )
     again(place, "experiment=mine")
     assert "the data or the device changed since then" in caplog.text
 

@@ -89,6 +89,16 @@ def test_what_a_module_does_not_know(name, forbidden):
     assert not known & forbidden
 
 
+@pytest.mark.parametrize("name", ["cell", "training", "checkpoints", "tracking"])
+def test_a_run_does_not_know_the_sweep_above_it(name):
+    files = [
+        path for path in SOURCES if path.with_suffix("").is_relative_to(ROOT / "experiments" / name)
+    ]
+    known = set().union(*map(imports, files))
+    above = {"sweeps", "table", "plan", "rerun", "run", "hydra_plugins"}
+    assert files and not known & {f"experiments.{module}" for module in above}
+
+
 def test_only_the_writer_writes_to_mlflow():
     experiments = ROOT / "experiments"
     knowing = {

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from helpers.settings import BASE, settings
 
-from experiments import config, sweeps
+from experiments import checks, config
 from experiments.config import CommandError
 
 
@@ -25,20 +25,20 @@ def test_what_a_rehearsal_finds_names_the_options():
         BASE, options=BASE.options | {"loss": BASE.options["loss"] | {"_target_": "operator_.add"}}
     )
     with pytest.raises(CommandError, match=r"loss=ce: cannot load operator_.add"):
-        sweeps.check([broken])
+        checks.check([broken])
 
 
-def test_identities_are_those_of_the_settings_with_the_datas_digest():
+def test_the_digest_of_each_runs_data():
     from experiments.data import digits
 
     cells = [settings("data=digits", "model=softmax", f"seed={seed}") for seed in (0, 1)]
     digest = digits(seed=0).digest
-    assert sweeps.identify(cells) == [cell.identity(digest) for cell in cells]
+    assert checks.data_digests(cells) == [digest, digest]
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CommandError, match="cannot write to"):
-        sweeps.require_writable(tmp_path / "file" / "below")
-    sweeps.require_writable(tmp_path / "new" / "below")
+        config.require_writable(tmp_path / "file" / "below")
+    config.require_writable(tmp_path / "new" / "below")
     assert list((tmp_path / "new" / "below").iterdir()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.settings import BASE, settings
 
-from experiments import table
+from experiments import table, terminal
 
 
 def row(**values):
@@ -25,7 +25,7 @@ def row(**values):
     ],
 )
 def test_durations(seconds, text):
-    assert table.duration(seconds) == text
+    assert terminal.duration(seconds) == text
 
 
 def test_the_table_shows_own_values_only_where_they_differ():
