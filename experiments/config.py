@@ -367,6 +367,10 @@ def problems(settings: Settings) -> list[str]:
         )
     if settings.reuse not in REUSE:
         found.append(f"reuse: expected one of {', '.join(REUSE)}, got {settings.reuse!r}")
+    if settings.force and settings.reuse == "any":
+        found.append(
+            "reuse=any takes finished runs and force=true runs them again; choose one of the two"
+        )
     log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
     if not isinstance(log_model, bool):
         found.append(f"tracking.log_model: expected true or false, got {log_model!r}")

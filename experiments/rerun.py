@@ -69,7 +69,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     cfg = config_of(store, before, cfg, overrides)
     choices = {group: before.data.params[group] for group in config.GROUPS}
     settings = config.read(cfg, choices, _words(store, before))
-    settings = dataclasses.replace(settings, force=True, checkpoint=False)
+    settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)
     config.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
     warnings = checks.check_one(settings)

@@ -58,6 +58,7 @@ LIGHT = [  # answered without Paddle or MLflow
     ),
     (["hydra/sweeper=tuning"], ["hydra/sweeper: this one takes a grid, got a single run; add -m"]),
     (["sweep=nope"], ["Could not find 'sweep/nope'"]),
+    (["-m", "reuse=any", "force=true"], ["reuse=any takes finished runs and force=true runs them"]),
     (["loss=mse,ce"], ["add --multirun to your command line"]),
     (["epochs=1.5"], ["epochs=1.5", "'1.5'", "Integer"]),
     (["epochs=-1"], ["epochs: expected a whole number of at least 0, got -1"]),
