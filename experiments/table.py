@@ -102,15 +102,21 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
     directory = Path(settings.tracking["directory"] or "")
     uri = places.store_uri(settings.tracking["uri"], directory)
     elsewhere = uri != places.store_uri(places.DEFAULT_URI, directory)
+    exported = os.environ.get("MLFLOW_TRACKING_URI")  # which the next commands would follow, too
     browse = "mlflow ui"
     if uri.startswith("http"):
         browse = f"browse {uri}"
-    elif elsewhere or (directory / "mlruns").exists() or os.environ.get("MLFLOW_BACKEND_STORE_URI"):
+    elif (
+        elsewhere
+        or exported
+        or (directory / "mlruns").exists()
+        or os.environ.get("MLFLOW_BACKEND_STORE_URI")
+    ):
         browse = command(browse, "--backend-store-uri", uri)
-    words = [override("tracking.uri", uri)] if elsewhere else []
+    words = [override("tracking.uri", uri)] if elsewhere or exported else []
     words += [override("sweep", parent)] if parent else []
     words += [override("tuning_seeds", list(range(tuning_seeds)))] if tuning_seeds else []
-    if settings.experiment != "mnist-losses":
+    if not parent or settings.experiment != "mnist-losses":  # a report's own is the newest
         words.append(override("experiment", settings.experiment))
     return f"next:  {browse}\n       {command('generate report', *words)}"
 

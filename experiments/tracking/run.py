@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import math
+import os
 import tempfile
 import time
 import traceback
@@ -241,7 +242,12 @@ def tracked_run(
     KILLED (`outcome=killed`), and so does the loss of `claim` to another process; all go on to the
     caller.
     """
+    exported = os.environ.pop("MLFLOW_TRACKING_URI", None)
     mlflow.set_tracking_uri(store.uri)  # log_model knows no other way
+    # It exports the address, too. The shell of the user does not: printed commands have to name it.
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if exported is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = exported
     tags = (
         {"kind": "run", "owner": owners.me().text()}
         | dict(tags)

@@ -55,12 +55,23 @@ def test_a_cell_without_a_run_is_missing_in_the_table():
 
 def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert table.next_commands(BASE) == "next:  mlflow ui\n       generate report"
+    assert table.next_commands(BASE) == (
+        "next:  mlflow ui\n       generate report experiment=mnist-losses"
+    )
+    assert table.next_commands(BASE, "1a") == "next:  mlflow ui\n       generate report sweep=1a"
     other = settings("tracking.uri=sqlite:///a.db", "experiment=mine")
     assert table.next_commands(other).splitlines() == [
         f"next:  mlflow ui --backend-store-uri sqlite:///{tmp_path}/a.db",
         f"       generate report tracking.uri=sqlite:///{tmp_path}/a.db experiment=mine",
     ]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///another.db")
+    default = settings("tracking.uri=sqlite:///mlflow.db")
+    assert table.next_commands(default).splitlines() == [
+        f"next:  mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db",
+        f"       generate report tracking.uri=sqlite:///{tmp_path}/mlflow.db "
+        "experiment=mnist-losses",
+    ]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (tmp_path / "mlruns").mkdir()  # where it is there, `mlflow ui` alone would look into it
     assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(
         BASE
