@@ -199,9 +199,11 @@ class _Flavor:
         except Exception as error:
             if machine.interrupted():
                 raise
-            kind, lines = f"{type(error).__name__}: ", str(error).strip().splitlines() or [""]
-            said = lines[-1].strip().removeprefix(kind)  # Paddle puts its whole trace before it
-            raise ExportError(redacted(kind + said)[:500]) from error
+            # Paddle puts its whole trace before the cause, and advice after it.
+            kind, text = f"{type(error).__name__}: ", str(error).partition("Revise suggestion:")[0]
+            before, _, cause = text.rpartition(f" {kind}")
+            last = (cause if before else text.strip().rpartition("\n")[2]).removeprefix(kind)
+            raise ExportError(redacted(kind + " ".join(last.split()))[:500]) from error
 
 
 @contextlib.contextmanager

@@ -278,11 +278,19 @@ def test_a_variable_of_mlflows_that_is_not_read_is_told(tmp_path, run_command):
     assert line in generate(tmp_path, **name).stderr.splitlines()
 
 
-def test_why_a_network_cannot_be_exported_is_told_without_credentials(monkeypatch):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "a trace\n\n    RuntimeError: no access\n    with s3cret-token\n",
+        "a trace\n  RuntimeError: no access with s3cret-token\n  Revise suggestion: \n  1. a\n",
+        "no access with s3cret-token",
+    ],
+)
+def test_why_a_network_cannot_be_exported_is_told_without_credentials(monkeypatch, message):
     monkeypatch.setenv("A_TOKEN", "s3cret-token")
 
     def save_model(**arguments):
-        raise RuntimeError("a trace\n\nRuntimeError: no access with s3cret-token")
+        raise RuntimeError(message)
 
     import mlflow.paddle  # at first MLflow has only a stand-in
 
