@@ -1,7 +1,4 @@
-"""Where a report goes.
-
-Its directory, its files, and its copy with the sweep's parent run in MLflow.
-"""
+"""The directory and the files of a report, and its copy with the sweep's parent run in MLflow."""
 
 from __future__ import annotations
 
@@ -56,9 +53,9 @@ def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) 
 
 
 def prepare(output: str | None, name: str) -> Path:
-    """The directory of a report, seen to be writable.
+    """The directory of a report, checked to be writable.
 
-    Nothing in it is touched, and it is not made: the report may be refused yet.
+    It is not created and nothing in it changes, since the report may still be refused.
 
     Raises:
         OutputError: it cannot be written, or holds something that is not a report.

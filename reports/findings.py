@@ -1,6 +1,4 @@
-"""What a report says about one setting.
-
-Every frame that its page shows, derived by `reports.stats`.
+"""Every frame that a report shows about one setting, computed by `reports.stats`.
 
 Pure: frames in, frames out. A setting is everything a run was asked except loss, learning rate,
 epochs and seed; runs of different settings are never pooled.
@@ -36,7 +34,7 @@ class QuestionError(ValueError):
 class Question:
     """What is compared, and how.
 
-    `metric`: a column such as test_accuracy; `rope`: in its unit, None: the default.
+    metric: a column such as test_accuracy. rope: the margin in its unit; None means the default.
 
     subjects: losses each of which is compared with every other, instead of all with the baseline.
     """
@@ -100,9 +98,9 @@ class Section:
 
     @property
     def shown(self) -> list[str]:
-        """The losses that were run at the headline's epochs, whatever became of them.
+        """The losses with runs at the headline's epochs, however these ended.
 
-        The baseline first if it was.
+        The baseline is the first if it is among them.
         """
         return self._run_at(self.epochs)
 
@@ -267,10 +265,7 @@ def section(
 def _of_test_set(
     read: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric
 ) -> tuple[int | None, float | None]:
-    """From predictions.
-
-    How many test examples the metric counts, and as what it counts a diverged run.
-    """
+    """From predictions: the test examples of the metric, and the accuracy of a constant answer."""
     constant = mistakes.constant_accuracy(read) if metric.of_all_test_images else None
     return mistakes.size(read, metric.digit), constant
 
@@ -306,9 +301,9 @@ def claims(
 def same_loss(
     summary: pd.DataFrame, question: Question, loss: str | None, predictions: Predictions
 ) -> pd.DataFrame:
-    """An A/A comparison: a loss (None.
+    """An A/A comparison: a loss against itself on two halves of its seeds.
 
-    Each) against itself on the even and the odd places of its seeds.
+    The halves are the seeds at even and at odd places. `loss` None means each loss.
 
     Raises:
         QuestionError: no run has the loss.
@@ -390,10 +385,7 @@ def _own_curves(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Mean and band of validation accuracy per loss and epoch.
-
-    At the mean seconds that epoch took.
-    """
+    """Mean and band of validation accuracy per loss and epoch, and the mean seconds up to it."""
     bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
     seconds = curves.groupby(["loss", "epoch"], observed=True)["seconds"].mean().reset_index()
     return bands.merge(seconds, on=["loss", "epoch"], how="left")
@@ -430,7 +422,7 @@ def _best_table(
 ) -> pd.DataFrame:
     """A row per loss at its own best rate.
 
-    Every metric's mean, the accuracies with intervals, and the counts.
+    It has the mean of every metric, the intervals of the accuracies, and the counts of runs.
     """
     rows = []
     for loss in losses:

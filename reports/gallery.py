@@ -1,6 +1,4 @@
-"""What the losses themselves are.
-
-How hard each pulls, and its value, over how right the network is.
+"""The gradient weight and the value of each loss over how right the network is.
 
 Every loss is taken from where the run found it, a user's own too if it can be imported here. Paddle
 computes the gradients and is loaded when the first loss is asked for, not before.

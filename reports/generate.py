@@ -1,6 +1,4 @@
-"""The command: from the runs in MLflow to a page, its figures and tables.
-
-Verdicts that can be checked.
+"""The command: from the runs in MLflow to a page with figures, tables and checkable verdicts.
 
     python reports/generate.py          the same program as
     generate report                     which the install provides
@@ -40,9 +38,9 @@ options.register()
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="report")
 def report(cfg: DictConfig) -> None:
-    """A report, a check of an earlier one, or an A/A comparison.
+    """Make a report, check an earlier one, or make an A/A comparison.
 
-    What is wrong ends it with a message.
+    An error ends the program with a message.
     """
     os.chdir(HydraConfig.get().runtime.cwd)  # whatever hydra.job.chdir says: a report is no job
     try:
@@ -149,10 +147,7 @@ def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
 
 
 def unusual(asked: Options) -> dict[str, str]:
-    """The options in which a report is another than the usual one on the same runs.
-
-    As they are typed.
-    """
+    """The options in which a report differs from the usual one on the same runs, as typed."""
     from reports.findings import Question
     from reports.metrics import read_metric
 
@@ -189,7 +184,7 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
 def check(asked: Options) -> None:
     """Derive the claims of an earlier verdicts.json again.
 
-    Exit with 1 and their names when some no longer hold.
+    Where some no longer hold, the program names them and exits with 1.
     """
     import pandas as pd
 
@@ -265,9 +260,9 @@ def keep_baselines(asked: Options) -> None:
 
 
 def compare_with_itself(asked: Options) -> None:
-    """The same loss on two halves of its seeds, at every rate.
+    """Compare a loss with itself on two halves of its seeds, at every rate.
 
-    What verdicts chance alone gives on this store.
+    This shows which verdicts chance alone gives on this store.
     """
     from reports import findings, verdicts
     from reports.names import plain
@@ -297,10 +292,7 @@ def compare_with_itself(asked: Options) -> None:
 
 
 def load(asked: Options) -> Runs:
-    """The runs that the options choose.
-
-    With the metric that they ask for wherever it can be computed.
-    """
+    """The runs that the options choose, with the metric wherever it can be computed."""
     from reports import runs
     from reports.runs.computed import with_metric
 
@@ -363,9 +355,7 @@ def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
 
 
 def newest_version(loss: str, summary: pd.DataFrame) -> str:
-    """The label of the newest version of a loss's code where it was run by several.
-
-    Else `loss` itself.
+    """The label of the newest version of a loss's code, or `loss` itself if there is only one.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"loss": ["ce@1a2b3c4", "ce@5d6e7f8"], "status": "FINISHED"})
@@ -436,9 +426,9 @@ def tell(sections: list[Section]) -> None:
 
 
 def main() -> None:
-    """The entry point. Hydra rejects bare words.
+    """The entry point.
 
-    So `report` is taken off the command line first.
+    Hydra rejects bare words, so `report` is removed from the command line first.
     """
     terminal.accept_any_character()
     if sys.argv[1:2] == ["report"]:

@@ -1,6 +1,6 @@
 """What is measured besides accuracy.
 
-Which metrics stand in which table, and the frames of those that are no column.
+It says which metrics stand in which table, and makes the frames of those that are no column.
 
 Pure: frames in, frames out. A measure that no run has is in no frame. What can be compared between
 losses is told by `reports.metrics`; measures that order no losses, like the size of a step, have
@@ -81,7 +81,7 @@ _CORRUPTED = "corrupted_accuracy_"
 def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Mean and band of the measures of each epoch.
 
-    Measure (its column), loss, epoch, mean, low, high (NaN: no band), n.
+    The columns are measure (its column), loss, epoch, mean, low, high (NaN: no band) and n.
 
     Args:
         curves: a row per run and epoch: loss, seed, epoch and the measures' columns.
@@ -99,7 +99,7 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 def corruptions(judged: pd.DataFrame) -> pd.DataFrame:
     """Accuracy on each kind of corrupted test images, mean over runs.
 
-    Loss, corruption, accuracy in [0, 1], n.
+    The columns are loss, corruption, accuracy in [0, 1] and n.
 
     judged: a row per run, with columns such as corrupted_accuracy_fog. Losses without any such
     number are left out.

@@ -1,6 +1,4 @@
-"""The metrics by which losses can be compared.
-
-Each one's column, words, unit and direction, in one place.
+"""The metrics by which losses can be compared: column, words, unit and direction of each.
 
 Everything a report shows of a metric is said here: options, axes, tables, sentences, margins. The
 names are those of `experiments.metrics` and `experiments.corruptions`; the tests compare them.
@@ -62,9 +60,9 @@ class Metric:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between which values are, as they are recorded.
+        """The least and the largest value that can be recorded.
 
-        No interval can be beyond, however few seeds it is of.
+        No interval reaches beyond them.
         """
         return (0.0, 1.0) if self.in_points else (self.least, math.inf)
 
@@ -108,9 +106,7 @@ class Metric:
         return f" ({self.value_unit})" if self.value_unit else ""
 
     def margin(self, rope: float | None, test_size: int | None) -> float:
-        """The margin of equivalence, in the unit of the differences.
-
-        NaN when equivalence is not asked.
+        """The margin of equivalence in the unit of the differences; NaN if there is none.
 
         Args:
             rope: half its width; None means for accuracies `ROPE` or two test examples, whichever
@@ -133,15 +129,12 @@ class Metric:
     def of_all_test_images(self) -> bool:
         """Whether it is an accuracy on all test images.
 
-        So that the best constant answer has a known one.
+        Then the value of the best constant answer is known.
         """
         return self.name == "test_accuracy" or self.name.startswith("corrupted_accuracy")
 
     def one_example(self, test_size: int | None) -> float:
-        """What one of the test examples that it counts is worth, in points.
-
-        0 where that is not known, or nothing is counted.
-        """
+        """The weight in points of one test example that the metric counts; 0 if it is unknown."""
         counted = self.accuracy and test_size is not None and not self.name.startswith("train_")
         return 100.0 / test_size if counted and test_size else 0.0
 

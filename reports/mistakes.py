@@ -1,6 +1,4 @@
-"""What the networks got wrong, class by class and image by image.
-
-From their predictions on the test set.
+"""Errors by class and by image, from the networks' predictions on the test set.
 
 Pure: arrays in, arrays and frames out. Test sets keep their file order, so the i-th prediction of
 every run is of the same image.
@@ -41,10 +39,7 @@ class Mistakes:
 def size(
     predictions: Mapping[str, Sequence[Mapping[str, Any]]], digit: int | None = None
 ) -> int | None:
-    """The number of test examples, of all or of one digit.
-
-    None where no predictions were read, or there is none of it.
-    """
+    """The number of test examples, of all or of one digit; None without predictions."""
     labels = [np.asarray(run["label"]) for runs in predictions.values() for run in runs]
     sizes = [
         size
@@ -55,9 +50,9 @@ def size(
 
 
 def constant_accuracy(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
-    """The accuracy of the best constant answer: the share of the most frequent label.
+    """The share of the most frequent label, which is the accuracy of the best constant answer.
 
-    None without predictions.
+    It is None without predictions.
 
     >>> constant_accuracy({"ce": [{"label": np.array([3, 1, 3, 2])}]})
     0.5
@@ -72,7 +67,7 @@ def constant_accuracy(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) ->
 def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistakes | None:
     """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`.
 
-    None where there is nothing to read.
+    It is None without predictions.
 
     Runs whose labels are not those of the first run are of another test set, and are skipped and
     counted.

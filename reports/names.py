@@ -17,7 +17,7 @@ _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # in emoji, and in 
 def plain(text: object, length: int = 40) -> str:
     """A name as one line of at most `length` printable characters.
 
-    Its middle left out where it is longer.
+    The middle of a longer name is left out.
     """
     line = one_line(text)
     if len(line) <= length:
@@ -43,7 +43,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def short_names(names: Sequence[str], length: int = 22) -> dict[str, str]:
-    """Each name shortened, and still told apart from the others.
+    """Each name shortened, and still different from the others.
 
     A number follows where two became equal.
 

@@ -34,9 +34,9 @@ class Tracking:
 
 @dataclass
 class Sweep:
-    """Which sweep. A key of its own.
+    """Which sweep.
 
-    Since to Hydra `sweep=X` would choose a file of conf/sweep/.
+    It is a key of its own, since to Hydra `sweep=X` would choose a file of conf/sweep/.
     """
 
     name: str | None = None

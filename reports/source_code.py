@@ -1,7 +1,4 @@
-"""The code that computed the runs of a setting, in words.
-
-Which it is, and where losses do not share it.
-"""
+"""The code that computed the runs of a setting, in words, and where losses do not share it."""
 
 from __future__ import annotations
 
@@ -20,10 +17,7 @@ OURS = "experiments/"
 
 
 def described(runs: pd.DataFrame) -> str:
-    """The digests of the code by loss, the user's files by name.
-
-    Of what the code is unknown.
-    """
+    """The digests of the code by loss, the user's files, and the losses of unknown code."""
     by_loss = codes(runs)
     short = shortened(sorted({code for found in by_loss.values() for code in found if code}))
     known = [

@@ -92,10 +92,7 @@ def _interval(low: float, high: float, digits: int) -> str:
 
 
 def _ends(row: Mapping[str, Any], a: str, b: str, digits: int, unit: str) -> str:
-    """What became of the runs that did not end well, and the difference of those that did.
-
-    Mostly nothing.
-    """
+    """How many runs did not end well, and the difference of those that did; mostly ""."""
     texts = []
     diverged = [
         f"{row[f'diverged_{side}']} of {row[f'n_{side}']} runs of {name}"
@@ -264,9 +261,7 @@ def runs_of(content: Mapping[str, Any]) -> set[str]:
 
 
 def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
-    """The claims of an earlier file that do not follow from the runs in `summary` any more.
-
-    A line each.
+    """The claims of an earlier file that no longer follow from the runs in `summary`, a line each.
 
     Every claim is derived again from the very runs it was made of. A number holds when it is equal
     to nine digits.
@@ -308,9 +303,9 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
 
 
 def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
-    """The runs in `label`, each loss called as it was then.
+    """The runs in `label`, each loss with its label in the earlier file.
 
-    A label says what differs between the runs at hand.
+    A label contains what differs between the runs that were reported.
 
     A run whose loss is another than its label says is left out.
     """

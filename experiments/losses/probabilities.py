@@ -172,7 +172,7 @@ def logit_norm(logits: Tensor, labels: Tensor, *, t: float = 0.04) -> Tensor:
 def ce_double_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of probabilities mistaken for logits.
 
-    A published course's bug, kept as a specimen.
+    It is the bug of a published course, kept as a known-bad example.
 
     -ln softmax(p)_y
 

@@ -1,6 +1,6 @@
-"""Losses of logits as plain scores, of which some or all terms know no softmax.
+"""Losses of logits as plain scores: some or all of their terms have no softmax.
 
-Most of them are not blind to a constant added to all logits, as the softmax is.
+Most of them change when a constant is added to all logits, as the softmax does not.
 """
 
 from __future__ import annotations

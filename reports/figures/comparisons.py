@@ -1,6 +1,4 @@
-"""Figures of the comparison.
-
-The last epoch's metric per loss, and the differences with their verdicts.
+"""Figures of the last epoch's metric per loss, and of the differences with their verdicts.
 
 Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
 `palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each

@@ -51,9 +51,7 @@ def accuracy_curves(
     x: Sequence[str],
     behind: Collection[str] = (),
 ) -> Figure:
-    """Validation accuracy of each loss as it trains.
-
-    The mean, its band, and every seed thin behind.
+    """Draw the mean validation accuracy of each loss over training, its band, and each seed thinly.
 
     Where some lines end far above the others, the second half of theirs follows below, enlarged. Of
     the losses `behind` there are the means alone, all in the same grey.

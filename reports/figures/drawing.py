@@ -1,6 +1,6 @@
 """The parts that figures share: the canvas, labels, limits and ticks.
 
-Computes no statistics, knows no file.
+The module computes no statistics and reads no file.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def limits_from(
 ) -> tuple[float, float] | None:
     """Limits in per cent from where the losses are after a share of training.
 
-    The first steps would flatten all the rest.
+    The first steps are left out, since they would flatten all the rest.
 
     A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked
     for.
@@ -87,7 +87,7 @@ def label_ends(
 ) -> None:
     """Write the losses' names at the ends of their lines.
 
-    Moved apart where lines end close to each other.
+    Names are moved apart where lines end close to each other.
 
     All stay beside the panel: where there are too many for its height, the last of `ends` have
     none. Of the losses `behind`, whose lines are alike, those are named that end away from every
@@ -259,9 +259,9 @@ def say(axis: Axes, text: str) -> None:
 
 
 def hide_unused(axes: np.ndarray, used: int) -> None:
-    """Hide the panels that nothing was drawn in.
+    """Hide the empty panels.
 
-    Those above them become the lowest of their columns.
+    The panels above them become the lowest of their columns.
     """
     for place, axis in list(enumerate(axes.flat))[used:]:
         axis.set_visible(False)

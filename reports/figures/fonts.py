@@ -1,7 +1,4 @@
-"""Fonts for names in any script.
-
-Those installed here that have the characters that the usual fonts lack.
-"""
+"""Installed fonts for the characters of names that the usual fonts lack."""
 
 from __future__ import annotations
 
@@ -58,9 +55,9 @@ def note(lacking: Collection[str]) -> str:
 
 
 def _installed() -> Iterator[tuple[str, Collection[int]]]:
-    """Family and code points of every upright font that matplotlib can draw.
+    """Family and code points of each upright font that matplotlib can draw.
 
-    The preferred ones first.
+    Preferred fonts are first.
     """
     manager = font_manager.fontManager
     there = {font.fname for font in manager.ttflist}

@@ -1,6 +1,4 @@
-"""Figures of the losses themselves.
-
-How hard each pulls, and its value, over how right the network is.
+"""Figures of each loss's gradient weight and value over how right the network is.
 
 Computes nothing, saves nothing: what is drawn is in the frames of `reports.gallery`. Draw inside
 `palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each

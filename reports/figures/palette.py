@@ -93,10 +93,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one loss is drawn in every figure.
-
-    A colour and, for those who do not see it, a marker and a dash.
-    """
+    """How one loss is drawn in every figure: its colour, marker and dash."""
 
     colour: str
     marker: str
@@ -123,9 +120,7 @@ def tint(colour: str) -> LinearSegmentedColormap:
 
 @contextlib.contextmanager
 def style(fallback: Sequence[str] = ()) -> Iterator[None]:
-    """Draw inside this.
-
-    Matplotlib's own defaults and the house style, whatever a user's settings are.
+    """A context with matplotlib's defaults and the project's style, whatever the user's settings.
 
     Args:
         fallback: Families for characters that the usual ones lack. A style inside keeps those of

@@ -1,6 +1,4 @@
-"""Figures of classes and of single images.
-
-Arrays and frames of `reports.mistakes` in, a matplotlib Figure out.
+"""Figures of classes and of single images, from the frames of `reports.mistakes`.
 
 Computes no statistics, saves nothing. Draw inside `palette.style()`.
 """
@@ -90,9 +88,9 @@ def class_accuracy(
     names: Mapping[str, str],
     behind: Collection[str] = (),
 ) -> Figure:
-    """Test accuracy on each digit, a mark per loss.
+    """Draw the test accuracy of each loss on each digit.
 
-    The digits in rows, so that the losses can be compared on each.
+    Each digit has a row, so that the losses can be compared on it.
 
     Of the losses `behind` the marks are alike, and grey.
 
@@ -135,9 +133,9 @@ def class_accuracy(
 
 
 def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
-    """The test images most often got wrong.
+    """Draw the test images most often classified wrongly.
 
-    What each is, what it was taken for, and by which share of the runs.
+    Above each stand its label, the most frequent wrong answer, and the share of the runs.
 
     Args:
         images: uint8 [n, 28, 28], ink high: the whole test set.
@@ -163,9 +161,9 @@ def most_disagreed(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """The test images on which the losses differ most.
+    """Draw the test images on which the losses differ most.
 
-    Under each, the share of each loss's runs that got it wrong.
+    Under each stands the share of each loss's runs that classified it wrongly.
 
     found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than
     five losses the two least and the two most often wrong are named.
@@ -219,9 +217,7 @@ def corruptions(
     order: Sequence[str],
     names: Mapping[str, str],
 ) -> Figure:
-    """Loss by kind of corruption.
-
-    The mean accuracy in per cent in each cell, the easiest kind first.
+    """Draw mean accuracy in per cent by loss and kind of corruption, the easiest kind first.
 
     Args:
         table: a row per loss and kind: loss, corruption, accuracy in [0, 1].

@@ -175,9 +175,9 @@ def _name(axis: Axes, name: str, room: float) -> None:
 def heat_map(
     rates: pd.DataFrame, chosen: pd.DataFrame, *, order: Sequence[str], names: Mapping[str, str]
 ) -> Figure:
-    """Loss by learning rate.
+    """Draw mean validation accuracy by loss and learning rate.
 
-    The mean validation accuracy in each cell, diverged runs counted, the choice framed.
+    The number of diverged runs stands in the cell, and the chosen rate is framed.
 
     Args:
         rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one),

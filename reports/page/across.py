@@ -1,6 +1,7 @@
-"""What belongs to no one setting.
+"""Parts of the page that belong to no single setting.
 
-Where the runs come from, the losses over a setting that differs, the losses themselves.
+They show where the runs come from, the losses over a setting that differs, and the losses
+themselves.
 """
 
 from __future__ import annotations
@@ -203,8 +204,7 @@ def reproduction(source: Source) -> list[Any]:
     lines = [report, commands.report_command([*store, override("check", source.verdicts)])]
     text = (
         "The first makes this page again from the store; the second derives every verdict of its "
-        "verdicts.json anew "
-        "and names those that no longer hold."
+        "verdicts.json again, and names those that no longer hold."
     )
     return [Heading("To make this page again"), Text(text), Commands(lines)]
 
@@ -273,10 +273,7 @@ def _errors(
 
 
 def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:
-    """A sentence on the losses that pull nowhere in this slice, as logit_norm.
-
-    Empty where all pull somewhere.
-    """
+    """A sentence on losses whose gradient is zero in this slice, such as logit_norm, or ""."""
     flat = [
         plain(loss)
         for loss in shown

@@ -1,6 +1,4 @@
-"""The page as blocks, and its two forms.
-
-One HTML file with everything inside, and Markdown beside its figures.
+"""The page as blocks, and its two forms: one HTML file, and Markdown with separate figures.
 
 What the blocks say is decided in `reports.page.outline`. Every text that comes from outside is
 escaped here: Jinja2 with autoescape writes the HTML, `reports.page.tables` escapes Markdown.
@@ -63,10 +61,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its file name without suffix, what is said about it.
-
-    Its SVG made for the page.
-    """
+    """A figure: its file name without suffix, its texts, and its SVG for the page."""
 
     number: int
     name: str

@@ -1,6 +1,4 @@
-"""The exact commands a reader may type next.
-
-For more seeds, for a wider grid, to make the report again.
+"""The exact commands for more seeds, for a wider grid, and to make the report again.
 
 A command names every option in which a setting differs from conf/, so that it runs cells of that
 setting. Cells that are finished are not run again, so each runs what is missing and no more.
@@ -104,9 +102,7 @@ def report_command(overrides: Sequence[str]) -> str:
 def seeds_to_reach(
     evaluation: Sequence[int], needed: float, tuning: Sequence[int] = ()
 ) -> list[int]:
-    """The evaluation seeds there must be so that there are `needed`.
-
-    Those there are, then the next integers.
+    """The existing evaluation seeds, and the next integers up to `needed` seeds.
 
     Args:
         evaluation: the evaluation seeds there are.
@@ -121,7 +117,7 @@ def seeds_to_reach(
 def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
     """The learning rate half a decade beyond the low or the high edge of a grid (> 0).
 
-    1 or 3 times a power of ten.
+    It is 1 or 3 times a power of ten.
 
     As `experiments.tuning` extends a grid and the program's own table advises, so that all three
     say the same.
@@ -134,7 +130,7 @@ def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
 def _setting(row: pd.Series) -> list[str]:
     """Overrides for all in which a run's params differ from the defaults in conf/.
 
-    Its loss and the grid left out.
+    Its loss and the grid are left out.
     """
     chosen = []
     root = _defaults("config")
@@ -209,7 +205,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _defaults(name: str) -> dict[str, Any]:
     """The values of a file in conf/, and of config.yaml its default options too.
 
-    Nothing where there is no such file.
+    The result is empty where there is no such file.
     """
     import yaml
 

@@ -1,7 +1,4 @@
-"""The honesty box: what a reader has to know before believing a section.
-
-A term and a sentence each.
-"""
+"""The caveats of a section, each a term and a sentence."""
 
 from __future__ import annotations
 
@@ -48,9 +45,9 @@ def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] 
 
 
 def classic_mistakes(section: Section) -> list[Fact]:
-    """The classic mistakes that were found in losses and runs, and rates on the edge.
+    """The warnings of training checks, and rates on the edge.
 
-    Where, in how many runs, and a sentence on each.
+    Each says where it was found, in how many runs, and what it means.
     """
     runs = section.runs
     found: dict[str, list[tuple[str, float, str]]] = {}

@@ -1,7 +1,4 @@
-"""The figures of a section with what is said about them.
-
-Name, caption, and the text for those who do not see them.
-"""
+"""The figures of a section with their names, captions and alternative texts."""
 
 from __future__ import annotations
 
@@ -41,10 +38,7 @@ class Illustrator:
     def __init__(
         self, section: Section, looks: Mapping[str, Look], front: Sequence[str] | None = None
     ) -> None:
-        """front: the losses that are told apart where all lines share a panel.
-
-        None: as of this section alone.
-        """
+        """front: the losses with a colour of their own; None means those of this section."""
         self.section = section
         self.order = section.shown
         self.looks = looks
@@ -69,8 +63,8 @@ class Illustrator:
             return None
         caption = (
             "The same runs over seconds of training alone (left) and over epochs (right), every "
-            "seed a thin line. "
-            f"{band_words(self.section.bands)} Seconds are those of the machine that trained."
+            f"seed a thin line. {band_words(self.section.bands)} Seconds are those of the machine "
+            "that trained."
         )
         return self._curves("accuracy-time", caption, ["seconds", "epoch"])
 
@@ -79,8 +73,7 @@ class Illustrator:
         figure = curves.own_losses(self.section.own, **self._axes)
         caption = (
             f"Each loss's own value on training and validation. {band_words(self.section.own)} "
-            "Every panel has an axis "
-            "of its own: these values cannot be compared between losses."
+            "Every panel has an axis of its own: these values cannot be compared between losses."
         )
         return Illustration(
             "own-losses",
@@ -93,10 +86,9 @@ class Illustrator:
         """How many wrong labels are learned by heart; None without flipped labels."""
         caption = (
             "Training examples as training goes on, where labels were flipped: how many of the "
-            "flipped ones are predicted "
-            "as the wrong label they were given, which is noise learned by heart, how many as the "
-            "label they truly have, "
-            "and how many of the others are right (all in %)."
+            "flipped ones are predicted as the wrong label they were given, which is noise "
+            "learned by heart, how many as the label they truly have, and how many of the others "
+            "are right (all in %)."
         )
         return self._by_epoch("memorisation", MEMORISATION, caption)
 
@@ -104,10 +96,9 @@ class Illustrator:
         """Norms of gradients and sizes of updates, by epoch; None where none are recorded."""
         caption = (
             "The steps of training, mean over each epoch: the norm of the gradient, and how large "
-            "an update is beside the "
-            f"weights that it changes, {self.section.at_rates}. Learning rates of different "
-            "losses are alike where the updates are, not where the "
-            "numbers are. The axes are logarithmic."
+            f"an update is beside the weights that it changes, {self.section.at_rates}. Learning "
+            "rates of different losses are alike where the updates are, not where the numbers "
+            "are. The axes are logarithmic."
         )
         return self._by_epoch("steps", STEPS, caption, log=True)
 
@@ -123,8 +114,7 @@ class Illustrator:
         figure = pictures.corruptions(table, clean=clean, order=self.order, names=self.names)
         caption = (
             "Accuracy (%) on the test images as they are (none) and after each kind of "
-            "corruption, the easiest kind "
-            f"first. Means over {runs_behind(table['n'])} per loss."
+            f"corruption, the easiest kind first. Means over {runs_behind(table['n'])} per loss."
         )
         hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
         words = [
@@ -142,8 +132,7 @@ class Illustrator:
         caption = (
             "Sensitivity to the learning rate: every run a mark, the line their mean, over "
             f"{runs_behind(self._rates()['scored'])} per rate. Diverged runs stand on the grey "
-            "strip, counted. A ring marks "
-            "the rate each loss is shown at."
+            "strip, counted. A ring marks the rate each loss is shown at."
         )
         picks = [f"{plain(c.loss)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)]
         return Illustration(
@@ -175,8 +164,7 @@ class Illustrator:
         )
         caption = (
             f"{upper_first(metric.words)} after the last epoch: every run a tick, the mean below, "
-            "over "
-            f"{runs_behind(means['n'])} per loss.{bar_words(means)}"
+            f"over {runs_behind(means['n'])} per loss.{bar_words(means)}"
         )
         if len(figure.axes) > 1:
             caption += " Right, enlarged: the best of them."
@@ -208,8 +196,7 @@ class Illustrator:
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
         caption = (
             f"Mean differences in {metric.words} (n = {span(frame['n'])} {pairs}) and the "
-            "verdicts. "
-            "Bars are 95 % intervals."
+            "verdicts. Bars are 95 % intervals."
         )
         if np.isfinite(margin):
             caption += f" Shaded: the margin of ±{margin:.3g} that counts as equivalent."
@@ -242,9 +229,8 @@ class Illustrator:
         )
         caption = (
             f"{upper_first(metric.words)} against the length of training; each loss at the rate "
-            "that is "
-            f"best for it at that length. Means over {runs_behind(means['n'])}.{bar_words(means)}"
-            + self._grey_words()
+            "that is best for it at that length. Means over "
+            f"{runs_behind(means['n'])}.{bar_words(means)}" + self._grey_words()
         )
         words = [
             f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"
@@ -261,9 +247,8 @@ class Illustrator:
         figure = rates.heat_map(table, chosen, order=self.order, names=self.names)
         caption = (
             "Mean validation accuracy (%) by loss and learning rate, over "
-            f"{runs_behind(table['scored'])} per cell; framed: "
-            f"the rate of each loss that its tuning seeds ({seeds}) chose. The colour begins at "
-            "the lower quartile."
+            f"{runs_behind(table['scored'])} per cell; framed: the rate of each loss that its "
+            f"tuning seeds ({seeds}) chose. The colour begins at the lower quartile."
         )
         words = [
             f"{plain(loss)}: "
@@ -303,8 +288,7 @@ class Illustrator:
         figure = pictures.class_accuracy(found.classes, **self._together)
         caption = (
             "Accuracy on the test images of each digit, mean over "
-            f"{runs_behind(found.runs.values())} per loss; the line "
-            "spans the losses."
+            f"{runs_behind(found.runs.values())} per loss; the line spans the losses."
         )
         caption += self._grey_words()
         hardest = found.classes.groupby("digit")["accuracy"].mean().idxmin()
@@ -325,8 +309,7 @@ class Illustrator:
         figure = pictures.most_wrong(images, rows.head(WRONG))
         caption = (
             "The test images most often got wrong, over all losses: what each is, and what it was "
-            "most often read as, by "
-            f"{runs_behind(found.runs.values())} per loss."
+            f"most often read as, by {runs_behind(found.runs.values())} per loss."
         )
         words = [
             f"a {r.label} read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
@@ -353,8 +336,7 @@ class Illustrator:
         )
         caption = (
             "The test images on which the losses disagree most: the share of each loss's runs "
-            "that got it wrong, of "
-            f"{runs_behind(found.runs.values())}."
+            f"that got it wrong, of {runs_behind(found.runs.values())}."
         )
         words = [
             f"a {r.label} (shares differ by {100 * r.spread:.0f} points)"
@@ -408,8 +390,7 @@ class Illustrator:
             return ""
         return (
             f" In colour, of {len(self.section.losses)} losses: those that are compared with the "
-            "others, and the best by "
-            f"{self.section.metric.words}."
+            f"others, and the best by {self.section.metric.words}."
         )
 
     def _chosen(self) -> pd.DataFrame:
@@ -443,9 +424,9 @@ class Illustrator:
 
 
 def in_front(sections: Sequence[Section]) -> list[str]:
-    """The losses that are told apart in every figure, all if they are few.
+    """The losses with a colour of their own in every figure.
 
-    The baseline, the subjects, and the best by the metric.
+    They are the baseline, the subjects and the best by the metric, or all losses if there are few.
     """
     losses = list(dict.fromkeys(loss for section in sections for loss in section.losses))
     if len(losses) <= TOGETHER:

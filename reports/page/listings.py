@@ -99,7 +99,7 @@ def best(section: Section) -> Table:
 def judged(section: Section) -> Table | None:
     """The metric that decides, with its intervals.
 
-    None where that is the test accuracy, which `best` has.
+    It is None for the test accuracy, which `best` has.
     """
     metric = section.metric
     if metric.name == "test_accuracy":

@@ -241,9 +241,7 @@ class _Composer:
         return blocks
 
     def _deciding(self, section: Section, row: Mapping[str, Any]) -> list[str]:
-        """The commands for the seeds that an undecided contrast lacks.
-
-        At every rate that these seeds need.
+        """The commands for the seeds that an undecided contrast lacks, at every rate they need.
 
         Every new seed also chooses among the rates, so it needs the whole grid; in a two-stage
         sweep the chosen rates. Runs that are finished are not run again.
@@ -273,10 +271,7 @@ class _Composer:
         return lines
 
     def _loud(self, section: Section) -> list[Any]:
-        """What must not be overlooked.
-
-        Rates on the edge of the grid, with the command that extends it.
-        """
+        """Warnings of best rates on the edge of the grid, with the command that extends it."""
         chosen = section.chosen[section.chosen["epochs"] == section.epochs]
         blocks: list[Any] = []
         for edge, word in (("low", "lowest"), ("high", "highest")):
@@ -385,7 +380,7 @@ class _Composer:
             blocks.append(self._table(listings.denominators(section)))
         blocks.append(
             Fold(
-                "The commands that run every cell of this setting anew",
+                "The commands that run every cell of this setting again",
                 [Commands(self._grid(section))],
             )
         )

@@ -1,7 +1,4 @@
-"""Where baselines come from, in words.
-
-What made them, and what that means for a comparison with runs made here.
-"""
+"""Where baselines come from, and what that means for a comparison with runs made here."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ ROUNDING = (
 
 
 def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
-    """What a reader has to know about the baselines among the runs, a sentence each.
-
-    Whether it is an alarm.
-    """
+    """The caveats on the baselines among the runs: each a sentence, and whether it is an alarm."""
     joined = runs.loc[runs["baseline"].astype(bool), "loss"].nunique()
     if not joined:
         return [
@@ -43,10 +37,7 @@ def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
 
 
 def facts(baselines: Baselines) -> list[Fact]:
-    """The file of the baselines in the honesty box.
-
-    Enough to make it again, and to know it again.
-    """
+    """The caveats on the file of the baselines: how to make it, and how to recognise it."""
     origin = baselines.origin
     again = " and then ".join(one_line(command) for command in origin.commands)
     runs = (

@@ -31,9 +31,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `name` for its files, headings with their units, `keys` as CSV's column names.
-
-    Rows of cells.
+    """A table: `name` of its files, headings with units, `keys` as CSV's columns, rows of cells.
 
     only_csv: the keys of columns that CSV alone has, as the others have them inside another
     column's text.

@@ -1,7 +1,4 @@
-"""Curves over epochs.
-
-The mean over seeds and its band, for the plots, which compute nothing themselves.
-"""
+"""Curves over epochs: the mean over seeds and its band, computed for the figures."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
 
 
 def one_run_per_cell(summary: pd.DataFrame) -> pd.DataFrame:
-    """The run that counts for each (loss, lr, epochs, seed).
+    """The run that counts for each (loss, lr, epochs, seed): the last finished one.
 
-    The last finished one, by order of rows, oldest first.
+    Rows are ordered from the oldest to the newest.
 
     Where none finished, the last that failed or was killed stands for it. Sorted by these, so that
     nothing depends on the order in which runs ended.
@@ -69,9 +69,7 @@ def ended_badly(outcomes: Sequence[str], of: str) -> str:
 
 
 def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
-    """The cells a fair comparison would have.
-
-    For every loss, each (lr, epochs, seed) that any loss has.
+    """The cells of a fair comparison: for every loss, each (lr, epochs, seed) that any loss has.
 
     Evaluation seeds of a two-stage sweep, with runs at the one rate that was chosen for each loss,
     are expected at that rate alone.
@@ -97,7 +95,7 @@ def expected_cells(summary: pd.DataFrame) -> pd.DataFrame:
 def evaluation_only(family: pd.DataFrame) -> list[int]:
     """The seeds at which each loss has one and the same rate, where other seeds have several.
 
-    None if it is not so.
+    The list is empty if there are no such seeds.
     """
     rates = (
         family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
@@ -137,9 +135,9 @@ def unfinished_cells(summary: pd.DataFrame, expected: pd.DataFrame | None = None
 
 
 def _with_expected(summary: pd.DataFrame, expected: pd.DataFrame | None) -> pd.DataFrame:
-    """Expected and seen cells with `state`.
+    """Expected and present cells with `state`.
 
-    The outcome, missing (expected only) or extra (seen only).
+    The state is the outcome, missing (expected only) or extra (present only).
     """
     cells = one_run_per_cell(summary)[[*KEY, "outcome"]]
     grid = expected_cells(summary) if expected is None else expected

@@ -1,7 +1,4 @@
-"""Every loss against the baseline.
-
-Families of contrasts, from a frame of runs to a frame of verdicts.
-"""
+"""Families of contrasts of the losses with the baseline, from runs to verdicts."""
 
 from __future__ import annotations
 
@@ -242,9 +239,9 @@ def same_loss_contrasts(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """An A/A comparison.
+    """An A/A comparison of each loss with itself on other seeds.
 
-    Each loss against itself on other seeds, where every "better" or "worse" is false.
+    Every "better" or "worse" there is false.
 
     One contrast per loss, rate and epochs that both frames have; seeds differ, so they are
     unpaired. Arguments, columns (`view` is "aa", a and b are the same name) and families as in
@@ -307,7 +304,7 @@ def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
     """Whether the head of each loss has the metric.
 
-    Not when runs are ok and none of them has a value.
+    It has not when runs are ok and none of them has a value.
     """
     ok = runs[runs["outcome"] == "ok"]
     valued = set(ok.loc[ok[metric].abs() < math.inf, "loss"].astype(str))
@@ -401,7 +398,7 @@ def _compared(
 ) -> Contrast:
     """The contrast of the runs of two sides, paired by their order.
 
-    Diverged ones as `_Rules.diverged` says.
+    Diverged runs count as `_Rules.diverged` says.
     """
     metric, rng = rules.metric, named_generator(rules.seed, *names)
     worst = -math.inf if metric.higher_is_better else math.inf
@@ -501,9 +498,9 @@ def _lacking(side: _Side, seed: int, metric: str) -> str:
 
 
 def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
-    """Of the sides without a run that ended well, what became of theirs.
+    """How the runs of the sides ended of which none ended well.
 
-    All 2 runs of mse diverged.
+    For example "all 2 runs of mse diverged".
     """
     texts = []
     for side in sides:
@@ -515,9 +512,9 @@ def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
 
 
 def _ended(side: _Side, name: str, outcomes: list[str]) -> str:
-    """What became of a side's runs, `outcomes` being those of all of its loss.
+    """How a side's runs ended; "" when some that count ended well.
 
-    "" when some that count ended well.
+    outcomes: those of all runs of its loss.
     """
     at_rate = [str(run["outcome"]) for run in side.runs.values()]
     if "ok" in at_rate:

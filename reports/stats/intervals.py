@@ -180,9 +180,9 @@ def _studentised_quantiles(
 
 
 def welch_interval(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Interval:
-    """The difference of the means of two independent samples, a [n_a] minus b [n_b].
+    """The difference of the means of two independent samples, with Welch's t interval.
 
-    With Welch's t interval.
+    It is the mean of a [n_a] minus that of b [n_b].
 
     difference -+ t(v) sqrt(s_a^2 / n_a + s_b^2 / n_b), with Satterthwaite's degrees of freedom v.
     No interval when either sample has fewer than two values; zero width when neither has any

@@ -30,7 +30,7 @@ _SHIFTS = 80_000_000
 def smallest_p(n: int, samples: int = 1) -> float:
     """The smallest p the exact test can give.
 
-    2^(1 - n) on n pairs, 2 / C(2n, n) on two samples of n.
+    It is 2^(1 - n) on n pairs, and 2 / C(2n, n) on two samples of n.
 
     >>> [smallest_p(n) for n in (5, 6, 8, 10)]
     [0.0625, 0.03125, 0.0078125, 0.001953125]
@@ -87,9 +87,7 @@ def _steps_below(n: int, alpha: float, samples: int) -> int:
 
 @lru_cache(maxsize=256)
 def _deciding_shifts(n: int, alpha: float, samples: int) -> np.ndarray:
-    """For simulated normal samples, sorted.
-
-    The shift of a, in sd, above which the verdict finds it.
+    """The shifts of a, in sd, above which the verdict finds it, for simulated normal samples.
 
     p is the number of ways to flip pairs (or to exchange runs) that give at least the observed sum,
     in steps. A flip of some pairs does so while their mean is at most 0, an exchange while the runs
@@ -136,7 +134,7 @@ def power_of_equivalence(
 ) -> float:
     """The chance that n seeds show equivalence when the true difference is `difference`.
 
-    That is, that their interval lies inside -+margin.
+    That is the chance that their interval lies inside -+margin.
 
     Arguments as in `power_of_difference`; `margin` in the same unit. That is the power of two
     one-sided t tests, each at (1 - level) / 2.
@@ -189,9 +187,7 @@ def seeds_needed(
     at_least: int = 2,
     cap: int = SEEDS_CAP,
 ) -> float:
-    """The seeds after which a verdict is likely.
-
-    If the observed difference and spread are the true ones.
+    """The seeds after which a verdict is likely if the observed difference and spread are true.
 
     The smaller of two numbers: the seeds that would show the difference (`power_of_difference`),
     and, when the difference is smaller than the margin, the seeds that would show equivalence
@@ -236,7 +232,7 @@ def seeds_needed(
 def _first(reached: Callable[[int], bool], low: int, cap: int) -> float:
     """The smallest n in low..cap with reached(n), which stays true once it is.
 
-    Infinity if there is none.
+    The result is infinite if there is none.
     """
     if low > cap or not reached(cap):
         return math.inf

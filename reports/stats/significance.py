@@ -1,7 +1,4 @@
-"""Is there a difference.
-
-How large is it against its spread? Tests and effect sizes for numbers in
-arrays.
+"""Tests of differences, and effect sizes, for numbers in arrays.
 
 Every function takes finite values; runs that have none are left out, and counted, by the caller.
 """
@@ -97,9 +94,7 @@ def sign_flip_p(
 def permutation_p(
     a: ArrayLike, b: ArrayLike, rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> float:
-    """Two-sided p of the permutation test on the difference of two means.
-
-    For samples that are not paired.
+    """Two-sided p of the permutation test on the difference of two means of unpaired samples.
 
     The share of ways to split the n_a + n_b values in which abs(mean difference) is at least the
     observed
@@ -166,7 +161,7 @@ def holm(p: ArrayLike) -> np.ndarray:
 def effect_size_dz(pair_differences: ArrayLike) -> float:
     """Cohen's d_z: the mean of the paired differences [n] over their standard deviation (n - 1).
 
-    No unit.
+    It has no unit.
 
     NaN for fewer than two pairs, and where all differences are 0; infinite (with its sign) where
     all are equal and not 0.

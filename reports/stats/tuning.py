@@ -127,9 +127,9 @@ def rate_table(
     *,
     metric: str = "val_accuracy",
 ) -> pd.DataFrame:
-    """Every loss at every learning rate.
+    """Mean of a metric over seeds, for every loss at every learning rate.
 
-    The mean of a metric over seeds, with all that it does not average.
+    Runs that are not averaged are counted.
 
     Args:
         summary: runs of one setting.
@@ -161,7 +161,7 @@ def _trials(
 ) -> list[dict[str, Any]]:
     """The rows of `rate_table` for one value of epochs, by loss and rate.
 
-    `seeds`: those that count, by loss.
+    seeds: those that count, by loss.
     """
     scores = family[metric].to_numpy(dtype=float, na_value=math.nan).tolist()
     wanted = {loss: set(each) & set(family["seed"]) for loss, each in seeds.items()}

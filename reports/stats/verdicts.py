@@ -167,9 +167,9 @@ def rank_contrast(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Contrast:
-    """Compare a [n_a] with b [n_b] by their order alone, so that a value may be infinite.
+    """Compare a [n_a] with b [n_b] by their order alone.
 
-    A run that diverged.
+    So a value may be infinite, which stands for a run that diverged.
 
     Paired: the sign test, exact. Not paired: `permutation_p` of the ranks (Wilcoxon, Mann and
     Whitney). There is no mean, so `difference`, its interval, `sd` and `d_z` are NaN.
