@@ -18,6 +18,7 @@ _PREFERRED = (  # the others follow by name
     *("Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "WenQuanYi Micro Hei"),
     *("WenQuanYi Zen Hei", "SimHei", "Heiti SC", "Arial Unicode MS", "Noto Sans"),
 )
+_BOXES = "Last Resort"  # comes with matplotlib, and draws a box for every character there is
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO")
 _NAMED = 10  # characters in a note
 
@@ -68,10 +69,12 @@ def _installed() -> Iterator[tuple[str, Collection[int]]]:
             continue  # matplotlib cannot draw it: a bitmap font, or a broken file
     places = {family: place for place, family in enumerate(_PREFERRED)}
     families = {font.name for font in manager.ttflist if font.style == "normal"}
+    families -= {name for name in families if name.startswith(_BOXES)}
     for family in sorted(families, key=lambda name: (places.get(name, len(places)), name)):
         yield family, _characters(family)
 
 
 def _characters(family: str) -> Collection[int]:
-    path = font_manager.findfont(family, fallback_to_default=False)
+    properties = font_manager.FontProperties(family=[family])  # a text would be a pattern
+    path = font_manager.findfont(properties, fallback_to_default=False)
     return font_manager.get_font(path).get_charmap().keys()

@@ -630,3 +630,15 @@ def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) 
 )
 def test_places_are_apart_and_near(values: list[float], expected: list[float]) -> None:
     assert drawing.spread(values, 10.0, 0.0, 100.0) == pytest.approx(expected)
+
+
+def test_without_other_fonts_than_matplotlibs_own_a_character_is_called_lacking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its font "Last Resort High-Efficiency" has a box for each, and a hyphen in its name."""
+    manager = fonts.font_manager.fontManager
+    own = [font for font in manager.ttflist if font.fname.startswith(mpl.get_data_path())]
+    assert "Last Resort High-Efficiency" in {font.name for font in own}
+    monkeypatch.setattr(manager, "ttflist", own)
+    monkeypatch.setattr(fonts.font_manager, "findSystemFonts", list)
+    assert fonts.fallback(["\u4e00 ce"]) == ([], ["\u4e00"])
