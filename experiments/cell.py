@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments import (
     checkpoints,
     config,
@@ -201,6 +203,11 @@ class _Book:
             return
         test = self.splits.test
         outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
+        if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
+            diverged = f"the loss on the test images is not finite after epoch {last.epoch}"
+            log.warning("%s | DIVERGED: %s", settings.label, diverged)
+            tracked.set_tags(found | {"outcome": "diverged", "diverged": diverged})
+            return
         numbers = metrics.test_metrics(
             learner.head,
             outputs,

@@ -334,6 +334,28 @@ def test_divergence_is_an_outcome_and_the_sweep_goes_on(tmp_path, run_command):
     assert "diverged" in done.stdout
 
 
+def test_a_loss_that_is_infinite_on_the_test_images_alone_is_divergence(run_command, tmp_path):
+    (tmp_path / "options" / "loss").mkdir(parents=True)
+    (tmp_path / "options" / "loss" / "late.yaml").write_text(
+        "_target_: late_loss.late\n_partial_: true\n"
+    )
+    (tmp_path / "late_loss.py").write_text(
+        "from experiments.losses import ce\n\n\n"
+        "def late(logits, labels):\n"
+        "    rows = len(labels)  # 200 of validation, 360 of test\n"
+        "    return ce(logits, labels) * (float('inf') if rows == 360 else 1.0)\n"
+    )
+    small = ["data=digits", "model=softmax", "epochs=1", "lr=0.1", "data.validation_size=200"]
+    done = run_command(tmp_path, "--config-dir", "options", "loss=late", *small, PYTHONPATH=".")
+    assert done.returncode == 0, done.stderr
+    assert "DIVERGED: the loss on the test images is not finite after epoch 1" in (
+        done.stdout + done.stderr
+    )
+    (late,) = runs(tmp_path)
+    assert (late.info.status, late.data.tags["outcome"]) == ("FINISHED", "diverged")
+    assert "test/accuracy" not in late.data.metrics and late.data.metrics["val/accuracy"] > 0
+
+
 def test_no_epochs(tmp_path, run_command):
     done = run_command(
         tmp_path, "loss=mse", "data=digits", "model=softmax", "epochs=0", "tracking.log_model=false"
