@@ -66,7 +66,8 @@ _CHECKSUM_BYTES = (
 class ConvBlock(paddle.nn.Conv2D):
     """relu(max_pool2d(conv2d(x))).
 
-    Stride 1, square kernel, zero padding, then 2x2 windows with stride 2.
+    The convolution has stride 1, a square kernel and zero padding; the pool has 2x2 windows with
+    stride 2.
 
     x [batch, in_channels, height, width] -> [batch, out_channels, rows, columns], where rows =
     (height + 2 padding - kernel_size + 1) // 2 and columns likewise. `weight` [out, in, kernel,
@@ -96,7 +97,7 @@ class ConvBlock(paddle.nn.Conv2D):
     def _covers(self, x: paddle.Tensor) -> bool:
         """Whether the kernel is made for this input.
 
-        What Paddle refuses is left for it to refuse.
+        Input that Paddle refuses goes to Paddle, which raises its own error.
         """
         in_channels, out_channels, size, padding = self._sizes
         if len(x.shape) != 4:
@@ -119,7 +120,7 @@ class ConvBlock(paddle.nn.Conv2D):
 def kernel(network: paddle.nn.Layer | None = None) -> str:
     """What conv blocks run here.
 
-    'fused-avx512', 'fused-avx2' or 'stock', which is Paddle's own operators.
+    It is 'fused-avx512', 'fused-avx2', or 'stock' for Paddle's own operators.
 
     With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another
     device.
@@ -151,9 +152,9 @@ def _has_blocks(network: paddle.nn.Layer) -> bool:
 def _stock(
     x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, padding: int
 ) -> paddle.Tensor:
-    """Paddle's own operators.
+    """Compute the block with Paddle's own operators.
 
-    Bias and ReLU commute with the pool, and behind it have a quarter to do.
+    Bias and ReLU commute with the pool, and after it they have a quarter of the work.
     """
     pooled = F.max_pool2d(F.conv2d(x, weight, padding=padding), 2)
     return F.relu(pooled + bias.reshape([1, -1, 1, 1]))
@@ -233,9 +234,9 @@ class _Fused(PyLayer):
 
 
 def _run_backward(x, weight, bias, winner, dy, sizes, *, of_input):
-    """Gradients of x (None unless asked for), weight and bias.
+    """Gradients of x (None unless needed), weight and bias.
 
-    None where the stock operators have to run.
+    The result is None where the stock operators have to run.
     """
     in_channels, out_channels, size, padding = sizes
     batch, _, height, width = x.shape
@@ -313,9 +314,9 @@ def _library() -> Any:
 
 
 def _cache() -> Path:
-    """Where built kernels lie.
+    """The directory of built kernels.
 
-    `kernels` in FAIRLOSS_CACHE, or else in the user's cache directory.
+    It is `kernels` in FAIRLOSS_CACHE, or else in the user's cache directory.
     """
     chosen = os.environ.get("FAIRLOSS_CACHE") or platformdirs.user_cache_dir("fairloss")
     return Path(chosen).expanduser() / "kernels"
@@ -369,9 +370,9 @@ def _built_by(compiler: str) -> Path:
 
 
 def _processor() -> str:
-    """The processor's model and what it can do.
+    """The processor's model and its features.
 
-    A virtual machine may offer less than the name says.
+    A virtual machine may have fewer features than the model.
     """
     if platform.system() == "Darwin":
         names = ("brand_string", "features", "leaf7_features")
@@ -418,7 +419,7 @@ def _intact(path: Path) -> bool:
 def _load(path: Path) -> ctypes.CDLL:
     """Load a built kernel.
 
-    Refuse it unless it computes a small case, worked out by hand, to the bit.
+    It is refused unless it computes a small case exactly as worked out by hand.
     """
     library = ctypes.CDLL(str(path))
     sizes = [ctypes.c_int] * 7

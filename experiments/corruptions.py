@@ -1,6 +1,4 @@
-"""Test images as a careless world would deliver them: noise, blur, warps, light.
-
-How robust is what was learned?
+"""Corrupted test images (noise, blur, warps, light), which show how robust a network is.
 
 Twelve corruptions of the kind of MNIST-C (Mu and Gilmer, MNIST-C: a robustness benchmark for
 computer vision, 2019), of about its severities, each written for a whole stack of images.
@@ -24,7 +22,7 @@ _CENTRE = (28 - 1) / 2  # of rows and of columns
 def corrupt(name: str, images: np.ndarray) -> np.ndarray:
     """Images, uint8 [n, 28, 28], under the corruption `name` of `CORRUPTIONS`.
 
-    New ones of the same type and shape.
+    The result is new, of the same type and shape.
 
     The same images give the same bytes, whatever ran before.
     """
@@ -134,9 +132,9 @@ def _either_way(
 
 
 def _warp(images: np.ndarray, matrix: list[list[float]]) -> np.ndarray:
-    """What is at x from the centre, (row, column), comes from `matrix` x.
+    """Take the value at x from the centre, (row, column), from `matrix` x.
 
-    Nothing comes from outside.
+    Outside of the image all values are 0.
     """
     whole = np.eye(3)
     whole[1:, 1:] = matrix

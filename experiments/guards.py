@@ -1,4 +1,4 @@
-"""What an option's own values may be, refused where they are used.
+"""Checks of an option's own values where they are used.
 
 The function of a loss, a network, an optimizer or a schedule begins with its checks:
 

@@ -85,9 +85,9 @@ def of_loss(loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALL
 
 
 def of_outputs(head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int) -> list[Finding]:
-    """The mistakes that show in a network's raw outputs [n.
+    """The mistakes that show in a network's raw outputs after `epoch` (>= 0) epochs.
 
-    Outputs] on validation images with `labels` [n], after `epoch` (>= 0) epochs.
+    The outputs [n, outputs] are of the validation images with `labels` [n].
     """
     if len(outputs) < _ENOUGH or not np.isfinite(outputs).all() or (labels == labels[0]).all():
         return []
@@ -106,9 +106,9 @@ def of_labels(labels: np.ndarray) -> list[Finding]:
 
 
 def tags(findings: Sequence[Finding]) -> dict[str, str]:
-    """What a run is tagged with: `lint`, the slugs with commas, and `lint.SLUG`, the sentence.
+    """The tags of a run: `lint`, the slugs with commas, and `lint.SLUG`, the sentence.
 
-    Nothing where nothing was found.
+    They are empty if there are no warnings.
     """
     texts = {finding.name: finding.text for finding in findings}
     return (
@@ -124,7 +124,7 @@ def tags(findings: Sequence[Finding]) -> dict[str, str]:
 def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
     """The loss keeps a state, such as a count of its calls, or draws random numbers.
 
-    Seen by calls with the same arguments.
+    Calls with the same arguments show it.
     """
     import paddle
 
@@ -158,7 +158,7 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
 def softmax_twice(probe: Probe) -> str | None:
     """The loss applies a softmax to what went through one already.
 
-    So that it cannot fall below ln(e + 9) - 1 = 1.4612.
+    It cannot fall below ln(e + 9) - 1 = 1.4612.
 
     Seen by the order of its values: with a label fixed, they fall exactly as softmax(softmax(z))_y
     rises. A loss of softmax(z)_y orders the same logits otherwise, and so does any that looks at
@@ -183,9 +183,9 @@ def softmax_twice(probe: Probe) -> str | None:
 
 
 def broadcast(probe: Probe) -> str | None:
-    """[batch, 1] against [batch] gives [batch, batch] in silence.
+    """[batch, 1] against [batch] gives [batch, batch] without an error.
 
-    Its mean over a row has the right shape, and teaches the mean label.
+    The mean over a row has the right shape, and the network learns the mean label.
 
     Seen by an example whose value changes with the others in its batch.
     """
@@ -202,7 +202,7 @@ def broadcast(probe: Probe) -> str | None:
 def labels_ignored(probe: Probe) -> str | None:
     """Labels that the loss cannot tell apart: it ignores them, or has lost some in a cast.
 
-    Seen by equal values, whatever the outputs.
+    Equal values, whatever the outputs, show it.
     """
     groups: dict[int, list[int]] = {}
     for label, values in enumerate(probe.by_label.T):
@@ -222,7 +222,7 @@ def labels_ignored(probe: Probe) -> str | None:
 def labels_as_numbers(probe: Probe) -> str | None:
     """A class is compared with each logit as a number, as in mean((z - y)^2).
 
-    Instead of choosing one.
+    It should choose one of them.
 
     Seen by values that stay when the logits change places.
     """
@@ -238,9 +238,9 @@ def labels_as_numbers(probe: Probe) -> str | None:
 
 
 def no_gradient(probe: Probe) -> str | None:
-    """The loss has no slope, as one of the predicted class (argmax).
+    """The loss has no slope, as one of the predicted class, of numpy's numbers or of a constant.
 
-    Of numpy's numbers or of a constant. Seen by its gradient.
+    Its gradient shows it.
     """
     return (
         None
@@ -252,7 +252,7 @@ def no_gradient(probe: Probe) -> str | None:
 def logit_unused(probe: Probe) -> str | None:
     """An output that no label and no other output makes count, as by a slice that is too short.
 
-    Seen by its gradient.
+    Its gradient shows it.
     """
     unused = np.flatnonzero(~probe.slopes.any(axis=0))
     if not len(unused) or len(unused) == probe.head.outputs:
@@ -266,7 +266,7 @@ def logit_unused(probe: Probe) -> str | None:
 def wrong_way(probe: Probe) -> str | None:
     """The sign is wrong: training drives the network away from the label.
 
-    Seen by the slope towards it, which is never down.
+    The slope towards the label, which is never negative, shows it.
     """
     if probe.head is LOGITS:
         towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
@@ -337,7 +337,7 @@ def _tried(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values [n] and slopes [n, outputs] of n examples, in batches of `rows`.
 
-    Each filled up from the beginning.
+    Each batch is filled up from the beginning.
     """
     import paddle
 
@@ -361,9 +361,9 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def label_type(labels: np.ndarray) -> str | None:
-    """Labels that are no classes: Paddle's cross_entropy takes floats in silence and cuts them.
+    """Labels that are no classes: Paddle's cross_entropy truncates floats without an error.
 
-    Seen by dtype, shape and range.
+    Dtype, shape and range show it.
     """
     found = f"{labels.dtype} {list(labels.shape)}"
     if labels.dtype != np.int64 or labels.ndim != 1:
@@ -381,7 +381,7 @@ def label_type(labels: np.ndarray) -> str | None:
 def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
     """The network ends with a softmax, and loss and metrics apply theirs again.
 
-    Seen by logits that are shares: never negative, of sum 1.
+    Logits that are never negative and have the sum 1 show it.
     """
     if head is not LOGITS or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
         return None
@@ -441,7 +441,7 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
 def one_class(head: Head, outputs: np.ndarray) -> str | None:
     """A network that gives all images the same class.
 
-    Having learned nothing yet or fallen into a corner. Seen by its predictions.
+    It has learned nothing yet, or only a constant answer. Its predictions show it.
     """
     said = head.predict(outputs)
     if (said != said[0]).any():
@@ -458,7 +458,7 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
 def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> list[Finding]:
     """The mistakes that show in a grid.
 
-    Of each loss and rate the validation accuracies over seeds, None for a run that diverged.
+    Each loss and rate has its validation accuracies over seeds, None for a run that diverged.
     """
     texts = [rate_edge(loss, rates) for loss, rates in trials.items()]
     return [Finding("rate-edge", text) for text in texts if text]
@@ -467,7 +467,7 @@ def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> li
 def rate_edge(loss: str, rates: Mapping[float, Sequence[float | None]]) -> str | None:
     """A best learning rate at the end of those that were tried.
 
-    Beyond may lie a better one, and a loss is judged below its worth.
+    A better rate may lie beyond, and the loss may be underrated.
 
     Seen by `tuning.choose`, as in the reports.
     """

@@ -18,9 +18,9 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray | int) -> float:
 
 
 def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`accuracy_0` to `accuracy_9`: the share of each class's examples that is predicted right.
+    """`accuracy_0` to `accuracy_9`: the share of each class's examples predicted right.
 
-    Both [n].
+    Both arrays are [n].
 
     A class of which there is no example has none.
     """
@@ -46,7 +46,7 @@ def memorisation(
 ) -> dict[str, float]:
     """What is learned of training labels that noise has changed, as shares.
 
-    All [n], `clean_labels` before noise.
+    All arrays are [n]; `clean_labels` are those before noise.
 
     `accuracy_flipped`: of the flipped examples, those predicted as the wrong label they were given,
     which can only be learned by heart;
@@ -72,9 +72,9 @@ def nll(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def brier(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of the squared distance between p and the one-hot label, sum over classes.
+    """Mean of the squared distance between p and the one-hot label, summed over classes.
 
-    In [0, 2] (Brier 1950).
+    It lies in [0, 2] (Brier 1950).
     """
     p = np.exp(log_probabilities)
     p[np.arange(len(labels)), labels] -= 1.0
@@ -112,7 +112,7 @@ def margin(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 def aurc(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Area under the risk-coverage curve, in [0, 1].
 
-    How many errors are left when only the surest are answered.
+    It is the selective risk averaged over coverage.
 
     The mean over k = 1..n of the share of errors among the k examples of highest confidence, which
     is their largest probability (Geifman, Uziel and El-Yaniv, Bias-reduced uncertainty estimation,

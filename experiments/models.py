@@ -43,7 +43,7 @@ class Network(nn.Layer):
 def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
     """The tutorial's network.
 
-    Two convolutions 5x5 with 20 channels, each pooled 2x2, and a linear layer on 980.
+    It has two 5x5 convolutions with 20 channels, each pooled 2x2, and a linear layer on 980 values.
     """
     check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
@@ -74,7 +74,7 @@ def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
 def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
     """Four layers with batch normalisation.
 
-    Convolutions 3x3 with 32 and 64 channels, linear layers of 128 and `outputs`.
+    They are 3x3 convolutions with 32 and 64 channels, and linear layers of 128 and `outputs`.
 
     The shape that comparisons of losses under label noise train on MNIST (Ma et al., Normalized
     loss functions, 2020). Its running means and variances are used in evaluation, and are part of a

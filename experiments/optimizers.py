@@ -42,7 +42,7 @@ def momentum(
 ) -> Optimizer:
     """Gradient descent with momentum: v <- momentum v + g, then w - lr v.
 
-    With `nesterov` w - lr (g + momentum v) (Sutskever et al., 2013).
+    With `nesterov` it is w - lr (g + momentum v) (Sutskever et al., 2013).
 
     momentum: in [0, 1). weight_decay (>= 0): coupled.
     """
@@ -102,7 +102,7 @@ def adamw(
 ) -> Optimizer:
     """Adam whose weight_decay (>= 0) is decoupled.
 
-    W shrinks by lr weight_decay w besides (Loshchilov and Hutter, 2019).
+    In addition w shrinks by lr weight_decay w (Loshchilov and Hutter, 2019).
     """
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)

@@ -28,9 +28,9 @@ def cosine(lr: float, *, steps: int) -> LRScheduler:
 
 
 def exponential(lr: float, *, steps: int, end: float = 0.01) -> LRScheduler:
-    """From `lr` (> 0) by the same factor at every step: `lr end^(t / steps)` at step t = 0 ..
+    """From `lr` (> 0) by the same factor at every step: `lr end^(t / steps)` at step t.
 
-    Steps - 1; end in (0, 1): at 1 it is `constant`.
+    t is 0 .. steps - 1, and end in (0, 1); at 1 it would be `constant`.
     """
     check_number("end", end, above=0, below=1)
     return ExponentialDecay(lr, gamma=end ** (1 / steps))

@@ -1,6 +1,6 @@
-"""Every loss: a pure function from outputs and labels to one value per example.
+"""The losses: pure functions from outputs and labels to one value per example.
 
-The contract, the same for all of them:
+All of them have the same contract:
 
 * The first parameter states the head: `logits` [batch, K], K >= 2, one score per class, or
   `prediction` [batch], one number that is read as the label itself. Both are float32 or float64,

@@ -638,7 +638,6 @@ def test_without_other_fonts_than_matplotlibs_own_a_character_is_called_lacking(
     """Its font "Last Resort High-Efficiency" has a box for each, and a hyphen in its name."""
     manager = fonts.font_manager.fontManager
     own = [font for font in manager.ttflist if font.fname.startswith(mpl.get_data_path())]
-    assert "Last Resort High-Efficiency" in {font.name for font in own}
     monkeypatch.setattr(manager, "ttflist", own)
     monkeypatch.setattr(fonts.font_manager, "findSystemFonts", list)
     assert fonts.fallback(["\u4e00 ce"]) == ([], ["\u4e00"])
