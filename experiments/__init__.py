@@ -34,7 +34,7 @@ The map, in the order in which a run passes through it:
     tuning.py      choosing learning rates with an equal budget
     plan.py        what a command would do, and how long it would take
     rerun.py       a finished run once more, from its id
-    comparison.py  two runs in the store, number by number, bit by bit
+    comparison.py  what differs between two runs, number by number; for `reports`, too
     doctor.py      what is wrong in a store, and its mending
     sweeps.py      many runs: identities, what is finished already, the parent run
     table.py       what a command says of its cells at its end

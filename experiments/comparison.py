@@ -1,232 +1,236 @@
-"""Two runs in the store.
+"""Two runs in a store: what differs in what was recorded, and whether the numbers are equal.
 
-Which of their numbers differ, be it in one bit, and what differed around them.
-
-Reads the store and writes nothing to it. Which run to compare with which is no concern of this
-module.
+Both halves of the project use it: `rerun=` and `generate compare`. It reads the store and writes
+nothing to it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import json
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
+from experiments.credentials import shown
 from experiments.terminal import plural
 
 if TYPE_CHECKING:
     from experiments.tracking import Store
 
-_UNEXPLAINED = (
-    "nothing that is recorded changed since then, so this should not be: run it once more. If it "
-    "differs again, something decides "
-    "the numbers that is not recorded: a file that the code reads, a library outside Python, the "
-    "hardware"
-)
+Artifact = Callable[[Any, str], bytes | None]
+"""The content of a file of a run, by its name; None where the run has no such file."""
 
-# (kind, name) -> place -> values: an epoch's value of a metric, an image's outputs, a tag at place
-# 0.
-Numbers = dict[tuple[str, str], dict[int, tuple[Any, ...]]]
-
-TAG, METRIC, IMAGE = (
-    "tag",
-    "epoch",
-    "test image",
-)  # kinds; the last two are also the unit of their places
-_TAGS = {
+_HASHES = {
     "order_hash": "the split, the labels and the order of examples",
     "init_hash": "the initial weights",
     "head_hash": "the initial weights of the last layer",
-    "outcome": "the outcome",
 }
 _ARRAYS = {
     "outputs": "the network's outputs",
     "predicted": "the predicted digits",
     "label": "the labels",
 }
-_STAGES = (
-    "data",
-    "lr",
-    "train",
-    "val",
-    "test",
-)  # of one epoch, in the order in which they are computed
+_UNEXPLAINED = (
+    "No recorded difference explains this. Run it once more. If the numbers differ again, something"
+    " that is not recorded decides them: a file that the code reads, a library outside Python, or "
+    "the hardware."
+)
+
+
+class RunError(ValueError):
+    """There is no such run to compare. The message is for the user."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run has recorded.
+
+    Attributes:
+        label: the run's id, name and status.
+        facts: by section and name, what the numbers may depend on.
+        results: by name, what the run computed: the value of each epoch of a metric, the array of a
+            part of its predictions, a hash or the outcome. Times are left out.
+    """
+
+    label: str
+    facts: dict[str, dict[str, str]]
+    results: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where one series of numbers differs between two runs.
+    """A result that two runs do not share; text: how it differs. only_b: whether A has none."""
 
-    count, of: places that differ, and all. first: the first of them. then, now: one value there;
-    None where there is none.
-    relative: the largest difference of two numbers as a share of the larger, in [0, 2].
-    """
-
-    kind: str
     name: str
-    count: int
-    of: int
-    first: int
-    then: Any
-    now: Any
-    relative: float
+    text: str
+    only_b: bool = False
 
     def __str__(self) -> str:
-        values = f"{_shown(self.then)} then, {_shown(self.now)} now"
-        if self.kind == TAG:
-            return f"{self.name}: {values}"
-        ratio = f" (largest relative difference {self.relative:.1e})" if self.relative else ""
-        places = f"{self.count:,} of {plural(self.of, self.kind)}"
-        return f"{self.name}: at {places}, first at {self.kind} {self.first}: {values}{ratio}"
+        return f"{self.name}: {self.text}"
 
 
-def numbers(store: Store, run: Any) -> Numbers:
-    """Every number of a run that its configuration decides, in the order of their making.
+def find(client: Any, run_id: str, uri: str, experiment: str | None = None) -> Any:
+    """The run whose id is `run_id`, or the only one whose id begins so.
 
-    Times are none of them.
+    Args:
+        client: An MlflowClient.
+        run_id: The id or its beginning.
+        uri: The store's address, for messages.
+        experiment: The experiment to search; None for all.
+
+    Raises:
+        RunError: There is no such run, or several, or it is no run of experiments/run.py.
     """
-    found: Numbers = {
-        (TAG, what): {0: (run.data.tags[tag],)}
-        for tag, what in _TAGS.items()
-        if tag in run.data.tags
-    }
-    for name in sorted(run.data.metrics, key=_stage):
-        if not name.startswith("time/"):
-            history = store.client.get_metric_history(
-                run.info.run_id, name
-            )  # in no order to rely on
-            found[METRIC, name] = {
-                point.step: (point.value,) for point in sorted(history, key=lambda p: p.step)
-            }
-    content = read(store, run, "predictions.npz")
-    if content is not None:
-        import numpy as np
-
-        with np.load(io.BytesIO(content)) as arrays:
-            for array, name in _ARRAYS.items():
-                rows = arrays[array].reshape(len(arrays[array]), -1).tolist()
-                found[IMAGE, name] = {image: tuple(row) for image, row in enumerate(rows)}
-    return found
-
-
-def compare(then: Numbers, now: Numbers) -> list[Difference]:
-    """The series that differ in any bit, those that differ earliest first.
-
-    A number of then that is missing now is a difference; a series that is new is of newer code, and
-    not compared.
-    """
-    found = []
-    for (kind, name), before in then.items():
-        after = now.get((kind, name), {})
-        unlike = [
-            i for i in sorted({*before, *after}) if _bits(before.get(i)) != _bits(after.get(i))
-        ]
-        if unlike:
-            pairs = [
-                list(itertools.zip_longest(before.get(i, ()), after.get(i, ()))) for i in unlike
-            ]
-            a, b = next(pair for pair in pairs[0] if _bits(pair[:1]) != _bits(pair[1:]))
-            relative = max(_relative(*pair) for pair in itertools.chain(*pairs))
-            found.append(
-                Difference(
-                    kind, name, len(unlike), len({*before, *after}), unlike[0], a, b, relative
-                )
-            )
-    kinds = (TAG, METRIC, IMAGE)
-    return sorted(
-        found, key=lambda each: (kinds.index(each.kind), each.kind == METRIC and each.first)
-    )
+    if not re.fullmatch("[0-9a-f]{1,32}", run_id):
+        raise RunError(
+            f"expected a run id or its beginning, of the signs 0-9 and a-f, got {run_id!r}"
+        )
+    experiments = {each.name: each.experiment_id for each in client.search_experiments()}
+    if experiment is not None and experiment not in experiments:
+        names = ", ".join(map(repr, sorted(experiments)))
+        raise RunError(f"there is no experiment {experiment!r}; expected one of {names}")
+    ids = list(experiments.values()) if experiment is None else [experiments[experiment]]
+    runs = client.search_runs(ids, f"attributes.run_id LIKE '{run_id}%'", max_results=5)
+    if not runs:
+        place = shown(uri) + (f", experiment {experiment!r}" if experiment is not None else "")
+        raise RunError(
+            f"there is no such run in {place}; expected an id from the table at the end of a sweep "
+            "or from `mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
+        )
+    if len(runs) > 1:
+        raise RunError(f"expected one run, but the ids of several begin so: {_names(runs)}")
+    run = client.get_run(runs[0].info.run_id)  # the search does not return the data set
+    kind = run.data.tags.get("kind")
+    if kind == "sweep":
+        of_sweep = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        children = client.search_runs([run.info.experiment_id], of_sweep, max_results=5)
+        raise RunError(f"expected one run, got a sweep; choose one of its runs: {_names(children)}")
+    if kind != "run":
+        raise RunError(
+            f"expected a run of experiments/run.py, got {run.info.run_name!r} of "
+            + ("another program" if kind is None else f"kind {kind!r}")
+        )
+    return run
 
 
-def circumstances(store: Store, run: Any) -> dict[str, str]:
-    """What is recorded of the code, the data, the machine and the versions behind a run.
-
-    By names for people.
-    """
+def record(client: Any, run: Any, artifact: Artifact) -> Record:
+    """What a run has recorded, read from the store."""
     tags = run.data.tags
+    results: dict[str, Any] = {name: tags[tag] for tag, name in _HASHES.items() if tag in tags}
+    if "outcome" in tags:
+        results["the outcome"] = tags["outcome"]
+    for name in sorted(run.data.metrics):
+        if not name.startswith("time/"):
+            history = client.get_metric_history(run.info.run_id, name)  # in no order to rely on
+            results[name] = {point.step: point.value for point in sorted(history, key=_step)}
+    if content := artifact(run, "predictions.npz"):
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            results |= {name: arrays[array] for array, name in _ARRAYS.items() if array in arrays}
+    label = f"{run.info.run_id} {run.info.run_name}, {run.info.status}"
+    return Record(label, _facts(run, artifact), results)
+
+
+def _facts(run: Any, artifact: Artifact) -> dict[str, dict[str, str]]:
+    """What the numbers of a run may depend on, by section."""
+    tags = run.data.tags
+    config: Any = OmegaConf.create((artifact(run, "config.yaml") or b"{}").decode())
     parts = json.loads(tags.get("code.parts", "{}"))
-    facts = {f"{file} ({part})": digest for part in parts for file, digest in parts[part].items()}
-    facts["code"] = tags.get("code", "code unknown")[:12]
-    facts["code of the metrics"] = tags.get("code.metrics", "code unknown")[:12]
-    facts |= {"commit": tags.get("git_commit", "unknown")[:10], "uncommitted changes": "none"}
-    diff = read(store, run, "changes.diff") or b""
+    code = {f"{file} ({part})": digest for part in parts for file, digest in parts[part].items()}
+    code["code of the metrics"] = tags.get("code.metrics", "unknown")[:12]
+    code["commit"] = tags.get("git_commit", "unknown")[:10]
+    code["uncommitted changes"] = "none"
     if tags.get("git_dirty") == "true":
-        size, digest = len(diff.splitlines()), hashlib.sha256(diff).hexdigest()[:8]
-        facts["uncommitted changes"] = (
-            f"changes.diff of {size:,} lines ({digest})" if diff else "new files only"
-        )
-    facts |= {
-        f"data {entry.dataset.name}": entry.dataset.digest[:10]
-        for entry in run.inputs.dataset_inputs
-    }
-    kept: Any = OmegaConf.create((read(store, run, "config.yaml") or b"{}").decode())
-    facts |= {name: str(kept[name]) for name in ("device", "threads") if name in kept}
-    named = {"kernel": "kernel", "python_version": "Python", "paddle_version": "paddlepaddle"}
-    facts |= {name: tags[tag] for tag, name in named.items() if tag in tags}
-    lines = (read(store, run, "environment.txt") or b"").decode().splitlines()
+        diff = artifact(run, "changes.diff") or b""
+        size, digest = plural(len(diff.splitlines()), "line"), hashlib.sha256(diff).hexdigest()[:8]
+        code["uncommitted changes"] = f"{size} ({digest})" if diff else "new files only"
+    lines = (artifact(run, "environment.txt") or b"").decode().splitlines()
     machine = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
-    facts |= dict(
-        zip(("system", "processor"), machine[1:], strict=False)
-    )  # the first is Python's version
-    return facts | dict(line.split("==", 1) for line in lines if "==" in line)
+    named = {"python_version": "Python", "paddle_version": "paddlepaddle"}
+    versions = {name: tags[tag] for tag, name in named.items() if tag in tags}
+    return {
+        "Settings": run.data.params
+        | {name: str(config[name]) for name in ("device", "threads") if name in config},
+        "Code": code,
+        "Data": {each.dataset.name: each.dataset.digest[:10] for each in run.inputs.dataset_inputs},
+        "Versions": versions | dict(line.split("==", 1) for line in lines if "==" in line),
+        # the first of these lines is the version of Python
+        "Machine": dict(zip(("system", "processor"), machine[1:], strict=False))
+        | {name: tags[name] for name in ("kernel",) if name in tags},
+    }
 
 
-def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[Difference]:
-    """The `circumstances` that are not the same."""
-    pairs = [(name, then.get(name), now.get(name)) for name in {**then, **now}]
-    return [Difference(TAG, name, 1, 1, 0, a, b, 0.0) for name, a, b in pairs if a != b]
+def changes(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, str]:
+    """The values that differ, as "A's, B's", by name."""
+    return {
+        name: f"{a.get(name, 'none')}, {b.get(name, 'none')}"
+        for name in {**a, **b}
+        if a.get(name) != b.get(name)
+    }
 
 
-def text(then: Numbers, found: Sequence[Difference], changed: Sequence[Difference]) -> str:
-    """What `compare` has found in the numbers of then, and `changes` around them, in sentences."""
-    unlike = {(each.kind, each.name) for each in found}
-    same: dict[str, list[str]] = {TAG: [], METRIC: [], IMAGE: []}
-    for kind, name in then.keys() - unlike:
-        same[kind].append(name)
-    agree = []
-    if same[METRIC]:
-        values = sum(len(then[METRIC, name]) for name in same[METRIC])
-        agree.append(f"{plural(values, 'value')} of {plural(len(same[METRIC]), 'metric')}")
-    agree += [
-        f"{name} of {plural(len(then[IMAGE, name]), IMAGE)}"
-        for name in _ARRAYS.values()
-        if name in same[IMAGE]
-    ]
-    agree += [name for name in _TAGS.values() if name in same[TAG]]
-    if not found:
-        lines = ["every number agrees to the bit:", *_indented(agree)]
-        lines.append(
-            "although this changed since then:"
-            if changed
-            else "nothing that is recorded changed since then"
-        )
-    else:
-        metrics = sum(kind == METRIC for kind, _ in then)
-        lines = [
-            f"not the same: {sum(each.kind == METRIC for each in found)} of "
-            f"{plural(metrics, 'metric')} differ"
-        ]
-        lines += [*_indented(found), "the same to the bit:", *(_indented(agree) or ["  nothing"])]
-        lines.append("what changed since then:" if changed else _UNEXPLAINED)
-    commits = [
-        f"{each.then} {each.now}"
-        for each in changed
-        if each.name == "commit" and each.then != "unknown"
-    ]
-    hint = [f"(git diff {both} -- experiments conf)" for both in commits]
-    return "\n".join([*lines, *_indented([*changed, *hint])])
+def differences(a: Record, b: Record) -> list[Difference]:
+    """The results that differ in any bit: hashes, then metrics by their first epoch, then images.
+
+    A result that only one of the runs has is a difference, too.
+    """
+    found: list[tuple[int, int, Difference]] = []
+    for name in {**a.results, **b.results}:
+        one, other = a.results.get(name), b.results.get(name)
+        if one is None or other is None:
+            alone = Difference(name, f"only in {'B' if one is None else 'A'}", only_b=one is None)
+            found.append((3, 0, alone))
+        elif isinstance(one, dict):
+            if len(one) == len(other) == 1:  # at the end, which may be another epoch
+                other = dict(zip(one, other.values(), strict=True))
+            epochs = sorted({*one, *other})
+            unlike = [epoch for epoch in epochs if _bits(one.get(epoch)) != _bits(other.get(epoch))]
+            if unlike:
+                found.append((1, unlike[0], Difference(name, _of_metric(one, other, unlike))))
+        elif isinstance(one, np.ndarray):
+            text = _of_images(one, other)
+            found += [(2, 0, Difference(name, text))] if text else []
+        elif one != other:
+            found.append((0, 0, Difference(name, f"{one[:10]}, {other[:10]}")))
+    return [each for *_, each in sorted(found, key=lambda entry: entry[:2])]
+
+
+def text(a: Record, b: Record) -> str:
+    """What differs between two runs, and what is equal to the bit, in lines."""
+    lines = [f"A: {a.label}", f"B: {b.label}"]
+    same = []
+    for section in a.facts:
+        differ = changes(a.facts[section], b.facts[section])
+        if not differ:
+            same.append(section.lower())
+            continue
+        lines.append(f"{section} (A, B):")
+        lines += [f"  {name}: {values}" for name, values in sorted(differ.items())]
+        one, other = (each.facts[section].get("commit", "unknown") for each in (a, b))
+        if "commit" in differ and "unknown" not in (one, other):
+            lines.append(f"  (git diff {one} {other} -- experiments conf)")
+    if same:
+        lines.append(f"No difference in: {', '.join(same)}")
+
+    unlike = differences(a, b)
+    equal = _equal(a, {each.name for each in unlike})
+    if not unlike:
+        return "\n".join([*lines, "Every number is equal to the bit:", *equal])
+    lines += ["Numbers that differ (A, B):", *(f"  {each}" for each in unlike)]
+    if equal:
+        lines += ["Equal to the bit:", *equal]
+    return "\n".join([*lines, *([_UNEXPLAINED] if len(same) == len(a.facts) else [])])
 
 
 def read(store: Store, run: Any, name: str) -> bytes | None:
-    """An artifact of a run; None when the run has none of this name."""
+    """A file of a run in a store that is open; None when the run has none of this name."""
     files = store.artifacts(run)
 
     def fetch() -> bytes | None:
@@ -238,28 +242,64 @@ def read(store: Store, run: Any, name: str) -> bytes | None:
     return store.patiently(fetch)
 
 
-def _indented(lines: Sequence[object]) -> list[str]:
-    return [f"  {line}" for line in lines]
+def _equal(run: Record, unlike: set[str]) -> list[str]:
+    """The results of a run without some, counted, a line for each kind."""
+    same = {name: value for name, value in run.results.items() if name not in unlike}
+    curves = [value for value in same.values() if isinstance(value, dict)]
+    lines = []
+    if curves:
+        values = plural(sum(map(len, curves)), "value")
+        lines.append(f"  {values} of {plural(len(curves), 'metric')}")
+    for name, value in same.items():
+        if isinstance(value, np.ndarray):
+            lines.append(f"  {name} of {plural(len(value), 'test image')}")
+        elif not isinstance(value, dict):
+            lines.append(f"  {name}")
+    return lines
 
 
-def _stage(metric: str) -> int:
-    name = metric.partition("/")[0]
-    return _STAGES.index(name) if name in _STAGES else len(_STAGES)
+def _of_metric(a: Mapping[int, float], b: Mapping[int, float], unlike: list[int]) -> str:
+    """How a metric differs: its last values, and the first epoch with a difference."""
+    last = f"{a[max(a)]!r}, {b[max(b)]!r}"
+    if len(a) == len(b) == 1:
+        return last
+    first = ", ".join(repr(each[unlike[0]]) if unlike[0] in each else "none" for each in (a, b))
+    count = f"{len(unlike)} of {plural(len({*a, *b}), 'epoch')} differ"
+    pairs = [(a[epoch], b[epoch]) for epoch in unlike if epoch in a and epoch in b]
+    largest = max((_relative(*pair) for pair in pairs), default=0.0)
+    ratio = f" (largest relative difference {largest:.1e})" if largest else ""
+    return f"{last} at the end; {count}, first epoch {unlike[0]}: {first}{ratio}"
 
 
-def _bits(values: tuple[Any, ...] | None) -> Any:
-    """What is equal only for values equal in every bit: 0.0 is not -0.0, and NaN is itself."""
-    return values and [value.hex() if isinstance(value, float) else value for value in values]
+def _of_images(a: np.ndarray, b: np.ndarray) -> str:
+    """How the arrays of all test images differ; empty where they are equal to the bit."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return f"{a.dtype} {list(a.shape)}, {b.dtype} {list(b.shape)}"
+    one, other = (each.reshape(len(each), -1) for each in (a, b))
+    bits = f"u{a.dtype.itemsize}"
+    unlike = np.argwhere(one.view(bits) != other.view(bits))  # rows of image and output
+    if not len(unlike):
+        return ""
+    image, output = unlike[0]
+    return (
+        f"{len(set(unlike[:, 0])):,} of {plural(len(a), 'test image')} differ, first image {image}:"
+        f" {one[image, output].item()!r}, {other[image, output].item()!r}"
+    )
 
 
-def _relative(a: Any, b: Any) -> float:
-    numbers = all(isinstance(value, (int, float)) for value in (a, b))
-    return abs(a - b) / max(abs(a), abs(b)) if numbers and a != b else 0.0
+def _relative(a: float, b: float) -> float:
+    """The difference as a share of the larger number, in [0, 2]; 0 for 0.0 and -0.0."""
+    return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0
 
 
-def _shown(value: Any) -> str:
-    """Floats in full; of a hash, which says only whether it is the same, the beginning."""
-    if value is None:
-        return "none"
-    is_hash = isinstance(value, str) and len(value) == 64
-    return value[:10] if is_hash else value if isinstance(value, str) else repr(value)
+def _bits(value: float | None) -> str | None:
+    """What is equal only for numbers equal in every bit: 0.0 is not -0.0, and NaN is itself."""
+    return None if value is None else float(value).hex()
+
+
+def _step(point: Any) -> int:
+    return int(point.step)
+
+
+def _names(runs: Any) -> str:
+    return ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in runs)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +20,6 @@ from experiments import (
     comparison,
     config,
     contract,
-    credentials,
     machine,
     places,
     reuse,
@@ -84,13 +83,14 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
 
     pair = before, store.client.get_run(after)
     print(f"\n{table.text([table.row(settings, run) for run in pair])}\n")
-    then, now = (comparison.numbers(store, run) for run in pair)
-    found = comparison.compare(then, now)
-    changed = comparison.changes(*(comparison.circumstances(store, run) for run in pair))
-    said = comparison.text(then, found, changed)
-    if found:
-        raise CommandError(said)
-    print(said)
+    then, now = (
+        comparison.record(store.client, run, partial(comparison.read, store)) for run in pair
+    )
+    report = comparison.text(then, now)
+    # A number that only the new run has comes from newer code.
+    if any(not each.only_b for each in comparison.differences(then, now)):
+        raise CommandError(report)
+    print(report)
     return after
 
 
@@ -116,47 +116,20 @@ def _run(
 
 
 def find(store: Store, run_id: object) -> Any:
-    """The FINISHED run, in any experiment of the store, whose id is `run_id` or alone begins so.
+    """The FINISHED run, in any experiment of the store, that `rerun=` names.
 
-    Raises CommandError when there is none, when there are several, and when it is no run that can
-    be compared with.
+    Raises:
+        CommandError: There is none, there are several, or it cannot be run again.
     """
     if isinstance(run_id, float):
         raise CommandError(
             f"rerun: expected a run id, got the number {run_id}; quote it: 'rerun=\"ID\"'"
         )
-    if not re.fullmatch("[0-9a-f]{1,32}", str(run_id)):
-        raise CommandError(
-            f"rerun: expected a run id or its beginning, of the signs 0-9 and a-f, got {run_id!r}"
-        )
-    experiments = [found.experiment_id for found in store.client.search_experiments()]
-    begin_so = store.client.search_runs(
-        experiments, f"attributes.run_id LIKE '{run_id}%'", max_results=5
-    )
-    if not begin_so:
-        raise CommandError(
-            f"rerun={run_id}: there is no such run in {credentials.shown(store.uri)}; expected an "
-            "id from the table at the end of a sweep or from "
-            "`mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
-        )
-    if len(begin_so) > 1:
-        raise CommandError(
-            f"rerun={run_id}: expected one run, but several begin so; say more of its id: "
-            f"{_names(begin_so)}"
-        )
-    run = store.client.get_run(begin_so[0].info.run_id)  # the search brings no inputs
-    kind, status = run.data.tags.get("kind"), run.info.status
-    if kind == "sweep":
-        of_parent = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-        children = store.client.search_runs([run.info.experiment_id], of_parent, max_results=5)
-        raise CommandError(
-            f"rerun={run_id}: expected one run, got a sweep; choose one of its runs: "
-            f"{_names(children)}"
-        )
-    if kind != "run":
-        raise CommandError(
-            f"rerun={run_id}: expected a run of experiments/run.py, got one with kind={kind}"
-        )
+    try:
+        run = comparison.find(store.client, str(run_id), store.uri)
+    except comparison.RunError as error:
+        raise CommandError(f"rerun={run_id}: {error}") from error
+    status = run.info.status
     if status == "RUNNING":
         raise CommandError(
             f"rerun={run_id}: expected a FINISHED run, this one is RUNNING; wait until it is over"
@@ -201,7 +174,3 @@ def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str])
 def _words(store: Store, run: Any) -> list[str]:
     """The overrides that a run was asked for with."""
     return list(OmegaConf.create((comparison.read(store, run, "overrides.yaml") or b"[]").decode()))
-
-
-def _names(runs: Sequence[Any]) -> str:
-    return ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in runs)

@@ -60,6 +60,10 @@ def report(cfg: DictConfig) -> None:
             keep_baselines(asked)
         elif asked.aa is not None:
             compare_with_itself(asked)
+        elif asked.compare is not None:
+            from reports.compare import compare
+
+            print(compare(asked.uri, asked.experiment, asked.compare))
         else:
             generate(asked)
     except (ReadError, QuestionError, CheckError, OutputError) as error:
@@ -428,15 +432,21 @@ def tell(sections: list[Section]) -> None:
 def main() -> None:
     """The entry point.
 
-    Hydra rejects bare words, so `report` is removed from the command line first.
+    Hydra rejects bare words, so `report` is removed from the command line first, and `compare A B`
+    becomes an option.
     """
     terminal.accept_any_character()
     if sys.argv[1:2] == ["report"]:
         del sys.argv[1]
+    elif sys.argv[1:2] == ["compare"]:
+        try:
+            sys.argv[1:] = options.of_compare(sys.argv[2:])
+        except options.OptionError as error:
+            sys.exit(str(error))
     if sys.argv[1:] and sys.argv[1].isalpha():
         sys.exit(
             f"generate: there is no {sys.argv[1]!r} to generate; expected: generate report "
-            "[key=value ...]"
+            "[key=value ...], or generate compare RUN_A RUN_B"
         )
     if {"-m", "--multirun"} & set(sys.argv[1:]):
         sys.exit("generate report makes one report at a time; -m is for experiments/run.py")

@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from experiments import credentials
+from experiments import contract, credentials
 from reports import metrics
 
 FORMATS = ("svg", "png")
@@ -61,6 +61,7 @@ class ReportConfig:
     output: str | None = None
     check: str | None = None
     aa: str | None = None
+    compare: list[str] | None = None
     baselines: str | None = None
     baselines_to: str | None = None
 
@@ -90,6 +91,7 @@ class Options:
     output: str | None
     check: str | None
     aa: str | None
+    compare: tuple[str, ...] | None
     baselines: str | None
     baselines_to: str | None
     overrides: tuple[str, ...]
@@ -158,9 +160,27 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         asked_baseline=any(override.lstrip("+").startswith("baseline=") for override in overrides),
         metric=metrics.column(values["metric"]),
         tuning_seeds=None if tuning is None else tuple(tuning),
+        compare=None if values["compare"] is None else tuple(values["compare"]),
         formats=tuple(dict.fromkeys(values["formats"])),
         overrides=tuple(shorten(overrides)),
     )
+
+
+def of_compare(words: Sequence[str]) -> list[str]:
+    """The command line of a report for `generate compare` with these words.
+
+    Raises:
+        OptionError: They are not two run ids and, if at all, the experiment and the store.
+    """
+    flags = [word for word in words if word.startswith("-")]
+    places = [word for word in words if word.startswith(("experiment=", "tracking.uri="))]
+    run_ids = [word for word in words if word not in flags and word not in places]
+    if (len(run_ids) != 2 and not flags) or any("=" in word for word in run_ids):
+        raise OptionError(
+            "generate compare: expected RUN_A RUN_B [experiment=NAME] [tracking.uri=URI], "
+            f"got {' '.join(words) or 'nothing'}"
+        )
+    return [*flags, *places, *([contract.override("compare", run_ids)] if run_ids else [])]
 
 
 _LONG = {"where.": "++where.", "sweep=": "sweep.name="}
@@ -210,7 +230,7 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         )
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
         found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
-    given = [key for key in ("check", "aa", "baselines_to") if values[key] is not None]
+    given = [key for key in ("check", "aa", "compare", "baselines_to") if values[key] is not None]
     if len(given) > 1:
         found.append(
             f"{' and '.join(given)}: expected one of them, got "
@@ -221,6 +241,8 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
             "versions and baselines_to: expected one of them, got both; a file of baselines has "
             "one version of each loss"
         )
+    if values["compare"] is not None and len(values["compare"]) != 2:
+        found.append(f"compare={values['compare']}: expected two run ids, compare=[A,B]")
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):
         found.append(refusal)

@@ -115,7 +115,7 @@ def test_an_edited_helper_runs_its_losses_again_and_no_others(place):
     first = next(run for run in place.runs() if run.data.params["loss"] == "mine")
     differs = place.run(f"rerun={first.info.run_id}", code=1)
     assert "own_helper.py changed since then" in differs
-    changed = differs.split("what changed since then:")[1]
+    changed = differs.split("Code (A, B):")[1]
     assert "own_helper.py (loss): " in changed
 
 

@@ -460,6 +460,8 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
         (["seed=-1"], "seed=-1: expected a whole number"),
         (["seed=1.5"], "seed"),
         (["check=a", "aa=ce"], "check and aa: expected one of them"),
+        (["compare=[a]"], "compare=['a']: expected two run ids, compare=[A,B]"),
+        (["compare=[a,b]", "aa=ce"], "aa and compare: expected one of them"),
         (
             ["baselin=ce"],
             "baselin: a report has no such option; did you mean baseline? There are experiment, "

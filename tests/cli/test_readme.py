@@ -46,7 +46,10 @@ TRANSLATIONS = {
         for path in sorted((ROOT / "docs" / "zh-CN").glob("*.md"))
     },
 }
-TESTED = ("experiments/run.py", "experiments/doctor.py", "generate report", "reports/generate.py")
+TESTED = (
+    *("experiments/run.py", "experiments/doctor.py"),
+    *("generate report", "generate compare", "reports/generate.py"),
+)
 # Lines of bash that are not run here, since they need a network, a server, a cluster or a terminal.
 NOT_RUN = """\
 pip install -e ".[test]" && pytest
@@ -104,6 +107,8 @@ def test_every_command_composes(command, run_command, tmp_path):
         re.sub(r"^eval \"\$\((.*)\)\"$", r"\1", command.partition("&& ")[2] or command)
     )
     write_examples(tmp_path)
+    if "compare" in words:
+        words = ["report", *report_options.of_compare(words[words.index("compare") + 1 :])]
     if "experiments/run.py" not in words and "experiments/doctor.py" not in words:
         program = "report" if "report" in words else "reports/generate.py"
         arguments = words[words.index(program) + 1 :]

@@ -31,6 +31,7 @@ PROGRAMS = {
     "python experiments/run.py": config.RunConfig,
     "python experiments/doctor.py": DoctorConfig,
     "generate report": options.ReportConfig,
+    "generate compare": options.ReportConfig,
 }
 
 
@@ -110,7 +111,7 @@ def test_every_command_parses(command):
     words = shlex.split(command.partition(program)[2])
     assert {word for word in words if word.startswith("-")} <= {"-m", "--help", "--config-dir"}
     words = [word for word in words if "=" in word]
-    if program == "generate report":
+    if PROGRAMS[program] is options.ReportConfig:
         options.check_names(words)
         words = options.lengthen(words)
     else:

@@ -48,7 +48,7 @@ def test_the_two_halves_meet_in_the_store(path):
         )
         heavy = tuple(
             f"experiments.{name}"
-            for name in ("data", "losses", "heads", "metrics", "source_digest")
+            for name in ("comparison", "data", "losses", "heads", "metrics", "source_digest")
         )
         assert all(name.startswith(light + heavy) for name in ours)
         at_once = imports(path, top_level_only=True)
