@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ROOT, SMALL, Command, clean_environment
+from helpers.forked import Forks
 
 from experiments import machine
 
@@ -72,6 +73,26 @@ def run_command() -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forked_command() -> Iterator[Command]:
+    """`run_command` in a fork of a process that has loaded `loaded`, see `helpers.forked`."""
+    forks: dict[str, Forks] = {}
+
+    def run(
+        directory: Path, *arguments: str, loaded: str = "all", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        if loaded not in forks:
+            forks[loaded] = Forks(loaded, clean_environment())
+        program = ROOT / "experiments" / "run.py"
+        return forks[loaded].run(
+            program, list(arguments), directory, clean_environment() | environment
+        )
+
+    yield run
+    for each in forks.values():
+        each.close()
 
 
 @pytest.fixture(scope="session")

@@ -40,17 +40,17 @@ def test_the_plan_in_a_sentence(states, seconds, text):
     assert plan.summary(states, seconds, slots=2) == text
 
 
-def test_a_plan_creates_nothing(tmp_path, run_command):
-    done = run_command(tmp_path, "-m", "loss=mse,ce", *SMALL, "plan=true")
+def test_a_plan_creates_nothing(tmp_path, forked_command):
+    done = forked_command(tmp_path, "-m", "loss=mse,ce", *SMALL, "plan=true")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("missing") == 3
     assert "how long that takes is not known" in done.stdout
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, run_command):
+def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, forked_command):
     directory, _ = sweep
-    done = run_command(
+    done = forked_command(
         directory, "-m", "loss=mse,ce", "seed=0,1,2", *SMALL, "epochs=2,3", "plan=true"
     )
     assert done.returncode == 0, done.stderr
@@ -63,17 +63,19 @@ def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, run_comman
     )
 
 
-def test_a_plan_runs_finished_cells_again_where_that_is_forced(sweep, run_command):
-    done = run_command(sweep[0], "loss=ce", "seed=0", *SMALL, "plan=true", "force=true")
+def test_a_plan_runs_finished_cells_again_where_that_is_forced(sweep, forked_command):
+    done = forked_command(sweep[0], "loss=ce", "seed=0", *SMALL, "plan=true", "force=true")
     assert "1 cell: 1 forced. 1 to run" in done.stdout
 
 
 @pytest.mark.slow
-def test_shorter_runs_come_out_of_the_longest_with_the_same_numbers(sweep, tmp_path, run_command):
+def test_shorter_runs_come_out_of_the_longest_with_the_same_numbers(
+    sweep, tmp_path, forked_command
+):
     from helpers.stores import runs
 
     arguments = ["-m", "loss=mse,ce", "seed=0", *SMALL, "epochs=2,4", "prefixes=true"]
-    done = run_command(tmp_path, *arguments)
+    done = forked_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "epochs=2 seed=0 | epoch" not in done.stdout  # trained as the first epochs of the other
     found = {(run.data.params["loss"], run.data.params["epochs"]): run for run in runs(tmp_path)}

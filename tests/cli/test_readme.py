@@ -96,7 +96,7 @@ def block(opening: str) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_composes(command, run_command, tmp_path):
+def test_every_command_composes(command, forked_command, tmp_path):
     """Each is run with `--cfg job` added, which composes everything and trains nothing.
 
     A report's options are read.
@@ -128,7 +128,9 @@ def test_every_command_composes(command, run_command, tmp_path):
         return
     arguments = [re.sub(r",.*|range\((\d+)\)", r"\1", word) for word in arguments if word != "-m"]
     alone = {"--help", "-sc"} & set(arguments)
-    done = run_command(tmp_path, *arguments, *([] if alone else ["--cfg", "job"]), PYTHONPATH=".")
+    done = forked_command(
+        tmp_path, *arguments, *([] if alone else ["--cfg", "job"]), loaded="light", PYTHONPATH="."
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -10,14 +10,21 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from helpers.synthetic_runs import TEST_SIZE, predictions
 from reports import findings
-from reports.figures import palette
+from reports.figures import curves as drawn_curves
+from reports.figures import palette, pictures, rates
 from reports.findings import Question, Section
 from reports.gallery import Gallery
 from reports.page import blocks, outline
 
+SLOW_TO_DRAW = {
+    drawn_curves: ["accuracy_curves", "own_losses", "by_epoch"],
+    pictures: ["confusions", "class_accuracy", "most_wrong", "most_disagreed", "corruptions"],
+    rates: ["rate_sensitivity", "heat_map"],
+}
 IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -87,8 +94,15 @@ def made(
     Unless `drawn`, with empty drawings, which take no time.
     """
     sections = findings.sections(summary, curves, question or Question(), read_predictions)
-    empty = mock.patch.object(palette, "svg", return_value='<svg viewBox="0 0 1 1"></svg>')
-    with palette.style(), contextlib.nullcontext() if drawn else empty:
+    with palette.style(), contextlib.ExitStack() as patches:
+        if not drawn:
+            empty = '<svg viewBox="0 0 1 1"></svg>'
+            patches.enter_context(mock.patch.object(palette, "svg", return_value=empty))
+            for module, names in SLOW_TO_DRAW.items():
+                for name in names:
+                    patches.enter_context(
+                        mock.patch.object(module, name, side_effect=lambda *_, **__: Figure())
+                    )
         report = outline.report(
             sections, source(**changes), lambda section: images, gallery=losses_drawn
         )
