@@ -197,6 +197,8 @@ def main() -> None:
     """
     gc.disable()  # until `machine.loaded`
     terminal.accept_any_character()
+    # Hydra takes -m before or after all overrides, not between two of them.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
         if "hydra/launcher=slurm" in sys.argv and importlib.util.find_spec("submitit") is None:
             raise config.CommandError(
