@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,11 +51,10 @@ def execute(
     they are loaded already.
     planned: what the command planned to run; None: what its sweep has written into the store.
     warnings: what the check of the loss found; in a sweep, `settings.tracking["warnings"]` has it.
-    Where `settings.tracking["prefixes"]` lists smaller numbers of epochs, those runs, being the
-    beginning of this one, are recorded on the way. Raises `tracking.Taken` when another process is
-    at this cell, `tracking.Finished` when it is finished and not `settings.force`, `tracking.Lost`
-    when this process was silent for so long that another took over, CommandError when the code has
-    been edited since the run was planned.
+    It starts from the longest usable checkpoint of its trajectory, unless `settings.force`. Raises
+    `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished
+    and not `settings.force`, `tracking.Lost` when this process was silent for so long that another
+    took over, CommandError when the code has been edited since the run was planned.
     """
     machine.loaded()
     functions = [config.function(settings, group) for group in config.GROUPS]
@@ -89,14 +87,14 @@ def execute(
         claim = tracking.claim(store, identity, again=settings.force)
         kept = {**artifacts, **tracking.sources(code)}
         book = _Book(store, splits, kept, constant, [*warnings, *in_labels])
-        place = checkpoints.place(store.directory, store.key, store.experiment_id, claim.identity)
-        records = (
-            _continue(learner, place, made_by) if settings.checkpoint and not settings.force else []
-        )
-        if records:
-            constant |= {"resumed_after": str(records[-1].epoch)}
-            log.info("%s | goes on after epoch %d", settings.label, records[-1].epoch)
-        shorter = sorted(settings.tracking["prefixes"] or [])
+        trajectory = settings.trajectory(splits.digest)
+        place = checkpoints.place(store.directory, store.key, store.experiment_id, trajectory)
+        records: list[Record] = []
+        stateful = any(warning.name == "hidden-state" for warning in warnings)
+        if settings.checkpoint and not settings.force and not stateful:
+            records, begun_by = _start(learner, store, place, settings, made_by)
+            if records:
+                constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": begun_by}
         told: set[str] = set()
         before: set[str] = set()  # what is seen once may be on its way
         _warn(settings, in_labels, told)
@@ -122,32 +120,21 @@ def execute(
                 ]
                 _warn(settings, stays, told)
                 before = {finding.name for finding in seen}
-                for epochs in [
-                    e
-                    for e in shorter
-                    if e == record.epoch or (record.diverged and e > record.epoch)
-                ]:
-                    book.prefix(
-                        dataclasses.replace(settings, epochs=epochs),
-                        learner,
-                        records,
-                        tracked.run_id,
-                    )
                 if settings.checkpoint and not record.diverged:  # from there, nothing goes on
-                    past = [
-                        vars(r) | {"validation_outputs": r.validation_outputs[:0]}
-                        for r in records[:-1]
-                    ]
-                    content = {"made_by": made_by, "records": [*past, vars(record)]}
-                    checkpoints.save(place, content | {"state": training.state(learner)})
+                    content = {"run": tracked.run_id, "made_by": made_by}
+                    _save(place, settings.epochs, records, content, learner)
             book.conclude(tracked, settings, learner, records[-1])
-        checkpoints.remove(place)
+        if settings.checkpoint:
+            last = checkpoints.path(place, settings.epochs, records[-1].epoch)
+            checkpoints.remove(
+                place, settings.epochs, but=last if settings.checkpoint is True else None
+            )
         return tracked.run_id
 
 
 @dataclasses.dataclass(frozen=True)
 class _Book:
-    """What runs of one training share: where they are recorded, and what is recorded of all alike.
+    """Where a run is recorded, and what is known of it before it trains.
 
     found: the classic mistakes in loss and labels.
     """
@@ -158,7 +145,7 @@ class _Book:
     tags: dict[str, Any]
     found: Sequence[Finding]
 
-    def run(self, settings: Settings, claim: Claim, **tags: str) -> Any:
+    def run(self, settings: Settings, claim: Claim) -> Any:
         """The new run of a cell, as `tracking.tracked_run`.
 
         With all that is known before training.
@@ -168,7 +155,7 @@ class _Book:
             self.store,
             name=settings.label,
             params=settings.params,
-            tags=self.tags | lint.tags(self.found) | settings.identities(digest) | tags,
+            tags=self.tags | lint.tags(self.found) | settings.identities(digest),
             claim=claim,
             parent=settings.tracking["parent_run"],
             texts=dict(self.artifacts),
@@ -232,28 +219,6 @@ class _Book:
                 found |= {"model_export": str(error)}
         tracked.set_tags(found | {"outcome": "ok"})
 
-    def prefix(
-        self, settings: Settings, learner: Learner, records: Sequence[Record], longer: str
-    ) -> None:
-        """The run that would have ended here, or diverged before.
-
-        As the first epochs of the run `longer`.
-        """
-        try:
-            claim = tracking.claim(
-                self.store, settings.identity(self.splits.digest), again=settings.force
-            )
-        except (tracking.Taken, tracking.Finished):
-            return
-        text = re.sub(
-            r"(?m)^epochs: \d+$", f"epochs: {settings.epochs}", self.artifacts["config.yaml"]
-        )
-        own = dataclasses.replace(self, artifacts={**self.artifacts, "config.yaml": text})
-        with own.run(settings, claim, prefix_of=longer) as tracked:
-            for record in records:
-                own.log(tracked, record)
-            own.conclude(tracked, settings, learner, records[-1])
-
 
 def _warn(settings: Settings, findings: Sequence[Finding], told: set[str]) -> None:
     """Say each classic mistake once; `told` are those that were."""
@@ -293,21 +258,46 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
     )
 
 
-def _continue(learner: Learner, place: Path, made_by: Mapping[str, str]) -> list[Record]:
-    """The records of the cell's checkpoint, `learner` being put where it was then.
+def _start(
+    learner: Learner, store: Store, place: Path, settings: Settings, made_by: Mapping[str, str]
+) -> tuple[list[Record], str]:
+    """Put `learner` where the longest usable checkpoint of its trajectory was.
 
-    None where there is no use in it.
+    Its records, and the id of the run that saved it; none where there is no such checkpoint.
     """
-    content = checkpoints.load(place)
-    if content is None:
-        return []
-    by = content["made_by"]
-    if by != made_by:
+    for epoch, path in checkpoints.longest_first(place):
+        content = checkpoints.load(path) if epoch <= settings.epochs else None
+        if content is None:
+            continue
+        by = content["made_by"]
         differ = [name for name in {**by, **made_by} if by.get(name) != made_by.get(name)]
-        log.info("the checkpoint is of another %s; the run starts over", ", ".join(differ))
-        return []
-    training.restore(learner, content["state"])
-    return [Record(**record) for record in content["records"]]
+        run = next(store.search(f"attributes.run_id = '{content['run']}'"), None)
+        if differ or run is None:
+            why = f"of another {', '.join(differ)}" if differ else "of a run that was deleted"
+            log.info("%s | a checkpoint %s is not used", settings.label, why)
+            continue
+        training.restore(learner, content["state"])
+        log.info(
+            "%s | starts from epoch %d of run %s (%s)",
+            settings.label,
+            epoch,
+            run.info.run_id,
+            run.info.run_name,
+        )
+        return [Record(**record) for record in content["records"]], run.info.run_id
+    return [], ""
+
+
+def _save(
+    place: Path, epochs: int, records: Sequence[Record], content: dict[str, Any], learner: Learner
+) -> None:
+    """Keep where a run of so many epochs is, instead of where it was."""
+    *past, last = records
+    empty = [vars(record) | {"validation_outputs": last.validation_outputs[:0]} for record in past]
+    path = checkpoints.path(place, epochs, last.epoch)
+    state = {"records": [*empty, vars(last)], "state": training.state(learner)}
+    if checkpoints.save(path, content | state):
+        checkpoints.remove(place, epochs, but=path)
 
 
 def _progress(settings: Settings, record: Record, seconds: float, done: int) -> str:

@@ -3,6 +3,10 @@
 The file is a NumPy archive (.npz): an array per member, and `content.json` for everything else.
 Reading it cannot run code. It is written aside and renamed, so that it is complete or absent; a
 digest at its end shows damage.
+
+A checkpoint belongs to a trajectory: runs that are alike in all but the number of their epochs. The
+file `NAME-20-7.checkpoint` of the trajectory NAME is of its run of 20 epochs, after epoch 7. A run
+may start from every file of its trajectory that has no more epochs than itself.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,34 +44,60 @@ def _kinds() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     }
 
 
-def place(directory: Path, *cell: str) -> Path:
-    """Where the checkpoint of a cell is, of a store in `directory`.
+def place(directory: Path, *trajectory: str) -> Path:
+    """How the paths of a trajectory's checkpoints begin, of a store in `directory`.
 
-    `cell`: the store's key, the experiment's id, the identity.
+    `trajectory`: the store's key, the experiment's id, the trajectory.
     """
-    name = hashlib.sha256(" ".join(cell).encode()).hexdigest()[:32]
-    return directory / "outputs" / "checkpoints" / f"{name}.checkpoint"
+    name = hashlib.sha256(" ".join(trajectory).encode()).hexdigest()[:32]
+    return directory / "outputs" / "checkpoints" / name
 
 
-def save(path: Path, content: Any) -> bool:
-    """Save `content` at `path`; False, with a warning, if that is not possible: the run goes on.
+def path(place: Path, epochs: int, epoch: int) -> Path:
+    """Where the run of `epochs` epochs keeps its state after `epoch`."""
+    return place.with_name(f"{place.name}-{epochs}-{epoch}.checkpoint")
+
+
+def longest_first(place: Path) -> list[tuple[int, Path]]:
+    """The checkpoints of a trajectory, each with its epoch."""
+    files = place.parent.glob(f"{place.name}-*.checkpoint")
+    return sorted(((int(file.stem.rpartition("-")[2]), file) for file in files), reverse=True)
+
+
+def remove(place: Path, epochs: int, *, but: Path | None = None) -> None:
+    """Remove the checkpoints of the run of `epochs` epochs, except one."""
+    for file in place.parent.glob(f"{place.name}-{epochs}-*"):
+        if file != but:
+            file.unlink(missing_ok=True)
+
+
+def packed(content: Any) -> bytes:
+    """What a file with this content holds.
 
     content: dicts, lists and tuples of arrays, tensors, NumPy scalars and what JSON has.
     """
     import numpy as np
 
-    aside = path.with_name(f"{path.name}.writing")
     arrays: list[Any] = []
     file = io.BytesIO()
+    text = json.dumps(_encode(content, arrays))
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("content.json", text)
+        for number, array in enumerate(arrays):
+            with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
+                np.save(member, array, allow_pickle=False)
+    return file.getvalue() + hashlib.sha256(file.getvalue()).digest()
+
+
+def save(path: Path, content: Any) -> bool:
+    """Save `content` at `path`; False, with a warning, if that is not possible: the run goes on.
+
+    content: as in `packed`.
+    """
+    aside = path.with_name(f"{path.name}.{os.getpid()}.writing")
     try:
-        text = json.dumps(_encode(content, arrays))
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("content.json", text)
-            for number, array in enumerate(arrays):
-                with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
-                    np.save(member, array, allow_pickle=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(file.getvalue() + hashlib.sha256(file.getvalue()).digest())
+        aside.write_bytes(packed(content))
         aside.replace(path)
     except (OSError, TypeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -87,16 +118,10 @@ def load(path: Path) -> Any:
         return None
     data, digest = content[:-32], content[-32:]
     if hashlib.sha256(data).digest() != digest:
-        log.warning("the checkpoint %s is damaged or in an old format; the run starts over", path)
+        log.warning("the checkpoint %s is damaged or in an old format, and not used", path)
         return None
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return _decode(json.loads(archive["content.json"]), archive)
-
-
-def remove(path: Path) -> None:
-    """Leave nothing at `path`."""
-    path.unlink(missing_ok=True)
-    path.with_name(f"{path.name}.writing").unlink(missing_ok=True)
 
 
 def _encode(value: Any, arrays: list[Any]) -> Any:

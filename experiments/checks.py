@@ -49,11 +49,13 @@ class Checked:
     """What the check of a combination of options has shown.
 
     warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its
-    level. failure: why there is no result, where the process ended without one.
+    level. checkpoint: the size of a checkpoint, in bytes.
+    failure: why there is no result, where the process ended without one.
     """
 
     warnings: tuple[Finding, ...] = ()
     kernel: tuple[tuple[int, str], ...] = ()
+    checkpoint: int = 0
     failure: str = ""
 
 
@@ -247,7 +249,9 @@ def _examine(send: Send, cell: Settings, data: Data) -> Checked:
     _load_paddle(cell)
     logging.disable(logging.WARNING)  # what is said here is said again in the run
 
-    from experiments import conv_block, lint, training
+    import numpy as np
+
+    from experiments import checkpoints, conv_block, lint, training
 
     try:
         device = machine.device(cell.device)
@@ -282,6 +286,8 @@ def _examine(send: Send, cell: Settings, data: Data) -> Checked:
                 send(together)
                 _limit(size)
                 training.rehearse(learner, size)
+            outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
+            checkpoint = len(checkpoints.packed([training.state(learner), outputs]))
             for size in {data.validation, data.test}:
                 _limit(size)
                 training.rehearse_loss(learner, size)
@@ -294,4 +300,4 @@ def _examine(send: Send, cell: Settings, data: Data) -> Checked:
         text = redacted(str(error)).strip()
         text = text if isinstance(error, CommandError) else f"{together}: {text}"
         raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
-    return Checked(tuple(warnings), kernel)
+    return Checked(tuple(warnings), kernel, checkpoint)

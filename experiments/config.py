@@ -66,10 +66,9 @@ class RunConfig:
     threads: int = MISSING
     corruptions: bool = MISSING
     force: bool = MISSING
-    checkpoint: bool = MISSING
+    checkpoint: Any = MISSING
     on_failure: str = MISSING
     plan: bool = MISSING
-    prefixes: bool = MISSING
     rerun: Any = MISSING
     reuse: str = MISSING
 
@@ -102,10 +101,9 @@ class Settings:
     threads: int
     corruptions: bool
     force: bool
-    checkpoint: bool
+    checkpoint: bool | str
     on_failure: str
     plan: bool
-    prefixes: bool
     rerun: str | None
     reuse: str = "same"
     words: tuple[str, ...] = ()
@@ -156,6 +154,19 @@ class Settings:
     def configuration(self, data_digest: str) -> str:
         """`identity` without the seed: equal for the runs that are repetitions of each other."""
         scalars = tuple(name for name in DECIDING_SCALARS if name != "seed")
+        return self._with_code(self._digest(data_digest, scalars))
+
+    def trajectory(self, data_digest: str) -> str:
+        """`identity` without the epochs, where the learning rate does not depend on them.
+
+        A run is the beginning of every longer run of its trajectory.
+        """
+        target = self.options["scheduler"]["_target_"]
+        scalars = [
+            name
+            for name in DECIDING_SCALARS
+            if name != "epochs" or target != "experiments.schedulers.constant"
+        ]
         return self._with_code(self._digest(data_digest, scalars))
 
     def identities(self, data_digest: str) -> dict[str, str]:
@@ -210,7 +221,7 @@ class Settings:
     def _own_values(self, group: str) -> dict[str, Any]:
         return {key: value for key, value in self.options[group].items() if not key.startswith("_")}
 
-    def _digest(self, data_digest: str, scalars: tuple[str, ...]) -> str:
+    def _digest(self, data_digest: str, scalars: Sequence[str]) -> str:
         options = {group: dict(self.options[group]) for group in GROUPS}
         options["data"].pop("root", None)  # where the files lie; what is in them is in the digest
         values = {name: getattr(self, name) for name in scalars} | self._unusual
@@ -339,7 +350,7 @@ def set_at_the_root(words: Iterable[str]) -> list[str]:
 
 def own_words(overrides: Iterable[str]) -> list[str]:
     """The overrides that a user set, without those that a sweep sets for its jobs."""
-    passed = ("tracking.parent_run=", "tracking.prefixes=", "tracking.warnings=")
+    passed = ("tracking.parent_run=", "tracking.epochs=", "tracking.warnings=")
     return [word for word in overrides if not word.startswith(passed)]
 
 
@@ -364,6 +375,10 @@ def problems(settings: Settings) -> list[str]:
     if settings.on_failure not in ON_FAILURE:
         found.append(
             f"on_failure: expected one of {', '.join(ON_FAILURE)}, got {settings.on_failure!r}"
+        )
+    if not (isinstance(settings.checkpoint, bool) or settings.checkpoint == "running"):
+        found.append(
+            f"checkpoint: expected one of true, running, false, got {settings.checkpoint!r}"
         )
     if settings.reuse not in REUSE:
         found.append(f"reuse: expected one of {', '.join(REUSE)}, got {settings.reuse!r}")

@@ -10,7 +10,6 @@ options are known to be right.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import sys
@@ -25,7 +24,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig
 
 from experiments import (
-    checkpoints,
     comparison,
     config,
     contract,
@@ -209,26 +207,8 @@ def foreign(patient: Patient) -> Findings:
 
 
 def leftovers(patient: Patient) -> Findings:
-    """Checkpoints that no cell needs, and a store that was begun and not completed."""
-    store = patient.store
-    place = functools.partial(checkpoints.place, store.directory, store.key)
-    known = set()
-    for found in store.client.search_experiments():
-        experiment = dataclasses.replace(store, experiment_id=found.experiment_id)
-        for registry in experiment.search("tags.kind = 'registry'"):
-            known |= {
-                place(found.experiment_id, key.partition("/")[0]) for key in registry.data.params
-            }
-    done = {
-        place(store.experiment_id, i) for i in patient.finished if not patient.registry.runner(i)
-    }
-    for path in sorted(place().parent.glob("*.checkpoint")):
-        if path in done or path not in known:
-            yield (
-                f"{path}: of {'a finished cell' if path in done else 'no cell of this store'}",
-                None,
-            )
-    for path in sorted(store.directory.glob("*.creating")):
+    """A store that was begun and not completed."""
+    for path in sorted(patient.store.directory.glob("*.creating")):
         yield f"{path}: a store whose creation was cut short", None
 
 

@@ -5,14 +5,15 @@ Every cell of its grid, what is known of it, and how long the rest will take. Ru
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import checks, machine, places, reuse, sweeps, table
+from experiments import checkpoints, checks, machine, places, reuse, table
 from experiments.config import Settings
-from experiments.terminal import duration, plural
+from experiments.terminal import duration, plural, size
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from experiments.tracking import Store
 
 TO_RUN = ("failed", "forced", "killed", "missing")
+_SIZES = ("model", "optimizer", "data")  # what decides the size of a checkpoint
 
 
 def show(cells: Sequence[Settings], *, slots: int) -> None:
@@ -41,9 +43,17 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
     identities, runs = earlier.identities, earlier.runs
     grid = dict(zip(identities, cells, strict=True))
     states = _states(store, grid, runs)
+    todo = [i for i in grid if states[i].split()[0] in TO_RUN]
+    trajectories = {
+        identity: cell.trajectory(digest) if cell.checkpoint and not cell.force else identity
+        for identity, cell, digest in zip(identities, cells, digests, strict=True)
+    }
+    starts = _starts(store, {i: grid[i] for i in todo}, trajectories)
     pace = _Pace(store)
-    seconds = {i: pace.of(grid[i]) for i in grid if states[i].split()[0] in TO_RUN}
-    shorter = _prefixes({i: grid[i] for i in seconds})
+    seconds = {i: pace.of(grid[i], starts[i]) for i in todo}
+    jobs: dict[str, list[float | None]] = {}
+    for identity in todo:
+        jobs.setdefault(trajectories[identity], []).append(seconds[identity])
 
     rows = []
     for identity, cell in grid.items():
@@ -52,37 +62,40 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
             estimate = seconds[identity]
             row["time"] = "about " + duration(estimate) if estimate is not None else "?"
         rows.append(row)
-    print(
-        f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(seconds.values()), slots)}"
-    )
+    print(f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(jobs.values()), slots)}")
     for note in earlier.notes:
         print(note)
-    if shorter and not cells[0].prefixes:
+    if continued := sum(start > 0 for start in starts.values()):
         print(
-            f"{plural(len(shorter), 'cell')} to run at a constant rate "
-            f"{'is' if len(shorter) == 1 else 'are'} the beginning of "
-            f"a longer one; prefixes=true takes {'it' if len(shorter) == 1 else 'them'} out of "
-            "that, and trains only the longest"
+            f"Of these, {continued} start from the checkpoint of a shorter run: only the other "
+            "epochs take time."
         )
+    if cells[0].checkpoint is True and todo:
+        print(_disk([grid[identity] for identity in todo]))
 
 
-def summary(states: Sequence[str], seconds: Sequence[float | None], slots: int) -> str:
+def summary(states: Sequence[str], jobs: Sequence[Sequence[float | None]], slots: int) -> str:
     """The plan in a sentence.
 
-    Seconds: of each cell that is to be run; None where no finished run tells.
+    Args:
+        states: Of each run, see `_states`.
+        jobs: The seconds of each run that is to be computed, None where no finished run tells; the
+            runs of one job come one after the other.
+        slots: How many jobs run at once.
     """
     counts = Counter(state.split()[0] for state in states)
     text = f"{plural(len(states), 'cell')}: " + ", ".join(
         f"{n} {s}" for s, n in sorted(counts.items())
     )
-    if not seconds:
+    if not jobs:
         return f"{text}. Nothing to run."
-    known = [s for s in seconds if s is not None]
-    text += f". {len(seconds)} to run, {plural(min(slots, len(seconds)), 'job')} at a time"
-    if not known:
+    count = sum(map(len, jobs))
+    known = [[seconds for seconds in job if seconds is not None] for job in jobs]
+    text += f". {count} to run, {plural(min(slots, len(jobs)), 'job')} at a time"
+    if not any(known):
         return f"{text}; how long that takes is not known before one like them is finished."
-    total = max(sum(known) * len(seconds) / len(known) / slots, max(known))
-    return f"{text}: about {duration(total)}."
+    mean = sum(map(sum, known)) / sum(map(len, known))
+    return f"{text}: about {duration(max(mean * count / slots, *map(sum, known)))}."
 
 
 def _states(
@@ -122,19 +135,22 @@ class _Pace:
             metrics, info = run.data.metrics, run.info
             epoch = metrics.get("time/train_seconds", 0.0) + metrics.get("time/val_seconds", 0.0)
             epochs = int(run.data.params.get("epochs", 0))
+            trained = epochs - int(run.data.tags.get("resumed_after", 0))
             whole = ((info.end_time or info.start_time) - info.start_time) / 1000
             for key in _alike(run.data.params):
                 if epochs:
                     self.per_epoch.setdefault(key, []).append(epoch)
-                self.once.setdefault(key, []).append(max(0.0, whole - epochs * epoch))
+                self.once.setdefault(key, []).append(max(0.0, whole - trained * epoch))
 
-    def of(self, cell: Settings) -> float | None:
-        """Seconds that a run of `cell` will take; None when no finished run is like it."""
+    def of(self, cell: Settings, start: int) -> float | None:
+        """Seconds that a run of `cell` will take from epoch `start` on.
+
+        None when no finished run is like it.
+        """
         for key in _alike({name: str(value) for name, value in cell.params.items()}):
             if key in self.per_epoch:
-                return cell.epochs * statistics.median(self.per_epoch[key]) + statistics.median(
-                    self.once[key]
-                )
+                epoch, once = (statistics.median(each[key]) for each in (self.per_epoch, self.once))
+                return (cell.epochs - start) * epoch + once
         return None
 
 
@@ -144,6 +160,37 @@ def _alike(params: dict[str, Any]) -> list[tuple[str, ...]]:
     return [tuple(params.get(name, "") for name in (*work, *more)) for more in (("loss",), ())]
 
 
-def _prefixes(cells: dict[str, Settings]) -> set[str]:
-    """The cells that are the first epochs of another one."""
-    return set(cells) - set(sweeps.longest(cells))
+def _starts(
+    store: Store | None, cells: Mapping[str, Settings], trajectories: Mapping[str, str]
+) -> dict[str, int]:
+    """The epoch after which each run starts: that of a checkpoint, or of a shorter run of these."""
+    starts = {}
+    ends: dict[str, list[int]] = {}
+    for identity, cell in sorted(cells.items(), key=lambda item: item[1].epochs):
+        trajectory = trajectories[identity]
+        if trajectory not in ends:
+            ends[trajectory] = [0]
+            if store and cell.checkpoint and not cell.force:
+                key = store.key, store.experiment_id, trajectory
+                kept = checkpoints.longest_first(checkpoints.place(store.directory, *key))
+                ends[trajectory] += [epoch for epoch, _ in kept]
+        starts[identity] = max(end for end in ends[trajectory] if end <= cell.epochs)
+        ends[trajectory].append(cell.epochs)
+    return starts
+
+
+def _disk(cells: Sequence[Settings]) -> str:
+    """What the checkpoints of these runs will take on disk, as small ones of their kind show."""
+    alike: dict[str, list[Settings]] = {}
+    for cell in cells:
+        alike.setdefault(json.dumps([cell.options[g] for g in _SIZES], default=str), []).append(
+            cell
+        )
+    checked = checks.check([group[0] for group in alike.values()])
+    total = sum(
+        each.checkpoint * len(group) for each, group in zip(checked, alike.values(), strict=True)
+    )
+    return (
+        f"Their checkpoints, from which longer runs can start, will take about {size(total)} in "
+        f"outputs/checkpoints; checkpoint=running keeps none of finished runs."
+    )

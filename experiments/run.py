@@ -36,20 +36,22 @@ composition.install()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def run(cfg: DictConfig) -> str:
-    """One cell: from its config to the id of its run in MLflow, or `config.TAKEN`."""
+def run(cfg: DictConfig) -> str | list[str]:
+    """One run, or those of a job: from their config to the ids of the runs in MLflow."""
     terminal.accept_any_character()  # for the processes of a launcher
-    hydra_cfg = HydraConfig.get()
-    config.anchor(cfg, hydra_cfg.runtime.cwd)
-    settings = config.read(cfg, dict(hydra_cfg.runtime.choices), hydra_cfg.overrides.task)
-    artifacts = {
-        "config.yaml": OmegaConf.to_yaml(cfg, resolve=True),
-        "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
-    }
-    if settings.tracking["parent_run"]:
-        return run_in_sweep(settings, artifacts)
+    config.anchor(cfg, HydraConfig.get().runtime.cwd)
+    if cfg.tracking.parent_run:
+        return run_in_sweep(cfg)
+    settings, artifacts = _read(cfg, HydraConfig.get().overrides.task)
     with config.errors_without_credentials():
         return _run_one(cfg, settings, artifacts)
+
+
+def _read(cfg: DictConfig, words: Sequence[str]) -> tuple[Settings, dict[str, str]]:
+    """The settings in a config that was composed with these overrides, and the texts to keep."""
+    settings = config.read(cfg, dict(HydraConfig.get().runtime.choices), words)
+    config_yaml, overrides_yaml = OmegaConf.to_yaml(cfg, resolve=True), OmegaConf.to_yaml(words)
+    return settings, {"config.yaml": config_yaml, "overrides.yaml": overrides_yaml}
 
 
 def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> str:
@@ -137,22 +139,47 @@ def _record(
     return run_id
 
 
-def run_in_sweep(settings: Settings, artifacts: dict[str, str]) -> str:
-    """One cell of a sweep, whose parent has checked it.
+def run_in_sweep(cfg: DictConfig) -> list[str]:
+    """The runs of a job, whose sweep has checked them: one, or more of one trajectory.
 
-    `config.TAKEN` when another sweep is at it, or has finished it by now.
+    The shorter ones come first, since the longer ones start where they end.
+
+    Returns:
+        The id of each, or `config.TAKEN` when another sweep is at it, or has finished it by now.
+
+    Raises:
+        Exception: The first that a run has raised, after the others.
     """
-    machine.load_paddle(settings.threads)
+    machine.load_paddle(cfg.threads)
 
     from experiments import cell, tracking
 
-    try:
-        return cell.execute(settings, artifacts)
-    except (tracking.Taken, tracking.Lost) as other:
-        log.info("%s | left to another sweep: %s", settings.label, other)
-    except tracking.Finished:
-        log.info("%s | finished by another sweep", settings.label)
-    return config.TAKEN
+    words = list(HydraConfig.get().overrides.task)
+    several, cfg.tracking.epochs = cfg.tracking.epochs, None
+    ends, failure = [], None
+    for epochs in several or [cfg.epochs]:
+        if several:
+            cfg.epochs = epochs
+            others = [
+                word for word in words if not word.startswith(("epochs=", "tracking.epochs="))
+            ]
+            words = [*others, f"epochs={epochs}"]
+        settings, artifacts = _read(cfg, words)
+        end = config.TAKEN
+        try:
+            end = cell.execute(settings, artifacts)
+        except (tracking.Taken, tracking.Lost) as other:
+            log.info("%s | left to another sweep: %s", settings.label, other)
+        except tracking.Finished:
+            log.info("%s | finished by another sweep", settings.label)
+        except Exception as error:
+            if settings.on_failure == "stop" or isinstance(error, config.CommandError):
+                raise
+            failure = failure or error
+        ends.append(end)
+    if failure:
+        raise failure
+    return ends
 
 
 class BeforeWriting(Callback):

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 
 from experiments import (
-    checkpoints,
     checks,
     config,
     machine,
@@ -125,17 +124,9 @@ def run(
                 results[identity] = _failed_check(store, grid[identity], failure, parent)
         if results and settings[0].on_failure == "stop":
             results = {i: results.get(i, JobReturn(grid[i][0])) for i in todo}
-        jobs = {
-            identity: [*overrides, f"tracking.parent_run={parent}", *_passed(checked[identity])]
-            for identity, overrides in todo.items()
-            if identity not in results
-        }
-        if settings[0].prefixes:
-            first = longest({identity: grid[identity][1] for identity in jobs})
-            results |= _run_all(_with_prefixes(jobs, first), launch, store, settings[0].on_failure)
-            stopped = settings[0].on_failure == "stop" and not _complete(results)
-            jobs = {} if stopped else _missing(store, jobs, results)
-        results |= _run_all(jobs, launch, store, settings[0].on_failure)
+        jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
+        runs_of_jobs = [identity for identity in todo if identity not in results]
+        results |= _run_all(jobs, runs_of_jobs, launch, settings[0].on_failure)
         status = "FINISHED" if _complete(results) else "FAILED"
     except Exception:
         status = "FAILED"
@@ -151,11 +142,6 @@ def run(
         _raise_failures(todo, results)
         raise
     after = {i: reuse.counting(runs[i]) for i in identities if i in runs}
-    for identity in after:
-        if is_finished(after[identity]):  # by one that was killed before it could clean up, perhaps
-            checkpoints.remove(
-                checkpoints.place(store.directory, store.key, store.experiment_id, identity)
-            )
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
         found = [after.get(identity) for identity in grid]
@@ -200,26 +186,78 @@ def _passed(checked: Checked) -> list[str]:
     return [f"tracking.warnings=[{quoted}]"] if texts else []
 
 
+@dataclasses.dataclass(frozen=True)
+class _Jobs:
+    """How the runs of a sweep become jobs, and the results of jobs those of runs.
+
+    Runs of one trajectory are one job, in ascending order of their epochs, so that each starts
+    where the one before ended, on whatever machine the job is.
+    """
+
+    store: Store
+    parent: str
+    grid: Mapping[str, tuple[list[str], Settings]]
+    checked: Mapping[str, Checked]
+    digests: Mapping[str, str]
+
+    def groups(self, identities: Iterable[str]) -> list[list[str]]:
+        """The runs of each job."""
+        found: dict[str, list[str]] = {}
+        for identity in identities:
+            cell = self.grid[identity][1]
+            stateful = any(w.name == "hidden-state" for w in self.checked[identity].warnings)
+            together = cell.checkpoint and not cell.force and not stateful
+            key = cell.trajectory(self.digests[identity]) if together else identity
+            found.setdefault(key, []).append(identity)
+        return [sorted(group, key=lambda i: self.grid[i][1].epochs) for group in found.values()]
+
+    def overrides(self, group: Sequence[str]) -> list[str]:
+        """The overrides of a job: those of its longest run, and what the sweep hands to it."""
+        words = [*self.grid[group[-1]][0], f"tracking.parent_run={self.parent}"]
+        if len(group) > 1:
+            epochs = [str(self.grid[identity][1].epochs) for identity in group]
+            words.append(f"tracking.epochs=[{','.join(epochs)}]")
+        return words + _passed(self.checked[group[-1]])
+
+    def results(self, group: Sequence[str], job: JobReturn) -> dict[str, JobReturn]:
+        """The result of each run of a job."""
+        done = {}
+        if job.status == JobStatus.COMPLETED:
+            done = dict(zip(group, job.return_value, strict=True))
+        elif job.status == JobStatus.FAILED and len(group) > 1:
+            missing = _missing(self.store.hasty(), group)
+            done = {identity: "" for identity in group if identity not in missing}
+        results = {}
+        for identity in group:
+            results[identity] = dataclasses.replace(job, overrides=self.grid[identity][0])
+            if identity in done:
+                results[identity].status = JobStatus.COMPLETED
+                results[identity].return_value = done[identity]
+        return results
+
+
 def _run_all(
-    jobs: dict[str, list[str]], launch: Launch, store: Store, on_failure: str
+    jobs: _Jobs, identities: Sequence[str], launch: Launch, on_failure: str
 ) -> dict[str, JobReturn]:
-    """The result of each job, by identity.
+    """The result of each run, by identity.
 
     Failed ones tried once more where that is asked, those that others run waited for.
     """
     results: dict[str, JobReturn] = {}
     retried: set[str] = set()
-    todo = dict(jobs)
+    todo = set(identities)
     while todo:
-        results |= zip(todo, launch(list(todo.values())), strict=True)
+        groups = jobs.groups(identity for identity in identities if identity in todo)
+        ended = launch([jobs.overrides(group) for group in groups])
+        for group, job in zip(groups, ended, strict=True):
+            results |= jobs.results(group, job)
         failed = {i for i in todo if results[i].status == JobStatus.FAILED}
         again = failed - retried if on_failure == "retry" else set()
         retried |= again
         if again:
             log.info("%s once more: on_failure=retry", plural(len(again), "failed cell"))
         taken = [i for i, result in results.items() if result._return_value == config.TAKEN]
-        again = again or _wait_for(store, taken)
-        todo = {i: job for i, job in jobs.items() if i in again}
+        todo = again or _wait_for(jobs.store, taken)
     return results
 
 
@@ -241,8 +279,8 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
         runners = {identity: registry.runner(identity) for identity in waiting}
         if free := [identity for identity in waiting if runners[identity] is None]:
             tracking.bury_the_dead(store)
-            if missing := _missing(store, {identity: [] for identity in free}, {}):
-                return set(missing)
+            if missing := _missing(store, free):
+                return missing
             waiting = [identity for identity in waiting if identity not in free]
             continue
         if not told:
@@ -253,40 +291,12 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
     return set()
 
 
-def _missing(
-    store: Store, jobs: dict[str, list[str]], results: Mapping[str, JobReturn]
-) -> dict[str, list[str]]:
-    """The jobs whose cell has neither a FINISHED run nor a result."""
+def _missing(store: Store, identities: Iterable[str]) -> set[str]:
+    """Those that have no FINISHED run."""
     from experiments import tracking
 
-    found = tracking.runs_by_identity(store, jobs)
-    return {i: job for i, job in jobs.items() if i not in results and not is_finished(found.get(i))}
-
-
-def longest(cells: Mapping[str, Settings]) -> dict[str, list[int]]:
-    """For each cell that no other is the beginning of.
-
-    The smaller numbers of epochs at which others end.
-    """
-    families: dict[str, list[str]] = {}
-    for identity, cell in cells.items():
-        same = cell.choices["scheduler"] == "constant"
-        key = dataclasses.replace(cell, epochs=0).identity("") if same else identity
-        families.setdefault(key, []).append(identity)
-    found = {}
-    for family in families.values():
-        ordered = sorted(family, key=lambda identity: cells[identity].epochs)
-        found[ordered[-1]] = [cells[identity].epochs for identity in ordered[:-1]]
-    return found
-
-
-def _with_prefixes(
-    jobs: Mapping[str, list[str]], longest: Mapping[str, list[int]]
-) -> dict[str, list[str]]:
-    return {
-        i: [*jobs[i], f"tracking.prefixes={epochs}".replace(" ", "")]
-        for i, epochs in longest.items()
-    }
+    found = tracking.runs_by_identity(store, identities)
+    return {identity for identity in identities if not is_finished(found.get(identity))}
 
 
 def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:

@@ -43,3 +43,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: '950.0 B', '3.2 MB', '40.0 GB'."""
+    power = sum(count >= 1000**step for step in (1, 2, 3, 4))
+    return f"{count / 1000**power:.1f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

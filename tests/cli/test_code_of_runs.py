@@ -191,7 +191,7 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
     process.wait()
     text = (place.path / "log2").read_text()
     assert "own_helper.py changed since 1 unfinished run of loss=mine: it starts over" in text
-    assert "goes on after" not in text
+    assert "starts from epoch" not in text
 
 
 @pytest.mark.slow

@@ -157,10 +157,11 @@ def numbers(client: MlflowClient, run: Run) -> Numbers:
     )
 
 
-def finished(directory: Path, output: str) -> dict[str, Numbers]:
+def finished(directory: Path, output: str, *, full_disk: bool = False) -> dict[str, Numbers]:
     """The numbers of each cell, of a store that is as if nothing had happened.
 
-    Nothing open, no cell twice, no leftovers.
+    Nothing open, no cell twice, of each run its last checkpoint and no leftovers. A disk that was
+    full may lack one.
     """
     client, found = all_runs(directory)
     assert not [run for run in found if run.info.status == "RUNNING"], output
@@ -180,7 +181,10 @@ def finished(directory: Path, output: str) -> dict[str, Numbers]:
             assert (arrays["predicted"] == arrays["label"]).mean() == run.data.metrics[
                 "test/accuracy"
             ]
-    assert not list(directory.glob("outputs/checkpoints/*")), output
+    kept = list(directory.glob("outputs/checkpoints/*"))
+    assert all(re.search(r"-(\d+)-\1\.checkpoint$", file.name) for file in kept), output
+    here = not (directory / "server.log").exists()  # else where the command was started
+    assert full_disk or len(kept) == (len(ended) if here else 0), output
     return {run.data.tags["identity"]: numbers(client, run) for run in ended}
 
 
@@ -200,9 +204,9 @@ def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
     The command went well, and left the same of so many cells as the calm sweep.
     """
 
-    def check(directory: Path, running: Running, count: int) -> None:
+    def check(directory: Path, running: Running, count: int, *, full_disk: bool = False) -> None:
         assert running.end() == 0, running.output
-        found = finished(directory, running.output)
+        found = finished(directory, running.output, full_disk=full_disk)
         same = [identity for identity in calm if found.get(identity) == calm[identity]]
         assert len(same) == running.output.count(" ok ") == count, running.output
 
@@ -360,10 +364,43 @@ def test_stop_begins_no_more_cells(tmp_path, begin):
     assert running.end() == 1, running.output
     assert outcomes(tmp_path) == {("breaks", "FAILED", "failed"): 1}, running.output
     assert "3 were not begun" in running.output
-    shorter = [word for word in sweep if "epochs" not in word] + ["epochs=1,2", "prefixes=true"]
+    shorter = [word for word in sweep if "epochs" not in word] + ["epochs=1,2"]
     running = begin(tmp_path, *shorter, **environment)
     assert running.end() == 1, running.output
     assert outcomes(tmp_path) == {("breaks", "FAILED", "failed"): 2}, running.output
+
+
+def test_a_run_that_fails_does_not_end_the_longer_ones_of_its_job(tmp_path, begin):
+    once = (
+        "mark = pathlib.Path(__file__).with_suffix('.mark')\n"
+        "if not mark.exists(): mark.touch(); raise RuntimeError('the first time')"
+    )
+    where, environment = own_loss(tmp_path, "unsteady", once)
+    running = begin(tmp_path, *where, "-m", *TINY, "loss=unsteady", "epochs=1,2", **environment)
+    assert running.end() == 1, running.output
+    assert "1 of 2 cells failed" in running.output
+    ends = {("unsteady", "FAILED", "failed"): 1, ("unsteady", "FINISHED", "ok"): 1}
+    assert outcomes(tmp_path) == ends, running.output
+    again = begin(tmp_path, *where, "-m", *TINY, "loss=unsteady", "epochs=1,2", **environment)
+    assert again.end() == 0, again.output
+    assert "1 finished before, 1 to run" in again.output
+
+
+def test_an_extended_run_that_is_killed_goes_on(tmp_path, begin):
+    constant = [word for word in GRID if not word.startswith(("epochs=", "scheduler="))]
+    (tmp_path / "one").mkdir()
+    assert begin(tmp_path / "one", *constant, "epochs=30").end() == 0
+    assert begin(tmp_path, *constant, "epochs=5").end() == 0
+    killed = begin(tmp_path, *constant, "epochs=30")
+    killed.reach(12)
+    killed.send(signal.SIGKILL)
+    killed.process.wait(60)
+    last = begin(tmp_path, *constant, "epochs=30")
+    assert last.end() == 0, last.output
+    assert resumed(tmp_path)[-1] == 5 and max(resumed(tmp_path)) >= 11
+    client, (newest, *_) = all_runs(tmp_path)
+    other, (one,) = all_runs(tmp_path / "one")
+    assert numbers(client, newest) == numbers(other, one)
 
 
 def test_retry_tries_a_failed_cell_once_more(tmp_path, begin):
@@ -401,7 +438,7 @@ def test_damaged_checkpoints_are_noticed_and_the_runs_start_over(tmp_path, begin
         place.write_bytes(content[:-100] if number else content)
     second = begin(tmp_path, *FOUR)
     as_calm(tmp_path, second, 4)
-    said = "is damaged or in an old format; the run starts over"
+    said = "is damaged or in an old format, and not used"
     assert second.output.count(said) == len(damaged)
     assert resumed(tmp_path) == []
 
@@ -451,7 +488,7 @@ def test_a_disk_that_is_full_for_some_time(small_disk, begin, as_calm):
     fill(small_disk / "ballast")
     time.sleep(5)
     (small_disk / "ballast").unlink()
-    as_calm(small_disk, running, 4)
+    as_calm(small_disk, running, 4, full_disk=True)
 
 
 @pytest.mark.parametrize("seconds", [5, 25])  # MLflow itself waits for 20
@@ -492,7 +529,7 @@ def test_a_server_that_is_gone_for_some_time(tmp_path, begin, as_calm, served):
     time.sleep(10)
     with mlflow_server(server, port=port):
         as_calm(server, running, 4)
-    assert not list(tmp_path.glob("outputs/checkpoints/*"))
+    assert len(list(tmp_path.glob("outputs/checkpoints/*-25-25.checkpoint"))) == 4
 
 
 @pytest.mark.server

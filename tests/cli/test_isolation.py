@@ -104,10 +104,7 @@ def mine(tmp_path: Path, run_command: Command):
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / name).mkdir(exist_ok=True)
         where = ["--config-dir", str(tmp_path)]
-        flags = [word for word in arguments if word == "-m"]
-        others = [word for word in arguments if word != "-m"]
-        words = [*where, *flags, *TINY, *others]
-        return run_command(tmp_path / name, *words, PYTHONPATH=str(tmp_path))
+        return run_command(tmp_path / name, *where, *TINY, *arguments, PYTHONPATH=str(tmp_path))
 
     return run
 

@@ -201,7 +201,7 @@ OWN_VALUES = sorted(
         if not name.startswith("_")
     }
     # what a command sets for its own jobs
-    - {f"tracking.{name}" for name in ("parent_run", "prefixes", "directory", "warnings")}
+    - {f"tracking.{name}" for name in ("parent_run", "epochs", "directory", "warnings")}
 )
 
 

@@ -52,6 +52,38 @@ def history(store, run, key):
     return {m.step: m.value for m in store.get_metric_history(run.info.run_id, key)}
 
 
+def test_a_sweep_over_epochs_trains_only_the_longest(sweep, tmp_path, run_command):
+    words = ["loss=ce", "seed=0", *SMALL]
+    done = run_command(tmp_path, "-m", *words, "epochs=4,2")
+    assert done.returncode == 0, done.stderr
+    assert "epochs=4 seed=0 data=digits model=mlp | starts from epoch 2 of run" in done.stdout
+    assert [done.stdout.count(f"| epoch {epoch}/") for epoch in range(5)] == [1] * 5
+    (tmp_path / "alone").mkdir()
+    assert run_command(tmp_path / "alone", *words, "epochs=4").returncode == 0
+    found = {run.data.params["epochs"]: run for run in runs(tmp_path)}
+    (short,) = [
+        run
+        for run in runs(sweep[0])
+        if (run.data.params["loss"], run.data.params["seed"]) == ("ce", "0")
+    ]
+    for expected in (short, *runs(tmp_path / "alone")):
+        epochs = expected.data.params["epochs"]
+        run = found.pop(epochs)
+        assert run.data.tags["identity"] == expected.data.tags["identity"]
+        assert _without_times(run) == _without_times(expected)
+        kept, overrides = (
+            Path(client(tmp_path).download_artifacts(run.info.run_id, name)).read_text()
+            for name in ("config.yaml", "overrides.yaml")
+        )
+        assert f"\nepochs: {epochs}\n" in kept
+        assert f"- epochs={epochs}\n" in overrides
+    assert found == {}
+
+
+def _without_times(run):
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("time/")}
+
+
 def test_the_sweep_ends_with_its_table_and_the_next_commands(sweep):
     directory, printed = sweep
     lines = printed.splitlines()

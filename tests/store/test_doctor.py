@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers.commands import ROOT, clean_environment
 
-from experiments import checkpoints, doctor, owners, tracking
+from experiments import doctor, owners, tracking
 from experiments.tracking import claims
 
 
@@ -277,34 +277,11 @@ def test_foreign_runs_are_told(store, examine):
 
 
 def test_files_that_nothing_needs_are_told(tmp_path, store, capsys):
-    store = replace(store, directory=tmp_path)
-
-    def checkpoint(experiment_id, identity):
-        path = checkpoints.place(store.directory, store.key, experiment_id, identity)
-        assert checkpoints.save(path, 1)
-        return path
-
-    finished(store, "a")
-    finished(store, "c")
-    claims.claim(store, "b").end("killed")
-    claims.claim(store, "c", again=True)  # being run once more: its checkpoint is in use
-    other = tracking.open_store(store.uri, "other")
-    claims.claim(other, "a").end("killed")
-    done, nobodys = checkpoint(store.experiment_id, "a"), checkpoint(store.experiment_id, "x")
-    needed = [
-        checkpoint(store.experiment_id, "b"),
-        checkpoint(store.experiment_id, "c"),
-        checkpoint(other.experiment_id, "a"),
-    ]
     half = tmp_path / "mlflow.db.creating"
     half.write_bytes(b"half")
-    assert doctor.examine(store, mend=True) == 0
-    printed = capsys.readouterr().out
-    assert f"  {half}: a store whose creation was cut short\n" in printed
-    assert f"  {done}: of a finished cell\n" in printed
-    assert f"  {nobodys}: of no cell of this store\n" in printed
-    assert not any(str(path) in printed for path in needed)
-    assert all(path.exists() for path in (half, done, nobodys, *needed))
+    assert doctor.examine(replace(store, directory=tmp_path), mend=True) == 0
+    assert f"  {half}: a store whose creation was cut short\n" in capsys.readouterr().out
+    assert half.exists()
 
 
 # ---- the command ---------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def test_a_sweep_is_refused_with_its_runs(store):
 def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it(store):
     words = (
         "['loss=ce', 'lr=0.1', 'experiment=my own', tracking.parent_run=0123, "
-        "'tracking.prefixes=[1]']"
+        "'tracking.epochs=[1]']"
     )
     run_id = made(store, status="KILLED", overrides=words)
     with pytest.raises(CommandError) as error:

@@ -21,9 +21,22 @@ def test_what_was_saved_is_loaded(tmp_path):
     np.testing.assert_array_equal(content["weights"], [0.0, 1.0, 2.0])
     assert content["epoch"] == 2
     assert [path.name for path in place.parent.iterdir()] == ["a.checkpoint"]
-    checkpoints.remove(place)
-    assert checkpoints.load(place) is None
-    checkpoints.remove(place)  # and where there is nothing, nothing happens
+    assert checkpoints.load(place.with_name("b")) is None
+
+
+def test_a_run_has_one_file_and_its_trajectory_one_for_each_run(tmp_path):
+    place = checkpoints.place(tmp_path, "mlflow.db", "1", "trajectory")
+    other = checkpoints.place(tmp_path, "mlflow.db", "2", "trajectory")
+    for where, epochs, epoch in [(place, 2, 2), (place, 20, 7), (place, 20, 8), (other, 2, 1)]:
+        assert checkpoints.save(checkpoints.path(where, epochs, epoch), epoch)
+    (tmp_path / "outputs" / "checkpoints" / f"{place.name}-20-9.checkpoint.1.writing").touch()
+    newest = checkpoints.path(place, 20, 8)
+    assert [epoch for epoch, _ in checkpoints.longest_first(place)] == [8, 7, 2]
+    checkpoints.remove(place, 20, but=newest)
+    assert [checkpoints.load(path) for _, path in checkpoints.longest_first(place)] == [8, 2]
+    checkpoints.remove(place, 2)
+    assert checkpoints.longest_first(place) == [(8, newest)]
+    assert len(list(newest.parent.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,7 @@ def test_a_pickle_is_not_read(tmp_path, caplog):
     data = pickle.dumps(Touch())
     (tmp_path / "a").write_bytes(hashlib.sha256(data).digest() + data)
     assert checkpoints.load(tmp_path / "a") is None
-    assert "in an old format; the run starts over" in caplog.text
+    assert "in an old format, and not used" in caplog.text
     pickle.loads(data)
     assert (tmp_path / "ran").exists()  # which reading it would have done
 
@@ -110,7 +123,7 @@ def test_a_damaged_one_is_noticed(tmp_path, caplog, damage):
     place.write_bytes(damage(place.read_bytes()))
     with caplog.at_level(logging.WARNING):
         assert checkpoints.load(place) is None
-    assert "is damaged or in an old format; the run starts over" in caplog.text
+    assert "is damaged or in an old format, and not used" in caplog.text
 
 
 def test_where_nothing_can_be_written_the_run_goes_on(tmp_path, caplog):

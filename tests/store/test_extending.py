@@ -1,0 +1,149 @@
+"""Runs that start where another one of their trajectory was, equal to those trained in one go."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.settings import settings
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from experiments import cell, training
+from experiments.lint import Finding
+
+MODEL = """
+from paddle import nn
+from experiments.models import Network
+
+def dropout(outputs):
+    body = [nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1D(16), nn.Dropout(0.5)]
+    return Network(nn.Sequential(*body), 16, outputs)
+"""
+
+
+class Place:
+    """A directory with a store, in which runs are made."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
+
+    def run(self, epochs: int, *words: str, **values) -> Run:
+        """A run of a network with dropout, batch normalisation and Adam."""
+        base = settings("data=digits", "optimizer=adam", "lr=0.01", *words)
+        model = {"_target_": "dropout_module.dropout", "_partial_": True}
+        where = {"uri": f"sqlite:///{self.directory / 'mlflow.db'}", "log_model": False}
+        where |= {"directory": str(self.directory)}
+        warnings = values.pop("warnings", ())
+        changed = dataclasses.replace(
+            base,
+            epochs=epochs,
+            options=base.options | {"model": model},
+            tracking=base.tracking | where,
+            **values,
+        )
+        return self.client.get_run(cell.execute(changed, {}, warnings=warnings))
+
+    def numbers(self, run: Run) -> list:
+        """All that a run has recorded, except times."""
+        metrics = [
+            (name, metric.step, metric.value)
+            for name in sorted(run.data.metrics)
+            if not name.startswith("time/")
+            for metric in self.client.get_metric_history(run.info.run_id, name)
+        ]
+        with np.load(self.client.download_artifacts(run.info.run_id, "predictions.npz")) as arrays:
+            return [metrics, *(arrays[name].tobytes() for name in arrays)]
+
+    @property
+    def kept(self) -> list[str]:
+        """What the names of the checkpoints tell: epochs of the run, and its epoch."""
+        files = (self.directory / "outputs" / "checkpoints").glob("*")
+        return sorted(file.stem.partition("-")[2] for file in files)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    (tmp_path / "dropout_module.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def one_go(place: Place) -> list:
+    """The numbers of a run of four epochs that was trained in one go."""
+    (place.directory / "one").mkdir()
+    alone = Place(place.directory / "one")
+    return alone.numbers(alone.run(4))
+
+
+def test_a_finished_run_is_extended_to_the_same_bits(place, one_go, caplog):
+    caplog.set_level("INFO")
+    short = place.run(2)
+    long = place.run(4)
+    assert f"starts from epoch 2 of run {short.info.run_id} (loss=ce" in caplog.text
+    assert long.data.tags["resumed_after"] == "2"
+    assert long.data.tags["resumed_from"] == short.info.run_id
+    assert place.numbers(long) == one_go
+    assert place.kept == ["2-2", "4-4"]
+    between = place.run(3)
+    assert between.data.tags["resumed_from"] == short.info.run_id
+    assert "resumed_after" not in place.run(4, force=True).data.tags
+
+
+def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go, monkeypatch):
+    train = training.train
+
+    def killed(*arguments, **values):
+        for record in train(*arguments, **values):
+            yield record
+            if record.epoch == 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        place.run(9)
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(place.directory)
+    assert place.kept == ["9-3"]
+    found = place.run(4)
+    assert found.data.tags["resumed_after"] == "3"
+    assert place.numbers(found) == one_go
+
+
+def test_a_run_starts_at_epoch_0_without_a_checkpoint_that_it_may_use(place, caplog):
+    caplog.set_level("INFO")
+    short = place.run(1, "scheduler=cosine")
+    fresh = [place.run(2, "scheduler=cosine"), place.run(1), place.run(2, checkpoint=False)]
+    stateful = [Finding("hidden-state", "it counts its calls")]
+    fresh.append(place.run(3, warnings=stateful))
+    for run in (short, *fresh):
+        assert "resumed_after" not in run.data.tags
+    for run in fresh:
+        place.client.delete_run(run.info.run_id)
+    assert "resumed_after" not in place.run(2).data.tags
+    assert "a checkpoint of a run that was deleted is not used" in caplog.text
+
+
+def test_a_checkpoint_of_another_version_is_not_used(place, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    place.run(1)
+    monkeypatch.setattr("experiments.machine.cpu_model", lambda: "another")
+    assert "resumed_after" not in place.run(2).data.tags
+    assert "a checkpoint of another processor is not used" in caplog.text
+
+
+def test_finished_runs_keep_none_where_only_running_ones_are_to(place):
+    place.run(2, checkpoint="running")
+    assert place.kept == []
+    assert "resumed_after" not in place.run(3).data.tags
+
+
+def test_a_diverged_run_keeps_none_and_a_longer_one_diverges_alike(place):
+    ends = [place.run(epochs, "loss=mse", lr=1e20) for epochs in (1, 2)]
+    assert [run.data.tags["outcome"] for run in ends] == ["diverged", "diverged"]
+    assert ends[0].data.tags["diverged"] == ends[1].data.tags["diverged"]
+    assert place.kept == []
