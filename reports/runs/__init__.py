@@ -19,16 +19,13 @@ in the same directory (`help(Runs)` describes the frames):
     >>> runs.curves.pivot_table("val_accuracy", "epoch", "loss").shape  # mean over seeds
     (3, 2)
 
-An SQLite store is read straight from the tables of MLflow 3.17 (experiments, runs, tags, params,
-latest_metrics, metrics, inputs, datasets), some hundred runs at a time; a tracking server through
-its API, a hundred runs and one metric at a time. Neither is ever created or changed by reading. The
-modules, each knowing only those above it:
+A database is read through MLflow's own models of its tables, a tracking server through MLflow's
+client. Reading never creates or changes anything. MLflow takes two seconds to load, so only reading
+loads it. The modules, each knowing only those above it:
 
     records.py       experiments and runs as a store has them
     wording.py       numbers in params, the parts of messages
-    server_store.py  a tracking server
-    sqlite_store.py  a file
-    store.py         the one or the other, by its address
+    store.py         a database or a server, by its address
     naming.py        what a run's loss and setting are called
     versions.py      versions of the code that computed a run
     selection.py     which experiment, which sweep, which runs count
@@ -42,10 +39,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -55,8 +53,10 @@ from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
 from reports.runs.records import ReadError, age
 from reports.runs.selection import active, experiment_named, pick
-from reports.runs.store import open_store
 from reports.runs.wording import count
+
+if TYPE_CHECKING:
+    from reports.runs.store import Database, Server
 
 __all__ = [
     "SHIPPED",
@@ -158,7 +158,7 @@ def load(
             cannot be read, or were made under another protocol. A sweep that has no runs yet is not
             an error, nor are runs that all failed.
     """
-    store = open_store(uri)
+    store = _open(uri)
     picked = pick(store, experiment, sweep, where or {}, versions=versions, run_ids=run_ids)
     kept = None if baselines is None else read_baselines(baselines)
     joined = joining(kept, picked.runs) if kept else []
@@ -224,7 +224,7 @@ def collect_baselines(
     Raises:
         ReadError: as `load`; or there are none, or of more than one protocol.
     """
-    store = open_store(uri)
+    store = _open(uri)
     picked = pick(store, experiment, sweep, where or {})
     curves = curves_frame(
         store.histories([run.run_id for run in picked.runs]), summary_frame(picked.runs, []), []
@@ -252,13 +252,12 @@ def sweeps(uri: str | None = None, experiment: str | None = None) -> pd.DataFram
 
     run_id, name, experiment, status, started, seconds.
     """
-    store = open_store(uri)
+    store = _open(uri)
     experiments = [experiment_named(store, experiment)] if experiment is not None else active(store)
     names = {each.id: each.name for each in experiments}
     rows = [
         (run.run_id, run.name, names[run.experiment], run.status, run.started, run.seconds)
-        for run in sorted(store.sweeps(list(names)), key=age, reverse=True)
-        if not run.deleted
+        for run in sorted(store.runs("sweep", list(names)), key=age, reverse=True)
     ]
     frame = pd.DataFrame(
         rows, columns=["run_id", "name", "experiment", "status", "started", "seconds"]
@@ -308,8 +307,15 @@ def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any]
 def _artifact(runs_or_uri: Runs | str | None, run_id: str, name: str) -> bytes | None:
     """A file that a run stored; None when it cannot be had, as of a baseline."""
     if not isinstance(runs_or_uri, Runs):
-        return open_store(runs_or_uri).artifact(run_id, name)
+        return _open(runs_or_uri).artifact(run_id, name)
     summary = runs_or_uri.summary
     if bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
         return None
-    return open_store(runs_or_uri.uri).artifact(run_id, name)
+    return _open(runs_or_uri.uri).artifact(run_id, name)
+
+
+def _open(uri: str | None) -> Database | Server:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # Read when MLflow loads.
+    from reports.runs.store import open_store
+
+    return open_store(uri)

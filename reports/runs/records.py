@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 NEEDED = (*GROUPS, "lr", "epochs", "batch_size", "seed")
@@ -34,6 +35,8 @@ TAGS = [
 AT_END = ("test/", "data/", "corrupted/")  # begin the metrics without a history
 LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names
 HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
+
+Item = TypeVar("Item")
 
 
 class ReadError(RuntimeError):
@@ -94,7 +97,7 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and abs(value) < HUGE else None
 
 
-def chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """The items, at most `size` at a time."""
     for first in range(0, len(items), size):
         yield items[first : first + size]

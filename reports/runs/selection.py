@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
-from reports.runs.store import Store
 from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
+
+if TYPE_CHECKING:
+    from reports.runs.store import Database, Server
 
 OTHER_CODE = (
     "the code of the newest finished run is shown, also where the files were changed back since; "
@@ -40,7 +42,7 @@ class Picked:
 
 
 def pick(
-    store: Store,
+    store: Database | Server,
     experiment: str | None,
     sweep: str | None,
     where: Mapping[str, Any],
@@ -54,26 +56,10 @@ def pick(
     """
     chosen, parent, notes = choose(store, experiment, sweep)
 
-    every: list[Run] = []
-    parents: set[str] = set()
-    foreign = 0
-    for run in store.runs(chosen.id):
-        kind = run.tags.get("kind")
-        if kind == "run" and run.tags.get("identity"):
-            every.append(run)
-        elif kind == "sweep":
-            parents.add(run.run_id)
-        elif kind != "registry":  # in which processes say what they run
-            foreign += 1
-    if foreign:
-        notes.append(
-            f"left out: {count(foreign, 'run')} of another program (no tags kind=run and identity)"
-        )
+    every = [run for run in store.runs("run", [chosen.id]) if run.tags.get("identity")]
     if not every and not parent:
-        others = f", only {count(foreign, 'run')} of another program" if foreign else ""
         raise ReadError(
-            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs{others}. "
-            f"{MAKE_RUNS}"
+            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs. {MAKE_RUNS}"
         )
 
     begun = with_digests([run for run in every if is_complete(run)])
@@ -106,8 +92,8 @@ def pick(
             f"{count(len(missing), 'cell')} without a run: which of them the filter would choose "
             "is not known"
         )
-    deleted = {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents - {""}
-    if deleted:
+    parents = {run.run_id for run in store.runs("sweep", [chosen.id])} | {""}
+    if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents:
         notes.append(
             f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs "
             "count like all others"
@@ -118,23 +104,24 @@ def pick(
 
 
 def choose(
-    store: Store, experiment: str | None, sweep: str | None
+    store: Database | Server, experiment: str | None, sweep: str | None
 ) -> tuple[Experiment, Run | None, list[str]]:
     """The experiment, the sweep's parent if one was asked for, and notes on the choice."""
     chosen = None if experiment is None else experiment_named(store, experiment)
     if sweep is None:
         if chosen is None:
-            newest = store.newest_experiment()
+            live = active(store)
+            newest = next(store.runs("run", [each.id for each in live], newest=True), None)
             if newest is None:
                 raise ReadError(
                     f"the store {shown(store.uri)} has no runs of this program. {MAKE_RUNS}"
                 )
-            chosen = next(each for each in active(store) if each.id == newest)
+            chosen = next(each for each in live if each.id == newest.experiment)
         return chosen, None, []
 
     sweep = str(sweep)
     scope = {each.id: each for each in ([chosen] if chosen else active(store))}
-    every = sorted(store.sweeps(list(scope)), key=age, reverse=True)
+    every = sorted(store.runs("sweep", list(scope), deleted=True), key=age, reverse=True)
     named = [run for run in every if run.run_id == sweep] or [
         run for run in every if run.name == sweep
     ]
@@ -161,12 +148,12 @@ def choose(
     return scope[found[0].experiment], found[0], notes
 
 
-def active(store: Store) -> list[Experiment]:
+def active(store: Database | Server) -> list[Experiment]:
     """The experiments that are not deleted."""
     return [each for each in store.experiments() if not each.deleted]
 
 
-def experiment_named(store: Store, name: str) -> Experiment:
+def experiment_named(store: Database | Server, name: str) -> Experiment:
     """The experiment of this name; ReadError where there is none."""
     experiments = store.experiments()
     for each in experiments:
@@ -185,7 +172,7 @@ def experiment_named(store: Store, name: str) -> Experiment:
 
 
 def grid_of(
-    store: Store, parent: Run, runs: Iterable[Run], notes: list[str]
+    store: Database | Server, parent: Run, runs: Iterable[Run], notes: list[str]
 ) -> tuple[list[str], Parts]:
     """The identities of a sweep's cells, and by option the code that its command had.
 

@@ -64,8 +64,7 @@ START = 1_700_000_000_000  # milliseconds since 1970
 _READ = """
 import json, pathlib, re, sys, time
 from reports.runs import load
-if sys.argv[1].startswith("http"):
-    import mlflow.utils.rest_utils
+import reports.runs.store
 
 def peak():  # MB; 0 where the system does not say
     status = pathlib.Path("/proc/self/status")  # getrusage would report the parent's

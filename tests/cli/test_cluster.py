@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import re
 import secrets
@@ -18,7 +20,9 @@ import numpy as np
 import psutil
 import pytest
 from helpers.commands import ROOT, clean_environment, free_port, mlflow_server
+from mlflow.entities import Dataset, DatasetInput
 from mlflow.tracking import MlflowClient
+from sqlalchemy import create_engine
 
 POSTGRESQL = max(
     Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=None
@@ -164,6 +168,38 @@ def finished(cells):
 
 
 EACH_ONCE = [("ce", "0"), ("ce", "1"), ("mse", "0"), ("mse", "1")]
+
+
+@pytest.mark.slow
+@pytest.mark.server
+@needs_cluster
+def test_a_report_reads_the_same_from_a_server_and_from_the_database_behind_it(postgresql, server):
+    from reports.runs.store import Database, Server
+
+    client = MlflowClient(server[0])
+    experiment = client.create_experiment("read twice")
+    for number in range(3):
+        run_id = client.create_run(experiment, 1000 + number, {"kind": "run"}).info.run_id
+        client.log_param(run_id, "lr", number)
+        for step, value in enumerate((0.5, math.nan, math.inf)):
+            client.log_metric(run_id, "val/loss", value, 2000 + step, step)
+        dataset = Dataset("digits", f"{number}" * 32, "local", "{}")
+        client.log_inputs(run_id, [DatasetInput(dataset)])
+        client.set_terminated(run_id)
+    client.create_run(experiment)  # of another program
+
+    stores = Server(server[0]), Database(postgresql, create_engine(postgresql))
+    served, read = (list(store.runs("run", [experiment])) for store in stores)
+    key = operator.attrgetter("run_id")
+    assert sorted(served, key=key) == sorted(read, key=key) and len(read) == 3
+    ids = sorted(run.run_id for run in read)
+    served, read = ([str(row) for part in store.histories(ids) for row in part] for store in stores)
+    assert sorted(served) == [row.replace("None", "nan") for row in sorted(read)]
+    assert len(read) == 9
+    newest = [next(store.runs("run", [experiment], newest=True)).started for store in stores]
+    assert newest == [1002, 1002]
+    served, read = (sorted(store.experiments(), key=lambda each: each.id) for store in stores)
+    assert served == read and len(read) >= 2
 
 
 @pytest.mark.slow

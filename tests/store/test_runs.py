@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import requests
+import sqlalchemy
 from benchmarks import read_store
 from helpers.commands import ROOT, clean_environment
 from helpers.stores import START, Store
@@ -35,10 +37,9 @@ from reports.runs import (
     configuration,
     load,
     predictions,
-    server_store,
-    sqlite_store,
     sweeps,
 )
+from reports.runs import store as stores
 from reports.runs.frames import CURVE_COLUMNS
 
 HOSTILE = (
@@ -473,7 +474,7 @@ def test_equal_values_under_another_identity_are_one_cell(store):
     )
 
 
-def test_runs_of_other_programs_are_left_out_and_counted(store):
+def test_runs_of_other_programs_are_ignored(store):
     ours = store.add("i")
     store.add(None, kind=None, own={"whatever": 1})
     store.add(None, kind="run")  # ours in name only
@@ -481,7 +482,7 @@ def test_runs_of_other_programs_are_left_out_and_counted(store):
     store.add_sweep("a sweep", ["i"])  # not foreign
     found = store.load()
     assert found.summary["run_id"].tolist() == [ours]
-    assert found.notes == ["left out: 3 runs of another program (no tags kind=run and identity)"]
+    assert found.notes == []
 
 
 @pytest.mark.parametrize(
@@ -592,9 +593,7 @@ def test_nothing_at_all_is_an_error_that_says_how_to_make_runs(store):
     with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Make some with"):
         store.load(experiment="mine")
     store.add(None, kind=None)
-    with pytest.raises(
-        ReadError, match=r"'mine' in .* has no runs, only 1 run of another program. Make some"
-    ):
+    with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Make some with"):
         store.load(experiment="mine")
 
 
@@ -856,21 +855,22 @@ def test_files_that_are_no_store_are_refused_and_left_as_they_are(tmp_path):
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_store_of_another_mlflow_is_refused(store):
+@pytest.mark.parametrize("missing_table", [False, True])
+def test_a_store_of_another_mlflow_is_refused_and_not_migrated(store, missing_table):
+    store.add("i")
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+        if missing_table:  # MLflow's client would create it, and migrate the others
+            connection.execute("DROP TABLE logged_models")
     connection.close()
+    before = store.path.read_bytes()
     with pytest.raises(
         ReadError,
-        match=rf"tables of revision {sqlite_store.SCHEMA}.*got tables of revision 0123456789ab",
+        match=r"expected a store of MLflow 3\.17\.\d+ \(tables of revision \w+\) in .*, "
+        r"got tables of revision 0123456789ab\..*`mlflow db upgrade sqlite:///",
     ):
         store.load()
-
-
-def test_the_schema_is_that_of_the_mlflow_that_is_installed():
-    from mlflow.store.db.utils import _get_latest_schema_revision
-
-    assert _get_latest_schema_revision() == sqlite_store.SCHEMA
+    assert store.path.read_bytes() == before
 
 
 def test_a_damaged_store_is_an_answer_not_a_traceback(store):
@@ -921,6 +921,42 @@ def test_a_store_that_someone_writes_to_is_read(store):
         writer.close()
 
 
+def test_a_store_that_is_locked_for_a_moment_is_waited_for(store):
+    store.add("i")
+    writer = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN EXCLUSIVE")
+    end = threading.Timer(1, lambda: writer.execute("COMMIT"))
+    start = time.monotonic()
+    end.start()
+    try:
+        assert len(store.load().summary) == 1
+        assert time.monotonic() - start > 0.5
+    finally:
+        end.join()
+        writer.close()
+
+
+def test_a_store_that_cannot_be_written_is_read(store, tmp_path):
+    store.add_predictions(store.add("i"), b"x")
+    store.path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        assert len(store.load().summary) == 1
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_store_without_the_default_experiment_is_read_and_gets_none(store):
+    """MLflow's client would create it."""
+    store.add("i")
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DELETE FROM experiments WHERE experiment_id = 0")
+    connection.close()
+    before = store.path.read_bytes()
+    assert len(store.load().summary) == 1
+    assert store.path.read_bytes() == before
+
+
 # ---- a tracking server ---------------------------------------------------------------------------
 
 
@@ -939,8 +975,8 @@ def test_a_server_that_is_not_there_is_said_at_once():
 
 @pytest.mark.server
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
-    assert server_store.REACH_SECONDS <= 10
-    monkeypatch.setattr(server_store, "REACH_SECONDS", 1)
+    assert stores.REACH_SECONDS <= 10
+    monkeypatch.setattr(stores, "REACH_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         with pytest.raises(
@@ -1050,9 +1086,16 @@ def test_a_server_gives_the_same_as_the_file_behind_it(served, tmp_path, monkeyp
 @pytest.mark.server
 def test_histories_longer_than_an_answer_are_read_whole(served, monkeypatch):
     store, address = served
-    for limit in (25_000, 7, 4, 1):  # 3 values a run and metric
-        monkeypatch.setattr(server_store, "BULK_VALUES", limit)
+    for limit in (25_000, 7, 1):  # 3 values a run and metric
+        monkeypatch.setattr(stores, "BULK_VALUES", limit)
         _same(load(address), store.load())
+
+
+@pytest.mark.server
+def test_a_server_without_the_route_of_mlflows_pages_is_read(served, monkeypatch):
+    store, address = served
+    monkeypatch.setattr(stores, "_BULK", "/ajax-api/2.0/mlflow/metrics/no-such-route")
+    _same(load(address), store.load())
 
 
 @pytest.mark.server
@@ -1060,15 +1103,15 @@ def test_a_server_is_asked_once_for_a_hundred_runs_and_a_metric(empty_store, tmp
     path = tmp_path / "mlflow.db"
     read_store.build(path, 250, 3)
     asked = []
-    call = server_store.ServerStore._call
+    send = requests.Session.request
     monkeypatch.setattr(
-        server_store.ServerStore, "_call", lambda *a, **k: asked.append(a[2]) or call(*a, **k)
+        requests.Session, "request", lambda *a, **k: asked.append(a[2]) or send(*a, **k)
     )
     with read_store.server(path) as address:
         found = load(address)
     assert len(found.summary) == 250 and len(found.curves) == 1000
-    assert sum(route.endswith("bulk") for route in asked) == 3 * len(server_store.CURVES)
-    assert len(asked) <= 3 * len(server_store.CURVES) + 6
+    assert sum(url.endswith("bulk") for url in asked) == 3 * len(stores.CURVES)
+    assert len(asked) <= 3 * len(stores.CURVES) + 6
 
 
 @pytest.mark.server
@@ -1088,32 +1131,31 @@ def test_predictions_that_a_server_keeps(served, tmp_path):
 # ---- speed ---------------------------------------------------------------------------------------
 
 
-def test_neither_importing_nor_reading_a_file_waits_for_mlflow(store):
-    store.add("i")
-    script = (
-        "import sys; from reports.runs import load; load(sys.argv[1]); "
-        "print('mlflow' in sys.modules)"
-    )
+def test_importing_does_not_wait_for_mlflow():
+    script = "import sys, reports.runs; print({'mlflow', 'sqlalchemy'} & set(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", script, store.uri], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "False\n"
+    assert done.stdout == "set()\n"
 
 
-def test_no_query_goes_through_runs_that_were_not_asked_for(store, monkeypatch):
+def test_no_query_goes_through_runs_that_were_not_asked_for(store):
     """Otherwise time would grow with the square of the runs."""
     for seed in range(3):
         store.add(seed=seed)
     statements = []
-    query = sqlite_store.SqliteStore._query
-    monkeypatch.setattr(
-        sqlite_store.SqliteStore,
-        "_query",
-        lambda self, sql, values=(): statements.append((sql, values)) or query(self, sql, values),
-    )
-    store.load()
-    by_run = [(sql, values) for sql, values in statements if " IN (?" in sql]
-    assert len(by_run) == 6
+    record = lambda *arguments: statements.append(arguments[2:4])  # noqa: E731
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", record)
+    try:
+        store.load()
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", record)
+    by_run = [
+        (sql, values)
+        for sql, values in statements
+        if "run_uuid IN (?" in sql or "destination_id IN (?" in sql
+    ]
+    assert len(by_run) == 3 * 4 + 1 - 4  # details of the newest run, of all, no sweeps; metrics
     with sqlite3.connect(store.path) as connection:
         for sql, values in by_run:
             plan = [
@@ -1130,9 +1172,17 @@ def test_no_query_goes_through_runs_that_were_not_asked_for(store, monkeypatch):
 def test_more_runs_than_are_read_at_once(store, monkeypatch):
     ids = [store.add(seed=seed) for seed in range(7)]
     whole = store.load()
-    monkeypatch.setattr(sqlite_store, "_RUNS_AT_ONCE", 3)
+    monkeypatch.setattr(stores, "RUNS_AT_ONCE", 3)
     _same(store.load(), whole)
     assert whole.summary["run_id"].tolist() == ids
+
+
+@pytest.mark.server
+def test_more_runs_than_are_on_a_page(served, monkeypatch):
+    store, address = served
+    monkeypatch.setattr(stores, "PAGE", 2)
+    monkeypatch.setattr(stores, "BULK_RUNS", 3)
+    _same(load(address), store.load())
 
 
 @pytest.mark.slow

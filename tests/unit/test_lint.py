@@ -21,6 +21,7 @@ from helpers.losses import CONFIGS, LOSSES, OTHER_HYPERPARAMETERS
 from helpers.pages import made, text
 from helpers.synthetic_runs import runs as synthetic
 from mlflow import MlflowClient
+from mlflow.entities import Run, RunData, RunInfo, RunTag
 
 from experiments import data, lint, losses, models, schedulers, training
 from experiments.heads import LOGITS, NUMBER
@@ -28,7 +29,7 @@ from experiments.lint import Finding
 from reports import findings
 from reports.page import honesty
 from reports.runs import load
-from reports.runs.server_store import _from_json
+from reports.runs.store import _from_entity
 
 SPECIMENS = {"ce_double_softmax": ["softmax-twice"]}
 
@@ -374,10 +375,8 @@ def test_the_tags_of_a_run():
 
 def test_a_server_s_runs_have_them_too():
     tags = {"kind": "run", "lint": "a", "lint.a": "first", "other": "x"}
-    info = {"run_id": "1", "experiment_id": "1", "status": "FINISHED", "lifecycle_stage": "active"}
-    run = _from_json(
-        {"info": info, "data": {"tags": [{"key": k, "value": v} for k, v in tags.items()]}}
-    )
+    info = RunInfo("1", "1", "", "FINISHED", 1, 2, "active")
+    run = _from_entity(Run(info, RunData(tags=[RunTag(*each) for each in tags.items()])))
     assert run.tags == {"kind": "run", "lint": "a", "lint.a": "first"}
 
 
