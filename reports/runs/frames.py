@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 
 from reports.runs.naming import loss_labels, scalars, setting_key, setting_texts
-from reports.runs.records import AT_END, CURVES, GROUPS, HUGE, LINT, NEEDED, Run
+from reports.runs.records import (
+    AT_END,
+    CURVES,
+    GROUPS,
+    HUGE,
+    LINT,
+    NEEDED,
+    OLD_CONFIGURATION,
+    TAG_COLUMNS,
+    Run,
+)
 from reports.runs.versions import version_marks
 from reports.runs.wording import count, number
 
@@ -56,32 +66,15 @@ def summary_frame(runs: Sequence[Run], notes: list[str], *, versions: bool = Fal
             if name.startswith(AT_END)
         }
         dropped += sum(value is None for value in found.values())
+        tags = {OLD_CONFIGURATION: None} | dict.fromkeys(TAG_COLUMNS) | run.tags
+        tags["configuration"] = tags["configuration"] or tags[OLD_CONFIGURATION]
         rows.append(
-            {
-                "run_id": run.run_id,
-                "name": run.name,
-                "loss": label,
-                "loss_option": run.params["loss"],
-            }
-            | {"baseline": run.baseline}
+            {"run_id": run.run_id, "name": run.name, "loss": label, "baseline": run.baseline}
+            | {"loss_option": run.params["loss"], "outcome": outcome, "status": run.status}
             | {name: run.params[name] for name in GROUPS[1:]}
             | scalars(run)
             | {"setting": setting_key(run), "setting_text": text, "data_digest": run.digest}
-            | {"outcome": outcome, "status": run.status}
-            | {
-                name: run.tags.get(name)
-                for name in ("identity", "init_hash", "head_hash", "order_hash")
-            }
-            | {"configuration": run.tags.get("configuration", run.tags.get("cell"))}
-            | {"code": run.tags.get("code"), "code_parts": run.tags.get("code.parts")}
-            | {"code_metrics": run.tags.get("code.metrics")}
-            | {"parent_run_id": run.tags.get("mlflow.parentRunId")}
-            | {
-                name: run.tags.get(name)
-                for name in (
-                    *("git_commit", "python_version", "paddle_version", "kernel", "processor"),
-                )
-            }
+            | {column: tags[tag] for tag, column in TAG_COLUMNS.items()}
             | {"git_dirty": {"true": True, "false": False}.get(run.tags.get("git_dirty", ""))}
             | _lint(run)
             | {"started": run.started, "seconds": run.seconds}

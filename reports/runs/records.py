@@ -26,12 +26,14 @@ CURVES = {  # metrics with a history, and their columns in `curves`
     "time/train_seconds": "train_seconds",
     "lr": "lr_now",
 }
-TAGS = [
-    *("kind", "identity", "configuration", "outcome", "init_hash", "head_hash", "order_hash"),
-    *("code", "code.parts", "code.metrics", "git_commit", "git_dirty"),
-    *("python_version", "paddle_version", "kernel", "processor", "mlflow.parentRunId", "lint"),
-    "cell",  # what `configuration` was called before the code was part of it
-]
+TAG_COLUMNS = {  # tags, and their columns in `summary`
+    **{tag: tag for tag in ("identity", "configuration", "init_hash", "head_hash", "order_hash")},
+    **{"code": "code", "code.parts": "code_parts", "code.metrics": "code_metrics"},
+    **{tag: tag for tag in ("git_commit", "git_dirty", "python_version", "paddle_version")},
+    **{"kernel": "kernel", "processor": "processor", "mlflow.parentRunId": "parent_run_id"},
+}
+OLD_CONFIGURATION = "cell"  # what the tag was called before the code was part of it
+TAGS = {*TAG_COLUMNS, OLD_CONFIGURATION, "kind", "outcome", "lint"}
 AT_END = ("test/", "data/", "corrupted/")  # begin the metrics without a history
 LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names
 HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
