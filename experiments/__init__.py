@@ -20,14 +20,13 @@ The map, in the order in which a run passes through it:
     training.py    the loop: a generator with one record per epoch
     lint.py        the classic mistakes, as a loss and a network's outputs show them
     tracking/      the only writer of MLflow; who owns a cell
-    owners.py      processes, and whether they live
     source_digest.py  digests of the code that computes a run's numbers
     reuse.py       which finished runs count for a command, and which ran other code
     contract.py    what both halves use: commands that can be typed, how runs differ
     credentials.py what is removed from free text: passwords, tokens, keys
     terminal.py    what the programs print, in any encoding; numbers in words
     checkpoints.py where a run stands, in one file
-    cell.py        one cell: claimed, trained, recorded, continued
+    cell.py        one cell: locked, trained, recorded, continued
     processes.py   a fresh process for each run and each check
     checks.py      the checks of options before anything trains, each in a process of its own
     preload.py     what these processes share: Paddle, MLflow, nothing of a user's
@@ -35,7 +34,6 @@ The map, in the order in which a run passes through it:
     plan.py        what a command would do, and how long it would take
     rerun.py       a finished run once more, from its id
     comparison.py  what differs between two runs, number by number; for `reports`, too
-    doctor.py      what is wrong in a store, and its mending
     sweeps.py      many runs: identities, what is finished already, the parent run
     table.py       what a command says of its cells at its end
 

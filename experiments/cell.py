@@ -1,10 +1,11 @@
 """One cell, from its settings to its run in MLflow.
 
-Claimed, trained, recorded, continued after a kill.
+Locked, trained, recorded, continued after a kill.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -31,7 +32,7 @@ from experiments.config import Settings
 from experiments.data import Examples, Splits, order_hash
 from experiments.lint import Finding
 from experiments.terminal import duration
-from experiments.tracking import Claim, Planned, Store, TrackedRun
+from experiments.tracking import Planned, Store, TrackedRun
 from experiments.training import Learner, Record
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,8 @@ def execute(
     planned: what the command planned to run; None: what its sweep has written into the store.
     warnings: what the check of the loss found; in a sweep, `settings.tracking["warnings"]` has it.
     It starts from the longest usable checkpoint of its trajectory, unless `settings.force`. Raises
-    `tracking.Taken` when another process is at this cell, `tracking.Finished` when it is finished
-    and not `settings.force`, `tracking.Lost` when this process was silent for so long that another
-    took over, CommandError when the code has been edited since the run was planned.
+    `tracking.Taken` when another process computes this run, `tracking.Finished` when it is finished
+    and not `settings.force`, CommandError when the code has been edited since the run was planned.
     """
     machine.loaded()
     functions = [config.function(settings, group) for group in config.GROUPS]
@@ -68,7 +68,8 @@ def execute(
         warnings = [Finding(name, text) for name, _, text in passed]
     in_labels = lint.of_labels(splits.train.labels)
     store = tracking.open_for(settings, wait=bool(settings.tracking["parent_run"]))
-    with training.fresh(settings.seed, machine.device(settings.device)):
+    device = machine.device(settings.device)
+    with training.fresh(settings.seed, device), contextlib.ExitStack() as locked:
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
         constant = dict(tags or {}) | tracking.versions()
         constant |= {"kernel": conv_block.kernel(learner.network), "processor": machine.cpu_model()}
@@ -83,8 +84,7 @@ def execute(
         constant |= code.tags
         made_by = {name: str(value) for name, value in constant.items() if name not in (tags or {})}
         made_by |= {"threads": str(settings.threads)}
-        # From here on the cell is this process's, and what goes wrong is told in its run.
-        claim = tracking.claim(store, identity, again=settings.force)
+        locked.enter_context(tracking.run_lock(store, identity, again=settings.force))
         kept = {**artifacts, **tracking.sources(code)}
         book = _Book(store, splits, kept, constant, [*warnings, *in_labels])
         trajectory = settings.trajectory(splits.digest)
@@ -99,7 +99,7 @@ def execute(
         before: set[str] = set()  # what is seen once may be on its way
         _warn(settings, in_labels, told)
 
-        with book.run(settings, claim) as tracked:
+        with book.run(settings) as tracked:
             for record in records:
                 book.log(tracked, record)
             begun, done = time.perf_counter(), records[-1].epoch if records else None
@@ -145,7 +145,7 @@ class _Book:
     tags: dict[str, Any]
     found: Sequence[Finding]
 
-    def run(self, settings: Settings, claim: Claim) -> Any:
+    def run(self, settings: Settings) -> Any:
         """The new run of a cell, as `tracking.tracked_run`.
 
         With all that is known before training.
@@ -156,7 +156,6 @@ class _Book:
             name=settings.label,
             params=settings.params,
             tags=self.tags | lint.tags(self.found) | settings.identities(digest),
-            claim=claim,
             parent=settings.tracking["parent_run"],
             texts=dict(self.artifacts),
             dataset=(self.splits.name, digest, self.splits.train.images.shape),

@@ -71,6 +71,7 @@ class RunConfig:
     plan: bool = MISSING
     rerun: Any = MISSING
     reuse: str = MISSING
+    close_stale: bool = MISSING
 
 
 def register() -> None:
@@ -106,6 +107,7 @@ class Settings:
     plan: bool
     rerun: str | None
     reuse: str = "same"
+    close_stale: bool = False
     words: tuple[str, ...] = ()
 
     @property
@@ -330,9 +332,9 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
     return Settings(chosen, options, values["tracking"], **scalars, words=tuple(words))
 
 
-def check_names(names: Iterable[str], schema: type = RunConfig) -> None:
+def check_names(names: Iterable[str]) -> None:
     """Raise CommandError, with the choices, for a name that is no value of the config's root."""
-    known = [field.name for field in dataclasses.fields(schema)]
+    known = [field.name for field in dataclasses.fields(RunConfig)]
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -340,12 +342,6 @@ def check_names(names: Iterable[str], schema: type = RunConfig) -> None:
             raise CommandError(
                 f"{name}: there is no such value{meant} There are {', '.join(known)}"
             )
-
-
-def set_at_the_root(words: Iterable[str]) -> list[str]:
-    """The names that words such as `lr=0.1` set; not `sweep`, which is a choice of files alone."""
-    names = [word.partition("=")[0] for word in words if "=" in word]
-    return [name for name in names if name.isidentifier() and name != "sweep"]
 
 
 def own_words(overrides: Iterable[str]) -> list[str]:

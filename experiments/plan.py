@@ -105,19 +105,18 @@ def _states(
 
     Run again), running (by whom), failed, killed or missing.
     """
-    from experiments.tracking import claims
+    from experiments import tracking
 
-    registry = claims.read(store) if store else None
+    runners = tracking.runners(store, grid) if store else {}
     states = {}
     for identity, cell in grid.items():
         run = runs.get(identity)
-        runner = registry.runner(identity) if registry else None
         if reuse.is_finished(run) and cell.force:
             states[identity] = "forced"
         elif reuse.is_finished(run):
             states[identity] = "diverged" if run.data.tags.get("outcome") == "diverged" else "done"  # type: ignore[union-attr]
-        elif runner:
-            states[identity] = f"running ({runner})"
+        elif identity in runners:
+            states[identity] = f"running ({runners[identity]})"
         elif run:
             states[identity] = "failed" if run.info.status == "FAILED" else "killed"
         else:

@@ -63,7 +63,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     from experiments import tracking
 
     store = tracking.open_for(settings)
-    tracking.bury_the_dead(store)
+    tracking.close_stale(store, elsewhere=settings.close_stale)
     before = find(store, settings.rerun)
     cfg = config_of(store, before, cfg, overrides)
     choices = {group: before.data.params[group] for group in config.GROUPS}

@@ -90,7 +90,8 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     except processes.Died as died:
         from experiments import tracking
 
-        tracking.bury_the_dead(tracking.open_for(settings), how="failed")
+        store = tracking.open_for(settings)
+        tracking.close_stale(store, identity=settings.identity(digest), how="failed")
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
@@ -112,7 +113,7 @@ def _record(
 
     planned = [settings.identity(digest)], settings.code_by_option
     store = tracking.open_for(settings)
-    tracking.bury_the_dead(store)
+    tracking.close_stale(store, elsewhere=settings.close_stale)
     earlier = reuse.look_up(tracking.all_runs(store), [settings], [digest])
     (identity,) = earlier.identities
     for note in earlier.notes:
@@ -168,7 +169,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
         end = config.TAKEN
         try:
             end = cell.execute(settings, artifacts)
-        except (tracking.Taken, tracking.Lost) as other:
+        except tracking.Taken as other:
             log.info("%s | left to another sweep: %s", settings.label, other)
         except tracking.Finished:
             log.info("%s | finished by another sweep", settings.label)

@@ -81,7 +81,7 @@ def run(
     from experiments import tracking
 
     store = tracking.open_for(settings[0])
-    tracking.bury_the_dead(store)
+    tracking.close_stale(store, elsewhere=settings[0].close_stale)
     earlier = reuse.look_up(tracking.all_runs(store), settings, digests)
     identities, before = earlier.identities, earlier.runs
     grid = dict(zip(identities, cells, strict=True))
@@ -108,17 +108,13 @@ def run(
     name = question or " ".join(sorted({cell.choices["loss"] for cell in settings}))
     name += f" {stage}" if stage else ""
     name += f" ({plural(len(grid), 'cell')})"
-    parent = tracking.begin_sweep(
-        store,
-        name=name,
-        identities=identities,
-        again=bool(todo),
-        code={part: files for cell in settings for part, files in cell.code_by_option.items()},
-    )
-    status = "KILLED"
     results: dict[str, JobReturn] = {}
     machine.loaded()  # from here on it may wait for hours
-    try:
+    code_by_option = {k: files for cell in settings for k, files in cell.code_by_option.items()}
+    with tracking.tracked_sweep(
+        store, name=name, identities=identities, again=bool(todo), code=code_by_option
+    ) as sweep:
+        parent = sweep.run_id
         for identity in todo:
             if failure := checked[identity].failure:
                 results[identity] = _failed_check(store, grid[identity], failure, parent)
@@ -127,14 +123,9 @@ def run(
         jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
         runs_of_jobs = [identity for identity in todo if identity not in results]
         results |= _run_all(jobs, runs_of_jobs, launch, settings[0].on_failure)
-        status = "FINISHED" if _complete(results) else "FAILED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        if status != "FINISHED":  # nobody waits any more, or everybody has waited long enough
-            store = store.hasty()
-        tracking.end_sweep(store, parent, status)
+        sweep.status = "FINISHED" if _complete(results) else "FAILED"
+    if sweep.status != "FINISHED":  # everybody has waited long enough
+        store = store.hasty()
 
     try:
         runs = tracking.all_runs(store)
@@ -271,20 +262,18 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
     Waits until that is known.
     """
     from experiments import tracking
-    from experiments.tracking import claims
 
     waiting, told = list(taken), False
     while waiting:
-        registry = claims.read(store)
-        runners = {identity: registry.runner(identity) for identity in waiting}
-        if free := [identity for identity in waiting if runners[identity] is None]:
-            tracking.bury_the_dead(store)
+        runners = tracking.runners(store, waiting)
+        if free := [identity for identity in waiting if identity not in runners]:
+            tracking.close_stale(store)
             if missing := _missing(store, free):
                 return missing
             waiting = [identity for identity in waiting if identity not in free]
             continue
         if not told:
-            who = ", ".join(sorted({str(runner) for runner in runners.values()}))
+            who = ", ".join(sorted(set(runners.values())))
             log.info("waiting for %s that %s will finish", plural(len(waiting), "cell"), who)
             told = True
         time.sleep(_POLL_SECONDS)

@@ -1,9 +1,9 @@
 """The only writer of MLflow.
 
     store.py          where the store is, opened or created whole, and asked with patience
-    claims.py         who owns a cell: one owner at a time, whatever happens
+    locks.py          one process at a time computes a run
     run.py            one run, from its first param to its end
-    sweep.py          many runs: those of a grid, its parent, and those that died without a word
+    sweep.py          many runs: those of a grid, its parent, and those whose process has ended
     circumstances.py  versions, code, machine
     preload.py        what a run needs of MLflow, for processes that are forked
 
@@ -18,28 +18,25 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow lo
 from mlflow.exceptions import MlflowException
 
 from experiments.tracking.circumstances import git_state, sources, versions
-from experiments.tracking.claims import Claim, Finished, Lost, Taken, claim
+from experiments.tracking.locks import Taken
 from experiments.tracking.run import ExportError, TrackedRun, tracked_run
 from experiments.tracking.store import Away, Store, StoreError, open_for, open_store, resolve_uri
 from experiments.tracking.sweep import (
+    Finished,
     Planned,
     all_runs,
-    begin_sweep,
-    bury,
-    bury_the_dead,
-    correct,
-    end_sweep,
+    close_stale,
     planned,
+    run_lock,
+    runners,
     runs_by_identity,
-    the_dead,
+    tracked_sweep,
 )
 
 __all__ = [
     "Away",
-    "Claim",
     "ExportError",
     "Finished",
-    "Lost",
     "MlflowException",
     "Planned",
     "Store",
@@ -47,20 +44,17 @@ __all__ = [
     "Taken",
     "TrackedRun",
     "all_runs",
-    "begin_sweep",
-    "bury",
-    "bury_the_dead",
-    "claim",
-    "correct",
-    "end_sweep",
+    "close_stale",
     "git_state",
     "open_for",
     "open_store",
     "planned",
     "resolve_uri",
+    "run_lock",
+    "runners",
     "runs_by_identity",
     "sources",
-    "the_dead",
     "tracked_run",
+    "tracked_sweep",
     "versions",
 ]

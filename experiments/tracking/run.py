@@ -23,10 +23,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
-from experiments import machine, owners
+from experiments import machine
 from experiments.credentials import redacted
 from experiments.tracking import circumstances
-from experiments.tracking.claims import Claim, Lost
+from experiments.tracking.locks import HOST
 from experiments.tracking.store import Away, Store
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,9 @@ class TrackedRun:
     with the next; everything else waits for it.
     """
 
-    def __init__(self, store: Store, run_id: str, claim: Claim | None = None):
-        self.store, self.run_id, self.claim = store, run_id, claim
+    def __init__(self, store: Store, run_id: str):
+        self.store, self.run_id = store, run_id
+        self.complete = False  # whether all but the status is written
         self._unsent: list[Metric] = []
         self._away_since = self._next_time = 0.0
 
@@ -57,9 +58,8 @@ class TrackedRun:
 
         Now), sent by the end of the run.
 
-        Raises ValueError for a number that is not finite, which no store keeps as it is, Away when
-        the store has been away for longer than its patience, and Lost when the run is another
-        process's by now.
+        Raises ValueError for a number that is not finite, which no store keeps as it is, and Away
+        when the store has been away for longer than its patience.
         """
         bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
         if bad:
@@ -86,21 +86,24 @@ class TrackedRun:
 
     def _send(self, *, wait: bool) -> None:
         client = self.store.client if wait else self.store.impatient
-        if self.claim:
-            self.claim.require(wait=wait)
         while self._unsent:
             batch = self._unsent[:_BATCH]
             client.log_batch(self.run_id, metrics=batch)
             del self._unsent[: len(batch)]
 
     def flush(self) -> None:
-        """Send what was kept; waits for the store. Raises Away and Lost."""
+        """Send what was kept; waits for the store. Raises Away."""
         if self._unsent:
             self._send(wait=True)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags of the run, without credentials."""
+        """Set tags of the run, without credentials, after its metrics.
+
+        The tag `outcome` is the last thing that is written: with it the run is complete.
+        """
+        self.flush()
         self.store.client.log_batch(self.run_id, tags=_tags(tags))
+        self.complete = self.complete or "outcome" in tags
 
     def log_text(self, name: str, text: str) -> None:
         """Free text as an artifact, without credentials: a diff, a traceback, a source file."""
@@ -230,7 +233,6 @@ def tracked_run(
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, Any],
-    claim: Claim | None = None,
     parent: str | None = None,
     texts: Mapping[str, str] | None = None,
     dataset: tuple[str, str, tuple[int, ...]] | None = None,
@@ -241,8 +243,7 @@ def tracked_run(
     images' shape.
 
     An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption
-    KILLED (`outcome=killed`), and so does the loss of `claim` to another process; all go on to the
-    caller.
+    KILLED (`outcome=killed`), unless it is complete; all go on to the caller.
     """
     exported = os.environ.pop("MLFLOW_TRACKING_URI", None)
     mlflow.set_tracking_uri(store.uri)  # log_model knows no other way
@@ -250,12 +251,7 @@ def tracked_run(
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     if exported is not None:
         os.environ["MLFLOW_TRACKING_URI"] = exported
-    tags = (
-        {"kind": "run", "owner": owners.me().text()}
-        | dict(tags)
-        | ({"attempt": claim.name} if claim else {})
-    )
-    run = TrackedRun(store, create_run(store, name, tags, parent).info.run_id, claim)
+    run = TrackedRun(store, create_run(store, name, {"kind": "run", **tags}, parent).info.run_id)
     try:
         entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
         store.client.log_batch(run.run_id, params=entries)
@@ -272,12 +268,7 @@ def tracked_run(
             run.log_dataset(*dataset)
         yield run
         run.flush()
-        if claim and claim.end("finished") != "finished":
-            raise Lost("another process took this cell over while this one was silent")
         store.client.set_terminated(run.run_id, "FINISHED")
-    except Lost:
-        _close(run, "killed")
-        raise
     except Exception as error:
         if machine.interrupted():  # it came through a library that made something else of it
             _close(run, "killed")
@@ -296,10 +287,10 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
     """
     client = run.store.impatient
     try:
-        if run.claim and run.claim.end(how, wait=False) == "finished":
-            return  # it was, before something went wrong
-        with contextlib.suppress(Lost):
-            run._send(wait=False)
+        if run.complete:
+            client.set_terminated(run.run_id, "FINISHED")
+            return
+        run._send(wait=False)
         client.log_batch(run.run_id, tags=_tags({"outcome": how}))
         if trace:
             try:
@@ -316,8 +307,12 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
 def create_run(
     store: Store, name: str, tags: Mapping[str, Any], parent: str | None = None
 ) -> MlflowRun:
-    """A new RUNNING run with what MLflow's pages show: user, source, commit, parent."""
+    """A new RUNNING run with what MLflow's pages show: user, source, commit, parent.
+
+    The tag `host` says where its lock is.
+    """
     shown = {"mlflow.source.name": "experiments/run.py", "mlflow.source.type": "LOCAL"}
+    shown["host"] = HOST
     with contextlib.suppress(
         OSError, KeyError, ImportError
     ):  # a user without a name in the system, e.g. in a container

@@ -55,7 +55,6 @@ places.pass_proxies_by()
 PATIENCE_SECONDS = 600.0
 _PAGE = 1000
 _REACH_SECONDS = 10
-_SETTLE_SECONDS = 1.0  # in which two processes that create the same thing at once see each other
 
 Result = TypeVar("Result")
 
@@ -75,7 +74,6 @@ class Store:
     client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut
     in two by a signal.
     impatient: the same, without waiting: it raises Away.
-    registry: id of the run in whose params cells are claimed.
     directory: where files that belong to it lie: beside an SQLite database, else where the command
     was started.
     """
@@ -85,7 +83,6 @@ class Store:
     experiment_id: str
     client: MlflowClient
     impatient: MlflowClient
-    registry: str
     patience: float
     directory: Path
 
@@ -226,35 +223,27 @@ def open_store(
     *,
     patience: float = PATIENCE_SECONDS,
     wait: bool = False,
-    create: bool = True,
     directory: Path | None = None,
 ) -> Store:
     """The experiment in the store at `uri`, both created when they are not there.
 
     directory: where the command was started (the current one), from which relative paths go.
     patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too.
-    Unless `create`, nothing is
-    written: what is not there is refused, and `registry` is empty where there is none.
     Raises StoreError when the store cannot be reached, read or written.
     """
     directory = directory or Path.cwd()
     uri = resolve_uri(uri, directory)
     path = places.database(uri)
     opening = patience if wait else 0.0
-    if path and not create and not path.exists():
-        raise StoreError(
-            f"there is no store at {path}; start the command where mlflow.db is, or choose a "
-            "store with tracking.uri=URI"
-        )
     try:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
                 if not path.exists():
                     _create_database(path)
-                return _open(uri, experiment, patience, opening, path.parent, create)
+                return _open(uri, experiment, patience, opening, path.parent)
         patiently(partial(_reach, uri), opening, local=False)
-        return _open(uri, experiment, patience, opening, directory, create)
+        return _open(uri, experiment, patience, opening, directory)
     except (Away, OSError, MlflowException, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error, Away) else error
         hint = f"cannot use the tracking store {shown(uri)}: {redacted(str(cause))}"
@@ -302,21 +291,14 @@ def _create_database(path: Path) -> None:
     aside.replace(path)
 
 
-def _open(
-    uri: str, name: str, patience: float, opening: float, directory: Path, create: bool
-) -> Store:
-    """The store's experiment `name` and its registry."""
+def _open(uri: str, name: str, patience: float, opening: float, directory: Path) -> Store:
+    """The store's experiment `name`."""
     client: Any = _PatientClient(uri, opening)
     path = places.database(uri)
     found = client.get_experiment_by_name(name)
-    if path and create:
+    if path:
         places.artifacts(path).mkdir(exist_ok=True)
         patiently(partial(_relocate, uri, path), opening, local=True)
-    if found is None and not create:
-        names = ", ".join(sorted(repr(each.name) for each in client.search_experiments()))
-        raise StoreError(
-            f"there is no experiment {name!r} in {shown(uri)}; expected experiment= one of {names}"
-        )
     if found is None:
         location = places.artifacts(path).as_uri() if path else None
         try:
@@ -332,13 +314,9 @@ def _open(
             f"the experiment {name!r} is deleted in this store; restore it with `{restore}`, or "
             "choose another name with experiment=NAME"
         )
-    if create:
-        registry = _registry(client, found.experiment_id, settle=0.0 if path else _SETTLE_SECONDS)
-    else:
-        registry = _first(client, found.experiment_id) or ""
     patient: Any = _PatientClient(uri, patience)
     hasty: Any = _PatientClient(uri, 0.0)
-    return Store(uri, name, found.experiment_id, patient, hasty, registry, patience, directory)
+    return Store(uri, name, found.experiment_id, patient, hasty, patience, directory)
 
 
 def _relocate(uri: str, database: Path) -> None:
@@ -368,33 +346,6 @@ def _relocate(uri: str, database: Path) -> None:
             changed += len(moved)
     if changed:
         log.info("the store was moved to %s: its artifacts are found there", database.parent)
-
-
-def _registry(client: MlflowClient, experiment_id: str, settle: float) -> str:
-    """Id of the run in whose params cells are claimed.
-
-    The oldest of its kind, created when there is none.
-
-    settle: seconds in which creators that no lock keeps apart come to see each other's.
-    """
-    known = _first(client, experiment_id)
-    if known is None:
-        note = (
-            "Who runs which cell: two params for each attempt. Written by experiments/run.py; "
-            "keep it."
-        )
-        tags = {"kind": "registry", "mlflow.note.content": note}
-        created = client.create_run(experiment_id, run_name="claims", tags=tags).info.run_id
-        client.set_terminated(created)
-        time.sleep(settle)
-        known = _first(client, experiment_id) or created
-    return known
-
-
-def _first(client: MlflowClient, experiment_id: str) -> str | None:
-    return next(
-        (run.info.run_id for run in _search(client, experiment_id, "tags.kind = 'registry'")), None
-    )
 
 
 def _search(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[MlflowRun]:

@@ -1,29 +1,34 @@
-"""Many runs: those of a grid, the parent of a sweep.
-
-The runs of processes that died without a word.
-"""
+"""Many runs: those of a grid, the parent of a sweep, and runs whose process has ended."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
 
-from experiments import owners, reuse, source_digest
+from experiments import places, reuse, source_digest
 from experiments.terminal import plural
-from experiments.tracking import claims
-from experiments.tracking.claims import Claim, Registry
+from experiments.tracking import locks
 from experiments.tracking.run import create_run
 from experiments.tracking.store import Away, Store
 
 log = logging.getLogger(__name__)
 
+_STALE_SECONDS = 3600.0  # without a new metric, after which a run of another host counts as stale
+
 Planned = tuple[list[str], source_digest.Parts]  # identities; by option, the files that it reaches
+
+
+class Finished(Exception):
+    """The run has been finished since one last looked."""
 
 
 def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, MlflowRun]:
@@ -43,59 +48,128 @@ def all_runs(store: Store) -> dict[str, list[MlflowRun]]:
     return found
 
 
-def the_dead(store: Store, *, parent: str | None = None) -> list[MlflowRun]:
-    """The runs and parents (of `parent`.
+def is_local(store: Store, run: MlflowRun) -> bool:
+    """Whether the lock of a run, or of a sweep's run, is on this machine.
 
-    Its children) that are RUNNING though their owner is dead.
+    In a database a run that names no host counts as local.
     """
-    of_parent = f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
-    running = list(store.search("attributes.status = 'RUNNING'" + of_parent))
-    if not running:
-        return []
-    registry = claims.read(store)
-    # Once an owner is known to be dead, once more as he left it: he may have ended well since, or
-    # another have taken it up.
-    again = [store.client.get_run(run.info.run_id) for run in running if _ownerless(registry, run)]
-    return [run for run in again if run.info.status == "RUNNING" and _ownerless(registry, run)]
+    default = locks.HOST if places.database(store.uri) else ""
+    return run.data.tags.get("host", default) == locks.HOST
 
 
-def _ownerless(registry: Registry, run: MlflowRun) -> bool:
-    if "owner" not in run.data.tags:
-        return False  # not ours
-    owner = owners.parse(run.data.tags["owner"])
-    # Of this process's own, a run that is still RUNNING was left so; its sweep goes on.
-    left = owner.token == owners.me().token and run.data.tags.get("kind") == "run"
-    return left or not registry.lives(owner)
+@contextlib.contextmanager
+def run_lock(store: Store, identity: str, *, again: bool = False) -> Iterator[None]:
+    """Hold the lock of a run; what dead processes left RUNNING of it is closed.
+
+    Raises:
+        Taken: Another process computes it.
+        Finished: A FINISHED run of it is in the store, and not `again`.
+    """
+    with locks.lock(store, identity, seconds=locks.PROBE_SECONDS):
+        same = f"tags.identity = '{identity}' and attributes.status = "
+        for run in list(store.search(same + "'RUNNING'")):
+            if is_local(store, run):
+                _close(store, run, "killed")
+        if not again and next(store.search(same + "'FINISHED'"), None) is not None:
+            raise Finished
+        yield
 
 
-def bury_the_dead(
-    store: Store, *, parent: str | None = None, how: str = "killed"
-) -> list[MlflowRun]:
-    """`bury` all `the_dead`, and say so; those runs."""
-    found = the_dead(store, parent=parent)
-    for run in found:
-        bury(store, run, how)
-    if found:
-        count = plural(len(found), "run")
-        log.info("%s of processes that are dead were still RUNNING; ended", count)
+def close_stale(
+    store: Store,
+    *,
+    parent: str = "",
+    identity: str = "",
+    how: str = "killed",
+    elsewhere: bool = False,
+) -> None:
+    """Close runs and sweeps that are RUNNING although their process has ended, and say so.
+
+    Args:
+        store: The store.
+        parent: The id of a sweep whose jobs are over, also those on other machines.
+        identity: That of a single run whose process has ended.
+        how: The end of the runs of `parent` or `identity`: killed or failed; killed is that of all
+            others.
+        elsewhere: Also close stale runs of other machines, see `is_stale`; else they are named.
+    """
+    closed, stale = 0, []
+    for run in _running(store):
+        tags = run.data.tags
+        of_parent = parent != "" and tags.get("mlflow.parentRunId") == parent
+        end = how if of_parent or identity == tags.get("identity", "no run") else "killed"
+        if is_local(store, run):
+            name = tags.get("identity", run.info.run_id)
+            with contextlib.suppress(locks.Taken), locks.lock(store, name):
+                closed += _close(store, run, end)
+        elif of_parent:
+            closed += _close(store, run, end)
+        elif is_stale(store, run):
+            if elsewhere:
+                closed += _close(store, run, end)
+            else:
+                stale.append(f"{run.info.run_id} on {tags.get('host', 'another machine')}")
+    if closed:
+        log.info("closed %s left RUNNING by dead processes", plural(closed, "run"))
+    if stale and not parent:  # said when a command begins
+        log.warning(
+            "%s RUNNING on other machines without a new metric for an hour: %s; close_stale=true "
+            "marks such runs as killed",
+            plural(len(stale), "run"),
+            ", ".join(stale),
+        )
+
+
+def runners(store: Store, identities: Iterable[str]) -> dict[str, str]:
+    """The process that computes each of these runs, in words; absent where none does."""
+    wanted = set(identities)
+    found = {i: holder for i in wanted if (holder := locks.holder(store, i))}
+    for run in _running(store):
+        identity = run.data.tags.get("identity")
+        if identity in wanted and not is_local(store, run) and not is_stale(store, run):
+            found.setdefault(identity, f"a process on {run.data.tags.get('host', 'another host')}")
     return found
 
 
-def bury(store: Store, run: MlflowRun, how: str = "killed") -> None:
-    """End a run or a parent that nobody runs any more.
+def is_stale(store: Store, run: MlflowRun) -> bool:
+    """Whether a RUNNING run, or a sweep with all its runs, has had no new metric for an hour."""
+    return time.time() - _last_sign(store, run) / 1000 > _STALE_SECONDS
 
-    how: killed or failed. A run that had said all it had to say, and only missed its status,
-    becomes FINISHED.
+
+def _last_sign(store: Store, run: MlflowRun) -> int:
+    """When something of a run was written for the last time, in milliseconds since 1970."""
+    times = [run.info.start_time, run.info.end_time or 0]
+    if run.data.tags.get("kind") == "sweep":
+        children = store.search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+        times += [_last_sign(store, child) for child in children]
+    elif run.info.status == "RUNNING":
+        for key in run.data.metrics:
+            history = store.client.get_metric_history(run.info.run_id, key)
+            times += [metric.timestamp for metric in history]
+    return max(times)
+
+
+def _running(store: Store) -> list[MlflowRun]:
+    """The RUNNING runs and sweeps of this project, oldest first."""
+    found = store.search("attributes.status = 'RUNNING'")
+    return [run for run in found if run.data.tags.get("kind") in ("run", "sweep")]
+
+
+def _close(store: Store, run: MlflowRun, how: str) -> bool:
+    """End a run that no process computes any more, unless it has ended since it was read.
+
+    A run that has its outcome misses only its status, and becomes FINISHED.
     """
-    tags = run.data.tags
-    identity, _, attempt = tags.get("attempt", "").partition("/")
-    ended = Claim(store, identity, int(attempt)).end(how) if attempt else how
-    if ended == "finished" and "outcome" in tags:
+    run = store.client.get_run(run.info.run_id)
+    if run.info.status != "RUNNING":
+        return False
+    if run.data.tags.get("outcome") in ("ok", "diverged"):
         store.client.set_terminated(run.info.run_id, "FINISHED")
-        return
-    if tags.get("kind") == "run":
+        return True
+    if run.data.tags["kind"] == "run":
         store.client.set_tag(run.info.run_id, "outcome", how)
     store.client.set_terminated(run.info.run_id, how.upper())
+    return True
 
 
 def planned(store: Store, parent: str) -> Planned:
@@ -106,63 +180,67 @@ def planned(store: Store, parent: str) -> Planned:
     return grid["identities"], grid.get("code", {})
 
 
-def begin_sweep(
+@dataclasses.dataclass
+class Sweep:
+    """A sweep that is under way: the id of its run, and the status that it will end with."""
+
+    run_id: str
+    status: str = "KILLED"
+
+
+@contextlib.contextmanager
+def tracked_sweep(
     store: Store,
     *,
     name: str,
     identities: Iterable[str],
     again: bool,
     code: source_digest.Parts | None = None,
-) -> str:
-    """The id of the parent run of the grid with these identities.
+) -> Iterator[Sweep]:
+    """The parent run of the grid with these identities, RUNNING and locked during the block.
 
-    RUNNING and owned by this process.
+    The newest parent of the same grid goes on, unless another process holds its lock, or it is
+    FINISHED and there are runs to compute; else there is a new one. At the end it gets the status
+    of the `Sweep`, after an exception FAILED, and its runs whose process has ended are closed.
 
-    code: the files that each option reaches, with their digests, for `planned`. The newest parent
-    of the same grid goes on, unless it is another living process's, or FINISHED and `again`; else
-    there is a new one.
+    Args:
+        store: The store.
+        name: The name of a new parent.
+        identities: Those of the grid.
+        again: Whether there are runs to compute.
+        code: The files that each option reaches, with their digests, for `planned`.
     """
     grid = sorted(set(identities))
     digest = hashlib.sha256(json.dumps(grid).encode()).hexdigest()
-    known = list(store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'"))
-    owner = owners.me().text()
-    # A parent that is RUNNING has an owner who lives: the dead are buried before a sweep begins.
-    if (
-        known
-        and known[-1].info.status != "RUNNING"
-        and not (again and known[-1].info.status == "FINISHED")
-    ):
-        run_id = known[-1].info.run_id
-        store.client.set_tag(run_id, "owner", owner)
-        store.client.update_run(run_id, status="RUNNING")
-        return run_id
-    run_id = create_run(store, name, {"kind": "sweep", "grid": digest, "owner": owner}).info.run_id
-    store.client.log_text(
-        run_id, json.dumps({"identities": grid, "code": code or {}}, indent=1), "grid.json"
-    )
-    return run_id
+    with contextlib.ExitStack() as stack:
+        sweep = None
+        for run in list(store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'"))[-1:]:
+            if run.info.status != "RUNNING" and not (again and run.info.status == "FINISHED"):
+                with contextlib.suppress(locks.Taken):
+                    stack.enter_context(locks.lock(store, run.info.run_id))
+                    sweep = Sweep(run.info.run_id)
+        if sweep is None:
+            sweep = Sweep(create_run(store, name, {"kind": "sweep", "grid": digest}).info.run_id)
+            stack.enter_context(locks.lock(store, sweep.run_id, seconds=locks.PROBE_SECONDS))
+        content = json.dumps({"identities": grid, "code": code or {}}, indent=1)
+        store.client.log_text(sweep.run_id, content, "grid.json")
+        store.client.set_tag(sweep.run_id, "host", locks.HOST)
+        store.client.update_run(sweep.run_id, status="RUNNING")
+        try:
+            yield sweep
+        except Exception:
+            sweep.status = "FAILED"
+            raise
+        finally:
+            # Unless it went well, nobody waits any more, or everybody has waited long enough.
+            _end_sweep(store if sweep.status == "FINISHED" else store.hasty(), sweep)
 
 
-def end_sweep(store: Store, parent: str, status: str) -> None:
-    """Close the parent with FINISHED, FAILED or KILLED.
-
-    With it the children whose process died without a word.
-
-    Children that other processes run, and that live, are left to them. What cannot be told now, the
-    next command will tell.
-    """
+def _end_sweep(store: Store, sweep: Sweep) -> None:
+    """Give a sweep its status, and close its runs whose process has ended."""
+    how = "killed" if sweep.status == "KILLED" else "failed"
     try:
-        bury_the_dead(store, parent=parent, how="killed" if status == "KILLED" else "failed")
-        store.client.set_terminated(parent, status)
+        close_stale(store, parent=sweep.run_id, how=how)
+        store.client.set_terminated(sweep.run_id, sweep.status)
     except Away as error:
         log.warning("%s; the same command will end this sweep, and go on with it", error)
-
-
-def correct(store: Store, run: MlflowRun, status: str) -> None:
-    """Give a run that has ended another status; its end stays when it was.
-
-    One that has changed since `run` was read is left alone.
-    """
-    now = store.client.get_run(run.info.run_id).info
-    if now.status == run.info.status:
-        store.client.set_terminated(now.run_id, status, end_time=now.end_time)

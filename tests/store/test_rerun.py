@@ -103,7 +103,7 @@ def test_a_sweep_is_refused_with_its_runs(store):
     ):
         rerun.find(store, parent)
     with pytest.raises(CommandError, match="of kind 'registry'"):
-        rerun.find(store, store.registry)
+        rerun.find(store, made(store, kind="registry"))
 
 
 def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it(store):
@@ -280,10 +280,10 @@ def test_what_the_run_decides_cannot_be_set_beside_it(word):
 
 def test_a_cell_that_is_being_run_is_left_alone(place, monkeypatch):
     def taken(*_, **__):
-        raise tracking.Taken("process 7")
+        raise tracking.Taken("process 7 computes this run")
 
     monkeypatch.setattr(cell, "execute", taken)
-    with pytest.raises(CommandError, match=r"process 7 .*; wait for it, or stop it"):
+    with pytest.raises(CommandError, match="process 7 computes this run; wait for it, or stop it"):
         again(place, "experiment=mine")
 
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import secrets
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,19 +22,8 @@ from helpers.commands import mlflow_server
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from experiments import owners, tracking
-from experiments.owners import Owner
-from experiments.tracking import StoreError
-
-
-def dead() -> Owner:
-    """A process that was here and is no more."""
-    return replace(owners.me(), token="d", started=owners.me().started - 3600)
-
-
-def alive() -> Owner:
-    """A process elsewhere that has just said that it lives."""
-    return replace(owners.me(), token="e", place="elsewhere")
+from experiments import tracking
+from experiments.tracking import StoreError, locks
 
 
 @pytest.fixture
@@ -296,48 +286,80 @@ def test_more_runs_than_a_page(store, monkeypatch):
     assert set(tracking.runs_by_identity(store, map(str, range(5)))) == set("01234")
 
 
-def begin(store, again=True):
-    return tracking.begin_sweep(store, name="s", identities=["b", "a", "b"], again=again)
+def sweep(store, again=True):
+    return tracking.tracked_sweep(store, name="s", identities=["b", "a", "b"], again=again)
+
+
+def status(store, run_id):
+    return store.client.get_run(run_id).info.status
 
 
 def test_a_parent_holds_its_grid_and_an_unfinished_one_goes_on(store, tmp_path):
-    first = begin(store)
-    path = store.client.download_artifacts(first, "grid.json", str(tmp_path))
-    assert json.loads(Path(path).read_text()) == {"identities": ["a", "b"], "code": {}}
-    assert tracking.planned(store, first) == (["a", "b"], {})
-    with run(store, parent=first) as child:
+    with sweep(store) as first:
+        path = store.client.download_artifacts(first.run_id, "grid.json", str(tmp_path))
+        assert json.loads(Path(path).read_text()) == {"identities": ["a", "b"], "code": {}}
+        assert tracking.planned(store, first.run_id) == (["a", "b"], {})
+        with run(store, parent=first.run_id) as child:
+            pass
+        assert status(store, first.run_id) == "RUNNING"
+    tags = store.client.get_run(child.run_id).data.tags
+    assert tags["mlflow.parentRunId"] == first.run_id
+    assert status(store, first.run_id) == "KILLED"  # as long as nobody says otherwise
+    with sweep(store) as second:
+        assert second.run_id == first.run_id
+        assert status(store, first.run_id) == "RUNNING"
+        second.status = "FINISHED"
+    assert status(store, first.run_id) == "FINISHED"
+    with sweep(store, again=False) as third:
+        assert third.run_id == first.run_id  # nothing to run: the finished one stays
+        third.status = "FINISHED"
+    with sweep(store) as fourth:
+        assert fourth.run_id != first.run_id
+
+
+def test_an_exception_makes_a_parent_failed(store):
+    with pytest.raises(ZeroDivisionError), sweep(store) as failed:
+        print(1 / 0)
+    assert status(store, failed.run_id) == "FAILED"
+    with pytest.raises(KeyboardInterrupt), sweep(store) as killed:
+        raise KeyboardInterrupt
+    assert status(store, killed.run_id) == "KILLED"
+    assert killed.run_id == failed.run_id
+
+
+def test_two_sweeps_of_one_grid_at_once_have_a_parent_each(store):
+    with sweep(store) as first:
         pass
-    assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == first
-    tracking.end_sweep(store, first, "KILLED")
-    assert begin(store) == first
-    assert store.client.get_run(first).info.status == "RUNNING"
-    tracking.end_sweep(store, first, "FINISHED")
-    assert begin(store, again=False) == first  # nothing to run: the finished one stays
-    tracking.end_sweep(store, first, "FINISHED")
-    assert begin(store, again=True) != first
+    with sweep(store) as second, sweep(store) as third:
+        assert second.run_id == first.run_id != third.run_id
+        tracking.close_stale(store)  # neither ends the other, or itself
+        assert status(store, second.run_id) == status(store, third.run_id) == "RUNNING"
+    assert status(store, third.run_id) == "KILLED"
 
 
-@pytest.mark.parametrize(("status", "end"), [("KILLED", "KILLED"), ("FAILED", "FAILED")])
-def test_a_child_that_died_without_a_word_ends_with_its_parent(store, status, end):
-    parent = begin(store)
-    tags = {"kind": "run", "mlflow.parentRunId": parent}
-    children = {
-        name: store.client.create_run(
-            store.experiment_id, tags=tags | {"owner": owner.text()}
-        ).info.run_id
-        for name, owner in {"dead": dead(), "alive": alive()}.items()
-    }
-    tracking.end_sweep(store, parent, status)
-    found = {name: store.client.get_run(run_id) for name, run_id in children.items()}
-    assert (found["dead"].info.status, found["dead"].data.tags["outcome"]) == (end, end.lower())
-    assert found["alive"].info.status == "RUNNING"
-    assert store.client.get_run(parent).info.status == status
+def test_a_parent_whose_process_died_before_it_had_its_grid_goes_on(store):
+    with sweep(store) as first:
+        pass
+    shutil.rmtree(store.directory / "mlartifacts" / first.run_id)
+    with sweep(store) as second:
+        assert second.run_id == first.run_id
+        assert tracking.planned(store, second.run_id) == (["a", "b"], {})
 
 
-def test_a_sweep_that_waits_for_another_does_not_end_itself(store):
-    parent = begin(store)
-    assert tracking.bury_the_dead(store) == []
-    assert store.client.get_run(parent).info.status == "RUNNING"
+@pytest.mark.parametrize("end", ["KILLED", "FAILED"])
+def test_a_child_whose_process_died_ends_with_its_parent(store, end):
+    children = {}
+    with locks.lock(store, "alive"), sweep(store) as parent:
+        for name, host in {"dead": locks.HOST, "alive": locks.HOST, "lost": "elsewhere"}.items():
+            tags = {"kind": "run", "mlflow.parentRunId": parent.run_id, "identity": name}
+            created = store.client.create_run(store.experiment_id, tags=tags | {"host": host})
+            children[name] = created.info.run_id
+        parent.status = end
+    for name in ("dead", "lost"):  # of another machine, this sweep knows that its job is over
+        found = store.client.get_run(children[name])
+        assert (found.info.status, found.data.tags["outcome"]) == (end, end.lower())
+    assert status(store, children["alive"]) == "RUNNING"
+    assert status(store, parent.run_id) == end
 
 
 def test_the_circumstances_are_kept(store, tmp_path):
@@ -371,7 +393,7 @@ def test_a_tracking_server_works_like_a_file(tmp_path, run_command):
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("mnist-losses").experiment_id
         kinds = sorted(found.data.tags["kind"] for found in client.search_runs([experiment]))
-        assert kinds == ["registry", "run", "run", "sweep"]
+        assert kinds == ["run", "run", "sweep"]
 
 
 @pytest.mark.server

@@ -106,7 +106,7 @@ def test_only_the_writer_writes_to_mlflow():
         for path in SOURCES
         if path.is_relative_to(experiments) and "mlflow" in packages(path)
     }
-    types_for_annotations = {"sweeps", "table", "plan", "rerun", "comparison", "doctor", "reuse"}
+    types_for_annotations = {"sweeps", "table", "plan", "rerun", "comparison", "reuse"}
     assert "tracking" in knowing
     assert knowing - types_for_annotations == {"tracking"}
 
