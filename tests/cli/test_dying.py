@@ -398,9 +398,9 @@ def test_an_extended_run_that_is_killed_goes_on(tmp_path, begin):
     last = begin(tmp_path, *constant, "epochs=30")
     assert last.end() == 0, last.output
     assert resumed(tmp_path)[-1] == 5 and max(resumed(tmp_path)) >= 11
-    client, (newest, *_) = all_runs(tmp_path)
-    other, (one,) = all_runs(tmp_path / "one")
-    assert numbers(client, newest) == numbers(other, one)
+    (one,), (newest, *_) = cells(tmp_path / "one"), cells(tmp_path)
+    there, here = all_runs(tmp_path / "one")[0], all_runs(tmp_path)[0]
+    assert numbers(here, newest) == numbers(there, one)
 
 
 def test_retry_tries_a_failed_cell_once_more(tmp_path, begin):
