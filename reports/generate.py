@@ -66,6 +66,7 @@ def report(cfg: DictConfig) -> None:
             print(compare(asked.uri, asked.experiment, asked.compare))
         else:
             generate(asked)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
     except (ReadError, QuestionError, CheckError, OutputError) as error:
         sys.exit(str(error))
     except BrokenPipeError:  # the reader of our words has gone, as in `generate report | head`

@@ -209,7 +209,7 @@ def test_a_moved_store_is_written_where_it_is_now(moved, run_command):
     ids = rows(moved, "SELECT run_uuid FROM tags WHERE key='kind' AND value='run'")
     done = run_command(moved, f"rerun={ids[0][0]}")
     assert done.returncode == 0, done.stderr
-    assert "every number agrees to the bit" in done.stdout
+    assert "Every number is equal to the bit:" in done.stdout
     for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
         for (place,) in rows(moved, f"SELECT {column} FROM {table}"):
             assert str(place).startswith((moved / "mlartifacts").as_uri())
