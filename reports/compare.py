@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.names import one_line
-from reports.runs import ReadError
-from reports.runs.store import open_store
+from reports.runs import ReadError, open_store
 
 
 def compare(uri: str | None, experiment: str | None, run_ids: tuple[str, ...]) -> str:

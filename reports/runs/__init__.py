@@ -37,6 +37,7 @@ loads it. The modules, each knowing only those above it:
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import os
@@ -48,12 +49,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiments import places
 from reports.runs.baselines import SHIPPED, Baselines, collect, joining
 from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
 from reports.runs.records import ReadError, age
 from reports.runs.selection import active, experiment_named, pick
-from reports.runs.wording import count
+from reports.runs.wording import MAKE_RUNS, count
 
 if TYPE_CHECKING:
     from reports.runs.store import Database, Server
@@ -67,6 +69,7 @@ __all__ = [
     "configuration",
     "load",
     "load_baselines",
+    "open_store",
     "predictions",
     "sweeps",
 ]
@@ -158,7 +161,7 @@ def load(
             cannot be read, or were made under another protocol. A sweep that has no runs yet is not
             an error, nor are runs that all failed.
     """
-    store = _open(uri)
+    store = open_store(uri)
     picked = pick(store, experiment, sweep, where or {}, versions=versions, run_ids=run_ids)
     kept = None if baselines is None else read_baselines(baselines)
     joined = joining(kept, picked.runs) if kept else []
@@ -224,7 +227,7 @@ def collect_baselines(
     Raises:
         ReadError: as `load`; or there are none, or of more than one protocol.
     """
-    store = _open(uri)
+    store = open_store(uri)
     picked = pick(store, experiment, sweep, where or {})
     curves = curves_frame(
         store.histories([run.run_id for run in picked.runs]), summary_frame(picked.runs, []), []
@@ -252,7 +255,7 @@ def sweeps(uri: str | None = None, experiment: str | None = None) -> pd.DataFram
 
     run_id, name, experiment, status, started, seconds.
     """
-    store = _open(uri)
+    store = open_store(uri)
     experiments = [experiment_named(store, experiment)] if experiment is not None else active(store)
     names = {each.id: each.name for each in experiments}
     rows = [
@@ -307,15 +310,32 @@ def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any]
 def _artifact(runs_or_uri: Runs | str | None, run_id: str, name: str) -> bytes | None:
     """A file that a run stored; None when it cannot be had, as of a baseline."""
     if not isinstance(runs_or_uri, Runs):
-        return _open(runs_or_uri).artifact(run_id, name)
+        return open_store(runs_or_uri).artifact(run_id, name)
     summary = runs_or_uri.summary
     if bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
         return None
-    return _open(runs_or_uri.uri).artifact(run_id, name)
+    return open_store(runs_or_uri.uri).artifact(run_id, name)
 
 
-def _open(uri: str | None) -> Database | Server:
+def open_store(uri: str | None) -> Database | Server:
+    """Open the store at `uri`. A database that does not exist is refused before MLflow loads.
+
+    Raises:
+        ReadError: There is no store, or it cannot be read.
+    """
+    try:
+        address = places.store_uri(uri, Path.cwd())
+    except places.AddressError as error:
+        raise ReadError(str(error)) from error
+    path = places.database(address)
+    if path and not path.exists():
+        raise ReadError(
+            f"there is no MLflow store {path}. {MAKE_RUNS} in this directory, or name the store "
+            "that has your runs: tracking.uri=sqlite:///path/to/mlflow.db or MLFLOW_TRACKING_URI"
+        )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # Read when MLflow loads.
-    from reports.runs.store import open_store
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Artifacts are small.
+    from reports.runs.store import Database, Server, sqlite
 
-    return open_store(uri)
+    gc.freeze()  # MLflow's objects stay: the collector need not look at them again and again.
+    return Database(address, sqlite(path)) if path else Server(address)

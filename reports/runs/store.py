@@ -43,7 +43,7 @@ from sqlalchemy.pool import NullPool
 from experiments import places
 from experiments.credentials import redacted, shown
 from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
-from reports.runs.wording import MAKE_RUNS, cut
+from reports.runs.wording import cut
 
 REACH_SECONDS = 10
 PAGE = 1000
@@ -54,21 +54,6 @@ _LATEST = case((SqlLatestMetric.is_nan, None), else_=SqlLatestMetric.value)
 _BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 
 Rows = list[tuple[Any, ...]]
-
-
-def open_store(uri: str | None) -> Database | Server:
-    """Open the store at `uri`.
-
-    Raises:
-        ReadError: There is no store, or it cannot be read.
-    """
-    try:
-        uri = places.store_uri(uri, Path.cwd())
-    except places.AddressError as error:
-        raise ReadError(str(error)) from error
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Artifacts are small.
-    path = places.database(uri)
-    return Database(uri, _sqlite(path)) if path else Server(uri)
 
 
 @contextlib.contextmanager
@@ -98,18 +83,13 @@ def _ours(tags: dict[str, str]) -> dict[str, str]:
 # ---- a database ----------------------------------------------------------------------------------
 
 
-def _sqlite(path: Path) -> Engine:
+def sqlite(path: Path) -> Engine:
     """An engine that can only read the database.
 
     Not `mode=ro`, which cannot read what a writer left that was killed amid a transaction. `rw`
     creates nothing either and accepts a file that cannot be written, and `query_only` refuses to
     write.
     """
-    if not path.exists():
-        raise ReadError(
-            f"there is no MLflow store {path}. {MAKE_RUNS} in this directory, or name the store "
-            "that has your runs: tracking.uri=sqlite:///path/to/mlflow.db or MLFLOW_TRACKING_URI"
-        )
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=20)

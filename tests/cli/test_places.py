@@ -118,7 +118,7 @@ def test_any_name_of_a_directory_works(tmp_path, name):
     kept = directory / "mlartifacts" / run.run_id / "artifacts" / "a.txt"
     assert kept.read_text() == "content"
     assert list(tmp_path.iterdir()) == [directory]
-    from reports.runs.store import open_store
+    from reports.runs import open_store
 
     assert open_store(store.uri).artifact(run.run_id, "a.txt") == b"content"
 
