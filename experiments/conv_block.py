@@ -85,7 +85,7 @@ class ConvBlock(paddle.nn.Conv2D):
         """Apply the fused kernel where it covers `x`, else the stock operators."""
         on_cpu = (
             paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
-        )  # where what is made anew will lie
+        )  # where a new build will lie
         if on_cpu and _library() is not None and self._covers(x):
             if paddle.is_grad_enabled() and not (
                 x.stop_gradient and self.weight.stop_gradient and self.bias.stop_gradient

@@ -111,7 +111,7 @@ def loaded() -> None:
 
     It looks for cycles that are garbage, and of the 280,000 objects that Paddle and MLflow bring
     none is. To look through them all the same takes a fifth of the time of their import
-    (`tests/benchmarks/startup.py`: the first step came after 3.5 s, and comes after 2.5 s). Nothing
+    (`tests/benchmarks/startup.py`: the first step follows after 2.5 s instead of 3.5 s). Nothing
     happens the second time in a process.
     """
     if not gc.isenabled():

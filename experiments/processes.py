@@ -73,7 +73,7 @@ class Process:
         self.last: Any = None
 
     def receive(self) -> tuple[bool, Any]:
-        """Whether the process is over, and what came.
+        """Whether the process is over, and what it sent.
 
         A value, the result, or what the function raised; Died where it ended without one.
         """

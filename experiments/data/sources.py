@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class DataError(RuntimeError):
     """Data that cannot be read or is wrong, or an option out of range.
 
-    The message is for the user: what was expected, what came instead, what to do.
+    The message is for the user: what was expected, what it got, what to do.
     """
 
 

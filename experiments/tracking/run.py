@@ -270,7 +270,7 @@ def tracked_run(
         run.flush()
         store.client.set_terminated(run.run_id, "FINISHED")
     except Exception as error:
-        if machine.interrupted():  # it came through a library that made something else of it
+        if machine.interrupted():  # a library has turned the signal into another error
             _close(run, "killed")
             raise KeyboardInterrupt from error
         _close(run, "failed", traceback.format_exc())

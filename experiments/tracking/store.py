@@ -178,8 +178,8 @@ def whole() -> Iterator[None]:
 
     A write to SQLite that is cut in two leaves it locked.
 
-    A thread that is started in such a block never takes them; one that is not would, and they came
-    through all the same.
+    A thread that starts in such a block never takes these signals. Any other thread would take them
+    although this one holds them back.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
