@@ -1,303 +1,495 @@
-"""Checks of a command's options before anything trains: every combination in a process of its own.
+"""The classic mistakes.
 
-What a user's code does there, crash, hang or change what it shares with others, reaches neither the
-command nor a run.
+What each looks like from outside, in a loss, in labels, in a network's outputs, in a grid.
+
+Pure: losses and arrays in, sentences out, and a mistake never stops a run. A check sees no code,
+only what comes of it, so that a user's own loss is found out as well as ours; it speaks where it is
+sure, and is silent where it is not. Each is named after what it finds: the slug of `softmax_twice`
+is softmax-twice.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
-import logging
-import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments import config, machine, processes
-from experiments.config import CommandError, Settings
-from experiments.credentials import redacted
-from experiments.lint import Finding
+import numpy as np
+
+from experiments import tuning
+from experiments.heads import CLASSES, LOGITS, NUMBER, Head, head_of, log_softmax
 
 if TYPE_CHECKING:
-    from experiments.data import Splits
+    import paddle
 
-log = logging.getLogger(__name__)
-
-LIMIT_SECONDS = 60  # for each part of a check, and for each thousand rows of a batch
-
-Send = Callable[[str], None]
+CALLS = 1000  # of a loss with the same arguments, in search of a state that it keeps
+_CALLS_SECONDS = 5.0  # after which fewer calls have to do
+_ENOUGH = 30  # images: fewer say nothing of a network
 
 
 @dataclass(frozen=True)
-class Data:
-    """A dataset as far as others have to know it.
+class TrainingWarning:
+    """A classic mistake: its slug, and a sentence on what was seen and what to do."""
 
-    Its digest, and how many examples each split has.
-    """
-
-    digest: str
-    train: int
-    validation: int
-    test: int
+    name: str
+    text: str
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What the check of a combination of options has shown.
+class Probe:
+    """What a loss made of random outputs, each with every label.
 
-    warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its
-    level. checkpoint: the size of a checkpoint, in bytes.
-    failure: why there is no result, where the process ended without one.
+    outputs [m, outputs] float32, labels [m], values [m], slopes [m, outputs]: of each value in its
+    example's outputs.
+    some: indices [s] of examples that were tried in other ways: `elsewhere` [s], their values
+    beside other examples in a batch; `turned` [s], with each output at the place of the next.
+    surest [2]: where the true class leads by 10,000 (logits), or the prediction is the label.
     """
 
-    warnings: tuple[Finding, ...] = ()
-    kernel: tuple[tuple[int, str], ...] = ()
-    checkpoint: int = 0
-    failure: str = ""
+    head: Head
+    outputs: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
+    slopes: np.ndarray
+    some: np.ndarray
+    elsewhere: np.ndarray
+    turned: np.ndarray
+    surest: np.ndarray
+
+    @property
+    def by_label(self) -> np.ndarray:
+        """The values as [outputs tried, labels]."""
+        return self.values.reshape(-1, CLASSES)
 
 
-_data: dict[str, Data] = {}  # of the options that chose it: once per command
-_known: dict[str, Checked] = {}  # by what was checked: each is checked once per command
-_logged: set[str] = set()
+def of_loss(
+    loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS
+) -> list[TrainingWarning]:
+    """The mistakes that a loss, `(logits or prediction, labels) -> [batch]`, has in it.
 
+    Nothing is known of one that raises or is not finite, and of one that keeps a state, or mixes
+    the examples of a batch, no more than that.
 
-def data_digests(cells: Sequence[Settings]) -> list[str]:
-    """The digest of each cell's data.
-
-    Every distinct dataset is loaded; raises CommandError when one cannot be.
+    Args:
+        loss: the loss with its own values.
+        rows: the size of the batches that it is tried with.
+        calls: how often it is called with the same arguments, within five seconds; a state that
+            shows later is not seen.
     """
-    return [data(cell).digest for cell in cells]
+    state = hidden_state(loss, rows, calls)
+    if state:
+        return [TrainingWarning("hidden-state", state)]
+    probe = _probe(loss, rows)
+    if probe is None:
+        return []
+    return _told((broadcast,), probe) or _told(_LOSS_CHECKS, probe)
 
 
-def data(cell: Settings) -> Data:
-    """The digest and the sizes of the cell's data.
+def of_outputs(
+    head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int
+) -> list[TrainingWarning]:
+    """The mistakes that show in a network's raw outputs after `epoch` (>= 0) epochs.
 
-    A user's own function is called in a process of its own.
+    The outputs [n, outputs] are of the validation images with `labels` [n].
     """
-    key = _data_key(cell)
-    if key not in _data:
-        shipped = config.is_shipped(cell, "data")
-        _data[key] = data_of(load(cell)) if shipped else describe(cell)
-    return _data[key]
+    if len(outputs) < _ENOUGH or not np.isfinite(outputs).all() or (labels == labels[0]).all():
+        return []
+    found = _told((softmax_in_the_network,), head, outputs)
+    if epoch > 0:
+        found += _told((dead_network,), head, outputs) + _told(
+            (predicts_the_mean,), head, outputs, labels
+        )
+        found += [] if found else _told((one_class,), head, outputs)
+    return found
 
 
-def splits(cell: Settings) -> Splits | None:
-    """The cell's data, where it is this project's own: nothing of a user's is called here.
+def of_labels(labels: np.ndarray) -> list[TrainingWarning]:
+    """The mistakes that show in the labels of a data set."""
+    return _told((label_type,), labels)
 
-    Raises CommandError when it cannot be loaded.
+
+def tags(warnings: Sequence[TrainingWarning]) -> dict[str, str]:
+    """The tags of a run: `lint`, the slugs with commas, and `lint.SLUG`, the sentence.
+
+    They are empty if there are no warnings.
     """
-    if not config.is_shipped(cell, "data"):
+    texts = {warning.name: warning.text for warning in warnings}
+    return (
+        {"lint": ",".join(texts)} | {f"lint.{name}": text for name, text in texts.items()}
+        if texts
+        else {}
+    )
+
+
+# ---- in a loss -----------------------------------------------------------------------------------
+
+
+def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
+    """The loss keeps a state, such as a count of its calls, or draws random numbers.
+
+    Calls with the same arguments show it.
+    """
+    import paddle
+
+    head, outputs, labels = _drawn(loss)
+    some = np.arange(rows) % len(labels)
+    end = time.monotonic() + _CALLS_SECONDS
+    first = None
+    for call in range(1, calls + 1):
+        try:
+            with paddle.no_grad():
+                given = head.argument(paddle.to_tensor(outputs[some]))
+                values = loss(given, paddle.to_tensor(labels[some])).numpy()
+        except (
+            Exception
+        ):  # whatever a user's loss raises; in training it will again, where that counts
+            return None
+        first = values if first is None else first
+        if not np.array_equal(values, first, equal_nan=True):
+            return (
+                f"it depends on something besides its arguments: of {call} calls with the same "
+                "ones, the last gave another value than the "
+                "first. Such is a loss that draws random numbers or counts its calls; a run that "
+                "is resumed after a kill may then "
+                "differ from one that was not"
+            )
+        if time.monotonic() > end:
+            break
+    return None
+
+
+def softmax_twice(probe: Probe) -> str | None:
+    """The loss applies a softmax to what went through one already.
+
+    It cannot fall below ln(e + 9) - 1 = 1.4612.
+
+    Seen by the order of its values: with a label fixed, they fall exactly as softmax(softmax(z))_y
+    rises. A loss of softmax(z)_y orders the same logits otherwise, and so does any that looks at
+    the other classes.
+    """
+    if probe.head is not LOGITS:
         return None
-    loaded = load(cell)
-    _data[_data_key(cell)] = data_of(loaded)
-    return loaded
+    twice = log_softmax(np.exp(log_softmax(probe.outputs)))[
+        np.arange(len(probe.labels)), probe.labels
+    ]
+    order = np.argsort(twice.reshape(-1, CLASSES), axis=0)
+    steps = np.diff(np.take_along_axis(probe.by_label, order, axis=0), axis=0)
+    fall = np.ptp(probe.by_label, axis=0)
+    if not fall.any() or (steps > 1e-4 * fall).any():
+        return None
+    return (
+        "softmax is applied twice: however sure and right the network is, this loss stays at "
+        f"{probe.surest[0]:.4f} (cross-entropy goes "
+        "to 0), and its gradient is weak. A cross-entropy takes logits and has its own softmax: "
+        "leave yours out"
+    )
 
 
-def _data_key(cell: Settings) -> str:
-    return json.dumps(cell.options["data"], sort_keys=True, default=str)
+def broadcast(probe: Probe) -> str | None:
+    """[batch, 1] against [batch] gives [batch, batch] without an error.
 
+    The mean over a row has the right shape, and the network learns the mean label.
 
-def check(cells: Sequence[Settings]) -> list[Checked]:
-    """What the checks of the options of each cell, with its data, have shown; warnings are logged.
-
-    Every option is bound to its function's signature, the loss is tried on random outputs, and
-    every distinct combination takes training steps on blank images, with batches of the sizes that
-    training has. Raises CommandError with all that is wrong.
+    Seen by an example whose value changes with the others in its batch.
     """
-    keys, tasks = [], {}
-    for cell, its in zip(cells, map(data, cells), strict=True):
-        key = json.dumps(
-            [cell.options, cell.choices, cell.device, cell.threads, cell.batch_size, its.train],
-            sort_keys=True,
-            default=str,
-        )
-        keys.append(key)
-        if key not in _known and key not in tasks:
-            tasks[key] = _examine, (cell, its)
-    wrong = []
-    slots = max(1, machine.cores() // cells[0].threads)
-    for key, result in _each(tasks, slots):
-        if isinstance(result, CommandError):
-            wrong.append(str(result))
-        elif isinstance(result, str):
-            _known[key] = Checked(failure=result)
-        else:
-            _known[key] = result
-    if wrong:
-        failures = [_known[key].failure for key in tasks if key in _known]
-        config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
-    for cell, checked in zip(cells, (_known[key] for key in keys), strict=True):
-        messages = [
-            (logging.WARNING, f"{cell.loss_label}: {w.name}: {w.text}") for w in checked.warnings
-        ]
-        messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
-        for level, message in messages:
-            if message not in _logged:
-                _logged.add(message)
-                log.log(level, "%s", message)
-    return [_known[key] for key in keys]
+    if _same(probe.elsewhere, probe.values[probe.some]):
+        return None
+    return (
+        "the value of an example changes with the other examples in its batch, as when [batch, 1] "
+        "against [batch] broadcasts to "
+        "[batch, batch]: compare outputs and labels of one shape, [batch]. Where a loss over the "
+        "batch is meant, that is as it should be"
+    )
 
 
-def check_one(cell: Settings) -> Sequence[Finding]:
-    """The warnings that the check of a single run gives.
+def labels_ignored(probe: Probe) -> str | None:
+    """Labels that the loss cannot tell apart: it ignores them, or has lost some in a cast.
 
-    Raises CommandError also where the check ended without a result.
+    Equal values, whatever the outputs, show it.
     """
-    (checked,) = check([cell])
-    config.refuse([checked.failure] if checked.failure else [])
-    return checked.warnings
+    groups: dict[int, list[int]] = {}
+    for label, values in enumerate(probe.by_label.T):
+        alike = next((other for other in groups if _same(probe.by_label[:, other], values)), label)
+        groups.setdefault(alike, []).append(label)
+    if len(groups) == CLASSES:
+        return None
+    if len(groups) == 1:
+        return "the value does not depend on the label: nothing can be learned from it"
+    listed = "; ".join(", ".join(map(str, group)) for group in groups.values() if len(group) > 1)
+    return (
+        f"these labels give the same value, whatever the outputs: {listed}. Is a label cast or cut "
+        "on the way?"
+    )
 
 
-def describe(cell: Settings) -> Data:
-    """The cell's data, loaded in a process of its own.
+def labels_as_numbers(probe: Probe) -> str | None:
+    """A class is compared with each logit as a number, as in mean((z - y)^2).
 
-    Raises CommandError when it cannot be loaded.
+    It should choose one of them.
+
+    Seen by values that stay when the logits change places.
     """
-    ((_, result),) = _each({"": (_describe, (cell,))}, 1)
-    if isinstance(result, str):
-        config.refuse([result])
-    if isinstance(result, CommandError):
-        raise result
-    return result
+    indifferent = probe.head is LOGITS and _same(probe.turned, probe.values[probe.some])
+    if not indifferent or labels_ignored(probe):
+        return None
+    return (
+        "it does not matter which logit belongs to the true class: the label is taken for a "
+        "number, not for the place of a logit. Choose "
+        "the logit of the class, or name the first parameter `prediction` for a network with one "
+        "output"
+    )
 
 
-def load(cell: Settings) -> Splits:
-    """The cell's data, its `Splits`. Raises CommandError when it cannot be loaded."""
-    from experiments.data import DataError
+def no_gradient(probe: Probe) -> str | None:
+    """The loss has no slope, as one of the predicted class, of numpy's numbers or of a constant.
 
-    machine.prepare(cell.threads)  # a function of a user's may load Paddle
+    Its gradient shows it.
+    """
+    return (
+        None
+        if probe.slopes.any()
+        else "the gradient is 0 wherever it was tried: the network stays as it is"
+    )
+
+
+def logit_unused(probe: Probe) -> str | None:
+    """An output that no label and no other output makes count, as by a slice that is too short.
+
+    Its gradient shows it.
+    """
+    unused = np.flatnonzero(~probe.slopes.any(axis=0))
+    if not len(unused) or len(unused) == probe.head.outputs:
+        return None
+    return (
+        f"of the {probe.head.outputs} logits it does not look at number "
+        f"{', '.join(map(str, unused))}, whatever the label"
+    )
+
+
+def wrong_way(probe: Probe) -> str | None:
+    """The sign is wrong: training drives the network away from the label.
+
+    The slope towards the label, which is never negative, shows it.
+    """
+    if probe.head is LOGITS:
+        towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
+    else:
+        towards = probe.slopes[:, 0] * (probe.labels - probe.outputs[:, 0])
+    if (towards < 0).any() or not (towards > 0).any():
+        return None
+    return "it grows as the network comes nearer to the label: is its sign wrong?"
+
+
+_LOSS_CHECKS = (
+    softmax_twice,
+    labels_ignored,
+    labels_as_numbers,
+    no_gradient,
+    logit_unused,
+    wrong_way,
+)
+
+
+def _drawn(loss: Callable[..., paddle.Tensor]) -> tuple[Head, np.ndarray, np.ndarray]:
+    """The loss's head, random outputs [100, outputs], and labels [100].
+
+    Each of ten outputs with every label.
+    """
+    head = head_of(loss)
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(CLASSES, CLASSES)) * np.geomspace(0.3, 10, CLASSES)[:, None]
+    for row, largest in enumerate(drawn.argmax(axis=1)):  # each class is the predicted one once
+        drawn[row, [row, largest]] = drawn[row, [largest, row]]
+    if head is NUMBER:
+        drawn = rng.uniform(-2, 11, (CLASSES, 1))
+    return (
+        head,
+        drawn.astype(np.float32).repeat(CLASSES, axis=0),
+        np.tile(np.arange(CLASSES), CLASSES),
+    )
+
+
+def _probe(loss: Callable[..., paddle.Tensor], rows: int) -> Probe | None:
+    """`loss` tried on random outputs; None where it raises or is not finite."""
+    head, outputs, labels = _drawn(loss)
+    order = np.random.default_rng(1).permutation(len(labels))  # neighbours in a batch are any two
+    some = order[1:21]  # and other two
+    right = np.array([3, 7])
+    surest = (np.eye(CLASSES)[right] * 1e4 if head is LOGITS else right[:, None]).astype(np.float32)
     try:
-        return config.function(cell, "data")(seed=cell.seed)
-    except DataError as error:
-        raise CommandError(f"data={cell.choices['data']}: {error}") from error
+        values, slopes = (
+            found[order.argsort()]
+            for found in _tried(loss, head, outputs[order], labels[order], rows)
+        )
+        elsewhere, _ = _tried(loss, head, outputs[some], labels[some], rows)
+        turned, _ = _tried(loss, head, np.roll(outputs[some], 1, axis=1), labels[some], rows)
+        at_best, _ = _tried(loss, head, surest, right, rows)
+    except Exception:  # whatever a user's loss raises; in training it will again, where that counts
+        return None
+    if not all(np.isfinite(found).all() for found in (values, slopes, elsewhere, turned)):
+        return None
+    return Probe(head, outputs, labels, values, slopes, some, elsewhere, turned, at_best)
 
 
-def data_of(splits: Splits) -> Data:
-    """`splits` as others have to know them."""
-    sizes = (len(part) for part in (splits.train, splits.validation, splits.test))
-    return Data(splits.digest, *sizes)
+def _tried(
+    loss: Callable[..., paddle.Tensor],
+    head: Head,
+    outputs: np.ndarray,
+    labels: np.ndarray,
+    rows: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values [n] and slopes [n, outputs] of n examples, in batches of `rows`.
 
-
-def _each(
-    tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
-) -> Iterator[tuple[str, Any]]:
-    """Key and result of each task.
-
-    A CommandError, or a sentence on a process that ended without a result.
+    Each batch is filled up from the beginning.
     """
-    waiting = deque((key, *task) for key, task in tasks.items())
-    with contextlib.closing(processes.each(waiting, slots)) as results:
-        for key, result in results:
-            if isinstance(result, processes.Died):
-                yield key, _failure(result)
-            elif isinstance(result, Exception) and not isinstance(result, CommandError):
-                raise result
-            else:
-                yield key, result
+    import paddle
+
+    values, slopes = [], []
+    for first in range(0, len(labels), rows):
+        batch = np.arange(first, first + rows) % len(labels)
+        given = paddle.to_tensor(outputs[batch], stop_gradient=False)
+        found = loss(head.argument(given), paddle.to_tensor(labels[batch]))
+        found.sum().backward()
+        values.append(found.numpy())
+        slopes.append(np.zeros_like(outputs[batch]) if given.grad is None else given.grad.numpy())
+    return np.concatenate(values)[: len(labels)], np.concatenate(slopes)[: len(labels)]
 
 
-def _failure(died: processes.Died) -> str:
-    """A sentence on a process that ended without a result: what it did last, and where."""
-    if died.cause == "SIGALRM":
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal but for rounding."""
+    return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6 * np.abs(b).max()))
+
+
+# ---- in labels and outputs -----------------------------------------------------------------------
+
+
+def label_type(labels: np.ndarray) -> str | None:
+    """Labels that are no classes: Paddle's cross_entropy truncates floats without an error.
+
+    Dtype, shape and range show it.
+    """
+    found = f"{labels.dtype} {list(labels.shape)}"
+    if labels.dtype != np.int64 or labels.ndim != 1:
         return (
-            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still "
-            f"running{f', in {died.where}' if died.where else ''}"
+            f"the labels are {found}, expected int64 [n]: a loss that does not look cuts or "
+            "broadcasts them in silence"
         )
-    return f"{died.last}: the check's process {died}"
+    if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
+        return (
+            f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"
+        )
+    return None
 
 
-# ---- in the process of a check -------------------------------------------------------------------
+def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
+    """The network ends with a softmax, and loss and metrics apply theirs again.
 
-
-def _limit(rows: int = 0) -> None:
-    """End this process, by SIGALRM, where it does not come here again in time.
-
-    Without `rows` (0) there is no limit.
+    Logits that are never negative and have the sum 1 show it.
     """
-    if hasattr(signal, "alarm"):
-        signal.alarm(LIMIT_SECONDS * -(-rows // 1000))
-
-
-def _functions(send: Send, cell: Settings, groups: Sequence[str]) -> list[functools.partial[Any]]:
-    """The functions of the options; which one is being imported is told before."""
-    functions = []
-    for group in groups:
-        send(f"{group}={cell.choices[group]} (import of {cell.options[group]['_target_']})")
-        _limit(1)
-        functions.append(config.function(cell, group))
-    return functions
-
-
-def _describe(send: Send, cell: Settings) -> Data:
-    _load_paddle(cell)
-    _functions(send, cell, ("data",))
-    send(f"data={cell.choices['data']}")
-    _limit()  # it may download much
-    return data_of(load(cell))
-
-
-def _load_paddle(cell: Settings) -> None:
-    """Load Paddle before a module of a user's does, which would not prepare for it."""
-    machine.load_paddle(cell.threads)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _examine(send: Send, cell: Settings, data: Data) -> Checked:
-    _load_paddle(cell)
-    logging.disable(logging.WARNING)  # what is said here is said again in the run
-
-    import numpy as np
-
-    from experiments import checkpoints, conv_block, lint, training
-
-    try:
-        device = machine.device(cell.device)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
-    _functions(send, cell, config.GROUPS)
-    loss, model, optimizer, scheduler = (
-        config.naming_function(cell, group) for group in ("loss", "model", "optimizer", "scheduler")
+    if head is not LOGITS or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
+        return None
+    return (
+        "the network's outputs are probabilities already (none is negative, their sum is 1), and "
+        "a loss of logits applies a second "
+        "softmax: leave the network's out"
     )
-    alone = f"loss={cell.choices['loss']}"
-    together = " ".join(
-        f"{group}={cell.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
+
+
+def dead_network(head: Head, outputs: np.ndarray) -> str | None:
+    """Next to nothing in the network answers to the image any more, as when all ReLUs are off.
+
+    Seen by one class for all images, from outputs that vary over them by less than a hundredth of
+    their size.
+    """
+    said = head.predict(outputs)
+    if (said != said[0]).any() or outputs.std(axis=0, dtype=np.float64).max() > 0.01 * np.abs(
+        outputs
+    ).max():
+        return None
+    return (
+        f"the network is dead: its outputs hardly depend on the image, it says {said[0]} to all "
+        "of them. Too large a learning rate does "
+        "that, and so do initial weights that are too large or 0"
     )
-    rows = min(cell.batch_size, data.train)
-    sizes = [rows, data.train % rows] if data.train % rows else [rows]  # the last batch is smaller
-    size = rows
 
-    @functools.wraps(loss)
-    def told(*arguments: Any) -> Any:
-        """The loss; that it is being called is told before."""
-        send(alone)
-        values = loss(*arguments)
-        send(together)
-        return values
 
-    try:
-        with training.fresh(cell.seed, device):
-            learner = training.build(model, told, optimizer, scheduler, lr=cell.lr, steps=1)
-            _limit()  # a compiler may have to build the kernel
-            kernel = conv_block.notices(learner.network)
-            for size in sizes:
-                send(together)
-                _limit(size)
-                training.rehearse(learner, size)
-            outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
-            checkpoint = len(checkpoints.packed([training.state(learner), outputs]))
-            for size in {data.validation, data.test}:
-                _limit(size)
-                training.rehearse_loss(learner, size)
-        send(alone)
-        _limit(max(rows, 1000))
-        size = rows
-        calls = 2 if config.is_shipped(cell, "loss") else lint.CALLS
-        warnings = lint.of_loss(config.function(cell, "loss"), rows=rows, calls=calls)
-    except Exception as error:
-        text = redacted(str(error)).strip()
-        text = text if isinstance(error, CommandError) else f"{together}: {text}"
-        raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
-    return Checked(tuple(warnings), kernel, checkpoint)
+def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> str | None:
+    """A regression that has learned the mean label and nothing of the images.
+
+    8.35 on MNIST, and some 11 % right.
+
+    Seen by a squared error within 10 % of the labels' variance, of predictions that vary little,
+    and not with the labels: those of a network that begins to learn do.
+    """
+    if head is not NUMBER:
+        return None
+    prediction, wanted = outputs[:, 0].astype(np.float64), labels.astype(np.float64)
+    error, variance = float(np.mean((prediction - wanted) ** 2)), float(wanted.var())
+    spread = prediction.std()
+    together = np.mean((prediction - prediction.mean()) * (wanted - wanted.mean()))
+    if (
+        abs(error / variance - 1) > 0.1
+        or spread > wanted.std() / 4
+        or together > 0.2 * spread * wanted.std()
+    ):
+        return None
+    return (
+        f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its "
+        f"squared error is {error:.2f}, their variance "
+        f"{variance:.2f}. Another learning rate may help; [batch, 1] against [batch] in a loss "
+        "does the same"
+    )
+
+
+def one_class(head: Head, outputs: np.ndarray) -> str | None:
+    """A network that gives all images the same class.
+
+    It has learned nothing yet, or only a constant answer. Its predictions show it.
+    """
+    said = head.predict(outputs)
+    if (said != said[0]).any():
+        return None
+    return (
+        f"it says {said[0]} to all {len(said):,} validation images: the learning rate is too small "
+        "or too large, or the loss misleads"
+    )
+
+
+# ---- in a grid -----------------------------------------------------------------------------------
+
+
+def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> list[TrainingWarning]:
+    """The mistakes that show in a grid.
+
+    Each loss and rate has its validation accuracies over seeds, None for a run that diverged.
+    """
+    texts = [rate_edge(loss, rates) for loss, rates in trials.items()]
+    return [TrainingWarning("rate-edge", text) for text in texts if text]
+
+
+def rate_edge(loss: str, rates: Mapping[float, Sequence[float | None]]) -> str | None:
+    """A best learning rate at the end of those that were tried.
+
+    A better rate may lie beyond, and the loss may be underrated.
+
+    Seen by `tuning.choose`, as in the reports.
+    """
+    if len(rates) < 2 or all(score is None for scores in rates.values() for score in scores):
+        return None
+    best = tuning.choose(rates)
+    wider = sorted(set(tuning.extended(rates, [best])) - set(rates))
+    if not wider:
+        return None
+    side = "lowest" if best == min(rates) else "highest"
+    return (
+        f"the best learning rate of {loss} is {best:g}, the {side} of the {len(rates)} tried: a "
+        "better one may lie beyond. Add "
+        f"lr={','.join(f'{rate:g}' for rate in wider)} for every loss"
+    )
+
+
+def _told(checks: Sequence[Callable[..., str | None]], *seen: Any) -> list[TrainingWarning]:
+    """What the checks say of what they see."""
+    texts = [(check.__name__.replace("_", "-"), check(*seen)) for check in checks]
+    return [TrainingWarning(name, text) for name, text in texts if text]

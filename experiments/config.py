@@ -38,7 +38,7 @@ DECIDING_SCALARS = (
 )  # the others do not change a run's numbers
 DEVICES = ("auto", "cpu", "gpu")
 HEADS = ("logits", "prediction")  # as in `experiments.heads`
-TAKEN = "taken"  # what a job returns whose cell another sweep has taken
+TAKEN = "taken"  # what a job returns whose run another sweep has taken
 ON_FAILURE = ("continue", "stop", "retry")
 REUSE = ("same", "any")
 
@@ -81,7 +81,7 @@ def register() -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """One cell of a grid, resolved.
+    """One run of a grid, resolved.
 
     choices: option name of each group, e.g. {"loss": "ce", ...}.
     options: each group's own values with `_target_`, e.g. {"loss": {"_target_":
@@ -120,7 +120,7 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """The cell in a few words, for log lines and run names.
+        """The run in a few words, for log lines and names.
 
         The loss, the scalars, and other options that were asked for.
         """
@@ -437,9 +437,9 @@ def _check_option(settings: Settings, group: str) -> None:
         )
 
 
-def check_values(cells: Sequence[Settings]) -> None:
-    """Raise CommandError with all `problems` of all cells, if there are any."""
-    refuse(sorted({problem for cell in cells for problem in problems(cell)}))
+def check_values(jobs: Sequence[Settings]) -> None:
+    """Raise CommandError with all `problems` of all runs, if there are any."""
+    refuse(sorted({problem for job in jobs for problem in problems(job)}))
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from experiments.conv_block import ConvBlock
 from experiments.guards import check_number
+from experiments.kernels.conv_block import ConvBlock
 
 PIXELS = 28 * 28
 

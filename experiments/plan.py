@@ -1,6 +1,6 @@
 """What a command would do.
 
-Every cell of its grid, what is known of it, and how long the rest will take. Runs nothing.
+Every run of its grid, what is known of it, and how long the rest will take. Runs nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import checkpoints, checks, machine, places, reuse, table
+from experiments import checkpoints, machine, option_checks, places, reuse, table
 from experiments.config import Settings
 from experiments.terminal import duration, plural, size
 
@@ -24,7 +24,7 @@ TO_RUN = ("failed", "forced", "killed", "missing")
 _SIZES = ("model", "optimizer", "data")  # what decides the size of a checkpoint
 
 
-def show(cells: Sequence[Settings], *, slots: int) -> None:
+def show(planned: Sequence[Settings], *, slots: int) -> None:
     """Print the plan of a grid.
 
     `slots`: how many jobs run at once, -1 for as many as the cores have room for.
@@ -32,21 +32,21 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
     Trains nothing, and creates no store. Raises CommandError when the data or the store cannot be
     read.
     """
-    slots = slots if slots > 0 else max(1, machine.cores() // cells[0].threads)
-    digests = checks.data_digests(cells)
+    slots = slots if slots > 0 else max(1, machine.cores() // planned[0].threads)
+    digests = option_checks.data_digests(planned)
 
     from experiments import tracking
 
-    there = places.is_there(cells[0].tracking["uri"])
-    store = tracking.open_for(cells[0]) if there else None
-    earlier = reuse.look_up(tracking.all_runs(store) if store else {}, cells, digests)
+    there = places.is_there(planned[0].tracking["uri"])
+    store = tracking.open_for(planned[0]) if there else None
+    earlier = reuse.look_up(tracking.all_runs(store) if store else {}, planned, digests)
     identities, runs = earlier.identities, earlier.runs
-    grid = dict(zip(identities, cells, strict=True))
+    grid = dict(zip(identities, planned, strict=True))
     states = _states(store, grid, runs)
     todo = [i for i in grid if states[i].split()[0] in TO_RUN]
     trajectories = {
-        identity: cell.trajectory(digest) if cell.checkpoint and not cell.force else identity
-        for identity, cell, digest in zip(identities, cells, digests, strict=True)
+        identity: job.trajectory(digest) if job.checkpoint and not job.force else identity
+        for identity, job, digest in zip(identities, planned, digests, strict=True)
     }
     starts = _starts(store, {i: grid[i] for i in todo}, trajectories)
     pace = _Pace(store)
@@ -56,8 +56,8 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
         jobs.setdefault(trajectories[identity], []).append(seconds[identity])
 
     rows = []
-    for identity, cell in grid.items():
-        row = table.row(cell, runs.get(identity)) | {"outcome": states[identity]}
+    for identity, job in grid.items():
+        row = table.row(job, runs.get(identity)) | {"outcome": states[identity]}
         if identity in seconds:
             estimate = seconds[identity]
             row["time"] = "about " + duration(estimate) if estimate is not None else "?"
@@ -70,7 +70,7 @@ def show(cells: Sequence[Settings], *, slots: int) -> None:
             f"Of these, {continued} start from the checkpoint of a shorter run: only the other "
             "epochs take time."
         )
-    if cells[0].checkpoint is True and todo:
+    if planned[0].checkpoint is True and todo:
         print(_disk([grid[identity] for identity in todo]))
 
 
@@ -84,7 +84,7 @@ def summary(states: Sequence[str], jobs: Sequence[Sequence[float | None]], slots
         slots: How many jobs run at once.
     """
     counts = Counter(state.split()[0] for state in states)
-    text = f"{plural(len(states), 'cell')}: " + ", ".join(
+    text = f"{plural(len(states), 'run')}: " + ", ".join(
         f"{n} {s}" for s, n in sorted(counts.items())
     )
     if not jobs:
@@ -101,7 +101,7 @@ def summary(states: Sequence[str], jobs: Sequence[Sequence[float | None]], slots
 def _states(
     store: Store | None, grid: Mapping[str, Settings], runs: Mapping[str, Run]
 ) -> dict[str, str]:
-    """For each cell: done, diverged, forced (done.
+    """For each run: done, diverged, forced (done.
 
     Run again), running (by whom), failed, killed or missing.
     """
@@ -109,9 +109,9 @@ def _states(
 
     runners = tracking.runners(store, grid) if store else {}
     states = {}
-    for identity, cell in grid.items():
+    for identity, job in grid.items():
         run = runs.get(identity)
-        if reuse.is_finished(run) and cell.force:
+        if reuse.is_finished(run) and job.force:
             states[identity] = "forced"
         elif reuse.is_finished(run):
             states[identity] = "diverged" if run.data.tags.get("outcome") == "diverged" else "done"  # type: ignore[union-attr]
@@ -141,15 +141,15 @@ class _Pace:
                     self.per_epoch.setdefault(key, []).append(epoch)
                 self.once.setdefault(key, []).append(max(0.0, whole - trained * epoch))
 
-    def of(self, cell: Settings, start: int) -> float | None:
-        """Seconds that a run of `cell` will take from epoch `start` on.
+    def of(self, job: Settings, start: int) -> float | None:
+        """Seconds that a run of `job` will take from epoch `start` on.
 
         None when no finished run is like it.
         """
-        for key in _alike({name: str(value) for name, value in cell.params.items()}):
+        for key in _alike({name: str(value) for name, value in job.params.items()}):
             if key in self.per_epoch:
                 epoch, once = (statistics.median(each[key]) for each in (self.per_epoch, self.once))
-                return (cell.epochs - start) * epoch + once
+                return (job.epochs - start) * epoch + once
         return None
 
 
@@ -160,32 +160,30 @@ def _alike(params: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _starts(
-    store: Store | None, cells: Mapping[str, Settings], trajectories: Mapping[str, str]
+    store: Store | None, planned: Mapping[str, Settings], trajectories: Mapping[str, str]
 ) -> dict[str, int]:
     """The epoch after which each run starts: that of a checkpoint, or of a shorter run of these."""
     starts = {}
     ends: dict[str, list[int]] = {}
-    for identity, cell in sorted(cells.items(), key=lambda item: item[1].epochs):
+    for identity, job in sorted(planned.items(), key=lambda item: item[1].epochs):
         trajectory = trajectories[identity]
         if trajectory not in ends:
             ends[trajectory] = [0]
-            if store and cell.checkpoint and not cell.force:
+            if store and job.checkpoint and not job.force:
                 key = store.key, store.experiment_id, trajectory
                 kept = checkpoints.longest_first(checkpoints.place(store.directory, *key))
                 ends[trajectory] += [epoch for epoch, _ in kept]
-        starts[identity] = max(end for end in ends[trajectory] if end <= cell.epochs)
-        ends[trajectory].append(cell.epochs)
+        starts[identity] = max(end for end in ends[trajectory] if end <= job.epochs)
+        ends[trajectory].append(job.epochs)
     return starts
 
 
-def _disk(cells: Sequence[Settings]) -> str:
+def _disk(planned: Sequence[Settings]) -> str:
     """What the checkpoints of these runs will take on disk, as small ones of their kind show."""
     alike: dict[str, list[Settings]] = {}
-    for cell in cells:
-        alike.setdefault(json.dumps([cell.options[g] for g in _SIZES], default=str), []).append(
-            cell
-        )
-    checked = checks.check([group[0] for group in alike.values()])
+    for job in planned:
+        alike.setdefault(json.dumps([job.options[g] for g in _SIZES], default=str), []).append(job)
+    checked = option_checks.check([group[0] for group in alike.values()])
     total = sum(
         each.checkpoint * len(group) for each, group in zip(checked, alike.values(), strict=True)
     )

@@ -180,7 +180,9 @@ def preload(threads: int) -> None:
     global _server
     machine.prepare(threads)
     if machine.may_fork() and not _server:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["experiments.preload"])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            ["experiments.worker_init"]
+        )
         multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
         _server = True
 

@@ -15,20 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import (
-    checks,
-    comparison,
-    config,
-    contract,
-    machine,
-    places,
-    reuse,
-    table,
-)
+from experiments import comparison, config, contract, machine, option_checks, places, reuse, table
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
-    from experiments.lint import Finding
+    from experiments.checks import TrainingWarning
     from experiments.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -71,8 +62,8 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)
     config.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
-    warnings = checks.check_one(settings)
-    if settings.identity(checks.data(settings).digest) != before.data.tags.get("identity"):
+    warnings = option_checks.check_one(settings)
+    if settings.identity(option_checks.data(settings).digest) != before.data.tags.get("identity"):
         files = reuse.changed_files(before, settings.code)
         if files is None:
             log.warning("the run does not record its code (%s)", reuse.UNKNOWN)
@@ -99,16 +90,16 @@ def _run(
     cfg: DictConfig,
     overrides: Sequence[str],
     of: str,
-    warnings: Sequence[Finding],
+    warnings: Sequence[TrainingWarning],
 ) -> str:
-    from experiments import cell, tracking  # now that it is known how Paddle is to be loaded
+    from experiments import execution, tracking  # now that it is known how Paddle is to be loaded
 
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg),
         "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
     }
     try:
-        return cell.execute(settings, artifacts, tags={"rerun_of": of}, warnings=warnings)
+        return execution.execute(settings, artifacts, tags={"rerun_of": of}, warnings=warnings)
     except tracking.Taken as taken:
         raise CommandError(
             f"{taken}; wait for it, or stop it and type the same command again"

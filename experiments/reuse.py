@@ -54,9 +54,9 @@ def changed_files(run: Run, now: source_digest.Code) -> list[str] | None:
 
 
 def look_up(
-    runs: Mapping[str, Sequence[Run]], cells: Sequence[Settings], data_digests: Sequence[str]
+    runs: Mapping[str, Sequence[Run]], jobs: Sequence[Settings], data_digests: Sequence[str]
 ) -> Earlier:
-    """What `runs`, by identity and oldest first, mean for `cells`.
+    """What `runs`, by identity and oldest first, mean for `jobs`.
 
     Whose data have these digests.
     """
@@ -66,21 +66,21 @@ def look_up(
 
     identities = []
     groups: dict[tuple[str, str, str], list[str]] = {}
-    for cell, digest in zip(cells, data_digests, strict=True):
-        identity = cell.identity(digest)
+    for job, digest in zip(jobs, data_digests, strict=True):
+        identity = job.identity(digest)
         if identity not in runs or counting(runs[identity]).info.status != "FINISHED":
-            key = (cell.settings_digest(digest), *(cell.choices[group] for group in GROUPS))
+            key = (job.settings_digest(digest), *(job.choices[group] for group in GROUPS))
             alike = sorted(others.get(key, []), key=lambda run: run.info.start_time)
             alike = [run for run in alike if run.data.tags["identity"] != identity]
             found = counting(alike) if alike else None
             if found is not None and found.info.status != "RUNNING":
-                files = changed_files(found, cell.code)
+                files = changed_files(found, job.code)
                 finished = found.info.status == "FINISHED"
                 what = "finished" if finished else "unfinished"
                 why = UNKNOWN if not files else ", ".join(files)
-                taken = finished and cell.reuse == "any" and not cell.force
+                taken = finished and job.reuse == "any" and not job.force
                 use = "taken" if taken else "again"
-                groups.setdefault((why, what, use), []).append(f"loss={cell.choices['loss']}")
+                groups.setdefault((why, what, use), []).append(f"loss={job.choices['loss']}")
                 if taken:
                     identity = found.data.tags["identity"]
         identities.append(identity)
@@ -90,7 +90,7 @@ def look_up(
 
 
 def is_finished(found: Run | None) -> bool:
-    """Whether a cell needs no run any more."""
+    """Whether the run is finished."""
     return found is not None and found.info.status == "FINISHED"
 
 

@@ -26,8 +26,8 @@ from experiments import composition, config, credentials, machine, places, proce
 from experiments.config import Settings, require_writable
 
 if TYPE_CHECKING:
+    from experiments.checks import TrainingWarning
     from experiments.data import Splits
-    from experiments.lint import Finding
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
     """A command without -m: a run, the plan of one, or one that is run again."""
     hydra_cfg = HydraConfig.get()
     config.check_values([settings])
-    if not hydra_cfg.sweeper._target_.endswith(".CellSweeper"):
+    if not hydra_cfg.sweeper._target_.endswith(".GridSweeper"):
         raise config.CommandError(
             "hydra/sweeper: this one takes a grid, got a single run; add -m, and lr=... to choose "
             "from"
@@ -76,15 +76,15 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
 
 
 def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
-    """One cell outside a sweep: checked here, and not run again when it is finished already."""
-    from experiments import checks, source_digest
+    """One run outside a sweep: checked here, and not run again when it is finished already."""
+    from experiments import option_checks, source_digest
 
     source_digest.of_options(settings.options)  # read before it is loaded; later edits are refused
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
-    splits = checks.splits(settings)
-    digest = checks.data(settings).digest
+    splits = option_checks.splits(settings)
+    digest = option_checks.data(settings).digest
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
-    warnings = checks.check_one(settings)
+    warnings = option_checks.check_one(settings)
     try:
         return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
@@ -106,10 +106,10 @@ def _record(
     artifacts: dict[str, str],
     splits: Splits | None,
     digest: str,
-    warnings: Sequence[Finding],
+    warnings: Sequence[TrainingWarning],
 ) -> str:
     """Run it, unless it is finished, and print its result."""
-    from experiments import cell, reuse, table, tracking
+    from experiments import execution, reuse, table, tracking
 
     planned = [settings.identity(digest)], settings.code_by_option
     store = tracking.open_for(settings)
@@ -126,7 +126,7 @@ def _record(
         run_id = found.info.run_id
     else:
         try:
-            run_id = cell.execute(
+            run_id = execution.execute(
                 settings, artifacts, splits=splits, planned=planned, warnings=warnings
             )
         except tracking.Taken as taken:
@@ -153,7 +153,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
     """
     machine.load_paddle(cfg.threads)
 
-    from experiments import cell, tracking
+    from experiments import execution, tracking
 
     words = list(HydraConfig.get().overrides.task)
     several, cfg.tracking.epochs = cfg.tracking.epochs, None
@@ -168,7 +168,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
         settings, artifacts = _read(cfg, words)
         end = config.TAKEN
         try:
-            end = cell.execute(settings, artifacts)
+            end = execution.execute(settings, artifacts)
         except tracking.Taken as other:
             log.info("%s | left to another sweep: %s", settings.label, other)
         except tracking.Finished:

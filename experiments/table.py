@@ -1,4 +1,4 @@
-"""What a command says of its cells.
+"""What a command says of its runs.
 
 The table at its end, what lies on an edge, which commands come next.
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-def row(cell: Settings, found: Run | None) -> dict[str, Any]:
+def row(job: Settings, found: Run | None) -> dict[str, Any]:
     """One line of the table at the end: what was asked, and what the store has of it."""
     asked: dict[str, Any] = {
-        "loss": cell.choices["loss"],
-        "lr": f"{cell.lr:g}",
-        "epochs": cell.epochs,
-        "seed": cell.seed,
+        "loss": job.choices["loss"],
+        "lr": f"{job.lr:g}",
+        "epochs": job.epochs,
+        "seed": job.seed,
     }
     asked |= {
-        name: value for name, value in cell.params.items() if name not in asked and name != "lr"
+        name: value for name, value in job.params.items() if name not in asked and name != "lr"
     }
     if found is None:
         return asked | {
@@ -70,26 +70,26 @@ def text(rows: list[dict[str, Any]]) -> str:
     return frame[asked + own + found].fillna("").astype(str).to_string(index=False)
 
 
-def at_the_edge(cells: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
+def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
     """A line for each loss whose best learning rate is the last of those that were tried."""
-    from experiments import lint
+    from experiments import checks
 
-    values = [{name: str(value) for name, value in cell.params.items()} for cell in cells]
+    values = [{name: str(value) for name, value in job.params.items()} for job in jobs]
     apart = {
         name for each in values for name in each if len({other.get(name) for other in values}) > 1
     }
     trials: dict[str, dict[float, list[float | None]]] = {}
-    for cell, own, run in zip(cells, values, found, strict=True):
+    for job, own, run in zip(jobs, values, found, strict=True):
         if run is not None and run.info.status == "FINISHED":
             named = [
                 f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}
             ]
             rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
             ok = run.data.tags.get("outcome") == "ok"
-            rates.setdefault(cell.lr, []).append(
+            rates.setdefault(job.lr, []).append(
                 run.data.metrics.get("val/accuracy") if ok else None
             )
-    return [f"{finding.name}: {finding.text}" for finding in lint.of_rates(trials)]
+    return [f"{warning.name}: {warning.text}" for warning in checks.of_rates(trials)]
 
 
 def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -> str:

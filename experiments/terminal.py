@@ -33,7 +33,7 @@ def _spelt(error: UnicodeError) -> tuple[str, int]:
 
 
 def plural(count: int, noun: str) -> str:
-    """'1 cell', '2 cells'."""
+    """'1 run', '2 runs'."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

@@ -10,11 +10,12 @@ The map, in the order in which a report is made:
     baselines/   runs of every loss of the suite, for comparison with one of your own; data that a
                  command makes again
     stats/       intervals, tests, verdicts: frames in, frames out
-    mistakes.py  what the networks got wrong, class by class and image by image
+    error_analysis.py  what the networks got wrong, class by class and image by image
     metrics.py   the metrics by which losses can be compared: names, words, units, directions
-    measures.py  what is measured besides accuracy, in which table; frames by epoch and corruption
-    findings.py  everything a report says about one setting, as frames
-    overviews.py the losses over a number in which settings differ
+    secondary_metrics.py  what is measured besides accuracy, in which table; frames by epoch and
+                          corruption
+    analysis.py  everything a report says about one setting, as frames
+    sensitivity.py the losses over a number in which settings differ
     source_code.py the code that computed the runs, in words
     gallery.py   what the losses themselves are: how hard each pulls, and its value
     verdicts.py  verdicts in words and as a file, and the check that they still hold
@@ -23,12 +24,13 @@ The map, in the order in which a report is made:
     page/        the text, the tables and the figures in their order; HTML and Markdown
     files.py     where a report goes: its directory, and its copy in MLflow
 
-Import rule: `metrics` and `names` import nothing of the package; `stats`, `mistakes` and `figures`
-nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
-`runs.versions`; `measures` draws on `stats`, `findings` on these and `mistakes`, `overviews` on
-`findings`, `page` on all of these; `generate` alone joins them to `runs` and `files`, `compare`
-knows `runs` and `names`. Only `runs` and `compare` read MLflow, only `files` writes to it. Of
-`experiments`, `contract`, `credentials`, `places` and `terminal` may be imported, and, inside the
-function that needs them, `comparison`, `data`, `losses`, `heads`, `metrics` and `source_digest`.
-This file imports nothing, so that `from reports.runs import load` costs what it needs and no more.
+Import rule: `metrics` and `names` import nothing of the package; `stats`, `error_analysis` and
+`figures` nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
+`runs.versions`; `secondary_metrics` draws on `stats`, `analysis` on these and `error_analysis`,
+`sensitivity` on `analysis`, `page` on all of these; `generate` alone joins them to `runs` and
+`files`, `compare` knows `runs` and `names`. Only `runs` and `compare` read MLflow, only `files`
+writes to it. Of `experiments`, `contract`, `credentials`, `places` and `terminal` may be imported,
+and, inside the function that needs them, `comparison`, `data`, `losses`, `heads`, `metrics` and
+`source_digest`. This file imports nothing, so that `from reports.runs import load` costs what it
+needs and no more.
 """

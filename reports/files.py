@@ -14,10 +14,10 @@ from experiments import places
 from experiments.credentials import redacted, shown
 from reports.figures import palette
 from reports.names import one_line
-from reports.page import tables
+from reports.page import table as page_table
 
 if TYPE_CHECKING:
-    from reports.page.outline import Report
+    from reports.page.report import Report
     from reports.runs import Runs
 
 _FILES = ("index.html", "report.md", "verdicts.json", ".writable")
@@ -116,8 +116,8 @@ def write(
     }
     for name, table in result.tables.items():
         contents |= {
-            f"tables/{name}.csv": tables.to_csv(table),
-            f"tables/{name}.tex": tables.to_latex(table),
+            f"tables/{name}.csv": page_table.to_csv(table),
+            f"tables/{name}.tex": page_table.to_latex(table),
         }
     for name, figure in result.figures.items():
         if "svg" in formats:

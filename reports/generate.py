@@ -28,7 +28,7 @@ from reports.options import OptionError, Options
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.findings import Question, Section
+    from reports.analysis import Question, Section
     from reports.runs import Runs
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -48,8 +48,8 @@ def report(cfg: DictConfig) -> None:
     except OptionError as error:
         sys.exit(str(error))
 
+    from reports.analysis import QuestionError
     from reports.files import OutputError
-    from reports.findings import QuestionError
     from reports.runs import ReadError
     from reports.verdicts import CheckError
 
@@ -76,22 +76,23 @@ def report(cfg: DictConfig) -> None:
 
 def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
-    from reports import files, findings, gallery, verdicts
+    from reports import analysis, files, gallery, verdicts
     from reports.figures import fonts, palette
-    from reports.page import blocks, outline, provenance
+    from reports.page import blocks, provenance
+    from reports.page import report as page_report
     from reports.runs import configuration, predictions
 
     runs = load(asked)
     apart = unusual(asked)
     directory = files.prepare(asked.output, files.report_name(runs, asked.where, apart))
-    sections = findings.sections(
+    sections = analysis.sections(
         runs.summary, runs.curves, question(asked, runs), lambda run_id: predictions(runs, run_id)
     )
     names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
     families, lacking = fonts.fallback({one_line(name) for name in names})
     if lacking:
         runs = replace(runs, notes=[*runs.notes, fonts.note(lacking)])
-    source = outline.Source(
+    source = page_report.Source(
         experiment=runs.experiment,
         sweep=runs.sweep_name,
         uri=None if is_default(runs.uri) else runs.uri,
@@ -103,7 +104,7 @@ def generate(asked: Options) -> Path:
         verdicts=(directory / "verdicts.json").as_posix(),
         baselines=runs.baselines,
     )
-    claims = verdicts.document(
+    comparisons = verdicts.document(
         sections,
         {
             "experiment": runs.experiment,
@@ -116,7 +117,7 @@ def generate(asked: Options) -> Path:
     with warnings.catch_warnings(), palette.style(families):
         if lacking:  # the note says it
             warnings.filterwarnings("ignore", message=r".*[Gg]lyph .* missing from .*font")
-        result = outline.report(
+        result = page_report.report(
             sections,
             source,
             test_images,
@@ -127,7 +128,7 @@ def generate(asked: Options) -> Path:
             directory,
             html=blocks.to_html(result.page),
             markdown=blocks.to_markdown(result.page),
-            verdicts=verdicts.write(claims),
+            verdicts=verdicts.write(comparisons),
             result=result,
             formats=asked.formats,
         )
@@ -153,7 +154,7 @@ def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
 
 def unusual(asked: Options) -> dict[str, str]:
     """The options in which a report differs from the usual one on the same runs, as typed."""
-    from reports.findings import Question
+    from reports.analysis import Question
     from reports.metrics import read_metric
 
     usual = Question()
@@ -172,8 +173,10 @@ def unusual(asked: Options) -> dict[str, str]:
         found["baselines"] = asked.baselines
     # With baselines the losses that are run here are compared with all others unless one is named,
     # even the usual one.
-    if asked.baseline != usual.baseline or (asked.baselines is not None and asked.asked_baseline):
-        found["baseline"] = asked.baseline
+    if asked.reference != usual.reference or (
+        asked.baselines is not None and asked.asked_reference
+    ):
+        found["reference"] = asked.reference
     return found
 
 
@@ -187,7 +190,7 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
 
 
 def check(asked: Options) -> None:
-    """Derive the claims of an earlier verdicts.json again.
+    """Derive the verdicts of an earlier verdicts.json again.
 
     Where some no longer hold, the program names them and exits with 1.
     """
@@ -224,12 +227,12 @@ def check(asked: Options) -> None:
         sys.exit(
             "\n".join(
                 [
-                    f"{len(broken)} of {total} claims of {asked.check} no longer hold:",
+                    f"{len(broken)} of {total} verdicts of {asked.check} no longer hold:",
                     *(f"  {line}" for line in broken),
                 ]
             )
         )
-    print(f"all {total} claims of {asked.check} hold")
+    print(f"all {total} verdicts of {asked.check} hold")
 
 
 def keep_baselines(asked: Options) -> None:
@@ -260,7 +263,7 @@ def keep_baselines(asked: Options) -> None:
         f"baselines: {path}, {counted(kept.origin.runs, 'run')}"
         + (f" ({diverged:,} diverged)" if diverged else "")
         + f", losses: {kept.origin.losses}, {len(data) / 1000:,.0f} kB"
-        + (f"; LEFT OUT: {counted(left_out, 'cell')} without a finished run" if left_out else "")
+        + (f"; LEFT OUT: {counted(left_out, 'run')} without a finished run" if left_out else "")
     )
 
 
@@ -269,20 +272,20 @@ def compare_with_itself(asked: Options) -> None:
 
     This shows which verdicts chance alone gives on this store.
     """
-    from reports import findings, verdicts
+    from reports import analysis, verdicts
     from reports.names import plain
     from reports.runs import predictions
 
     runs = load(asked)
     tell_of_runs(runs)
-    frame = findings.same_loss(
+    frame = analysis.same_loss(
         runs.summary,
-        question(asked, runs, baseline=False),
+        question(asked, runs, reference=False),
         None if asked.aa == "all" else asked.aa,
         lambda run_id: predictions(runs, run_id),
     )
     if not len(frame):
-        raise findings.QuestionError(
+        raise analysis.QuestionError(
             "aa: no loss has two seeds with results at one learning rate, so there are no two "
             "halves to compare"
         )
@@ -323,33 +326,33 @@ def _file(baselines: str) -> Path:
     return SHIPPED if baselines == "true" else Path(baselines)
 
 
-def question(asked: Options, runs: Runs, *, baseline: bool = True) -> Question:
+def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
     """What the sections are asked; a baseline that the user named must be there.
 
     Unless one was named, losses that are run here are compared with every other one where baselines
     have joined them.
     """
-    from reports.findings import Question, QuestionError
+    from reports.analysis import Question, QuestionError
     from reports.names import BASELINE, plain
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
-    asked = replace(asked, baseline=newest_version(asked.baseline, runs.summary))
+    asked = replace(asked, reference=newest_version(asked.reference, runs.summary))
     here = tuple(
         sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
     )
-    compared_with, subjects = asked.baseline, ()
+    compared_with, subjects = asked.reference, ()
     if len(here) < len(losses):
-        if not asked.asked_baseline:
+        if not asked.asked_reference:
             compared_with, subjects = here[0], here
-        elif (marked := asked.baseline + BASELINE) in losses:
+        elif (marked := asked.reference + BASELINE) in losses:
             compared_with = marked
-    if baseline and asked.asked_baseline and compared_with not in losses:
+    if reference and asked.asked_reference and compared_with not in losses:
         raise QuestionError(
-            f"baseline={asked.baseline}: no run has this loss; there are "
+            f"reference={asked.reference}: no run has this loss; there are "
             f"{', '.join(plain(loss) for loss in losses)}"
         )
     return Question(
-        baseline=compared_with,
+        reference=compared_with,
         subjects=subjects,
         metric=asked.metric,
         rope=asked.rope,
@@ -404,7 +407,7 @@ def tell(sections: list[Section]) -> None:
     """Print the verdicts in plain sentences."""
     from reports import source_code, verdicts
     from reports.names import plain
-    from reports.page.passages import basis
+    from reports.page.text import basis
 
     for section in sections:
         if len(sections) > 1:

@@ -33,25 +33,15 @@ class Tracking:
 
 
 @dataclass
-class Sweep:
-    """Which sweep.
-
-    It is a key of its own, since to Hydra `sweep=X` would choose a file of conf/sweep/.
-    """
-
-    name: str | None = None
-
-
-@dataclass
 class ReportConfig:
     """The schema of conf/report.yaml. Hydra checks types against it, `read` the values."""
 
     experiment: str | None = None
-    sweep: Sweep = field(default_factory=Sweep)
+    sweep: str | None = None
     tracking: Tracking = field(default_factory=Tracking)
     where: dict[str, Any] = field(default_factory=dict)
     versions: bool = MISSING
-    baseline: str = MISSING
+    reference: str = MISSING
     all_pairs: bool = MISSING
     metric: str = MISSING
     rope: float | None = None
@@ -71,7 +61,7 @@ class Options:
     """The options of one report, checked; those not named here as in `ReportConfig`.
 
     metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
-    asked_baseline: whether the user named the baseline. baselines: "true" for the file that comes
+    asked_baseline: whether the user named the reference. baselines: "true" for the file that comes
     with the project. overrides: as typed.
     """
 
@@ -80,8 +70,8 @@ class Options:
     uri: str | None
     where: dict[str, Any]
     versions: bool
-    baseline: str
-    asked_baseline: bool
+    reference: str
+    asked_reference: bool
     all_pairs: bool
     metric: str
     rope: float | None
@@ -137,8 +127,9 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         key: values[key]
         for key in (
             "experiment",
+            "sweep",
             "versions",
-            "baseline",
+            "reference",
             "all_pairs",
             "rope",
             "seed",
@@ -154,10 +145,11 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
     return Options(
         **kept,
         baselines=baselines,
-        sweep=values["sweep"]["name"],
         uri=values["tracking"]["uri"],
         where=_flat(values["where"]),
-        asked_baseline=any(override.lstrip("+").startswith("baseline=") for override in overrides),
+        asked_reference=any(
+            override.lstrip("+").startswith("reference=") for override in overrides
+        ),
         metric=metrics.column(values["metric"]),
         tuning_seeds=None if tuning is None else tuple(tuning),
         compare=None if values["compare"] is None else tuple(values["compare"]),
@@ -183,13 +175,13 @@ def of_compare(words: Sequence[str]) -> list[str]:
     return [*flags, *places, *([contract.override("compare", run_ids)] if run_ids else [])]
 
 
-_LONG = {"where.": "++where.", "sweep=": "sweep.name="}
+_LONG = {"where.": "++where."}
 
 
 def lengthen(arguments: list[str]) -> list[str]:
     """A command line as Hydra has to read it.
 
-    `where.KEY=X` adds a key, and `sweep=X` is no file of conf/sweep/.
+    `where.KEY=X` adds a key.
     """
     return [_replaced(text, _LONG) for text in arguments]
 
@@ -246,21 +238,20 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):
         found.append(refusal)
-    values = {**values, "sweep": values["sweep"]["name"]}
     for key in (
         "experiment",
         "sweep",
         "output",
         "check",
         "aa",
-        "baseline",
+        "reference",
         "baselines",
         "baselines_to",
     ):
         if values[key] is not None and not str(values[key]).strip():
             found.append(
                 f"{key}: expected a name, got nothing"
-                + ("" if key == "baseline" else f"; {key}=null is the default")
+                + ("" if key == "reference" else f"; {key}=null is the default")
             )
     return found
 

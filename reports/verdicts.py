@@ -1,6 +1,7 @@
-"""Verdicts in words and as a file, and the check that an earlier file's claims still hold.
+"""Verdicts in words and as a file, and the check that an earlier file's verdicts still hold.
 
-`verdicts.json` holds each claim with its numbers and its run ids, and what it takes to derive them
+`verdicts.json` holds each verdict with its numbers and its run ids, and what it takes to derive
+them
 again: the question asked, and the runs of each setting that it was asked of.
 """
 
@@ -16,14 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import findings, source_code
-from reports.findings import Question, Section
+from reports import analysis, source_code
+from reports.analysis import Question, Section
 from reports.metrics import column, read_metric
 from reports.names import plain
 
 FORMAT = 1
 
-CLAIM = (
+COMPARISON = (
     *(
         "view",
         "epochs",
@@ -173,7 +174,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
     """
     contrasts = [
         {"setting": section.setting}
-        | {key: _json(row[key]) for key in (*CLAIM, *ADDED)}
+        | {key: _json(row[key]) for key in (*COMPARISON, *ADDED)}
         | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
         for section in sections
         for row in section.contrasts.to_dict("records")
@@ -188,7 +189,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         "settings": [
             {
                 "setting": section.setting,
-                "baseline": section.baseline,
+                "reference": section.reference,
                 "test_size": section.test_size,
                 "code": source_code.codes(section.runs),
                 "diverged_as": section.diverged_as,
@@ -234,17 +235,17 @@ def read(path: Path) -> dict[str, Any]:
         )
     lacking = {
         key
-        for claim in content["contrasts"]
-        for key in ("setting", *CLAIM)
-        if not isinstance(claim, dict) or key not in claim
+        for comparison in content["contrasts"]
+        for key in ("setting", *COMPARISON)
+        if not isinstance(comparison, dict) or key not in comparison
     }
     if lacking:
-        raise CheckError(f"check: {path}: claims lack {', '.join(sorted(lacking))}")
+        raise CheckError(f"check: {path}: verdicts lack {', '.join(sorted(lacking))}")
     return content
 
 
 def runs_of(content: Mapping[str, Any]) -> set[str]:
-    """The ids of the runs that an earlier file's claims are made of.
+    """The ids of the runs that an earlier file's verdicts are made of.
 
     Raises:
         CheckError: the file does not say.
@@ -261,10 +262,10 @@ def runs_of(content: Mapping[str, Any]) -> set[str]:
 
 
 def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
-    """The claims of an earlier file that no longer follow from the runs in `summary`, a line each.
+    """The verdicts of an earlier file that no longer follow from `summary`, a line each.
 
-    Every claim is derived again from the very runs it was made of. A number holds when it is equal
-    to nine digits.
+    Every verdict is derived again from the very runs it was made of. A number holds when it is
+    equal to nine digits.
 
     Raises:
         CheckError: the file's question makes no sense.
@@ -292,13 +293,13 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
             f"check: the question in the file cannot be asked again: {error}"
         ) from error
     for typed in content["contrasts"]:
-        claim = typed | {"metric": column(str(typed["metric"]))}
-        found, gone = derived.get(claim["setting"], ({}, []))
-        problem = _differences(claim, found.get(_key(claim)))
+        comparison = typed | {"metric": column(str(typed["metric"]))}
+        found, gone = derived.get(comparison["setting"], ({}, []))
+        problem = _differences(comparison, found.get(_key(comparison)))
         if gone and problem:
             problem += f"; {len(gone)} of the runs are no longer in the store, the first {gone[0]}"
         if problem:
-            broken.append(f"{_name(claim)}: {problem}")
+            broken.append(f"{_name(comparison)}: {problem}")
     return broken
 
 
@@ -323,25 +324,27 @@ def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
 def _derive(
     runs: pd.DataFrame, setting: Mapping[str, Any], question: Question
 ) -> dict[tuple, dict[str, Any]]:
-    usable, _ = findings.countable(runs)
-    if not len(usable) or setting["baseline"] not in set(usable["loss"]):
+    usable, _ = analysis.countable(runs)
+    if not len(usable) or setting["reference"] not in set(usable["loss"]):
         return {}
     if question.metric not in usable.columns:
         usable = usable.assign(**{question.metric: math.nan})
-    found = findings.claims(
-        usable, setting["baseline"], question, setting["test_size"], setting.get("diverged_as")
+    found = analysis.comparisons(
+        usable, setting["reference"], question, setting["test_size"], setting.get("diverged_as")
     )
-    rows = [{key: _json(row[key]) for key in (*CLAIM, *ADDED)} for row in found.to_dict("records")]
+    rows = [
+        {key: _json(row[key]) for key in (*COMPARISON, *ADDED)} for row in found.to_dict("records")
+    ]
     return {_key(row): row for row in rows}
 
 
-def _differences(claim: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
+def _differences(comparison: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
     if now is None:
         return "can no longer be derived from the runs"
     wrong = [
-        f"{key} was {_shown(claim[key])}, is {_shown(now[key])}"
-        for key in (*CLAIM, *(key for key in ADDED if key in claim))
-        if not _holds(claim[key], now[key])
+        f"{key} was {_shown(comparison[key])}, is {_shown(now[key])}"
+        for key in (*COMPARISON, *(key for key in ADDED if key in comparison))
+        if not _holds(comparison[key], now[key])
     ]
     return "; ".join(wrong)
 
@@ -357,16 +360,16 @@ def _shown(value: Any) -> str:
     return f"{len(value)} runs" if isinstance(value, list) else plain(value, 60)
 
 
-def _key(claim: Mapping[str, Any]) -> tuple:
-    return tuple(str(claim[key]) for key in _KEY)
+def _key(comparison: Mapping[str, Any]) -> tuple:
+    return tuple(str(comparison[key]) for key in _KEY)
 
 
-def _name(claim: Mapping[str, Any]) -> str:
-    rate = f" at lr {plain(claim['lr_a'])}" if claim["view"] == "equal" else ""
-    view = "best rates" if claim["view"] == "best" else "equal rates"
+def _name(comparison: Mapping[str, Any]) -> str:
+    rate = f" at lr {plain(comparison['lr_a'])}" if comparison["view"] == "equal" else ""
+    view = "best rates" if comparison["view"] == "best" else "equal rates"
     return (
-        f"{plain(claim['a'])} {plain(claim['verdict'])} against {plain(claim['b'])} "
-        f"({view}{rate}, {plain(claim['epochs'])} epochs, {plain(claim['setting'], 80)})"
+        f"{plain(comparison['a'])} {plain(comparison['verdict'])} against {plain(comparison['b'])} "
+        f"({view}{rate}, {plain(comparison['epochs'])} epochs, {plain(comparison['setting'], 80)})"
     )
 
 

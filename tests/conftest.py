@@ -27,7 +27,7 @@ def fused() -> None:
 
     Elsewhere the fused kernel has to be there.
     """
-    from experiments import conv_block
+    from experiments.kernels import conv_block
 
     if conv_block.kernel() != "stock":
         return

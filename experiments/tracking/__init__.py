@@ -4,8 +4,8 @@
     locks.py          one process at a time computes a run
     run.py            one run, from its first param to its end
     sweep.py          many runs: those of a grid, its parent, and those whose process has ended
-    circumstances.py  versions, code, machine
-    preload.py        what a run needs of MLflow, for processes that are forked
+    provenance.py     versions, code, machine
+    worker_init.py    what a run needs of MLflow, for processes that are forked
 
 What is written is the contract with `reports`: names of params, metrics, tags and artifacts are
 decided here and in `metrics`. Nothing is ever deleted.
@@ -17,8 +17,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow lo
 
 from mlflow.exceptions import MlflowException
 
-from experiments.tracking.circumstances import git_state, sources, versions
 from experiments.tracking.locks import Taken
+from experiments.tracking.provenance import git_state, sources, versions
 from experiments.tracking.run import ExportError, TrackedRun, tracked_run
 from experiments.tracking.store import Away, Store, StoreError, open_for, open_store, resolve_uri
 from experiments.tracking.sweep import (

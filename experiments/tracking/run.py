@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 
 from experiments import machine
 from experiments.credentials import redacted
-from experiments.tracking import circumstances
+from experiments.tracking import provenance
 from experiments.tracking.locks import HOST
 from experiments.tracking.store import Away, Store
 
@@ -256,8 +256,8 @@ def tracked_run(
         entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
         store.client.log_batch(run.run_id, params=entries)
         kept = {
-            "environment.txt": circumstances.environment(),
-            "changes.diff": circumstances.changes(),
+            "environment.txt": provenance.environment(),
+            "changes.diff": provenance.changes(),
         }
         for name, text in kept.items():
             if text:
@@ -301,7 +301,7 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
                 client.log_batch(run.run_id, tags=_tags(shown))
         client.set_terminated(run.run_id, how.upper())
     except Away as error:
-        log.warning("%s; the same command will end this run, and go on with the cell", error)
+        log.warning("%s; the same command will end this run, and go on with the run", error)
 
 
 def create_run(
@@ -319,7 +319,7 @@ def create_run(
         shown["mlflow.user"] = getpass.getuser()
     if parent:
         shown["mlflow.parentRunId"] = parent
-    commit, dirty = circumstances.git_state()
+    commit, dirty = provenance.git_state()
     if commit:
         shown |= {
             "mlflow.source.git.commit": commit,

@@ -11,6 +11,6 @@
     pictures.py     classes, corruptions and single images
     gallery.py      the losses themselves: how hard each pulls, and its value
 
-A new figure is a function here, a method in `reports.page.illustrations` and its place in
-`reports.page.outline`.
+A new figure is a function here, a method in `reports.page.figures` and its place in
+`reports.page.report`.
 """

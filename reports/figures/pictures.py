@@ -1,4 +1,4 @@
-"""Figures of classes and of single images, from the frames of `reports.mistakes`.
+"""Figures of classes and of single images, from the frames of `reports.error_analysis`.
 
 Computes no statistics, saves nothing. Draw inside `palette.style()`.
 """

@@ -1,7 +1,7 @@
 """The page as blocks, and its two forms: one HTML file, and Markdown with separate figures.
 
-What the blocks say is decided in `reports.page.outline`. Every text that comes from outside is
-escaped here: Jinja2 with autoescape writes the HTML, `reports.page.tables` escapes Markdown.
+What the blocks say is decided in `reports.page.report`. Every text that comes from outside is
+escaped here: Jinja2 with autoescape writes the HTML, `reports.page.table` escapes Markdown.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.page import tables
-from reports.page.tables import Table
+from reports.page import table as page_table
+from reports.page.table import Table
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -147,7 +147,7 @@ def to_html(page: Page) -> str:
 
 def to_markdown(page: Page) -> str:
     """Markdown that shows the figures in figures/ and links to the tables in tables/."""
-    parts = [f"# {tables.markdown(page.title)}", tables.markdown(page.subtitle)]
+    parts = [f"# {page_table.markdown(page.title)}", page_table.markdown(page.subtitle)]
     for block in page.blocks:
         parts += _markdown(block, page.figure_format)
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
@@ -159,7 +159,7 @@ def anchor(text: str) -> str:
 
 
 def _markdown(block: Any, figure_format: str) -> Iterator[str]:
-    escape = tables.markdown
+    escape = page_table.markdown
     if isinstance(block, Heading):
         yield f"{'#' * block.level} {escape(block.text)}"
     elif isinstance(block, Text):
@@ -176,7 +176,7 @@ def _markdown(block: Any, figure_format: str) -> Iterator[str]:
     elif isinstance(block, Listing):
         files = f"[CSV](tables/{block.name}.csv), [LaTeX](tables/{block.name}.tex)"
         yield f"*Table {block.number}.* {escape(block.table.caption)} ({files})"
-        yield tables.to_markdown(block.table)
+        yield page_table.to_markdown(block.table)
     elif isinstance(block, Facts):
         yield "\n".join(f"- **{escape(term)}:** {escape(text)}" for term, text, _ in block.items)
     elif isinstance(block, Commands):

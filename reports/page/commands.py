@@ -1,7 +1,7 @@
 """The exact commands for more seeds, for a wider grid, and to make the report again.
 
-A command names every option in which a setting differs from conf/, so that it runs cells of that
-setting. Cells that are finished are not run again, so each runs what is missing and no more.
+A command names every option in which a setting differs from conf/, so that its runs belong to that
+setting. Finished runs are not run again, so each runs what is missing and no more.
 """
 
 from __future__ import annotations

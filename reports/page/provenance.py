@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from reports.names import counted, one_line, plain
-from reports.page.honesty import Fact, distinct, listed
+from reports.page.caveats import Fact, distinct, listed
 
 if TYPE_CHECKING:
     from reports.runs import Baselines
@@ -75,7 +75,7 @@ def _warnings(baselines: Baselines, runs: pd.DataFrame) -> list[str]:
         )
     if origin.unfinished:
         found.append(
-            f"{counted(origin.unfinished, 'cell')} of the baselines' sweep had no finished run."
+            f"{counted(origin.unfinished, 'run')} of the baselines' sweep had no finished run."
         )
     return found
 

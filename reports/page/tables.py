@@ -1,206 +1,353 @@
-"""Tables as data, and their forms: CSV for programs, LaTeX and Markdown for papers.
-
-HTML is the page's template.
-
-A cell has a value, which CSV and sorting use, and a text, which people read. Names come from
-outside: every form escapes them for its own language.
-"""
+"""The tables of a section, from its frames."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from reports.names import one_line, plain
+import pandas as pd
 
-NOT_AVAILABLE = "n/a"
-
-
-class Cell(NamedTuple):
-    """What a cell says, and the value behind it (a number, a name, None: not available)."""
-
-    text: str
-    value: Any
-    strong: bool = False
+from reports.analysis import Section
+from reports.metrics import Metric
+from reports.names import counted
+from reports.page.table import Cell, Table, count, name_cell, number, probability, with_interval
+from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
+from reports.verdicts import upper_first
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table: `name` of its files, headings with units, `keys` as CSV's columns, rows of cells.
+def last_epoch(section: Section) -> Table:
+    """Each loss's accuracy after the last epoch: what even one seed gives."""
+    rows = [
+        [
+            name_cell(row.loss),
+            number(row.lr, 0)._replace(text=rate(row.lr)),
+            count(row.runs),
+            with_interval(row.val_accuracy, row.val_accuracy_low, row.val_accuracy_high, scale=100),
+            with_interval(
+                row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high, scale=100
+            ),
+        ]
+        for row in section.best[section.best["loss"].isin(section.shown)].itertuples()
+    ]
+    return Table(
+        "accuracy",
+        f"Accuracy after {counted(section.epochs, 'epoch')}, {section.at_rates}"
+        + (
+            ", with 95 % intervals of the mean."
+            if section.evaluated_seeds > 1
+            else "; one seed has no interval."
+        ),
+        ["loss", "learning rate", "runs", "validation accuracy (%)", "test accuracy (%)"],
+        ["loss", "lr", "runs", "val_accuracy_percent", "test_accuracy_percent"],
+        rows,
+    )
 
-    only_csv: the keys of columns that CSV alone has, as the others have them inside another
-    column's text.
-    only_people: the keys of columns that CSV does not have, being told by others of its own.
+
+def best(section: Section) -> Table:
+    """Everything per loss at its own best rate."""
+    frame = section.best[section.best["loss"].isin(section.shown)]
+    measures = _measured(frame, LIKELIHOOD)
+    headings = ["loss", "learning rate", "validation (%)", "test (%)"]
+    keys = ["loss", "lr", "val_accuracy_percent", "test_accuracy_percent"]
+    keys += ["test_accuracy_percent_low", "test_accuracy_percent_high"]
+    rows = []
+    for row in frame.to_dict("records"):
+        edge = {"low": ", lowest", "high": ", highest"}.get(row["edge"], "")
+        cells = [
+            name_cell(row["loss"]),
+            number(row["lr"], 0)._replace(text=rate(row["lr"]) + edge),
+            _of(number(row["val_accuracy"], scale=100), row["val_accuracy_n"], row["runs"]),
+            _of(
+                with_interval(
+                    *(row[f"test_accuracy{end}"] for end in ("", "_low", "_high")), scale=100
+                ),
+                row["test_accuracy_n"],
+                row["runs"],
+            ),
+            number(row["test_accuracy_low"], scale=100),
+            number(row["test_accuracy_high"], scale=100),
+        ]
+        cells += [
+            *(_value(row, measure) for measure in measures),
+            number(row["epoch_seconds"]),
+            count(row["runs"]),
+            count(row["diverged"]),
+        ]
+        rows.append(cells)
+    headings += [
+        "low",
+        "high",
+        *(measure.words for measure in measures),
+        "s / epoch",
+        "runs",
+        "diverged",
+    ]
+    keys += [_key(measure) for measure in measures]
+    keys += ["seconds_per_epoch", "runs", "diverged"]
+    caption = (
+        f"{upper_first(section.at_rates)}, means over its judged runs"
+        + (" (test accuracy with its 95 % interval)" if section.evaluated_seeds > 1 else "")
+        + ". ECE: 15 bins, before and after temperature scaling fitted on validation. n/a: this "
+        "loss's head gives no "
+        "probabilities, or its runs have no such number. Diverged runs are counted over all "
+        "learning rates and lengths."
+    )
+    return Table("losses", caption, headings, keys, rows, only_csv=keys[4:6])
+
+
+def judged(section: Section) -> Table | None:
+    """The metric that decides, with its intervals.
+
+    It is None for the test accuracy, which `best` has.
     """
-
-    name: str
-    caption: str
-    headings: Sequence[str]
-    keys: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    only_csv: Sequence[str] = ()
-    only_people: Sequence[str] = ()
-
-    @property
-    def for_people(self) -> Table:
-        """The table without the columns that CSV alone has."""
-        return self._without(self.only_csv)
-
-    @property
-    def for_programs(self) -> Table:
-        """The table as CSV has it."""
-        return self._without(self.only_people)
-
-    def _without(self, keys: Sequence[str]) -> Table:
-        kept = [i for i, key in enumerate(self.keys) if key not in keys]
-        headings, names = [self.headings[i] for i in kept], [self.keys[i] for i in kept]
-        return Table(
-            self.name, self.caption, headings, names, [[row[i] for i in kept] for row in self.rows]
+    metric = section.metric
+    if metric.name == "test_accuracy":
+        return None
+    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")
+    rows = [
+        [
+            name_cell(row.Index),
+            number(row.lr, 0)._replace(text=rate(row.lr)),
+            *_mean(row, metric),
+            count(row.n),
+        ]
+        for row in means.reindex(
+            [loss for loss in section.shown if loss in means.index]
+        ).itertuples()
+    ]
+    better = "higher" if metric.higher_is_better else "lower"
+    caption = (
+        f"What decides: {metric.words}, {section.at_rates}, mean over the judged runs; {better} "
+        "is better."
+        + (
+            f" n/a: its runs have none; there is one only {metric.there}."
+            if (means["n"] == 0).any() and metric.there
+            else ""
         )
-
-    def numeric(self, column: int) -> bool:
-        """Whether a column holds numbers, n/a aside."""
-        values = [row[column].value for row in self.rows]
-        return not any(isinstance(value, str) for value in values)
-
-
-def name_cell(text: object) -> Cell:
-    """A name, shortened for people and whole for programs."""
-    return Cell(plain(text, 48), str(text))
+    )
+    keys = ["loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"]
+    headings = ["loss", "learning rate", metric.label, "low", "high", "runs"]
+    return Table("metric", caption, headings, keys, rows, only_csv=keys[3:5])
 
 
-def number(value: float, digits: int = 2, *, scale: float = 1.0, signed: bool = False) -> Cell:
-    """A number with so many decimals; n/a when there is none."""
-    value = float(value)
-    if math.isnan(value):
-        return Cell(NOT_AVAILABLE, None)
-    if math.isinf(value):
-        return Cell("∞" if value > 0 else "−∞", value)
-    return Cell(minus(f"{scale * value:{'+' if signed else ''}.{digits}f}"), scale * value)
-
-
-def count(value: float) -> Cell:
-    """A whole number."""
-    return Cell(f"{int(value):,}", int(value))
-
-
-def with_interval(
-    value: float,
-    low: float,
-    high: float,
-    digits: int = 2,
-    *,
-    scale: float = 1.0,
-    signed: bool = False,
-) -> Cell:
-    """A number and its interval in brackets; the number alone when it has none."""
-    cell = number(value, digits, scale=scale, signed=signed)
-    if cell.value is None or math.isnan(low):
-        return cell
-    ends = (number(end, digits, scale=scale, signed=signed).text for end in (low, high))
-    return cell._replace(text=f"{cell.text} [{', '.join(ends)}]")
-
-
-def probability(p: float) -> Cell:
-    """A p value: 0.012, or < 0.001."""
-    if math.isnan(p):
-        return Cell(NOT_AVAILABLE, None)
-    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else f"{p:.2f}", float(p))
-
-
-def minus(text: str) -> str:
-    """A number with a minus sign instead of a hyphen."""
-    return text.replace("-", "−")
-
-
-def to_csv(table: Table) -> str:
-    """Comma-separated values at full precision; nothing in it is a formula to a spreadsheet."""
-    table = table.for_programs
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(table.keys)
-    writer.writerows([[_csv_value(cell.value) for cell in row] for row in table.rows])
-    return buffer.getvalue()
-
-
-def to_latex(table: Table) -> str:
-    """A `tabular` with booktabs' rules, numbers to the right."""
-    table = table.for_people
-    columns = "".join("r" if table.numeric(i) else "l" for i in range(len(table.headings)))
-    lines = [
-        rf"% {_one_line(latex(table.caption))}",
-        r"% \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(latex(heading) for heading in table.headings) + r" \\",
-        r"\midrule",
-        *(" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
+def further(section: Section) -> Table | None:
+    """What else the judged runs say of each loss; None where no run says any of it."""
+    frame = section.best[section.best["loss"].isin(section.shown)]
+    measures = _measured(frame, FURTHER)
+    if not measures:
+        return None
+    rows = [
+        [name_cell(row["loss"]), *(_value(row, measure) for measure in measures)]
+        for row in frame.to_dict("records")
     ]
-    return "\n".join(lines) + "\n"
+    there = {measure.column for measure in measures}
+    caption = f"Further measures of the same runs, {section.at_rates}, means." + "".join(
+        f" {words}" for column, words in _EXPLAINED.items() if column in there
+    )
+    headings = ["loss", *(measure.words for measure in measures)]
+    return Table("further", caption, headings, ["loss", *map(_key, measures)], rows)
 
 
-def to_markdown(table: Table) -> str:
-    """A table of GitHub's Markdown."""
-    table = table.for_people
-    rule = ["---:" if table.numeric(i) else "---" for i in range(len(table.headings))]
-    head = [markdown(heading) for heading in table.headings]
-    body = [
-        [f"**{markdown(c.text)}**" if c.strong else markdown(c.text) for c in row]
-        for row in table.rows
+def corruptions(section: Section) -> Table | None:
+    """Accuracy on every kind of corrupted test images; None where no run was tried on any."""
+    table = section.corruptions.pivot(index="loss", columns="corruption", values="accuracy")
+    table = table.reindex([loss for loss in section.shown if loss in table.index])
+    if not len(table):
+        return None
+    rows = [
+        [name_cell(loss), *(number(value, 2, scale=100) for value in values)]
+        for loss, values in zip(table.index, table.to_numpy(), strict=True)
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body]) + "\n"
+    kinds = [str(kind) for kind in table.columns]
+    return Table(
+        "corruptions",
+        "Accuracy (%) on the test images after each kind of corruption, mean over runs.",
+        ["loss", *(kind.replace("_", " ") for kind in kinds)],
+        ["loss", *(f"{kind}_percent" for kind in kinds)],
+        rows,
+    )
 
 
-def latex(text: str) -> str:
-    """Text for LaTeX, none of whose characters is a command."""
-    special = {
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "\\": r"\textbackslash{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
-        "−": "$-$",
-        "±": r"$\pm$",
-        "∞": r"$\infty$",
-        "–": "--",
-        "…": r"\ldots{}",
-        "≥": r"$\geq$",
-        "≤": r"$\leq$",
-    }
-    return "".join(special.get(character, character) for character in one_line(text))
+def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:
+    """Contrasts with everything behind their verdicts."""
+    unit = " (points)" if section.metric.in_points else ""
+    digits = section.metric.digits
+    many_epochs, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
+    headings, keys = ["contrast", "A", "B"], ["contrast", "a", "b"]
+    if many_epochs:
+        headings, keys = [*headings, "epochs"], [*keys, "epochs"]
+    if equal:
+        headings, keys = [*headings, "learning rate"], [*keys, "lr"]
+    headings += [
+        f"difference{unit}",
+        "low",
+        "high",
+        "n",
+        "p",
+        "Holm p",
+        "d_z",
+        "P(A beats B)",
+        "from",
+        "to",
+        "verdict",
+    ]
+    keys += ["difference", "low", "high", "n", "p", "p_holm", "d_z"]
+    keys += ["p_better", "p_better_low", "p_better_high", "verdict"]
+    rows = []
+    for row in frame.to_dict("records"):
+        cells = [name_cell(f"{row['a']} − {row['b']}"), name_cell(row["a"]), name_cell(row["b"])]
+        cells += [count(row["epochs"])] if many_epochs else []
+        cells += [number(row["lr_a"], 0)._replace(text=rate(row["lr_a"]))] if equal else []
+        chance = with_interval(row["p_better"], row["p_better_low"], row["p_better_high"])
+        cells += [
+            with_interval(row["difference"], row["low"], row["high"], digits, signed=True),
+            number(row["low"], digits, signed=True),
+            number(row["high"], digits, signed=True),
+            Cell(f"{row['n']}" if row["paired"] else f"{row['n_a']} / {row['n_b']}", int(row["n"])),
+            probability(row["p"]),
+            probability(row["p_holm"]),
+            number(row["d_z"], signed=True),
+            chance,
+            number(row["p_better_low"]),
+            number(row["p_better_high"]),
+            Cell(row["verdict"], row["verdict"], strong=row["verdict"] != "undecided"),
+        ]
+        rows.append(cells)
+    only_csv = ["a", "b", "low", "high", "p_better_low", "p_better_high"]
+    return Table(name, caption, headings, keys, rows, only_csv=only_csv, only_people=["contrast"])
 
 
-def markdown(text: str) -> str:
-    """Text for Markdown, none of whose characters is markup."""
-    line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*_{}\[\]()#|~!$])", r"\\\1", line)
-    line = re.sub(r"^([-+]) ", r"\\\1 ", line)
-    return re.sub(
-        r"(?i)\b(https?|ftp|www)([:.])", r"\1&#8203;\2", line
-    )  # no link of its own accord
+def denominators(section: Section) -> Table:
+    """What became of every run."""
+    keys = ["loss", "expected", "ok", "diverged", "failed", "killed", "missing", "extra"]
+    by_loss = section.denominators.set_index("loss").reindex(section.losses).reset_index()
+    rows = [
+        [name_cell(row["loss"]), *(count(row[key]) for key in keys[1:])]
+        for row in by_loss.to_dict("records")
+    ]
+    caption = (
+        "What became of the runs (loss, learning rate, epochs, seed) that the grid has for each "
+        "loss."
+    )
+    return Table("denominators", caption, keys, keys, rows)
 
 
-def _latex_cell(cell: Cell) -> str:
-    return rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
+def epochs(section: Section) -> Table:
+    """The metric at each length of training."""
+    metric = section.metric
+    ordered = section.means.assign(
+        place=section.means["loss"].map(section.losses.index)
+    ).sort_values(["epochs", "place"])
+    rows = [
+        [
+            count(row.epochs),
+            name_cell(row.loss),
+            number(row.lr, 0)._replace(text=rate(row.lr)),
+            *_mean(row, metric),
+            count(row.n),
+        ]
+        for row in ordered.itertuples()
+    ]
+    return Table(
+        "epochs",
+        f"{upper_first(metric.words)} by length of training, each loss at its best rate for that "
+        "length.",
+        ["epochs", "loss", "learning rate", metric.label, "low", "high", "runs"],
+        ["epochs", "loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"],
+        rows,
+        only_csv=[f"{metric.key}_low", f"{metric.key}_high"],
+    )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def rates(section: Section) -> Table:
+    """Mean validation accuracy of every loss at every rate, with what diverged."""
+    frame = section.rates[section.rates["epochs"] == section.epochs]
+    ordered = frame.assign(place=frame["loss"].map(section.losses.index)).sort_values(
+        ["place", "lr"]
+    )
+    rows = [
+        [
+            name_cell(row.loss),
+            number(row.lr, 0)._replace(text=rate(row.lr)),
+            number(row.val_accuracy, scale=100),
+            *(
+                count(getattr(row, key))
+                for key in ("ok", "diverged", "failed", "killed", "missing")
+            ),
+        ]
+        for row in ordered.itertuples()
+    ]
+    keys = ["loss", "lr", "val_accuracy_percent", "ok", "diverged", "failed", "killed", "missing"]
+    headings = ["loss", "learning rate", "validation accuracy (%)", *keys[3:]]
+    return Table(
+        "rates",
+        "Mean validation accuracy over all seeds, loss by learning rate.",
+        headings,
+        keys,
+        rows,
+    )
 
 
-def _csv_value(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value[:1] in "=+-@\t\r" else value
-    return repr(float(value)) if isinstance(value, float) else value
+def classes(section: Section) -> Table | None:
+    """Test accuracy per digit and loss."""
+    if section.mistakes is None:
+        return None
+    table = section.mistakes.classes.pivot(index="loss", columns="digit", values="accuracy")
+    table = table.reindex([loss for loss in section.losses if loss in table.index])
+    rows = [
+        [name_cell(loss), *(number(v, 2, scale=100) for v in values)]
+        for loss, values in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    digits = [str(digit) for digit in table.columns]
+    return Table(
+        "classes",
+        "Test accuracy (%) on each digit, mean over runs.",
+        ["loss", *digits],
+        ["loss", *(f"digit_{d}" for d in digits)],
+        rows,
+    )
+
+
+def rate(value: Any) -> str:
+    """A learning rate for people."""
+    number = float(value)
+    return "n/a" if math.isnan(number) else f"{number:g}"
+
+
+_EXPLAINED = {
+    "test_macro_f1": "Macro F1: mean over the digits.",
+    "test_margin": "Margin: the label's probability less the largest other.",
+    "test_aurc": "AURC: the share of errors where only the surest are answered, mean over how "
+    "many are.",
+    "test_nll_scaled": "Scaled: after the temperature fitted on validation.",
+    "corrupted_accuracy": "Corrupted: accuracy on corrupted test images, mean over their kinds.",
+}
+
+
+def _mean(row: Any, metric: Metric) -> list[Cell]:
+    """A mean with its interval for people; its ends for programs."""
+    return [
+        with_interval(row.mean, row.low, row.high, metric.digits, scale=metric.scale),
+        *(number(end, metric.digits, scale=metric.scale) for end in (row.low, row.high)),
+    ]
+
+
+def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Measure]:
+    """The measures that some loss has a value of."""
+    return [measure for measure in measures if frame[measure.column].notna().any()]
+
+
+def _key(measure: Measure) -> str:
+    return measure.column + ("_percent" if measure.scale == 100 else "")
+
+
+def _value(row: Mapping[Any, Any], measure: Measure) -> Cell:
+    cell = number(row[measure.column], measure.digits, scale=measure.scale)
+    return _of(cell, row[f"{measure.column}_n"], row["runs"])
+
+
+def _of(cell: Cell, values: int, runs: int) -> Cell:
+    """The cell, saying so where fewer runs have the number than were judged."""
+    short = cell.value is not None and values < runs
+    return cell._replace(text=f"{cell.text} ({values} of {runs} runs)") if short else cell

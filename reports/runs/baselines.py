@@ -53,12 +53,12 @@ _HASHES = ("order_hash", "init_hash")  # equal where splits, labels, order and i
 class Origin:
     """What made the runs of a file.
 
-    commands: those that make the file anew. protocol: values by param, the data's digest and epochs
-    among them. rates and
+    commands: those that make the file again. protocol: values by param, the data's digest and
+    epochs among them. rates and
     seeds: of all runs, ascending. ended: when the last run did, UTC, as 2025-03-14 15:09. versions:
     of Python and packages.
     paddle, commits, processors, kernels: the distinct tags of the runs; uncommitted: runs made with
-    changes that are in no commit. unfinished: cells of the sweep that have no finished run.
+    changes that are in no commit. unfinished: runs of the sweep that have no finished run.
     """
 
     commands: list[str]
@@ -115,7 +115,8 @@ def collect(
     """The baselines in the runs of a sweep: those that are finished.
 
     curves: of the same runs, as in `reports.runs.Runs`. sweep: its name; file: that of the file to
-    be. missing: cells without a run. overrides and environment: as one of the runs has stored them.
+    be. missing: combinations without a run. overrides and environment: as one of the runs has
+    stored them.
 
     Raises:
         ReadError: there are none, they are of more than one protocol, or a loss of more than one
@@ -305,12 +306,10 @@ def _command(runs: Sequence[Run], overrides: Sequence[str]) -> str:
         if word.partition("=")[0] not in _GRID and not word.startswith("tracking.")
     ]
     grid: list[str] = []
-    if not any(
-        word.startswith("sweep=") for word in own
-    ):  # a saved question has its grid in a file
-        cells = [(run.params["loss"], scalars(run)["lr"], scalars(run)["seed"]) for run in runs]
-        losses, rates, seeds = (sorted(set(values)) for values in zip(*cells, strict=True))
-        tuned = len(set(cells)) < len(losses) * len(rates) * len(seeds)
+    if not any(word.startswith("sweep=") for word in own):  # a preset has its grid in a file
+        kept = [(run.params["loss"], scalars(run)["lr"], scalars(run)["seed"]) for run in runs]
+        losses, rates, seeds = (sorted(set(values)) for values in zip(*kept, strict=True))
+        tuned = len(set(kept)) < len(losses) * len(rates) * len(seeds)
         grid = ["-m", *(["hydra/sweeper=tuning"] if tuned else [])]
         grid += [override("loss", *losses), override("lr", *rates)]
         grid += [] if tuned else [override("seed", *seeds)]

@@ -26,7 +26,7 @@ OTHER_CODE = (
 
 @dataclass(frozen=True)
 class Picked:
-    """The runs that count, one per cell and oldest first; the sweep's parent.
+    """The runs that count, one per configuration and seed, oldest first; the sweep's parent.
 
     Identities of its grid without a run; notes.
 
@@ -89,7 +89,8 @@ def pick(
     filtered = where_params(begun, where, lost)
     if where and len(missing):
         notes.append(
-            f"{count(len(missing), 'cell')} without a run: which of them the filter would choose "
+            f"{count(len(missing), 'combination')} without a run: which of them the filter would "
+            f"choose "
             "is not known"
         )
     parents = {run.run_id for run in store.runs("sweep", [chosen.id])} | {""}
@@ -99,7 +100,7 @@ def pick(
             "count like all others"
         )
     return Picked(
-        chosen, parent, one_per_cell(filtered, notes), missing, notes, disagreements(filtered)
+        chosen, parent, one_per_identity(filtered, notes), missing, notes, disagreements(filtered)
     )
 
 
@@ -174,7 +175,7 @@ def experiment_named(store: Database | Server, name: str) -> Experiment:
 def grid_of(
     store: Database | Server, parent: Run, runs: Iterable[Run], notes: list[str]
 ) -> tuple[list[str], Parts]:
-    """The identities of a sweep's cells, and by option the code that its command had.
+    """The identities of a sweep's runs, and by option the code that its command had.
 
     Where they cannot be read, the identities are those of its children, with a note.
     """
@@ -186,9 +187,9 @@ def grid_of(
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     notes.append(
-        "the sweep's list of cells (its artifact grid.json) is missing or damaged: these are the "
+        "the sweep's list of runs (its artifact grid.json) is missing or damaged: these are the "
         "runs that it started; "
-        "cells without a run, and those finished before it, are not known"
+        "combinations without a run, and those finished before it, are not known"
     )
     children = (run for run in runs if run.tags.get("mlflow.parentRunId") == parent.run_id)
     return list(dict.fromkeys(run.tags["identity"] for run in children)), {}
@@ -237,7 +238,7 @@ def _texts(value: Any) -> set[str]:
     }
 
 
-def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
+def one_per_identity(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     """One run of each identity.
 
     Of those one for each set of values and each version of the code.
@@ -248,7 +249,8 @@ def one_per_cell(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     once = _one_each(ordered, [run.tags["identity"] for run in ordered])
     if again := len(ordered) - len(once):
         notes.append(
-            f"left out: {count(again, 'run')} of cells that ran more than once; the newest "
+            f"left out: {count(again, 'run')} of configurations that ran more than once; the "
+            f"newest "
             "FINISHED run counts"
         )
     keys = [

@@ -7,7 +7,7 @@ above it:
     intervals.py     a mean and its interval; named generators
     significance.py  sign-flip and permutation tests, Holm, effect sizes
     power.py         what n seeds can show, and how many would decide
-    cells.py         one run per cell; what is missing, counted
+    runs.py          one run per configuration and seed; what is missing, counted
     tuning.py        tuning seeds and evaluation seeds; the learning rate of each loss
     verdicts.py      one contrast, its verdict
     contrasts.py     families of contrasts
@@ -16,7 +16,6 @@ above it:
 
 from reports.metrics import Metric, read_metric
 from reports.stats.bands import bands
-from reports.stats.cells import denominators, expected_cells, one_run_per_cell, unfinished_cells
 from reports.stats.contrasts import Dropped, contrasts, same_loss_contrasts
 from reports.stats.intervals import (
     Interval,
@@ -32,6 +31,7 @@ from reports.stats.power import (
     power_of_equivalence,
     seeds_needed,
 )
+from reports.stats.runs import denominators, expected_runs, newest_runs, unfinished_runs
 from reports.stats.significance import (
     differences,
     effect_size_dz,
@@ -58,12 +58,12 @@ __all__ = [
     "detectable_difference",
     "differences",
     "effect_size_dz",
-    "expected_cells",
+    "expected_runs",
     "holm",
     "mean_interval",
     "mean_intervals",
     "named_generator",
-    "one_run_per_cell",
+    "newest_runs",
     "permutation_p",
     "power_of_difference",
     "power_of_equivalence",
@@ -74,7 +74,7 @@ __all__ = [
     "seeds_needed",
     "sign_flip_p",
     "split_seeds",
-    "unfinished_cells",
+    "unfinished_runs",
     "verdict",
     "welch_interval",
 ]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from reports.stats.cells import check_columns
 from reports.stats.intervals import RESAMPLES, mean_intervals, named_generator
+from reports.stats.runs import check_columns
 
 
 def bands(

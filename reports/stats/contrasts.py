@@ -1,4 +1,4 @@
-"""Families of contrasts of the losses with the baseline, from runs to verdicts."""
+"""Families of contrasts of the losses with the reference, from runs to verdicts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from reports.metrics import Metric, read_metric
 from reports.names import plain
-from reports.stats.cells import FINISHED, check_columns, ended_badly, one_run_per_cell
 from reports.stats.intervals import RESAMPLES, named_generator
 from reports.stats.power import detectable_difference, seeds_needed
+from reports.stats.runs import FINISHED, check_columns, ended_badly, newest_runs
 from reports.stats.significance import holm
 from reports.stats.tuning import choose_rates, split_seeds
 from reports.stats.verdicts import Contrast, contrast, rank_contrast, rank_verdict, verdict
@@ -81,7 +81,7 @@ class _Side(NamedTuple):
 def contrasts(
     summary: pd.DataFrame,
     *,
-    baseline: str = "ce",
+    reference: str = "ce",
     metric: str = "test_accuracy",
     view: str = "best",
     all_pairs: bool = False,
@@ -99,7 +99,7 @@ def contrasts(
     """Compare losses over the seeds they share.
 
     View "best": each loss at the rate `choose_rates` gives it, on the evaluation seeds of
-    `split_seeds`. View "equal": each loss against the baseline at every rate both have, on all
+    `split_seeds`. View "equal": each loss against the reference at every rate both have, on all
     seeds, since nothing is chosen. All contrasts of one view at one value of epochs are one family
     for Holm.
 
@@ -115,11 +115,11 @@ def contrasts(
     of its loss: it is missing, and counted.
 
     Args:
-        summary: runs of one setting (see `reports.stats.cells`).
-        baseline: b of every contrast.
+        summary: runs of one setting (see `reports.stats.runs`).
+        reference: b of every contrast.
         metric: a column; shares are compared in percentage points, others in their own unit.
         view: "best" or "equal", as above.
-        all_pairs: whether every two losses are compared, the baseline still as b.
+        all_pairs: whether every two losses are compared, the reference still as b.
         subjects: losses each of which is compared, as a, with every other loss, whatever the
             baseline.
         tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
@@ -161,7 +161,7 @@ def contrasts(
         with n = 0, which is no member of the family.
 
     Raises:
-        ValueError: columns are missing; `baseline`, `view`, `metric` or a number is not one that
+        ValueError: columns are missing; `reference`, `view`, `metric` or a number is not one that
             can be; see also `split_seeds`.
     """
     if view not in VIEWS:
@@ -169,19 +169,19 @@ def contrasts(
     rules = _rules(
         metric, higher_is_better, rope, test_size, diverged, alpha, power, seed, resamples
     )
-    cells = _checked(summary, metric)
-    losses = sorted(str(loss) for loss in cells["loss"].unique())
-    if baseline in losses:
-        losses.remove(baseline)
-        losses.insert(0, baseline)
+    kept = _checked(summary, metric)
+    losses = sorted(str(loss) for loss in kept["loss"].unique())
+    if reference in losses:
+        losses.remove(reference)
+        losses.insert(0, reference)
     elif losses and not all_pairs and not subjects:
-        raise ValueError(f"baseline: no run has the loss {baseline!r}; there are {losses}")
+        raise ValueError(f"baseline: no run has the loss {reference!r}; there are {losses}")
     pairs = _pairs(
         losses, [] if all_pairs else [loss for loss in subjects if loss in losses], all_pairs
     )
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows: list[dict[str, Any]] = []
-    for epochs, runs in sorted(cells.groupby("epochs"), reverse=True):
+    for epochs, runs in sorted(kept.groupby("epochs"), reverse=True):
         shared, has = False, _has(runs, metric)
         if view == "best":
             split = split_seeds(runs, fixed)
@@ -216,7 +216,7 @@ def contrasts(
 
 
 def _pairs(losses: list[str], subjects: list[str], all_pairs: bool) -> list[tuple[str, str]]:
-    """(a, b) of every contrast; the baseline is the first loss."""
+    """(a, b) of every contrast; the reference is the first loss."""
     if subjects:
         others = [loss for loss in losses if loss not in subjects]
         return [(a, b) for i, a in enumerate(subjects) for b in [*others, *subjects[i + 1 :]]]
@@ -253,17 +253,17 @@ def same_loss_contrasts(
     rules = _rules(
         metric, higher_is_better, rope, test_size, diverged, alpha, power, seed, resamples
     )
-    cells_a, cells_b = _checked(summary_a, metric), _checked(summary_b, metric)
-    common = sorted(set(cells_a["seed"]) & set(cells_b["seed"]))
+    runs_a, runs_b = _checked(summary_a, metric), _checked(summary_b, metric)
+    common = sorted(set(runs_a["seed"]) & set(runs_b["seed"]))
     if common:
         raise ValueError(f"an A/A comparison needs two disjoint sets of seeds; both have {common}")
     rows: list[dict[str, Any]] = []
-    for epochs in sorted(set(cells_a["epochs"]) & set(cells_b["epochs"]), reverse=True):
-        cells = pd.concat([cells_a, cells_b])
-        runs = cells[cells["epochs"] == epochs]
+    for epochs in sorted(set(runs_a["epochs"]) & set(runs_b["epochs"]), reverse=True):
+        kept = pd.concat([runs_a, runs_b])
+        runs = kept[kept["epochs"] == epochs]
         has = _has(runs, metric)
         sides_a, sides_b = (
-            _sides(each[each["epochs"] == epochs], has) for each in (cells_a, cells_b)
+            _sides(each[each["epochs"] == epochs], has) for each in (runs_a, runs_b)
         )
         plan = sorted(sides_a.keys() & sides_b.keys())
         family = [
@@ -297,8 +297,8 @@ def _rules(
 
 def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     check_columns(summary, [metric, "init_hash", "order_hash"])
-    cells = one_run_per_cell(summary)
-    return cells.assign(**{metric: cells[metric].to_numpy(dtype=float, na_value=math.nan)})
+    kept = newest_runs(summary)
+    return kept.assign(**{metric: kept[metric].to_numpy(dtype=float, na_value=math.nan)})
 
 
 def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
@@ -311,9 +311,9 @@ def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
     return {loss: loss in valued for loss in set(ok["loss"].astype(str))}
 
 
-def _sides(cells: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, float], _Side]:
+def _sides(kept: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, float], _Side]:
     sides: dict[tuple[str, float], _Side] = {}
-    for run in cells.to_dict("records"):
+    for run in kept.to_dict("records"):
         key = str(run["loss"]), float(run["lr"])
         side = sides.setdefault(key, _Side(*key, {}, has.get(key[0], True)))
         side.runs[int(run["seed"])] = run

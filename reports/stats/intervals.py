@@ -48,8 +48,8 @@ class Intervals(NamedTuple):
 def named_generator(seed: int, *names: object) -> np.random.Generator:
     """A generator that depends on a seed and on what it is for, and on nothing else.
 
-    So the interval of one loss does not move when another loss joins the report, and a claim can be
-    derived again on its own.
+    So the interval of one loss does not move when another loss joins the report, and a verdict can
+    be derived again on its own.
 
     Args:
         seed: a whole number >= 0.

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports.names import counted
-from reports.stats.cells import (
+from reports.stats.runs import (
     FINISHED,
     OUTCOMES,
     check_columns,
     evaluation_only,
-    one_run_per_cell,
+    newest_runs,
 )
 
 DIVERGED = 0.1
@@ -70,17 +70,15 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
         ValueError: several values of epochs; `tuning_seeds` have no runs here, or leave none to
             evaluate.
     """
-    cells = one_run_per_cell(summary)
-    if cells["epochs"].nunique() > 1:
-        raise ValueError(
-            f"expected runs of one value of epochs, got {sorted(set(cells['epochs']))}"
-        )
-    seeds = [int(seed) for seed in sorted(cells["seed"].unique())]
-    tuning = sorted(set().union(*_tuning_seeds(cells, tuning_seeds).values()))
+    kept = newest_runs(summary)
+    if kept["epochs"].nunique() > 1:
+        raise ValueError(f"expected runs of one value of epochs, got {sorted(set(kept['epochs']))}")
+    seeds = [int(seed) for seed in sorted(kept["seed"].unique())]
+    tuning = sorted(set().union(*_tuning_seeds(kept, tuning_seeds).values()))
     if tuning_seeds is not None:
         evaluation = tuple(seed for seed in seeds if seed not in tuning)
         return SeedSplit(tuple(tuning), evaluation, False, True, "tuning seeds as given")
-    if not cells[["loss", "lr"]].drop_duplicates()["loss"].duplicated().any():
+    if not kept[["loss", "lr"]].drop_duplicates()["loss"].duplicated().any():
         reason = "one learning rate per loss: nothing to choose"
         return SeedSplit(tuple(seeds), tuple(seeds), False, False, reason)
     reason = "all seeds choose the learning rates on validation and are evaluated on test"
@@ -89,17 +87,17 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
             f"{counted(len(tuning), 'seed')} with runs at every rate choose the learning rates on "
             f"validation; all {len(seeds)} are evaluated on test"
         )
-    two_stage = bool(evaluation_only(cells))
+    two_stage = bool(evaluation_only(kept))
     return SeedSplit(tuple(tuning), tuple(seeds), True, two_stage, reason)
 
 
-def _tuning_seeds(cells: pd.DataFrame, given: Iterable[int] | None) -> dict[str, tuple[int, ...]]:
+def _tuning_seeds(kept: pd.DataFrame, given: Iterable[int] | None) -> dict[str, tuple[int, ...]]:
     """The seeds that choose the rate of each loss, from the runs of one value of epochs."""
-    losses = sorted({str(loss) for loss in cells["loss"]})
-    seeds = tuple(int(seed) for seed in sorted(cells["seed"].unique()))
+    losses = sorted({str(loss) for loss in kept["loss"]})
+    seeds = tuple(int(seed) for seed in sorted(kept["seed"].unique()))
     if given is not None:
-        return dict.fromkeys(losses, _as_given(seeds, set(given), cells))
-    finished = cells[cells["outcome"].isin(FINISHED)]
+        return dict.fromkeys(losses, _as_given(seeds, set(given), kept))
+    finished = kept[kept["outcome"].isin(FINISHED)]
     rates = finished.groupby("loss", observed=True)["lr"].nunique()
     runs = finished.groupby(["loss", "seed"], observed=True).size()
     complete: dict[str, list[int]] = {loss: [] for loss in losses}
@@ -109,11 +107,11 @@ def _tuning_seeds(cells: pd.DataFrame, given: Iterable[int] | None) -> dict[str,
     return {loss: tuple(found) or seeds for loss, found in complete.items()}
 
 
-def _as_given(seeds: tuple[int, ...], given: set[int], cells: pd.DataFrame) -> tuple[int, ...]:
+def _as_given(seeds: tuple[int, ...], given: set[int], kept: pd.DataFrame) -> tuple[int, ...]:
     tuning = tuple(seed for seed in seeds if seed in given)
     if not tuning or len(tuning) == len(seeds):
         problem = "have no runs" if not tuning else "leave none to evaluate"
-        epochs = counted(int(cells["epochs"].iloc[0]), "epoch")
+        epochs = counted(int(kept["epochs"].iloc[0]), "epoch")
         raise ValueError(
             f"tuning_seeds {sorted(given)} {problem}: the runs of {epochs} have the seeds "
             f"{list(seeds)}"
@@ -139,16 +137,16 @@ def rate_table(
     Returns:
         A row per epochs, loss and rate of the grid (the rates any loss has at these epochs):
         epochs, loss, lr, `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok
-        and have the metric), `ok`, `diverged`, `failed`, `killed`, `missing` (cells of the seeds
+        and have the metric), `ok`, `diverged`, `failed`, `killed`, `missing` (runs of the seeds
         counted; sum: their number), `seeds` (tuple: those of the scored runs).
     """
-    cells = one_run_per_cell(summary)
-    check_columns(cells, [metric])
-    seeds = set(cells["seed"]) if tuning_seeds is None else set(tuning_seeds)
-    each = dict.fromkeys((str(loss) for loss in cells["loss"]), seeds)
+    kept = newest_runs(summary)
+    check_columns(kept, [metric])
+    seeds = set(kept["seed"]) if tuning_seeds is None else set(tuning_seeds)
+    each = dict.fromkeys((str(loss) for loss in kept["loss"]), seeds)
     rows = [
         row
-        for _, family in cells.groupby("epochs", sort=True)
+        for _, family in kept.groupby("epochs", sort=True)
         for row in _trials(family, each, metric)
     ]
     return pd.DataFrame(
@@ -176,8 +174,8 @@ def _trials(
     for loss, lr in itertools.product(
         sorted({loss for loss, _ in runs}), sorted({lr for _, lr in runs})
     ):
-        cells = runs.get((loss, lr), [])
-        good = [(score, seed) for end, score, seed in cells if end == "ok" and math.isfinite(score)]
+        kept = runs.get((loss, lr), [])
+        good = [(score, seed) for end, score, seed in kept if end == "ok" and math.isfinite(score)]
         scored = [score for score, _ in good]
         rows.append(
             {
@@ -186,8 +184,8 @@ def _trials(
                 "lr": lr,
                 metric: sum(scored) / len(scored) if scored else math.nan,
                 "scored": len(scored),
-                **{name: sum(outcome == name for outcome, *_ in cells) for name in OUTCOMES},
-                "missing": len(wanted[loss]) - len(cells),
+                **{name: sum(outcome == name for outcome, *_ in kept) for name in OUTCOMES},
+                "missing": len(wanted[loss]) - len(kept),
                 "seeds": tuple(sorted(seed for _, seed in good)),
             }
         )
@@ -220,14 +218,14 @@ def choose_rates(
         (tuple), `rates` (tried, that is with a finished run), `edge` ("low", "high": lr is the
         smallest or largest rate tried; "none": it is not, or only one was), `budget` (finished
         trials, diverged ones included),
-        `diverged`, `unfinished` (cells of the grid failed, killed or missing), `equal_budget`
+        `diverged`, `unfinished` (runs of the grid failed, killed or missing), `equal_budget`
         (every loss at these epochs finished as many trials at each rate).
     """
-    cells = one_run_per_cell(summary)
-    check_columns(cells, [metric])
+    kept = newest_runs(summary)
+    check_columns(kept, [metric])
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows = []
-    for epochs, family in cells.groupby("epochs", sort=True):
+    for epochs, family in kept.groupby("epochs", sort=True):
         tuning = _tuning_seeds(family, fixed)
         table = _trials(family, tuning, metric)
         finished: dict[float, set[int]] = {}

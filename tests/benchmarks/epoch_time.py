@@ -36,7 +36,7 @@ def main() -> None:
     if arguments.epochs < 1:
         parser.error("--epochs: expected a whole number of at least 1")
 
-    from experiments import machine, preload, tracking, training  # noqa: F401
+    from experiments import machine, tracking, training, worker_init  # noqa: F401
 
     inside: dict[str, list[float]] = defaultdict(list)
     records: list[dict[str, float]] = []

@@ -1,4 +1,4 @@
-"""The conv block of experiments/conv_block.py once more, in Python with Numba.
+"""The conv block of experiments/kernels/conv_block.py once more, in Python with Numba.
 
 To answer "would Python do?".
 
@@ -384,7 +384,7 @@ def array(tensor: Any) -> np.ndarray:
 
 
 class NumbaBlock(paddle.nn.Conv2D):
-    """relu(max_pool2d(conv2d(x))), as experiments.conv_block.ConvBlock.
+    """relu(max_pool2d(conv2d(x))), as experiments.kernels.conv_block.ConvBlock.
 
     For 5x5 kernels with padding 2.
     """

@@ -101,7 +101,7 @@ def late_imports() -> None:
     import pandas  # noqa: F401
     import scipy.optimize  # noqa: F401
 
-    from experiments import cell, tracking  # noqa: F401
+    from experiments import execution, tracking  # noqa: F401
 
 
 def whole(epochs: int) -> float:

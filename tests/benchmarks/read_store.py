@@ -206,7 +206,7 @@ def _tags(ids: list[str]) -> Iterator[tuple[str, str, str]]:
     for n, run_id in enumerate(ids):
         yield from ((run_id, name, value) for name, value in TAGS.items())
         yield run_id, "identity", f"{n:064x}"
-        yield run_id, "cell", f"{n % 25:064x}"
+        yield run_id, "run", f"{n % 25:064x}"
         yield from (
             (run_id, name, f"{n // 25:064x}") for name in ("init_hash", "head_hash", "order_hash")
         )

@@ -4,7 +4,7 @@
 
 The first training step is taken right after the first line of progress, that of the untrained
 network, of which the time is taken here; it is validated on 100 images. Before it the command loads
-Paddle, to train, and MLflow, to ask the store whether the cell is finished and to claim it. The
+Paddle, to train, and MLflow, to ask the store whether the run is finished and to verdict it. The
 bare imports of these are measured in turns with it.
 """
 
@@ -43,7 +43,7 @@ def answered(arguments: list[str], directory: str) -> float:
 
 
 def first_step(directory: str, number: int) -> float:
-    """Seconds from the start of a run to its first step; every `number` is another cell."""
+    """Seconds from the start of a run to its first step; every `number` is another run."""
     start = time.perf_counter()
     store = f"tracking.uri=sqlite:///{directory}/mlflow.db"
     command = [sys.executable, RUN, *SMALL, store, f"seed={number}"]

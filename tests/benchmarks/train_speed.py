@@ -76,7 +76,7 @@ def paddle_step(variant: str) -> Callable[[int], Any]:
     import paddle
     from paddle import nn
 
-    from experiments.conv_block import ConvBlock, kernel
+    from experiments.kernels.conv_block import ConvBlock, kernel
 
     paddle.seed(0)
     if variant == "paddle":

@@ -45,7 +45,7 @@ LIGHT = [  # answered without Paddle or MLflow
         ["loss.gamma: loss=ce has no value of this name; ce has none", "Nothing was trained"],
     ),
     (
-        ["sweep=noise_sgd", "seed=0", "lr=0.1", "optimizer.clip=3"],
+        ["preset=noise_sgd", "seed=0", "lr=0.1", "optimizer.clip=3"],
         [
             "optimizer.clip: optimizer=momentum has no value of this name",
             "did you mean optimizer.clip_norm? momentum has momentum, nesterov, weight_decay",
@@ -57,7 +57,7 @@ LIGHT = [  # answered without Paddle or MLflow
         ["tracking.patience: expected a number of seconds, at least 0, got -1"],
     ),
     (["hydra/sweeper=tuning"], ["hydra/sweeper: this one takes a grid, got a single run; add -m"]),
-    (["sweep=nope"], ["Could not find 'sweep/nope'"]),
+    (["preset=nope"], ["Could not find 'preset/nope'"]),
     (["-m", "reuse=any", "force=true"], ["reuse=any takes finished runs and force=true runs them"]),
     (["loss=mse,ce"], ["add --multirun to your command line"]),
     (["epochs=1.5"], ["epochs=1.5", "'1.5'", "Integer"]),
@@ -114,7 +114,7 @@ LIGHT = [  # answered without Paddle or MLflow
         ["data.train_size=0"],
         ["data=mnist: data.train_size: expected a whole number from 1 to 50,000"],
     ),
-    (["-m", "sweep=tutorial,losses"], ["sweep: expected one saved question at a time"]),
+    (["-m", "preset=tutorial,losses"], ["preset: expected one preset at a time"]),
     (["-m", "loss=ce,nope"], ["Could not find 'loss/nope'"]),
     (
         ["-m", "loss=ce", "epochs=1,2.5"],

@@ -154,16 +154,16 @@ def wait_for(condition, seconds):
 
 
 def runs_of(uri, experiment):
-    """The runs in the store, cells and parents, with their status and what they were."""
+    """The runs in the store, runs and parents, with their status and what they were."""
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    cells = [run for run in runs if run.data.tags["kind"] == "run"]
-    return client, cells, [run.info.status for run in runs if run.data.tags["kind"] == "sweep"]
+    jobs = [run for run in runs if run.data.tags["kind"] == "run"]
+    return client, jobs, [run.info.status for run in runs if run.data.tags["kind"] == "sweep"]
 
 
-def finished(cells):
+def finished(jobs):
     """Loss and seed of every finished run, in order."""
-    done = [run.data.params for run in cells if run.info.status == "FINISHED"]
+    done = [run.data.params for run in jobs if run.info.status == "FINISHED"]
     return sorted((params["loss"], params["seed"]) for params in done)
 
 
@@ -215,11 +215,11 @@ def test_a_sweep_runs_on_two_nodes_into_a_server(cluster, server, run_command, t
     assert (
         len(set(re.findall(r"\(_work pid=(\d+)\)", done.stdout + done.stderr))) == 4
     )  # a process for each job
-    client, cells, parents = runs_of(uri, "calm")
-    assert finished(cells) == EACH_ONCE
-    assert (len(cells), parents) == (4, ["FINISHED"])
-    for cell in cells:
-        path = client.download_artifacts(cell.info.run_id, "predictions.npz", str(tmp_path))
+    client, jobs, parents = runs_of(uri, "calm")
+    assert finished(jobs) == EACH_ONCE
+    assert (len(jobs), parents) == (4, ["FINISHED"])
+    for job in jobs:
+        path = client.download_artifacts(job.info.run_id, "predictions.npz", str(tmp_path))
         with np.load(path) as predictions:
             assert predictions["label"].shape == (360,)
     assert len(list(artifacts.rglob("predictions.npz"))) == 4
@@ -259,18 +259,18 @@ def test_a_node_dies_in_the_middle_and_the_same_command_finishes(
         len(re.findall(r"FAILED .*loss=.*: RuntimeError: the job is lost: NodeDiedError", said))
         == 1
     )
-    assert "1 of 4 cells failed" in said
-    _, cells, parents = runs_of(uri, "disturbed")
-    assert len(finished(cells)) == 3
+    assert "1 of 4 runs failed" in said
+    _, jobs, parents = runs_of(uri, "disturbed")
+    assert len(finished(jobs)) == 3
     assert parents == ["FAILED"]
 
     cluster.add(f"--address={cluster.environment['RAY_ADDRESS']}", "--include-log-monitor=false")
     again = run_command(tmp_path, *options, **cluster.environment)
     assert again.returncode == 0, again.stderr
-    assert "4 cells, 3 finished before, 1 to run" in again.stdout
-    _, cells, parents = runs_of(uri, "disturbed")
-    assert finished(cells) == EACH_ONCE
-    assert {run.info.status for run in cells} <= {"FINISHED", "FAILED", "KILLED"}
+    assert "4 runs, 3 finished before, 1 to run" in again.stdout
+    _, jobs, parents = runs_of(uri, "disturbed")
+    assert finished(jobs) == EACH_ONCE
+    assert {run.info.status for run in jobs} <= {"FINISHED", "FAILED", "KILLED"}
     assert parents == ["FINISHED"]
 
 

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from experiments import tracking
 from experiments.credentials import Formatter, redacted, refusal, refused_values, shown
-from experiments.tracking import circumstances
+from experiments.tracking import provenance
 
 PLANTED = {
     "MLFLOW_TRACKING_PASSWORD": "planted' one",
@@ -217,8 +217,8 @@ def test_a_report_refuses_it(tmp_path, monkeypatch, by, uri):
 def test_nothing_that_a_run_leaves_in_the_store_holds_one(hidden, tmp_path, monkeypatch):
     """The checkout is dirty, with credentials in a tracked file, and the run's error has them."""
     answers = {"rev-parse": "c" * 40, "status": " M conf/mine.yaml", "diff": f"+{hidden}\n"}
-    monkeypatch.setattr(circumstances, "_git", lambda command, *_: answers[command])
-    circumstances.git_state.cache_clear()
+    monkeypatch.setattr(provenance, "_git", lambda command, *_: answers[command])
+    provenance.git_state.cache_clear()
     store = tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
     try:
         with (
@@ -228,7 +228,7 @@ def test_nothing_that_a_run_leaves_in_the_store_holds_one(hidden, tmp_path, monk
             tracked.log_text("code/mine.py", f"TOKEN = {PLANTED['MLFLOW_TRACKING_TOKEN']!r}")
             raise RuntimeError(hidden)
     finally:
-        circumstances.git_state.cache_clear()
+        provenance.git_state.cache_clear()
     names = {artifact.path for artifact in store.client.list_artifacts(tracked.run_id)}
     assert names == {"code", "environment.txt", "changes.diff", "traceback.txt"}
     diff = store.client.download_artifacts(

@@ -82,7 +82,7 @@ class Running:
             time.sleep(0.02)
 
     def reach(self, epoch: int, times: int = 1) -> None:
-        """Wait until so many cells have that epoch behind them."""
+        """Wait until so many runs have that epoch behind them."""
         assert self.saw(rf"\| epoch {epoch}/", times), self.output
 
     def send(self, number: int, victim: str = "everything") -> None:
@@ -143,7 +143,7 @@ def all_runs(directory: Path) -> tuple[MlflowClient, list[Run]]:
     )
 
 
-def cells(directory: Path) -> list[Run]:
+def jobs(directory: Path) -> list[Run]:
     return [run for run in all_runs(directory)[1] if run.data.tags.get("kind") == "run"]
 
 
@@ -158,9 +158,9 @@ def numbers(client: MlflowClient, run: Run) -> Numbers:
 
 
 def finished(directory: Path, output: str, *, full_disk: bool = False) -> dict[str, Numbers]:
-    """The numbers of each cell, of a store that is as if nothing had happened.
+    """The numbers of each run, of a store that is as if nothing had happened.
 
-    Nothing open, no cell twice, of each run its last checkpoint and no leftovers. A disk that was
+    Nothing open, no run twice, of each run its last checkpoint and no leftovers. A disk that was
     full may lack one.
     """
     client, found = all_runs(directory)
@@ -190,7 +190,7 @@ def finished(directory: Path, output: str, *, full_disk: bool = False) -> dict[s
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Numbers]:
-    """What an undisturbed sweep gives: the numbers of the six cells."""
+    """What an undisturbed sweep gives: the numbers of the six runs."""
     directory = tmp_path_factory.mktemp("calm")
     running = Running(directory, *SIX)
     assert running.end() == 0, running.output
@@ -201,7 +201,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Numbers]:
 def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
     """`as_calm(directory, running, count)`.
 
-    The command went well, and left the same of so many cells as the calm sweep.
+    The command went well, and left the same of so many runs as the calm sweep.
     """
 
     def check(directory: Path, running: Running, count: int, *, full_disk: bool = False) -> None:
@@ -215,7 +215,7 @@ def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
 
 def resumed(directory: Path) -> list[int]:
     """The epochs after which runs went on."""
-    tags = [run.data.tags for run in cells(directory)]
+    tags = [run.data.tags for run in jobs(directory)]
     return [int(found["resumed_after"]) for found in tags if "resumed_after" in found]
 
 
@@ -250,7 +250,7 @@ def own_loss(directory: Path, name: str, body: str) -> tuple[list[str], dict[str
 def outcomes(directory: Path) -> Counter[tuple[str, str, str]]:
     """How often which loss ended how."""
     return Counter(
-        (r.data.params["loss"], r.info.status, r.data.tags["outcome"]) for r in cells(directory)
+        (r.data.params["loss"], r.info.status, r.data.tags["outcome"]) for r in jobs(directory)
     )
 
 
@@ -343,13 +343,13 @@ def test_out_of_memory(tmp_path, begin):
     ends = {("hungry", "FAILED", "failed"): 2, ("ce", "FINISHED", "ok"): 2}
     assert outcomes(tmp_path) == ends, running.output
     client, _ = all_runs(tmp_path)
-    for run in cells(tmp_path):
+    for run in jobs(tmp_path):
         if run.info.status == "FAILED":
             trace = Path(client.download_artifacts(run.info.run_id, "traceback.txt")).read_text()
             assert "paddle.ones" in trace
 
 
-def test_stop_begins_no_more_cells(tmp_path, begin):
+def test_stop_begins_no_more_runs(tmp_path, begin):
     where, environment = own_loss(tmp_path, "breaks", "raise RuntimeError('on purpose')")
     sweep = [
         *where,
@@ -378,7 +378,7 @@ def test_a_run_that_fails_does_not_end_the_longer_ones_of_its_job(tmp_path, begi
     where, environment = own_loss(tmp_path, "unsteady", once)
     running = begin(tmp_path, *where, "-m", *TINY, "loss=unsteady", "epochs=1,2", **environment)
     assert running.end() == 1, running.output
-    assert "1 of 2 cells failed" in running.output
+    assert "1 of 2 runs failed" in running.output
     ends = {("unsteady", "FAILED", "failed"): 1, ("unsteady", "FINISHED", "ok"): 1}
     assert outcomes(tmp_path) == ends, running.output
     again = begin(tmp_path, *where, "-m", *TINY, "loss=unsteady", "epochs=1,2", **environment)
@@ -398,12 +398,12 @@ def test_an_extended_run_that_is_killed_goes_on(tmp_path, begin):
     last = begin(tmp_path, *constant, "epochs=30")
     assert last.end() == 0, last.output
     assert resumed(tmp_path)[-1] == 5 and max(resumed(tmp_path)) >= 11
-    (one,), (newest, *_) = cells(tmp_path / "one"), cells(tmp_path)
+    (one,), (newest, *_) = jobs(tmp_path / "one"), jobs(tmp_path)
     there, here = all_runs(tmp_path / "one")[0], all_runs(tmp_path)[0]
     assert numbers(here, newest) == numbers(there, one)
 
 
-def test_retry_tries_a_failed_cell_once_more(tmp_path, begin):
+def test_retry_tries_a_failed_run_once_more(tmp_path, begin):
     once = (
         "mark = pathlib.Path(__file__).with_suffix('.mark')\n"
         "if not mark.exists(): mark.touch(); raise RuntimeError('the first time')"
@@ -413,7 +413,7 @@ def test_retry_tries_a_failed_cell_once_more(tmp_path, begin):
     sweep = [*where, "-m", *TINY, "on_failure=retry"]
     running = begin(tmp_path, *sweep, "loss=unsteady,ce", **environment)
     assert running.end() == 0, running.output
-    assert "1 failed cell once more" in running.output
+    assert "1 failed run once more" in running.output
     ends = {
         ("unsteady", "FAILED", "failed"): 1,
         ("unsteady", "FINISHED", "ok"): 1,
@@ -635,11 +635,11 @@ def test_a_machine_that_died_leaves_its_runs_to_its_own_next_command(
         dead.end()
         here = begin(tmp_path, *sweep)
         assert here.end() == 0, here.output
-        assert Counter(run.info.status for run in cells(server)) == {"FINISHED": 4, "RUNNING": 2}
+        assert Counter(run.info.status for run in jobs(server)) == {"FINISHED": 4, "RUNNING": 2}
         again = begin(tmp_path / "elsewhere", *sweep, before=elsewhere)
         as_calm(server, again, 4)
         assert "closed 3 runs left RUNNING by dead processes" in again.output
-    assert Counter(run.info.status for run in cells(server)) == {"FINISHED": 4, "KILLED": 2}
+    assert Counter(run.info.status for run in jobs(server)) == {"FINISHED": 4, "KILLED": 2}
 
 
 @pytest.mark.server
@@ -657,9 +657,9 @@ def test_two_machines_may_compute_a_run_twice_and_agree(tmp_path, begin, calm, s
     assert "disagree" not in sleeper.output + awake.output
     client, found = all_runs(server)
     assert {run.info.status for run in found} == {"FINISHED"}
-    times = Counter(run.data.tags["identity"] for run in cells(server))
+    times = Counter(run.data.tags["identity"] for run in jobs(server))
     assert sorted(times.values()) == [1, 1, 2, 2]
-    for run in cells(server):
+    for run in jobs(server):
         assert numbers(client, run) == calm[run.data.tags["identity"]]
 
 

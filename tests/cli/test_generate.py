@@ -29,8 +29,8 @@ from helpers.synthetic_runs import runs as synthetic
 from mlflow.tracking import MlflowClient
 
 from reports import files, generate, metrics, options
+from reports.analysis import Question, same_loss
 from reports.figures import fonts
-from reports.findings import Question, same_loss
 from reports.runs import Runs, load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
@@ -143,8 +143,8 @@ def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Pat
 
 def test_what_is_printed_is_in_the_files(written: tuple[Path, str]) -> None:
     directory, printed = written
-    claims = json.loads((directory / "verdicts.json").read_text())["contrasts"]
-    (best,) = [claim for claim in claims if claim["view"] == "best"]
+    comparisons = json.loads((directory / "verdicts.json").read_text())["contrasts"]
+    (best,) = [comparison for comparison in comparisons if comparison["view"] == "best"]
     assert (
         best["a"] == "mse"
         and best["b"] == "ce"
@@ -160,8 +160,8 @@ def test_the_numbers_are_those_of_the_store(written: tuple[Path, str], store: Pa
     directory, _ = written
     runs = load(f"sqlite:///{store / 'mlflow.db'}").summary
     by_loss = runs.groupby("loss")["test_accuracy"].mean()
-    claim = json.loads((directory / "verdicts.json").read_text())["contrasts"][0]
-    assert claim["difference"] == pytest.approx(100 * (by_loss["mse"] - by_loss["ce"]))
+    comparison = json.loads((directory / "verdicts.json").read_text())["contrasts"][0]
+    assert comparison["difference"] == pytest.approx(100 * (by_loss["mse"] - by_loss["ce"]))
     lines = (directory / "tables" / "losses.csv").read_text().splitlines()
     column = lines[0].split(",").index("test_accuracy_percent")
     assert float(lines[1].split(",")[column]) == pytest.approx(100 * by_loss["ce"])
@@ -258,9 +258,11 @@ def test_a_report_by_another_metric_than_accuracy(
     found = contents(tmp_path / "by-aurc")
     content = json.loads(found["verdicts.json"])
     assert content["question"]["metric"] == "test/aurc"
-    assert {claim["metric"] for claim in content["contrasts"]} == {"test/aurc"}
-    assert [claim["difference"] for claim in content["contrasts"]] == pytest.approx([1.3, 1.3])
-    assert {claim["margin"] for claim in content["contrasts"]} == {1.4}
+    assert {comparison["metric"] for comparison in content["contrasts"]} == {"test/aurc"}
+    assert [comparison["difference"] for comparison in content["contrasts"]] == pytest.approx(
+        [1.3, 1.3]
+    )
+    assert {comparison["margin"] for comparison in content["contrasts"]} == {1.4}
     lines = found["tables/metric.csv"].decode().splitlines()
     assert lines[0] == "loss,lr,test_aurc_percent,test_aurc_percent_low,test_aurc_percent_high,runs"
     means = {line.split(",")[0]: float(line.split(",")[2]) for line in lines[1:]}
@@ -328,7 +330,7 @@ def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     assert first.startswith(
         f"the same report cannot be made again: the sweep '{parent}' was deleted"
     )
-    assert (said.code, last) == (0, "all 2 claims of page/verdicts.json hold")
+    assert (said.code, last) == (0, "all 2 verdicts of page/verdicts.json hold")
 
 
 def test_a_file_of_baselines_is_made_with_the_notes_and_warnings_of_a_report(
@@ -365,7 +367,7 @@ def test_check_holds_and_names_what_no_longer_does(
     said = report(store, f"check={path}")
     assert (
         said.code == 0
-        and said.text.startswith("all 2 claims")
+        and said.text.startswith("all 2 verdicts")
         and said.text.rstrip().endswith("hold")
     )
 
@@ -376,7 +378,7 @@ def test_check_holds_and_names_what_no_longer_does(
     changed.write_text(json.dumps(content))
     said = report(store, f"check={changed}")
     assert said.code == 1
-    assert "2 of 2 claims" in said.text
+    assert "2 of 2 verdicts" in said.text
     assert (
         "mse undecided against ce (best rates, 2 epochs" in said.text
         and "difference was" in said.text
@@ -499,7 +501,7 @@ def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: li
         (["experiment=nowhere"], "no experiment"),
         (["sweep=nowhere"], "no sweep"),
         (["where.model=convnet"], "where: no run has model=convnet; expected one of: mlp"),
-        (["baseline=focal"], "baseline=focal: no run has this loss; there are ce, mse"),
+        (["reference=focal"], "reference=focal: no run has this loss; there are ce, mse"),
         (
             ["tuning_seeds=[7]"],
             "tuning_seeds [7] have no runs: the runs of 2 epochs have the seeds [0, 1], in the "
@@ -530,7 +532,7 @@ def test_questions_that_cannot_be_answered(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["baseline=cee"], "baseline=cee: no run has this loss"),
+        (["reference=cee"], "reference=cee: no run has this loss"),
         (["tuning_seeds=[0,1]"], "leave none to evaluate"),
     ],
 )
@@ -594,11 +596,11 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
             cfg = hydra.compose("report", typed)
             return generate.unusual(options.read(cfg, typed))
 
-    assert unusual() == unusual("metric=test/accuracy", "baseline=ce", "rope=null", "seed=0") == {}
+    assert unusual() == unusual("metric=test/accuracy", "reference=ce", "rope=null", "seed=0") == {}
     assert unusual("formats=[svg]", "output=x", "where.model=mlp", "sweep=y") == {}
     found = {
         "metric": ("metric=test/ece", "test/ece"),
-        "baseline": ("baseline=mse", "mse"),
+        "baseline": ("reference=mse", "mse"),
         "rope": ("rope=0.5", "0.5"),
         "all_pairs": ("all_pairs=true", "True"),
         "tuning_seeds": ("tuning_seeds=[1,0]", "0,1"),
@@ -607,7 +609,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
     }
     for name, (typed, value) in found.items():
         assert unusual(typed) == {name: value}
-    assert unusual("baselines=true", "baseline=ce") == {"baselines": "true", "baseline": "ce"}
+    assert unusual("baselines=true", "reference=ce") == {"baselines": "true", "baseline": "ce"}
     asked = [unusual(typed) for typed, _ in found.values()]
     runs = named("e")
     assert len({files.report_name(runs, {}, each) for each in [{}, *asked]}) == 8
@@ -683,14 +685,14 @@ def test_reports_of_sweeps_with_one_name_do_not_replace_each_other(
     pages = [re.search(r"report: (\S+)", each.text)[1] for each in said]  # type: ignore[index]
     for page, each in zip(pages, (parent, again), strict=True):
         assert re.fullmatch(
-            rf"outputs/reports/mnist-losses-ce-mse-4-cells--{each[:8]}-\w{{6}}/index.html", page
+            rf"outputs/reports/mnist-losses-ce-mse-4-runs--{each[:8]}-\w{{6}}/index.html", page
         )
     assert len({(tmp_path / page).read_bytes() for page in pages}) == 2
 
 
 def test_filters_need_no_plus() -> None:
     typed = ["where.model=mlp", "sweep=abc", "seed=1"]
-    assert options.lengthen(typed) == ["++where.model=mlp", "sweep.name=abc", "seed=1"]
+    assert options.lengthen(typed) == ["++where.model=mlp", "sweep=abc", "seed=1"]
     assert options.shorten(options.lengthen(typed)) == typed
 
 
@@ -698,7 +700,7 @@ def test_the_configuration_says_what_every_option_is() -> None:
     text = (generate.CONF / "report.yaml").read_text(encoding="utf-8")
     for name in options.ReportConfig.__dataclass_fields__:
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name}:")]
-        assert "#" in line or name in ("tracking", "sweep")
+        assert "#" in line or name == "tracking"
 
 
 @pytest.mark.server
@@ -717,7 +719,7 @@ def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Repo
         assert done.returncode == 0, done.stderr
         assert f"stored with the sweep's run {parent} in MLflow" in done.stdout
         check = report(tmp_path, f"tracking.uri={address}", "check=from-server/verdicts.json")
-        assert check.code == 0 and "claims of from-server/verdicts.json hold" in check.text
+        assert check.code == 0 and "verdicts of from-server/verdicts.json hold" in check.text
     one, other = contents(tmp_path / "from-file"), contents(tmp_path / "from-server")
     assert one.keys() == other.keys()
     assert {name for name in one if one[name] != other[name]} <= {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import ROOT, clean_environment
 
-from experiments import conv_block
+from experiments.kernels import conv_block
 
 KERNEL = (
     "from experiments import machine; machine.load_paddle(); "

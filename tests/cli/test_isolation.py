@@ -19,8 +19,9 @@ from helpers.settings import BASE
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from experiments import checks, conv_block, machine, processes
+from experiments import machine, option_checks, processes
 from experiments.config import CommandError, Settings
+from experiments.kernels import conv_block
 
 TINY = ["data=digits", "model=softmax", "epochs=2", "lr=0.1", "tracking.log_model=false"]
 HOW = "was ended by SIGSEGV"
@@ -180,7 +181,7 @@ def test_a_loss_that_ends_its_process_ends_neither_the_command_nor_the_others(tm
         "FAILED loss=exits (import of exits.loss): the check's process ended with exit code 0"
         in done.stdout
     )
-    assert "3 of 4 cells failed" in done.stderr
+    assert "3 of 4 runs failed" in done.stderr
     assert "CommandError: loss=dies: the check's process was ended by SIGSEGV" in done.stderr
     failed = ("FAILED", "failed")
     assert outcomes(tmp_path / "all") == {
@@ -222,7 +223,7 @@ def test_a_loss_that_hangs_is_ended_after_a_minute(tmp_path, mine):
 def test_stop_begins_nothing_after_a_check_that_failed(tmp_path, mine):
     done = mine("all", "-m", "loss=leaves,ce", "on_failure=stop")
     assert done.returncode == 1
-    assert "1 of 2 cells failed" in done.stderr and "1 were not begun" in done.stderr
+    assert "1 of 2 runs failed" in done.stderr and "1 were not begun" in done.stderr
     assert outcomes(tmp_path / "all") == {"leaves": ("FAILED", "failed")}
 
 
@@ -283,26 +284,26 @@ def option(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not machine.may_fork(), reason="the module is found by forked processes only")
 def test_checks_happen_in_processes_of_their_own(option):
-    found = checks.describe(option("data", "digits"))
+    found = option_checks.describe(option("data", "digits"))
     assert (found.train, found.validation, found.test) == (1077, 360, 360)
     with pytest.raises(CommandError, match=r"data=no_digits: .* by SIGSEGV, in no_digits \("):
-        checks.describe(option("data", "no_digits"))
+        option_checks.describe(option("data", "no_digits"))
 
     losses = [option("loss", name) for name in ("warm", "leaves", "largest")]
-    warm, leaves, largest = checks.check(losses)
+    warm, leaves, largest = option_checks.check(losses)
     assert [warning.name for warning in warm.warnings] == ["hidden-state"]
     assert leaves.failure == "loss=leaves: the check's process ended with exit code 3"
     assert [warning.name for warning in largest.warnings] == ["broadcast"]
     few = dataclasses.replace(losses[2], batch_size=70)  # of 1,077 examples that leaves 27
     with pytest.raises(CommandError, match=r"(?s)loss=largest: .*\(in a batch of 27\)"):
-        checks.check([few])
+        option_checks.check([few])
 
 
 @pytest.mark.skipif(not machine.may_fork(), reason="forked processes have what is patched here")
 def test_no_check_ends_while_a_compiler_builds_the_kernel(option, monkeypatch):
     """What is left of its time then: 0 where there is no limit."""
     monkeypatch.setattr(conv_block, "notices", lambda network: ((0, signal.alarm(0)),))
-    (found,) = checks.check([BASE])
+    (found,) = option_checks.check([BASE])
     assert found.kernel == ((0, 0),)
 
 

@@ -70,7 +70,7 @@ def test_whatever_yaml_hydra_accepts_works(options, forked_command):
     done = plan(forked_command, directory, "-m", grid, "loss.gamma=4")
     assert done.returncode == 0, done.stderr
     assert "gamma" not in done.stderr
-    assert "10 cells: 10 missing" in done.stdout
+    assert "10 runs: 10 missing" in done.stdout
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -91,7 +91,7 @@ def test_an_option_in_a_folder_works(options, forked_command):
 
 @pytest.mark.parametrize(
     "name", ["loss/focal", "model/mlp", "data/digits", "optimizer/sgd", "scheduler/cosine",
-             "tracking/local", "sweep/tutorial", "hydra/launcher/processes", "config"],
+             "tracking/local", "preset/tutorial", "hydra/launcher/processes", "config"],
 )  # fmt: skip
 def test_an_option_with_the_name_of_a_shipped_one_is_refused(options, forked_command, name):
     shipped = ROOT / "conf" / f"{name}.yaml"
@@ -186,7 +186,7 @@ def test_lists_and_mappings_are_plain_python_and_can_be_typed_again(options, for
 def preset(options, body: str) -> Path:
     indented = textwrap.indent(textwrap.dedent(body), "      ")
     return options(
-        "sweep/mine",
+        "preset/mine",
         f"# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n{indented}\n",
     )
 
@@ -204,9 +204,9 @@ def preset(options, body: str) -> Path:
     ],
 )  # fmt: skip
 def test_a_list_in_a_preset_means_its_choices(options, forked_command, body, runs):
-    done = plan(forked_command, preset(options, body), "sweep=mine")
+    done = plan(forked_command, preset(options, body), "preset=mine")
     assert done.returncode == 0, done.stderr
-    assert f"{runs} cell" in done.stdout
+    assert f"{runs} run" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_list_in_a_preset_means_its_choices(options, forked_command, body, run
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_preset_is_one_sentence(options, forked_command, body, words):
-    done = plan(forked_command, preset(options, body), "sweep=mine")
+    done = plan(forked_command, preset(options, body), "preset=mine")
     assert done.returncode != 0
     assert words in done.stderr
     assert not (options("x", "") / "mlflow.db").exists()
@@ -245,8 +245,8 @@ def test_a_mistake_in_a_preset_is_one_sentence(options, forked_command, body, wo
     ],
 )  # fmt: skip
 def test_an_unknown_name_in_a_preset_is_one_sentence(options, forked_command, text, words):
-    directory = options("sweep/mine", f"# @package _global_\n{text}")
-    done = plan(forked_command, directory, "-m", "sweep=mine")
+    directory = options("preset/mine", f"# @package _global_\n{text}")
+    done = plan(forked_command, directory, "-m", "preset=mine")
     assert done.returncode != 0
     assert words in done.stderr
 

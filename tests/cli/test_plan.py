@@ -13,33 +13,33 @@ from experiments import plan
 @pytest.mark.parametrize(
     ("states", "jobs", "text"),
     [
-        (["done", "done"], [], "2 cells: 2 done. Nothing to run."),
+        (["done", "done"], [], "2 runs: 2 done. Nothing to run."),
         (
             ["done", "missing", "failed", "diverged"],
             [[30.0], [90.0]],
-            "4 cells: 1 diverged, 1 done, 1 failed, 1 missing. 2 to run, 2 jobs at a time: about "
+            "4 runs: 1 diverged, 1 done, 1 failed, 1 missing. 2 to run, 2 jobs at a time: about "
             "1m30s.",
         ),
         (
             ["missing", "missing", "missing"],
             [[10.0], [None], [20.0]],
-            "3 cells: 3 missing. 3 to run, 2 jobs at a time: about 22.5s.",
+            "3 runs: 3 missing. 3 to run, 2 jobs at a time: about 22.5s.",
         ),
         (
             ["missing"],
             [[None]],
-            "1 cell: 1 missing. 1 to run, 1 job at a time; how long that takes is not known "
+            "1 run: 1 missing. 1 to run, 1 job at a time; how long that takes is not known "
             "before one like them is finished.",
         ),
         (
             ["missing", "missing"],
             [[10.0, 20.0]],
-            "2 cells: 2 missing. 2 to run, 1 job at a time: about 30.0s.",
+            "2 runs: 2 missing. 2 to run, 1 job at a time: about 30.0s.",
         ),
         (
             ["running (process 7 on host)"],
             [],
-            "1 cell: 1 running. Nothing to run.",
+            "1 run: 1 running. Nothing to run.",
         ),
     ],
 )
@@ -61,15 +61,15 @@ def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, forked_com
         directory, "-m", "loss=mse,ce", "seed=0,1,2", *SMALL, "epochs=2,3", "plan=true"
     )
     assert done.returncode == 0, done.stderr
-    assert "12 cells: 4 done, 8 missing. 8 to run" in done.stdout
+    assert "12 runs: 4 done, 8 missing. 8 to run" in done.stdout
     assert " at a time: about " in done.stdout
     assert done.stdout.count("about") == 10
     assert "6 start from the checkpoint of a shorter run" in done.stdout
 
 
-def test_a_plan_runs_finished_cells_again_where_that_is_forced(sweep, forked_command):
+def test_a_plan_runs_finished_runs_again_where_that_is_forced(sweep, forked_command):
     done = forked_command(sweep[0], "loss=ce", "seed=0", *SMALL, "plan=true", "force=true")
-    assert "1 cell: 1 forced. 1 to run" in done.stdout
+    assert "1 run: 1 forced. 1 to run" in done.stdout
 
 
 def test_a_plan_tells_what_checkpoints_will_take_on_disk(tmp_path, forked_command):

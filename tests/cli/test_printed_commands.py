@@ -193,4 +193,4 @@ def test_all_that_a_run_and_its_report_print(tmp_path, run_command, run_line, mo
         ["sh", "-c", check], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
-    assert re.fullmatch(r"all \d+ claims of .* hold\n", again.stdout)
+    assert re.fullmatch(r"all \d+ verdicts of .* hold\n", again.stdout)

@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from experiments import config, lint
+from experiments import checks, config
 from reports import metrics, verdicts
 from reports import options as report_options
 
@@ -174,7 +174,7 @@ def test_the_tables_name_no_loss_that_is_not_there():
     assert sorted(re.findall(r"^\| `(\w+)` \|", LOSS_TABLE, flags=re.MULTILINE)) == LOSSES
 
 
-@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "tracking", "sweep"])
+@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "tracking", "preset"])
 def test_the_table_of_groups_names_every_option(group):
     table = OPTIONS.partition("## Groups")[2].partition("\n## ")[0]
     (line,) = [line for line in table.splitlines() if line.startswith(f"| `{group}` |")]
@@ -213,8 +213,8 @@ def rows(text: str, heading: str) -> set[str]:
     assert section, heading
     return {
         name
-        for cell in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE)
-        for name in re.findall(r"`([^`]+)`", cell)
+        for job in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", job)
     }
 
 
@@ -232,8 +232,8 @@ def test_the_tables_of_values_are_complete():
 
 
 def test_every_preset_has_a_row():
-    presets = {path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")}
-    assert rows(OPTIONS, "Presets") == presets | {"sweep="}
+    presets = {path.stem for path in (ROOT / "conf" / "preset").glob("*.yaml")}
+    assert rows(OPTIONS, "Presets") == presets | {"preset="}
 
 
 def roots(spans: Iterable[str]) -> set[str]:
@@ -248,7 +248,7 @@ def test_every_option_that_the_text_sets_is_there():
         each.name
         for schema in (config.RunConfig, report_options.ReportConfig)
         for each in dataclasses.fields(schema)
-    } | {"hydra", "hydra/launcher", "hydra/sweeper"}
+    } | {"hydra", "hydra/launcher", "hydra/sweeper", "preset"}
     known |= {"kind", "outcome"}  # tags of runs
     known |= {"FAIRLOSS_CACHE", "FAIRLOSS_KERNEL"}  # environment variables
     for name, found in spans.items():
@@ -258,7 +258,7 @@ def test_every_option_that_the_text_sets_is_there():
         if span.startswith("generate report"):
             report_options.check_names(shlex.split(span)[2:])
         elif span.startswith("python experiments/run.py"):
-            names = roots(shlex.split(span)[2:]) - {"sweep"}
+            names = roots(shlex.split(span)[2:]) - {"preset"}
             config.check_names(name for name in names if not name.startswith("hydra"))
     assert (
         sum(span.startswith(("generate report", "python experiments/run.py")) for span in inline)
@@ -309,13 +309,13 @@ def test_long_mechanisms_have_a_reason():
 
 
 def test_the_page_on_reports_names_every_key_metric_and_warning():
-    keys = {*verdicts.CLAIM, *verdicts.ADDED, "setting", "sentence"}
+    keys = {*verdicts.COMPARISON, *verdicts.ADDED, "setting", "sentence"}
     assert rows(REPORT, "verdicts.json") == keys
     offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
     assert rows(REPORT, "Metrics") == offered
     warnings = {
         function.__name__.replace("_", "-")
-        for function in vars(lint).values()
+        for function in vars(checks).values()
         if getattr(function, "__annotations__", {}).get("return") == "str | None"
     }
     assert rows(REPORT, "Training warnings") == warnings

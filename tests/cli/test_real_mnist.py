@@ -21,7 +21,7 @@ def test_both_losses_train_at_the_default_rate(tmp_path, run_command):
     done = run_command(tmp_path, "-m", "loss=mse,ce", "epochs=1")
     assert done.returncode == 0, done.stderr
     found = runs(tmp_path)
-    # Chance is 10 %. After one epoch ten seeds of sweep=seeds had 85.7 to 88.5 % of validation
+    # Chance is 10 %. After one epoch ten seeds of preset=seeds had 85.7 to 88.5 % of validation
     # right, and 27.1 to 38.5 %.
     assert found["ce"].data.metrics["test/accuracy"] > 0.8
     assert found["mse"].data.metrics["test/accuracy"] > 0.2

@@ -261,7 +261,7 @@ def test_the_same_command_has_nothing_to_do_and_a_wider_one_runs_the_rest(sweep,
     before = len(runs(directory))
     again = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
     assert again.returncode == 0, again.stderr
-    assert "4 cells, 4 finished before, 0 to run" in again.stdout
+    assert "4 runs, 4 finished before, 0 to run" in again.stdout
     assert again.stdout.count(" ok ") == 4
     assert len(runs(directory)) == before
     assert len(runs(directory, "sweep")) == 1
@@ -290,7 +290,7 @@ def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
     plain = run_command(tmp_path, *asked)
     done = run_command(
         tmp_path, *asked, "corruptions=true"
-    )  # another cell: the first has not all its numbers
+    )  # another run: the first has not all its numbers
     again = run_command(tmp_path, *asked, "corruptions=true")
     noisy = run_command(tmp_path, *asked, "data.label_noise=0.4")
     assert [each.returncode for each in (plain, done, again, noisy)] == [0, 0, 0, 0], done.stderr
@@ -323,7 +323,7 @@ def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
 def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_command):
     """The sweep ran in parallel.
 
-    The same cells one after the other in one process, and one alone.
+    The same runs one after the other in one process, and one alone.
     """
     serial = run_command(
         tmp_path,
@@ -422,7 +422,7 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
     assert (ce.info.status, ce.data.tags["outcome"]) == ("FINISHED", "ok")
     trace = client(tmp_path).download_artifacts(broken.info.run_id, "traceback.txt", str(tmp_path))
     assert "RuntimeError: broken on purpose" in Path(trace).read_text()
-    assert "1 of 2 cells failed" in done.stderr
+    assert "1 of 2 runs failed" in done.stderr
     assert "RuntimeError: broken on purpose" in done.stderr
     assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
 

@@ -89,7 +89,7 @@ def test_half_decades():
 
 TUNE = [
     "-m",
-    "sweep=tuning",
+    "preset=tuning",
     "loss=mse,ce",
     "data=digits",
     "model=softmax",
@@ -115,7 +115,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
 
 def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
     done = run_command(
-        tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.judging_seeds=3", "plan=true"
+        tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.evaluation_seeds=3", "plan=true"
     )
     assert done.returncode == 0, done.stderr
     assert "8 to run" in done.stdout
@@ -130,7 +130,7 @@ def test_a_loss_that_diverges_at_every_rate_is_evaluated_at_the_smallest(tmp_pat
     from helpers.stores import runs
 
     few = [
-        "hydra.sweeper.judging_seeds=2",
+        "hydra.sweeper.evaluation_seeds=2",
         "hydra.sweeper.extensions=0",
         "hydra.sweeper.tuning_seeds=1",
     ]
@@ -160,7 +160,7 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     arguments = [
         *TUNE,
         "lr=0.01,0.03",
-        "hydra.sweeper.judging_seeds=2",
+        "hydra.sweeper.evaluation_seeds=2",
         "hydra.sweeper.extensions=1",
     ]
     done = run_command(tmp_path, *arguments)
@@ -184,7 +184,7 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     assert len(json.loads(Path(path).read_text())["identities"]) == len(runs(tmp_path))
     again = run_command(tmp_path, *arguments)
     assert (
-        f"{len(runs(tmp_path))} cells, {len(runs(tmp_path))} finished before, 0 to run"
+        f"{len(runs(tmp_path))} runs, {len(runs(tmp_path))} finished before, 0 to run"
         in again.stdout
     )
 
@@ -207,7 +207,7 @@ def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_
         *OPTUNA,
         "lr=interval(0.001,1)",
         "hydra.sweeper.trials=3",
-        "hydra.sweeper.judging_seeds=1",
+        "hydra.sweeper.evaluation_seeds=1",
     ]
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -219,5 +219,5 @@ def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_
     count = len(runs(tmp_path))
     assert count == 2 * (3 * 2 + 1)
     again = run_command(tmp_path, *arguments)
-    assert f"{count} cells, {count} finished before, 0 to run" in again.stdout
+    assert f"{count} runs, {count} finished before, 0 to run" in again.stdout
     assert len(runs(tmp_path)) == count

@@ -57,7 +57,7 @@ class Forks:
 
 
 LIGHT = ["hydra.main", "experiments.composition", "experiments.config", "experiments.places"]
-ALL = ["experiments.training", "experiments.tracking.preload", "sklearn.datasets"]
+ALL = ["experiments.training", "experiments.tracking.worker_init", "sklearn.datasets"]
 
 
 def load(level: str) -> None:

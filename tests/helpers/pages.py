@@ -13,12 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from helpers.synthetic_runs import TEST_SIZE, predictions
-from reports import findings
+from reports import analysis
+from reports.analysis import Question, Section
 from reports.figures import curves as drawn_curves
 from reports.figures import palette, pictures, rates
-from reports.findings import Question, Section
 from reports.gallery import Gallery
-from reports.page import blocks, outline
+from reports.page import blocks
+from reports.page import report as page_report
 
 SLOW_TO_DRAW = {
     drawn_curves: ["accuracy_curves", "own_losses", "by_epoch"],
@@ -66,7 +67,7 @@ def text(html: str) -> str:
     return " ".join(" ".join(read(html).text).split())
 
 
-def source(**changes: Any) -> outline.Source:
+def source(**changes: Any) -> page_report.Source:
     values: dict[str, Any] = {
         "experiment": "mnist-losses",
         "sweep": None,
@@ -75,7 +76,7 @@ def source(**changes: Any) -> outline.Source:
         "missing": 0,
         "notes": [],
     }
-    return outline.Source(**(values | changes))
+    return page_report.Source(**(values | changes))
 
 
 def made(
@@ -88,12 +89,12 @@ def made(
     drawn: bool = False,
     losses_drawn: Gallery | None = None,
     **changes: Any,
-) -> tuple[list[Section], outline.Report, str, str]:
+) -> tuple[list[Section], page_report.Report, str, str]:
     """Sections, report, HTML and Markdown.
 
     Unless `drawn`, with empty drawings, which take no time.
     """
-    sections = findings.sections(summary, curves, question or Question(), read_predictions)
+    sections = analysis.sections(summary, curves, question or Question(), read_predictions)
     with palette.style(), contextlib.ExitStack() as patches:
         if not drawn:
             empty = '<svg viewBox="0 0 1 1"></svg>'
@@ -103,7 +104,7 @@ def made(
                     patches.enter_context(
                         mock.patch.object(module, name, side_effect=lambda *_, **__: Figure())
                     )
-        report = outline.report(
+        report = page_report.report(
             sections, source(**changes), lambda section: images, gallery=losses_drawn
         )
     return sections, report, blocks.to_html(report.page), blocks.to_markdown(report.page)

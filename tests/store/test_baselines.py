@@ -24,10 +24,10 @@ from helpers.stores import Store
 from helpers.synthetic_runs import predictions
 from helpers.synthetic_runs import runs as synthetic
 
-from reports import findings, verdicts
-from reports.findings import Question
+from reports import analysis, verdicts
+from reports.analysis import Question
 from reports.names import short_names
-from reports.page import honesty, provenance
+from reports.page import caveats, provenance
 from reports.runs import SHIPPED, Baselines, ReadError, collect_baselines, load, load_baselines
 from reports.runs.baselines import pack, read
 from reports.stats import contrasts
@@ -256,7 +256,7 @@ def test_each_loss_of_ones_own_is_compared_with_every_other_one() -> None:
     ]
     assert set(found["family"]) == {5}
     (ours,) = found[(found["a"] == "mse") & (found["b"] == "ce")].to_dict("records")
-    theirs = contrasts(summary, baseline="ce").set_index("a").loc["mse"]
+    theirs = contrasts(summary, reference="ce").set_index("a").loc["mse"]
     assert ours["difference"] == theirs["difference"] and ours["p"] == theirs["p"]
     assert ours["p_holm"] > theirs["p_holm"] and theirs["family"] == 3
 
@@ -282,7 +282,7 @@ def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
     ):
         assert part in first
     assert "round float32 differently" in rounding
-    assert warnings == [("1 cell of the baselines' sweep had no finished run.", True)]
+    assert warnings == [("1 run of the baselines' sweep had no finished run.", True)]
     facts = {term: text for term, text, _ in provenance.facts(baselines)}
     assert baselines.sha256 in facts["Their digest"] and "seeds 0, 1" in facts["Baselines"]
 
@@ -300,9 +300,9 @@ def test_the_honesty_box_names_several_processors() -> None:
     for processors, alarm in ((["one", "one", "one"], False), (["one", "two", "two"], True)):
         each = dict(zip(runs["loss"].unique(), processors, strict=True))
         summary = runs.assign(processor=runs["loss"].map(each), kernel="stock")
-        (section,) = findings.sections(summary, curves, Question(baseline="mine"), predictions)
+        (section,) = analysis.sections(summary, curves, Question(reference="mine"), predictions)
         ((text, loud),) = [
-            (text, loud) for term, text, loud in honesty.facts(section) if term == "Machine"
+            (text, loud) for term, text, loud in caveats.facts(section) if term == "Machine"
         ]
         assert loud is alarm and ("one, two" in text) is alarm and "kernel stock" in text
 
@@ -320,15 +320,15 @@ def test_a_long_name_keeps_its_mark() -> None:
 
 def test_verdicts_with_baselines_are_derived_again() -> None:
     summary, curves = marked()
-    question = Question(baseline="mine", subjects=("mine",))
-    sections = findings.sections(summary, curves, question, predictions)
+    question = Question(reference="mine", subjects=("mine",))
+    sections = analysis.sections(summary, curves, question, predictions)
     assert sections[0].here == ["mine"] and sections[0].losses == [
         "mine",
         "ce (baseline)",
         "mse (baseline)",
     ]
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
-    assert {claim["a"] for claim in content["contrasts"]} == {"mine"}
+    assert {comparison["a"] for comparison in content["contrasts"]} == {"mine"}
     assert verdicts.check(content, summary) == []
     worse = summary["baseline"] & (summary["seed"] == 5)
     broken = verdicts.check(
@@ -360,9 +360,9 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     small += [
         "data.validation_size=200",
         "hydra.sweeper.extensions=0",
-        "hydra.sweeper.judging_seeds=8",
+        "hydra.sweeper.evaluation_seeds=8",
     ]
-    done = run_command(theirs, "sweep=baselines", "loss=ce,brier,mse", *small)
+    done = run_command(theirs, "preset=baselines", "loss=ce,brier,mse", *small)
     assert done.returncode == 0, done.stderr
     (sweep,) = re.findall(r"generate report sweep=(\w+)", done.stdout)
     made = generate(theirs, f"sweep={sweep}", "baselines_to=../kept/some.json.gz")
@@ -370,7 +370,7 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     assert "42 runs, losses: 3" in made.stdout and "LEFT OUT" not in made.stdout
     origin = read(tmp_path / "kept" / "some.json.gz").origin
     assert origin.commands[0].startswith(
-        "python experiments/run.py sweep=baselines data=digits model=softmax"
+        "python experiments/run.py preset=baselines data=digits model=softmax"
     )
     assert "paddlepaddle==3.3.1" in origin.versions and origin.processors and origin.kernels
 
@@ -379,7 +379,7 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
         "--config-dir",
         "options",
         "-m",
-        "sweep=baselines",
+        "preset=baselines",
         "loss=tempered",
         *small,
         PYTHONPATH=".",
@@ -391,22 +391,25 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     assert said.returncode == 0, said.stderr
     assert f"stored with the sweep's run {own}" in said.stdout
     content = json.loads((mine / "page" / "verdicts.json").read_text())
-    best = [claim for claim in content["contrasts"] if claim["view"] == "best"]
-    assert [(claim["a"], claim["b"]) for claim in best] == [
+    best = [comparison for comparison in content["contrasts"] if comparison["view"] == "best"]
+    assert [(comparison["a"], comparison["b"]) for comparison in best] == [
         *(
             ("tempered", "brier (baseline)"),
             ("tempered", "ce (baseline)"),
             ("tempered", "mse (baseline)"),
         )
     ]
-    assert all(claim["paired"] and claim["n"] == 8 and claim["family"] == 3 for claim in best)
+    assert all(
+        comparison["paired"] and comparison["n"] == 8 and comparison["family"] == 3
+        for comparison in best
+    )
     ids = {run.run_id for run in read(tmp_path / "kept" / "some.json.gz").runs}
-    assert all(len(ids & set(claim["run_ids"])) == 8 for claim in best)
+    assert all(len(ids & set(comparison["run_ids"])) == 8 for comparison in best)
     page = (mine / "page" / "index.html").read_text(encoding="utf-8")
     for part in ("ce (baseline)", "3 losses here are baselines", "SHA-256", best[0]["sentence"]):
         assert part in page
     checked = generate(mine, "check=page/verdicts.json")
-    assert checked.returncode == 0 and "claims of page/verdicts.json hold" in checked.stdout, (
+    assert checked.returncode == 0 and "verdicts of page/verdicts.json hold" in checked.stdout, (
         checked.stderr
     )
 
@@ -424,12 +427,12 @@ def test_the_file_that_comes_with_the_project_has_every_loss() -> None:
     losses = {run.params["loss"] for run in baselines.runs}
     assert losses == {path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml")}
     assert baselines.origin.commands == [
-        "python experiments/run.py sweep=baselines",
+        "python experiments/run.py preset=baselines",
         f"generate report sweep=ID baselines_to={SHIPPED.relative_to(ROOT).as_posix()}",
     ]
     assert baselines.origin.unfinished == 0
-    judging = len(baselines.origin.seeds) - 2
-    assert 2.0 ** (1 - judging) * len(losses) < 0.05, (
+    evaluation = len(baselines.origin.seeds) - 2
+    assert 2.0 ** (1 - evaluation) * len(losses) < 0.05, (
         "no verdict of one loss against all of them could be reached"
     )
     assert SHIPPED.stat().st_size < 1_000_000

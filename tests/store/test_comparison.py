@@ -346,6 +346,6 @@ def test_the_words_of_the_command():
     assert options.of_compare(["ab", "1e5"]) == ['compare=[ab,"1e5"]']
     assert options.of_compare(["ab", "cd", "experiment=x"]) == ["experiment=x", "compare=[ab,cd]"]
     assert options.of_compare(["--help"]) == ["--help"]
-    for words in ([], ["ab"], ["ab", "cd", "ef"], ["ab", "cd", "lr=0.1"], ["ab", "baseline=ce"]):
+    for words in ([], ["ab"], ["ab", "cd", "ef"], ["ab", "cd", "lr=0.1"], ["ab", "reference=ce"]):
         with pytest.raises(options.OptionError, match="generate compare: expected RUN_A RUN_B"):
             options.of_compare(words)

@@ -11,8 +11,8 @@ from helpers.settings import settings
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from experiments import cell, training
-from experiments.lint import Finding
+from experiments import execution, training
+from experiments.checks import TrainingWarning
 
 MODEL = """
 from paddle import nn
@@ -45,7 +45,7 @@ class Place:
             tracking=base.tracking | where,
             **values,
         )
-        return self.client.get_run(cell.execute(changed, {}, warnings=warnings))
+        return self.client.get_run(execution.execute(changed, {}, warnings=warnings))
 
     def numbers(self, run: Run) -> list:
         """All that a run has recorded, except times."""
@@ -118,7 +118,7 @@ def test_a_run_starts_at_epoch_0_without_a_checkpoint_that_it_may_use(place, cap
     caplog.set_level("INFO")
     short = place.run(1, "scheduler=cosine")
     fresh = [place.run(2, "scheduler=cosine"), place.run(1), place.run(2, checkpoint=False)]
-    stateful = [Finding("hidden-state", "it counts its calls")]
+    stateful = [TrainingWarning("hidden-state", "it counts its calls")]
     fresh.append(place.run(3, warnings=stateful))
     for run in (short, *fresh):
         assert "resumed_after" not in run.data.tags

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from experiments import cell, checks, config, rerun, tracking
+from experiments import config, execution, option_checks, rerun, tracking
 from experiments.config import CommandError
 
 
@@ -196,7 +196,9 @@ def place(tmp_path_factory):
         *ONE_EPOCH, f"tracking.uri=sqlite:///{directory}/mlflow.db", "experiment=mine"
     )
     settings = config.read(cfg, choices)
-    return directory, cell.execute(settings, {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)})
+    return directory, execution.execute(
+        settings, {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)}
+    )
 
 
 def again(place, *overrides):
@@ -225,7 +227,7 @@ def test_the_same_numbers_again(place, capsys):
 
 
 def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys):
-    execute = cell.execute
+    execute = execution.execute
 
     def one_bit_off(settings, artifacts, tags, **more):
         run_id = execute(settings, artifacts, tags, **more)
@@ -234,7 +236,7 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
         client.log_metric(run_id, "test/loss", value * (1 + 2**-52), step=1)
         return run_id
 
-    monkeypatch.setattr(cell, "execute", one_bit_off)
+    monkeypatch.setattr(execution, "execute", one_bit_off)
     with pytest.raises(
         CommandError,
         match=r"Numbers that differ \(A, B\):\n  test/loss: 2\.\d+, 2\.\d+\nEqual to the bit:",
@@ -249,9 +251,11 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys)
 
 
 def test_other_data_than_then_is_said_before_anything_trains(place, monkeypatch, caplog):
-    data = checks.data
+    data = option_checks.data
     monkeypatch.setattr(
-        checks, "data", lambda cell: dataclasses.replace(data(cell), digest="another")
+        option_checks,
+        "data",
+        lambda execution: dataclasses.replace(data(execution), digest="another"),
     )
     again(place, "experiment=mine")
     assert "the data or the device changed since then" in caplog.text
@@ -278,11 +282,11 @@ def test_what_the_run_decides_cannot_be_set_beside_it(word):
         rerun.rerun(composed()[0], settings, ["rerun=abc", word])
 
 
-def test_a_cell_that_is_being_run_is_left_alone(place, monkeypatch):
+def test_a_run_that_is_being_run_is_left_alone(place, monkeypatch):
     def taken(*_, **__):
         raise tracking.Taken("process 7 computes this run")
 
-    monkeypatch.setattr(cell, "execute", taken)
+    monkeypatch.setattr(execution, "execute", taken)
     with pytest.raises(CommandError, match="process 7 computes this run; wait for it, or stop it"):
         again(place, "experiment=mine")
 

@@ -459,12 +459,12 @@ def test_of_one_identity_the_newest_finished_run_counts_else_the_newest(store, s
     assert set(found.curves["run_id"]) == {ids[counts], other}
     left = "1 run" if len(ids) == 2 else "2 runs"
     assert (
-        f"left out: {left} of cells that ran more than once; the newest FINISHED run counts"
-        in found.notes
+        f"left out: {left} of configurations that ran more than once; the newest FINISHED run "
+        f"counts" in found.notes
     )
 
 
-def test_equal_values_under_another_identity_are_one_cell(store):
+def test_equal_values_under_another_identity_are_one_run(store):
     store.add("a", own={"loss.gamma": 2})
     newest = store.add("b", own={"loss.gamma": 2.0})
     found = store.load()
@@ -613,7 +613,7 @@ def test_a_sweep_is_the_runs_of_its_identities_wherever_they_ran(store):
     assert filtered.summary["run_id"].tolist() == [child]
     assert filtered.missing["identity"].tolist() == ["never"]
     assert filtered.notes == [
-        "1 cell without a run: which of them the filter would choose is not known"
+        "1 combination without a run: which of them the filter would choose is not known"
     ]
 
 
@@ -667,7 +667,7 @@ def test_a_sweep_whose_grid_is_lost_is_its_children(store, grid):
     found = store.load(sweep=sweep)
     assert found.summary["run_id"].tolist() == [child] and found.missing.empty
     assert found.notes[0].startswith(
-        "the sweep's list of cells (its artifact grid.json) is missing or damaged"
+        "the sweep's list of runs (its artifact grid.json) is missing or damaged"
     )
 
 

@@ -46,7 +46,7 @@ def test_mlflow_sends_no_telemetry():
     It sends none where it sees a test or CI.
     """
     code = (
-        "import experiments.preload; "
+        "import experiments.worker_init; "
         "from mlflow.telemetry.client import get_telemetry_client as client; print(client())"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -22,7 +22,7 @@ from helpers.stores import TEST, Store
 from experiments import heads, metrics, source_digest
 from reports import gallery, source_code, verdicts
 from reports.generate import newest_version
-from reports.page import honesty
+from reports.page import caveats
 from reports.runs import ReadError, collect_baselines, predictions
 from reports.runs.computed import metrics_code, with_metric
 
@@ -260,7 +260,7 @@ def test_equal_numbers_raise_no_warning(store: Store) -> None:
     found = store.load()
     assert found.warnings == []
     assert found.notes == [
-        "left out: 1 run of cells that ran more than once; the newest FINISHED run counts"
+        "left out: 1 run of configurations that ran more than once; the newest FINISHED run counts"
     ]
 
 
@@ -323,12 +323,12 @@ def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store) -> No
         "digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb; "
         "files of the user: my_losses.py" in markdown
     )
-    named = report(store, "versions=true", "baseline=mine@aaaaaaa")
+    named = report(store, "versions=true", "reference=mine@aaaaaaa")
     assert named.returncode == 0, named.stderr
     assert (
         "mine@bbbbbbb against mine@aaaaaaa" in named.stdout or "than mine@aaaaaaa" in named.stdout
     )
-    newest = report(store, "versions=true", "baseline=mine")
+    newest = report(store, "versions=true", "reference=mine")
     assert "than mine@bbbbbbb" in newest.stdout or "against mine@bbbbbbb" in newest.stdout
 
 
@@ -339,7 +339,7 @@ def facts(runs: pd.DataFrame) -> list[tuple[str, str, bool]]:
     """The facts on versions and code."""
     return [
         fact
-        for fact in honesty._versions(type("Section", (), {"runs": runs})())
+        for fact in caveats._versions(type("Section", (), {"runs": runs})())
         if fact[0] in ("Code", "Warning")
     ]
 
@@ -411,7 +411,7 @@ def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(store: Store) -
     checked = report(store, "check=first/verdicts.json")
     total = len(content["contrasts"])
     assert checked.returncode == 0, checked.stderr
-    assert f"all {total} claims of first/verdicts.json hold" in checked.stdout
+    assert f"all {total} verdicts of first/verdicts.json hold" in checked.stdout
     assert "a new report would be of other runs: 3 of these runs no longer count" in checked.stdout
 
 
@@ -445,7 +445,7 @@ def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
     assert found.summary["loss"].value_counts().to_dict() == dict.fromkeys(
         ("focal", "focal_g3", "ce", "my_ce"), 2
     )
-    told = report(store, "baseline=focal_g3")
+    told = report(store, "reference=focal_g3")
     assert told.returncode == 0, told.stderr
     for loss in ("focal", "ce", "my_ce"):
         assert re.search(rf"^  {loss} .*focal_g3", told.stdout, re.MULTILINE)

@@ -21,8 +21,9 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from experiments import conv_block, models
-from experiments.conv_block import ConvBlock, kernel
+from experiments import models
+from experiments.kernels import conv_block
+from experiments.kernels.conv_block import ConvBlock, kernel
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ LARGE = [(1000, 1, 28, 28, 20, 5, 2), (1000, 20, 14, 14, 20, 5, 2)]
 
 @pytest.fixture
 def afresh(monkeypatch, tmp_path):
-    """Choose the kernel anew, with an empty cache, and again after the test."""
+    """Choose the kernel again, with an empty cache, and again after the test."""
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FAIRLOSS_KERNEL", raising=False)
     conv_block._library.cache_clear()

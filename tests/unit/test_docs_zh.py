@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from experiments import config, lint
+from experiments import checks, config
 from reports import metrics, options, verdicts
 from reports.stats.power import smallest_p
 
@@ -45,7 +45,7 @@ def section(text: str, heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every row of the tables in a text, without headings and rulers."""
+    """The runs of every row of the tables in a text, without headings and rulers."""
     found = []
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         for row in table.splitlines()[2:]:
@@ -113,7 +113,7 @@ def test_every_command_parses(command):
         options.check_names(words)
         words = options.lengthen(words)
     else:
-        names = {word.partition("=")[0] for word in words} - {"sweep"}
+        names = {word.partition("=")[0] for word in words} - {"preset"}
         config.check_names(name for name in names if name.isidentifier())
     for override in OverridesParser.create().parse_overrides(words):
         group = override.key_or_group
@@ -152,7 +152,7 @@ def test_the_table_of_losses_has_the_arguments_and_outputs_of_each(option):
     assert name
 
 
-@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "tracking", "sweep"])
+@pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "tracking", "preset"])
 def test_the_table_of_groups_has_the_options_of_each(group):
     (row,) = [row for row in rows(section(page("options"), "选项组")) if row[0] == f"`{group}`"]
     there = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
@@ -172,7 +172,7 @@ def test_the_table_of_values_has_every_value_with_its_default():
 
 def test_the_tables_of_presets_sweepers_and_launchers_are_complete():
     text = page("options")
-    presets = {path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")}
+    presets = {path.stem for path in (ROOT / "conf" / "preset").glob("*.yaml")}
     assert {row[0].strip("`") for row in rows(section(text, "预设问题"))} == presets
     for heading, group in (("扫描方式", "sweeper"), ("启动器", "launcher")):
         there = {path.stem for path in (ROOT / "conf" / "hydra" / group).glob("*.yaml")}
@@ -181,7 +181,7 @@ def test_the_tables_of_presets_sweepers_and_launchers_are_complete():
 
 def test_the_numbers_of_a_preset_are_those_of_its_file():
     for name, _, runs, result in rows(section(page("options"), "预设问题")):
-        text = (ROOT / "conf" / "sweep" / f"{name.strip('`')}.yaml").read_text(encoding="utf-8")
+        text = (ROOT / "conf" / "preset" / f"{name.strip('`')}.yaml").read_text(encoding="utf-8")
         assert runs in re.findall(r"\d+", text.partition("# Time:")[0]), name
         for number in re.findall(r"\d+\.\d+", result):
             assert number in text, f"{name} {number}"
@@ -192,16 +192,16 @@ def test_the_tables_of_a_report_are_complete():
     named = first_names(section(page("options"), "报告的选项"))
     assert named == fields - {"tracking"} | {"tracking.uri"}
     report = page("reading-a-report")
-    keys = {*verdicts.CLAIM, *verdicts.ADDED, "setting", "sentence"}
+    keys = {*verdicts.COMPARISON, *verdicts.ADDED, "setting", "sentence"}
     assert first_names(section(report, "verdicts.json")) == keys
     offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
     assert first_names(section(report, "指标")) == offered
-    checks = {
+    names = {
         function.__name__.replace("_", "-")
-        for function in vars(lint).values()
+        for function in vars(checks).values()
         if getattr(function, "__annotations__", {}).get("return") == "str | None"
     }
-    assert first_names(section(report, "训练检查")) == checks
+    assert first_names(section(report, "训练检查")) == names
 
 
 def test_the_headings_of_the_page_are_its_own():

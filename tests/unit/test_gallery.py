@@ -18,12 +18,13 @@ import pytest
 from helpers.commands import ROOT
 from helpers.synthetic_runs import HOSTILE, predictions, runs
 
-from reports import findings
+from reports import analysis
+from reports.analysis import Question
 from reports.figures import gallery as drawings
 from reports.figures import palette
-from reports.findings import Question
 from reports.gallery import Gallery, gallery
-from reports.page import across, blocks, outline
+from reports.page import blocks, cross_setting
+from reports.page import report as page_report
 
 A = -math.log(1e-4)
 LOGITS = sorted(
@@ -172,7 +173,10 @@ def test_what_cannot_be_drawn_is_named_with_the_reason(
     found = own_module(target)
     assert not len(found.weights) and not len(found.margins) and not len(found.errors)
     assert why in found.missing["own"]
-    assert "own (" in across.left_out(found, ["own"]) and across.left_out(found, ["other"]) == ""
+    assert (
+        "own (" in cross_setting.left_out(found, ["own"])
+        and cross_setting.left_out(found, ["other"]) == ""
+    )
     module = sys.modules.get("gallery_losses")
     assert (
         module is None or module.called == []
@@ -180,7 +184,7 @@ def test_what_cannot_be_drawn_is_named_with_the_reason(
 
 
 def test_importing_it_does_not_load_paddle() -> None:
-    code = "import sys, reports.gallery, reports.page.outline; sys.exit('paddle' in sys.modules)"
+    code = "import sys, reports.gallery, reports.page.report; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
@@ -219,12 +223,12 @@ def test_values_of_different_losses_are_never_on_one_axis() -> None:
         assert not any(axis.get_shared_y_axes().joined(axis, other) for other in others)
 
 
-def page(found: Gallery | None) -> tuple[outline.Report, str]:
-    sections = findings.sections(
+def page(found: Gallery | None) -> tuple[page_report.Report, str]:
+    sections = analysis.sections(
         *runs(("ce", "mse", "own"), seeds=range(2)), Question(), predictions
     )
-    source = outline.Source("e", None, None, (), 0, [])
-    report = outline.report(sections, source, lambda section: "none", gallery=found)
+    source = page_report.Source("e", None, None, (), 0, [])
+    report = page_report.report(sections, source, lambda section: "none", gallery=found)
     return report, blocks.to_html(report.page)
 
 

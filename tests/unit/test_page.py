@@ -1,6 +1,6 @@
 """The page, its Markdown, tables, verdicts and commands.
 
-Every claim is there, nothing invented, nothing gets out.
+Every verdict is there, nothing invented, nothing gets out.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.text import Text
 
 from experiments import tuning
-from reports import findings, generate, verdicts
+from reports import analysis, generate, verdicts
+from reports.analysis import Question, Section
 from reports.figures import palette
-from reports.findings import Question, Section
 from reports.gallery import Gallery, gallery
-from reports.page import across, blocks, commands, honesty, outline, tables
-from reports.page.tables import Cell, Table
+from reports.page import blocks, caveats, commands, cross_setting
+from reports.page import report as page_report
+from reports.page import table as page_table
+from reports.page.table import Cell, Table
 
 
 @pytest.fixture(scope="module")
-def usual() -> tuple[list[Section], outline.Report, str, str]:
+def usual() -> tuple[list[Section], page_report.Report, str, str]:
     return made(*runs(), drawn=True)
 
 
@@ -46,7 +48,7 @@ def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -
     assert len(section.headline) == 2
     for row in section.headline.to_dict("records"):
         assert verdicts.sentence(row) in words
-        assert tables.markdown(verdicts.sentence(row)) in markdown
+        assert page_table.markdown(verdicts.sentence(row)) in markdown
     for table in report.tables.values():
         for cells in table.for_people.rows:
             for cell in cells:
@@ -235,7 +237,7 @@ def test_runs_that_all_failed_make_an_honest_page() -> None:
     (section,), report, html, _ = made(summary, curves.iloc[:0])
     words = text(html)
     assert "there is nothing to compare" in words
-    assert "0 of 90 cells ended well; 0 diverged; 90 failed; 0 killed; 0 missing." in words
+    assert "0 of 90 runs ended well; 0 diverged; 90 failed; 0 killed; 0 missing." in words
     assert report.figures == {}
     assert set(section.headline["verdict"]) == {"undecided"}
 
@@ -245,11 +247,11 @@ def test_a_seed_that_was_added_for_other_losses_is_not_called_left_out() -> None
     added = (summary["loss"] == "mse") & (summary["seed"] >= 8)  # two seeds of ce and focal alone
     lost = (summary["loss"] == "mse") & (summary["seed"] == 3) & (summary["lr"] == 0.03)
     (section,), *_ = made(summary[~added & ~lost], curves)
-    facts = {term: text for term, text, _ in honesty.facts(section)}
+    facts = {term: text for term, text, _ in caveats.facts(section)}
     assert facts["Left out"].endswith("where paired: mse at 0.03 seed 3 (missing).")
     (section,), *_ = made(summary[~added], curves)
     assert section.headline.set_index("a").loc["mse", "n"] == 8
-    assert "Left out" not in {term for term, *_ in honesty.facts(section)}
+    assert "Left out" not in {term for term, *_ in caveats.facts(section)}
 
 
 def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
@@ -263,14 +265,14 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     (section,), _, html, _ = made(summary, curves, missing=2, notes=["a note of the reader"])
     words = text(html)
     assert (
-        "84 of 90 cells ended well; 3 diverged; 1 failed; 0 killed; 2 missing; 1 still running, "
+        "84 of 90 runs ended well; 3 diverged; 1 failed; 0 killed; 2 missing; 1 still running, "
         "not counted." in words
     )
     assert "mse at 0.03 seed 7 (missing)" in words and "mse at 0.03 seed 9 (failed)" in words
     assert "1 of 8 runs of mse diverged" in words
     assert "Without a result (failed or killed): 1 run of mse." in words
     assert "a note of the reader" in words
-    assert words.count("2 cells of the sweep's own grid have never been run.") == 1
+    assert words.count("2 runs of the sweep's own grid have never been run.") == 1
     assert section.headline.set_index("a").loc["mse", "n"] == 8  # the one that diverged counts
 
 
@@ -285,9 +287,12 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
         "of mse failed."
     )
     assert told in text(html)
-    claims = verdicts.document([section], {})["contrasts"]
+    comparisons = verdicts.document([section], {})["contrasts"]
     at_rate = told.replace("of mse", "of mse at learning rate 0.03")
-    assert [claim["sentence"] for claim in claims if claim["a"] == "mse"] == [told, at_rate]
+    assert [comparison["sentence"] for comparison in comparisons if comparison["a"] == "mse"] == [
+        told,
+        at_rate,
+    ]
     (item,) = re.findall(
         r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL
     )
@@ -339,7 +344,7 @@ def test_no_text_says_nan_inf_or_none(
     summary = summary.query(kept).reset_index(drop=True) if kept else summary
     curves = curves[curves["run_id"].isin(summary["run_id"])]
     sections, report, html, markdown = made(summary, curves, Question(metric=metric))
-    said = [text(html), markdown, *(tables.to_latex(table) for table in report.tables.values())]
+    said = [text(html), markdown, *(page_table.to_latex(table) for table in report.tables.values())]
     rows = sections[0].contrasts.to_dict("records")
     said += [words for row in rows for words in (verdicts.sentence(row), verdicts.needed(row))]
     figures = report.figures.values()
@@ -353,7 +358,7 @@ def test_no_text_says_nan_inf_or_none(
         assert "10 of 10 runs of mse diverged" in text(html)
 
 
-def captions(report: outline.Report) -> dict[str, str]:
+def captions(report: page_report.Report) -> dict[str, str]:
     found: list[Any] = list(report.page.blocks)
     for block in found:
         found += getattr(block, "blocks", [])  # of a fold
@@ -391,7 +396,7 @@ def test_captions_of_one_seed_and_of_two_stages() -> None:
 
 
 def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
-    with pytest.raises(findings.QuestionError) as error:
+    with pytest.raises(analysis.QuestionError) as error:
         made(*runs(seeds=[0], setting="digits, lenet5"), Question(tuning_seeds=(0,)))
     assert str(error.value) == (
         "tuning_seeds [0] leave none to evaluate: the runs of 3 epochs have the seeds [0], in the "
@@ -428,8 +433,8 @@ def test_the_gallery_says_of_a_loss_of_directions_why_it_is_flat() -> None:
     shown = Gallery(weights, margins, pd.DataFrame(columns=["loss", "error", "value"]))
     looks = palette.looks(["ce", "logit_norm"])
     with palette.style():
-        pull, value = across.gallery_pictures(shown, ["ce", "logit_norm"], looks)
-        (plain_pull, plain_value) = across.gallery_pictures(shown, ["ce"], looks)
+        pull, value = cross_setting.gallery_pictures(shown, ["ce", "logit_norm"], looks)
+        (plain_pull, plain_value) = cross_setting.gallery_pictures(shown, ["ce"], looks)
     why = "here: while the other logits are 0, the logits change in length but not in direction"
     assert f"Of logit_norm there is only a flat 0 {why}" in pull.caption
     assert f"Of logit_norm there is only a step {why}" in value.caption
@@ -473,7 +478,7 @@ def test_what_is_missing_from_the_grid_of_a_sweep_is_said_once_for_all_settings(
         both, curves, read_predictions=lambda run_id: None, missing=7, notes=["a note"]
     )
     words = text(html)
-    assert words.count("7 cells of the sweep's own grid have never been run.") == 1
+    assert words.count("7 runs of the sweep's own grid have never been run.") == 1
     assert words.count("a note") == 1
     assert "What to know about all settings" in words
 
@@ -501,7 +506,7 @@ def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
 
 def test_contrasts_as_csv_have_both_names_and_every_interval(usual: Any) -> None:
     (section,), report, _, _ = usual
-    read_back = pd.read_csv(io.StringIO(tables.to_csv(report.tables["contrasts"])))
+    read_back = pd.read_csv(io.StringIO(page_table.to_csv(report.tables["contrasts"])))
     assert list(read_back["a"]) == list(section.headline["a"]) and set(read_back["b"]) == {"ce"}
     for name in (
         "difference",
@@ -570,7 +575,7 @@ def test_hostile_names_stay_text(place: str) -> None:
     assert "<script" not in prose and "](javascript" not in prose
     for name, table in report.tables.items():
         assert re.fullmatch(r"[a-z0-9-]+", name)
-        assert r"\frac" not in tables.to_latex(table)
+        assert r"\frac" not in page_table.to_latex(table)
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -578,43 +583,47 @@ def test_hostile_names_stay_text(place: str) -> None:
 
 def table(*names: str) -> Table:
     rows = [
-        [tables.name_cell(name), tables.with_interval(-1.5, -2.0, -1.0), tables.number(math.nan)]
+        [
+            page_table.name_cell(name),
+            page_table.with_interval(-1.5, -2.0, -1.0),
+            page_table.number(math.nan),
+        ]
         for name in names
     ]
     return Table("t", "caption", ["loss", "value (%)", "none"], ["loss", "value", "none"], rows)
 
 
 def test_csv_is_for_programs_and_is_no_formula() -> None:
-    rows = list(csv.reader(io.StringIO(tables.to_csv(table("=1+1", 'a "b", c', HOSTILE)))))
+    rows = list(csv.reader(io.StringIO(page_table.to_csv(table("=1+1", 'a "b", c', HOSTILE)))))
     assert rows[0] == ["loss", "value", "none"]
     assert rows[1] == ["'=1+1", "-1.5", ""]
     assert rows[2][0] == 'a "b", c' and rows[3][0] == HOSTILE
 
 
 def test_latex_and_markdown_escape() -> None:
-    latex = tables.to_latex(table("a_b & 50% $x$ \\input{x} ~^#{}"))
+    latex = page_table.to_latex(table("a_b & 50% $x$ \\input{x} ~^#{}"))
     assert (
         r"a\_b \& 50\% \$x\$ \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\{\} "
         r"& " in latex
     )
     assert r"$-$1.50 [$-$2.00, $-$1.00] & n/a \\" in latex and r"\begin{tabular}{lrr}" in latex
-    markdown = tables.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
+    markdown = page_table.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
     assert r"a\|b &lt;i&gt; \[x\](y)".replace("(y)", r"\(y\)") in markdown
     assert "http://" not in markdown
     assert markdown.splitlines()[1] == "| --- | ---: | ---: |"
 
 
 def test_numbers_for_people() -> None:
-    assert tables.number(0.98765, scale=100).text == "98.77"
-    assert tables.number(-0.5, 1, signed=True) == Cell("−0.5", -0.5)
-    assert tables.number(math.inf).text == "∞"
-    assert [tables.probability(p).text for p in (0.0004, 0.0123, 1.0, math.nan)] == [
+    assert page_table.number(0.98765, scale=100).text == "98.77"
+    assert page_table.number(-0.5, 1, signed=True) == Cell("−0.5", -0.5)
+    assert page_table.number(math.inf).text == "∞"
+    assert [page_table.probability(p).text for p in (0.0004, 0.0123, 1.0, math.nan)] == [
         "< 0.001",
         "0.012",
         "1.00",
         "n/a",
     ]
-    assert tables.with_interval(0.5, math.nan, math.nan).text == "0.50"
+    assert page_table.with_interval(0.5, math.nan, math.nan).text == "0.50"
 
 
 # ---- verdicts ------------------------------------------------------------------------------------
@@ -706,7 +715,7 @@ def test_what_it_would_take_in_words() -> None:
 
 def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     summary, curves = runs()
-    sections = findings.sections(summary, curves, Question(), predictions)
+    sections = analysis.sections(summary, curves, Question(), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {"experiment": "e"})))
     design = {
         "view",
@@ -723,14 +732,14 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
         "verdict",
         "run_ids",
     }
-    assert all(design <= set(claim) for claim in content["contrasts"])
-    assert {claim["view"] for claim in content["contrasts"]} == {"best", "equal"}
+    assert all(design <= set(comparison) for comparison in content["contrasts"])
+    assert {comparison["view"] for comparison in content["contrasts"]} == {"best", "equal"}
     assert verdicts.check(content, summary) == []
 
     more = pd.concat(
         [summary, summary.assign(run_id="x" + summary["run_id"], seed=summary["seed"] + 100)]
     )
-    assert verdicts.check(content, more) == []  # runs that came later change no earlier claim
+    assert verdicts.check(content, more) == []  # runs that came later change no earlier verdict
 
     changed = json.loads(json.dumps(content))
     changed["contrasts"][0]["difference"] += 1e-3
@@ -752,7 +761,7 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     renamed = summary.assign(loss=summary["loss"].where(summary["loss"] != "ce", "ce weight=1"))
     assert (
         verdicts.check(content, renamed) == []
-    )  # other runs in the store may lengthen a label, and change no claim
+    )  # other runs in the store may lengthen a label, and change no verdict
     swapped = summary.assign(loss_option=summary["loss_option"].replace("mse", "brier"))
     assert any(
         "mse" in line and "can no longer be derived" in line
@@ -767,10 +776,10 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
 
 def test_metrics_in_the_file_are_as_typed_and_earlier_files_with_columns_still_hold() -> None:
     summary, curves = runs(seeds=range(3))
-    sections = findings.sections(summary, curves, Question(metric="test_ece_scaled"), predictions)
+    sections = analysis.sections(summary, curves, Question(metric="test_ece_scaled"), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
     assert content["question"]["metric"] == "test/ece_scaled"
-    assert {claim["metric"] for claim in content["contrasts"]} == {"test/ece_scaled"}
+    assert {comparison["metric"] for comparison in content["contrasts"]} == {"test/ece_scaled"}
     earlier = json.loads(json.dumps(content).replace("test/ece_scaled", "test_ece_scaled"))
     assert earlier["question"]["metric"] == "test_ece_scaled"
     assert verdicts.check(content, summary) == verdicts.check(earlier, summary) == []
@@ -778,12 +787,12 @@ def test_metrics_in_the_file_are_as_typed_and_earlier_files_with_columns_still_h
     assert (
         len(verdicts.check(content, summary))
         == len(verdicts.check(earlier, summary))
-        == sum(claim["n"] > 0 for claim in content["contrasts"])
+        == sum(comparison["n"] > 0 for comparison in content["contrasts"])
     )
 
 
 def test_what_has_no_number_is_null_in_the_file() -> None:
-    sections = findings.sections(*runs(seeds=[0]), Question(), predictions)
+    sections = analysis.sections(*runs(seeds=[0]), Question(), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
     assert (
         content["contrasts"][0]["low"] is None and content["contrasts"][0]["verdict"] == "undecided"
@@ -919,20 +928,20 @@ def test_the_deciding_command_is_on_the_page() -> None:
 
 
 def test_the_honesty_box_is_calm_when_all_is_well() -> None:
-    (section,) = findings.sections(*runs(), Question(), predictions)
-    facts = honesty.facts(section)
-    assert honesty.about_the_store(0, []) == []
+    (section,) = analysis.sections(*runs(), Question(), predictions)
+    facts = caveats.facts(section)
+    assert caveats.about_the_store(0, []) == []
     assert [term for term, _, alarm in facts if alarm] == []
     dirty = runs()[0].assign(git_dirty=True)
-    (other,) = findings.sections(dirty, runs()[1], Question(), predictions)
-    assert dict(fact[:2] for fact in honesty.facts(other))["Code"] == (
+    (other,) = analysis.sections(dirty, runs()[1], Question(), predictions)
+    assert dict(fact[:2] for fact in caveats.facts(other))["Code"] == (
         "commit 0123456789; 90 of 90 runs were made with changes that are not committed (tracked "
         "changes are in changes.diff); "
         "digests of the code that computed the numbers: ce 1111111, focal gamma=3 2222222, mse "
         "3333333; no files of the user."
     )
     by_term = {term: words for term, words, _ in facts}
-    assert by_term["Runs"].startswith("90 of 90 cells ended well")
+    assert by_term["Runs"].startswith("90 of 90 runs ended well")
     assert by_term["Budget"] == "equal: every loss had 30 finished trials to choose its rate from."
     assert by_term["Pairing"].startswith("proved")
     assert by_term["Code"] == (
@@ -973,7 +982,7 @@ Asked = set[tuple[str, float, int]]
 
 def asked_for(section: Section) -> Asked:
     """The runs that the commands beside undecided verdicts ask for."""
-    composer = outline._Composer({}, [], source(), lambda section: "none")
+    composer = page_report._Composer({}, [], source(), lambda section: "none")
     asked: Asked = set()
     for row in section.headline.to_dict("records"):
         for line in composer._deciding(section, row):
@@ -1005,7 +1014,7 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     """
     summary, curves = close_rates(120)
     there = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(10)}
-    (before,) = findings.sections(those(summary, there), curves, Question(), predictions)
+    (before,) = analysis.sections(those(summary, there), curves, Question(), predictions)
     first = before.headline.set_index("a")
     assert (first["n"] == 10).all() and first.loc["brier", "verdict"] == "worse"
     assert before.split.tuning == before.split.evaluation == tuple(range(10))
@@ -1015,7 +1024,7 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     assert {lr for _, lr, _ in asked} == {0.03, 0.1}  # every new seed chooses, too
     assert asked > {key for key in there if key[0] in undecided}
 
-    (after,) = findings.sections(those(summary, there | asked), curves, Question(), predictions)
+    (after,) = analysis.sections(those(summary, there | asked), curves, Question(), predictions)
     second = after.headline.set_index("a")
     assert second.loc["brier", "verdict"] == "worse" and second.loc["brier", "n"] == 10
     for loss in undecided:
@@ -1033,15 +1042,15 @@ def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None
     tuned = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(2)}
     question = Question(tuning_seeds=(0, 1))
     rates = dict(
-        findings.stats.choose_rates(those(summary, tuned))[["loss", "lr"]].itertuples(index=False)
+        analysis.stats.choose_rates(those(summary, tuned))[["loss", "lr"]].itertuples(index=False)
     )
     there = tuned | {(loss, lr, seed) for loss, lr in rates.items() for seed in range(2, 10)}
     for asks in (question, Question()):  # also where the report is not told which seeds chose
-        (before,) = findings.sections(those(summary, there), curves, asks, predictions)
+        (before,) = analysis.sections(those(summary, there), curves, asks, predictions)
         assert before.split.two_stage and set(before.chosen["tuning_seeds"]) == {(0, 1)}
         asked = asked_for(before)
         assert asked and {(loss, lr) for loss, lr, _ in asked} <= set(rates.items())
-        (after,) = findings.sections(those(summary, there | asked), curves, asks, predictions)
+        (after,) = analysis.sections(those(summary, there | asked), curves, asks, predictions)
         assert after.chosen["lr"].tolist() == before.chosen["lr"].tolist()
         n = before.headline.set_index("a")["n"]
         assert (n == (8 if asks is question else 10)).all()
@@ -1066,12 +1075,12 @@ def test_a_loss_that_diverges_is_worse_and_the_page_says_how_often() -> None:
     assert not re.search(r"\bnan\b", words)
     content = json.loads(verdicts.write(verdicts.document([section], {})))
     assert content["settings"][0]["diverged_as"] == 0.1
-    counted = {claim["a"]: claim["diverged_a"] for claim in content["contrasts"]}
+    counted = {comparison["a"]: comparison["diverged_a"] for comparison in content["contrasts"]}
     assert counted == {"focal": 4, "mse": 10}
     assert verdicts.check(content, summary) == []
-    for claim in content["contrasts"]:
+    for comparison in content["contrasts"]:
         for added in verdicts.ADDED:
-            del claim[added]  # a file of an earlier version
+            del comparison[added]  # a file of an earlier version
     del content["settings"][0]["diverged_as"]
     assert all("difference was" in line for line in verdicts.check(content, summary))
     (section,), _, html, _ = made(summary, curves, Question(metric="test_nll"))

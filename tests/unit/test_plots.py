@@ -21,11 +21,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports import findings, mistakes
+from reports import analysis, error_analysis
+from reports.analysis import Question, Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
-from reports.findings import Question, Section
 from reports.names import plain, short_names
-from reports.page.illustrations import Illustrator, in_front
+from reports.page.figures import FigureBuilder, in_front
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def house_style() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def section() -> Section:
-    (found,) = findings.sections(*runs(epochs=(2, 3)), Question(), predictions)
+    (found,) = analysis.sections(*runs(epochs=(2, 3)), Question(), predictions)
     return found
 
 
@@ -72,7 +72,7 @@ def test_curves_are_the_means_and_bands_of_the_frame(section: Section) -> None:
 
 @pytest.mark.parametrize("epochs", [1, 7, 8, 20])
 def test_curves_of_any_length_are_marked_at_their_end(epochs: int) -> None:
-    (section,) = findings.sections(
+    (section,) = analysis.sections(
         *runs(["ce"], seeds=[0], rates=[0.1], epochs=[epochs]), Question(), predictions
     )
     figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
@@ -83,7 +83,7 @@ def test_curves_of_any_length_are_marked_at_their_end(epochs: int) -> None:
 
 
 def test_one_seed_has_no_band_and_no_thin_line() -> None:
-    (section,) = findings.sections(*runs(seeds=[4]), Question(), predictions)
+    (section,) = analysis.sections(*runs(seeds=[4]), Question(), predictions)
     assert section.bands[["low", "high"]].isna().all(axis=None)
     figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
     assert with_gid(figure, "seeds") == []
@@ -91,14 +91,14 @@ def test_one_seed_has_no_band_and_no_thin_line() -> None:
         assert not any(
             np.isfinite(path.vertices).all() and len(path.vertices) for path in fill.get_paths()
         )
-    final = Illustrator(section, palette.looks(section.losses)).final()
+    final = FigureBuilder(section, palette.looks(section.losses)).final()
     assert final is not None and with_gid(final.figure, "interval") == []
     assert len(with_gid(final.figure, "mean")) == len(section.losses)
 
 
 def test_lines_far_above_the_others_are_enlarged_below() -> None:
     losses = ("ce", "focal gamma=3", "mse")
-    (section,) = findings.sections(*runs(losses, epochs=(10,)), Question(), predictions)
+    (section,) = analysis.sections(*runs(losses, epochs=(10,)), Question(), predictions)
     assert curves.far_above(section.bands) == []
     bands, history = section.bands.copy(), section.curves.copy()
     for frame, columns in ((bands, ["mean", "low", "high"]), (history, ["val_accuracy"])):
@@ -122,7 +122,7 @@ def test_lines_far_above_the_others_are_enlarged_below() -> None:
 
 @pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 1), (3, 2)])
 def test_nothing_is_enlarged_whose_second_half_is_a_dot(epochs: int, panels: int) -> None:
-    (section,) = findings.sections(*runs(epochs=(epochs,)), Question(), predictions)
+    (section,) = analysis.sections(*runs(epochs=(epochs,)), Question(), predictions)
     bands = section.bands.copy()
     bands.loc[bands["loss"] == "mse", ["mean", "low", "high"]] -= 0.5
     assert curves.far_above(bands) == ["focal gamma=3", "ce"]
@@ -138,7 +138,7 @@ def wide(metric: str = "test_accuracy") -> Section:
         (history, ["val_accuracy"]),
     ):
         frame.loc[frame["seed"] == 1, columns] *= 0.5
-    (found,) = findings.sections(summary, history, Question(metric=metric), predictions)
+    (found,) = analysis.sections(summary, history, Question(metric=metric), predictions)
     return found
 
 
@@ -155,7 +155,7 @@ def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
     heights = np.concatenate([path.vertices[:, 1] for fill in fills for path in fill.get_paths()])
     assert (heights.min(), heights.max()) == (0, 100)
 
-    final = Illustrator(section, palette.looks(section.losses)).final()
+    final = FigureBuilder(section, palette.looks(section.losses)).final()
     assert final is not None
     (axis,) = final.figure.axes
     left, right = axis.get_xlim()
@@ -164,7 +164,7 @@ def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
         (0, 100)
     ] * 3
 
-    effect = Illustrator(section, palette.looks(section.losses)).epochs_effect()
+    effect = FigureBuilder(section, palette.looks(section.losses)).epochs_effect()
     assert effect is not None
     bars = [
         bar for made in effect.figure.axes[0].containers for bar in made.lines[2][0].get_segments()
@@ -176,7 +176,7 @@ def test_intervals_of_other_metrics_are_drawn_no_further_than_values_can_be() ->
     for metric, least, most in (("test_nll", 0, math.inf), ("test_ece", 0, 100)):
         section = wide(metric)
         assert section.means["low"].min() < 0
-        final = Illustrator(section, palette.looks(section.losses)).final()
+        final = FigureBuilder(section, palette.looks(section.losses)).final()
         assert final is not None
         scale = section.metric.scale
         high = scale * section.means.loc[section.means["epochs"] == 4, "high"].dropna()
@@ -223,8 +223,8 @@ def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
     gone = (summary["loss"] == "mse") & (summary["lr"] == 0.1) & (summary["seed"] > 0)
     summary.loc[gone, "outcome"] = "diverged"
     summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
-    (section,) = findings.sections(summary, history, Question(), predictions)
-    figure = Illustrator(section, palette.looks(section.losses)).rates().figure
+    (section,) = analysis.sections(summary, history, Question(), predictions)
+    figure = FigureBuilder(section, palette.looks(section.losses)).rates().figure
     trials = with_gid(figure, "trials")
     assert sum(len(line.get_xdata()) for line in trials) == len(summary) - 2
     (mark,) = with_gid(figure, "diverged")
@@ -237,8 +237,8 @@ def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
 
 
 def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
-    (section,) = findings.sections(*runs(rates=(0.01, 0.03)), Question(), predictions)
-    figure = Illustrator(section, palette.looks(section.losses)).rates().figure
+    (section,) = analysis.sections(*runs(rates=(0.01, 0.03)), Question(), predictions)
+    figure = FigureBuilder(section, palette.looks(section.losses)).rates().figure
     words = [axis.get_title(loc="right") for axis in figure.axes if axis.get_visible()]
     assert words == ["highest: edge of the grid"] * 3
 
@@ -283,7 +283,7 @@ def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> No
 
 
 def test_the_heat_map_writes_the_means_and_frames_the_choice(section: Section) -> None:
-    figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
+    figure = FigureBuilder(section, palette.looks(section.losses)).heat_map().figure
     means = section.rates[section.rates["epochs"] == 3].set_index(["loss", "lr"])["val_accuracy"]
     expected = [
         f"{100 * means[loss, lr]:.2f}" for loss in section.losses for lr in (0.01, 0.03, 0.1)
@@ -308,7 +308,7 @@ def test_a_rate_without_a_result_says_so() -> None:
 
 
 def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
-    made = Illustrator(section, palette.looks(section.losses)).epochs_effect()
+    made = FigureBuilder(section, palette.looks(section.losses)).epochs_effect()
     assert made is not None
     lines = [container.lines[0] for container in made.figure.axes[0].containers]
     for line, loss in zip(lines, section.losses, strict=True):
@@ -318,7 +318,7 @@ def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
 
 def test_confusions_leave_out_what_was_right() -> None:
     labels = np.array([0, 1, 1, 2])
-    matrix = mistakes.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels)
+    matrix = error_analysis.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels)
     assert matrix[1, 2] == 0.5 and matrix[2, 7] == 0.5 and matrix[1, 1] == 1.5 and matrix.sum() == 4
     figure = pictures.confusions({"ce": matrix}, order=["ce"], names={"ce": "ce"})
     assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == [
@@ -329,7 +329,7 @@ def test_confusions_leave_out_what_was_right() -> None:
 
 def test_mistakes_of_images_by_hand() -> None:
     label = np.array([3, 4, 5])
-    found = mistakes.summarise(
+    found = error_analysis.summarise(
         {
             "ce": [
                 {"predicted": np.array([3, 4, 9]), "label": label},
@@ -346,14 +346,14 @@ def test_mistakes_of_images_by_hand() -> None:
     assert found.images["taken_for"].tolist() == [-1, 1, 9]
     accuracy = found.classes.set_index(["loss", "digit"])["accuracy"]
     assert accuracy["ce", 4] == 0.5 and accuracy["ce", 5] == 0.0 and accuracy["mse", 5] == 1.0
-    assert mistakes.summarise({}) is None
+    assert error_analysis.summarise({}) is None
 
 
 def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
     images = np.arange(TEST_SIZE, dtype=np.uint8)[:, None, None] * np.ones(
         (1, 28, 28), dtype=np.uint8
     )
-    draw = Illustrator(section, palette.looks(section.losses))
+    draw = FigureBuilder(section, palette.looks(section.losses))
     wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)
     assert wrong is not None and disagreed is not None and section.mistakes is not None
     first = wrong.figure.axes[0]
@@ -372,7 +372,7 @@ def test_a_loss_looks_the_same_in_every_figure_and_unlike_the_others() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
-    draw = Illustrator(section, palette.looks(section.losses))
+    draw = FigureBuilder(section, palette.looks(section.losses))
     one, other = draw.overview().figure, draw.overview().figure
     assert palette.svg(one) == palette.svg(other)
     assert palette.png(one) == palette.png(other)
@@ -380,7 +380,7 @@ def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
 
 def test_figures_do_not_depend_on_the_settings_of_a_notebook(section: Section) -> None:
     def drawings() -> list[str | bytes]:
-        draw = Illustrator(section, palette.looks(section.losses))
+        draw = FigureBuilder(section, palette.looks(section.losses))
         with palette.style():
             figures = [made.figure for made in (draw.overview(), draw.rates(), draw.heat_map())]
         return [form(figure) for figure in figures for form in (palette.svg, palette.png)]
@@ -401,11 +401,11 @@ def test_a_font_that_has_the_characters_draws_names(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(module, "USUAL", ("STIXGeneral",))
     families, lacking = fonts.fallback(["ce", ARMENIAN])
     assert families and not lacking
-    (section,) = findings.sections(*runs(["ce", ARMENIAN], seeds=range(2)), Question(), predictions)
+    (section,) = analysis.sections(*runs(["ce", ARMENIAN], seeds=range(2)), Question(), predictions)
 
     def drawings(fallback: list[str]) -> tuple[str, bytes]:
         with mpl.rc_context({"font.family": ["serif"]}), palette.style(fallback):
-            figure = Illustrator(section, palette.looks(section.losses)).heat_map().figure
+            figure = FigureBuilder(section, palette.looks(section.losses)).heat_map().figure
             return palette.svg(figure), palette.png(figure)  # each begins from the house style
 
     with pytest.warns(UserWarning, match="missing from font"):
@@ -426,8 +426,8 @@ def test_fonts_are_taken_by_the_characters_they_have(monkeypatch: pytest.MonkeyP
 
 
 def test_names_cannot_get_out_of_a_drawing() -> None:
-    (section,) = findings.sections(*runs(["ce", HOSTILE], seeds=range(2)), Question(), predictions)
-    made = Illustrator(section, palette.looks(section.losses)).overview()
+    (section,) = analysis.sections(*runs(["ce", HOSTILE], seeds=range(2)), Question(), predictions)
+    made = FigureBuilder(section, palette.looks(section.losses)).overview()
     drawing = palette.svg(made.figure)
     ElementTree.fromstring(drawing)
     inline = palette.inline(drawing, "f1")
@@ -438,7 +438,7 @@ def test_names_cannot_get_out_of_a_drawing() -> None:
 
 
 def test_an_inline_drawing_is_tinted_and_its_ids_are_its_own(section: Section) -> None:
-    drawing = palette.svg(Illustrator(section, palette.looks(section.losses)).overview().figure)
+    drawing = palette.svg(FigureBuilder(section, palette.looks(section.losses)).overview().figure)
     inline = palette.inline(drawing, "f7")
     assert "http" not in inline and "xlink" not in inline
     ids = re.findall(r'\bid="([^"]+)"', inline)
@@ -463,7 +463,7 @@ def test_short_names_stay_different() -> None:
 
 
 def many(count: int, *, metric: str = "test_accuracy", ends: str = "close") -> Section:
-    """So many losses; the first is the baseline.
+    """So many losses; the first is the reference.
 
     Ends: of their lines, "close" together, or "apart": the last third fail.
     """
@@ -474,7 +474,7 @@ def many(count: int, *, metric: str = "test_accuracy", ends: str = "close") -> S
             for frame in (summary, history):
                 columns = [name for name in ("val_accuracy", "test_accuracy") if name in frame]
                 frame.loc[frame["loss"] == loss, columns] *= 0.1 + 0.05 * place
-    (found,) = findings.sections(summary, history, Question(metric=metric), predictions)
+    (found,) = analysis.sections(summary, history, Question(metric=metric), predictions)
     return found
 
 
@@ -500,7 +500,7 @@ def assert_apart(found: list[Any]) -> None:
 @pytest.mark.parametrize("ends", ["close", "apart"])
 def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str) -> None:
     section = many(count, ends=ends)
-    draw = Illustrator(section, looks_of(section))
+    draw = FigureBuilder(section, looks_of(section))
     made = [draw.overview(), draw.over_epochs_and_seconds(), draw.epochs_effect()]
     for illustration in made:
         assert illustration is not None
@@ -522,7 +522,7 @@ def test_of_many_losses_the_best_have_colours_of_their_own_and_the_others_are_gr
     section = many(24)
     front = in_front([section])
     assert front == ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(23, 16, -1))]
-    draw = Illustrator(section, looks_of(section))
+    draw = FigureBuilder(section, looks_of(section))
     illustration = draw.overview()
     axis = illustration.figure.axes[0]
     coloured = [line for line in axis.lines if (line.get_gid() or "").startswith("mean of")]
@@ -546,18 +546,18 @@ def test_of_many_losses_the_best_have_colours_of_their_own_and_the_others_are_gr
 def test_the_best_are_those_with_the_least_where_less_is_better() -> None:
     summary, history = runs([f"l{i:02d}" for i in range(10)], seeds=range(2), rates=(0.03,))
     summary["test_aurc"] = 0.01 * summary["loss"].str[1:].astype(int)
-    question = Question(baseline="l09", metric="test_aurc", subjects=("l05",))
-    (section,) = findings.sections(summary, history, question, predictions)
+    question = Question(reference="l09", metric="test_aurc", subjects=("l05",))
+    (section,) = analysis.sections(summary, history, question, predictions)
     assert in_front([section]) == ["l09", "l05", "l00", "l01", "l02", "l03", "l04", "l06"]
-    (few,) = findings.sections(
-        summary[summary["loss"] < "l08"], history, Question(baseline="l00"), predictions
+    (few,) = analysis.sections(
+        summary[summary["loss"] < "l08"], history, Question(reference="l00"), predictions
     )
     assert in_front([few]) == few.losses
 
 
 def test_few_losses_have_no_grey() -> None:
     section = many(8)
-    illustration = Illustrator(section, palette.looks(section.losses)).overview()
+    illustration = FigureBuilder(section, palette.looks(section.losses)).overview()
     assert [
         line
         for axis in illustration.figure.axes
@@ -571,7 +571,7 @@ def test_few_losses_have_no_grey() -> None:
 def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
     section = many(24, ends="apart")
     front = in_front([section])
-    final = Illustrator(section, palette.looks(section.losses)).final()
+    final = FigureBuilder(section, palette.looks(section.losses)).final()
     assert final is not None
     whole, near = final.figure.axes
     means = section.means[section.means["epochs"] == section.epochs].set_index("loss")["mean"]
@@ -583,7 +583,7 @@ def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
         drawn_means = [float(line.get_xdata()[0]) for line in marks]
         np.testing.assert_allclose(drawn_means, 100 * means[section.losses])
     assert "Right, enlarged" in final.caption
-    few = Illustrator(many(8, ends="apart"), palette.looks(many(8).losses)).final()
+    few = FigureBuilder(many(8, ends="apart"), palette.looks(many(8).losses)).final()
     assert few is not None and len(few.figure.axes) == 1
 
 
@@ -591,8 +591,8 @@ def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
 def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) -> None:
     losses = ["ce", *(f"loss_{i:02d}_double (baseline)" for i in range(1, count))]
     summary, history = runs(losses, seeds=range(3), rates=(0.01, 0.03), advantage=-0.035)
-    (section,) = findings.sections(summary, history, Question(), predictions)
-    draw = Illustrator(section, palette.looks(losses))
+    (section,) = analysis.sections(summary, history, Question(), predictions)
+    draw = FigureBuilder(section, palette.looks(losses))
     rings = draw.rates().figure
     titles = [
         text

@@ -33,11 +33,11 @@ def run(number: int, identity: str, status: str = "FINISHED", **more: Any) -> An
     )
 
 
-def look_up(*runs: Any, cell: Any = MINE) -> reuse.Earlier:
+def look_up(*runs: Any, job: Any = MINE) -> reuse.Earlier:
     by_identity: dict[str, list[Any]] = {}
     for each in runs:
         by_identity.setdefault(each.data.tags["identity"], []).append(each)
-    return reuse.look_up(by_identity, [cell], ["d"])
+    return reuse.look_up(by_identity, [job], ["d"])
 
 
 def test_the_newest_finished_run_counts():
@@ -80,9 +80,9 @@ def test_runs_that_differ_in_more_than_code_are_no_earlier_versions():
 
 
 def test_reuse_any_takes_the_newest_finished_run_of_other_code():
-    cell = dataclasses.replace(MINE, reuse="any")
+    job = dataclasses.replace(MINE, reuse="any")
     runs = run(1, "a", tags=OLD.tags), run(2, "b", tags=OLD.tags), run(3, "c", "KILLED")
-    found = look_up(*runs, cell=cell)
+    found = look_up(*runs, job=job)
     assert found.identities == ["b"]
     assert found.runs["b"].info.run_id == "run2"
     assert found.notes == [
@@ -90,9 +90,9 @@ def test_reuse_any_takes_the_newest_finished_run_of_other_code():
         "reuse=any"
     ]
     own = run(4, MINE.identity("d"))
-    assert look_up(*runs, own, cell=cell).identities == [MINE.identity("d")]
-    forced = dataclasses.replace(cell, force=True)
-    assert look_up(*runs, cell=forced).identities == [MINE.identity("d")]
+    assert look_up(*runs, own, job=job).identities == [MINE.identity("d")]
+    forced = dataclasses.replace(job, force=True)
+    assert look_up(*runs, job=forced).identities == [MINE.identity("d")]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_which_files_a_run_reaches():
     }
     assert set(parts(model="experiments.models.convnet")["model"]) == {
         "experiments/conv_block.cpp",
-        "experiments/conv_block.py",
+        "experiments/kernels/conv_block.py",
         "experiments/models.py",
     }
 

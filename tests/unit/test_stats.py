@@ -30,12 +30,12 @@ from reports.stats import (
     detectable_difference,
     differences,
     effect_size_dz,
-    expected_cells,
+    expected_runs,
     holm,
     mean_interval,
     mean_intervals,
     named_generator,
-    one_run_per_cell,
+    newest_runs,
     permutation_p,
     power_of_difference,
     power_of_equivalence,
@@ -46,7 +46,7 @@ from reports.stats import (
     seeds_needed,
     sign_flip_p,
     split_seeds,
-    unfinished_cells,
+    unfinished_runs,
     verdict,
     welch_interval,
 )
@@ -751,10 +751,10 @@ def test_an_unpaired_contrast() -> None:
     assert c.p_better == pytest.approx(5.5 / 6)
 
 
-# --- cells and denominators -----------------------------------------------------------------------
+# --- runs and denominators -----------------------------------------------------------------------
 
 
-def test_one_run_counts_per_cell_and_it_is_the_newest_finished_one() -> None:
+def test_one_run_counts_per_run_and_it_is_the_newest_finished_one() -> None:
     table = frame(
         run("ce", 1, 0.9, run_id="late seed"),
         run("ce", 0, None, outcome="failed", run_id="crashed"),
@@ -763,7 +763,7 @@ def test_one_run_counts_per_cell_and_it_is_the_newest_finished_one() -> None:
         run("mse", 0, None, outcome="killed", run_id="killed"),
         run("mse", 0, None, outcome="failed", run_id="failed"),
     )
-    assert one_run_per_cell(table)["run_id"].tolist() == [
+    assert newest_runs(table)["run_id"].tolist() == [
         "forced again",
         "late seed",
         "failed",
@@ -775,7 +775,7 @@ def test_frames_that_cannot_be_read_are_refused_with_a_reason() -> None:
         denominators(frame(run("ce", 0, 0.9)).drop(columns="seed"))
     with pytest.raises(ValueError, match=r"outcome: expected one of .* got \['finished'\]"):
         denominators(frame(run("ce", 0, 0.9, outcome="finished")))
-    with pytest.raises(ValueError, match="belongs to no cell"):
+    with pytest.raises(ValueError, match="belongs to no configuration"):
         denominators(frame(run("ce", 0, 0.9, lr=NAN)))
     with pytest.raises(ValueError, match=r"lacks the columns \['test_nll'\]"):
         contrasts(frame(run("ce", 0, 0.9)), metric="test_nll")
@@ -783,7 +783,7 @@ def test_frames_that_cannot_be_read_are_refused_with_a_reason() -> None:
         contrasts(frame(run("ce", 0, 0.9)).drop(columns="order_hash"))
 
 
-def test_denominators_count_every_cell_that_should_be_there() -> None:
+def test_denominators_count_every_run_that_should_be_there() -> None:
     table = frame(
         *runs("ce", [0.9, 0.9, 0.9]),
         run("ce", 0, 0.95),  # a repetition
@@ -805,7 +805,7 @@ def test_denominators_count_every_cell_that_should_be_there() -> None:
         }
     )
     pd.testing.assert_frame_equal(denominators(table), expected, check_dtype=False)
-    left = unfinished_cells(table)
+    left = unfinished_runs(table)
     assert list(zip(left["loss"], left["seed"], left["state"], strict=True)) == [
         ("focal", 0, "failed"),
         ("focal", 1, "killed"),
@@ -828,7 +828,7 @@ def test_denominators_against_a_grid_of_ones_own() -> None:
 
 def test_without_a_grid_every_loss_owes_what_any_loss_has() -> None:
     table = frame(run("ce", 0, 0.9), run("mse", 1, 0.9, lr=0.1))
-    assert expected_cells(table).to_numpy().tolist() == [
+    assert expected_runs(table).to_numpy().tolist() == [
         ["ce", 0.01, 10, 0],
         ["ce", 0.1, 10, 1],
         ["mse", 0.01, 10, 0],
@@ -845,7 +845,7 @@ def test_a_seed_that_only_judges_is_owed_at_the_rate_that_was_chosen() -> None:
         for lr in (0.01, 0.1)
     ]
     table = frame(*tuning, run("ce", 2, 0.9, lr=0.1), run("mse", 3, 0.9, lr=0.01))
-    owed = expected_cells(table)
+    owed = expected_runs(table)
     assert len(owed) == 8 + 4 and not owed.duplicated().any()
     judged = owed[owed["seed"] > 1].sort_values(["loss", "seed"])[["loss", "lr", "seed"]]
     assert judged.to_numpy().tolist() == [
@@ -858,8 +858,8 @@ def test_a_seed_that_only_judges_is_owed_at_the_rate_that_was_chosen() -> None:
         *tuning, run("ce", 2, 0.9, lr=0.1), run("ce", 3, 0.9, lr=0.01)
     )  # no rate of its own: a grid with holes
     assert (
-        len(expected_cells(grid)) == 8 + 4
-        and len(expected_cells(grid).query("loss == 'mse' and seed > 1")) == 2
+        len(expected_runs(grid)) == 8 + 4
+        and len(expected_runs(grid).query("loss == 'mse' and seed > 1")) == 2
     )
 
 
@@ -1153,7 +1153,7 @@ def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
     assert (row["verdict"], row["p"], row["p_holm"]) == ("worse", 2**-9, 2**-9)
     assert row["difference"] == pytest.approx(-0.4)
     assert row["low"] < -0.4 < row["high"] < 0
-    row = only(contrasts(table, baseline="mse"))
+    row = only(contrasts(table, reference="mse"))
     assert (row["a"], row["verdict"], row["p_better"]) == ("ce", "better", 1)
     assert row["difference"] == pytest.approx(0.4)
     # the same numbers as an error, where lower is better
@@ -1222,7 +1222,7 @@ def test_a_loss_that_always_diverges_is_worse() -> None:
     assert (ranked["p"], ranked["p_better"]) == (2**-7, 0)
     for name in ("difference", "low", "high", "sd", "d_z", "detectable", "seeds_needed"):
         assert math.isnan(ranked[name]), name
-    assert contrasts(table, baseline="mse").set_index("a").loc["ce", "verdict"] == "better"
+    assert contrasts(table, reference="mse").set_index("a").loc["ce", "verdict"] == "better"
 
 
 def test_runs_that_diverged_count_as_assigned_and_the_survivors_stand_beside() -> None:
@@ -1422,11 +1422,11 @@ def test_all_pairs_on_demand() -> None:
     found = contrasts(table, all_pairs=True)
     assert list(zip(found["a"], found["b"], strict=True)) == [("a", "ce"), ("b", "ce"), ("b", "a")]
     assert (found["family"] == 3).all()
-    assert len(contrasts(table, all_pairs=True, baseline="none of them")) == 3
+    assert len(contrasts(table, all_pairs=True, reference="none of them")) == 3
     with pytest.raises(
         ValueError, match=r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"
     ):
-        contrasts(table, baseline="nll")
+        contrasts(table, reference="nll")
 
 
 @pytest.mark.parametrize("rows", [[], runs("ce", [0.9, 0.9])])

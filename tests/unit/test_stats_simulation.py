@@ -165,7 +165,7 @@ def experiment(
 def false_families(trials: int, losses: int, rates: int, seeds: int, **arguments: object) -> float:
     """The share of A/A experiments in which any of the contrasts is called better or worse.
 
-    With a margin of 0 no false claim can hide behind "equivalent".
+    With a margin of 0 no false verdict can hide behind "equivalent".
     """
     rng = np.random.default_rng([losses, rates, seeds])
     template: dict[str, pd.DataFrame] = {}
@@ -190,7 +190,8 @@ def false_families(trials: int, losses: int, rates: int, seeds: int, **arguments
 def test_false_verdicts_against_a_baseline_in_at_most_5_percent_of_families(
     seeds: int, trials: int
 ) -> None:
-    """Ten losses that equal the baseline: thousands of families, from the tests to the verdicts."""
+    """Ten losses that equal the reference: thousands of families, from the tests to the
+    verdicts."""
     rng = np.random.default_rng(seeds)
     wrong = 0
     for _ in range(trials):

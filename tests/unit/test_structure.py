@@ -89,13 +89,13 @@ def test_what_a_module_does_not_know(name, forbidden):
     assert not known & forbidden
 
 
-@pytest.mark.parametrize("name", ["cell", "training", "checkpoints", "tracking"])
+@pytest.mark.parametrize("name", ["execution", "training", "checkpoints", "tracking"])
 def test_a_run_does_not_know_the_sweep_above_it(name):
     files = [
         path for path in SOURCES if path.with_suffix("").is_relative_to(ROOT / "experiments" / name)
     ]
     known = set().union(*map(imports, files))
-    above = {"sweeps", "table", "plan", "rerun", "run", "hydra_plugins"}
+    above = {"sweep", "table", "plan", "rerun", "run", "hydra_plugins"}
     assert files and not known & {f"experiments.{module}" for module in above}
 
 
@@ -106,7 +106,7 @@ def test_only_the_writer_writes_to_mlflow():
         for path in SOURCES
         if path.is_relative_to(experiments) and "mlflow" in packages(path)
     }
-    types_for_annotations = {"sweeps", "table", "plan", "rerun", "comparison", "reuse"}
+    types_for_annotations = {"sweep", "table", "plan", "rerun", "comparison", "reuse"}
     assert "tracking" in knowing
     assert knowing - types_for_annotations == {"tracking"}
 
@@ -161,14 +161,14 @@ def test_the_map_of_the_package_names_every_module(place):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "conf" / "sweep").glob("*.yaml")), ids=lambda path: path.stem
+    "path", sorted((ROOT / "conf" / "preset").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_every_saved_question_opens_with_question_command_runs_and_answer(path):
     head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = "\n".join(head)
     for word in ("# Question: ", "# Command:  ", "# Runs:     ", "# Showed:   "):
         assert word in text
-    assert f"python experiments/run.py sweep={path.stem}" in text
+    assert f"python experiments/run.py preset={path.stem}" in text
 
 
 def test_nothing_is_left_of_one_machine():

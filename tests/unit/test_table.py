@@ -49,7 +49,7 @@ def test_the_table_shows_own_values_only_where_they_differ():
     assert "nan" not in table.text(rows)
 
 
-def test_a_cell_without_a_run_is_missing_in_the_table():
+def test_a_run_without_a_run_is_missing_in_the_table():
     assert table.text([row()]).splitlines()[1].split() == ["ce", "0.003", "10", "0", "missing"]
 
 

@@ -1,6 +1,6 @@
 """Hydra's side of a sweep.
 
-Expand the grid, compose its cells, and hand them to `experiments.sweeps`.
+Expand the grid, compose its runs, and hand them to `experiments.sweep`.
 
 Hydra imports this file at every start, so it imports nothing heavy. A sweeper, and not a callback,
 because errors pass through it and there is a `finally` round the launch.
@@ -28,11 +28,11 @@ from experiments import config, contract, source_digest
 
 log = logging.getLogger(__name__)
 
-Cell = tuple[list[str], config.Settings]  # its overrides and settings
+Job = tuple[list[str], config.Settings]  # its overrides and settings
 
 
-class CellSweeper(Sweeper):
-    """Every combination of the grid is one cell; cells that are finished are not launched."""
+class GridSweeper(Sweeper):
+    """Every combination of the grid is one run; finished runs are not launched."""
 
     def __init__(self, params: dict[str, Any] | None):
         self.params: Any = params
@@ -50,41 +50,41 @@ class CellSweeper(Sweeper):
     @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that `arguments` describe; the run of each configuration, in order."""
-        return self.run(self.cells(arguments))
+        return self.run(self.jobs(arguments))
 
-    def cells(self, arguments: list[str]) -> list[Cell]:
-        """The cells of the grid that the saved question and the command line make.
+    def jobs(self, arguments: list[str]) -> list[Job]:
+        """The runs of the grid that the preset and the command line make.
 
         Raises CommandError when any is wrong.
         """
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
         grid = BasicSweeper.split_arguments(words, None)[0]
-        if len({text for cell in grid for text in cell if text.startswith("sweep=")}) > 1:
+        if len({text for job in grid for text in job if text.startswith("preset=")}) > 1:
             raise config.CommandError(
-                "sweep: expected one saved question at a time; run them one after the other"
+                "preset: expected one preset at a time; run them one after the other"
             )
-        cells = self._compose_all(grid, parser)
-        config.check_values([cell for _, cell in cells])
-        if any(cell.rerun is not None for _, cell in cells):
+        jobs = self._compose_all(grid, parser)
+        config.check_values([job for _, job in jobs])
+        if any(job.rerun is not None for _, job in jobs):
             raise config.CommandError("rerun: expected one run at a time, without -m")
-        return cells
+        return jobs
 
-    def run(self, cells: list[Cell], *, stage: str = "", tuning_seeds: int = 0) -> Any:
-        """Show the plan of the cells, or run those that are not finished.
+    def run(self, jobs: list[Job], *, stage: str = "", tuning_seeds: int = 0) -> Any:
+        """Show the plan of the jobs, or run those that are not finished.
 
-        The run of each cell, in order.
+        Returns the run of each job, in order.
 
         stage: what this sweep is for where another follows; there is no table then. tuning_seeds:
         how many seeds, from 0 on, chose the rates and do not judge.
         """
         launcher_cfg = self.master.hydra.launcher
-        if cells[0][1].plan:
+        if jobs[0][1].plan:
             from experiments import plan
 
-            plan.show([cell for _, cell in cells], slots=launcher_cfg.get("n_jobs", 1))
+            plan.show([job for _, job in jobs], slots=launcher_cfg.get("n_jobs", 1))
             return []
-        if cells[0][1].on_failure == "stop" and not launcher_cfg._target_.endswith(
+        if jobs[0][1].on_failure == "stop" and not launcher_cfg._target_.endswith(
             "ProcessLauncher"
         ):
             raise config.CommandError(
@@ -97,8 +97,8 @@ class CellSweeper(Sweeper):
                 hydra_context=self.context, task_function=self.task_function, config=self.master
             )
         # The code is read before any of it is loaded; what is edited later is refused.
-        for _, cell in cells:
-            source_digest.of_options(cell.options)
+        for _, job in jobs:
+            source_digest.of_options(job.options)
         launcher = self.launcher
         if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
             log.info(
@@ -108,11 +108,11 @@ class CellSweeper(Sweeper):
                 self.master.hydra.runtime.choices["hydra/launcher"],
             )
 
-        from experiments import sweeps
+        from experiments import sweep
 
-        return sweeps.run(
-            cells,
-            question=self.master.hydra.runtime.choices.get("sweep"),
+        return sweep.run(
+            jobs,
+            question=self.master.hydra.runtime.choices.get("preset"),
             stage=stage,
             tuning_seeds=tuning_seeds,
             directory=Path(self.master.hydra.sweep.dir),
@@ -129,8 +129,8 @@ class CellSweeper(Sweeper):
         first, self.begun = self.begun, self.begun + count
         return first
 
-    def _compose_all(self, grid: list[list[str]], parser: OverridesParser) -> list[Cell]:
-        """Each cell's overrides and settings.
+    def _compose_all(self, grid: list[list[str]], parser: OverridesParser) -> list[Job]:
+        """Each run's overrides and settings.
 
         Raises CommandError when Hydra or a scalar's type refuses any of them.
 
@@ -143,7 +143,7 @@ class CellSweeper(Sweeper):
             for word in dict.fromkeys(itertools.chain.from_iterable(grid))
         }
         bases: dict[tuple[str, ...], _Base] = {}
-        cells = []
+        jobs = []
         wrong: dict[str, None] = {}
         for overrides in grid:
             scalars = {
@@ -153,13 +153,13 @@ class CellSweeper(Sweeper):
             try:
                 if rest not in bases:
                     bases[rest] = self._compose(rest)
-                cells.append((overrides, bases[rest].with_scalars(scalars)))
+                jobs.append((overrides, bases[rest].with_scalars(scalars)))
             except config.CommandError as error:
                 wrong[str(error)] = None
             except ValidationError as error:
                 wrong[f"{error.full_key}: {str(error).splitlines()[0]}"] = None
         config.refuse(list(wrong))
-        return cells
+        return jobs
 
     def _compose(self, overrides: tuple[str, ...]) -> _Base:
         """The program's own part of the composed config, and the option chosen in each group."""

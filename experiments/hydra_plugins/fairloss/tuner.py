@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
-from hydra_plugins.fairloss.sweeper import Cell, CellSweeper
+from hydra_plugins.fairloss.sweeper import GridSweeper, Job
 
 from experiments import config
 from experiments.config import Settings
@@ -26,46 +26,46 @@ log = logging.getLogger(__name__)
 Trials = dict[float, list[float | None]]  # of each rate its accuracies
 
 
-class _Tuner(CellSweeper):
+class _Tuner(GridSweeper):
     """Chooses rates on the tuning seeds 0 ..
 
-    tuning_seeds - 1; the next judging_seeds are the evaluation seeds.
+    tuning_seeds - 1; the next evaluation_seeds are the evaluation seeds.
     """
 
-    def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int):
+    def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, evaluation_seeds: int):
         super().__init__(params)
         self.tuning_seeds = _whole("tuning_seeds", tuning_seeds, 1)
-        self.judging_seeds = _whole("judging_seeds", judging_seeds, 1)
+        self.evaluation_seeds = _whole("evaluation_seeds", evaluation_seeds, 1)
 
-    def tuning_cells(self, arguments: list[str]) -> list[Cell]:
-        """The cells of the grid on the tuning seeds."""
+    def tuning_grid(self, arguments: list[str]) -> list[Job]:
+        """The runs of the grid on the tuning seeds."""
         if any(word.split("=", 1)[0] == "seed" for word in arguments):
             raise config.CommandError(
                 "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and "
-                "hydra.sweeper.judging_seeds say how many"
+                "hydra.sweeper.evaluation_seeds say how many"
             )
-        return self.cells([*arguments, f"seed=range({self.tuning_seeds})"])
+        return self.jobs([*arguments, f"seed=range({self.tuning_seeds})"])
 
-    def trials(self, cells: list[Cell]) -> dict[str, Trials]:
-        """Run the cells; of each family, by rate, the validation accuracies.
+    def trials(self, jobs: list[Job]) -> dict[str, Trials]:
+        """Run the jobs; of each family, by rate, the validation accuracies.
 
         None for a run that diverged.
         """
         trials: dict[str, Trials] = {}
-        for (_, cell), run in zip(cells, self.run(cells, stage="rates"), strict=True):
+        for (_, job), run in zip(jobs, self.run(jobs, stage="rates"), strict=True):
             ok = run.data.tags.get("outcome") == "ok"
-            scores = trials.setdefault(_family(cell), {}).setdefault(cell.lr, [])
+            scores = trials.setdefault(_family(job), {}).setdefault(job.lr, [])
             scores.append(run.data.metrics["val/accuracy"] if ok else None)
         return trials
 
-    def choose(self, cells: list[Cell], trials: dict[str, Trials]) -> dict[str, float]:
+    def choose(self, jobs: list[Job], trials: dict[str, Trials]) -> dict[str, float]:
         """Of each family its best rate.
 
         Of one that diverged at every rate the smallest, and a warning.
         """
         from experiments import tuning
 
-        names = {_family(cell): cell.choices["loss"] for _, cell in cells}
+        names = {_family(job): job.choices["loss"] for _, job in jobs}
         chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
         for family, by_rate in trials.items():
             if all(score is None for scores in by_rate.values() for score in scores):
@@ -82,17 +82,17 @@ class _Tuner(CellSweeper):
         )
         return chosen
 
-    def judge(self, cells: list[Cell], chosen: dict[str, float]) -> Any:
+    def judge(self, jobs: list[Job], chosen: dict[str, float]) -> Any:
         """Run each family at its chosen rate on the evaluation seeds.
 
-        The sweep has the tuning `cells`, too.
+        The sweep has the tuning `jobs`, too.
         """
         judged = [
-            _at(cell, lr=chosen[_family(cell[1])], seed=seed)
-            for cell in {_family(cell[1]): cell for cell in cells}.values()
-            for seed in range(self.tuning_seeds, self.tuning_seeds + self.judging_seeds)
+            _at(job, lr=chosen[_family(job[1])], seed=seed)
+            for job in {_family(job[1]): job for job in jobs}.values()
+            for seed in range(self.tuning_seeds, self.tuning_seeds + self.evaluation_seeds)
         ]
-        return self.run([*cells, *judged], tuning_seeds=self.tuning_seeds)
+        return self.run([*jobs, *judged], tuning_seeds=self.tuning_seeds)
 
 
 class TuningSweeper(_Tuner):
@@ -103,25 +103,29 @@ class TuningSweeper(_Tuner):
     """
 
     def __init__(
-        self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, extensions: int
+        self,
+        params: dict[str, Any] | None,
+        tuning_seeds: int,
+        evaluation_seeds: int,
+        extensions: int,
     ):
-        super().__init__(params, tuning_seeds, judging_seeds)
+        super().__init__(params, tuning_seeds, evaluation_seeds)
         self.extensions = _whole("extensions", extensions, 0)
 
     @config.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         """Choose a rate of the grid for each loss, then run the evaluation seeds at it."""
-        cells = self.tuning_cells(arguments)
-        rates = sorted({cell.lr for _, cell in cells})
+        jobs = self.tuning_grid(arguments)
+        rates = sorted({job.lr for _, job in jobs})
         if len(rates) < 2:
             raise config.CommandError(
                 f"lr: expected a grid of learning rates to choose from, got {rates[0]:g} alone"
             )
-        families = len({_family(cell) for _, cell in cells})
-        if cells[0][1].plan:
-            self.run(cells)
+        families = len({_family(job) for _, job in jobs})
+        if jobs[0][1].plan:
+            self.run(jobs)
             print(
-                f"That is the choice of rates. After it, {families * self.judging_seeds} runs "
+                f"That is the choice of rates. After it, {families * self.evaluation_seeds} runs "
                 "evaluate the chosen ones, and for each rate by "
                 f"which the grid grows there are {families * self.tuning_seeds} more."
             )
@@ -130,15 +134,15 @@ class TuningSweeper(_Tuner):
         from experiments import tuning
 
         for extension in range(self.extensions + 1):
-            chosen = self.choose(cells, self.trials(cells))
+            chosen = self.choose(jobs, self.trials(jobs))
             wider = tuning.extended(rates, chosen.values())
             if wider == rates or extension == self.extensions:
                 break
             new = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
             log.info("a best rate lies on the edge of the grid: it grows by %s", new)
             rates = wider
-            cells = [_at(cell, lr=rate) for cell in _one_rate(cells) for rate in rates]
-        return self.judge(cells, chosen)
+            jobs = [_at(job, lr=rate) for job in _one_rate(jobs) for rate in rates]
+        return self.judge(jobs, chosen)
 
 
 class OptunaSweeper(_Tuner):
@@ -151,9 +155,9 @@ class OptunaSweeper(_Tuner):
     """
 
     def __init__(
-        self, params: dict[str, Any] | None, tuning_seeds: int, judging_seeds: int, trials: int
+        self, params: dict[str, Any] | None, tuning_seeds: int, evaluation_seeds: int, trials: int
     ):
-        super().__init__(params, tuning_seeds, judging_seeds)
+        super().__init__(params, tuning_seeds, evaluation_seeds)
         self.budget = _whole("trials", trials, 1)
 
     @config.errors_without_credentials()
@@ -173,7 +177,7 @@ class OptunaSweeper(_Tuner):
         ]
         low, high = _interval(words[-1])
         others = [word for word in arguments if word not in words]
-        one = self.tuning_cells([*others, f"lr={low}"])
+        one = self.tuning_grid([*others, f"lr={low}"])
         if one[0][1].plan:
             raise config.CommandError(
                 "plan: the rates that Optuna will ask for are not known before the runs"
@@ -183,9 +187,9 @@ class OptunaSweeper(_Tuner):
             family: optuna.create_study(
                 direction="maximize", sampler=optuna.samplers.TPESampler(seed=0)
             )
-            for family in {_family(cell): None for _, cell in one}
+            for family in {_family(job): None for _, job in one}
         }
-        cells: list[Cell] = []
+        jobs: list[Job] = []
         trials: dict[str, Trials] = {family: {} for family in studies}
         for _ in range(self.budget):
             asked = {family: study.ask() for family, study in studies.items()}
@@ -193,12 +197,12 @@ class OptunaSweeper(_Tuner):
                 family: float(f"{trial.suggest_float('lr', low, high, log=True):.3g}")
                 for family, trial in asked.items()
             }
-            now = [_at(cell, lr=rates[_family(cell[1])]) for cell in one]
+            now = [_at(job, lr=rates[_family(job[1])]) for job in one]
             for family, found in self.trials(now).items():
                 trials[family] |= found
                 studies[family].tell(asked[family], tuning.mean(found[rates[family]]))
-            cells += now
-        return self.judge(cells, self.choose(cells, trials))
+            jobs += now
+        return self.judge(jobs, self.choose(jobs, trials))
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -218,20 +222,20 @@ def _interval(word: str) -> tuple[float, float]:
     return float(interval.start), float(interval.end)  # type: ignore[arg-type]
 
 
-def _family(cell: Settings) -> str:
-    """What the cells share that differ in rate and seed alone."""
-    return dataclasses.replace(cell, lr=1.0, seed=0).identity("")
+def _family(job: Settings) -> str:
+    """What the runs share that differ in rate and seed alone."""
+    return dataclasses.replace(job, lr=1.0, seed=0).identity("")
 
 
-def _at(cell: Cell, **values: Any) -> Cell:
-    """The cell with other scalars."""
-    overrides, settings = cell
+def _at(job: Job, **values: Any) -> Job:
+    """The run with other scalars."""
+    overrides, settings = job
     kept = [word for word in overrides if word.split("=", 1)[0] not in values]
     return [*kept, *(f"{key}={value}" for key, value in values.items())], dataclasses.replace(
         settings, **values
     )
 
 
-def _one_rate(cells: list[Cell]) -> list[Cell]:
-    """One of the cells for each family and seed."""
-    return list({(_family(cell[1]), cell[1].seed): cell for cell in cells}.values())
+def _one_rate(jobs: list[Job]) -> list[Job]:
+    """One of the runs for each family and seed."""
+    return list({(_family(job[1]), job[1].seed): job for job in jobs}.values())

@@ -1,0 +1,304 @@
+"""Checks of a command's options before anything trains: every combination in a process of its own.
+
+What a user's code does there, crash, hang or change what it shares with others, reaches neither the
+command nor a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments import config, machine, processes
+from experiments.checks import TrainingWarning
+from experiments.config import CommandError, Settings
+from experiments.credentials import redacted
+
+if TYPE_CHECKING:
+    from experiments.data import Splits
+
+log = logging.getLogger(__name__)
+
+LIMIT_SECONDS = 60  # for each part of a check, and for each thousand rows of a batch
+
+Send = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset as far as others have to know it.
+
+    Its digest, and how many examples each split has.
+    """
+
+    digest: str
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check of a combination of options has shown.
+
+    warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its
+    level. checkpoint: the size of a checkpoint, in bytes.
+    failure: why there is no result, where the process ended without one.
+    """
+
+    warnings: tuple[TrainingWarning, ...] = ()
+    kernel: tuple[tuple[int, str], ...] = ()
+    checkpoint: int = 0
+    failure: str = ""
+
+
+_data: dict[str, Data] = {}  # of the options that chose it: once per command
+_known: dict[str, Checked] = {}  # by what was checked: each is checked once per command
+_logged: set[str] = set()
+
+
+def data_digests(jobs: Sequence[Settings]) -> list[str]:
+    """The digest of each run's data.
+
+    Every distinct dataset is loaded; raises CommandError when one cannot be.
+    """
+    return [data(job).digest for job in jobs]
+
+
+def data(job: Settings) -> Data:
+    """The digest and the sizes of the run's data.
+
+    A user's own function is called in a process of its own.
+    """
+    key = _data_key(job)
+    if key not in _data:
+        shipped = config.is_shipped(job, "data")
+        _data[key] = data_of(load(job)) if shipped else describe(job)
+    return _data[key]
+
+
+def splits(job: Settings) -> Splits | None:
+    """The run's data, where it is this project's own: nothing of a user's is called here.
+
+    Raises CommandError when it cannot be loaded.
+    """
+    if not config.is_shipped(job, "data"):
+        return None
+    loaded = load(job)
+    _data[_data_key(job)] = data_of(loaded)
+    return loaded
+
+
+def _data_key(job: Settings) -> str:
+    return json.dumps(job.options["data"], sort_keys=True, default=str)
+
+
+def check(jobs: Sequence[Settings]) -> list[Checked]:
+    """What the checks of the options of each run, with its data, have shown; warnings are logged.
+
+    Every option is bound to its function's signature, the loss is tried on random outputs, and
+    every distinct combination takes training steps on blank images, with batches of the sizes that
+    training has. Raises CommandError with all that is wrong.
+    """
+    keys, tasks = [], {}
+    for job, its in zip(jobs, map(data, jobs), strict=True):
+        key = json.dumps(
+            [job.options, job.choices, job.device, job.threads, job.batch_size, its.train],
+            sort_keys=True,
+            default=str,
+        )
+        keys.append(key)
+        if key not in _known and key not in tasks:
+            tasks[key] = _examine, (job, its)
+    wrong = []
+    slots = max(1, machine.cores() // jobs[0].threads)
+    for key, result in _each(tasks, slots):
+        if isinstance(result, CommandError):
+            wrong.append(str(result))
+        elif isinstance(result, str):
+            _known[key] = Checked(failure=result)
+        else:
+            _known[key] = result
+    if wrong:
+        failures = [_known[key].failure for key in tasks if key in _known]
+        config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
+    for job, checked in zip(jobs, (_known[key] for key in keys), strict=True):
+        messages = [
+            (logging.WARNING, f"{job.loss_label}: {w.name}: {w.text}") for w in checked.warnings
+        ]
+        messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
+        for level, message in messages:
+            if message not in _logged:
+                _logged.add(message)
+                log.log(level, "%s", message)
+    return [_known[key] for key in keys]
+
+
+def check_one(job: Settings) -> Sequence[TrainingWarning]:
+    """The warnings that the check of a single run gives.
+
+    Raises CommandError also where the check ended without a result.
+    """
+    (checked,) = check([job])
+    config.refuse([checked.failure] if checked.failure else [])
+    return checked.warnings
+
+
+def describe(job: Settings) -> Data:
+    """The run's data, loaded in a process of its own.
+
+    Raises CommandError when it cannot be loaded.
+    """
+    ((_, result),) = _each({"": (_describe, (job,))}, 1)
+    if isinstance(result, str):
+        config.refuse([result])
+    if isinstance(result, CommandError):
+        raise result
+    return result
+
+
+def load(job: Settings) -> Splits:
+    """The run's data, its `Splits`. Raises CommandError when it cannot be loaded."""
+    from experiments.data import DataError
+
+    machine.prepare(job.threads)  # a function of a user's may load Paddle
+    try:
+        return config.function(job, "data")(seed=job.seed)
+    except DataError as error:
+        raise CommandError(f"data={job.choices['data']}: {error}") from error
+
+
+def data_of(splits: Splits) -> Data:
+    """`splits` as others have to know them."""
+    sizes = (len(part) for part in (splits.train, splits.validation, splits.test))
+    return Data(splits.digest, *sizes)
+
+
+def _each(
+    tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
+) -> Iterator[tuple[str, Any]]:
+    """Key and result of each task.
+
+    A CommandError, or a sentence on a process that ended without a result.
+    """
+    waiting = deque((key, *task) for key, task in tasks.items())
+    with contextlib.closing(processes.each(waiting, slots)) as results:
+        for key, result in results:
+            if isinstance(result, processes.Died):
+                yield key, _failure(result)
+            elif isinstance(result, Exception) and not isinstance(result, CommandError):
+                raise result
+            else:
+                yield key, result
+
+
+def _failure(died: processes.Died) -> str:
+    """A sentence on a process that ended without a result: what it did last, and where."""
+    if died.cause == "SIGALRM":
+        return (
+            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still "
+            f"running{f', in {died.where}' if died.where else ''}"
+        )
+    return f"{died.last}: the check's process {died}"
+
+
+# ---- in the process of a check -------------------------------------------------------------------
+
+
+def _limit(rows: int = 0) -> None:
+    """End this process, by SIGALRM, where it does not come here again in time.
+
+    Without `rows` (0) there is no limit.
+    """
+    if hasattr(signal, "alarm"):
+        signal.alarm(LIMIT_SECONDS * -(-rows // 1000))
+
+
+def _functions(send: Send, job: Settings, groups: Sequence[str]) -> list[functools.partial[Any]]:
+    """The functions of the options; which one is being imported is told before."""
+    functions = []
+    for group in groups:
+        send(f"{group}={job.choices[group]} (import of {job.options[group]['_target_']})")
+        _limit(1)
+        functions.append(config.function(job, group))
+    return functions
+
+
+def _describe(send: Send, job: Settings) -> Data:
+    _load_paddle(job)
+    _functions(send, job, ("data",))
+    send(f"data={job.choices['data']}")
+    _limit()  # it may download much
+    return data_of(load(job))
+
+
+def _load_paddle(job: Settings) -> None:
+    """Load Paddle before a module of a user's does, which would not prepare for it."""
+    machine.load_paddle(job.threads)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _examine(send: Send, job: Settings, data: Data) -> Checked:
+    _load_paddle(job)
+    logging.disable(logging.WARNING)  # what is said here is said again in the run
+
+    import numpy as np
+
+    from experiments import checkpoints, checks, training
+    from experiments.kernels import conv_block
+
+    try:
+        device = machine.device(job.device)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    _functions(send, job, config.GROUPS)
+    loss, model, optimizer, scheduler = (
+        config.naming_function(job, group) for group in ("loss", "model", "optimizer", "scheduler")
+    )
+    alone = f"loss={job.choices['loss']}"
+    together = " ".join(
+        f"{group}={job.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
+    )
+    rows = min(job.batch_size, data.train)
+    sizes = [rows, data.train % rows] if data.train % rows else [rows]  # the last batch is smaller
+    size = rows
+
+    @functools.wraps(loss)
+    def told(*arguments: Any) -> Any:
+        """The loss; that it is being called is told before."""
+        send(alone)
+        values = loss(*arguments)
+        send(together)
+        return values
+
+    try:
+        with training.fresh(job.seed, device):
+            learner = training.build(model, told, optimizer, scheduler, lr=job.lr, steps=1)
+            _limit()  # a compiler may have to build the kernel
+            kernel = conv_block.notices(learner.network)
+            for size in sizes:
+                send(together)
+                _limit(size)
+                training.rehearse(learner, size)
+            outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
+            checkpoint = len(checkpoints.packed([training.state(learner), outputs]))
+            for size in {data.validation, data.test}:
+                _limit(size)
+                training.rehearse_loss(learner, size)
+        send(alone)
+        _limit(max(rows, 1000))
+        size = rows
+        calls = 2 if config.is_shipped(job, "loss") else checks.CALLS
+        warnings = checks.of_loss(config.function(job, "loss"), rows=rows, calls=calls)
+    except Exception as error:
+        text = redacted(str(error)).strip()
+        text = text if isinstance(error, CommandError) else f"{together}: {text}"
+        raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
+    return Checked(tuple(warnings), kernel, checkpoint)

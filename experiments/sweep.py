@@ -1,0 +1,302 @@
+"""The runs of a grid: check all, leave out what is finished, launch the rest.
+
+A run is one combination of a grid; its identity (`Settings.identity`) says whether it has been
+run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn, JobStatus
+
+from experiments import config, machine, option_checks, places, processes, reuse, table
+from experiments.config import CommandError, Settings
+from experiments.credentials import redacted
+from experiments.option_checks import Checked
+from experiments.reuse import changed_since, is_finished
+from experiments.terminal import plural
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from experiments.tracking import Store
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+
+
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+
+
+def run(
+    planned: Sequence[tuple[list[str], Settings]],
+    *,
+    question: str | None,
+    directory: Path,
+    launch: Launch,
+    stage: str = "",
+    tuning_seeds: int = 0,
+) -> list[Run]:
+    """Run the jobs of a grid, each with its overrides, that have no FINISHED run yet.
+
+    As children of one parent run.
+
+    question: name of the preset, if it is one. directory: where Hydra will write; it must
+    be writable. launch: runs jobs given their overrides.
+    stage: what the sweep is for where another one follows; its table is left out. tuning_seeds: how
+    many seeds, from 0 on, only chose the rates, for the report. Returns the run of each job, in
+    order. Raises CommandError before anything is stored when a run is wrong, and after the table
+    when a run failed.
+    """
+    settings = [planned_run for _, planned_run in planned]
+    machine.take_signals()
+    new = not places.is_there(settings[0].tracking["uri"])
+    if not new:
+        processes.preload(settings[0].threads)
+    digests = option_checks.data_digests(settings)
+    config.require_writable(directory)
+    if new:  # A wrong command creates nothing, and does not wait until MLflow is imported.
+        machine.load_paddle(settings[0].threads)
+        option_checks.check(settings)
+        processes.preload(settings[0].threads)
+
+    from experiments import tracking
+
+    store = tracking.open_for(settings[0])
+    tracking.close_stale(store, elsewhere=settings[0].close_stale)
+    earlier = reuse.look_up(tracking.all_runs(store), settings, digests)
+    identities, before = earlier.identities, earlier.runs
+    grid = dict(zip(identities, planned, strict=True))
+    todo = {
+        identity: overrides
+        for identity, (overrides, planned_run) in grid.items()
+        if planned_run.force or not is_finished(before.get(identity))
+    }
+    checks_of_todo = option_checks.check([grid[identity][1] for identity in todo]) if todo else []
+    checked = dict(zip(todo, checks_of_todo, strict=True))
+    for level, notice in dict.fromkeys(n for each in checked.values() for n in each.kernel):
+        log.log(level, "%s", notice)
+    log.info(
+        "%s, %d finished before, %d to run",
+        plural(len(grid), "run"),
+        len(grid) - len(todo),
+        len(todo),
+    )
+    code = {i: planned_run.code for i, (_, planned_run) in grid.items()}
+    notes = {n for i, run in before.items() if i not in todo for n in changed_since(run, code[i])}
+    for note in [*earlier.notes, *sorted(notes)]:
+        log.info("%s", note)
+
+    name = question or " ".join(sorted({planned_run.choices["loss"] for planned_run in settings}))
+    name += f" {stage}" if stage else ""
+    name += f" ({plural(len(grid), 'run')})"
+    results: dict[str, JobReturn] = {}
+    machine.loaded()  # from here on it may wait for hours
+    code_by_option = {
+        k: files for planned_run in settings for k, files in planned_run.code_by_option.items()
+    }
+    with tracking.tracked_sweep(
+        store, name=name, identities=identities, again=bool(todo), code=code_by_option
+    ) as sweep:
+        parent = sweep.run_id
+        for identity in todo:
+            if failure := checked[identity].failure:
+                results[identity] = _failed_check(store, grid[identity], failure, parent)
+        if results and settings[0].on_failure == "stop":
+            results = {i: results.get(i, JobReturn(grid[i][0])) for i in todo}
+        jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
+        runs_of_jobs = [identity for identity in todo if identity not in results]
+        results |= _run_all(jobs, runs_of_jobs, launch, settings[0].on_failure)
+        sweep.status = "FINISHED" if _complete(results) else "FAILED"
+    if sweep.status != "FINISHED":  # everybody has waited long enough
+        store = store.hasty()
+
+    try:
+        runs = tracking.all_runs(store)
+    except tracking.Away:  # no table, but what failed
+        _raise_failures(todo, results)
+        raise
+    after = {i: reuse.counting(runs[i]) for i in identities if i in runs}
+    failed = any(result.status == JobStatus.FAILED for result in results.values())
+    if failed or not stage:
+        found = [after.get(identity) for identity in grid]
+        rows = [
+            table.row(planned_run, run) for planned_run, run in zip(settings, found, strict=True)
+        ]
+        edges = "\n".join(table.at_the_edge(settings, found))
+        said = [table.text(rows), edges, table.next_commands(settings[0], parent, tuning_seeds)]
+        print("\n" + "\n\n".join(filter(None, said)))
+    for warning in reuse.disagreements_of(runs, identities):
+        log.warning("%s", warning)
+    _raise_failures(todo, results)
+    return [after[identity] for identity in identities]
+
+
+def _failed_check(
+    store: Store, planned_run: tuple[list[str], Settings], failure: str, parent: str
+) -> JobReturn:
+    """Record a run that is not launched, since the check of its options ended without a result.
+
+    A run that failed.
+    """
+    from experiments import tracking
+
+    overrides, settings = planned_run
+    tags = settings.identities(option_checks.data(settings).digest) | settings.code.tags
+    error = CommandError(failure)
+    with (
+        contextlib.suppress(CommandError),
+        tracking.tracked_run(
+            store, name=settings.label, params=settings.params, tags=tags, parent=parent
+        ),
+    ):
+        raise error
+    result = JobReturn(overrides, status=JobStatus.FAILED)
+    result.return_value = error
+    return result
+
+
+def _passed(checked: Checked) -> list[str]:
+    """The override that hands the warnings of a check to a job: a list of 'NAME: TEXT'."""
+    texts = [f"{warning.name}: {warning.text}" for warning in checked.warnings]
+    quoted = ",".join(QuotedString(text, Quote.single).with_quotes() for text in texts)
+    return [f"tracking.warnings=[{quoted}]"] if texts else []
+
+
+@dataclasses.dataclass(frozen=True)
+class _Jobs:
+    """How the runs of a sweep become jobs, and the results of jobs those of runs.
+
+    Runs of one trajectory are one job, in ascending order of their epochs, so that each starts
+    where the one before ended, on whatever machine the job is.
+    """
+
+    store: Store
+    parent: str
+    grid: Mapping[str, tuple[list[str], Settings]]
+    checked: Mapping[str, Checked]
+    digests: Mapping[str, str]
+
+    def groups(self, identities: Iterable[str]) -> list[list[str]]:
+        """The runs of each job."""
+        found: dict[str, list[str]] = {}
+        for identity in identities:
+            planned_run = self.grid[identity][1]
+            stateful = any(w.name == "hidden-state" for w in self.checked[identity].warnings)
+            together = planned_run.checkpoint and not planned_run.force and not stateful
+            key = planned_run.trajectory(self.digests[identity]) if together else identity
+            found.setdefault(key, []).append(identity)
+        return [sorted(group, key=lambda i: self.grid[i][1].epochs) for group in found.values()]
+
+    def overrides(self, group: Sequence[str]) -> list[str]:
+        """The overrides of a job: those of its longest run, and what the sweep hands to it."""
+        words = [*self.grid[group[-1]][0], f"tracking.parent_run={self.parent}"]
+        if len(group) > 1:
+            epochs = [str(self.grid[identity][1].epochs) for identity in group]
+            words.append(f"tracking.epochs=[{','.join(epochs)}]")
+        return words + _passed(self.checked[group[-1]])
+
+    def results(self, group: Sequence[str], job: JobReturn) -> dict[str, JobReturn]:
+        """The result of each run of a job."""
+        done = {}
+        if job.status == JobStatus.COMPLETED:
+            done = dict(zip(group, job.return_value, strict=True))
+        elif job.status == JobStatus.FAILED and len(group) > 1:
+            missing = _missing(self.store.hasty(), group)
+            done = {identity: "" for identity in group if identity not in missing}
+        results = {}
+        for identity in group:
+            results[identity] = dataclasses.replace(job, overrides=self.grid[identity][0])
+            if identity in done:
+                results[identity].status = JobStatus.COMPLETED
+                results[identity].return_value = done[identity]
+        return results
+
+
+def _run_all(
+    jobs: _Jobs, identities: Sequence[str], launch: Launch, on_failure: str
+) -> dict[str, JobReturn]:
+    """The result of each run, by identity.
+
+    Failed ones tried once more where that is asked, those that others run waited for.
+    """
+    results: dict[str, JobReturn] = {}
+    retried: set[str] = set()
+    todo = set(identities)
+    while todo:
+        groups = jobs.groups(identity for identity in identities if identity in todo)
+        ended = launch([jobs.overrides(group) for group in groups])
+        for group, job in zip(groups, ended, strict=True):
+            results |= jobs.results(group, job)
+        failed = {i for i in todo if results[i].status == JobStatus.FAILED}
+        again = failed - retried if on_failure == "retry" else set()
+        retried |= again
+        if again:
+            log.info("%s once more: on_failure=retry", plural(len(again), "failed run"))
+        taken = [i for i, result in results.items() if result._return_value == config.TAKEN]
+        todo = again or _wait_for(jobs.store, taken)
+    return results
+
+
+def _complete(results: Mapping[str, JobReturn]) -> bool:
+    return all(result.status == JobStatus.COMPLETED for result in results.values())
+
+
+def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
+    """Those of the jobs that others had taken that have to be run here after all.
+
+    Waits until that is known.
+    """
+    from experiments import tracking
+
+    waiting, told = list(taken), False
+    while waiting:
+        runners = tracking.runners(store, waiting)
+        if free := [identity for identity in waiting if identity not in runners]:
+            tracking.close_stale(store)
+            if missing := _missing(store, free):
+                return missing
+            waiting = [identity for identity in waiting if identity not in free]
+            continue
+        if not told:
+            who = ", ".join(sorted(set(runners.values())))
+            log.info("waiting for %s that %s will finish", plural(len(waiting), "run"), who)
+            told = True
+        time.sleep(_POLL_SECONDS)
+    return set()
+
+
+def _missing(store: Store, identities: Iterable[str]) -> set[str]:
+    """Those that have no FINISHED run."""
+    from experiments import tracking
+
+    found = tracking.runs_by_identity(store, identities)
+    return {identity for identity in identities if not is_finished(found.get(identity))}
+
+
+def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:
+    failures, not_begun = [], 0
+    for identity, result in results.items():
+        if result.status == JobStatus.UNKNOWN:
+            not_begun += 1
+        elif result.status == JobStatus.FAILED:
+            error = result._return_value
+            why = redacted(f"{type(error).__name__}: {error}")
+            failures.append(f"  {shlex.join(jobs[identity])}: {why}")
+    if failures:
+        stopped = f" {not_begun} were not begun." if not_begun else ""
+        raise CommandError(
+            f"{len(failures)} of {plural(len(results), 'run')} failed; their tracebacks "
+            f"are in MLflow (traceback.txt).{stopped} "
+            "The same command runs only what is not finished.\n" + "\n".join(failures)
+        )

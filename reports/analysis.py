@@ -1,0 +1,489 @@
+"""Every frame that a report shows about one setting, computed by `reports.stats`.
+
+Pure: frames in, frames out. A setting is everything a run was asked except loss, learning rate,
+epochs and seed; runs of different settings are never pooled.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports import error_analysis, secondary_metrics, stats
+from reports.metrics import Metric, read_metric
+from reports.names import plain
+from reports.stats.runs import OUTCOMES
+
+Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
+
+READ_AT_MOST = 10
+"""The most runs of one loss whose predictions are read: enough for pictures."""
+
+
+class QuestionError(ValueError):
+    """A question that these runs cannot be asked; the message says what there is."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared, and how.
+
+    metric: a column such as test_accuracy. rope: the margin in its unit; None means the default.
+
+    subjects: losses each of which is compared with every other, instead of all with the reference.
+    """
+
+    reference: str = "ce"
+    metric: str = "test_accuracy"
+    rope: float | None = None
+    all_pairs: bool = False
+    subjects: tuple[str, ...] = ()
+    tuning_seeds: tuple[int, ...] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """One setting of a report.
+
+    setting: its key; title: the same for people. losses: in the order of the page, the reference
+    first. epochs: the headline's. runs: one per configuration and seed. split: tuning seeds and
+    evaluation seeds, at the headline's epochs. best: the table per loss at its own best rate.
+    judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions:
+    from `reports.secondary_metrics`, of the judged runs. test_size: test examples that the metric
+    counts.
+    diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
+    counts; None: not known, or not of this metric. notes: what a reader has to know.
+    """
+
+    setting: str
+    title: str
+    question: Question
+    losses: list[str]
+    reference: str
+    epochs: int
+    runs: pd.DataFrame
+    running: int
+    split: stats.SeedSplit
+    chosen: pd.DataFrame
+    rates: pd.DataFrame
+    judged: pd.DataFrame
+    curves: pd.DataFrame
+    bands: pd.DataFrame
+    own: pd.DataFrame
+    by_epoch: pd.DataFrame
+    corruptions: pd.DataFrame
+    best: pd.DataFrame
+    means: pd.DataFrame
+    contrasts: pd.DataFrame
+    denominators: pd.DataFrame
+    unfinished: pd.DataFrame
+    test_size: int | None
+    diverged_as: float | None
+    mistakes: error_analysis.Mistakes | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> pd.DataFrame:
+        """The contrasts at each loss's best rate and the largest number of epochs."""
+        frame = self.contrasts
+        return frame[(frame["view"] == "best") & (frame["epochs"] == self.epochs)].reset_index(
+            drop=True
+        )
+
+    @property
+    def shown(self) -> list[str]:
+        """The losses with runs at the headline's epochs, however these ended.
+
+        The reference is the first if it is among them.
+        """
+        return self._run_at(self.epochs)
+
+    @property
+    def here(self) -> list[str]:
+        """The losses that were run here: those of no file of baselines."""
+        if "baseline" not in self.runs:
+            return self.losses
+        theirs = set(self.runs.loc[self.runs["baseline"].astype(bool), "loss"])
+        return [loss for loss in self.losses if loss not in theirs]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Every number of epochs there are runs of, the headline's first."""
+        return sorted((int(epochs) for epochs in self.runs["epochs"].unique()), reverse=True)
+
+    def compared(self, epochs: int) -> pd.DataFrame:
+        """The contrasts at each loss's best rate, between losses that were run for `epochs`."""
+        frame, there = self.contrasts, self._run_at(epochs)
+        best = frame[(frame["view"] == "best") & (frame["epochs"] == epochs)]
+        return best[best["a"].isin(there) & best["b"].isin(there)].reset_index(drop=True)
+
+    def _run_at(self, epochs: int) -> list[str]:
+        there = set(self.runs.loc[self.runs["epochs"] == epochs, "loss"].astype(str))
+        return [loss for loss in self.losses if loss in there]
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that decides."""
+        return read_metric(self.question.metric)
+
+    @property
+    def at_rates(self) -> str:
+        """At which learning rates the losses are shown, in words."""
+        tried = self.rates.loc[self.rates["epochs"] == self.epochs, "lr"].unique()
+        return (
+            f"at learning rate {tried[0]:g}"
+            if len(tried) == 1
+            else "each loss at its own best learning rate"
+        )
+
+    @property
+    def evaluated_seeds(self) -> int:
+        """The most seeds behind one loss's mean."""
+        return (
+            int(self.judged.groupby("loss", observed=True)["seed"].nunique().max())
+            if len(self.judged)
+            else 0
+        )
+
+
+def sections(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    question: Question,
+    predictions: Predictions,
+) -> list[Section]:
+    """A section per setting, in the order of their titles, numbers in them by size.
+
+    Args:
+        summary: a row per run, from `reports.runs.load`.
+        curves: a row per run and epoch, from `reports.runs.load`.
+        question: what the report is asked for.
+        predictions: the predictions of a run, by its id; None where there are none.
+    """
+    found = [
+        section(runs, curves, question, predictions)
+        for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
+    ]
+    return sorted(found, key=lambda each: _natural(each.title))
+
+
+def _natural(text: str) -> list[tuple[float, str]]:
+    """What orders texts by their words, and by the size of the numbers in them."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [
+        (float(part), "") if place % 2 else (-math.inf, part) for place, part in enumerate(parts)
+    ]
+
+
+def section(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    question: Question,
+    predictions: Predictions,
+) -> Section:
+    """Everything about the runs of one setting.
+
+    Raises:
+        QuestionError: the metric or the tuning seeds do not fit these runs.
+    """
+    setting = str(summary["setting"].iloc[0])
+    title = str(summary["setting_text"].iloc[0]) if "setting_text" in summary else setting
+    notes: list[str] = []
+    runs, running = countable(summary)
+    if strange := len(summary) - len(runs) - running:
+        notes.append(
+            f"{strange} run(s) do not say their loss, rate, epochs, seed and outcome, and are "
+            "left out."
+        )
+    if question.metric not in runs.columns:
+        runs = runs.assign(**{question.metric: np.nan})
+    kept = stats.newest_runs(runs)
+    losses = sorted(str(loss) for loss in kept["loss"].unique())
+    reference = question.reference
+    if losses and reference not in losses:
+        reference = losses[0]
+        notes.append(
+            f"No run of this setting has the loss {question.reference}; the reference here is "
+            f"{reference}."
+        )
+    losses.sort(key=lambda loss: (loss != reference, loss not in question.subjects, loss))
+    epochs = int(kept["epochs"].max()) if len(kept) else 0
+    at_headline = kept[kept["epochs"] == epochs]
+    try:
+        split = stats.split_seeds(at_headline, question.tuning_seeds)
+        every_chosen = stats.choose_rates(kept, question.tuning_seeds)
+    except ValueError as error:
+        raise QuestionError(f"{error}, in the setting {plain(title, 200)}") from error
+    chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
+    judged = _judged(at_headline, chosen, split.evaluation)
+
+    read = _read_predictions(judged, losses, predictions)
+    metric = read_metric(question.metric)
+    test_size, diverged_as = _of_test_set(read, metric)
+    if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
+        there = f"; there is one only {metric.there}" if metric.there else ""
+        notes.append(
+            f"No run of this setting says its {metric.words}, so nothing is decided here{there}."
+        )
+    own_curves = _own_curves(judged, curves)
+    return Section(
+        setting=setting,
+        title=title,
+        question=question,
+        losses=losses,
+        reference=reference,
+        epochs=epochs,
+        runs=kept,
+        running=running,
+        split=split,
+        chosen=every_chosen,
+        rates=stats.rate_table(kept),
+        judged=judged,
+        curves=own_curves,
+        bands=_accuracy_bands(own_curves, question.seed),
+        own=_own_bands(own_curves, question.seed),
+        by_epoch=secondary_metrics.by_epoch(own_curves, question.seed),
+        corruptions=secondary_metrics.corruptions(judged),
+        best=_best_table(kept, judged, chosen, losses, question.seed),
+        means=_means(kept, every_chosen, question),
+        contrasts=comparisons(kept, reference, question, test_size, diverged_as),
+        denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
+        unfinished=stats.unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
+        test_size=test_size,
+        diverged_as=diverged_as,
+        mistakes=error_analysis.summarise(read),
+        notes=notes,
+    )
+
+
+def _of_test_set(
+    read: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric
+) -> tuple[int | None, float | None]:
+    """From predictions: the test examples of the metric, and the accuracy of a constant answer."""
+    constant = error_analysis.constant_accuracy(read) if metric.of_all_test_images else None
+    return error_analysis.size(read, metric.digit), constant
+
+
+def comparisons(
+    kept: pd.DataFrame,
+    reference: str,
+    question: Question,
+    test_size: int | None,
+    diverged_as: float | None,
+) -> pd.DataFrame:
+    """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
+    frames = [
+        stats.contrasts(
+            kept,
+            reference=reference,
+            metric=question.metric,
+            view=view,
+            all_pairs=question.all_pairs,
+            subjects=question.subjects,
+            tuning_seeds=question.tuning_seeds,
+            rope=question.rope,
+            test_size=test_size,
+            diverged=math.nan if diverged_as is None else diverged_as,
+            seed=question.seed,
+        )
+        for view in ("best", "equal")
+    ]
+    full = [frame for frame in frames if len(frame)]
+    return pd.concat(full, ignore_index=True) if full else frames[0]
+
+
+def same_loss(
+    summary: pd.DataFrame, question: Question, loss: str | None, predictions: Predictions
+) -> pd.DataFrame:
+    """An A/A comparison: a loss against itself on two halves of its seeds.
+
+    The halves are the seeds at even and at odd places. `loss` None means each loss.
+
+    Raises:
+        QuestionError: no run has the loss.
+    """
+    usable, _ = countable(summary)
+    if loss is not None:
+        if loss not in set(usable["loss"]):
+            raise QuestionError(
+                f"aa={loss}: no run has this loss; there are "
+                f"{', '.join(sorted(set(usable['loss'])))}"
+            )
+        usable = usable[usable["loss"] == loss]
+    if question.metric not in usable.columns:
+        usable = usable.assign(**{question.metric: np.nan})
+    frames = []
+    for _, runs in usable.groupby("setting", sort=True, observed=True, dropna=False):
+        seeds = sorted(runs["seed"].unique())
+        halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
+        ok = runs[runs["outcome"] == "ok"]
+        read = _read_predictions(ok, sorted(set(ok["loss"])), predictions)
+        test_size, diverged_as = _of_test_set(read, read_metric(question.metric))
+        found = stats.same_loss_contrasts(
+            *halves,
+            metric=question.metric,
+            rope=question.rope,
+            test_size=test_size,
+            diverged=math.nan if diverged_as is None else diverged_as,
+            seed=question.seed,
+        )
+        frames += [found] if len(found) else []
+    return (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
+    )
+
+
+def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The runs that have ended and name their configuration; how many are still running."""
+    running = summary["outcome"] == "running"
+    known = summary["outcome"].isin(OUTCOMES) & summary[
+        ["loss", "lr", "epochs", "seed"]
+    ].notna().all(axis=1)
+    kept = summary[known]
+    loss = kept["loss"].astype(str).astype(object)
+    kept = kept.assign(loss=loss, epochs=kept["epochs"].astype(int), seed=kept["seed"].astype(int))
+    return kept, int(running.sum())
+
+
+def _judged(kept: pd.DataFrame, chosen: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """The runs whose numbers are shown: ok, at their loss's rate, of the evaluation seeds."""
+    ok = kept[(kept["outcome"] == "ok") & kept["seed"].isin(seeds)]
+    rates = dict(zip(chosen["loss"], chosen["lr"], strict=True))
+    at_best = [row.lr == rates.get(row.loss) for row in ok[["loss", "lr"]].itertuples()]
+    return ok[np.array(at_best, dtype=bool)].sort_values(["loss", "seed"], ignore_index=True)
+
+
+def _read_predictions(
+    judged: pd.DataFrame, losses: Sequence[str], predictions: Predictions
+) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for loss in losses:
+        run_ids = judged.loc[judged["loss"] == loss, "run_id"].head(READ_AT_MOST)
+        arrays = [array for run_id in run_ids if (array := predictions(str(run_id))) is not None]
+        if arrays:
+            found[loss] = arrays
+    return found
+
+
+def _own_curves(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    wanted = curves[curves["run_id"].isin(judged["run_id"])]
+    wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
+    seconds = (
+        wanted["elapsed_seconds"]
+        if "elapsed_seconds" in wanted
+        else pd.Series(np.nan, wanted.index)
+    )
+    return wanted.assign(seconds=seconds.mask(wanted["epoch"] == 0, 0.0).astype(float)).sort_values(
+        ["loss", "seed", "epoch"], ignore_index=True
+    )
+
+
+def _accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Mean and band of validation accuracy per loss and epoch, and the mean seconds up to it."""
+    bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
+    seconds = curves.groupby(["loss", "epoch"], observed=True)["seconds"].mean().reset_index()
+    return bands.merge(seconds, on=["loss", "epoch"], how="left")
+
+
+def _own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
+    parts = (("training", "train_loss"), ("validation", "val_loss"))
+    return pd.concat(
+        [
+            stats.bands(curves, column, by=["loss"], seed=seed).assign(part=part)
+            for part, column in parts
+        ],
+        ignore_index=True,
+    )
+
+
+def _interval(values: pd.Series, seed: int, *names: object) -> tuple[float, float, float, int]:
+    finite = values.astype(float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return math.nan, math.nan, math.nan, 0
+    mean, low, high, _ = stats.mean_interval(
+        finite.to_numpy(), stats.named_generator(seed, "mean", *names)
+    )
+    return mean, low, high, len(finite)
+
+
+def _best_table(
+    kept: pd.DataFrame,
+    judged: pd.DataFrame,
+    chosen: pd.DataFrame,
+    losses: Sequence[str],
+    seed: int,
+) -> pd.DataFrame:
+    """A row per loss at its own best rate.
+
+    It has the mean of every metric, the intervals of the accuracies, and the counts of runs.
+    """
+    rows = []
+    for loss in losses:
+        runs, picked = judged[judged["loss"] == loss], chosen[chosen["loss"] == loss]
+        row: dict[str, Any] = {
+            "loss": loss,
+            "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
+        }
+        row["tuning_seeds"] = picked["tuning_seeds"].iloc[0] if len(picked) else ()
+        row["seeds"] = tuple(sorted(int(seed) for seed in runs["seed"]))
+        row["edge"] = str(picked["edge"].iloc[0]) if len(picked) else "none"
+        for name in ("val_accuracy", "test_accuracy"):
+            row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
+                runs, name, seed, loss
+            )
+        for name, *_ in secondary_metrics.LIKELIHOOD + secondary_metrics.FURTHER:
+            row[name], *_, row[f"{name}_n"] = _column(runs, name, seed, loss)
+        row["epoch_seconds"], *_ = _column(runs, "epoch_seconds", seed, loss)
+        trials = kept[(kept["loss"] == loss)]
+        row |= {
+            "runs": len(runs),
+            "diverged": int((trials["outcome"] == "diverged").sum()),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float, float, float, int]:
+    if name not in runs.columns:
+        return math.nan, math.nan, math.nan, 0
+    return _interval(runs[name], seed, name, loss)
+
+
+def _means(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
+    """The metric at each loss's best rate for every value of epochs.
+
+    Epochs, loss, lr, mean, low, high, n, tuning_seeds, seeds.
+
+    tuning_seeds: those that chose the rate. seeds: those of the runs that are averaged.
+    """
+    rows = []
+    for epochs, family in kept.groupby("epochs", sort=True):
+        split = stats.split_seeds(family, question.tuning_seeds)
+        picked = chosen[chosen["epochs"] == epochs]
+        judged = _judged(family, picked, split.evaluation)
+        for _, choice in picked.iterrows():
+            runs = judged[judged["loss"] == choice["loss"]]
+            mean, low, high, n = _column(runs, question.metric, question.seed, str(choice["loss"]))
+            rows.append(
+                {
+                    "epochs": int(epochs),
+                    "loss": choice["loss"],
+                    "lr": choice["lr"],
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "n": n,
+                    "tuning_seeds": choice["tuning_seeds"],
+                    "seeds": tuple(sorted(int(seed) for seed in runs["seed"])),
+                }
+            )
+    columns = ["epochs", "loss", "lr", "mean", "low", "high", "n", "tuning_seeds", "seeds"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,155 @@
+"""Which runs exist: one for each loss, lr, epochs and seed, and how many are missing.
+
+A `summary` here and in the modules beside this one is a frame with one row per run of one setting
+(data, model, optimizer and all else equal): `run_id` str, `loss` str, `lr` float, `epochs` int,
+`seed` int, `outcome` one of `OUTCOMES`, `init_hash` and `order_hash` (str or None), and metrics as
+columns: `val_accuracy`, `test_accuracy` in [0, 1], `test_nll` and so on, NaN where a run has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+OUTCOMES = ("ok", "diverged", "failed", "killed")
+FINISHED = ("ok", "diverged")
+"""Outcomes that are results: a diverged run is one, a crashed or killed run has none."""
+
+KEY = ["loss", "lr", "epochs", "seed"]
+
+
+def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
+    """A ValueError that names the columns a frame lacks."""
+    lacking = [name for name in wanted if name not in frame.columns]
+    if lacking:
+        raise ValueError(f"the frame lacks the columns {lacking}; it has {list(frame.columns)}")
+
+
+def newest_runs(summary: pd.DataFrame) -> pd.DataFrame:
+    """The run that counts for each (loss, lr, epochs, seed): the last finished one.
+
+    Rows are ordered from the oldest to the newest.
+
+    Where none finished, the last that failed or was killed stands for it. Sorted by these, so that
+    nothing depends on the order in which runs ended.
+
+    Raises:
+        ValueError: a column is missing, an outcome is unknown, or a key is NaN.
+    """
+    check_columns(summary, [*KEY, "run_id", "outcome"])
+    unknown = set(summary["outcome"]) - set(OUTCOMES)
+    if unknown:
+        raise ValueError(f"outcome: expected one of {OUTCOMES}, got {sorted(map(str, unknown))}")
+    if summary[KEY].isna().any(axis=None):
+        raise ValueError(
+            f"a run without a value in one of the columns {KEY} belongs to no configuration"
+        )
+    finished = summary["outcome"].isin(FINISHED)
+    order = np.argsort(finished.to_numpy(), kind="stable")
+    return summary.iloc[order].drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+
+
+def ended_badly(outcomes: Sequence[str], of: str) -> str:
+    """Runs of which none is ok, counted by how they ended.
+
+    >>> ended_badly(["diverged", "diverged", "killed"], "of mse")
+    'of the 3 runs of mse 2 diverged and 1 was killed'
+    """
+    ways = {"diverged": "diverged", "failed": "failed", "killed": "were killed"}
+    found = [
+        (outcomes.count(outcome), words) for outcome, words in ways.items() if outcome in outcomes
+    ]
+    if len(found) == 1 and len(outcomes) > 1:
+        return f"all {len(outcomes):,} runs {of} {found[0][1]}"
+    each = [words.replace("were", "was") if count == 1 else words for count, words in found]
+    if len(outcomes) == 1:
+        return f"the only run {of} {each[0]}"
+    counts = [f"{count:,} {words}" for (count, _), words in zip(found, each, strict=True)]
+    return f"of the {len(outcomes):,} runs {of} {', '.join(counts[:-1])} and {counts[-1]}"
+
+
+def expected_runs(summary: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a fair comparison: for every loss, each (lr, epochs, seed) that any loss has.
+
+    Evaluation seeds of a two-stage sweep, with runs at the one rate that was chosen for each loss,
+    are expected at that rate alone.
+
+    For when the grid that was asked for is not at hand. Returns the columns loss, lr, epochs, seed.
+    """
+    check_columns(summary, KEY)
+    losses = pd.DataFrame({"loss": sorted(summary["loss"].unique())})
+    parts = [losses.iloc[:0].merge(summary[["lr", "epochs", "seed"]], how="cross")]
+    for _, family in summary.groupby("epochs", sort=True):
+        at_one_rate = family["seed"].isin(evaluation_only(family))
+        evaluated = family[at_one_rate]
+        chosen, seeds = (
+            evaluated[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"])
+        )
+        grid = family.loc[~at_one_rate, ["lr", "epochs", "seed"]].drop_duplicates()
+        parts += [losses.merge(grid, how="cross"), chosen.merge(seeds, how="cross")]
+    return pd.concat(
+        [part[KEY] for part in parts if len(part)] or [parts[0][KEY]], ignore_index=True
+    )
+
+
+def evaluation_only(family: pd.DataFrame) -> list[int]:
+    """The seeds at which each loss has one and the same rate, where other seeds have several.
+
+    The list is empty if there are no such seeds.
+    """
+    rates = (
+        family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
+    )
+    alone = list(rates.index[rates == 1])
+    per_loss = family[family["seed"].isin(alone)].groupby("loss", observed=True)["lr"].nunique()
+    return alone if len(alone) < len(rates) and (per_loss == 1).all() else []
+
+
+def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Behind every mean: how many runs each loss should have, and what became of them.
+
+    Args:
+        summary: all runs of one setting.
+        expected: the grid, with the columns loss, lr, epochs, seed (a sweep's own grid); None means
+            `expected_cells(summary)`.
+
+    Returns:
+        A row per loss, sorted: loss, `expected` (runs), `ok`, `diverged`, `failed`, `killed`,
+        `missing` (these five sum to `expected`), `extra` (runs that the grid does not
+        have), `runs` (rows, repeated ones included).
+    """
+    merged = _with_expected(summary, expected)
+    counts = pd.crosstab(merged["loss"], merged["state"])
+    counts = counts.reindex(columns=[*OUTCOMES, "missing", "extra"], fill_value=0)
+    counts.insert(0, "expected", counts[[*OUTCOMES, "missing"]].sum(axis=1))
+    counts["runs"] = summary["loss"].value_counts().reindex(counts.index, fill_value=0)
+    counts.columns.name = None
+    return counts.reset_index()
+
+
+def unfinished_runs(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What is still to run: loss, lr, epochs, seed and `state` (missing, failed or killed)."""
+    merged = _with_expected(summary, expected)
+    open_runs = merged[merged["state"].isin(["missing", "failed", "killed"])]
+    return open_runs[[*KEY, "state"]].sort_values(KEY, ignore_index=True)
+
+
+def _with_expected(summary: pd.DataFrame, expected: pd.DataFrame | None) -> pd.DataFrame:
+    """Expected and present runs with `state`.
+
+    The state is the outcome, missing (expected only) or extra (present only).
+    """
+    kept = newest_runs(summary)[[*KEY, "outcome"]]
+    grid = expected_runs(summary) if expected is None else expected
+    check_columns(grid, KEY)
+    # Plain objects: a categorical or another string type on one side must not keep equal names
+    # apart.
+    left, right = (
+        frame.astype({"loss": object, "lr": float, "epochs": int, "seed": int})
+        for frame in (grid[KEY].drop_duplicates(), kept)
+    )
+    merged = left.merge(right, on=KEY, how="outer", indicator="side")
+    state = merged["outcome"].astype(object).where(merged["side"] == "both", "missing")
+    return merged.assign(state=state.mask(merged["side"] == "right_only", "extra"))

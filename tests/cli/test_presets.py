@@ -1,0 +1,70 @@
+"""Every preset, in a form small enough to be asked here.
+
+It runs, and its report is made.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.commands import ROOT, clean_environment
+from helpers.stores import runs
+from omegaconf import OmegaConf
+
+PRESETS = sorted(path.stem for path in (ROOT / "conf" / "preset").glob("*.yaml"))
+assert len(PRESETS) >= 11
+
+
+@pytest.mark.parametrize("question", PRESETS)
+def test_a_saved_question_says_what_it_asks_takes_and_showed(question):
+    text = (ROOT / "conf" / "preset" / f"{question}.yaml").read_text(encoding="utf-8")
+    said = re.findall(r"^# (\w+): +(\S.*)", text, flags=re.MULTILINE)
+    assert [name for name, _ in said] == ["Question", "Command", "Runs", "Time", "Showed"]
+    assert dict(said)["Command"].startswith(f"python experiments/run.py preset={question}")
+    pages = [ROOT / "docs" / "options.md", *(ROOT / "docs" / "zh-CN").glob("options.md")]
+    for page in pages:
+        table = page.read_text(encoding="utf-8").partition("`preset=` |")[2].partition("\n\n")[0]
+        (row,) = re.findall(rf"^\| `{question}` \|.*", table, flags=re.MULTILINE)
+        assert [
+            n for n in re.findall(r"\d+\.\d+", row) if n not in text
+        ] == []  # none that the file does not have
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", PRESETS)
+def test_a_saved_question_can_be_asked(question, tmp_path, run_command):
+    saved = OmegaConf.load(ROOT / "conf" / "preset" / f"{question}.yaml")
+    sweeper = saved.hydra.sweeper
+    names = str(sweeper.params.loss).split(",")
+    losses = ["ce", "brier"] if "*" in names[0] else names[:2]
+    small = [
+        "data=digits",
+        "data.train_size=200",
+        "data.validation_size=100",
+        f"loss={','.join(losses)}",
+        "epochs=1",
+    ]
+    tuned = "_target_" in sweeper
+    if tuned:
+        small += ["lr=0.01,0.1", "hydra.sweeper.extensions=0", "hydra.sweeper.evaluation_seeds=1"]
+    elif "seed" in sweeper.params:
+        small += ["seed=0,1"]
+    done = run_command(tmp_path, "-m", f"preset={question}", *small)
+    assert done.returncode == 0, done.stderr
+    found = runs(tmp_path)
+    assert {run.data.params["loss"] for run in found} == set(losses)
+    assert {run.data.tags["outcome"] for run in found} <= {"ok", "diverged"}
+    parent = max(runs(tmp_path, "sweep"), key=lambda run: run.info.start_time)
+    assert parent.info.run_name.startswith(question)
+
+    report = subprocess.run(
+        [sys.executable, str(ROOT / "reports" / "generate.py"), f"sweep={parent.info.run_id}"],
+        cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert report.returncode == 0, report.stderr
+    (page,) = Path(tmp_path / "outputs" / "reports").glob("*/index.html")
+    assert f"{losses[0]}" in page.read_text(encoding="utf-8")

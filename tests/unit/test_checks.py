@@ -1,0 +1,465 @@
+"""The classic mistakes, each committed here: by a user's loss, a network, labels, a grid.
+
+And silence where there is none.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from helpers.commands import SMALL
+from helpers.losses import CONFIGS, LOSSES, OTHER_HYPERPARAMETERS
+from helpers.pages import made, text
+from helpers.synthetic_runs import runs as synthetic
+from mlflow import MlflowClient
+from mlflow.entities import Run, RunData, RunInfo, RunTag
+
+from experiments import checks, data, losses, models, schedulers, training
+from experiments.checks import TrainingWarning
+from experiments.heads import LOGITS, NUMBER
+from reports import analysis
+from reports.page import caveats
+from reports.runs import load
+from reports.runs.store import _from_entity
+
+KNOWN_BAD = {"ce_double_softmax": ["softmax-twice"]}
+
+# Beyond the corners that helpers/losses.py lists: what someone might set who looks for where a loss
+# breaks.
+EXTREMES: dict[str, list[dict[str, float]]] = {
+    "huber": [{"delta": 1e-6}, {"delta": 1e6}],
+    "label_smoothing": [{"s": 0.5}, {"s": 0.999}],
+    "focal": [{"gamma": 0.01}, {"gamma": 50}, {"gamma": 500}],
+    "poly1": [{"epsilon": -0.5}, {"epsilon": 1e6}],
+    "taylor_ce": [{"t": 50}, {"t": 1000}],
+    "gce": [{"q": 1e-12}, {"q": 0.8}],
+    "sce": [{"alpha": 1e-3, "beta": 100}, {"alpha": 100, "beta": 1e-3}],
+    "nce_rce": [{"alpha": 1e-3, "beta": 100}, {"alpha": 100, "beta": 1e-3}],
+    "phuber_ce": [{"tau": 1.01}, {"tau": 1000}],
+    "bitempered": [{"t1": 0, "t2": 1}, {"t1": 0, "t2": 4}, {"t1": 1, "t2": 4}],
+    "logit_norm": [
+        {"t": 1e-3},
+        {"t": 1},
+        {"t": 100},
+    ],  # at 1 it has a floor too, and one of its own choosing
+    "square": [{"k": 1e-3, "M": 1}, {"k": 100, "M": 1e3}],
+    "hinge": [{"margin": 1e-3}, {"margin": 1e3, "p": 2}, {"p": 10}],
+}
+
+
+def names(found: list[TrainingWarning]) -> list[str]:
+    return [finding.name for finding in found]
+
+
+# ---- losses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", CONFIGS)
+def test_of_our_losses_the_specimen_alone_is_a_mistake(option):
+    tried = [{}, *OTHER_HYPERPARAMETERS.get(option, []), *EXTREMES.get(option, [])]
+    for hyper in tried:
+        found = checks.of_loss(functools.partial(LOSSES[option], **hyper), calls=3)
+        assert names(found) == KNOWN_BAD.get(option, []), (hyper, found)
+
+
+def softmaxed(logits, labels):
+    return F.cross_entropy(F.softmax(logits, axis=1), labels, reduction="none")
+
+
+def softmaxed_and_weighted(logits, labels):
+    weights = paddle.arange(10, dtype="float32")  # class 0 does not count at all
+    return F.cross_entropy(F.softmax(logits, axis=1), labels, weight=weights, reduction="none")
+
+
+def focal_of_softmaxed(logits, labels):
+    return losses.focal(F.softmax(logits, axis=1), labels)
+
+
+def broadcast_over_rows(prediction, labels):
+    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(
+        axis=1
+    )
+
+
+def broadcast_over_columns(prediction, labels):
+    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(
+        axis=0
+    )
+
+
+def entropy(logits, labels):
+    return -(F.softmax(logits, axis=1) * F.log_softmax(logits, axis=1)).sum(axis=1)
+
+
+def labels_cast_to_bool(logits, labels):
+    return losses.ce(logits, labels.astype("bool").astype("int64"))
+
+
+def distance_to_the_label(logits, labels):
+    return paddle.square(logits - labels.astype("float32").unsqueeze(1)).mean(axis=1)
+
+
+def errors(logits, labels):
+    return (logits.argmax(axis=1) != labels).astype("float32")
+
+
+def nine_classes(logits, labels):
+    return losses.ce(logits[:, :9], labels.clip(max=8))
+
+
+def without_its_minus(logits, labels):
+    return F.log_softmax(logits, axis=1)[paddle.arange(len(labels)), labels]
+
+
+def gain(prediction, labels):
+    return -paddle.square(prediction - labels.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (softmaxed, ["softmax-twice"]),
+        (softmaxed_and_weighted, ["softmax-twice"]),
+        (focal_of_softmaxed, ["softmax-twice"]),
+        (broadcast_over_rows, ["broadcast"]),
+        (broadcast_over_columns, ["broadcast"]),
+        (entropy, ["labels-ignored"]),
+        (labels_cast_to_bool, ["labels-ignored"]),
+        (distance_to_the_label, ["labels-as-numbers"]),
+        (errors, ["no-gradient"]),
+        (nine_classes, ["labels-ignored", "logit-unused"]),
+        (without_its_minus, ["wrong-way"]),
+        (gain, ["wrong-way"]),
+    ],
+)
+def test_a_loss_of_a_users_own_with_the_mistake(loss, expected):
+    assert names(checks.of_loss(loss)) == expected
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"),
+        lambda logits, labels: F.cross_entropy(
+            F.log_softmax(logits, axis=1), labels, reduction="none"
+        ),
+        lambda logits, labels: F.cross_entropy(
+            logits, labels, weight=paddle.arange(10, dtype="float32"), reduction="none"
+        ),
+        lambda logits, labels: paddle.square(
+            F.softmax(logits, axis=1) - F.one_hot(labels, 10)
+        ).mean(axis=1),
+        lambda prediction, labels: F.mse_loss(
+            prediction, labels.astype("float32"), reduction="none"
+        ),
+    ],
+)
+def test_a_loss_of_a_users_own_without_a_mistake(loss):
+    assert checks.of_loss(loss) == []
+
+
+def test_what_is_said_has_the_floor_and_the_labels():
+    (twice,) = checks.of_loss(losses.ce_double_softmax)
+    assert f"stays at {np.log(np.e + 9) - 1:.4f} " in twice.text
+    assert "stays at 1.4612 " in twice.text
+    assert "does not depend on the label" in checks.of_loss(entropy)[0].text
+    assert "1, 2, 3, 4, 5, 6, 7, 8, 9" in checks.of_loss(labels_cast_to_bool)[0].text
+    assert "number 9" in checks.of_loss(nine_classes)[1].text
+
+
+def raises(logits, labels):
+    raise RuntimeError("not today")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        raises,
+        lambda logits, labels: losses.ce(logits, labels) / 0,
+    ],
+)
+def test_of_a_loss_that_raises_or_is_not_finite_nothing_is_known(loss):
+    assert checks.of_loss(loss) == []
+
+
+@pytest.mark.parametrize("calls", [1, 2, 500, 999])
+def test_a_loss_that_counts_its_calls_has_a_hidden_state(calls):
+    count = itertools.count(1)
+
+    def warm(logits, labels):
+        return losses.ce(logits, labels) * (0.5 if next(count) <= calls else 1)
+
+    (found,) = checks.of_loss(warm, rows=3)
+    assert found.name == "hidden-state"
+    assert "depends on something besides its arguments" in found.text
+    assert f"of {calls + 1} calls with the same ones" in found.text
+
+
+def test_a_loss_that_draws_random_numbers_has_a_hidden_state():
+    with training.fresh(0):
+        found = checks.of_loss(lambda logits, labels: losses.ce(F.dropout(logits), labels), calls=2)
+    assert names(found) == ["hidden-state"]
+
+
+def largest_of_the_batch(logits, labels):
+    return paddle.topk(losses.ce(logits, labels), 50)[0].mean().expand([len(labels)])
+
+
+@pytest.mark.parametrize("rows", [50, 77, 100, 250])
+def test_a_loss_over_the_batch_is_tried_in_batches_of_the_runs_size(rows):
+    assert names(checks.of_loss(largest_of_the_batch, rows=rows)) == ["broadcast"]
+    assert checks.of_loss(largest_of_the_batch, rows=49) == []  # it raises, as it does in rehearsal
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 100, 333])
+def test_the_size_of_the_batch_changes_no_finding(rows):
+    assert checks.of_loss(losses.ce, rows=rows) == checks.of_loss(losses.mse, rows=rows) == []
+    assert names(checks.of_loss(softmaxed, rows=rows)) == ["softmax-twice"]
+    assert names(checks.of_loss(nine_classes, rows=rows)) == ["labels-ignored", "logit-unused"]
+    expected = ["broadcast"] if rows > 1 else []
+    assert names(checks.of_loss(broadcast_over_columns, rows=rows)) == expected
+
+
+def test_a_loss_is_tried_on_batches_that_the_rehearsal_has_tried():
+    sizes = set()
+
+    def watched(logits, labels):
+        sizes.add((tuple(logits.shape), str(logits.dtype), tuple(labels.shape), str(labels.dtype)))
+        return losses.ce(logits, labels)
+
+    assert checks.of_loss(watched) == []
+    assert sizes == {((2, 10), "paddle.float32", (2,), "paddle.int64")}
+
+
+# ---- networks ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def splits() -> data.Splits:
+    return data.digits(seed=0, validation_size=360)
+
+
+def learned(
+    splits: data.Splits,
+    loss: Callable[..., paddle.Tensor],
+    model: Callable[..., models.Network],
+    lr: float,
+) -> list[list[str]]:
+    """What is found after each of three epochs, and before them."""
+    with training.fresh(0):
+        learner = training.build(
+            model, loss, paddle.optimizer.SGD, schedulers.constant, lr=lr, steps=60
+        )
+        records = list(training.train(learner, splits, epochs=3, batch_size=100, seed=0))
+    return [
+        names(
+            checks.of_outputs(learner.head, r.validation_outputs, splits.validation.labels, r.epoch)
+        )
+        for r in records
+    ]
+
+
+@pytest.mark.parametrize("loss", [losses.ce, losses.mse])
+def test_a_network_that_learns_makes_no_mistake(splits, loss):
+    assert learned(splits, loss, models.mlp, 0.01) == [[], [], [], []]
+
+
+def test_a_rate_that_kills_the_network_is_seen_after_an_epoch(splits):
+    first, *later = learned(splits, losses.mse, models.convnet, 0.03)
+    assert first == []
+    assert all("dead-network" in found for found in later)
+
+
+def test_a_regression_that_broadcasts_ends_at_the_mean_of_the_labels(splits):
+    assert learned(splits, broadcast_over_rows, models.softmax, 0.003)[-1] == ["predicts-the-mean"]
+
+
+LABELS = np.arange(1000) % 10
+
+
+def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
+    rng = np.random.default_rng(0)
+    mean = (
+        4 + 0.1 * (-1.0) ** (np.arange(1000) // 10)[:, None]
+    )  # half a digit off, and hardly moving
+    (found,) = checks.of_outputs(NUMBER, mean, LABELS, 1)
+    assert found.name == "predicts-the-mean"
+    assert (
+        "about the mean of the labels (4.00) for every image: its squared error is 8.51, their "
+        "variance 8.25." in found.text
+    )
+    right = LABELS[:, None] + rng.normal(size=(1000, 1))
+    chance = rng.normal(4.5, 2.9, size=(1000, 1))  # no better, and for another reason
+    assert (
+        checks.of_outputs(NUMBER, right, LABELS, 1)
+        == checks.of_outputs(NUMBER, chance, LABELS, 1)
+        == []
+    )
+    assert checks.of_outputs(NUMBER, mean, LABELS, 0) == []  # an untrained network may
+
+
+def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1000, 10)).astype(np.float32)
+    favourite = logits + 100 * np.eye(10, dtype=np.float32)[7]
+    dead = np.tile(logits[:1], (1000, 1))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert checks.of_outputs(LOGITS, logits, LABELS, 1) == []
+    assert names(checks.of_outputs(LOGITS, dead, LABELS, 1)) == ["dead-network"]
+    assert (
+        f"it says {dead[0].argmax()} to all" in checks.of_outputs(LOGITS, dead, LABELS, 1)[0].text
+    )
+    assert names(checks.of_outputs(LOGITS, np.zeros_like(logits), LABELS, 1)) == ["dead-network"]
+    assert names(checks.of_outputs(LOGITS, favourite - favourite.mean(), LABELS, 1)) == [
+        "one-class"
+    ]
+    assert names(checks.of_outputs(LOGITS, shares, LABELS, 0)) == ["softmax-in-the-network"]
+    assert checks.of_outputs(LOGITS, dead, LABELS, 0) == []
+
+
+def test_of_outputs_that_say_nothing_nothing_is_said():
+    zeros = np.zeros((29, 10), dtype=np.float32)
+    assert checks.of_outputs(LOGITS, zeros, np.arange(29) % 10, 1) == []  # too few
+    assert (
+        checks.of_outputs(LOGITS, np.zeros((99, 10)), np.full(99, 3), 1) == []
+    )  # of one class indeed
+    assert checks.of_outputs(LOGITS, np.full((99, 10), np.nan), np.arange(99) % 10, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (np.array([1.0, 2.5]), r"float64 [2], expected int64 [n]"),
+        (np.array([[1], [2]]), r"int64 [2, 1], expected int64 [n]"),
+        (np.array([1, 10]), "1 to 10, expected classes 0 to 9"),
+        (np.array([-1, 3]), "-1 to 3, expected classes 0 to 9"),
+    ],
+)
+def test_labels_of_the_wrong_type(labels, got):
+    (found,) = checks.of_labels(labels)
+    assert (found.name, got in found.text) == ("label-type", True)
+
+
+def test_labels_of_the_right_type(splits):
+    assert checks.of_labels(splits.train.labels) == []
+    assert checks.of_labels(splits.train.labels[:0]) == []
+
+
+# ---- grids, tags, pages --------------------------------------------------------------------------
+
+
+def test_a_best_rate_on_the_edge_of_the_grid():
+    rates = {0.01: [0.8, 0.9], 0.03: [0.9, 0.9], 0.1: [0.95, 0.95]}
+    (found,) = checks.of_rates({"loss=ce": rates})
+    assert found == TrainingWarning(
+        "rate-edge",
+        "the best learning rate of loss=ce is 0.1, the highest of the 3 tried: a better one may "
+        "lie beyond. Add lr=0.3 for every loss",
+    )
+    lowest = {0.01: [0.8], 0.03: [None]}
+    assert "0.01, the lowest of the 2 tried" in checks.of_rates({"loss=ce": lowest})[0].text
+    assert (
+        checks.of_rates({"loss=ce": rates | {0.1: [0.99, None]}}) == []
+    )  # one seed diverged there
+    assert checks.of_rates({"one": {0.1: [0.9]}, "none": {0.1: [None], 0.3: [None]}}) == []
+
+
+def test_the_tags_of_a_run():
+    found = [
+        TrainingWarning("a", "first"),
+        TrainingWarning("b", "second"),
+        TrainingWarning("a", "first"),
+    ]
+    assert checks.tags(found) == {"lint": "a,b", "lint.a": "first", "lint.b": "second"}
+    assert checks.tags([]) == {}
+
+
+def test_a_server_s_runs_have_them_too():
+    tags = {"kind": "run", "lint": "a", "lint.a": "first", "other": "x"}
+    info = RunInfo("1", "1", "", "FINISHED", 1, 2, "active")
+    run = _from_entity(Run(info, RunData(tags=[RunTag(*each) for each in tags.items()])))
+    assert run.tags == {"kind": "run", "lint": "a", "lint.a": "first"}
+
+
+def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
+    summary, curves = synthetic(seeds=range(2), advantage=0)
+    at = (summary["loss"] == "mse") & (summary["lr"] > 0.01)
+    summary.loc[at, ["lint", "lint_text"]] = ["dead-network,one", "it is dead\nis it one?"]
+    (section,), _, html, markdown = made(summary, curves)
+    dead = ("dead-network", "mse at 0.03, 0.1 (4 of 6 runs): it is dead.", True)
+    one = ("one", "mse at 0.03, 0.1 (4 of 6 runs): is it one?", True)
+    assert caveats.classic_mistakes(section) == [dead, one]
+    for page in (text(html), markdown.replace("\\", "")):
+        assert "Classic mistakes found:" in page and dead[1] in page
+
+
+def test_the_page_says_nothing_where_there_is_none_and_names_edges():
+    (section,), _, html, _ = made(*synthetic(seeds=range(2), advantage=0))
+    assert caveats.classic_mistakes(section) == []
+    assert "Classic mistakes" not in html
+    (section,), _, _, _ = made(*synthetic(rates=(0.03, 0.1), seeds=range(2)))
+    ((term, words, alarm),) = caveats.classic_mistakes(section)
+    assert (term, alarm) == ("rate-edge", True)
+    assert "ce at the highest rate (0.1), focal gamma=3 at the highest rate (0.1)" in words
+
+
+# ---- the real command ----------------------------------------------------------------------------
+
+MINE = """
+import paddle.nn.functional as F
+
+def softmaxed(logits, labels):
+    return F.cross_entropy(F.softmax(logits, axis=1), labels, reduction="none")
+"""
+
+
+def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: Path, run_command):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "softmaxed.yaml").write_text("_target_: mine.softmaxed\n_partial_: true\n")
+    done: subprocess.CompletedProcess[str] = run_command(
+        tmp_path, "--config-dir", ".", "-m", "loss=softmaxed,ce", "lr=0.03,3", *SMALL[:3],
+        "tracking.log_model=false", PYTHONPATH=":".join([str(tmp_path), *sys.path[1:]]),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("softmax is applied twice") == 1
+    assert "loss=softmaxed: softmax-twice: softmax is applied twice" in done.stdout
+    assert (
+        "rate-edge: the best learning rate of loss=ce is 0.03, the lowest of the 2 tried"
+        in done.stdout
+    )
+    assert "Add lr=0.01 for every loss\n" in done.stdout
+    assert f"loss=ce lr=3 epochs=2 seed=0 {' '.join(SMALL[:2])} | dead-network: " in done.stdout
+
+    store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("mnist-losses").experiment_id
+    tags = {
+        (run.data.params["loss"], run.data.params["lr"]): {
+            key: value for key, value in run.data.tags.items() if key.startswith("lint")
+        }
+        for run in store.search_runs([experiment], "tags.kind = 'run'")
+    }
+    assert tags["ce", "0.03"] == {}
+    assert tags["ce", "3.0"]["lint"] == "dead-network"
+    assert tags["softmaxed", "0.03"]["lint"] == "softmax-twice"
+    assert "stays at 1.4612" in tags["softmaxed", "0.03"]["lint.softmax-twice"]
+
+    found = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (section,) = analysis.sections(
+        found.summary, found.curves, analysis.Question(), lambda run_id: None
+    )
+    told = {term: words for term, words, _ in caveats.classic_mistakes(section)}
+    assert {"softmax-twice", "dead-network", "rate-edge"} <= set(told)
+    assert told["softmax-twice"].startswith(
+        "softmaxed at 0.03, 3 (2 of 2 runs): softmax is applied twice"
+    )
+    assert told["dead-network"].startswith("ce at 3 (1 of 2 runs): the network is dead")

@@ -1,0 +1,379 @@
+"""Measures besides accuracy.
+
+What the frames hold is drawn and written, and what was not measured leaves no trace.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.pages import made, text
+from helpers.synthetic_runs import measured, predictions, runs
+
+from experiments import corruptions as corruption_module
+from experiments import metrics as experiment_metrics
+from experiments.heads import LOGITS, NUMBER
+from reports import analysis, metrics, secondary_metrics, verdicts
+from reports.analysis import Question, Section
+from reports.figures import palette
+from reports.metrics import OFFERED, REFUSED
+from reports.page import tables as page_tables
+from reports.page import text as page_text
+from reports.page.figures import FigureBuilder
+from reports.page.table import Cell
+
+TITLES = (
+    "Wrong labels, learned by heart or seen through",
+    "The steps that were taken",
+    "On corrupted images",
+)
+NAMES = {"memorisation", "steps", "corruptions"}
+
+
+@pytest.fixture(autouse=True)
+def house_style() -> Iterator[None]:
+    with palette.style():
+        yield
+
+
+@pytest.fixture(scope="module")
+def section() -> Section:
+    (found,) = analysis.sections(*measured(*runs()), Question(), predictions)
+    return found
+
+
+def draw(section: Section) -> FigureBuilder:
+    return FigureBuilder(section, palette.looks(section.losses))
+
+
+def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Section) -> None:
+    frame = section.by_epoch.set_index(["measure", "loss", "epoch"])
+    seeds = np.mean(section.split.evaluation)
+    for epoch in (1, 2, 3):
+        row = frame.loc[("train_accuracy_flipped", "ce", epoch)]
+        assert row["mean"] == pytest.approx(0.1 * epoch + 0.001 * seeds) and row["n"] == 10
+        assert row["low"] < row["mean"] < row["high"]
+        assert frame.loc[("train_gradient_norm", "ce", epoch), "mean"] == pytest.approx(2 / epoch)
+    assert 0 not in set(section.by_epoch["epoch"])  # nothing is measured of the untrained network
+
+
+def test_memorisation_has_a_panel_each_and_a_line_per_loss(section: Section) -> None:
+    illustration = draw(section).memorisation()
+    assert illustration is not None
+    axes = illustration.figure.axes
+    assert [axis.get_title(loc="left") for axis in axes] == [
+        measure.words for measure in secondary_metrics.MEMORISATION
+    ]
+    for axis, measure in zip(axes, secondary_metrics.MEMORISATION, strict=True):
+        assert [line.get_label() for line in axis.lines] == section.losses
+        for line, loss in zip(axis.lines, section.losses, strict=True):
+            frame = section.by_epoch
+            own = frame[(frame["measure"] == measure.column) & (frame["loss"] == loss)]
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+            np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+    assert axes[0].get_shared_y_axes().joined(axes[0], axes[2])
+    assert "ce 60.00 %" in illustration.alt  # recovered after the third epoch
+
+
+def test_steps_have_logarithmic_axes_of_their_own(section: Section) -> None:
+    illustration = draw(section).steps()
+    assert illustration is not None
+    axes = illustration.figure.axes
+    assert [axis.get_yscale() for axis in axes] == ["log", "log"]
+    assert not axes[0].get_shared_y_axes().joined(axes[0], axes[1])
+    np.testing.assert_allclose(np.asarray(axes[0].lines[0].get_ydata(), dtype=float), [2, 1, 2 / 3])
+    np.testing.assert_allclose(
+        np.asarray(axes[1].lines[0].get_ydata(), dtype=float), [0.01, 0.005, 0.01 / 3]
+    )
+
+
+def test_a_band_below_zero_stops_at_the_edge_of_a_logarithmic_axis() -> None:
+    summary, curves = measured(*runs(["ce"], seeds=range(3)))
+    curves["train_gradient_norm"] = np.where(curves["seed"] == 0, 1.0, 0.01)
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    assert (section.by_epoch["low"] < 0).any()
+    illustration = draw(section).steps()
+    assert illustration is not None
+    axis = illustration.figure.axes[0]
+    low, high = axis.get_ylim()
+    (band,) = axis.collections
+    corners = band.get_paths()[0].vertices[:, 1]
+    assert corners.min() == pytest.approx(low) and low < 0.34 < corners.max() <= high
+
+
+def test_only_the_losses_and_measures_that_there_are_are_drawn() -> None:
+    summary, curves = measured(*runs())
+    curves.loc[curves["loss"] == "mse", "train_update_ratio"] = math.nan
+    curves = curves.drop(columns="train_gradient_norm")
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    illustration = draw(section).steps()
+    assert illustration is not None
+    (axis,) = illustration.figure.axes
+    assert [line.get_label() for line in axis.lines] == ["ce", "focal gamma=3"]
+
+
+def test_the_map_of_corruptions_writes_every_mean_the_easiest_first(section: Section) -> None:
+    illustration = draw(section).corruptions()
+    assert illustration is not None
+    (axis,) = illustration.figure.axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["none", "shot noise", "fog"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == section.losses
+    clean = section.best.set_index("loss")["test_accuracy"]
+    expected = []
+    for place, loss in enumerate(section.losses):
+        expected += [f"{100 * clean[loss]:.1f}", f"{70 - 10 * place:.1f}", f"{50 - 10 * place:.1f}"]
+    assert [words.get_text() for words in axis.texts] == expected
+    assert "mse: least on fog, 30.0 %" in illustration.alt
+    table = page_tables.corruptions(section)
+    assert table is not None and list(table.keys) == ["loss", "fog_percent", "shot_noise_percent"]
+    assert [cell.value for cell in table.rows[0][1:]] == pytest.approx([50, 70])
+
+
+def test_the_table_of_further_measures_has_means_and_invents_nothing(section: Section) -> None:
+    table = page_tables.further(section)
+    assert table is not None
+    by_loss = {row[0].value: dict(zip(table.keys, row, strict=True)) for row in table.rows}
+    judged = section.judged[section.judged["loss"] == "ce"]
+    assert by_loss["ce"]["test_macro_f1_percent"].value == pytest.approx(
+        100 * judged["test_macro_f1"].mean()
+    )
+    assert by_loss["ce"]["corrupted_accuracy_percent"].text == "60.00"
+    for key in ("test_margin", "test_aurc_percent", "test_nll_scaled", "test_brier_scaled"):
+        assert by_loss["mse"][key] == Cell("n/a", None)
+        assert by_loss["ce"][key].value > 0
+    assert "Corrupted: accuracy" in table.caption
+
+
+def test_a_measure_that_no_loss_has_has_no_column() -> None:
+    summary, curves = runs(["mse"])
+    summary["test_macro_f1"] = 0.5
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    table = page_tables.further(section)
+    assert table is not None and list(table.keys) == ["loss", "test_macro_f1_percent"]
+    assert "AURC" not in table.caption
+    assert "test_nll" not in page_tables.best(section).keys
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    _, report, html, markdown = made(*measured(*runs(seeds=range(2))))
+    words = text(html)
+    assert all(title in words and title in markdown for title in TITLES)
+    assert set(report.figures) >= NAMES
+    assert {"further", "corruptions"} <= set(report.tables)
+
+
+def test_the_page_is_silent_about_what_was_not_measured() -> None:
+    _, report, html, _ = made(*runs(seeds=range(2)))
+    words = text(html)
+    assert not any(title in words for title in TITLES)
+    assert not NAMES & set(report.figures) and not {"further", "corruptions"} & set(report.tables)
+    empty = secondary_metrics.by_epoch(pd.DataFrame({"loss": ["ce"], "seed": [0], "epoch": [1]}), 0)
+    assert not len(empty) and "measure" in empty
+    assert not len(secondary_metrics.corruptions(pd.DataFrame({"loss": ["ce"]})))
+
+
+# ---- the metrics that can be compared ------------------------------------------------------------
+
+LABELS = np.arange(200) % 10
+NOISE = np.random.default_rng(0).normal(0, 3, (200, 10)).astype(np.float32)
+
+
+def what_is_said(head: object, outputs: np.ndarray) -> dict[str, float]:
+    """What a run says of such outputs on a test set; validation is of the same kind."""
+    losses = np.zeros(len(LABELS), dtype=np.float32)
+    return experiment_metrics.test_metrics(head, outputs, LABELS, losses, outputs, LABELS)
+
+
+def good_and_bad() -> tuple[dict[str, float], dict[str, float]]:
+    """Everything that runs can say: of networks that are right, and of some that guess."""
+    right = NOISE + 30 * np.eye(10, dtype=np.float32)[LABELS]
+    rng = np.random.default_rng(1)
+    near = (LABELS + rng.normal(0, 0.4, 200)).astype(np.float32)[:, None]
+    far = rng.uniform(0, 9, (200, 1)).astype(np.float32)
+    given = np.where(np.arange(200) % 3 == 0, (LABELS + 1) % 10, LABELS)
+    found = []
+    for logits, number, predicted in (
+        (right, near, LABELS),
+        (NOISE, far, np.where(given == LABELS, 0, given)),
+    ):
+        of_test = what_is_said(NUMBER, number) | what_is_said(LOGITS, logits)
+        noisy = experiment_metrics.memorisation(predicted, given, LABELS)
+        share = of_test["accuracy"]
+        found.append(
+            {f"test_{name}": value for name, value in of_test.items()}
+            | {f"train_{name}": value for name, value in noisy.items()}
+            | {"corrupted_accuracy": share}
+            | {f"corrupted_accuracy_{kind}": share for kind in corruption_module.CORRUPTIONS}
+        )
+    return found[0], found[1]
+
+
+def test_every_metric_that_runs_write_is_offered_or_refused_with_a_reason() -> None:
+    written, _ = good_and_bad()
+    refused = {f"test_{name}" for name in REFUSED}
+    assert set(OFFERED) == set(written) - refused and refused <= set(written)
+    assert tuple(corruption_module.CORRUPTIONS) == metrics.CORRUPTIONS
+
+
+@pytest.mark.parametrize("name", list(OFFERED))
+def test_a_network_that_is_right_is_better_by_every_metric_than_one_that_guesses(name: str) -> None:
+    good, bad = (found[name] for found in good_and_bad())
+    assert good != bad and (good > bad) == OFFERED[name].higher_is_better
+    if OFFERED[name].in_points:
+        assert all(0 <= value <= 1 for value in (good, bad))
+    assert ("nll" in name) == (OFFERED[name].value_unit == "nats")
+
+
+def test_what_is_told_of_a_metric() -> None:
+    expected = {  # label, heading, decimals, and whether a margin is there by default
+        "test_accuracy": ("test accuracy (%)", "test (%)", 2, 0.1),
+        "test_accuracy_3": ("test accuracy on the digit 3 (%)", "digit 3 (%)", 2, 0.1),
+        "test_macro_f1": ("test macro F1 (%)", "macro F1 (%)", 2, None),
+        "test_aurc": ("test AURC (%)", "AURC (%)", 3, None),
+        "test_ece": ("test ECE (%)", "ECE (%)", 2, None),
+        "test_margin": ("test probability margin", "margin", 4, None),
+        "test_nll_scaled": ("test NLL after temperature scaling "
+                            "(nats)", "NLL scaled (nats)", 4, None),
+        "test_brier_scaled": ("test Brier score after temperature "
+                              "scaling", "Brier scaled", 4, None),
+        "corrupted_accuracy": ("accuracy on corrupted test images (%)", "corrupted (%)", 2, 0.1),
+        "corrupted_accuracy_shot_noise": (
+            "test accuracy under the corruption shot noise (%)", "shot noise (%)", 2, 0.1,
+        ),
+        "train_accuracy_flipped": (
+            "memorisation of flipped labels (%)", "flipped, predicted as the wrong label "
+                                                  "(%)", 2, 0.1,
+        ),
+    }  # fmt: skip
+    for name, (label, heading, digits, margin) in expected.items():
+        metric = OFFERED[name]
+        assert (metric.label, metric.column, metric.digits) == (label, heading, digits)
+        assert (
+            metric.margin(None, 10_000) == margin
+            if margin
+            else math.isnan(metric.margin(None, 10_000))
+        )
+        assert metric.margin(0.5, None) == 0.5
+    # one of 50 test images, of which no training example is one
+    assert OFFERED["test_accuracy_3"].margin(None, 50) == 4
+    assert OFFERED["train_accuracy_flipped"].margin(None, 50) == 0.1
+
+
+def test_the_tables_have_every_metric_but_those_of_digits_and_corruptions() -> None:
+    shown = {
+        measure.column
+        for measure in secondary_metrics.LIKELIHOOD
+        + secondary_metrics.FURTHER
+        + secondary_metrics.MEMORISATION
+    }
+    families = {
+        name for name in OFFERED if name.startswith(("test_accuracy", "corrupted_accuracy_"))
+    }
+    assert shown == set(OFFERED) - families
+
+
+def judged_by(name: str, values: dict[str, float | None]) -> tuple[Section, object, str]:
+    """A page on runs whose metric is the loss's value and a little more with each seed."""
+    summary, curves = measured(*runs(list(values), seeds=range(8), rates=(0.03,)))
+    own = pd.to_numeric(summary["loss"].map(values))
+    summary[name] = own + 1e-4 * summary["seed"] * (1 + summary["loss"].str.len() % 3)
+    (found,), report, html, _ = made(summary, curves, Question(metric=name))
+    return found, report, text(html)
+
+
+@pytest.mark.parametrize("name", list(OFFERED))
+def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> None:
+    metric = OFFERED[name]
+    found, report, words = judged_by(name, {"ce": 0.4, "focal gamma=3": 0.3, "mse": None})
+    comparisons = {row["a"]: row for row in found.headline.to_dict("records")}
+    row = comparisons["focal gamma=3"]
+    ce, focal = (
+        found.judged.loc[found.judged["loss"] == loss, name].mean()
+        for loss in ("ce", "focal gamma=3")
+    )
+    difference = (100 if metric.in_points else 1) * (focal - ce)
+    assert row["difference"] == pytest.approx(difference) and row["verdict"] != "undecided"
+    assert row["verdict"] == ("worse" if metric.higher_is_better else "better")
+    told = f"{difference:+.{metric.digits}f}".replace("-", "−")
+    unit = " points" if metric.in_points else ""
+    assert (
+        f"focal gamma=3 is {row['verdict']} than ce: {told}{unit} of {metric.words} (95 %" in words
+    )
+    assert f"mse against ce: undecided, for there is no {metric.words} of both to compare." in words
+    assert comparisons["mse"]["n"] == 0
+
+    final = report.figures["final"].axes[0]
+    assert final.get_xlabel() == metric.label
+    drawn = [float(line.get_xdata()[0]) for line in final.lines if line.get_gid() == "mean"]
+    np.testing.assert_allclose(drawn, [metric.scale * ce, metric.scale * focal])
+    assert "Without mse, whose runs have none." in words
+    unit = " (percentage points)" if metric.in_points else ""
+    assert report.figures["contrasts"].axes[0].get_xlabel() == f"difference{unit}"
+
+    (entry,) = [
+        comparison
+        for comparison in verdicts.document([found], {})["contrasts"]
+        if comparison["view"] == "best" and comparison["a"] == "focal gamma=3"
+    ]
+    assert entry["metric"] == metric.typed and entry["difference"] == pytest.approx(difference)
+    if name != "test_accuracy":
+        table = report.tables["metric"]
+        by_loss = {row[0].value: dict(zip(table.keys, row, strict=True)) for row in table.rows}
+        assert metric.label in table.headings
+        assert by_loss["ce"][metric.key].value == pytest.approx(metric.scale * ce)
+        assert by_loss["ce"][f"{metric.key}_low"].value < metric.scale * ce
+        assert by_loss["mse"][metric.key] == Cell("n/a", None)
+        assert ("higher" if metric.higher_is_better else "lower") + " is better." in table.caption
+
+
+def test_the_margin_of_a_digit_is_two_of_its_images() -> None:
+    found, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
+    assert found.test_size == 50  # of 500
+    assert set(found.headline["margin"]) == {4.0} and set(found.headline["verdict"]) == {
+        "equivalent"
+    }
+    assert "within ±4 points, which is two test images of 50 of this digit." in words
+    whole, _, _ = judged_by("test_accuracy", {"ce": 0.95, "focal gamma=3": 0.95})
+    assert whole.test_size == 500 and set(whole.headline["margin"]) == {0.4}
+
+
+def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
+    summary, curves = measured(*runs(seeds=range(3), rates=(0.03,)))
+    summary["train_accuracy_flipped"] = 0.1
+    question = Question(metric="train_accuracy_flipped", rope=0.2)  # one of 500 is 0.2 points
+    (found,) = analysis.sections(summary, curves, question, predictions)
+    assert set(found.headline["margin"]) == {0.2} and "one test image" not in page_text.basis(found)
+
+
+def test_a_metric_that_no_run_has_is_said_aloud() -> None:
+    summary, curves = runs(seeds=range(2))
+    (found,), report, html, _ = made(summary, curves, Question(metric="corrupted_accuracy"))
+    note = (
+        "No run of this setting says its accuracy on corrupted test images, so nothing is decided "
+        "here; there is one only "
+        "with corruptions=true."
+    )
+    assert found.notes == [note] and note in text(html)
+    assert set(found.headline["verdict"]) == {"undecided"} and "final" not in report.figures
+
+
+def test_every_choice_can_be_typed_and_the_list_names_them_all() -> None:
+    told = metrics.described()
+    choices = metrics.choices()
+    assert choices.startswith("test/accuracy, test/nll, ")
+    kinds = "{" + ",".join(corruption_module.CORRUPTIONS) + "}"
+    listed = [*re.sub(r", (test|corrupted)/accuracy_{[^}]*}", "", choices).split(", ")]
+    listed += [f"test/accuracy_{digit}" for digit in range(10)]
+    listed += [f"corrupted/accuracy_{kind}" for kind in corruption_module.CORRUPTIONS]
+    assert "test/accuracy_{0..9}" in choices and f"corrupted/accuracy_{kinds}" in choices
+    assert sorted(listed) == sorted(metric.typed for metric in OFFERED.values())
+    for metric in OFFERED.values():
+        if f"{metric.typed} " in told:
+            direction = "higher" if metric.higher_is_better else "lower"
+            assert f"{metric.label}: {direction} is better" in told
+    assert told.count("is better") == len(choices.split(", "))
