@@ -61,7 +61,7 @@ class Options:
     """The options of one report, checked; those not named here as in `ReportConfig`.
 
     metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
-    asked_baseline: whether the user named the reference. baselines: "true" for the file that comes
+    asked_reference: whether the user named the reference. baselines: "true" for the file that comes
     with the project. overrides: as typed.
     """
 

@@ -301,7 +301,7 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
                 client.log_batch(run.run_id, tags=_tags(shown))
         client.set_terminated(run.run_id, how.upper())
     except Away as error:
-        log.warning("%s; the same command will end this run, and go on with the run", error)
+        log.warning("%s; the same command closes this run and starts it again", error)
 
 
 def create_run(

@@ -175,7 +175,7 @@ def contrasts(
         losses.remove(reference)
         losses.insert(0, reference)
     elif losses and not all_pairs and not subjects:
-        raise ValueError(f"baseline: no run has the loss {reference!r}; there are {losses}")
+        raise ValueError(f"reference: no run has the loss {reference!r}; there are {losses}")
     pairs = _pairs(
         losses, [] if all_pairs else [loss for loss in subjects if loss in losses], all_pairs
     )
