@@ -465,8 +465,8 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
         (["compare=[a]"], "compare=['a']: expected two run ids, compare=[A,B]"),
         (["compare=[a,b]", "aa=ce"], "aa and compare: expected one of them"),
         (
-            ["baselin=ce"],
-            "baselin: a report has no such option; did you mean baseline? There are experiment, "
+            ["referenc=ce"],
+            "referenc: a report has no such option; did you mean reference? There are experiment, "
             "sweep",
         ),
         (["word"], "word"),
@@ -600,7 +600,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
     assert unusual("formats=[svg]", "output=x", "where.model=mlp", "sweep=y") == {}
     found = {
         "metric": ("metric=test/ece", "test/ece"),
-        "baseline": ("reference=mse", "mse"),
+        "reference": ("reference=mse", "mse"),
         "rope": ("rope=0.5", "0.5"),
         "all_pairs": ("all_pairs=true", "True"),
         "tuning_seeds": ("tuning_seeds=[1,0]", "0,1"),
@@ -609,7 +609,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
     }
     for name, (typed, value) in found.items():
         assert unusual(typed) == {name: value}
-    assert unusual("baselines=true", "reference=ce") == {"baselines": "true", "baseline": "ce"}
+    assert unusual("baselines=true", "reference=ce") == {"baselines": "true", "reference": "ce"}
     asked = [unusual(typed) for typed, _ in found.values()]
     runs = named("e")
     assert len({files.report_name(runs, {}, each) for each in [{}, *asked]}) == 8

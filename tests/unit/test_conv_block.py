@@ -531,7 +531,8 @@ def test_a_kernel_that_computes_nonsense_is_refused(fused, afresh, monkeypatch, 
 
 def test_processes_that_build_at_once(fused, afresh):
     code = (
-        "from experiments import conv_block, machine; machine.prepare(); print(conv_block.kernel())"
+        "from experiments import machine; machine.prepare(); "
+        "from experiments.kernels import conv_block; print(conv_block.kernel())"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
     running = [

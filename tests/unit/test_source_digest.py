@@ -142,7 +142,7 @@ def test_which_files_a_run_reaches():
         ],
     }
     assert set(parts(model="experiments.models.convnet")["model"]) == {
-        "experiments/conv_block.cpp",
+        "experiments/kernels/conv_block.cpp",
         "experiments/kernels/conv_block.py",
         "experiments/models.py",
     }
