@@ -1,4 +1,4 @@
-"""What both halves of the project use: commands that can be typed, and how two runs differ.
+"""What both halves of the project use: names, commands to type, and how two runs differ.
 
 Imports nothing heavy.
 """
@@ -15,6 +15,12 @@ from typing import Any, Protocol
 
 Parts = Mapping[str, Mapping[str, str]]
 """By part (loss, model, data, optimizer, scheduler, training) the digest of each file."""
+
+PREDICTIONS = "predictions.npz"
+"""The artifact with a run's answers on the test set."""
+
+CORRECT = "test_correct.npz"
+"""The artifact that says of each test image whether a run predicted it right."""
 
 _REPEATS = ("test/", "val/", "train/", "corrupted/", "data/")  # begin metrics that repeat
 _MAKERS = {  # tags on which numbers may depend, in words

@@ -14,7 +14,12 @@ ECE_BINS = 15
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray | int) -> float:
     """Share of examples whose predicted class is the label; both [n], or one label for all."""
-    return float(np.mean(predicted == labels))
+    return float(np.mean(correct(predicted, labels)))
+
+
+def correct(predicted: np.ndarray, labels: np.ndarray | int) -> np.ndarray:
+    """Whether the predicted class of each example is its label, [n]."""
+    return np.asarray(predicted == labels)
 
 
 def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -68,7 +73,12 @@ def memorisation(
 
 def nll(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-likelihood of the labels, in nats: ln p [n, K], labels [n]; at least 0."""
-    return float(-np.mean(log_probabilities[np.arange(len(labels)), labels]))
+    return float(np.mean(nll_by_example(log_probabilities, labels)))
+
+
+def nll_by_example(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The negative log-likelihood of each example's label, [n], whose mean is `nll`."""
+    return np.asarray(-log_probabilities[np.arange(len(labels)), labels])
 
 
 def brier(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -76,9 +86,14 @@ def brier(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     It lies in [0, 2] (Brier 1950).
     """
+    return float(np.mean(brier_by_example(log_probabilities, labels)))
+
+
+def brier_by_example(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The squared distance of each example, [n], whose mean is `brier`."""
     p = np.exp(log_probabilities)
     p[np.arange(len(labels)), labels] -= 1.0
-    return float(np.mean(np.sum(p * p, axis=1)))
+    return np.asarray(np.sum(p * p, axis=1))
 
 
 def ece(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:

@@ -23,7 +23,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
-from experiments import machine
+from experiments import contract, machine, metrics
 from experiments.credentials import redacted
 from experiments.tracking import provenance
 from experiments.tracking.locks import HOST
@@ -124,14 +124,21 @@ class TrackedRun:
     def log_predictions(
         self, outputs: np.ndarray, predicted: np.ndarray, label: np.ndarray
     ) -> None:
-        """predictions.npz: raw outputs [n, outputs] float32.
+        """Two files on the test set in file order, `contract.PREDICTIONS` and `contract.CORRECT`.
 
-        Classes [n] and labels [n] of the test set in file order.
+        The first has the raw outputs [n, outputs] float32, the classes [n] and the labels [n]. The
+        second says of each image whether it was predicted right, in a kilobyte or two, so that the
+        runs of a whole report are read at once.
         """
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "predictions.npz"
-            np.savez_compressed(path, outputs=outputs, predicted=predicted, label=label)
-            self.store.client.log_artifact(self.run_id, str(path))
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            np.savez_compressed(
+                directory / contract.PREDICTIONS, outputs=outputs, predicted=predicted, label=label
+            )
+            np.savez_compressed(
+                directory / contract.CORRECT, correct=metrics.correct(predicted, label)
+            )
+            self.store.client.log_artifacts(self.run_id, name)
 
     def log_model(self, network: Any, outputs: int) -> None:
         """The network as an MLflow model.

@@ -31,6 +31,7 @@ loads it. The modules, each knowing only those above it:
     selection.py     which experiment, which sweep, which runs count
     baselines.py     runs that travel in a file of their own, and whether they may be compared with
                      others
+    per_image.py     what a run says of each test image
     computed.py      test metrics, from the predictions of runs that did not store them
     frames.py        the frames, from the runs that count
 """
@@ -38,10 +39,9 @@ loads it. The modules, each knowing only those above it:
 from __future__ import annotations
 
 import gc
-import io
 import itertools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments import places
+from experiments import contract, places
+from reports.metrics import column
+from reports.runs import per_image
 from reports.runs.baselines import SHIPPED, Baselines, collect, joining
 from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
@@ -67,10 +69,12 @@ __all__ = [
     "Runs",
     "collect_baselines",
     "configuration",
+    "constant_scores",
     "load",
     "load_baselines",
     "open_store",
     "predictions",
+    "scores",
     "sweeps",
 ]
 
@@ -115,6 +119,7 @@ class Runs:
     notes: what was left out or looks odd, a sentence each.
     warnings: what may make numbers wrong, a sentence each.
     baselines: the file of which some runs may be.
+    store: where the files of the runs are read; without it, it is opened again for each file.
     """
 
     uri: str
@@ -127,6 +132,7 @@ class Runs:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     baselines: Baselines | None = None
+    store: Database | Server | None = field(default=None, repr=False, compare=False)
 
 
 def load(
@@ -187,6 +193,7 @@ def load(
         notes=notes,
         warnings=picked.warnings,
         baselines=kept,
+        store=store,
     )
 
 
@@ -275,17 +282,49 @@ def predictions(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, np.nda
 
     None when the run has none, or they cannot be read.
     """
-    data = _artifact(runs_or_uri, run_id, "predictions.npz")
-    if data is None:
-        return None
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("outputs", "predicted", "label")}
-    except Exception:  # there is no end to what damaged bytes raise
-        return None
-    shapes = [array.shape for array in arrays.values()]
+    arrays = per_image.arrays(
+        _artifact(runs_or_uri, run_id, contract.PREDICTIONS), ("outputs", "predicted", "label")
+    )
+    shapes = [array.shape for array in arrays.values()] if arrays else [()]
     fits = len(shapes[0]) == 2 and shapes[1] == shapes[2] == shapes[0][:1]
     return arrays if fits else None
+
+
+def scores(runs_or_uri: Runs | str | None, run_id: str, metric: str) -> np.ndarray | None:
+    """What a metric is the mean of: a value for each test image, in file order, float32 [n].
+
+    Args:
+        runs_or_uri: where the run is.
+        run_id: its id. Its files are read when this is called.
+        metric: its column, or as it is typed: test/accuracy (1 where the image was predicted
+            right, else 0), test/nll or test/brier.
+
+    Returns:
+        The values; None where the run stored nothing for it, or the metric is no such mean.
+    """
+    metric = column(metric)
+    if metric == "test_accuracy":
+        found = per_image.correct(_artifact(runs_or_uri, run_id, contract.CORRECT))
+        if found is not None:
+            return found
+    arrays = predictions(runs_or_uri, run_id)
+    return None if arrays is None else per_image.of_predictions(arrays, metric)
+
+
+def constant_scores(runs_or_uri: Runs | str | None, run_ids: Iterable[str]) -> np.ndarray | None:
+    """Right (1) or wrong (0) of the best constant answer on each test image, float32 [n].
+
+    Args:
+        runs_or_uri: where the runs are.
+        run_ids: runs with one test set. The first that stored predictions is read.
+
+    Returns:
+        The values, 1 where the image's label is the most frequent one; None without predictions.
+    """
+    for run_id in run_ids:
+        if (arrays := predictions(runs_or_uri, run_id)) is not None:
+            return per_image.constant(arrays["label"])
+    return None
 
 
 def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any] | None:
@@ -314,7 +353,8 @@ def _artifact(runs_or_uri: Runs | str | None, run_id: str, name: str) -> bytes |
     summary = runs_or_uri.summary
     if bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
         return None
-    return open_store(runs_or_uri.uri).artifact(run_id, name)
+    store = runs_or_uri.store or open_store(runs_or_uri.uri)
+    return store.artifact(run_id, name)
 
 
 def open_store(uri: str | None) -> Database | Server:

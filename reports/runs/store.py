@@ -35,7 +35,9 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.rest_utils import http_request, verify_rest_response
+from mlflow.utils.uri import is_local_uri
 from sqlalchemy import Engine, case, create_engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -67,6 +69,11 @@ def _reading(store: str, advice: str) -> Iterator[None]:
 
 
 def _artifact(directory: str, name: str, uri: str) -> bytes | None:
+    if is_local_uri(directory):
+        try:
+            return Path(local_file_uri_to_path(directory), name).read_bytes()
+        except OSError:
+            return None
     with tempfile.TemporaryDirectory() as copies:
         try:
             files = get_artifact_repository(directory, tracking_uri=uri)

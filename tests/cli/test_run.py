@@ -209,6 +209,10 @@ def test_artifacts_and_the_test_accuracy_from_them(ce):
     names = {artifact.path for artifact in store.list_artifacts(run.info.run_id)}
     assert {"config.yaml", "overrides.yaml", "environment.txt", "predictions.npz"} <= names
     with np.load(
+        store.download_artifacts(run.info.run_id, "test_correct.npz", str(directory))
+    ) as arrays:
+        correct = arrays["correct"]
+    with np.load(
         store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))
     ) as arrays:
         outputs, predicted, label = arrays["outputs"], arrays["predicted"], arrays["label"]
@@ -217,7 +221,8 @@ def test_artifacts_and_the_test_accuracy_from_them(ce):
 
     np.testing.assert_array_equal(label, load_digits().target[-360:])
     np.testing.assert_array_equal(predicted, outputs.argmax(axis=1))
-    assert (predicted == label).mean() == run.data.metrics["test/accuracy"]
+    np.testing.assert_array_equal(correct, predicted == label)
+    assert correct.mean() == run.data.metrics["test/accuracy"]
     assert nll(log_softmax(outputs), label) == pytest.approx(
         run.data.metrics["test/nll"], rel=1e-12
     )

@@ -1,0 +1,61 @@
+"""What a run says of each test image, from the files that it stored.
+
+Pure: bytes and arrays in, arrays out. Test sets keep their file order, so the i-th value of every
+run of a setting is of the same image.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def arrays(data: bytes | None, names: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The named arrays of an .npz file; None when it is missing or cannot be read."""
+    if data is None:
+        return None
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except Exception:  # there is no end to what damaged bytes raise
+        return None
+
+
+def correct(data: bytes | None) -> np.ndarray | None:
+    """Right (1) or wrong (0) of each image, from the file `contract.CORRECT`."""
+    found = arrays(data, ["correct"])
+    if found is None or found["correct"].ndim != 1 or found["correct"].dtype != bool:
+        return None
+    return found["correct"].astype(np.float32)
+
+
+def of_predictions(predictions: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
+    """The value of each image, float32, of which the metric is the mean.
+
+    Args:
+        predictions: as `reports.runs.predictions` returns them.
+        metric: test_accuracy, test_nll or test_brier; another one is no mean over images: None.
+    """
+    from experiments import metrics
+    from experiments.heads import LOGITS
+
+    outputs, labels = predictions["outputs"], predictions["label"]
+    if metric == "test_accuracy":
+        return metrics.correct(predictions["predicted"], labels).astype(np.float32)
+    by_example = {"test_nll": metrics.nll_by_example, "test_brier": metrics.brier_by_example}
+    if metric not in by_example or outputs.shape[1] != LOGITS.outputs:
+        return None
+    assert LOGITS.log_probabilities
+    return by_example[metric](LOGITS.log_probabilities(outputs), labels).astype(np.float32)
+
+
+def constant(labels: np.ndarray) -> np.ndarray:
+    """Right (1) or wrong (0) of the best constant answer: the most frequent label, the smallest.
+
+    >>> constant(np.array([3, 1, 3, 2])).tolist()
+    [1.0, 0.0, 1.0, 0.0]
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    return np.asarray(labels == classes[counts.argmax()], dtype=np.float32)
