@@ -9,7 +9,7 @@ import ast
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,6 +101,37 @@ def value_of_param(text: str) -> Any:
     if str(value) == text and not isinstance(value, (str, bytes)):
         return value
     return Typed(text) if re.fullmatch(r"\[.*\]|\{\s*\}|\{.*:.*\}", text, re.DOTALL) else text
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers of at least 0 as a short text, which `numbers_in` reads.
+
+    >>> ranges([3, 0, 1, 2, 7])
+    '0-3,7'
+    """
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
+
+
+def numbers_in(text: str) -> tuple[int, ...]:
+    """The numbers of a text of `ranges`, ascending.
+
+    Raises:
+        ValueError: It is no such text, or of more than a million numbers.
+
+    >>> numbers_in("0-3,7")
+    (0, 1, 2, 3, 7)
+    """
+    ends = [part.partition("-") for part in text.split(",") if text]
+    spans = [range(int(low), int(high or low) + 1) for low, _, high in ends]
+    if sum(map(len, spans)) > 1_000_000:
+        raise ValueError(f"expected a million numbers at most, got {text}")
+    return tuple(number for span in spans for number in span)
 
 
 class Recorded(Protocol):

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,22 +41,30 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 def run(
     planned: Sequence[tuple[list[str], Settings]],
     *,
-    question: str | None,
+    preset: str | None,
     directory: Path,
     launch: Launch,
     stage: str = "",
     tuning_seeds: int = 0,
+    seeds: Collection[int] = (),
 ) -> list[Run]:
-    """Run the jobs of a grid, each with its overrides, that have no FINISHED run yet.
+    """Run the jobs of a grid that have no FINISHED run yet, as children of one parent run.
 
-    As children of one parent run.
+    Args:
+        planned: each job's overrides and settings.
+        preset: its name, if the grid is of one.
+        directory: where Hydra will write; it must be writable.
+        launch: runs jobs given their overrides.
+        stage: what the sweep is for where another one follows; its table is left out.
+        tuning_seeds: how many seeds, from 0 on, only chose the rates, for the report.
+        seeds: those that the command will run, besides those of the grid.
 
-    question: name of the preset, if it is one. directory: where Hydra will write; it must
-    be writable. launch: runs jobs given their overrides.
-    stage: what the sweep is for where another one follows; its table is left out. tuning_seeds: how
-    many seeds, from 0 on, only chose the rates, for the report. Returns the run of each job, in
-    order. Raises CommandError before anything is stored when a run is wrong, and after the table
-    when a run failed.
+    Returns:
+        The run of each job, in order.
+
+    Raises:
+        CommandError: before anything is stored when a run is wrong, and after the table when a run
+            failed.
     """
     settings = [planned_run for _, planned_run in planned]
     machine.take_signals()
@@ -97,7 +105,7 @@ def run(
     for note in [*earlier.notes, *sorted(notes)]:
         log.info("%s", note)
 
-    name = question or " ".join(sorted({planned_run.choices["loss"] for planned_run in settings}))
+    name = preset or " ".join(sorted({planned_run.choices["loss"] for planned_run in settings}))
     name += f" {stage}" if stage else ""
     name += f" ({plural(len(grid), 'run')})"
     results: dict[str, JobReturn] = {}
@@ -106,7 +114,12 @@ def run(
         k: files for planned_run in settings for k, files in planned_run.code_by_option.items()
     }
     with tracking.tracked_sweep(
-        store, name=name, identities=identities, again=bool(todo), code=code_by_option
+        store,
+        name=name,
+        identities=identities,
+        again=bool(todo),
+        code=code_by_option,
+        seeds={*seeds, *(planned_run.seed for planned_run in settings)},
     ) as sweep:
         parent = sweep.run_id
         for identity in todo:

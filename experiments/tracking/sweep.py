@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
 
-from experiments import places, reuse, source_digest
+from experiments import contract, places, reuse, source_digest
 from experiments.terminal import plural
 from experiments.tracking import locks
 from experiments.tracking.run import create_run
@@ -22,6 +22,7 @@ from experiments.tracking.store import Away, Store
 
 log = logging.getLogger(__name__)
 
+_TAG_LENGTH = 8000  # the longest that MLflow keeps
 _STALE_SECONDS = 3600.0  # without a new metric, after which a run of another host counts as stale
 
 Planned = tuple[list[str], source_digest.Parts]  # identities; by option, the files that it reaches
@@ -196,6 +197,7 @@ def tracked_sweep(
     identities: Iterable[str],
     again: bool,
     code: source_digest.Parts | None = None,
+    seeds: Iterable[int] = (),
 ) -> Iterator[Sweep]:
     """The parent run of the grid with these identities, RUNNING and locked during the block.
 
@@ -209,7 +211,10 @@ def tracked_sweep(
         identities: Those of the grid.
         again: Whether there are runs to compute.
         code: The files that each option reaches, with their digests, for `planned`.
+        seeds: Those that the command declares. A new parent keeps them in its tag `seeds`, which
+            does not change when it goes on.
     """
+    declared = contract.ranges(seeds)
     grid = sorted(set(identities))
     digest = hashlib.sha256(json.dumps(grid).encode()).hexdigest()
     with contextlib.ExitStack() as stack:
@@ -220,7 +225,10 @@ def tracked_sweep(
                     stack.enter_context(locks.lock(store, run.info.run_id))
                     sweep = Sweep(run.info.run_id)
         if sweep is None:
-            sweep = Sweep(create_run(store, name, {"kind": "sweep", "grid": digest}).info.run_id)
+            tags = {"kind": "sweep", "grid": digest}
+            if 0 < len(declared) <= _TAG_LENGTH:  # without it, a report takes the seeds of the runs
+                tags["seeds"] = declared
+            sweep = Sweep(create_run(store, name, tags).info.run_id)
             stack.enter_context(locks.lock(store, sweep.run_id, seconds=locks.PROBE_SECONDS))
         content = json.dumps({"identities": grid, "code": code or {}}, indent=1)
         store.client.log_text(sweep.run_id, content, "grid.json")

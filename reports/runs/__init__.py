@@ -28,6 +28,7 @@ loads it. The modules, each knowing only those above it:
     store.py         a database or a server, by its address
     naming.py        what a run's loss and setting are called
     versions.py      versions of the code that computed a run
+    plans.py         which runs have a seed that was declared
     selection.py     which experiment, which sweep, which runs count
     baselines.py     runs that travel in a file of their own, and whether they may be compared with
                      others
@@ -95,6 +96,9 @@ class Runs:
         code_metrics: the digest of the code of the test metrics; missing where they were not
         recorded: the code is unknown.
         baseline: whether the run is of a file of baselines, and its loss called "ce (baseline)".
+        planned: whether the run's seed was declared before it and others were seen: by the first
+        sweep of two seeds or more with a run of this setting, epochs, loss and code. Of baselines
+        all are.
         loss: the loss's label, its option's name and those of its own values that differ between
         runs of that option ("focal gamma=3"), with versions "focal@1a2b3c4 gamma=3"; loss_option:
         the bare name. model, data, optimizer, scheduler: names of options.
@@ -173,7 +177,9 @@ def load(
     joined = joining(kept, picked.runs) if kept else []
 
     notes = picked.notes
-    summary = summary_frame([*picked.runs, *joined], notes, versions=versions)
+    summary = summary_frame(
+        [*picked.runs, *joined], notes, versions=versions, planned=picked.planned
+    )
     if still := int((summary["outcome"] == "running").sum()):
         notes.append(
             f"{count(still, 'run')} in status RUNNING: under way, or killed without a word"

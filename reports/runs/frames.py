@@ -6,7 +6,7 @@ Computes nothing that needs a statistician.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,20 @@ _NOBODY = Run(
 )
 
 
-def summary_frame(runs: Sequence[Run], notes: list[str], *, versions: bool = False) -> pd.DataFrame:
+def summary_frame(
+    runs: Sequence[Run],
+    notes: list[str],
+    *,
+    versions: bool = False,
+    planned: Collection[str] = (),
+) -> pd.DataFrame:
     """One row per run, all but what comes from the histories.
 
     Args:
         runs: those that count.
         notes: to which what was left empty is added.
         versions: whether each version of a loss's code is a loss of its own, `loss@digest`.
+        planned: the ids of runs whose seeds were declared; those of baselines were, anyway.
     """
     if not runs:
         return summary_frame([_NOBODY], []).iloc[:0]
@@ -70,6 +77,7 @@ def summary_frame(runs: Sequence[Run], notes: list[str], *, versions: bool = Fal
         tags["configuration"] = tags["configuration"] or tags[OLD_CONFIGURATION]
         rows.append(
             {"run_id": run.run_id, "name": run.name, "loss": label, "baseline": run.baseline}
+            | {"planned": run.baseline or run.run_id in planned}
             | {"loss_option": run.params["loss"], "outcome": outcome, "status": run.status}
             | {name: run.params[name] for name in GROUPS[1:]}
             | scalars(run)

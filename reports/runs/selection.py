@@ -11,6 +11,7 @@ from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
+from reports.runs.plans import planned
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
@@ -30,7 +31,8 @@ class Picked:
 
     Identities of its grid without a run; notes.
 
-    warnings: what may make the numbers wrong, a sentence each.
+    warnings: what may make the numbers wrong, a sentence each. planned: the ids of the runs whose
+    seeds were declared before.
     """
 
     experiment: Experiment
@@ -39,6 +41,7 @@ class Picked:
     missing: list[str]
     notes: list[str]
     warnings: list[str]
+    planned: set[str]
 
 
 def pick(
@@ -69,9 +72,11 @@ def pick(
             f"left out: {count(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
             f"which ended before they were written or were changed since: {some(bad)}"
         )
+    sweeps = sorted(store.runs("sweep", [chosen.id], deleted=True), key=age)
+    declared = planned(begun, sweeps)
     if run_ids is not None:
         asked = [run for run in begun if run.run_id in run_ids]
-        return Picked(chosen, None, sorted(asked, key=age), [], notes, [])
+        return Picked(chosen, None, sorted(asked, key=age), [], notes, [], declared)
     grid: list[str] = []
     left: list[tuple[Run, Run]] = []
     if parent:
@@ -93,14 +98,15 @@ def pick(
             f"choose "
             "is not known"
         )
-    parents = {run.run_id for run in store.runs("sweep", [chosen.id])} | {""}
+    parents = {run.run_id for run in sweeps if not run.deleted} | {""}
     if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents:
         notes.append(
             f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs "
             "count like all others"
         )
     return Picked(
-        chosen, parent, one_per_identity(filtered, notes), missing, notes, disagreements(filtered)
+        *(chosen, parent, one_per_identity(filtered, notes), missing, notes),
+        *(disagreements(filtered), declared),
     )
 
 

@@ -130,11 +130,15 @@ class Store:
         return run_id
 
     def add_sweep(
-        self, name: str, identities: list[str] | None, status: str = "FINISHED", **content: object
+        self,
+        name: str,
+        identities: list[str] | None,
+        status: str = "FINISHED",
+        tags: dict | None = None,
+        **content: object,
     ) -> str:
-        run_id = self.add(
-            None, kind="sweep", outcome=None, history={}, test={}, name=name, status=status
-        )
+        own = {"kind": "sweep", "tags": tags, "name": name, "status": status}
+        run_id = self.add(None, outcome=None, history={}, test={}, **own)
         if identities is not None:
             self.client.log_text(
                 run_id, json.dumps({"identities": identities} | content), "grid.json"

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +134,7 @@ def test_every_value_of_a_run_in_the_summary(store):
             "git_commit": "abc",
             "paddle_version": "3.3.1",
         },
-        **{"kernel": "stock", "processor": "a processor", "baseline": False},
+        **{"kernel": "stock", "processor": "a processor", "baseline": False, "planned": False},
         **{"started": pd.Timestamp("2023-11-14 22:13:30", tz="UTC"), "seconds": 5.0},
         **{
             "train_loss": 1.0,
@@ -671,6 +671,93 @@ def test_a_sweep_whose_grid_is_lost_is_its_children(store, grid):
     assert found.notes[0].startswith(
         "the sweep's list of runs (its artifact grid.json) is missing or damaged"
     )
+
+
+def _planned(runs: Runs) -> dict[tuple[str, int], bool]:
+    """By loss and seed, whether it was planned."""
+    rows = runs.summary[["loss", "seed", "planned"]].itertuples(index=False)
+    return {(loss, seed): planned for loss, seed, planned in rows}
+
+
+def _sweep(store: Store, losses: str, seeds: Iterable[int], tag: str | None) -> str:
+    """A sweep that says its seeds are `tag`, and has started runs of these losses and seeds."""
+    parent = store.add_sweep("a sweep", [], tags={} if tag is None else {"seeds": tag})
+    for loss in losses.split():
+        for seed in seeds:
+            store.add(loss=loss, seed=seed, tags={"mlflow.parentRunId": parent})
+    return parent
+
+
+def test_seeds_of_the_first_sweep_are_planned_and_later_ones_are_not(store):
+    _sweep(store, "ce mse", range(3), "0-2")
+    _sweep(store, "ce mse", (3, 4), "0-4")  # more seeds, after the first were seen
+    store.add(loss="ce", seed=5)
+    _sweep(store, "focal", range(4), "0-3")  # another loss has a plan of its own
+    store.add(loss="mse", seed=1, epochs=7)  # and so have other epochs: here, none
+    found = store.load()
+    assert found.summary["planned"].dtype == bool
+    assert _planned(store.load(where={"epochs": 2})) == {
+        **{(loss, seed): seed < 3 for loss in ("ce", "mse") for seed in range(5)},
+        **{("ce", 5): False},
+        **{("focal", seed): True for seed in range(4)},
+    }
+    assert not found.summary.query("epochs == 7")["planned"].any()
+
+
+def test_a_sweep_that_shows_a_part_has_the_plan_of_the_whole(store):
+    _sweep(store, "ce", range(2), "0-1")
+    later = store.add_sweep("later", [f"s{seed}" for seed in range(4)], tags={"seeds": "0-3"})
+    for seed in range(4):
+        store.add(f"s{seed}", seed=seed, tags={"mlflow.parentRunId": later} if seed > 1 else {})
+    assert _planned(store.load(sweep=later)) == {("ce", seed): seed < 2 for seed in range(4)}
+
+
+def test_a_sweep_that_was_interrupted_has_planned_the_seeds_that_are_missing(store):
+    _sweep(store, "ce", range(2), "0-9")
+    _sweep(store, "ce", (2, 3, 10), "0-10")
+    assert _planned(store.load()) == {("ce", seed): seed < 10 for seed in (0, 1, 2, 3, 10)}
+
+
+def test_single_runs_plan_nothing_and_no_sweep_plans_them_afterwards(store):
+    for seed in range(3):
+        store.add(seed=seed)
+    assert not store.load().summary["planned"].any()
+    _sweep(store, "ce", (3, 4), "0-4")
+    assert _planned(store.load()) == {("ce", seed): seed > 2 for seed in range(5)}
+
+
+def test_one_seed_that_was_seen_before_belongs_to_the_plan_of_the_first_sweep_of_several(store):
+    _sweep(store, "ce", (0,), "0")
+    _sweep(store, "ce", (1, 2), "0-2")
+    assert _planned(store.load()) == {("ce", seed): True for seed in range(3)}
+
+
+@pytest.mark.parametrize("tag", [None, "a lot", "0-99999999999"])
+def test_a_sweep_that_does_not_say_its_seeds_has_planned_those_of_its_runs(store, tag):
+    _sweep(store, "ce", range(2), tag)
+    _sweep(store, "ce", (2,), "0-2")
+    assert _planned(store.load()) == {("ce", 0): True, ("ce", 1): True, ("ce", 2): False}
+
+
+def test_a_plan_is_of_the_code_it_was_made_for(store):
+    parent = store.add_sweep("old", [], tags={"seeds": "0-1"})
+    for seed in range(2):
+        store.add(seed=seed, tags={"mlflow.parentRunId": parent, "code": "1" * 64})
+    new = store.add_sweep("new", [], tags={"seeds": "0-4"})
+    for seed in range(5):
+        store.add(seed=seed, tags={"mlflow.parentRunId": new, "code": "2" * 64})
+    assert _planned(store.load()) == {("ce", seed): True for seed in range(5)}
+    both = store.load(versions=True).summary.groupby("code")["planned"].sum()
+    assert both.to_dict() == {"1" * 64: 2, "2" * 64: 5}
+
+
+def test_a_plan_outlives_its_sweep_and_is_read_again_by_a_check(store):
+    parent = _sweep(store, "ce", range(2), "0-1")
+    _sweep(store, "ce", (2,), "0-2")
+    store.client.delete_run(parent)
+    runs = store.load()
+    assert _planned(runs) == {("ce", 0): True, ("ce", 1): True, ("ce", 2): False}
+    assert _planned(store.load(run_ids=list(runs.summary["run_id"]))) == _planned(runs)
 
 
 def test_the_list_of_sweeps(store):
@@ -1346,6 +1433,14 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
         arrays = predictions(found, run.run_id)
         assert np.mean(arrays["predicted"] == arrays["label"]) == pytest.approx(run.test_accuracy)
         assert arrays["outputs"].shape == (360, 10 if run.loss == "ce" else 1)
+        assert scores(found, run.run_id, "test_accuracy").mean() == pytest.approx(run.test_accuracy)
+        for name in ("test_nll", "test_brier"):
+            values = scores(found, run.run_id, name)
+            assert (values is None) == (run.loss == "mse")
+            if values is not None:
+                assert values.mean() == pytest.approx(getattr(run, name), rel=1e-6)
+    assert constant_scores(found, summary["run_id"]).sum() == np.bincount(arrays["label"]).max()
+    assert summary["planned"].all()
     assert curves.groupby("run_id")["epoch"].apply(list).tolist() == [[0, 1, 2]] * 4
     assert summary["outcome"].eq("ok").all() and summary["data_digest"].str.len().eq(32).all()
     for name in (

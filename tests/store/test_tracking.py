@@ -286,8 +286,10 @@ def test_more_runs_than_a_page(store, monkeypatch):
     assert set(tracking.runs_by_identity(store, map(str, range(5)))) == set("01234")
 
 
-def sweep(store, again=True):
-    return tracking.tracked_sweep(store, name="s", identities=["b", "a", "b"], again=again)
+def sweep(store, again=True, **declared):
+    return tracking.tracked_sweep(
+        store, name="s", identities=["b", "a", "b"], again=again, **declared
+    )
 
 
 def status(store, run_id):
@@ -315,6 +317,19 @@ def test_a_parent_holds_its_grid_and_an_unfinished_one_goes_on(store, tmp_path):
         third.status = "FINISHED"
     with sweep(store) as fourth:
         assert fourth.run_id != first.run_id
+
+
+def test_a_parent_keeps_the_seeds_that_were_declared_first(store):
+    with sweep(store, seeds=[2, 0, 1, 7]) as first:
+        assert store.client.get_run(first.run_id).data.tags["seeds"] == "0-2,7"
+    with sweep(store, seeds=range(9)) as second:
+        assert second.run_id == first.run_id
+        assert store.client.get_run(first.run_id).data.tags["seeds"] == "0-2,7"
+
+
+def test_seeds_that_no_tag_can_hold_are_left_to_the_runs(store):
+    with sweep(store, seeds=range(0, 4000, 2)) as parent:
+        assert "seeds" not in store.client.get_run(parent.run_id).data.tags
 
 
 def test_an_exception_makes_a_parent_failed(store):

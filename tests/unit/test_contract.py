@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from experiments.contract import command, override, value_of_param
+from experiments.contract import command, numbers_in, override, ranges, value_of_param
 
 ODD = [
     *("my exp", "it's", 'say "x"', "a/b: 50%", "x$HOME", "实验 1", "é", "`id`", "!1", "#x", "~x"),
@@ -87,3 +87,21 @@ def test_a_param_is_read_as_the_value_that_it_was(value):
 def test_a_list_or_mapping_is_typed_again_as_its_param_has_it(value):
     text = override("", value)[1:]
     assert received(override("key", value_of_param(text))) == value
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        *(([], ""), ([0], "0"), (range(10), "0-9"), ([5, 3, 4, 3], "3-5")),
+        *(([0, 2, 4], "0,2,4"), ([9, 10, 0, 1], "0-1,9-10"), ([2**32 - 1], "4294967295")),
+    ],
+)
+def test_whole_numbers_as_a_short_text(numbers, text):
+    assert ranges(numbers) == text
+    assert numbers_in(text) == tuple(sorted(set(numbers)))
+
+
+@pytest.mark.parametrize("text", ["a", "1-b", "1;2", "-", "0-99999999999", "0-600000,0-600000"])
+def test_what_is_no_text_of_numbers_is_refused(text):
+    with pytest.raises(ValueError):
+        numbers_in(text)

@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import itertools
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class GridSweeper(Sweeper):
         self.params: Any = params
         self.launcher: Any = None
         self.begun = 0
+        self.seeds: Collection[int] = ()  # that the command will run, besides those of its grid
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -112,9 +114,10 @@ class GridSweeper(Sweeper):
 
         return sweep.run(
             jobs,
-            question=self.master.hydra.runtime.choices.get("preset"),
+            preset=self.master.hydra.runtime.choices.get("preset"),
             stage=stage,
             tuning_seeds=tuning_seeds,
+            seeds=self.seeds,
             directory=Path(self.master.hydra.sweep.dir),
             launch=lambda job_overrides: launcher.launch(
                 job_overrides, initial_job_idx=self._jobs(len(job_overrides))

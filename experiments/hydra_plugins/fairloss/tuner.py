@@ -36,6 +36,7 @@ class _Tuner(GridSweeper):
         super().__init__(params)
         self.tuning_seeds = _whole("tuning_seeds", tuning_seeds, 1)
         self.evaluation_seeds = _whole("evaluation_seeds", evaluation_seeds, 1)
+        self.seeds = range(self.tuning_seeds + self.evaluation_seeds)
 
     def tuning_grid(self, arguments: list[str]) -> list[Job]:
         """The runs of the grid on the tuning seeds."""
