@@ -149,9 +149,8 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
         if not np.array_equal(values, first, equal_nan=True):
             return (
                 f"it depends on something besides its arguments: of {call} calls with the same "
-                "ones, the last gave another value than the "
-                "first. Such is a loss that draws random numbers or counts its calls; a run that "
-                "is resumed after a kill may then "
+                "ones, the last gave another value than the first. Such is a loss that draws "
+                "random numbers or counts its calls; a run that is resumed after a kill may then "
                 "differ from one that was not"
             )
         if time.monotonic() > end:
@@ -180,9 +179,8 @@ def softmax_twice(probe: Probe) -> str | None:
         return None
     return (
         "softmax is applied twice: however sure and right the network is, this loss stays at "
-        f"{probe.surest[0]:.4f} (cross-entropy goes "
-        "to 0), and its gradient is weak. A cross-entropy takes logits and has its own softmax: "
-        "leave yours out"
+        f"{probe.surest[0]:.4f} (cross-entropy goes to 0), and its gradient is weak. A "
+        "cross-entropy takes logits and has its own softmax: leave yours out"
     )
 
 
@@ -197,9 +195,8 @@ def broadcast(probe: Probe) -> str | None:
         return None
     return (
         "the value of an example changes with the other examples in its batch, as when [batch, 1] "
-        "against [batch] broadcasts to "
-        "[batch, batch]: compare outputs and labels of one shape, [batch]. Where a loss over the "
-        "batch is meant, that is as it should be"
+        "against [batch] broadcasts to [batch, batch]: compare outputs and labels of one shape, "
+        "[batch]. Where a loss over the batch is meant, that is as it should be"
     )
 
 
@@ -235,9 +232,8 @@ def labels_as_numbers(probe: Probe) -> str | None:
         return None
     return (
         "it does not matter which logit belongs to the true class: the label is taken for a "
-        "number, not for the place of a logit. Choose "
-        "the logit of the class, or name the first parameter `prediction` for a network with one "
-        "output"
+        "number, not for the place of a logit. Choose the logit of the class, or name the first "
+        "parameter `prediction` for a network with one output"
     )
 
 
@@ -391,8 +387,7 @@ def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
         return None
     return (
         "the network's outputs are probabilities already (none is negative, their sum is 1), and "
-        "a loss of logits applies a second "
-        "softmax: leave the network's out"
+        "a loss of logits applies a second softmax: leave the network's out"
     )
 
 
@@ -436,9 +431,8 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
         return None
     return (
         f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its "
-        f"squared error is {error:.2f}, their variance "
-        f"{variance:.2f}. Another learning rate may help; [batch, 1] against [batch] in a loss "
-        "does the same"
+        f"squared error is {error:.2f}, their variance {variance:.2f}. Another learning rate may "
+        "help; [batch, 1] against [batch] in a loss does the same"
     )
 
 

@@ -75,9 +75,8 @@ def refusal(uri: str | None) -> str:
         return ""
     return (
         f"{name}: expected an address without a user name or a password, got one with; everyone "
-        "who "
-        "sees the address would see them. Leave them out, and export MLFLOW_TRACKING_USERNAME and "
-        "MLFLOW_TRACKING_PASSWORD"
+        "who sees the address would see them. Leave them out, and export MLFLOW_TRACKING_USERNAME "
+        "and MLFLOW_TRACKING_PASSWORD"
     )
 
 

@@ -76,8 +76,6 @@ def head_of(loss: Callable[..., Any]) -> Head:
         return heads[name]
     raise ValueError(
         "a loss's first parameter states its head: expected 'logits' (10 of them) or 'prediction' "
-        "(1 number), "
-        f"got {first!r}; where a function of another library names it otherwise, put `head: "
-        "logits` or "
-        "`head: prediction` into the option"
+        f"(1 number), got {first!r}; where a function of another library names it otherwise, put "
+        "`head: logits` or `head: prediction` into the option"
     )

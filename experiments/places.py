@@ -64,9 +64,8 @@ def _address(given: str, directory: Path) -> str:
         if found["query"]:
             raise AddressError(
                 f"expected sqlite:///FILE with nothing after it, got {given}; leave "
-                f"{found['query']} out (tracking.patience=SECONDS "
-                "says how long to wait for a store that is locked), or write %3F where the file's "
-                "name has a question mark"
+                f"{found['query']} out (tracking.patience=SECONDS says how long to wait for a "
+                "store that is locked), or write %3F where the file's name has a question mark"
             )
         file = unquote(found["file"])
         if file in ("", ":memory:"):
@@ -86,8 +85,7 @@ def _address(given: str, directory: Path) -> str:
     shown = f"{kind[0]}:..." if kind and kind[0] not in ("sqlite", "file") else repr(given)
     raise AddressError(
         f"{_EXPECTED} {shown}; put a tracking server (`mlflow server`) before any other, and "
-        "choose with "
-        "tracking.uri=... or MLFLOW_TRACKING_URI"
+        "choose with tracking.uri=... or MLFLOW_TRACKING_URI"
     )
 
 

@@ -47,8 +47,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     if not places.is_there(settings.tracking["uri"]):  # a new one would have no run
         raise CommandError(
             f"rerun={settings.rerun}: there is no store {settings.tracking['uri']}; start the "
-            "command "
-            "where mlflow.db is, or choose a store with tracking.uri=URI"
+            "command where mlflow.db is, or choose a store with tracking.uri=URI"
         )
     machine.prepare(settings.threads)  # the store brings numpy with it
     from experiments import tracking
@@ -132,8 +131,7 @@ def find(store: Store, run_id: object) -> Any:
             own.append(contract.override("tracking.uri", store.uri))
         raise CommandError(
             f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it "
-            "began: "
-            f"{contract.command('python experiments/run.py', *own)}"
+            f"began: {contract.command('python experiments/run.py', *own)}"
         )
     return run
 

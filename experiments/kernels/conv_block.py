@@ -216,9 +216,8 @@ class _Fused(PyLayer):
         if ctx.versions != (x.inplace_version, weight.inplace_version):
             raise RuntimeError(
                 "the input or the weight of a ConvBlock was changed in place between the forward "
-                "and the "
-                "backward pass, so the gradient cannot be computed; change a copy, or call "
-                "backward() first"
+                "and the backward pass, so the gradient cannot be computed; change a copy, or "
+                "call backward() first"
             )
         gradients = None
         if ctx.winner is not None:
@@ -299,8 +298,7 @@ def _library() -> Any:
         _notice(
             logging.WARNING,
             "conv blocks run Paddle's own operators, several times slower than the fused kernel: "
-            "%s "
-            "(FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, "
+            "%s (FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, "
             "FAIRLOSS_KERNEL=stock ends the warning)",
             error,
         )
@@ -336,8 +334,7 @@ def _built() -> Path:
     if not there:
         raise OSError(
             f"no C++ compiler ({', '.join(_COMPILERS)}) is on the PATH. Install one, for example "
-            "with "
-            "`apt-get install g++`, and the next run builds the kernel in some seconds"
+            "with `apt-get install g++`, and the next run builds the kernel in some seconds"
         )
     failures = []
     for compiler in there.values():

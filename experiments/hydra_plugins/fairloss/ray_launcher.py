@@ -56,8 +56,7 @@ class RayLauncher(Launcher):
         if not uri.startswith(("http://", "https://")):
             raise CommandError(
                 "hydra/launcher=ray: expected a tracking server that every node reaches "
-                "(tracking=server, "
-                f"tracking.uri=http://HOST:PORT), got {uri.partition(':')[0]}"
+                f"(tracking=server, tracking.uri=http://HOST:PORT), got {uri.partition(':')[0]}"
             )
         self.payload = (hydra_context, config, task_function)
 

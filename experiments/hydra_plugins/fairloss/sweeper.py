@@ -91,8 +91,7 @@ class GridSweeper(Sweeper):
         ):
             raise config.CommandError(
                 "on_failure=stop: expected hydra/launcher=processes, the only launcher that can "
-                "stop; "
-                "choose continue or retry"
+                "stop; choose continue or retry"
             )
         if self.launcher is None:
             self.launcher = Plugins.instance().instantiate_launcher(
@@ -105,8 +104,7 @@ class GridSweeper(Sweeper):
         if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
             log.info(
                 "hydra/launcher=%s: its runs share a process, and what one leaves there another "
-                "may find; use it to debug, and "
-                "hydra/launcher=processes for results",
+                "may find; use it to debug, and hydra/launcher=processes for results",
                 self.master.hydra.runtime.choices["hydra/launcher"],
             )
 
