@@ -1,7 +1,7 @@
-"""What a run is asked to do: the typed scalars, their ranges, and the checks of every option.
+"""The settings of a run: typed values, their ranges, the run's identity, the options' functions.
 
-Importing this costs Hydra and OmegaConf only, so that a wrong value is answered at once. Below the
-entry points nothing sees a config: they get `Settings`, or plain arguments.
+Importing this costs Hydra and OmegaConf only, so that a wrong value is refused at once. Below the
+entry points nothing sees a config: the rest of the program gets `Settings` or plain arguments.
 """
 
 from __future__ import annotations
@@ -30,17 +30,14 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from experiments import contract, credentials, machine, places, source_digest
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
-DECIDING_SCALARS = (
-    "lr",
-    "epochs",
-    "batch_size",
-    "seed",
-)  # the others do not change a run's numbers
-DEVICES = ("auto", "cpu", "gpu")
+DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
 HEADS = ("logits", "prediction")  # as in `experiments.heads`
 TAKEN = "taken"  # what a job returns whose run another sweep has taken
-ON_FAILURE = ("continue", "stop", "retry")
-REUSE = ("same", "any")
+CHOICES = {
+    "device": ("auto", "cpu", "gpu"),
+    "on_failure": ("continue", "stop", "retry"),
+    "reuse": ("same", "any"),
+}
 
 
 class CommandError(CompactHydraException):
@@ -83,11 +80,11 @@ def register() -> None:
 class Settings:
     """One run of a grid, resolved.
 
-    choices: option name of each group, e.g. {"loss": "ce", ...}.
-    options: each group's own values with `_target_`, e.g. {"loss": {"_target_":
-    "experiments.losses.focal", "gamma": 2.0}}.
-    tracking: {"uri": ..., "log_model": ..., ...}. words: the overrides, e.g. "model=mlp", for the
-    label alone. The rest are the scalars of `RunConfig`.
+    Attributes:
+        choices: The option's name of each group, e.g. {"loss": "ce", ...}.
+        options: Each group's own values with `_target_`, e.g. {"loss": {"_target_":
+            "experiments.losses.focal", "gamma": 2.0}}.
+        words: The overrides, e.g. "model=mlp", for the label alone.
     """
 
     choices: dict[str, str]
@@ -113,49 +110,34 @@ class Settings:
     @property
     def loss_label(self) -> str:
         """The loss with its own values, in words."""
-        own = "".join(
-            f" {name}={_typed(value)}" for name, value in self._own_values("loss").items()
-        )
-        return f"loss={self.choices['loss']}{own}"
+        own = (f" {name}={_typed(value)}" for name, value in self._own_values("loss").items())
+        return f"loss={self.choices['loss']}{''.join(own)}"
 
     @property
     def label(self) -> str:
-        """The run in a few words, for log lines and names.
-
-        The loss, the scalars, and other options that were asked for.
-        """
+        """A name of the run: its loss, its scalars, and other options that the user set."""
         words = (word.lstrip("+").partition("=") for word in self.words)
-        asked = {name: value for name, _, value in words}  # of two, the last one counts
+        values = {name: value for name, _, value in words}  # of two, the last one counts
         others = "|".join(group for group in GROUPS if group != "loss")
         shown = rf"({others})\b(?!\.root)|(batch_size|threads|corruptions)$"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
-        return " ".join(
-            [*parts, *(f"{name}={asked[name]}" for name in asked if re.match(shown, name))]
-        )
+        parts += [f"{name}={value}" for name, value in values.items() if re.match(shown, name)]
+        return " ".join(parts)
 
     @property
     def params(self) -> dict[str, Any]:
-        """What MLflow shows as params.
-
-        Option names, deciding scalars, and the options' own values, dotted.
-        """
-        return (
-            self.choices
-            | {name: getattr(self, name) for name in DECIDING_SCALARS}
-            | {name: _typed(value) for name, value in own_values(self.options).items()}
-            | self._unusual
-        )
+        """The run's params in MLflow."""
+        scalars = {name: getattr(self, name) for name in DECIDING_SCALARS}
+        own = {name: _typed(value) for name, value in own_values(self.options).items()}
+        return self.choices | scalars | own | self._unusual
 
     def identity(self, data_digest: str) -> str:
-        """SHA-256 over all that decides the numbers.
-
-        Values, option names, code and the data's digest.
-        """
+        """SHA-256 over all that decides the numbers: values, option names, code and data."""
         return self._with_code(self.settings_digest(data_digest))
 
     def configuration(self, data_digest: str) -> str:
         """`identity` without the seed: equal for the runs that are repetitions of each other."""
-        scalars = tuple(name for name in DECIDING_SCALARS if name != "seed")
+        scalars = [name for name in DECIDING_SCALARS if name != "seed"]
         return self._with_code(self._digest(data_digest, scalars))
 
     def trajectory(self, data_digest: str) -> str:
@@ -163,16 +145,12 @@ class Settings:
 
         A run is the beginning of every longer run of its trajectory.
         """
-        target = self.options["scheduler"]["_target_"]
-        scalars = [
-            name
-            for name in DECIDING_SCALARS
-            if name != "epochs" or target != "experiments.schedulers.constant"
-        ]
+        constant = self.options["scheduler"]["_target_"] == "experiments.schedulers.constant"
+        scalars = [name for name in DECIDING_SCALARS if name != "epochs" or not constant]
         return self._with_code(self._digest(data_digest, scalars))
 
     def identities(self, data_digest: str) -> dict[str, str]:
-        """What tells which runs are alike, as tags of a run."""
+        """The tags that tell which runs are alike."""
         return {
             "identity": self.identity(data_digest),
             "configuration": self.configuration(data_digest),
@@ -180,12 +158,7 @@ class Settings:
         }
 
     def settings_digest(self, data_digest: str) -> str:
-        """SHA-256 over every value that decides the numbers, and the data's digest.
-
-        The same whatever the code.
-
-        This was the whole identity of runs that have no tag `code`.
-        """
+        """SHA-256 over values and data, whatever the code; the identity of runs without a code."""
         return self._digest(data_digest, DECIDING_SCALARS)
 
     @property
@@ -207,10 +180,7 @@ class Settings:
 
     @property
     def _unusual(self) -> dict[str, Any]:
-        """What decides numbers only where it is not as usual.
-
-        So that other runs keep their identities.
-        """
+        """What decides numbers, but is part of the identity only where it is not the default."""
         found: dict[str, Any] = {}
         if self.threads != 1:  # sums in another order: other last digits
             found["threads"] = self.threads
@@ -233,10 +203,10 @@ class Settings:
 
 def own_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """The values of each group's option, by dotted name, e.g. `loss.gamma`."""
+    groups = {group: option for group, option in options.items() if isinstance(option, dict)}
     return {
         f"{group}.{key}": value
-        for group, option in options.items()
-        if isinstance(option, dict)
+        for group, option in groups.items()
         for key, value in option.items()
         if not str(key).startswith("_")
     }
@@ -264,12 +234,10 @@ def _numbers_alike(value: Any) -> Any:
 
 
 def anchor(cfg: DictConfig, directory: str) -> None:
-    """Make absolute, in a composed config, where things lie.
+    """Make the paths in a config absolute, as seen from `directory`, where the command started.
 
-    Hydra may change the directory before a job runs.
-
-    directory: where the command was started. Raises CommandError when no store can be at
-    `tracking.uri`.
+    Raises:
+        CommandError: No store can be at `tracking.uri`.
     """
     try:
         cfg.tracking.uri = places.store_uri(cfg.tracking.uri, directory)
@@ -284,10 +252,7 @@ def anchor(cfg: DictConfig, directory: str) -> None:
 def require_writable(directory: Path) -> None:
     """Raise CommandError unless `directory` can be created and written to."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
+        places.probe(directory)
     except OSError as error:
         raise CommandError(
             f"cannot write to {directory}: {error.strerror}; start the command in a directory "
@@ -296,10 +261,7 @@ def require_writable(directory: Path) -> None:
 
 
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:
-    """The settings in a composed config.
-
-    `choices` is Hydra's `runtime.choices`, `words` are the overrides that it was composed with.
-    """
+    """The settings in a config with Hydra's `runtime.choices`, composed with `words`."""
     try:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -309,16 +271,11 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
         raise CommandError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     assert isinstance(values, dict)
     check_names(map(str, values))
-    if missing := [
-        field.name for field in dataclasses.fields(RunConfig) if field.name not in values
-    ]:
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    if missing := [name for name in names if name not in values]:
         raise CommandError(f"{missing[0]}: expected a value, got none")
-    scalars = {
-        field.name: values[field.name]
-        for field in dataclasses.fields(Settings)
-        if field.name not in ("choices", "options", "tracking", "words")
-    }
-    options = {group: values[group] for group in GROUPS}
+    settings: dict[str, Any] = {str(name): value for name, value in values.items()}
+    options = {group: settings.pop(group) for group in GROUPS}
     for group, option in options.items():
         if not isinstance(option, dict) or "_target_" not in option:
             raise CommandError(
@@ -329,7 +286,7 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
                 f"{group}: expected the name of one option; with -m, {group}=A,B means several runs"
             )
     chosen = {group: choices[group] for group in GROUPS}
-    return Settings(chosen, options, values["tracking"], **scalars, words=tuple(words))
+    return Settings(chosen, options, **settings, words=tuple(words))
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -351,10 +308,7 @@ def own_words(overrides: Iterable[str]) -> list[str]:
 
 
 def problems(settings: Settings) -> list[str]:
-    """What is wrong with the values themselves, a sentence each; empty when nothing is.
-
-    Imports nothing heavy.
-    """
+    """What is wrong with the values themselves, a sentence each. Imports nothing heavy."""
     found = []
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         found.append(f"lr: expected a finite number above 0, got {settings.lr}")
@@ -364,20 +318,15 @@ def problems(settings: Settings) -> list[str]:
             found.append(f"{name}: expected a whole number of at least {least}, got {value}")
     if settings.seed >= 2**32:
         found.append(f"seed: expected a whole number below 2**32, got {settings.seed}")
-    if settings.device not in DEVICES:
-        found.append(f"device: expected one of {', '.join(DEVICES)}, got {settings.device!r}")
-    elif settings.device == "gpu" and machine.built_for_cpu():
+    for name, choices in CHOICES.items():
+        value = getattr(settings, name)
+        if value not in choices:
+            found.append(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    if settings.device == "gpu" and machine.built_for_cpu():
         found.append(machine.NO_GPU)
-    if settings.on_failure not in ON_FAILURE:
-        found.append(
-            f"on_failure: expected one of {', '.join(ON_FAILURE)}, got {settings.on_failure!r}"
-        )
     if not (isinstance(settings.checkpoint, bool) or settings.checkpoint == "running"):
-        found.append(
-            f"checkpoint: expected one of true, running, false, got {settings.checkpoint!r}"
-        )
-    if settings.reuse not in REUSE:
-        found.append(f"reuse: expected one of {', '.join(REUSE)}, got {settings.reuse!r}")
+        checkpoint = repr(settings.checkpoint)
+        found.append(f"checkpoint: expected one of true, running, false, got {checkpoint}")
     if settings.force and settings.reuse == "any":
         found.append(
             "reuse=any takes finished runs and force=true runs them again; choose one of the two"
@@ -385,14 +334,10 @@ def problems(settings: Settings) -> list[str]:
     log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
     if not isinstance(log_model, bool):
         found.append(f"tracking.log_model: expected true or false, got {log_model!r}")
-    if (
-        isinstance(patience, bool)
-        or not isinstance(patience, (int, float))
-        or not 0 <= patience < math.inf
-    ):
-        found.append(
-            f"tracking.patience: expected a number of seconds, at least 0, got {patience!r}"
-        )
+    number = isinstance(patience, (int, float)) and not isinstance(patience, bool)
+    if not (number and 0 <= patience < math.inf):
+        said = f"expected a number of seconds, at least 0, got {patience!r}"
+        found.append(f"tracking.patience: {said}")
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
     found += credentials_in(settings.options)
@@ -407,10 +352,7 @@ def problems(settings: Settings) -> list[str]:
 
 
 def _check_option(settings: Settings, group: str) -> None:
-    """Raise CommandError for what is wrong with an option.
-
-    As far as it shows without its function.
-    """
+    """Raise CommandError for what is wrong with an option, without loading its function."""
     option, own = settings.options[group], settings._own_values(group)
     where = f"{group}={settings.choices[group]}"
     if option.get("_partial_") is not True:
@@ -418,18 +360,12 @@ def _check_option(settings: Settings, group: str) -> None:
             f"{where}: expected `_partial_: true` in the option, so that the program can call "
             f"{option['_target_']}"
         )
-    infinite = [
-        name for name, value in own.items() if isinstance(value, float) and not math.isfinite(value)
-    ]
-    if infinite:
-        said = (f"{group}.{name}: expected a finite number, got {own[name]}" for name in infinite)
-        raise CommandError("\n".join(said))
+    for name, value in own.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CommandError(f"{group}.{name}: expected a finite number, got {value}")
     package = str(option["_target_"]).partition(".")[0]
-    if (
-        package != "__main__"
-        and package.isidentifier()
-        and importlib.util.find_spec(package) is None
-    ):
+    known = package == "__main__" or not package.isidentifier()
+    if not known and importlib.util.find_spec(package) is None:
         raise _cannot_load(settings, group, ModuleNotFoundError(f"no module named {package!r}"))
     if group == "loss" and own.get("head", HEADS[0]) not in HEADS:
         raise CommandError(
@@ -444,11 +380,7 @@ def check_values(jobs: Sequence[Settings]) -> None:
 
 @contextlib.contextmanager
 def errors_without_credentials() -> Iterator[None]:
-    """Show unexpected errors of the block without credentials, where Hydra would show all.
-
-    Raises:
-        CommandError: The traceback of an unexpected error.
-    """
+    """Make of an unexpected error in the block a CommandError with its redacted traceback."""
     try:
         yield
     except CompactHydraException:
@@ -483,8 +415,10 @@ def function(settings: Settings, group: str) -> functools.partial[Any]:
     """The function that an option names, with the option's own values bound.
 
     Lists and mappings among the values are plain Python. A loss whose option states its head has it
-    as the attribute `head`, for `heads.head_of`. Raises CommandError when it cannot be imported, or
-    does not take what the option sets or what the program passes.
+    as the attribute `head`, for `heads.head_of`.
+
+    Raises:
+        CommandError: It cannot be imported, or does not take what it is given.
     """
     from hydra.utils import get_object, instantiate
 
@@ -530,10 +464,7 @@ def _cannot_load(settings: Settings, group: str, cause: BaseException) -> Comman
 
 
 def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
-    """Raise CommandError unless an option's function takes what the program passes.
-
-    The option's own values.
-    """
+    """Raise CommandError unless an option's function takes its own values and the program's."""
     positional, keywords = _CALLS[group]
     own, target = bound.keywords, settings.options[group]["_target_"]
     where = f"{group}={settings.choices[group]}: {target}"
@@ -552,12 +483,12 @@ def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -
             f"{where}: {error}; "
             f"its own arguments are {', '.join(takes) or 'none'}, got {', '.join(own) or 'none'}"
         ) from error
-    if group == "loss" and inspect.isclass(bound.func):
-        raise CommandError(
-            f"{where}: expected a function of outputs and labels, got a class; "
-            "write a function that calls an object of it"
-        )
     if group == "loss":
+        if inspect.isclass(bound.func):
+            raise CommandError(
+                f"{where}: expected a function of outputs and labels, got a class; write a "
+                "function that calls an object of it"
+            )
         from experiments.heads import head_of
 
         try:

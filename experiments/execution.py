@@ -1,7 +1,4 @@
-"""One run, from its settings to its record in MLflow.
-
-Locked, trained, recorded, continued after a kill.
-"""
+"""One run, from its settings to its record in MLflow: locked, trained, recorded, resumed."""
 
 from __future__ import annotations
 
@@ -38,6 +35,16 @@ from experiments.training import Learner, Record
 log = logging.getLogger(__name__)
 
 
+def execute_alone(*arguments: Any, **keywords: Any) -> str:
+    """`execute` for a command with one run, which ends where another process computes this run."""
+    try:
+        return execute(*arguments, **keywords)
+    except tracking.Taken as taken:
+        raise config.CommandError(
+            f"{taken}; wait for it, or stop it and type the same command again"
+        ) from taken
+
+
 def execute(
     settings: Settings,
     artifacts: Mapping[str, str],
@@ -48,45 +55,52 @@ def execute(
 ) -> str:
     """Train one network and record everything about it; the id of its run.
 
-    artifacts: texts to keep, by file name. tags: more of them for the run. splits: the data, where
-    they are loaded already.
-    planned: what the command planned to run; None: what its sweep has written into the store.
-    warnings: what the check of the loss found; in a sweep, `settings.tracking["warnings"]` has it.
-    It starts from the longest usable checkpoint of its trajectory, unless `settings.force`. Raises
-    `tracking.Taken` when another process computes this run, `tracking.Finished` when it is finished
-    and not `settings.force`, CommandError when the code has been edited since the run was planned.
+    It starts from the longest usable checkpoint of its trajectory, unless `settings.force`.
+
+    Args:
+        settings: The run.
+        artifacts: Texts to keep, by file name.
+        tags: More of them for the run.
+        splits: The data, where they are loaded already.
+        planned: What the command planned to run; None: what its sweep has written to the store.
+        warnings: Those of the check of the loss; None: those that the sweep has passed on.
+
+    Raises:
+        Taken: Another process computes this run.
+        Finished: It is finished, and not `settings.force`.
+        CommandError: The code has been edited since the run was planned.
     """
     machine.loaded()
-    functions = [config.function(settings, group) for group in config.GROUPS]
-    loss, model, data, optimizer, scheduler = functions
-    splits = splits or data(seed=settings.seed)
-    steps = training.total_steps(
-        len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
-    )
+    loss, model, _, optimizer, scheduler = (config.function(settings, g) for g in config.GROUPS)
+    parent = settings.tracking["parent_run"]
+    store = tracking.open_for(settings, wait=bool(parent))
+    splits = splits or _load(settings, store)
     if warnings is None:
         passed = (text.partition(": ") for text in settings.tracking["warnings"] or [])
         warnings = [TrainingWarning(name, text) for name, _, text in passed]
-    in_labels = checks.of_labels(splits.train.labels)
-    store = tracking.open_for(settings, wait=bool(settings.tracking["parent_run"]))
+    warnings = [*warnings, *checks.of_labels(splits.train.labels)]
+    steps = training.total_steps(
+        len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
+    )
     device = machine.device(settings.device)
     with training.fresh(settings.seed, device), contextlib.ExitStack() as locked:
         learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
-        constant = dict(tags or {}) | tracking.versions()
-        constant |= {"kernel": conv_block.kernel(learner.network), "processor": machine.cpu_model()}
-        constant |= training.weight_hashes(learner.network)
-        constant |= {"order_hash": order_hash(splits, seed=settings.seed)}
         source_digest.refresh()  # all of it is loaded by now
         code, identity = settings.code, settings.identity(splits.digest)
-        if parent := settings.tracking["parent_run"]:
+        made_by = tracking.versions() | training.weight_hashes(learner.network) | code.tags
+        made_by |= {
+            "kernel": conv_block.kernel(learner.network),
+            "processor": machine.cpu_model(),
+            "order_hash": order_hash(splits, seed=settings.seed),
+        }
+        constant = {**(tags or {}), **made_by}
+        made_by |= {"threads": str(settings.threads)}
+        if parent:
             planned = tracking.planned(store, parent)
         if planned:
             _check_plan(planned, settings, identity)
-        constant |= code.tags
-        made_by = {name: str(value) for name, value in constant.items() if name not in (tags or {})}
-        made_by |= {"threads": str(settings.threads)}
         locked.enter_context(tracking.run_lock(store, identity, again=settings.force))
-        kept = {**artifacts, **tracking.sources(code)}
-        book = _Book(store, splits, kept, constant, [*warnings, *in_labels])
+        book = _Book(store, splits, {**artifacts, **tracking.sources(code)}, constant, warnings)
         trajectory = settings.trajectory(splits.digest)
         place = checkpoints.place(store.directory, store.key, store.experiment_id, trajectory)
         records: list[Record] = []
@@ -95,9 +109,6 @@ def execute(
             records, begun_by = _start(learner, store, place, settings, made_by)
             if records:
                 constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": begun_by}
-        told: set[str] = set()
-        before: set[str] = set()  # what is seen once may be on its way
-        _warn(settings, in_labels, told)
 
         with book.run(settings) as tracked:
             for record in records:
@@ -114,48 +125,59 @@ def execute(
                 records.append(record)
                 book.log(tracked, record)
                 log.info("%s", _progress(settings, record, time.perf_counter() - begun, done or 0))
-                seen = book.seen(learner, record)
-                stays = [
-                    each for each in seen if each.name in before or record.epoch == settings.epochs
-                ]
-                _warn(settings, stays, told)
-                before = {warning.name for warning in seen}
+                book.warn(settings, learner, record)
                 if settings.checkpoint and not record.diverged:  # from there, nothing goes on
                     content = {"run": tracked.run_id, "made_by": made_by}
                     _save(place, settings.epochs, records, content, learner)
             book.conclude(tracked, settings, learner, records[-1])
         if settings.checkpoint:
             last = checkpoints.path(place, settings.epochs, records[-1].epoch)
-            checkpoints.remove(
-                place, settings.epochs, but=last if settings.checkpoint is True else None
-            )
+            kept = last if settings.checkpoint is True else None
+            checkpoints.remove(place, settings.epochs, but=kept)
         return tracked.run_id
 
 
-@dataclasses.dataclass(frozen=True)
+def _load(settings: Settings, store: Store) -> Splits:
+    """The run's data; where they cannot be loaded, a FAILED run says why."""
+    try:
+        return config.function(settings, "data")(seed=settings.seed)
+    except Exception:
+        with tracking.tracked_run(
+            store,
+            name=settings.label,
+            params=settings.params,
+            tags=settings.code.tags,
+            parent=settings.tracking["parent_run"],
+        ):
+            raise
+
+
+@dataclasses.dataclass
 class _Book:
     """Where a run is recorded, and what is known of it before it trains.
 
-    found: the classic mistakes in loss and labels.
+    Attributes:
+        warnings: Those about its loss and its labels.
+        said: The names of the warnings that were logged.
+        before: The names of the warnings after the last epoch.
     """
 
     store: Store
     splits: Splits
     artifacts: Mapping[str, str]
     tags: dict[str, Any]
-    found: Sequence[TrainingWarning]
+    warnings: Sequence[TrainingWarning]
+    said: set[str] = dataclasses.field(default_factory=set)
+    before: set[str] = dataclasses.field(default_factory=set)
 
     def run(self, settings: Settings) -> Any:
-        """A new run, as `tracking.tracked_run`.
-
-        With all that is known before training.
-        """
+        """A new run in the store, with all that is known before training."""
         digest = self.splits.digest
         return tracking.tracked_run(
             self.store,
             name=settings.label,
             params=settings.params,
-            tags=self.tags | checks.tags(self.found) | settings.identities(digest),
+            tags=self.tags | checks.tags(self.warnings) | settings.identities(digest),
             parent=settings.tracking["parent_run"],
             texts=dict(self.artifacts),
             dataset=(self.splits.name, digest, self.splits.train.images.shape),
@@ -169,29 +191,36 @@ class _Book:
         )
 
     def seen(self, learner: Learner, record: Record) -> list[TrainingWarning]:
-        """The classic mistakes that show in the outputs after an epoch.
-
-        Divergence is told as what it is.
-        """
+        """The classic mistakes that show in the outputs after an epoch."""
         if record.diverged:
             return []
-        return checks.of_outputs(
-            learner.head, record.validation_outputs, self.splits.validation.labels, record.epoch
-        )
+        labels = self.splits.validation.labels
+        return checks.of_outputs(learner.head, record.validation_outputs, labels, record.epoch)
+
+    def warn(self, settings: Settings, learner: Learner, record: Record) -> None:
+        """Log each mistake once: after two consecutive epochs, or after the last one."""
+        seen = self.seen(learner, record)
+        last = record.epoch == settings.epochs
+        lasting = [warning for warning in seen if warning.name in self.before or last]
+        of_labels = [w for w in self.warnings if w.name == "label-type"]
+        for warning in [*of_labels, *lasting]:
+            if warning.name not in self.said:
+                log.warning("%s | %s: %s", settings.label, warning.name, warning.text)
+                self.said.add(warning.name)
+        self.before = {warning.name for warning in seen}
 
     def conclude(
         self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record
     ) -> None:
-        """The test set, once; nothing of the kind for a run that diverged."""
-        found = checks.tags([*self.found, *self.seen(learner, last)])
-        if last.diverged:
-            tracked.set_tags(found | {"outcome": "diverged", "diverged": last.diverged})
-            return
-        test = self.splits.test
-        outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
-        if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
-            diverged = f"the loss on the test images is not finite after epoch {last.epoch}"
-            log.warning("%s | DIVERGED: %s", settings.label, diverged)
+        """Evaluate the test set, once, unless the run diverged, and write how it ended."""
+        found = checks.tags([*self.warnings, *self.seen(learner, last)])
+        test, diverged = self.splits.test, last.diverged
+        if not diverged:
+            outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
+            if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
+                diverged = f"the loss on the test images is not finite after epoch {last.epoch}"
+                log.warning("%s | DIVERGED: %s", settings.label, diverged)
+        if diverged:
             tracked.set_tags(found | {"outcome": "diverged", "diverged": diverged})
             return
         numbers = metrics.test_metrics(
@@ -219,26 +248,14 @@ class _Book:
         tracked.set_tags(found | {"outcome": "ok"})
 
 
-def _warn(settings: Settings, warnings: Sequence[TrainingWarning], told: set[str]) -> None:
-    """Say each classic mistake once; `told` are those that were."""
-    for warning in warnings:
-        if warning.name not in told:
-            log.warning("%s | %s: %s", settings.label, warning.name, warning.text)
-            told.add(warning.name)
-
-
 def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
-    """`corrupted/accuracy_NAME` on the test images under each corruption.
-
-    `corrupted/accuracy`, their mean.
-    """
+    """`corrupted/accuracy_NAME` on the test images under each corruption, and their mean."""
     found = {}
     for name in corruptions.CORRUPTIONS:
         images = training.pixels(corruptions.corrupt(name, test.images))
         outputs, _ = training.evaluate(learner, images, test.labels)
-        found[f"corrupted/accuracy_{name}"] = metrics.accuracy(
-            learner.head.predict(outputs), test.labels
-        )
+        predicted = learner.head.predict(outputs)
+        found[f"corrupted/accuracy_{name}"] = metrics.accuracy(predicted, test.labels)
     return found | {"corrupted/accuracy": sum(found.values()) / len(found)}
 
 
@@ -251,18 +268,18 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
     files = contract.changed_files({part: code.get(part, {}) for part in now}, now)
     what = ", ".join(files) or "the data or the device"
     raise config.CommandError(
-        f"{what} changed after the command planned this run: expected what was planned, got "
-        "another "
-        "identity, so the run was not started. The same command runs it with the code as it is now"
+        f"{what} changed after the command planned this run: expected what was planned, got another"
+        " identity, so the run was not started. The same command runs it with the code as it is now"
     )
 
 
 def _start(
     learner: Learner, store: Store, place: Path, settings: Settings, made_by: Mapping[str, str]
 ) -> tuple[list[Record], str]:
-    """Put `learner` where the longest usable checkpoint of its trajectory was.
+    """Restore `learner` from the longest usable checkpoint of its trajectory.
 
-    Its records, and the id of the run that saved it; none where there is no such checkpoint.
+    Returns:
+        The records of its epochs, and the id of the run that saved it; empty without a checkpoint.
     """
     for epoch, path in checkpoints.longest_first(place):
         content = checkpoints.load(path) if epoch <= settings.epochs else None
@@ -276,13 +293,8 @@ def _start(
             log.info("%s | a checkpoint %s is not used", settings.label, why)
             continue
         training.restore(learner, content["state"])
-        log.info(
-            "%s | starts from epoch %d of run %s (%s)",
-            settings.label,
-            epoch,
-            run.info.run_id,
-            run.info.run_name,
-        )
+        source = f"epoch {epoch} of run {run.info.run_id} ({run.info.run_name})"
+        log.info("%s | starts from %s", settings.label, source)
         return [Record(**record) for record in content["records"]], run.info.run_id
     return [], ""
 
@@ -290,7 +302,7 @@ def _start(
 def _save(
     place: Path, epochs: int, records: Sequence[Record], content: dict[str, Any], learner: Learner
 ) -> None:
-    """Keep where a run of so many epochs is, instead of where it was."""
+    """Replace the checkpoint of the run of `epochs` epochs by one of its present state."""
     *past, last = records
     empty = [vars(record) | {"validation_outputs": last.validation_outputs[:0]} for record in past]
     path = checkpoints.path(place, epochs, last.epoch)
@@ -300,7 +312,7 @@ def _save(
 
 
 def _progress(settings: Settings, record: Record, seconds: float, done: int) -> str:
-    """One line per epoch: which job, where it stands, how it does, how long it will take."""
+    """The line that is logged after an epoch."""
     parts = [settings.label, f"epoch {record.epoch}/{settings.epochs}"]
     for name, form in (("train/loss", ".4g"), ("val/loss", ".4g"), ("val/accuracy", ".2%")):
         if name in record.metrics:

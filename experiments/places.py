@@ -113,6 +113,14 @@ def is_there(uri: str) -> bool:
     return path is None or path.exists()
 
 
+def probe(directory: Path) -> None:
+    """Create a directory, and write to it. Raises OSError where that is not possible."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / ".writable"
+    file.touch()
+    file.unlink()
+
+
 def artifacts(database: Path) -> Path:
     """The directory of all artifacts of the store with this SQLite database."""
     return database.parent / ARTIFACTS

@@ -19,7 +19,6 @@ from experiments import comparison, config, contract, machine, option_checks, pl
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
-    from experiments.checks import TrainingWarning
     from experiments.tracking import Store
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,14 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
         else:
             log.warning("%s changed since then", ", ".join(files) or "the data or the device")
     log.info("run %s once more: %s", before.info.run_id, settings.label)
-    after = _run(settings, cfg, overrides, before.info.run_id, warnings)
+    from experiments import execution  # now that it is known how Paddle is to be loaded
+
+    artifacts = {
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
+    }
+    tags = {"rerun_of": before.info.run_id}
+    after = execution.execute_alone(settings, artifacts, tags=tags, warnings=warnings)
 
     pair = before, store.client.get_run(after)
     print(f"\n{table.text([table.row(settings, run) for run in pair])}\n")
@@ -82,27 +88,6 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
         raise CommandError(report)
     print(report)
     return after
-
-
-def _run(
-    settings: Settings,
-    cfg: DictConfig,
-    overrides: Sequence[str],
-    of: str,
-    warnings: Sequence[TrainingWarning],
-) -> str:
-    from experiments import execution, tracking  # now that it is known how Paddle is to be loaded
-
-    artifacts = {
-        "config.yaml": OmegaConf.to_yaml(cfg),
-        "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
-    }
-    try:
-        return execution.execute(settings, artifacts, tags={"rerun_of": of}, warnings=warnings)
-    except tracking.Taken as taken:
-        raise CommandError(
-            f"{taken}; wait for it, or stop it and type the same command again"
-        ) from taken
 
 
 def find(store: Store, run_id: object) -> Any:

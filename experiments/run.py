@@ -3,8 +3,8 @@
     python experiments/run.py loss=ce epochs=2        one run
     python experiments/run.py -m loss=mse,ce          a grid
 
-Where a config becomes plain `Settings`; it imports nothing heavy before the configuration is known
-to be right.
+Here a config becomes `Settings`. Nothing heavy is imported before the configuration is known to be
+right.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
     warnings = option_checks.check_one(settings)
     try:
-        return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)
+        return processes.alone(_record, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
         from experiments import tracking
 
@@ -95,12 +95,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
-def _in_own_process(*arguments: Any) -> str:
-    """`_record`; the traceback of an unexpected error is made here, where it is complete."""
-    with config.errors_without_credentials():
-        return _record(*arguments)
-
-
+@config.errors_without_credentials()  # in the run's process, where the traceback is complete
 def _record(
     settings: Settings,
     artifacts: dict[str, str],
@@ -111,7 +106,6 @@ def _record(
     """Run it, unless it is finished, and print its result."""
     from experiments import execution, reuse, table, tracking
 
-    planned = [settings.identity(digest)], settings.code_by_option
     store = tracking.open_for(settings)
     tracking.close_stale(store, elsewhere=settings.close_stale)
     earlier = reuse.look_up(tracking.all_runs(store), [settings], [digest])
@@ -120,19 +114,15 @@ def _record(
         log.info("%s", note)
     found = earlier.runs.get(identity)
     if found is not None and reuse.is_finished(found) and not settings.force:
-        log.info("finished before as run %s; force=true runs it again", found.info.run_id)
+        run_id = found.info.run_id
+        log.info("finished before as run %s; force=true runs it again", run_id)
         for note in reuse.changed_since(found, settings.code):
             log.info("%s", note)
-        run_id = found.info.run_id
     else:
-        try:
-            run_id = execution.execute(
-                settings, artifacts, splits=splits, planned=planned, warnings=warnings
-            )
-        except tracking.Taken as taken:
-            raise config.CommandError(
-                f"{taken}; wait for it, or stop it and type the same command again"
-            ) from taken
+        planned = [settings.identity(digest)], settings.code_by_option
+        run_id = execution.execute_alone(
+            settings, artifacts, splits=splits, planned=planned, warnings=warnings
+        )
     row = table.row(settings, store.client.get_run(run_id))
     print(f"\n{table.text([row])}\n\n{table.next_commands(settings)}")
     for warning in reuse.disagreements_of(tracking.all_runs(store), [identity]):
@@ -146,7 +136,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
     The shorter ones come first, since the longer ones start where they end.
 
     Returns:
-        The id of each, or `config.TAKEN` when another sweep is at it, or has finished it by now.
+        The id of each, or `config.TAKEN` when another sweep computes it, or has finished it.
 
     Raises:
         Exception: The first that a run has raised, after the others.
@@ -161,10 +151,8 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
     for epochs in several or [cfg.epochs]:
         if several:
             cfg.epochs = epochs
-            others = [
-                word for word in words if not word.startswith(("epochs=", "tracking.epochs="))
-            ]
-            words = [*others, f"epochs={epochs}"]
+            kept = [word for word in words if not word.startswith(("epochs=", "tracking.epochs="))]
+            words = [*kept, f"epochs={epochs}"]
         settings, artifacts = _read(cfg, words)
         end = config.TAKEN
         try:
@@ -184,13 +172,10 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
 
 
 class BeforeWriting(Callback):
-    """Refuses what Hydra must not write.
-
-    To a directory that cannot be written to, or credentials.
-    """
+    """Ends the command before Hydra writes credentials, or where it cannot write."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse credentials and a directory that cannot be written, before a single run."""
+        """Before a single run."""
         _refuse_credentials(config)
         try:
             require_writable(Path(config.hydra.run.dir))
@@ -198,7 +183,7 @@ class BeforeWriting(Callback):
             sys.exit(str(error))  # of a callback's exceptions, Hydra lets only this one through
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse credentials before a sweep."""
+        """Before a sweep, which checks the directory itself."""
         _refuse_credentials(config)
 
 
@@ -219,10 +204,7 @@ def _refuse_credentials(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The entry point: Ctrl-C ends a run or a sweep in good order.
-
-    So does SIGTERM once Paddle is loaded, or a sweep begins.
-    """
+    """The entry point. Ctrl-C ends the command in good order, as SIGTERM does in training."""
     gc.disable()  # until `machine.loaded`
     terminal.accept_any_character()
     # Hydra takes -m before or after all overrides, not between two of them.

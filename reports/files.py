@@ -77,10 +77,7 @@ def prepare(output: str | None, name: str) -> Path:
                 f"output: {directory} holds something that is not a report; choose a new or empty "
                 "directory with output=DIRECTORY"
             )
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
+        places.probe(directory)
     except OSError as error:
         raise OutputError(
             f"output: cannot write to {directory}: {error.strerror or error}; choose another "
