@@ -1,11 +1,8 @@
-"""The classic mistakes.
+"""Training checks: classic mistakes in a loss, in labels, and in the outputs of a network.
 
-What each looks like from outside, in a loss, in labels, in a network's outputs, in a grid.
-
-Pure: losses and arrays in, sentences out, and a mistake never stops a run. A check sees no code,
-only what comes of it, so that a user's own loss is found out as well as ours; it speaks where it is
-sure, and is silent where it is not. Each is named after what it finds: the slug of `softmax_twice`
-is softmax-twice.
+Pure: losses and arrays in, sentences out; a mistake never stops a run. A check looks at numbers and
+not at code, so that it works for users' losses too, and it warns only where it is sure. The warning
+of `softmax_twice` has the name softmax-twice.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments import tuning
 from experiments.heads import CLASSES, LOGITS, NUMBER, Head, head_of, log_softmax
 
 if TYPE_CHECKING:
@@ -447,39 +443,6 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
     return (
         f"it says {said[0]} to all {len(said):,} validation images: the learning rate is too small "
         "or too large, or the loss misleads"
-    )
-
-
-# ---- in a grid -----------------------------------------------------------------------------------
-
-
-def of_rates(trials: Mapping[str, Mapping[float, Sequence[float | None]]]) -> list[TrainingWarning]:
-    """The mistakes that show in a grid.
-
-    Each loss and rate has its validation accuracies over seeds, None for a run that diverged.
-    """
-    texts = [rate_edge(loss, rates) for loss, rates in trials.items()]
-    return [TrainingWarning("rate-edge", text) for text in texts if text]
-
-
-def rate_edge(loss: str, rates: Mapping[float, Sequence[float | None]]) -> str | None:
-    """A best learning rate at the end of those that were tried.
-
-    A better rate may lie beyond, and the loss may be underrated.
-
-    Seen by `tuning.choose`, as in the reports.
-    """
-    if len(rates) < 2 or all(score is None for scores in rates.values() for score in scores):
-        return None
-    best = tuning.choose(rates)
-    wider = sorted(set(tuning.extended(rates, [best])) - set(rates))
-    if not wider:
-        return None
-    side = "lowest" if best == min(rates) else "highest"
-    return (
-        f"the best learning rate of {loss} is {best:g}, the {side} of the {len(rates)} tried: a "
-        "better one may lie beyond. Add "
-        f"lr={','.join(f'{rate:g}' for rate in wider)} for every loss"
     )
 
 

@@ -1,7 +1,4 @@
-"""What a command would do.
-
-Every run of its grid, what is known of it, and how long the rest will take. Runs nothing.
-"""
+"""What a command would do: each run, its state, and how long the rest will take. Runs nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +18,15 @@ if TYPE_CHECKING:
     from experiments.tracking import Store
 
 TO_RUN = ("failed", "forced", "killed", "missing")
-_SIZES = ("model", "optimizer", "data")  # what decides the size of a checkpoint
+_SIZES = ("loss", "model", "optimizer", "data")  # what decides the size of a checkpoint
 
 
 def show(planned: Sequence[Settings], *, slots: int) -> None:
-    """Print the plan of a grid.
+    """Print the plan of a grid; creates no store.
 
-    `slots`: how many jobs run at once, -1 for as many as the cores have room for.
-
-    Trains nothing, and creates no store. Raises CommandError when the data or the store cannot be
-    read.
+    Args:
+        planned: The runs.
+        slots: How many jobs run at once, -1 for as many as there are cores for.
     """
     slots = slots if slots > 0 else max(1, machine.cores() // planned[0].threads)
     digests = option_checks.data_digests(planned)
@@ -66,10 +62,7 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
     for note in earlier.notes:
         print(note)
     if continued := sum(start > 0 for start in starts.values()):
-        print(
-            f"Of these, {continued} start from the checkpoint of a shorter run: only the other "
-            "epochs take time."
-        )
+        print(f"Of these, {continued} start from a checkpoint: only the other epochs take time.")
     if planned[0].checkpoint is True and todo:
         print(_disk([grid[identity] for identity in todo]))
 
@@ -101,20 +94,16 @@ def summary(states: Sequence[str], jobs: Sequence[Sequence[float | None]], slots
 def _states(
     store: Store | None, grid: Mapping[str, Settings], runs: Mapping[str, Run]
 ) -> dict[str, str]:
-    """For each run: done, diverged, forced (done.
-
-    Run again), running (by whom), failed, killed or missing.
-    """
+    """The state of each run: done, diverged, running (by whom), or one of `TO_RUN`."""
     from experiments import tracking
 
     runners = tracking.runners(store, grid) if store else {}
     states = {}
     for identity, job in grid.items():
         run = runs.get(identity)
-        if reuse.is_finished(run) and job.force:
-            states[identity] = "forced"
-        elif reuse.is_finished(run):
-            states[identity] = "diverged" if run.data.tags.get("outcome") == "diverged" else "done"  # type: ignore[union-attr]
+        if run and reuse.is_finished(run):
+            state = "diverged" if run.data.tags.get("outcome") == "diverged" else "done"
+            states[identity] = "forced" if job.force else state
         elif identity in runners:
             states[identity] = f"running ({runners[identity]})"
         elif run:
@@ -142,10 +131,7 @@ class _Pace:
                 self.once.setdefault(key, []).append(max(0.0, whole - trained * epoch))
 
     def of(self, job: Settings, start: int) -> float | None:
-        """Seconds that a run of `job` will take from epoch `start` on.
-
-        None when no finished run is like it.
-        """
+        """Seconds of a run from epoch `start` on; None when no finished run is like it."""
         for key in _alike({name: str(value) for name, value in job.params.items()}):
             if key in self.per_epoch:
                 epoch, once = (statistics.median(each[key]) for each in (self.per_epoch, self.once))

@@ -1,9 +1,4 @@
-"""What the runs that are in a store already mean for a command.
-
-Which count, which ran other code, which disagree.
-
-Reads runs and returns sentences; starts nothing and prints nothing.
-"""
+"""Which runs in a store count for a command, which ran other code, and which disagree."""
 
 from __future__ import annotations
 
@@ -24,11 +19,12 @@ UNKNOWN = "code unknown"  # of runs that were made before the code was recorded
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """What is in the store of some runs that are asked for.
+    """What a store has of some runs.
 
-    identities: of each, or that of the run of other code that is taken in its place. runs: by
-    identity, the one that counts.
-    notes: sentences on runs of other code.
+    Attributes:
+        identities: That of each, or that of the run of other code that is taken in its place.
+        runs: By identity, the one that counts.
+        notes: Sentences on runs of other code.
     """
 
     identities: list[str]
@@ -37,10 +33,7 @@ class Earlier:
 
 
 def counting(runs: Sequence[Run]) -> Run:
-    """Of runs of one identity, oldest first, the one that counts.
-
-    The newest FINISHED one, else the newest.
-    """
+    """Of runs of one identity, oldest first, the newest FINISHED one, else the newest."""
     finished = [run for run in runs if run.info.status == "FINISHED"]
     return (finished or runs)[-1]
 
@@ -56,10 +49,7 @@ def changed_files(run: Run, now: source_digest.Code) -> list[str] | None:
 def look_up(
     runs: Mapping[str, Sequence[Run]], jobs: Sequence[Settings], data_digests: Sequence[str]
 ) -> Earlier:
-    """What `runs`, by identity and oldest first, mean for `jobs`.
-
-    Whose data have these digests.
-    """
+    """What `runs`, by identity and oldest first, mean for jobs whose data have these digests."""
     others: dict[tuple[str, ...], list[Run]] = {}
     for run in (run for alike in runs.values() for run in alike):
         others.setdefault(_key_of(run), []).append(run)
@@ -95,44 +85,32 @@ def is_finished(found: Run | None) -> bool:
 
 
 def changed_since(found: Run, code: source_digest.Code) -> list[str]:
-    """What a user should know who skips a run made with another version.
-
-    Or other code of the metrics.
-    """
+    """What has changed, besides code in the identity, since a run that is skipped."""
     from experiments import tracking
 
     notes = []
     if found.data.tags.get("code.metrics", code.metrics) != code.metrics:
-        notes.append(
-            "the code of the test metrics changed since skipped runs were made; force=true runs "
-            "them again"
-        )
+        notes.append("the code of the test metrics changed since skipped runs were made")
     for name, now in tracking.versions().items():
         version = found.data.tags.get(name, "unknown")
         if version != now:
-            notes.append(
-                f"skipped runs were made with {name} {version}, this is {now}; force=true runs "
-                "them again"
-            )
-    return notes
+            notes.append(f"skipped runs were made with {name} {version}, this is {now}")
+    return [f"{note}; force=true runs them again" for note in notes]
 
 
 def disagreements(runs: Sequence[Run]) -> list[str]:
-    """A sentence for each FINISHED run of one identity, oldest first.
-
-    Whose numbers are not those of the newest one.
-    """
+    """How FINISHED runs of one identity, oldest first, differ from the newest, in sentences."""
     finished = [run for run in runs if run.info.status == "FINISHED"]
-    if not finished:
-        return []
-    *earlier, newest = finished
-    return [
-        f"two finished runs of {newest.info.run_name} disagree, "
-        f"{contract.why_numbers_differ(run.data, newest.data)}: {differ} (runs {run.info.run_id} "
-        f"and {newest.info.run_id}); the newest counts"
-        for run in earlier
-        if (differ := contract.numbers_differ(run.data, newest.data))
-    ]
+    said = []
+    for run in finished[:-1]:
+        newest = finished[-1]
+        if differ := contract.numbers_differ(run.data, newest.data):
+            said.append(
+                f"two finished runs of {newest.info.run_name} disagree, "
+                f"{contract.why_numbers_differ(run.data, newest.data)}: {differ} (runs "
+                f"{run.info.run_id} and {newest.info.run_id}); the newest counts"
+            )
+    return said
 
 
 def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:
@@ -141,10 +119,7 @@ def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str
 
 
 def _key_of(run: Run) -> tuple[str, ...]:
-    """What runs have in common that were asked for with the same values and options.
-
-    Whatever their code.
-    """
+    """What runs with the same values and options have in common, whatever their code."""
     tags = run.data.tags
     settings = tags.get("settings") or ("" if "code" in tags else tags.get("identity", ""))
     return (settings, *(run.data.params.get(group, "") for group in GROUPS))

@@ -419,22 +419,20 @@ class _Walk:
 
     def _find(self, dotted: str) -> _Module | None:
         parent, _, _ = dotted.rpartition(".")
-        above = self.module(parent) if parent else None
-        if not dotted.isidentifier() and not (above and above.places is not None):
-            return None
-        if above and above.places is not None:
-            self.enter(above)
-            spec = importlib.machinery.PathFinder.find_spec(dotted, above.places)
+        if not parent:
+            spec = _spec(dotted) if dotted.isidentifier() and not _library(dotted) else None
         else:
-            spec = _spec(dotted)
+            above = self.module(parent)
+            if above is None or above.places is None:
+                return None
+            spec = importlib.machinery.PathFinder.find_spec(dotted, above.places)
         if spec is None or not (spec.has_location or spec.submodule_search_locations):
             return None
         path = Path(spec.origin) if spec.has_location and spec.origin else None
-        places = spec.submodule_search_locations
-        listed = list(places) if places is not None else None
-        if all(map(_installed, [str(path)] if path else listed or [])):
+        if path is not None and _installed(str(path)):
             return None
-        return _Module(dotted, path, listed, spec.loader)
+        places = spec.submodule_search_locations
+        return _Module(dotted, path, list(places) if places is not None else None, spec.loader)
 
     def source(self, module: _Module) -> _Source | None:
         """What the module's file says; None where it is not Python's."""
@@ -585,6 +583,16 @@ class _Walk:
             if reached and module.own and native.is_file():
                 label = str(PurePosixPath(module.label).with_suffix(".cpp"))
                 yield label, _short(_native(native.read_text(encoding="utf-8")).encode()), native
+
+
+@functools.cache
+def _library(top: str) -> bool:
+    """Whether a top-level module is the standard library's or an installed package's."""
+    spec = _spec(top)
+    if spec is None:
+        return False
+    file = [spec.origin] if spec.has_location and spec.origin else []
+    return all(map(_installed, file or spec.submodule_search_locations or []))
 
 
 def _spec(top: str) -> importlib.machinery.ModuleSpec | None:

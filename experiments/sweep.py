@@ -1,8 +1,4 @@
-"""The runs of a grid: check all, leave out what is finished, launch the rest.
-
-A run is one combination of a grid; its identity (`Settings.identity`) says whether it has been
-run.
-"""
+"""The runs of a grid: check all, leave out what is finished, launch the rest."""
 
 from __future__ import annotations
 
@@ -110,15 +106,13 @@ def run(
     name += f" ({plural(len(grid), 'run')})"
     results: dict[str, JobReturn] = {}
     machine.loaded()  # from here on it may wait for hours
-    code_by_option = {
-        k: files for planned_run in settings for k, files in planned_run.code_by_option.items()
-    }
+    by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
     with tracking.tracked_sweep(
         store,
         name=name,
         identities=identities,
         again=bool(todo),
-        code=code_by_option,
+        code=by_option,
         seeds={*seeds, *(planned_run.seed for planned_run in settings)},
     ) as sweep:
         parent = sweep.run_id
@@ -130,7 +124,8 @@ def run(
         jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
         runs_of_jobs = [identity for identity in todo if identity not in results]
         results |= _run_all(jobs, runs_of_jobs, launch, settings[0].on_failure)
-        sweep.status = "FINISHED" if _complete(results) else "FAILED"
+        complete = all(result.status == JobStatus.COMPLETED for result in results.values())
+        sweep.status = "FINISHED" if complete else "FAILED"
     if sweep.status != "FINISHED":  # everybody has waited long enough
         store = store.hasty()
 
@@ -143,9 +138,7 @@ def run(
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
         found = [after.get(identity) for identity in grid]
-        rows = [
-            table.row(planned_run, run) for planned_run, run in zip(settings, found, strict=True)
-        ]
+        rows = [table.row(job, run) for job, run in zip(settings, found, strict=True)]
         edges = "\n".join(table.at_the_edge(settings, found))
         said = [table.text(rows), edges, table.next_commands(settings[0], parent, tuning_seeds)]
         print("\n" + "\n\n".join(filter(None, said)))
@@ -158,10 +151,7 @@ def run(
 def _failed_check(
     store: Store, planned_run: tuple[list[str], Settings], failure: str, parent: str
 ) -> JobReturn:
-    """Record a run that is not launched, since the check of its options ended without a result.
-
-    A run that failed.
-    """
+    """Record as FAILED a run whose check ended without a result, so that it is not launched."""
     from experiments import tracking
 
     overrides, settings = planned_run
@@ -239,10 +229,7 @@ class _Jobs:
 def _run_all(
     jobs: _Jobs, identities: Sequence[str], launch: Launch, on_failure: str
 ) -> dict[str, JobReturn]:
-    """The result of each run, by identity.
-
-    Failed ones tried once more where that is asked, those that others run waited for.
-    """
+    """The result of each run, by identity: of some after a second try, or of another process."""
     results: dict[str, JobReturn] = {}
     retried: set[str] = set()
     todo = set(identities)
@@ -261,15 +248,8 @@ def _run_all(
     return results
 
 
-def _complete(results: Mapping[str, JobReturn]) -> bool:
-    return all(result.status == JobStatus.COMPLETED for result in results.values())
-
-
 def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
-    """Those of the jobs that others had taken that have to be run here after all.
-
-    Waits until that is known.
-    """
+    """Wait for runs that other processes compute; those that have to be run here after all."""
     from experiments import tracking
 
     waiting, told = list(taken), False

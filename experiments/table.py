@@ -1,9 +1,4 @@
-"""What a command says of its runs.
-
-The table at its end, what lies on an edge, which commands come next.
-
-Texts and rows only: nothing here trains, asks a store or prints.
-"""
+"""The table at the end of a command, and what comes after it. Texts only: nothing is printed."""
 
 from __future__ import annotations
 
@@ -20,25 +15,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+_ASKED = ["loss", "lr", "epochs", "seed"]  # columns
+_FOUND = ["val acc", "test acc", "time", "outcome", "run id"]
+
+
 def row(job: Settings, found: Run | None) -> dict[str, Any]:
-    """One line of the table at the end: what was asked, and what the store has of it."""
-    asked: dict[str, Any] = {
-        "loss": job.choices["loss"],
-        "lr": f"{job.lr:g}",
-        "epochs": job.epochs,
-        "seed": job.seed,
-    }
-    asked |= {
-        name: value for name, value in job.params.items() if name not in asked and name != "lr"
-    }
+    """One line of the table: the run, and what the store has of it."""
+    asked: dict[str, Any] = {"loss": job.choices["loss"], "lr": f"{job.lr:g}"}
+    asked |= {"epochs": job.epochs, "seed": job.seed}
+    asked |= {name: value for name, value in job.params.items() if name not in asked}
     if found is None:
-        return asked | {
-            "val acc": "",
-            "test acc": "",
-            "time": "",
-            "outcome": "missing",
-            "run id": "",
-        }
+        return asked | dict.fromkeys(_FOUND, "") | {"outcome": "missing"}
     metrics, info = found.data.metrics, found.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
     return asked | {
@@ -51,67 +38,54 @@ def row(job: Settings, found: Run | None) -> dict[str, Any]:
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """The rows as text.
-
-    Of the options' own values, those that differ between the rows that have them.
-    """
+    """The rows as text, with those of the options' own values that differ between rows."""
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    asked, found = (
-        ["loss", "lr", "epochs", "seed"],
-        ["val acc", "test acc", "time", "outcome", "run id"],
-    )
     own = [
         name
         for name in frame
-        if name not in asked + found and frame[name].astype(str)[frame[name].notna()].nunique() > 1
+        if name not in _ASKED + _FOUND
+        and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
-    return frame[asked + own + found].fillna("").astype(str).to_string(index=False)
+    return frame[_ASKED + own + _FOUND].fillna("").astype(str).to_string(index=False)
 
 
 def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
     """A line for each loss whose best learning rate is the last of those that were tried."""
-    from experiments import checks
+    from experiments import tuning
 
     values = [{name: str(value) for name, value in job.params.items()} for job in jobs]
-    apart = {
-        name for each in values for name in each if len({other.get(name) for other in values}) > 1
-    }
+    names = {name for each in values for name in each} - {"lr", "seed", "loss"}
+    apart = {name for name in names if len({other.get(name) for other in values}) > 1}
     trials: dict[str, dict[float, list[float | None]]] = {}
     for job, own, run in zip(jobs, values, found, strict=True):
         if run is not None and run.info.status == "FINISHED":
-            named = [
-                f"{name}={own[name]}" for name in own if name in apart - {"lr", "seed", "loss"}
-            ]
+            named = [f"{name}={own[name]}" for name in own if name in apart]
             rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
             ok = run.data.tags.get("outcome") == "ok"
-            rates.setdefault(job.lr, []).append(
-                run.data.metrics.get("val/accuracy") if ok else None
-            )
-    return [f"{warning.name}: {warning.text}" for warning in checks.of_rates(trials)]
+            score = run.data.metrics.get("val/accuracy") if ok else None
+            rates.setdefault(job.lr, []).append(score)
+    return list(filter(None, (tuning.at_the_edge(loss, rates) for loss, rates in trials.items())))
 
 
 def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -> str:
     """The two commands that a user will want next.
 
-    For the store in use and the sweep with this parent run.
-
-    tuning_seeds: how many seeds, from 0 on, only chose rates.
+    Args:
+        settings: Those of one of the runs.
+        parent: The sweep's run.
+        tuning_seeds: How many seeds, from 0 on, only chose rates.
     """
     directory = Path(settings.tracking["directory"] or "")
     uri = places.store_uri(settings.tracking["uri"], directory)
     elsewhere = uri != places.store_uri(places.DEFAULT_URI, directory)
     exported = os.environ.get("MLFLOW_TRACKING_URI")  # which the next commands would follow, too
+    another = os.environ.get("MLFLOW_BACKEND_STORE_URI") or (directory / "mlruns").exists()
     browse = "mlflow ui"
     if uri.startswith("http"):
         browse = f"browse {uri}"
-    elif (
-        elsewhere
-        or exported
-        or (directory / "mlruns").exists()
-        or os.environ.get("MLFLOW_BACKEND_STORE_URI")
-    ):
+    elif elsewhere or exported or another:
         browse = command(browse, "--backend-store-uri", uri)
     words = [override("tracking.uri", uri)] if elsewhere or exported else []
     words += [override("sweep", parent)] if parent else []

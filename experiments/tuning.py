@@ -1,7 +1,4 @@
-"""Choosing learning rates with an equal budget, and extending their grid.
-
-Pure, and as the reports do it.
-"""
+"""Choosing learning rates with an equal budget, as the reports do it, and extending a grid."""
 
 from __future__ import annotations
 
@@ -34,10 +31,7 @@ def mean(scores: Sequence[float | None]) -> float:
 
 
 def extended(rates: Iterable[float], chosen: Iterable[float]) -> list[float]:
-    """`rates` (> 0), ascending.
-
-    Half a decade further on each side on which one of the `chosen` is the last.
-    """
+    """`rates`, ascending, and half a decade more on each side where a chosen one is the last."""
     grid = sorted(set(rates))
     best = set(chosen)
     below = [half_decade(grid[0], -1)] if grid[0] in best else []
@@ -49,3 +43,24 @@ def half_decade(rate: float, steps: int) -> float:
     """The rate `steps` half decades from `rate` (> 0), of the form 1 or 3 times a power of ten."""
     number = round(2 * math.log10(rate)) + steps
     return float(f"{(1, 3)[number % 2]}e{number // 2}")
+
+
+def at_the_edge(loss: str, trials: Mapping[float, Sequence[float | None]]) -> str:
+    """A warning where the best rate of a loss is the last that was tried on a side, else "".
+
+    Args:
+        loss: The loss, in words.
+        trials: As for `choose`.
+    """
+    if len(trials) < 2 or all(score is None for scores in trials.values() for score in scores):
+        return ""
+    best = choose(trials)
+    wider = [rate for rate in extended(trials, [best]) if rate not in trials]
+    if not wider:
+        return ""
+    side = "lowest" if best == min(trials) else "highest"
+    return (
+        f"rate-edge: the best learning rate of {loss} is {best:g}, the {side} of the {len(trials)} "
+        f"tried: a better one may lie beyond. Add lr={','.join(f'{rate:g}' for rate in wider)} for "
+        "every loss"
+    )

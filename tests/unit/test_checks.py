@@ -23,7 +23,7 @@ from helpers.synthetic_runs import runs as synthetic
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunData, RunInfo, RunTag
 
-from experiments import checks, data, losses, models, schedulers, training
+from experiments import checks, data, losses, models, schedulers, training, tuning
 from experiments.checks import TrainingWarning
 from experiments.heads import LOGITS, NUMBER
 from reports import analysis
@@ -359,18 +359,15 @@ def test_labels_of_the_right_type(splits):
 
 def test_a_best_rate_on_the_edge_of_the_grid():
     rates = {0.01: [0.8, 0.9], 0.03: [0.9, 0.9], 0.1: [0.95, 0.95]}
-    (found,) = checks.of_rates({"loss=ce": rates})
-    assert found == TrainingWarning(
-        "rate-edge",
-        "the best learning rate of loss=ce is 0.1, the highest of the 3 tried: a better one may "
-        "lie beyond. Add lr=0.3 for every loss",
+    assert tuning.at_the_edge("loss=ce", rates) == (
+        "rate-edge: the best learning rate of loss=ce is 0.1, the highest of the 3 tried: a better "
+        "one may lie beyond. Add lr=0.3 for every loss"
     )
     lowest = {0.01: [0.8], 0.03: [None]}
-    assert "0.01, the lowest of the 2 tried" in checks.of_rates({"loss=ce": lowest})[0].text
-    assert (
-        checks.of_rates({"loss=ce": rates | {0.1: [0.99, None]}}) == []
-    )  # one seed diverged there
-    assert checks.of_rates({"one": {0.1: [0.9]}, "none": {0.1: [None], 0.3: [None]}}) == []
+    assert "0.01, the lowest of the 2 tried" in tuning.at_the_edge("loss=ce", lowest)
+    one_diverged = rates | {0.1: [0.99, None]}
+    for rates in (one_diverged, {0.1: [0.9]}, {0.1: [None], 0.3: [None]}):
+        assert tuning.at_the_edge("loss=ce", rates) == ""
 
 
 def test_the_tags_of_a_run():
