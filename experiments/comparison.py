@@ -1,7 +1,6 @@
-"""Two runs in a store: what differs in what was recorded, and whether the numbers are equal.
+"""Two runs in a store: what differs, and whether the numbers are equal to the bit.
 
-Both halves of the project use it: `rerun=` and `generate compare`. It reads the store and writes
-nothing to it.
+`rerun=` and `generate compare` use it. It reads the store and writes nothing to it.
 """
 
 from __future__ import annotations

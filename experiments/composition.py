@@ -1,9 +1,7 @@
-"""Hydra's composition of a config.
+"""Messages for what Hydra refuses when it composes a config.
 
-With refusals that say what was expected and what the choices are.
-
-Hydra composes; this only words what it refuses, and refuses an option that another one of the same
-name would hide. Importing it costs Hydra alone.
+They say what was expected and what the choices are. An option that another one of the same name
+would hide is refused, too. Importing this costs Hydra alone.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -62,23 +61,20 @@ class Loader(ConfigLoaderImpl):
             if not (group in GROUPS and name and run_mode == RunMode.MULTIRUN):
                 choices = self.compute_defaults_list(config_name, overrides, run_mode)
                 raise _no_such_value(refused, choices.overrides.known_choices) from error
-            # The grid may choose other options than this config has: each of its runs is composed,
-            # and checked, by itself.
+            # The grid may choose other options than this config has: each of its runs is composed
+            # and checked by itself.
             parsed = OverridesParser.create().parse_overrides(overrides)
-            cfg = compose([str(o.input_line) for o in parsed if not _own_value(o.key_or_group)])
-            task = [o.input_line for o in parsed if not o.is_hydra_override()]
-            cfg.hydra.overrides.task = task
+            others = (o for o in parsed if "." not in o.key_or_group or not _of_group(o))
+            cfg = compose([str(o.input_line) for o in others])
+            cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
         sources = cfg.hydra.runtime.config_sources
         refuse_hidden_options([(s.provider, s.schema, s.path) for s in sources])
         return cfg
 
     def _worded(self, error: Exception, overrides: list[str]) -> CommandError | None:
-        """What to raise for an error that is about something else than a name.
-
-        None where Hydra says enough.
-        """
+        """What to raise for an error that is not about a name; None where Hydra says enough."""
         if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
-            return CommandError(f"expected a YAML file, got: {_one_line(error)}")
+            return CommandError(f"expected a YAML file, got: {' '.join(str(error).split())}")
         parsed = OverridesParser.create().parse_overrides(overrides)
         for override in parsed:
             value, group = override.value(), override.key_or_group
@@ -93,12 +89,12 @@ class Loader(ConfigLoaderImpl):
         return None
 
 
-def _own_value(key: str) -> bool:
-    return key.partition(".")[0] in GROUPS and "." in key
+def _of_group(override: Override) -> bool:
+    return override.key_or_group.partition(".")[0] in GROUPS
 
 
 def _refused_name(error: BaseException) -> OmegaConfBaseException | None:
-    """The error about a name that a config does not have, where this is what `error` comes from."""
+    """The error about a name that a config does not have, if that is the cause of `error`."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         cause = cause.__cause__ or cause.__context__
@@ -110,27 +106,21 @@ def _no_such_value(refused: OmegaConfBaseException, choices: dict[str, Any]) -> 
     full_key, parent = str(refused.full_key), refused.parent_node
     names = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
     names = [name for name in names if not name.startswith("_") and name != "hydra"]
-    group, name = full_key.rpartition(".")[0], full_key.rpartition(".")[2]
+    group, _, name = full_key.rpartition(".")
+    prefix = f"{group}." if group in GROUPS else ""
     near = difflib.get_close_matches(name, names, n=1)
-    meant = f"; did you mean {near[0]}?" if near else "."
+    meant = f"; did you mean {prefix}{near[0]}?" if near else ";" if prefix else "."
     there = ", ".join(names) or "none"
-    if group in GROUPS:
+    if prefix:
         option = choices[group]
-        meant = f"; did you mean {group}.{near[0]}?" if near else ";"
-        return CommandError(
-            f"{full_key}: {group}={option} has no value of this name{meant} {option} has {there}"
-        )
-    return CommandError(f"{full_key}: there is no such value{meant} There are {there}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        said = f"{group}={option} has no value of this name{meant} {option} has {there}"
+    else:
+        said = f"there is no such value{meant} There are {there}"
+    return CommandError(f"{full_key}: {said}")
 
 
 def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:
-    """Raise CommandError where a user's option has the name of another.
-
-    It Hydra would take instead.
+    """Raise CommandError where a user's option has the name of another, which Hydra would take.
 
     Args:
         places: Provider, scheme and path of every place that Hydra looks in, in its order.

@@ -9,6 +9,7 @@ import ast
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,7 +69,19 @@ def command(program: str, *words: str) -> str:
         program: The words that need no quotes, e.g. `generate report`.
         words: The arguments as the program is to receive them.
     """
-    return " ".join([program, *map(shlex.quote, words)])
+    return " ".join([program, *map(_quoted, words)])
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, with escapes where the terminal cannot show all of its characters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    shown = word.encode(encoding, "replace").decode(encoding)
+    if word.isascii() or shown == word:
+        return shlex.quote(word)
+    escaped = word.replace("\\", r"\\").replace("'", r"\'")
+    octal = ("".join(f"\\{byte:03o}" for byte in each.encode()) for each in escaped)
+    pairs = zip(escaped, octal, strict=True)
+    return f"$'{''.join(each if each.isascii() else code for each, code in pairs)}'"
 
 
 def is_default(uri: str | None) -> bool:
@@ -165,12 +178,7 @@ def changed_files(one: Parts, other: Parts) -> list[str]:
 
 
 def numbers_differ(then: Recorded, now: Recorded) -> str:
-    """How the numbers of two finished runs of one identity differ, in words.
-
-    Empty where all are equal.
-
-    Compared are the outcome and every metric that both have, but times.
-    """
+    """How two finished runs differ in outcome and in metrics without times; empty where equal."""
     ends = then.tags.get("outcome", ""), now.tags.get("outcome", "")
     if all(ends) and ends[0] != ends[1]:
         return f"outcome {ends[0]}, then {ends[1]}"

@@ -1,9 +1,8 @@
-"""Passwords, tokens and keys: how they are kept out of the store, the files and the screen.
+"""Keeps passwords, tokens and keys out of the store, the files and the screen.
 
-They belong into environment variables, from which `redacted` knows them. It is for free text: log
-lines, tracebacks and messages of other code, diffs, lists of packages, source files. Values, names,
-numbers, paths and commands are never changed, since a number that looks like a password is still
-the number; where a value is a credential, it is refused instead. Imports nothing heavy.
+`redacted` knows them from environment variables and is for free text: log lines, tracebacks and
+messages of other code, diffs, lists of packages, source files. Values, names, numbers, paths and
+commands are never changed; a value that is a credential is refused. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -56,18 +55,12 @@ def shown(text: str) -> str:
 
 
 def refusal(uri: str | None) -> str:
-    """Why the store at `uri`, else at MLFLOW_TRACKING_URI, is refused.
+    """Why the address of the store, `uri` or MLFLOW_TRACKING_URI, is refused; empty if it is not.
 
-    Its address holds credentials.
-
-    Returns:
-        A message, empty when the address holds none. Paths of SQLite may have any characters.
+    It must not hold credentials. Paths of SQLite may have any characters.
     """
-    name, address = (
-        ("tracking.uri", str(uri))
-        if uri
-        else ("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
-    )
+    name = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
+    address = str(uri or os.environ.get(name, ""))
     query = parse_qsl(address.partition("?")[2], keep_blank_values=True)
     if address.startswith(("sqlite:", "file:")) or (
         "@" not in address and not any(_names_a_secret(key) for key, _ in query)
@@ -81,10 +74,7 @@ def refusal(uri: str | None) -> str:
 
 
 def refused_values(values: Mapping[str, Any]) -> list[str]:
-    """For each value that holds a credential, why it is refused.
-
-    A run keeps its values as they are, where everyone sees them. Words and numbers are let through:
-    a value that only looks like a password is as likely.
+    """For each value that holds a credential, why it is refused; words and numbers are not.
 
     Args:
         values: By the name under which the user set them, e.g. `loss.note`.

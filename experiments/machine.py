@@ -23,10 +23,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 def cpu_model() -> str:
-    """The processor's own name, e.g.
-
-    'AMD EPYC 7B13'; the architecture where the system does not tell.
-    """
+    """The processor's name, such as 'AMD EPYC 7B13', or else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux: the name is only for the record
@@ -42,33 +39,21 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def is_amd() -> bool:
-    """Whether the processor is AMD's, where MKL takes its slow path unless told otherwise."""
-    return "AMD" in cpu_model()
-
-
 def prepare(threads: int = 1) -> None:
-    """Set what Paddle reads once, when it loads.
+    """Set what Paddle reads when it loads: the number of threads, and MKL's fast path on AMD.
 
-    `threads` (>= 1) per process, and MKL's fast path on AMD.
-
-    MKL asks the processor for its maker and falls back to code without AVX2 on AMD;
-    MKL_DEBUG_CPU_TYPE=5 asks for the AVX2 code. A value that the user has exported wins.
+    MKL falls back to code without AVX2 on processors that are not Intel's; MKL_DEBUG_CPU_TYPE=5
+    asks for the AVX2 code. A value that the user has exported wins.
     """
-    if is_amd():
+    if "AMD" in cpu_model():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
-    os.environ.setdefault(
-        "GLOG_minloglevel", "2"
-    )  # Paddle's C++ says much that is of no use, at each export above all
-    # Paddle's tools for compiling extensions, which we do not use, complain at import.
-    warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
-    # Its batch normalisation says at every step that it measures what it is there to measure.
-    warnings.filterwarnings(
-        "ignore", message="When training, we now always track", category=UserWarning
-    )
-    if "paddle" in sys.modules:  # which it is in a forked process
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ logs much at each export
+    # At import about a tool that is not used, and at every step of batch normalization.
+    for message in ("No ccache found", "When training, we now always track"):
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
+    if "paddle" in sys.modules:  # as in a forked process
         sys.modules["paddle"].base.core.set_num_threads(threads)
 
 
@@ -105,14 +90,11 @@ def take_signals() -> None:
 
 
 def loaded() -> None:
-    """All is imported: Python's collector.
+    """Enable Python's garbage collector again after the imports, for new objects only.
 
-    It rested meanwhile (`gc.disable()`), may work again, on what is new.
-
-    It looks for cycles that are garbage, and of the 280,000 objects that Paddle and MLflow bring
-    none is. To look through them all the same takes a fifth of the time of their import
-    (`tests/benchmarks/startup.py`: the first step follows after 2.5 s instead of 3.5 s). Nothing
-    happens the second time in a process.
+    None of the 280,000 objects of Paddle and MLflow is garbage. Searching them takes a fifth of the
+    time of their import (`tests/benchmarks/startup.py`: the first step follows after 2.5 s instead
+    of 3.5 s).
     """
     if not gc.isenabled():
         gc.freeze()
@@ -120,10 +102,7 @@ def loaded() -> None:
 
 
 def interrupted() -> bool:
-    """Whether this process was told to stop.
-
-    A library that calls back into Python may have made another error of it.
-    """
+    """Whether this process was told to stop; a library may have turned that into another error."""
     return _interrupted
 
 
@@ -148,10 +127,7 @@ def paddle_package() -> importlib.metadata.Distribution:
 
 
 def built_for_cpu() -> bool:
-    """Whether Paddle is surely the one that can see no GPU, wherever it is.
-
-    Known without loading it.
-    """
+    """Whether Paddle is certainly built without GPUs, found out without loading it."""
     try:
         return paddle_package().name == "paddlepaddle"
     except importlib.metadata.PackageNotFoundError:  # built by its user, perhaps
@@ -160,19 +136,15 @@ def built_for_cpu() -> bool:
 
 @functools.cache
 def may_fork() -> bool:
-    """Whether a process that has loaded Paddle may be forked.
-
-    Not on macOS, and not with a Paddle that may have begun to use a GPU.
-    """
+    """Whether a process with Paddle may be forked: not on macOS, and not with a GPU."""
     return sys.platform.startswith("linux") and built_for_cpu()
 
 
 def device(asked: str) -> str:
-    """The device for Paddle: `asked` is 'auto', 'cpu' or 'gpu'.
+    """'cpu' or 'gpu' for `asked`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
 
-    Auto takes a GPU where Paddle sees one.
-
-    Raises ValueError when a GPU is asked for and there is none.
+    Raises:
+        ValueError: A GPU is asked for, and there is none.
     """
     import paddle
 
@@ -184,11 +156,8 @@ def device(asked: str) -> str:
 
 @functools.cache  # asked of every run of a grid
 def resolved_device(asked: str, threads: int) -> str:
-    """'cpu' or 'gpu' for 'auto', 'cpu' or 'gpu'.
-
-    Paddle is loaded, with `threads`, only where it may see a GPU.
-    """
-    if asked == "gpu":  # whether there is one, `device` tells
+    """As `device`, but Paddle is loaded, with `threads`, only where it may see a GPU."""
+    if asked == "gpu":  # `device` tells later whether there is one
         return "gpu"
     if asked == "cpu" or built_for_cpu():
         return "cpu"
@@ -197,21 +166,14 @@ def resolved_device(asked: str, threads: int) -> str:
 
 
 def keep_memory() -> bool:
-    """Keep freed memory for the next step instead of handing it back.
+    """Let glibc keep freed memory for the next step; whether it could be told.
 
-    Whether the C library could be told.
-
-    glibc returns the top of its heap to the system whenever enough of it is free, and maps large
-    blocks afresh each time: a training step frees its tensors and the next takes as much again, so
-    every step would pay for hundreds of page faults. Costs nothing but that the process stays at
-    its largest size.
+    Otherwise it returns memory to the system after each training step, and the next one pays for
+    hundreds of page faults. The process stays at its largest size instead.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD in malloc.h
-    never, largest = (
-        2**31 - 1,
-        32 * 2**20,
-    )  # bytes; glibc takes no larger threshold for mapping than 32 MiB
+    never, largest = 2**31 - 1, 32 * 2**20  # bytes; glibc takes at most 32 MiB for mapping
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(trim_threshold, never) and libc.mallopt(mmap_threshold, largest))

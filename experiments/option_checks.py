@@ -1,7 +1,7 @@
-"""Checks of a command's options before anything trains: every combination in a process of its own.
+"""Checks of a command's options before anything trains, each combination in its own process.
 
-What a user's code does there, crash, hang or change what it shares with others, reaches neither the
-command nor a run.
+So a crash, a hang, or a change of shared state in a user's code reaches neither the command nor a
+run.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ Send = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset as far as others have to know it.
-
-    Its digest, and how many examples each split has.
-    """
+    """The digest of a data set, and how many examples each of its splits has."""
 
     digest: str
     train: int
@@ -48,9 +45,11 @@ class Data:
 class Checked:
     """What the check of a combination of options has shown.
 
-    warnings: on its loss. kernel: what is to be logged of the network's kernel, each with its
-    level. checkpoint: the size of a checkpoint, in bytes.
-    failure: why there is no result, where the process ended without one.
+    Attributes:
+        warnings: Those about its loss.
+        kernel: What to log of the network's kernel, each with its level.
+        checkpoint: The size of a checkpoint, in bytes.
+        failure: Why there is no result, where the process ended without one.
     """
 
     warnings: tuple[TrainingWarning, ...] = ()
@@ -65,18 +64,12 @@ _logged: set[str] = set()
 
 
 def data_digests(jobs: Sequence[Settings]) -> list[str]:
-    """The digest of each run's data.
-
-    Every distinct dataset is loaded; raises CommandError when one cannot be.
-    """
+    """The digest of each run's data. Raises CommandError when some cannot be loaded."""
     return [data(job).digest for job in jobs]
 
 
 def data(job: Settings) -> Data:
-    """The digest and the sizes of the run's data.
-
-    A user's own function is called in a process of its own.
-    """
+    """The digest and the sizes of a run's data; a user's function is called in a new process."""
     key = _data_key(job)
     if key not in _data:
         shipped = config.is_shipped(job, "data")
@@ -85,10 +78,7 @@ def data(job: Settings) -> Data:
 
 
 def splits(job: Settings) -> Splits | None:
-    """The run's data, where it is this project's own: nothing of a user's is called here.
-
-    Raises CommandError when it cannot be loaded.
-    """
+    """The run's data; None where they come from a user's function, which is not called here."""
     if not config.is_shipped(job, "data"):
         return None
     loaded = load(job)
@@ -101,11 +91,14 @@ def _data_key(job: Settings) -> str:
 
 
 def check(jobs: Sequence[Settings]) -> list[Checked]:
-    """What the checks of the options of each run, with its data, have shown; warnings are logged.
+    """What the checks of each run's options have shown; warnings are logged.
 
     Every option is bound to its function's signature, the loss is tried on random outputs, and
     every distinct combination takes training steps on blank images, with batches of the sizes that
-    training has. Raises CommandError with all that is wrong.
+    training has.
+
+    Raises:
+        CommandError: What is wrong with the options of all runs.
     """
     keys, tasks = [], {}
     for job, its in zip(jobs, map(data, jobs), strict=True):
@@ -130,9 +123,8 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
         failures = [_known[key].failure for key in tasks if key in _known]
         config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
     for job, checked in zip(jobs, (_known[key] for key in keys), strict=True):
-        messages = [
-            (logging.WARNING, f"{job.loss_label}: {w.name}: {w.text}") for w in checked.warnings
-        ]
+        warnings = [f"{job.loss_label}: {each.name}: {each.text}" for each in checked.warnings]
+        messages = [(logging.WARNING, warning) for warning in warnings]
         messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
         for level, message in messages:
             if message not in _logged:
@@ -142,20 +134,14 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
 
 
 def check_one(job: Settings) -> Sequence[TrainingWarning]:
-    """The warnings that the check of a single run gives.
-
-    Raises CommandError also where the check ended without a result.
-    """
+    """The warnings of a single run; a check that ended without a result is an error, too."""
     (checked,) = check([job])
     config.refuse([checked.failure] if checked.failure else [])
     return checked.warnings
 
 
 def describe(job: Settings) -> Data:
-    """The run's data, loaded in a process of its own.
-
-    Raises CommandError when it cannot be loaded.
-    """
+    """`data`, found in a process of its own."""
     ((_, result),) = _each({"": (_describe, (job,))}, 1)
     if isinstance(result, str):
         config.refuse([result])
@@ -184,10 +170,7 @@ def data_of(splits: Splits) -> Data:
 def _each(
     tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
 ) -> Iterator[tuple[str, Any]]:
-    """Key and result of each task.
-
-    A CommandError, or a sentence on a process that ended without a result.
-    """
+    """Key of each task, and its result, a CommandError, or why its process ended without one."""
     waiting = deque((key, *task) for key, task in tasks.items())
     with contextlib.closing(processes.each(waiting, slots)) as results:
         for key, result in results:
@@ -213,16 +196,13 @@ def _failure(died: processes.Died) -> str:
 
 
 def _limit(rows: int = 0) -> None:
-    """End this process, by SIGALRM, where it does not come here again in time.
-
-    Without `rows` (0) there is no limit.
-    """
+    """End this process, by SIGALRM, unless it comes here again in time; 0 rows: no limit."""
     if hasattr(signal, "alarm"):
         signal.alarm(LIMIT_SECONDS * -(-rows // 1000))
 
 
 def _functions(send: Send, job: Settings, groups: Sequence[str]) -> list[functools.partial[Any]]:
-    """The functions of the options; which one is being imported is told before."""
+    """The functions of the options; what is imported next is sent before."""
     functions = []
     for group in groups:
         send(f"{group}={job.choices[group]} (import of {job.options[group]['_target_']})")

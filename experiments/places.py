@@ -1,9 +1,4 @@
-"""Where things lie: the store that an address names, its database and artifacts, and the way to it.
-
-Imports nothing heavy.
-
-Both halves of the project use it, so that they never look for one store in two places.
-"""
+"""Where the store, its database and its artifacts are, for both halves. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -39,11 +34,9 @@ class AddressError(ValueError):
 
 
 def store_uri(uri: str | None, directory: str | os.PathLike[str]) -> str:
-    """The address of the store at `uri`, else at MLFLOW_TRACKING_URI.
+    """The address of the store at `uri`, or at MLFLOW_TRACKING_URI, or of mlflow.db.
 
-    Else of mlflow.db in `directory`.
-
-    A relative path is taken from `directory`, and links are followed, so that a store has one
+    A relative path starts from `directory`, and links are followed, so that a store has one
     address however it is reached.
 
     Raises:
@@ -141,10 +134,7 @@ def current(recorded: str, database: Path) -> str:
 
 
 def pass_proxies_by() -> None:
-    """Have servers on this machine's loopback interface reached directly.
-
-    Whatever proxy the environment names.
-    """
+    """Reach servers on this machine directly, whatever proxy the environment names."""
     kept = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host.strip() for host in kept.split(",") if host.strip()]
     if "*" not in hosts:

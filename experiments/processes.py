@@ -1,6 +1,4 @@
-"""Fresh processes: each runs one function, once.
-
-In a state that no other run and no check has touched.
+"""Fresh processes: each runs one function, once, untouched by other runs and checks.
 
 A sweep forks them from a server that has loaded Paddle and MLflow but no module of a user's
 (`preload`); other commands fork them from themselves, before they load such a module. Hydra imports
@@ -38,8 +36,10 @@ _server = False  # whether this process has started one
 class Died(Exception):
     """A process ended without a result.
 
-    cause: a signal's name, or 'exit code 3'. last: the last value that it sent. where: the function
-    that it was in and its line, '' where that is unknown.
+    Attributes:
+        cause: A signal's name, or 'exit code 3'.
+        last: The last value that it sent.
+        where: The function that it was in, and its line; empty where that is unknown.
     """
 
     def __init__(self, cause: str, last: Any, where: str = ""):
@@ -52,31 +52,24 @@ class Died(Exception):
 
 
 class Process:
-    """A fresh process that calls `function(send, *arguments)`.
+    """A fresh process that calls `function(send, *arguments)`, which can all be pickled.
 
     `send` passes a value on at once, before the result.
-
-    The function is importable, and its arguments can be pickled.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         context = _context()
         self.connection, theirs = context.Pipe(duplex=False)
         self._trace = tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace")  # noqa: SIM115
-        # No daemon, which may not have processes of its own: a user's data may be loaded by
-        # several.
-        self.process = context.Process(
-            target=_call, args=(theirs, self._trace.name, function, arguments)
-        )
+        # No daemon: that may not have processes of its own, which a user's data may need.
+        given = theirs, self._trace.name, function, arguments
+        self.process = context.Process(target=_call, args=given)
         self.process.start()
         theirs.close()
         self.last: Any = None
 
     def receive(self) -> tuple[bool, Any]:
-        """Whether the process is over, and what it sent.
-
-        A value, the result, or what the function raised; Died where it ended without one.
-        """
+        """Whether the process is over, and a value, its result, its exception, or Died."""
         try:
             over, value = self.connection.recv()
         except (EOFError, ConnectionError):
@@ -105,9 +98,7 @@ Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function,
 
 
 def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, None]:
-    """Key and result, or exception, of each task as it ends.
-
-    A process for each, `slots` (>= 1) at once.
+    """Key and result, or exception, of each task as it ends: a process each, `slots` at once.
 
     Tasks that are taken out of `tasks` meanwhile are not begun. Close the iterator to stop those
     that run.
@@ -135,10 +126,12 @@ def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, Non
 
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
-    """What `function(*arguments)` returns, called in a fork of this process that shares its input.
+    """Call the function in a fork of this process, or in this process where forking is not safe.
 
-    Ctrl-C and SIGTERM end the fork, too. Raises what it raises, and Died where it ended without a
-    result. Where forking is not safe the function is called in this process.
+    The fork shares the standard input, and Ctrl-C and SIGTERM end it, too.
+
+    Raises:
+        Exception: What the function raises; Died where the process ended without a result.
     """
     if not machine.may_fork():
         return function(*arguments)
@@ -164,25 +157,19 @@ def _with_input(
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before
         os.kill(os.getpid(), signal.SIGKILL)
-    with contextlib.suppress(OSError):  # which may be closed
-        sys.stdin = os.fdopen(
-            0, closefd=False
-        )  # for a debugger; `multiprocessing` has taken it away
+    with contextlib.suppress(OSError):  # it may be closed
+        sys.stdin = os.fdopen(0, closefd=False)  # for a debugger; `multiprocessing` closes it
     machine.take_signals()
     return function(*arguments)
 
 
 def preload(threads: int) -> None:
-    """Start, once, the server from which this command forks its processes.
-
-    It loads while the command goes on.
-    """
+    """Start, once, the server from which processes are forked; it loads in the background."""
     global _server
     machine.prepare(threads)
     if machine.may_fork() and not _server:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(
-            ["experiments.worker_init"]
-        )
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(["experiments.worker_init"])
         multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
         _server = True
 
@@ -197,8 +184,7 @@ def _call(
     connection: Connection, trace: str, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     """In the process: call the function, and pass on what comes of it."""
-    # Ctrl-C reaches the whole group of processes; the first one decides, and tells the others by
-    # SIGTERM.
+    # Ctrl-C reaches all processes of the group; the first one decides, and sends SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores
     machine.keep_trace(trace)
@@ -211,10 +197,7 @@ def _call(
 
 
 def portable(error: Any) -> Any:
-    """`error` as one that any process can read.
-
-    An exception of a user's own may be readable in none.
-    """
+    """`error`, or a RuntimeError with its text where other processes cannot unpickle it."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,9 +1,4 @@
-"""The same run once more: does every number agree to the bit, and if not, what has changed since?
-
-The configuration of then is read from the store and run again; the two runs are compared, metric by
-metric, epoch by epoch, image by image. Reads the store and writes nothing to it: the new run is
-recorded like any other.
-"""
+"""`rerun=`: run a finished run again, and tell whether every number is equal to the bit."""
 
 from __future__ import annotations
 
@@ -30,11 +25,16 @@ _OF_THEN = (*_DECIDES, "device", "threads")  # the last two may change rounding
 def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     """Run `settings.rerun` again and print how the two compare.
 
-    The id of the new run, whose tag `rerun_of` names the old.
+    Args:
+        cfg: The command's own config.
+        settings: The command's own settings.
+        overrides: What was set on its command line.
 
-    cfg, settings: the command's own. overrides: what was set on its command line. Raises
-    CommandError when the run cannot be found or run again, and, with the comparison, when any
-    number differs.
+    Returns:
+        The id of the new run; its tag `rerun_of` names the old one.
+
+    Raises:
+        CommandError: The run cannot be found or run again, or any number differs.
     """
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
@@ -122,12 +122,9 @@ def find(store: Store, run_id: object) -> Any:
 
 
 def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The config of `run`.
+    """The config `now`, with the values that decided the numbers of `run`.
 
-    What decides its numbers is of then, where it is recorded, and what has come since, of `now`.
-
-    Of the command line's `overrides`, device, threads and data.root win over then: the machine may
-    be another.
+    Device, threads and data.root may be set by `overrides`, since the machine may be another one.
     """
     kept = comparison.read(store, run, "config.yaml")
     if kept is None:

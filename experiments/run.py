@@ -86,7 +86,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
     warnings = option_checks.check_one(settings)
     try:
-        return processes.alone(_record, settings, artifacts, splits, digest, warnings)
+        return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
         from experiments import tracking
 
@@ -95,7 +95,12 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
-@config.errors_without_credentials()  # in the run's process, where the traceback is complete
+def _in_own_process(*arguments: Any) -> str:
+    """`_record`; the traceback of an unexpected error is made here, where it is complete."""
+    with config.errors_without_credentials():
+        return _record(*arguments)
+
+
 def _record(
     settings: Settings,
     artifacts: dict[str, str],

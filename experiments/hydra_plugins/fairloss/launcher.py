@@ -1,10 +1,8 @@
-"""Hydra's side of running jobs.
+"""Runs each job of a sweep in a fresh process.
 
-A fresh process for each, forked from a server that has loaded Paddle and MLflow.
-
-Hydra imports this file at every start, so it imports nothing heavy. The server loads while the
-launching process still checks the grid. A process that dies takes only its own job with it, and
-results are known as they come; neither holds for the launchers of Hydra's own plug-ins.
+Hydra imports this file at every start, so it imports nothing heavy. A process that dies ends only
+its own job, and results are known as they come; neither holds for the launchers of Hydra's own
+plug-ins.
 """
 
 from __future__ import annotations
@@ -28,10 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class ProcessLauncher(Launcher):
-    """Runs each job in a process of its own, `n_jobs` at once.
-
-    -1 stands for as many as the cores have room for, given `threads` each.
-    """
+    """Runs `n_jobs` jobs at once; -1: as many as there are cores for, given `threads` each."""
 
     def __init__(self, n_jobs: int = -1):
         self.n_jobs = n_jobs
@@ -68,14 +63,10 @@ class ProcessLauncher(Launcher):
                 results[index] = result
                 if result.status != JobStatus.COMPLETED:
                     report(job_overrides[index], result)
-                    # A job that ends the command, for want of a store perhaps, would not be the
-                    # last one to do so.
-                    if self.stop_on_failure or isinstance(
-                        result._return_value, config.CommandError
-                    ):
-                        results |= {
-                            left: JobReturn(overrides) for left, _, (_, _, overrides) in tasks
-                        }
+                    # Other jobs would fail with the same CommandError, such as a missing store.
+                    fatal = isinstance(result._return_value, config.CommandError)
+                    if self.stop_on_failure or fatal:
+                        results |= {left: JobReturn(words) for left, _, (_, _, words) in tasks}
                         tasks.clear()
         return [results[index] for index in range(len(job_overrides))]
 
@@ -96,10 +87,7 @@ def _work(send: Callable[[Any], None], payload: bytes, job: int, overrides: list
 
 
 def perform(payload: bytes, job: int, overrides: list[str]) -> JobReturn:
-    """Do the job in this process.
-
-    Payload: Hydra's context, the config, the task and Hydra's singletons, by cloudpickle.
-    """
+    """Do the job in this process; `payload` is pickled in `launch`."""
     import cloudpickle
 
     setup_globals()

@@ -1,10 +1,8 @@
-"""Hydra's side of running jobs on a Ray cluster.
-
-One task per job, on whichever node has the cores free.
+"""Runs each job of a sweep as a task of a Ray cluster.
 
 Hydra imports this file at every start, so it imports nothing heavy, and Ray, an extra, only to
-launch. Hydra's own plug-in for Ray wants an older cloudpickle than ours, and loses the results of
-all jobs with the first worker that dies.
+launch. Hydra's own plug-in for Ray needs an older cloudpickle, and loses the results of all jobs
+with the first worker that dies.
 """
 
 from __future__ import annotations
@@ -30,13 +28,11 @@ from .launcher import perform, report
 
 
 class RayLauncher(Launcher):
-    """Runs jobs as tasks of a Ray cluster that is there.
+    """Runs jobs on an existing cluster; `ray` has the arguments of ray.init and ray.remote.
 
-    `ray` has the arguments of ray.init and, for each job, of ray.remote.
-
-    Each job has a worker process of its own, so that no job finds what another one has left. A
-    worker or a node that dies takes only its own jobs with it. Every node needs this project at the
-    same path, in an environment with the same packages.
+    Each job has its own worker process, so that none finds what another one has left. A worker or a
+    node that dies ends only its own jobs. Every node needs this project at the same path, in an
+    environment with the same packages.
     """
 
     def __init__(self, ray: DictConfig):
@@ -93,10 +89,7 @@ class RayLauncher(Launcher):
 
 
 def _connect(options: dict[str, Any]) -> None:
-    """Join the cluster, and keep the signal that Ray takes.
-
-    SIGTERM ends the sweep as Ctrl-C does.
-    """
+    """Join the cluster, and restore our handler of SIGTERM, which Ray replaces."""
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
@@ -105,8 +98,8 @@ def _connect(options: dict[str, Any]) -> None:
     except (ConnectionError, RuntimeError) as error:  # nobody there; another version, another token
         raise CommandError(
             f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at "
-            "hydra.launcher.ray.init.address, got "
-            f"{options['address']}; `ray start --head` starts one"
+            f"hydra.launcher.ray.init.address, got {options['address']}; `ray start --head` starts "
+            "one"
         ) from error
     finally:
         signal.signal(signal.SIGTERM, handler)
@@ -128,11 +121,9 @@ def _collect(ref: Any, overrides: list[str]) -> JobReturn:
 
 
 def _surroundings() -> tuple[str, list[str], dict[str, str]]:
-    """What a forked worker would have by itself.
+    """The directory, the module path, and the variables of MLflow, passwords included.
 
-    Directory, modules, and how to reach the tracking server and its password.
-
-    Not by Ray's `runtime_env`, which Ray writes into its logs.
+    They are not passed by Ray's `runtime_env`, which Ray writes into its logs.
     """
     mlflow = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
     return str(Path.cwd()), sys.path, mlflow
