@@ -36,11 +36,16 @@ class TrainingWarning:
 class Probe:
     """What a loss made of random outputs, each with every label.
 
-    outputs [m, outputs] float32, labels [m], values [m], slopes [m, outputs]: of each value in its
-    example's outputs.
-    some: indices [s] of examples that were tried in other ways: `elsewhere` [s], their values
-    beside other examples in a batch; `turned` [s], with each output at the place of the next.
-    surest [2]: where the true class leads by 10,000 (logits), or the prediction is the label.
+    Attributes:
+        head: The loss's head.
+        outputs: [m, outputs] float32.
+        labels: [m].
+        values: [m], of the loss.
+        slopes: [m, outputs], of each value in its example's outputs.
+        some: Indices [s] of examples that were tried in other ways.
+        elsewhere: Their values [s] beside other examples in a batch.
+        turned: Their values [s] with each output at the place of the next.
+        surest: Values [2] where the true class leads by 10,000, or the prediction is the label.
     """
 
     head: Head
@@ -62,16 +67,15 @@ class Probe:
 def of_loss(
     loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS
 ) -> list[TrainingWarning]:
-    """The mistakes that a loss, `(logits or prediction, labels) -> [batch]`, has in it.
+    """The mistakes in a loss, `(logits or prediction, labels) -> [batch]`.
 
-    Nothing is known of one that raises or is not finite, and of one that keeps a state, or mixes
-    the examples of a batch, no more than that.
+    None are found in a loss that raises or is not finite, and no others in one that keeps a state
+    or mixes the examples of a batch.
 
     Args:
-        loss: the loss with its own values.
-        rows: the size of the batches that it is tried with.
-        calls: how often it is called with the same arguments, within five seconds; a state that
-            shows later is not seen.
+        loss: The loss with its own values.
+        rows: The size of the batches with which it is tried.
+        calls: How often it is called with the same arguments, within five seconds.
     """
     state = hidden_state(loss, rows, calls)
     if state:
@@ -85,10 +89,7 @@ def of_loss(
 def of_outputs(
     head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int
 ) -> list[TrainingWarning]:
-    """The mistakes that show in a network's raw outputs after `epoch` (>= 0) epochs.
-
-    The outputs [n, outputs] are of the validation images with `labels` [n].
-    """
+    """The mistakes that show in raw outputs [n, outputs] on validation images after an epoch."""
     if len(outputs) < _ENOUGH or not np.isfinite(outputs).all() or (labels == labels[0]).all():
         return []
     found = _told((softmax_in_the_network,), head, outputs)
@@ -106,26 +107,17 @@ def of_labels(labels: np.ndarray) -> list[TrainingWarning]:
 
 
 def tags(warnings: Sequence[TrainingWarning]) -> dict[str, str]:
-    """The tags of a run: `lint`, the slugs with commas, and `lint.SLUG`, the sentence.
-
-    They are empty if there are no warnings.
-    """
+    """The tags of a run with these warnings: `lint`, their names, and `lint.NAME`, the sentence."""
     texts = {warning.name: warning.text for warning in warnings}
-    return (
-        {"lint": ",".join(texts)} | {f"lint.{name}": text for name, text in texts.items()}
-        if texts
-        else {}
-    )
+    names = {"lint": ",".join(texts)} if texts else {}
+    return names | {f"lint.{name}": text for name, text in texts.items()}
 
 
 # ---- in a loss -----------------------------------------------------------------------------------
 
 
 def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
-    """The loss keeps a state, such as a count of its calls, or draws random numbers.
-
-    Calls with the same arguments show it.
-    """
+    """The loss keeps a state, or draws random numbers: equal calls give different values."""
     import paddle
 
     head, outputs, labels = _drawn(loss)
@@ -137,9 +129,7 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
             with paddle.no_grad():
                 given = head.argument(paddle.to_tensor(outputs[some]))
                 values = loss(given, paddle.to_tensor(labels[some])).numpy()
-        except (
-            Exception
-        ):  # whatever a user's loss raises; in training it will again, where that counts
+        except Exception:  # a user's loss may raise anything; it will raise it in training, too
             return None
         first = values if first is None else first
         if not np.array_equal(values, first, equal_nan=True):
@@ -155,13 +145,10 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
 
 
 def softmax_twice(probe: Probe) -> str | None:
-    """The loss applies a softmax to what went through one already.
+    """The loss applies softmax twice, and cannot fall below ln(e + 9) - 1 = 1.4612.
 
-    It cannot fall below ln(e + 9) - 1 = 1.4612.
-
-    Seen by the order of its values: with a label fixed, they fall exactly as softmax(softmax(z))_y
-    rises. A loss of softmax(z)_y orders the same logits otherwise, and so does any that looks at
-    the other classes.
+    With a label fixed, its values fall exactly as softmax(softmax(z))_y rises. Other losses order
+    the same logits differently.
     """
     if probe.head is not LOGITS:
         return None
@@ -181,11 +168,9 @@ def softmax_twice(probe: Probe) -> str | None:
 
 
 def broadcast(probe: Probe) -> str | None:
-    """[batch, 1] against [batch] gives [batch, batch] without an error.
+    """[batch, 1] broadcasts against [batch]: an example's value depends on others in its batch.
 
     The mean over a row has the right shape, and the network learns the mean label.
-
-    Seen by an example whose value changes with the others in its batch.
     """
     if _same(probe.elsewhere, probe.values[probe.some]):
         return None
@@ -197,10 +182,7 @@ def broadcast(probe: Probe) -> str | None:
 
 
 def labels_ignored(probe: Probe) -> str | None:
-    """Labels that the loss cannot tell apart: it ignores them, or has lost some in a cast.
-
-    Equal values, whatever the outputs, show it.
-    """
+    """The loss gives the same value for several labels: it ignores them, or a cast lost some."""
     groups: dict[int, list[int]] = {}
     for label, values in enumerate(probe.by_label.T):
         alike = next((other for other in groups if _same(probe.by_label[:, other], values)), label)
@@ -217,11 +199,9 @@ def labels_ignored(probe: Probe) -> str | None:
 
 
 def labels_as_numbers(probe: Probe) -> str | None:
-    """A class is compared with each logit as a number, as in mean((z - y)^2).
+    """The label is a number and does not choose a logit, as in mean((z - y)^2).
 
-    It should choose one of them.
-
-    Seen by values that stay when the logits change places.
+    The value stays the same when the logits change places.
     """
     indifferent = probe.head is LOGITS and _same(probe.turned, probe.values[probe.some])
     if not indifferent or labels_ignored(probe):
@@ -234,22 +214,14 @@ def labels_as_numbers(probe: Probe) -> str | None:
 
 
 def no_gradient(probe: Probe) -> str | None:
-    """The loss has no slope, as one of the predicted class, of numpy's numbers or of a constant.
-
-    Its gradient shows it.
-    """
-    return (
-        None
-        if probe.slopes.any()
-        else "the gradient is 0 wherever it was tried: the network stays as it is"
-    )
+    """The gradient is 0, as of the predicted class, of numpy's numbers or of a constant."""
+    if probe.slopes.any():
+        return None
+    return "the gradient is 0 wherever it was tried: the network stays as it is"
 
 
 def logit_unused(probe: Probe) -> str | None:
-    """An output that no label and no other output makes count, as by a slice that is too short.
-
-    Its gradient shows it.
-    """
+    """The gradient in one output is always 0, as after a slice that is too short."""
     unused = np.flatnonzero(~probe.slopes.any(axis=0))
     if not len(unused) or len(unused) == probe.head.outputs:
         return None
@@ -260,10 +232,7 @@ def logit_unused(probe: Probe) -> str | None:
 
 
 def wrong_way(probe: Probe) -> str | None:
-    """The sign is wrong: training drives the network away from the label.
-
-    The slope towards the label, which is never negative, shows it.
-    """
+    """The sign is wrong: the loss never falls towards the label."""
     if probe.head is LOGITS:
         towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
     else:
@@ -284,10 +253,7 @@ _LOSS_CHECKS = (
 
 
 def _drawn(loss: Callable[..., paddle.Tensor]) -> tuple[Head, np.ndarray, np.ndarray]:
-    """The loss's head, random outputs [100, outputs], and labels [100].
-
-    Each of ten outputs with every label.
-    """
+    """The loss's head, outputs [100, outputs] and labels [100]: ten random outputs, all labels."""
     head = head_of(loss)
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(CLASSES, CLASSES)) * np.geomspace(0.3, 10, CLASSES)[:, None]
@@ -295,11 +261,8 @@ def _drawn(loss: Callable[..., paddle.Tensor]) -> tuple[Head, np.ndarray, np.nda
         drawn[row, [row, largest]] = drawn[row, [largest, row]]
     if head is NUMBER:
         drawn = rng.uniform(-2, 11, (CLASSES, 1))
-    return (
-        head,
-        drawn.astype(np.float32).repeat(CLASSES, axis=0),
-        np.tile(np.arange(CLASSES), CLASSES),
-    )
+    outputs = drawn.astype(np.float32).repeat(CLASSES, axis=0)
+    return head, outputs, np.tile(np.arange(CLASSES), CLASSES)
 
 
 def _probe(loss: Callable[..., paddle.Tensor], rows: int) -> Probe | None:
@@ -317,7 +280,7 @@ def _probe(loss: Callable[..., paddle.Tensor], rows: int) -> Probe | None:
         elsewhere, _ = _tried(loss, head, outputs[some], labels[some], rows)
         turned, _ = _tried(loss, head, np.roll(outputs[some], 1, axis=1), labels[some], rows)
         at_best, _ = _tried(loss, head, surest, right, rows)
-    except Exception:  # whatever a user's loss raises; in training it will again, where that counts
+    except Exception:  # a user's loss may raise anything; it will raise it in training, too
         return None
     if not all(np.isfinite(found).all() for found in (values, slopes, elsewhere, turned)):
         return None
@@ -331,10 +294,7 @@ def _tried(
     labels: np.ndarray,
     rows: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] and slopes [n, outputs] of n examples, in batches of `rows`.
-
-    Each batch is filled up from the beginning.
-    """
+    """Values [n] and slopes [n, outputs] of n examples, in full batches of `rows`."""
     import paddle
 
     values, slopes = [], []
@@ -357,10 +317,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def label_type(labels: np.ndarray) -> str | None:
-    """Labels that are no classes: Paddle's cross_entropy truncates floats without an error.
-
-    Dtype, shape and range show it.
-    """
+    """The labels are no classes: Paddle's cross_entropy truncates floats without an error."""
     found = f"{labels.dtype} {list(labels.shape)}"
     if labels.dtype != np.int64 or labels.ndim != 1:
         return (
@@ -375,10 +332,7 @@ def label_type(labels: np.ndarray) -> str | None:
 
 
 def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
-    """The network ends with a softmax, and loss and metrics apply theirs again.
-
-    Logits that are never negative and have the sum 1 show it.
-    """
+    """The network ends with a softmax: its logits are never negative and have the sum 1."""
     if head is not LOGITS or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
         return None
     return (
@@ -388,10 +342,9 @@ def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
 
 
 def dead_network(head: Head, outputs: np.ndarray) -> str | None:
-    """Next to nothing in the network answers to the image any more, as when all ReLUs are off.
+    """The outputs hardly depend on the image, as when all ReLUs are off.
 
-    Seen by one class for all images, from outputs that vary over them by less than a hundredth of
-    their size.
+    All images get one class, from outputs that vary by less than a hundredth of their size.
     """
     said = head.predict(outputs)
     if (said != said[0]).any() or outputs.std(axis=0, dtype=np.float64).max() > 0.01 * np.abs(
@@ -406,12 +359,10 @@ def dead_network(head: Head, outputs: np.ndarray) -> str | None:
 
 
 def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> str | None:
-    """A regression that has learned the mean label and nothing of the images.
+    """A regression has learned the mean label only: a squared error of 8.35 on MNIST.
 
-    8.35 on MNIST, and some 11 % right.
-
-    Seen by a squared error within 10 % of the labels' variance, of predictions that vary little,
-    and not with the labels: those of a network that begins to learn do.
+    The error is within 10 % of the labels' variance, and the predictions vary little and not with
+    the labels, as those of a network that begins to learn do.
     """
     if head is not NUMBER:
         return None
@@ -433,10 +384,7 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
 
 
 def one_class(head: Head, outputs: np.ndarray) -> str | None:
-    """A network that gives all images the same class.
-
-    It has learned nothing yet, or only a constant answer. Its predictions show it.
-    """
+    """The network gives all images the same class: it has learned nothing yet."""
     said = head.predict(outputs)
     if (said != said[0]).any():
         return None

@@ -32,11 +32,12 @@ MEASURED_STEPS = 10  # of an epoch: those whose gradient and change of the weigh
 class Record:
     """What one epoch gave.
 
-    epoch: 0 for the untrained network, then 1, 2, ...
-    metrics: by MLflow's name, all finite; times in seconds.
-    validation_outputs: raw outputs on the validation images, [n, outputs] float32.
-    diverged: why training ended early; empty as long as everything is finite.
-    time: when it was made, in seconds since 1970.
+    Attributes:
+        epoch: 0 for the untrained network, then 1, 2, ...
+        metrics: By MLflow's name, all finite; times in seconds.
+        validation_outputs: Raw outputs on the validation images, [n, outputs] float32.
+        diverged: Why training ended early; empty as long as everything is finite.
+        time: When it was made, in seconds since 1970.
     """
 
     epoch: int
@@ -64,9 +65,7 @@ class Learner:
 def fresh(seed: int, device: str = "cpu") -> Iterator[None]:
     """Paddle as in a new process: random streams from `seed`, automatic names from zero.
 
-    Build and train inside.
-
-    The streams of numpy and of Python are for users' code alone.
+    Build and train inside. The streams of numpy and of Python are for users' code alone.
     """
     paddle.set_device(device)
     paddle.seed(seed)
@@ -85,10 +84,7 @@ def build(
     lr: float,
     steps: int,
 ) -> Learner:
-    """A new learner: the network that `loss`'s head asks for.
-
-    Its optimizer over `steps` (>= 1) steps.
-    """
+    """The network that `loss`'s head asks for, with its optimizer over `steps` (>= 1) steps."""
     head = head_of(loss)
     network = model(head.outputs)
     rate = scheduler(lr, steps=steps)
@@ -110,12 +106,10 @@ _SHAPE_ADVICE = {
 
 
 def rehearse(learner: Learner, rows: int = 2) -> None:
-    """One step on `rows` (>= 1) blank images.
+    """One step on `rows` (>= 1) blank images, to see whether the options can train at all.
 
-    What is wrong with an option shows here, before anything trains.
-
-    Raises ValueError where shapes or dtypes are not what they must be, and whatever the option
-    itself raises.
+    Raises:
+        ValueError: A shape or a dtype is wrong. An option's own error is raised as it is.
     """
     outputs = learner.network(paddle.zeros([rows, 1, 28, 28]))
     if outputs.shape != [rows, learner.head.outputs]:
@@ -160,12 +154,7 @@ def train(
     seed: int,
     done: int | None = None,
 ) -> Iterator[Record]:
-    """Train for `epochs` (>= 0) epochs and yield a record of each.
-
-    After one of the untrained network.
-
-    done: the epochs (>= 0) that `learner`, restored from a `state`, has behind it; their records
-    are not yielded again.
+    """Train for `epochs` (>= 0) epochs and yield a record of each, the untrained network's first.
 
     Every example is seen once per epoch, in an order that (seed, epoch) decides; the last batch may
     be smaller. `train/*` are means over the epoch while the weights move; `val/*` are of the
@@ -174,6 +163,15 @@ def train(
     to all weights, before any clipping, and `train/update_ratio`, the norm of a step's change of
     the weights over that of the weights, are means over `MEASURED_STEPS` steps, evenly spaced, or
     all if there are fewer. Where noise changed labels, `metrics.memorisation` is in `train/*` too.
+
+    Args:
+        learner: What is trained.
+        splits: The data.
+        epochs: How many epochs.
+        batch_size: How many examples a step has.
+        seed: Decides the order of the examples.
+        done: The epochs that `learner`, restored from a `state`, has behind it; their records are
+            not yielded again.
     """
     images = pixels(splits.train.images)
     labels = splits.train.labels
@@ -190,9 +188,7 @@ def train(
         measured = {
             firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)
         }
-        raw = np.empty(
-            (len(order), learner.head.outputs), np.float32
-        )  # of the examples in this order
+        raw = np.empty((len(order), learner.head.outputs), np.float32)  # in this order
         losses = np.empty(len(order))
         seen, sizes, diverged = 0, [], ""
         for first in firsts:
@@ -229,9 +225,7 @@ def train(
 
 
 def state(learner: Learner) -> dict[str, Any]:
-    """All that the next steps depend on.
-
-    Weights, buffers, optimizer with its schedule, random streams.
+    """Weights, buffers, optimizer with its schedule, and random streams.
 
     The tensors are the learner's own, so save them before the next step.
     """
@@ -245,10 +239,7 @@ def state(learner: Learner) -> dict[str, Any]:
 
 
 def restore(learner: Learner, kept: dict[str, Any]) -> None:
-    """Put a newly built learner where `state` was taken.
-
-    Build, restore and train under one `fresh`.
-    """
+    """Put a newly built learner where `state` was taken, all under one `fresh`."""
     learner.network.set_state_dict(kept["network"])
     learner.optimizer.set_state_dict(kept["optimizer"])
     # As unpickling does it: an object of `get_rng_state` would keep its stream.
@@ -291,17 +282,13 @@ def pixels(images: np.ndarray) -> paddle.Tensor:
 
 
 def weight_hashes(network: Network) -> dict[str, str]:
-    """SHA-256 of the weights and buffers.
-
-    `init_hash` outside the last layer, `head_hash` of the last layer.
-    """
+    """SHA-256 of weights and buffers: `head_hash` of the last layer, `init_hash` of the others."""
     digests = {"init_hash": hashlib.sha256(), "head_hash": hashlib.sha256()}
     for name, value in network.state_dict().items():
         array = value.numpy()
         digest = digests["head_hash" if name.startswith("head.") else "init_hash"]
-        digest.update(
-            f"{name.partition('.')[2]} {array.dtype} {array.shape}".encode() + array.tobytes()
-        )
+        about = f"{name.partition('.')[2]} {array.dtype} {array.shape}"
+        digest.update(about.encode() + array.tobytes())
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
@@ -312,10 +299,7 @@ def _step(learner: Learner, values: paddle.Tensor) -> None:
 
 
 def _measured_step(learner: Learner, values: paddle.Tensor) -> tuple[float, float]:
-    """`_step`; the norm of its gradient.
-
-    That of the weights' change over that of the weights before it.
-    """
+    """`_step`; the norm of the gradient, and that of the weights' change over that of weights."""
     values.mean().backward()
     weights = learner.network.parameters()
     gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
@@ -341,10 +325,7 @@ def _norm(arrays: Iterable[np.ndarray]) -> float:
 
 
 def _means(sizes: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """What `_measured_step` gave, over an epoch.
-
-    What is not finite is left out: whether that is divergence, the weights say.
-    """
+    """The means of `_measured_step` over an epoch, without those that are not finite."""
     names = "train/gradient_norm", "train/update_ratio"
     return {
         name: mean
@@ -361,10 +342,7 @@ def _validated(
     metrics: dict[str, float],
     diverged: str,
 ) -> Record:
-    """The record of an epoch: `metrics` and validation's, the finite ones.
-
-    An infinite validation is divergence too.
-    """
+    """The record of an epoch, with the metrics of validation, which must be finite, too."""
     start = time.perf_counter()
     outputs, losses = evaluate(learner, images, examples.labels)
     if np.isfinite(outputs).all():
