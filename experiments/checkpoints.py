@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def _kinds() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
-    """What JSON has as a list, which starts with the kind: its type, and what makes it again.
+    """What JSON has as a list that starts with the kind: its type, and what restores it.
 
-    It is made from the list's items or from an array. Of bfloat16 the array is uint16, which
-    to_tensor makes bfloat16 again.
+    It is restored from the list's items or from an array; of bfloat16 from uint16.
     """
     import numpy as np  # not at the top, as below: commands that remove checkpoints need neither
     import paddle
@@ -45,10 +44,7 @@ def _kinds() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
 
 
 def place(directory: Path, *trajectory: str) -> Path:
-    """How the paths of a trajectory's checkpoints begin, of a store in `directory`.
-
-    `trajectory`: the store's key, the experiment's id, the trajectory.
-    """
+    """How the paths of a trajectory's checkpoints begin; see `Store.key` and `Store.directory`."""
     name = hashlib.sha256(" ".join(trajectory).encode()).hexdigest()[:32]
     return directory / "outputs" / "checkpoints" / name
 
@@ -72,10 +68,7 @@ def remove(place: Path, epochs: int, *, but: Path | None = None) -> None:
 
 
 def packed(content: Any) -> bytes:
-    """What a file with this content holds.
-
-    content: dicts, lists and tuples of arrays, tensors, NumPy scalars and what JSON has.
-    """
+    """The file for dicts, lists and tuples of arrays, tensors, NumPy scalars and what JSON has."""
     import numpy as np
 
     arrays: list[Any] = []
@@ -90,10 +83,7 @@ def packed(content: Any) -> bytes:
 
 
 def save(path: Path, content: Any) -> bool:
-    """Save `content` at `path`; False, with a warning, if that is not possible: the run goes on.
-
-    content: as in `packed`.
-    """
+    """Save `content`, as for `packed`; False, with a warning, if that is not possible."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

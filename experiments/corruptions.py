@@ -20,12 +20,7 @@ _CENTRE = (28 - 1) / 2  # of rows and of columns
 
 
 def corrupt(name: str, images: np.ndarray) -> np.ndarray:
-    """Images, uint8 [n, 28, 28], under the corruption `name` of `CORRUPTIONS`.
-
-    The result is new, of the same type and shape.
-
-    The same images give the same bytes, whatever ran before.
-    """
+    """New images, uint8 [n, 28, 28], under a corruption of `CORRUPTIONS`: always the same bytes."""
     generator = np.random.default_rng(list(name.encode()))
     corrupted = CORRUPTIONS[name]((images / np.float32(255)).astype(np.float32), generator)
     return np.rint(np.clip(corrupted, 0, 1) * 255).astype(np.uint8)

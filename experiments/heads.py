@@ -29,10 +29,12 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 class Head:
     """How many raw outputs there are and how they are read.
 
-    name: the loss's first parameter. outputs: width of the network's last layer.
-    argument: raw outputs [n, outputs] -> what the loss takes, of Paddle or numpy alike.
-    predict: raw outputs [n, outputs] -> classes [n], int64 in 0..9.
-    log_probabilities: raw outputs -> ln p [n, 10], or None where the head has no probabilities.
+    Attributes:
+        name: The loss's first parameter.
+        outputs: The width of the network's last layer.
+        argument: Raw outputs [n, outputs] -> what the loss takes, of Paddle or numpy alike.
+        predict: Raw outputs [n, outputs] -> classes [n], int64 in 0..9.
+        log_probabilities: Raw outputs -> ln p [n, 10]; None where the head has no probabilities.
     """
 
     name: str

@@ -23,12 +23,7 @@ def correct(predicted: np.ndarray, labels: np.ndarray | int) -> np.ndarray:
 
 
 def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`accuracy_0` to `accuracy_9`: the share of each class's examples predicted right.
-
-    Both arrays are [n].
-
-    A class of which there is no example has none.
-    """
+    """`accuracy_0` to `accuracy_9`: the accuracy on each class of which there are examples."""
     classes = [(c, labels == c) for c in range(CLASSES)]
     return {f"accuracy_{c}": accuracy(predicted[of_c], c) for c, of_c in classes if of_c.any()}
 
@@ -49,15 +44,11 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
 def memorisation(
     predicted: np.ndarray, labels: np.ndarray, clean_labels: np.ndarray
 ) -> dict[str, float]:
-    """What is learned of training labels that noise has changed, as shares.
-
-    All arrays are [n]; `clean_labels` are those before noise.
+    """What is learned of training labels [n] that noise has changed, as shares.
 
     `accuracy_flipped`: of the flipped examples, those predicted as the wrong label they were given,
-    which can only be learned by heart;
-    `accuracy_recovered`: of the same, those predicted as the label they had; `accuracy_untouched`:
-    of the others, those predicted as their label, absent where there are none. Nothing where no
-    label was flipped.
+    which can only be learned by heart; `accuracy_recovered`: of the same, those predicted as the
+    label before noise; `accuracy_untouched`: of the others, those predicted as their label.
     """
     flipped = labels != clean_labels
     if not flipped.any():
@@ -110,9 +101,7 @@ def ece(log_probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS)
 
 
 def margin(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of p_y less the largest other p, in [-1, 1].
-
-    An example is right where its own is above 0.
+    """Mean of p_y less the largest other p, in [-1, 1]; above 0 where an example is right.
 
     The margin of votes that sum to 1 (Schapire, Freund, Bartlett and Lee, Boosting the margin,
     1998): of probabilities and not of logits, whose scale is another with every loss.
@@ -125,9 +114,7 @@ def margin(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def aurc(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the risk-coverage curve, in [0, 1].
-
-    It is the selective risk averaged over coverage.
+    """Area under the risk-coverage curve, in [0, 1]: selective risk averaged over coverage.
 
     The mean over k = 1..n of the share of errors among the k examples of highest confidence, which
     is their largest probability (Geifman, Uziel and El-Yaniv, Bias-reduced uncertainty estimation,
@@ -142,10 +129,7 @@ def aurc(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T in [0.01, 100] that minimises the NLL of softmax(logits / T) (Guo et al.
-
-    2017).
-    """
+    """The T in [0.01, 100] that minimises the NLL of softmax(logits / T) (Guo et al. 2017)."""
     from scipy.optimize import minimize_scalar
 
     logits = logits.astype(np.float64)
@@ -160,10 +144,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def epoch_metrics(
     head: Head, outputs: np.ndarray, labels: np.ndarray, losses: np.ndarray
 ) -> dict[str, float]:
-    """`loss` (the mean of the run's own, [n] values), `accuracy`.
-
-    `nll` where the head has probabilities.
-    """
+    """`loss` (the mean of the run's own), `accuracy`, `nll` where the head has probabilities."""
     found = {
         "loss": float(losses.mean(dtype=np.float64)),
         "accuracy": accuracy(head.predict(outputs), labels),
@@ -176,14 +157,7 @@ def epoch_metrics(
 def of_outputs(
     head: Head, outputs: np.ndarray, labels: np.ndarray, temperature: float | None = None
 ) -> dict[str, float]:
-    """Every metric that raw outputs and labels tell alone: what `test_metrics` lists but `loss`.
-
-    Args:
-        head: of the network.
-        outputs: raw, [n, outputs].
-        labels: [n].
-        temperature: fitted on validation; without it there is none of the scaled metrics.
-    """
+    """The metrics of `test_metrics` but `loss`; without a temperature, none of the scaled ones."""
     predicted = head.predict(outputs)
     found = {"accuracy": accuracy(predicted, labels), "macro_f1": macro_f1(predicted, labels)}
     found |= class_accuracies(predicted, labels)
@@ -216,9 +190,7 @@ def test_metrics(
     validation_outputs: np.ndarray,
     validation_labels: np.ndarray,
 ) -> dict[str, float]:
-    """What a run says about the test set, once.
-
-    `loss`, `accuracy`, `macro_f1`, `class_accuracies`, then what the head has.
+    """What a run says about the test set: `loss`, `accuracy`, `macro_f1`, `class_accuracies`.
 
     With probabilities `nll`, `brier`, `ece`, `margin`, `aurc`, `temperature` (fitted on
     validation), and with logits divided by it `nll_scaled`, `brier_scaled`, `ece_scaled`; with one

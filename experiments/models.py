@@ -31,8 +31,7 @@ class Network(nn.Layer):
         if init_scale != 1:
             self.head.weight.set_value(self.head.weight * init_scale)
 
-    # exported by running it once: to translate its source takes longer, and here no branch hangs on
-    # a tensor
+    # Exported by running it once, which is faster than translating its source.
     @paddle.jit.not_to_static
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """Raw outputs [batch, outputs] for images [batch, 1, 28, 28]."""
@@ -41,10 +40,7 @@ class Network(nn.Layer):
 
 
 def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
-    """The tutorial's network.
-
-    It has two 5x5 convolutions with 20 channels, each pooled 2x2, and a linear layer on 980 values.
-    """
+    """The tutorial's: two 5x5 convolutions with 20 channels, pooled 2x2, and a linear layer."""
     check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(
         ConvBlock(1, 20, kernel_size=5, padding=2),
@@ -72,13 +68,10 @@ def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
 
 
 def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
-    """Four layers with batch normalisation.
+    """Batch normalisation: 3x3 convolutions with 32 and 64 channels, linear layers of 128 and 10.
 
-    They are 3x3 convolutions with 32 and 64 channels, and linear layers of 128 and `outputs`.
-
-    The shape that comparisons of losses under label noise train on MNIST (Ma et al., Normalized
-    loss functions, 2020). Its running means and variances are used in evaluation, and are part of a
-    checkpoint and of `init_hash`.
+    Comparisons of losses under label noise train it on MNIST (Ma et al., Normalized loss functions,
+    2020). Its running means and variances are part of a checkpoint and of `init_hash`.
     """
     check_number("init_scale", init_scale, above=0)
     body = nn.Sequential(

@@ -40,11 +40,9 @@ def momentum(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """Gradient descent with momentum: v <- momentum v + g, then w - lr v.
+    """Gradient descent with momentum in [0, 1): v <- momentum v + g, then w - lr v.
 
-    With `nesterov` it is w - lr (g + momentum v) (Sutskever et al., 2013).
-
-    momentum: in [0, 1). weight_decay (>= 0): coupled.
+    With `nesterov` it is w - lr (g + momentum v) (Sutskever et al., 2013). weight_decay: coupled.
     """
     check_number("momentum", momentum, at_least=0, below=1)
     check_flag("nesterov", nesterov)
@@ -70,10 +68,7 @@ def adam(
     weight_decay: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). epsilon: at least 0.
-
-    weight_decay (>= 0): coupled.
-    """
+    """Kingma and Ba, 2015. beta1, beta2: in [0, 1). epsilon >= 0. weight_decay >= 0: coupled."""
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)
     check_number("epsilon", epsilon, at_least=0)
@@ -100,10 +95,7 @@ def adamw(
     weight_decay: float = 0.01,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """Adam whose weight_decay (>= 0) is decoupled.
-
-    In addition w shrinks by lr weight_decay w (Loshchilov and Hutter, 2019).
-    """
+    """Adam where w also shrinks by lr weight_decay w: decoupled (Loshchilov and Hutter, 2019)."""
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)
     check_number("epsilon", epsilon, at_least=0)

@@ -30,10 +30,7 @@ _SPLIT, _NOISE, _ORDER = 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images uint8 [n, 28, 28] with values 0..255, ink high.
-
-    Their labels int64 [n] with values 0..9.
-    """
+    """Images uint8 [n, 28, 28], ink high, and their labels int64 [n] in 0..9."""
 
     images: Images
     labels: Ints
@@ -63,9 +60,10 @@ class Splits:
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn from a data set with `total` examples for training and validation.
+    """What is drawn from `total` examples; the other fields are the arguments of `sets.mnist`.
 
-    The other fields are the arguments of `sets.mnist`. DataError when one is out of range.
+    Raises:
+        DataError: One is out of range.
     """
 
     total: int
@@ -120,12 +118,12 @@ class Draw:
 
 
 def epoch_order(size: int, *, seed: int, epoch: int) -> Ints:
-    """The order in which an epoch visits the training set.
+    """The order in which an epoch visits the training set: a permutation, int64 [size].
 
-    A permutation of 0..size-1, int64 [size].
+    It depends on nothing but its arguments, so an epoch can be entered without those before it.
 
-    It depends on nothing but its arguments, so an epoch can be entered again without those before
-    it. Epoch and size are at least 1, the seed at least 0; DataError otherwise.
+    Raises:
+        DataError: Epoch or size is below 1, or the seed below 0.
     """
     _whole("the size of an epoch", size, 1)
     _whole("epoch", epoch, 1)
@@ -134,11 +132,9 @@ def epoch_order(size: int, *, seed: int, epoch: int) -> Ints:
 
 
 def order_hash(splits: Splits, *, seed: int) -> str:
-    """SHA-256 in hex of what decides which label is seen when.
+    """SHA-256 in hex of the split, the labels after noise, and the first epoch's order.
 
-    That is the split, the labels after noise and the first epoch's order: equal for two runs of one
-    data set if they train on the same examples under the same labels in the same order and validate
-    on the same ones; different otherwise.
+    Two runs with the same hash see the same examples under the same labels in the same order.
     """
     digest = hashlib.sha256()
     for array in (

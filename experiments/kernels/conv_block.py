@@ -55,19 +55,13 @@ _SOURCE = Path(__file__).with_suffix(".cpp")
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fPIC", "-shared")
 _VERSION = 1  # of the interface; conv_block_version() must answer the same
-# a call's status; any other (input that is not finite, no memory) means: run the stock operators
-_DONE = 0
+_DONE = 0  # a call's status; any other, as of input that is not finite: run the stock operators
 _LARGEST_IMAGE = 1 << 20  # floats, padding included: scratch memory holds 16 images and 16 outputs
-_CHECKSUM_BYTES = (
-    32  # SHA-256 of a built file, appended to it: loaders do not look behind the last section
-)
+_CHECKSUM_BYTES = 32  # SHA-256 of a built file, appended to it, where loaders do not look
 
 
 class ConvBlock(paddle.nn.Conv2D):
-    """relu(max_pool2d(conv2d(x))).
-
-    The convolution has stride 1, a square kernel and zero padding; the pool has 2x2 windows with
-    stride 2.
+    """relu(max_pool2d(conv2d(x))): stride 1, a square kernel, zero padding, 2x2 windows.
 
     x [batch, in_channels, height, width] -> [batch, out_channels, rows, columns], where rows =
     (height + 2 padding - kernel_size + 1) // 2 and columns likewise. `weight` [out, in, kernel,
@@ -83,9 +77,7 @@ class ConvBlock(paddle.nn.Conv2D):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Apply the fused kernel where it covers `x`, else the stock operators."""
-        on_cpu = (
-            paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
-        )  # where a new build will lie
+        on_cpu = paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
         if on_cpu and _library() is not None and self._covers(x):
             if paddle.is_grad_enabled() and not (
                 x.stop_gradient and self.weight.stop_gradient and self.bias.stop_gradient
@@ -95,10 +87,7 @@ class ConvBlock(paddle.nn.Conv2D):
         return _stock(x, self.weight, self.bias, self._sizes[3])
 
     def _covers(self, x: paddle.Tensor) -> bool:
-        """Whether the kernel is made for this input.
-
-        Input that Paddle refuses goes to Paddle, which raises its own error.
-        """
+        """Whether the kernel is made for this input; Paddle raises errors about other input."""
         in_channels, out_channels, size, padding = self._sizes
         if len(x.shape) != 4:
             return False
@@ -118,12 +107,9 @@ class ConvBlock(paddle.nn.Conv2D):
 
 
 def kernel(network: paddle.nn.Layer | None = None) -> str:
-    """What conv blocks run here.
+    """What conv blocks run: 'fused-avx512', 'fused-avx2', or 'stock' for Paddle's own operators.
 
-    It is 'fused-avx512', 'fused-avx2', or 'stock' for Paddle's own operators.
-
-    With `network`, what it runs, which is 'stock' when it has no conv block, or has them on another
-    device.
+    With a `network`, what it runs, which is 'stock' also where it has no conv block on the CPU.
     """
     library = _library() if network is None or _has_blocks(network) else None
     if library is None:
@@ -132,10 +118,7 @@ def kernel(network: paddle.nn.Layer | None = None) -> str:
 
 
 def notices(network: paddle.nn.Layer) -> tuple[tuple[int, str], ...]:
-    """What this process has logged, or would have, of the kernel that `network` runs.
-
-    Levels and sentences.
-    """
+    """Levels and sentences that this process logs of the kernel that `network` runs."""
     if not _has_blocks(network):
         return ()
     _library()
@@ -152,10 +135,7 @@ def _has_blocks(network: paddle.nn.Layer) -> bool:
 def _stock(
     x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, padding: int
 ) -> paddle.Tensor:
-    """Compute the block with Paddle's own operators.
-
-    Bias and ReLU commute with the pool, and after it they have a quarter of the work.
-    """
+    """The block by Paddle's own operators; bias and ReLU after the pool have less work."""
     pooled = F.max_pool2d(F.conv2d(x, weight, padding=padding), 2)
     return F.relu(pooled + bias.reshape([1, -1, 1, 1]))
 
@@ -168,10 +148,7 @@ def _run(
     *,
     for_backward: bool,
 ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """The output, and `for_backward` the winners.
-
-    None for these where the stock operators had to run.
-    """
+    """The output, and `for_backward` the winners; None where the stock operators had to run."""
     library = _library()
     in_channels, out_channels, size, padding = sizes
     batch, _, height, width = x.shape
@@ -233,10 +210,7 @@ class _Fused(PyLayer):
 
 
 def _run_backward(x, weight, bias, winner, dy, sizes, *, of_input):
-    """Gradients of x (None unless needed), weight and bias.
-
-    The result is None where the stock operators have to run.
-    """
+    """Gradients of x, weight and bias; None where the stock operators have to run."""
     in_channels, out_channels, size, padding = sizes
     batch, _, height, width = x.shape
     dx = paddle.empty(x.shape, "float32") if of_input else None
@@ -275,10 +249,7 @@ def _notice(level: int, text: str, *values: Any) -> None:
 
 @functools.cache
 def _library() -> Any:
-    """The loaded kernel, or None where stock operators run.
-
-    The log says once per process which, and why.
-    """
+    """The loaded kernel, or None where stock operators run; the log says once which, and why."""
     _notices.clear()
     choice = os.environ.get("FAIRLOSS_KERNEL", "")
     if choice == "stock":
@@ -312,10 +283,7 @@ def _library() -> Any:
 
 
 def _cache() -> Path:
-    """The directory of built kernels.
-
-    It is `kernels` in FAIRLOSS_CACHE, or else in the user's cache directory.
-    """
+    """The directory of built kernels, in FAIRLOSS_CACHE or the user's cache directory."""
     chosen = os.environ.get("FAIRLOSS_CACHE") or platformdirs.user_cache_dir("fairloss")
     return Path(chosen).expanduser() / "kernels"
 
@@ -346,10 +314,7 @@ def _built() -> Path:
 
 
 def _built_by(compiler: str) -> Path:
-    """The kernel's file for this source, compiler and processor.
-
-    Built if there is none or it is damaged.
-    """
+    """The kernel's file for this source, compiler and processor, built where it has to be."""
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, timeout=60, check=True
     ).stdout
@@ -358,19 +323,14 @@ def _built_by(compiler: str) -> Path:
     path = _cache() / f"conv_block-{digest[:20]}.so"
     if not _intact(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(
-            f"{path}.lock", timeout=600
-        ):  # of several processes that start at once, one builds
+        with filelock.FileLock(f"{path}.lock", timeout=600):  # one of several processes builds
             if not _intact(path):
                 _build(compiler, path)
     return path
 
 
 def _processor() -> str:
-    """The processor's model and its features.
-
-    A virtual machine may have fewer features than the model.
-    """
+    """The processor's model and its features, of which a virtual machine may have fewer."""
     if platform.system() == "Darwin":
         names = ("brand_string", "features", "leaf7_features")
         command = ["sysctl", "-n", *(f"machdep.cpu.{name}" for name in names)]

@@ -31,9 +31,7 @@ Why Paddle's own losses are not called: on the CPU, Paddle 3.3.1 lets cross-entr
 and rounds Huber's delta to float32.
 """
 
-# Whatever is written in these modules is a loss: a list of names would only be one more place to
-# edit.
-# ruff: noqa: F403
+# ruff: noqa: F403  # a list of names would be one more place to edit
 
 from experiments.losses.probabilities import *
 from experiments.losses.regression import *

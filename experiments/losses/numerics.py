@@ -6,8 +6,8 @@ The log-odds of the true class,
 
 say everything about p_y:
 
-    p_y = sigmoid(m)    1 - p_y = sigmoid(-m)    -ln p_y = softplus(-m)    -ln(1 - p_y) =
-                        softplus(m)
+    p_y = sigmoid(m)    1 - p_y = sigmoid(-m)    -ln p_y = softplus(-m)
+    -ln(1 - p_y) = softplus(m)
 
 None of these overflows or has an infinite slope, so no loss needs an epsilon or a clip.
 """
@@ -20,9 +20,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-LOG_OF_ZERO = math.log(
-    1e-4
-)  # what the reverse cross-entropy takes for the logarithm of a label's zeros
+LOG_OF_ZERO = math.log(1e-4)  # of a label's zeros, in the reverse cross-entropy
 OUT_OF_THE_RUNNING = -1e30  # below any other logit, and finite, because 0 times it has to be 0
 
 
@@ -34,11 +32,7 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def shifted(logits: Tensor) -> Tensor:
-    """The same softmax from logits of which the largest is 0: [batch, K].
-
-    Paddle's logsumexp is finite without this, but its gradient inherits the rounding of large
-    logits.
-    """
+    """Logits [batch, K] with the same softmax, the largest 0: large ones round the gradient."""
     return logits - logits.detach().max(axis=1, keepdim=True)
 
 
@@ -48,8 +42,5 @@ def one_hot(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """ln(1 + e^x), elementwise.
-
-    Beyond the threshold it is x; Paddle's own, 20, is too low for float64.
-    """
-    return F.softplus(x, threshold=40)
+    """ln(1 + e^x), elementwise."""
+    return F.softplus(x, threshold=40)  # beyond it is x; Paddle's own, 20, is too low for float64

@@ -21,8 +21,6 @@ def label_smoothing(logits: Tensor, labels: Tensor, *, s: float = 0.1) -> Tensor
 
     -sum over classes of t ln p, with t = (1 - s) e + s / K
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -85,8 +83,6 @@ def nce_rce(logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 1
 
     alpha ln p_y / (sum over classes of ln p) - beta A (1 - p_y), with A = ln 1e-4 for ln 0
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -116,8 +112,6 @@ def bitempered(logits: Tensor, labels: Tensor, *, t1: float = 0.8, t2: float = 1
     -log_t1(p_y) + (sum over classes of p^(2 - t1) - 1) / (2 - t1), with p = exp_t2(z - lambda) of
     sum 1, log_t(x) = (x^(1 - t) - 1) / (1 - t) and exp_t its inverse
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -146,8 +140,6 @@ def logit_norm(logits: Tensor, labels: Tensor, *, t: float = 0.04) -> Tensor:
     """Cross-entropy of the logits' direction: longer logits are not surer ones.
 
     -ln softmax(z / (t |z|))_y, with |z| = sqrt(sum over classes of z^2)
-
-    logits [batch, K], labels [batch] -> [batch]
 
     Args:
         logits: the outputs of the network, [batch, K].

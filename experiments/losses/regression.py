@@ -50,8 +50,6 @@ def huber(prediction: Tensor, labels: Tensor, *, delta: float = 1) -> Tensor:
 
     r^2 / 2 where |r| < delta, delta |r| - delta^2 / 2 elsewhere, with r = f - y
 
-    prediction [batch], labels [batch] -> [batch]
-
     Args:
         prediction: the outputs of the network, [batch].
         labels: the numbers, [batch].

@@ -20,8 +20,6 @@ def square(logits: Tensor, labels: Tensor, *, k: float = 1, M: float = 1) -> Ten
 
     (k (z_y - M)^2 + sum over j != y of z_j^2) / K
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -66,8 +64,6 @@ def hinge(logits: Tensor, labels: Tensor, *, margin: float = 1, p: float = 1) ->
     """Every class that comes within `margin` of the true one costs what it lacks, to the power `p`.
 
     (sum over j != y of max(0, margin - z_y + z_j)^p) / K
-
-    logits [batch, K], labels [batch] -> [batch]
 
     Args:
         logits: the outputs of the network, [batch, K].

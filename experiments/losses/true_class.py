@@ -41,8 +41,6 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2) -> Tensor:
 
     -(1 - p_y)^gamma ln p_y    w = (1 - p_y)^gamma - gamma p_y (1 - p_y)^(gamma - 1) ln p_y
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -66,8 +64,6 @@ def poly1(logits: Tensor, labels: Tensor, *, epsilon: float = 1) -> Tensor:
 
     -ln p_y + epsilon (1 - p_y)    w = 1 + epsilon p_y
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -88,8 +84,6 @@ def taylor_ce(logits: Tensor, labels: Tensor, *, t: int = 2) -> Tensor:
     """The first `t` terms of cross-entropy's series in 1 - p_y.
 
     sum over k = 1..t of (1 - p_y)^k / k    w = 1 - (1 - p_y)^t
-
-    logits [batch, K], labels [batch] -> [batch]
 
     Args:
         logits: the outputs of the network, [batch, K].
@@ -117,8 +111,6 @@ def gce(logits: Tensor, labels: Tensor, *, q: float = 0.7) -> Tensor:
     Between `ce`, which learns fast, and `mae`, which resists wrong labels.
 
     (1 - p_y^q) / q    w = p_y^q
-
-    logits [batch, K], labels [batch] -> [batch]
 
     Args:
         logits: the outputs of the network, [batch, K].
@@ -159,8 +151,6 @@ def sce(logits: Tensor, labels: Tensor, *, alpha: float = 0.1, beta: float = 1) 
 
     -alpha ln p_y - beta A (1 - p_y), with A = ln 1e-4 for ln 0    w = alpha - beta A p_y
 
-    logits [batch, K], labels [batch] -> [batch]
-
     Args:
         logits: the outputs of the network, [batch, K].
         labels: the classes, [batch].
@@ -183,8 +173,6 @@ def phuber_ce(logits: Tensor, labels: Tensor, *, tau: float = 10) -> Tensor:
     """Cross-entropy whose slope in p_y is at most `tau`: below p_y = 1 / tau, a straight line.
 
     -ln p_y where p_y > 1 / tau, ln tau + 1 - tau p_y elsewhere    w = min(1, tau p_y)
-
-    logits [batch, K], labels [batch] -> [batch]
 
     Args:
         logits: the outputs of the network, [batch, K].

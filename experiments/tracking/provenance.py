@@ -27,21 +27,13 @@ def versions() -> dict[str, str]:
 # asked for every skipped run; a process runs the code that it loaded, so once is right
 @functools.cache
 def git_state() -> tuple[str, bool]:
-    """The commit of the program's own checkout, and whether files of it differ.
-
-    ("", False) outside a checkout.
-
-    Files that git does not track do not count: those that a run reaches are kept as `sources`.
-    """
+    """The commit of the program's own checkout, or "", and whether tracked files differ from it."""
     commit = _git("rev-parse", "HEAD").strip()
     return commit, bool(commit and _git("status", "--porcelain", "--untracked-files=no").strip())
 
 
 def _git(*arguments: str) -> str:
-    """What git prints about the program's checkout.
-
-    Nothing where there is no git or no checkout.
-    """
+    """What git prints about the program's checkout; nothing where there is none."""
     command = ["git", "-C", str(Path(__file__).resolve().parent.parent), *arguments]
     try:
         return subprocess.run(
@@ -56,8 +48,7 @@ def environment() -> str:
     """The machine, commented, then every package with its version, a line each."""
     packages = set()
     for package in importlib.metadata.distributions():
-        # Its `.metadata` would parse the whole description, too: ten times as long for all
-        # packages.
+        # Its `.metadata` would parse the description, too, and take ten times as long.
         text = package.read_text("METADATA") or ""
         first = dict(reversed(re.findall(r"(?m)^(Name|Version): *(.+)$", text)))
         about = first if len(first) == 2 else package.metadata

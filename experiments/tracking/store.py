@@ -71,11 +71,11 @@ class Away(StoreError):
 class Store:
     """An experiment in a tracking store that was seen to work.
 
-    client: MLflow's own, but that each of its calls waits for a store that is away, and is not cut
-    in two by a signal.
-    impatient: the same, without waiting: it raises Away.
-    directory: where files that belong to it lie: beside an SQLite database, else where the command
-    was started.
+    Attributes:
+        client: MLflow's own, but each call waits for a store that is away, and no signal cuts it
+            in two.
+        impatient: The same without waiting: it raises Away.
+        directory: Where its files are: beside an SQLite database, or where the command started.
     """
 
     uri: str
@@ -88,10 +88,7 @@ class Store:
 
     @property
     def key(self) -> str:
-        """What tells it from other stores whose files lie in `directory`.
-
-        Stays when the directory is moved.
-        """
+        """What tells it from other stores in `directory`; it stays when that is moved."""
         path = places.database(self.uri)
         return path.name if path else self.uri
 
@@ -118,12 +115,15 @@ class Store:
 
 
 def patiently(call: Callable[[], Result], patience: float, local: bool) -> Result:
-    """What `call` returns, tried again for `patience` (>= 0) seconds while the store is away.
+    """Call, again for `patience` (>= 0) seconds while the store is away, locked or full.
 
-    Locked or full.
+    Args:
+        call: What to do.
+        patience: Seconds.
+        local: Whether the store is a file, in which a write must not be cut in two.
 
-    local: the store is a file, in which a write must not be cut in two. Raises Away when the time
-    is over, and whatever else `call` raises.
+    Raises:
+        Away: The time is over.
     """
     begun, tries = time.monotonic(), 0
     while True:
@@ -150,14 +150,9 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
 
 
 def _passes(error: Exception) -> bool:
-    """Whether the same call may succeed later.
-
-    Out of reach, locked, full, or another process was in the way.
-    """
+    """Whether the same call may succeed later."""
     if isinstance(error, MlflowException):
-        conflict = "IntegrityError" in str(
-            error
-        )  # two processes wrote the same new thing; it is there now
+        conflict = "IntegrityError" in str(error)  # another process wrote the same new thing
         return conflict or error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
     if isinstance(error, requests.HTTPError):
         return error.response is not None and error.response.status_code >= 500
@@ -174,12 +169,9 @@ def _brief(error: Exception) -> str:
 
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM to the end of the block.
+    """Hold back Ctrl-C and SIGTERM in the block: a write that is cut in two leaves SQLite locked.
 
-    A write to SQLite that is cut in two leaves it locked.
-
-    A thread that starts in such a block never takes these signals. Any other thread would take them
-    although this one holds them back.
+    A thread that starts in such a block never takes these signals; another thread would.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -227,9 +219,15 @@ def open_store(
 ) -> Store:
     """The experiment in the store at `uri`, both created when they are not there.
 
-    directory: where the command was started (the current one), from which relative paths go.
-    patience: seconds that writes to it will wait while it is away; `wait`: opening it does, too.
-    Raises StoreError when the store cannot be reached, read or written.
+    Args:
+        uri: The store's address.
+        experiment: Its name.
+        patience: Seconds that writes will wait for a store that is away.
+        wait: Whether opening it waits, too.
+        directory: Where the command started, or the current directory.
+
+    Raises:
+        StoreError: The store cannot be reached, read or written.
     """
     directory = directory or Path.cwd()
     uri = resolve_uri(uri, directory)
@@ -283,8 +281,7 @@ def _create_database(path: Path) -> None:
     if make_url(uri).database != str(aside):
         raise StoreError(
             f"expected a path without % and ? for the database, got {path}: this version of "
-            "SQLAlchemy cannot open it; "
-            "`pip install -U sqlalchemy`, or start the command elsewhere"
+            "SQLAlchemy cannot open it; `pip install -U sqlalchemy`, or start the command elsewhere"
         )
     store = SqlAlchemyStore(uri, places.artifacts(path).as_uri())
     store.engine.dispose()
@@ -320,10 +317,7 @@ def _open(uri: str, name: str, patience: float, opening: float, directory: Path)
 
 
 def _relocate(uri: str, database: Path) -> None:
-    """In a store that was moved, record where the artifacts lie now.
-
-    MLflow goes by what is recorded.
-    """
+    """In a store that was moved, record where its artifacts are now, as MLflow needs it."""
     columns: Any = (
         SqlExperiment.artifact_location,
         SqlRun.artifact_uri,
@@ -368,7 +362,5 @@ def _reach(uri: str) -> None:
     """Ask a server whether it is there, once; MLflow itself would try for minutes."""
     if not uri.startswith(("http://", "https://")):
         return
-    with contextlib.suppress(
-        urllib.error.HTTPError
-    ):  # it answered; what it thinks of us is for MLflow to find out
+    with contextlib.suppress(urllib.error.HTTPError):  # it answered
         urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_REACH_SECONDS).close()

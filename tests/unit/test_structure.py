@@ -141,10 +141,16 @@ def test_every_public_function_says_what_it_does(path):
             assert ast.get_docstring(node), f"{path.name}: {node.name}"
 
 
+def test_the_map_of_the_files_names_every_module():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            assert f"{path.name} " in text, path
+
+
 @pytest.mark.parametrize(
     "place",
     [
-        "experiments",
         "experiments/data",
         "experiments/losses",
         "reports",

@@ -1,6 +1,4 @@
-"""Hydra's side of a sweep.
-
-Expand the grid, compose its runs, and hand them to `experiments.sweep`.
+"""Expands the grid of a command, composes its runs, and hands them to `experiments.sweep`.
 
 Hydra imports this file at every start, so it imports nothing heavy. A sweeper, and not a callback,
 because errors pass through it and there is a `finally` round the launch.
@@ -55,10 +53,7 @@ class GridSweeper(Sweeper):
         return self.run(self.jobs(arguments))
 
     def jobs(self, arguments: list[str]) -> list[Job]:
-        """The runs of the grid that the preset and the command line make.
-
-        Raises CommandError when any is wrong.
-        """
+        """The runs of the grid. Raises CommandError when any is wrong."""
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
         grid = BasicSweeper.split_arguments(words, None)[0]
@@ -75,10 +70,8 @@ class GridSweeper(Sweeper):
     def run(self, jobs: list[Job], *, stage: str = "", tuning_seeds: int = 0) -> Any:
         """Show the plan of the jobs, or run those that are not finished.
 
-        Returns the run of each job, in order.
-
-        stage: what this sweep is for where another follows; there is no table then. tuning_seeds:
-        how many seeds, from 0 on, chose the rates and do not judge.
+        Returns:
+            The run of each job, in order; `stage` and `tuning_seeds` as for `experiments.sweep`.
         """
         launcher_cfg = self.master.hydra.launcher
         if jobs[0][1].plan:
@@ -123,21 +116,16 @@ class GridSweeper(Sweeper):
         )
 
     def _jobs(self, count: int) -> int:
-        """The number of the first of `count` jobs.
-
-        Numbers, and so directories, are given once in a command.
-        """
+        """The number of the first of `count` jobs: each number names a directory, once."""
         first, self.begun = self.begun, self.begun + count
         return first
 
     def _compose_all(self, grid: list[list[str]], parser: OverridesParser) -> list[Job]:
-        """Each run's overrides and settings.
+        """Each run's overrides and settings. Raises CommandError when any of them are refused.
 
-        Raises CommandError when Hydra or a scalar's type refuses any of them.
-
-        A composition takes a tenth of a second, and parsing a word a millisecond. So words are
-        parsed once, and a config is composed once per combination of everything but plain scalars,
-        which are set afterwards; in a copy of the config where anything in it may refer to them.
+        A composition takes a tenth of a second. So a config is composed once per combination of
+        everything but plain scalars, which are set afterwards; in a copy of the config where
+        anything in it may refer to them.
         """
         parsed = {
             word: parser.parse_override(word)
@@ -207,8 +195,7 @@ def _plain(params: Any) -> dict[str, Any]:
 def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
     """The overrides `key=choices` that a preset's `hydra.sweeper.params` stand for.
 
-    A list means its entries as choices; text is in Hydra's grammar already, as in `0.1,0.2` or
-    `range(10)`. Raises CommandError where a value can be neither.
+    A list has the choices; text is in Hydra's grammar already, as in `0.1,0.2` or `range(10)`.
     """
     words = []
     for key, value in params.items():

@@ -1,11 +1,7 @@
-"""Hydra's side of tuning.
+"""Chooses each loss's learning rate with an equal budget, then evaluates it with other seeds.
 
-Choose each loss's learning rate with an equal budget, then evaluate it with other seeds, in one
-command.
-
-Each stage is a sweep like any other, so the same command again goes on wherever it was. The last
-one has all runs, and is what a report is made on, with the option tuning_seeds that its last line
-names.
+Each stage is a sweep like any other, so that the same command continues where it was. The last one
+has all runs, and its last line is the command for their report.
 """
 
 from __future__ import annotations
@@ -27,10 +23,7 @@ Trials = dict[float, list[float | None]]  # of each rate its accuracies
 
 
 class _Tuner(GridSweeper):
-    """Chooses rates on the tuning seeds 0 ..
-
-    tuning_seeds - 1; the next evaluation_seeds are the evaluation seeds.
-    """
+    """Chooses rates on the first `tuning_seeds` seeds; the next ones are the evaluation seeds."""
 
     def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, evaluation_seeds: int):
         super().__init__(params)
@@ -48,10 +41,7 @@ class _Tuner(GridSweeper):
         return self.jobs([*arguments, f"seed=range({self.tuning_seeds})"])
 
     def trials(self, jobs: list[Job]) -> dict[str, Trials]:
-        """Run the jobs; of each family, by rate, the validation accuracies.
-
-        None for a run that diverged.
-        """
+        """Run the jobs; of each family, by rate, the accuracies, None for a run that diverged."""
         trials: dict[str, Trials] = {}
         for (_, job), run in zip(jobs, self.run(jobs, stage="rates"), strict=True):
             ok = run.data.tags.get("outcome") == "ok"
@@ -60,10 +50,7 @@ class _Tuner(GridSweeper):
         return trials
 
     def choose(self, jobs: list[Job], trials: dict[str, Trials]) -> dict[str, float]:
-        """Of each family its best rate.
-
-        Of one that diverged at every rate the smallest, and a warning.
-        """
+        """The best rate of each family; the smallest, with a warning, where all runs diverged."""
         from experiments import tuning
 
         names = {_family(job): job.choices["loss"] for _, job in jobs}
@@ -84,10 +71,7 @@ class _Tuner(GridSweeper):
         return chosen
 
     def judge(self, jobs: list[Job], chosen: dict[str, float]) -> Any:
-        """Run each family at its chosen rate on the evaluation seeds.
-
-        The sweep has the tuning `jobs`, too.
-        """
+        """Run each family at its chosen rate on the evaluation seeds, with the tuning jobs."""
         judged = [
             _at(job, lr=chosen[_family(job[1])], seed=seed)
             for job in {_family(job[1]): job for job in jobs}.values()
@@ -127,8 +111,8 @@ class TuningSweeper(_Tuner):
             self.run(jobs)
             print(
                 f"That is the choice of rates. After it, {families * self.evaluation_seeds} runs "
-                "evaluate the chosen ones, and for each rate by "
-                f"which the grid grows there are {families * self.tuning_seeds} more."
+                "evaluate the chosen ones, and for each rate by which the grid grows there are "
+                f"{families * self.tuning_seeds} more."
             )
             return []
 
@@ -147,12 +131,10 @@ class TuningSweeper(_Tuner):
 
 
 class OptunaSweeper(_Tuner):
-    """Chooses from an interval (`lr=interval(low,high)`) with Optuna's TPE, on a log scale.
+    """Chooses from `lr=interval(low,high)` with Optuna's TPE, `trials` rates for each loss.
 
-    `trials` rates for each loss.
-
-    What it asks for depends on the results alone, so the same command again asks for the same and
-    finds it finished: the store is its memory. Bergstra, Bardenet, Bengio and Kegl, 2011.
+    What it asks for depends on the results alone, so the same command asks for the same rates and
+    finds them finished. Bergstra, Bardenet, Bengio and Kegl, 2011.
     """
 
     def __init__(
