@@ -17,7 +17,6 @@ from experiments import (
     checks,
     config,
     contract,
-    corruptions,
     machine,
     metrics,
     source_digest,
@@ -250,6 +249,8 @@ class _Book:
 
 def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
     """`corrupted/accuracy_NAME` on the test images under each corruption, and their mean."""
+    from experiments import corruptions
+
     found = {}
     for name in corruptions.CORRUPTIONS:
         images = training.pixels(corruptions.corrupt(name, test.images))

@@ -21,7 +21,8 @@ from experiments import places
 from experiments.tracking.store import Store, StoreError
 
 HOST = socket.gethostname()
-PROBE_SECONDS = 2.0  # others may hold a lock for this long, only to see whether it is free
+PROBE_SECONDS = 2.0  # how long a process may hold a lock only to see whether it is free
+_WRITE_SECONDS = 0.05  # how long it may take until the file of a lock says who holds it
 
 
 class Taken(Exception):
@@ -41,30 +42,37 @@ def path(store: Store, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def lock(store: Store, name: str, *, seconds: float = 0.0) -> Iterator[None]:
+def lock(store: Store, name: str, *, wait: bool = False, probe: bool = False) -> Iterator[None]:
     """Hold a lock until the end of the block.
 
     Args:
         store: The store to which it belongs. A full disk is waited for, as with other writes.
         name: As for `path`.
-        seconds: How long to wait for another process to free it.
+        wait: Whether to wait for a process that only looks whether it is free.
+        probe: Whether this process only looks, and closes what a dead one has left.
 
     Raises:
         Taken: Another process holds it.
         StoreError: Its file cannot be written.
     """
     file, process = path(store, name), os.getpid()
-    held = FileLock(file, timeout=seconds)
+    held = FileLock(file)
 
     def acquire() -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-        file.write_text(f"process {process} on {HOST}", encoding="utf-8")
+        try:
+            held.acquire(timeout=_WRITE_SECONDS if wait else 0)
+        except Timeout:
+            if not wait or _named(file):
+                raise
+            held.acquire(timeout=PROBE_SECONDS)
+        text = "" if probe else f"process {process} on {HOST}"
+        file.write_text(text, encoding="utf-8")
 
     try:
         store.patiently(acquire)
     except Timeout:
-        raise Taken(f"{_holder(file)} computes this run") from None
+        raise Taken(f"{_named(file) or 'another process'} computes this run") from None
     except OSError as error:
         raise StoreError(
             f"cannot lock a run: expected to write to {file}, got: {error.strerror}; the file "
@@ -85,14 +93,15 @@ def holder(store: Store, name: str) -> str:
     file = path(store, name)
     if file.exists():
         try:
-            with lock(store, name):
+            with lock(store, name, probe=True):
                 pass
         except Taken:
-            return _holder(file)
+            return _named(file) or "another process"
     return ""
 
 
-def _holder(file: Path) -> str:
-    with contextlib.suppress(OSError):  # freed since
-        return file.read_text(encoding="utf-8") or "another process"
-    return "another process"
+def _named(file: Path) -> str:
+    """The process that computes a run, in words; empty where one only looks, or has just ended."""
+    with contextlib.suppress(OSError):
+        return file.read_text(encoding="utf-8")
+    return ""

@@ -66,7 +66,7 @@ def run_lock(store: Store, identity: str, *, again: bool = False) -> Iterator[No
         Taken: Another process computes it.
         Finished: A FINISHED run of it is in the store, and not `again`.
     """
-    with locks.lock(store, identity, seconds=locks.PROBE_SECONDS):
+    with locks.lock(store, identity, wait=True):
         same = f"tags.identity = '{identity}' and attributes.status = "
         for run in list(store.search(same + "'RUNNING'")):
             if is_local(store, run):
@@ -101,7 +101,7 @@ def close_stale(
         end = how if of_parent or identity == tags.get("identity", "no run") else "killed"
         if is_local(store, run):
             name = tags.get("identity", run.info.run_id)
-            with contextlib.suppress(locks.Taken), locks.lock(store, name):
+            with contextlib.suppress(locks.Taken), locks.lock(store, name, probe=True):
                 closed += _close(store, run, end)
         elif of_parent:
             closed += _close(store, run, end)
@@ -229,7 +229,7 @@ def tracked_sweep(
             if 0 < len(declared) <= _TAG_LENGTH:  # without it, a report takes the seeds of the runs
                 tags["seeds"] = declared
             sweep = Sweep(create_run(store, name, tags).info.run_id)
-            stack.enter_context(locks.lock(store, sweep.run_id, seconds=locks.PROBE_SECONDS))
+            stack.enter_context(locks.lock(store, sweep.run_id, wait=True))
         content = json.dumps({"identities": grid, "code": code or {}}, indent=1)
         store.client.log_text(sweep.run_id, content, "grid.json")
         store.client.set_tag(sweep.run_id, "host", locks.HOST)

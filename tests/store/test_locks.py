@@ -120,11 +120,13 @@ def test_a_run_is_computed_once(store, directory):
 
 def test_who_finds_a_lock_taken_is_told_by_whom(store, hold):
     process = hold("a")
+    begun = time.monotonic()
     with (
         pytest.raises(Taken, match=rf"^process {process.pid} on here computes this run$"),
         tracking.run_lock(store, "a"),
     ):
         pass
+    assert time.monotonic() - begun < locks.PROBE_SECONDS / 2
     assert tracking.runners(store, ["a", "b"]) == {"a": f"process {process.pid} on here"}
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -137,6 +139,7 @@ def test_who_only_looks_whether_a_lock_is_free_is_waited_for(store, hold):
     process = hold("a")
     with pytest.raises(Taken), locks.lock(store, "a"):
         pass
+    locks.path(store, "a").write_text("")  # as of a process that only looks
     process.stdin.close()  # it frees the lock and ends
     with tracking.run_lock(store, "a"):
         pass
