@@ -16,6 +16,7 @@ The map, in the order in which a report is made:
                           corruption
     analysis.py  everything a report says about one setting, as frames
     sensitivity.py the losses over a number in which settings differ
+    across.py    the losses over data sets or models: verdicts, words, file, check
     source_code.py the code that computed the runs, in words
     gallery.py   what the losses themselves are: how hard each pulls, and its value
     verdicts.py  verdicts in words and as a file, and the check that they still hold
@@ -27,10 +28,10 @@ The map, in the order in which a report is made:
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `error_analysis` and
 `figures` nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
 `runs.versions`; `secondary_metrics` draws on `stats`, `analysis` on these and `error_analysis`,
-`sensitivity` on `analysis`, `page` on all of these; `generate` alone joins them to `runs` and
-`files`, `compare` knows `runs` and `names`. Only `runs` and `compare` read MLflow, only `files`
-writes to it. Of `experiments`, `contract`, `credentials`, `places` and `terminal` may be imported,
-and, inside the function that needs them, `comparison`, `data`, `losses`, `heads`, `metrics` and
-`source_digest`. This file imports nothing, so that `from reports.runs import load` costs what it
-needs and no more.
+`sensitivity` on `analysis`, `across` on these and `verdicts`, `page` on all of these; `generate`
+alone joins them to `runs` and `files`, `compare` knows `runs` and `names`. Only `runs` and
+`compare` read MLflow, only `files` writes to it. Of `experiments`, `contract`, `credentials`,
+`places` and `terminal` may be imported, and, inside the function that needs them, `comparison`,
+`data`, `losses`, `heads`, `metrics` and `source_digest`. This file imports nothing, so that `from
+reports.runs import load` costs what it needs and no more.
 """

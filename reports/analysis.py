@@ -18,7 +18,8 @@ import pandas as pd
 from reports import error_analysis, secondary_metrics, stats
 from reports.metrics import Metric, read_metric
 from reports.names import plain
-from reports.stats.runs import OUTCOMES
+from reports.stats import budget
+from reports.stats.runs import FINISHED, OUTCOMES
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
@@ -35,6 +36,8 @@ class Question:
     """What is compared, and how.
 
     metric: a column such as test_accuracy. rope: the margin in its unit; None means the default.
+    target: a validation accuracy in [0, 1], of which the report says when it was reached; None
+    means `reports.stats.budget.usual_target`.
 
     subjects: losses each of which is compared with every other, instead of all with the reference.
     """
@@ -46,6 +49,7 @@ class Question:
     subjects: tuple[str, ...] = ()
     tuning_seeds: tuple[int, ...] | None = None
     seed: int = 0
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,10 @@ class Section:
     first. epochs: the headline's. runs: one per configuration and seed. split: tuning seeds and
     evaluation seeds, at the headline's epochs. best: the table per loss at its own best rate.
     judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions:
-    from `reports.secondary_metrics`, of the judged runs. test_size: test examples that the metric
-    counts.
+    from `reports.secondary_metrics`, of the judged runs. target: a validation accuracy; NaN: not
+    known. to_target and expected: from `reports.stats.budget`, the time to the target of each
+    evaluated run, diverged ones included, and the best validation accuracy to expect by loss and
+    number of trials. test_size: test examples that the metric counts.
     diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
     counts; None: not known, or not of this metric. notes: what a reader has to know.
     """
@@ -79,6 +85,9 @@ class Section:
     own: pd.DataFrame
     by_epoch: pd.DataFrame
     corruptions: pd.DataFrame
+    target: float
+    to_target: pd.DataFrame
+    expected: pd.DataFrame
     best: pd.DataFrame
     means: pd.DataFrame
     contrasts: pd.DataFrame
@@ -233,6 +242,10 @@ def section(
             f"No run of this setting says its {metric.words}, so nothing is decided here{there}."
         )
     own_curves = _own_curves(judged, curves)
+    target = question.target
+    if target is None:
+        target = budget.usual_target(judged.loc[judged["loss"] == reference, "val_accuracy"])
+    assigned = _judged(at_headline, chosen, split.evaluation, FINISHED)
     return Section(
         setting=setting,
         title=title,
@@ -251,6 +264,9 @@ def section(
         own=_own_bands(own_curves, question.seed),
         by_epoch=secondary_metrics.by_epoch(own_curves, question.seed),
         corruptions=secondary_metrics.corruptions(judged),
+        target=target,
+        to_target=budget.times_to_target(assigned, _own_curves(assigned, curves), target),
+        expected=budget.expected_best(at_headline[at_headline["outcome"].isin(FINISHED)]),
         best=_best_table(kept, judged, chosen, losses, question.seed),
         means=_means(kept, every_chosen, question),
         contrasts=comparisons(kept, reference, question, test_size, diverged_as),
@@ -352,9 +368,14 @@ def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return kept, int(running.sum())
 
 
-def _judged(kept: pd.DataFrame, chosen: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+def _judged(
+    kept: pd.DataFrame,
+    chosen: pd.DataFrame,
+    seeds: Sequence[int],
+    outcomes: Sequence[str] = ("ok",),
+) -> pd.DataFrame:
     """The runs whose numbers are shown: ok, at their loss's rate, of the evaluation seeds."""
-    ok = kept[(kept["outcome"] == "ok") & kept["seed"].isin(seeds)]
+    ok = kept[kept["outcome"].isin(outcomes) & kept["seed"].isin(seeds)]
     rates = dict(zip(chosen["loss"], chosen["lr"], strict=True))
     at_best = [row.lr == rates.get(row.loss) for row in ok[["loss", "lr"]].itertuples()]
     return ok[np.array(at_best, dtype=bool)].sort_values(["loss", "seed"], ignore_index=True)

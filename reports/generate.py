@@ -28,6 +28,7 @@ from reports.options import OptionError, Options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.across import Across
     from reports.analysis import Question, Section
     from reports.runs import Runs
 
@@ -76,7 +77,7 @@ def report(cfg: DictConfig) -> None:
 
 def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
-    from reports import analysis, files, gallery, verdicts
+    from reports import across, analysis, files, gallery, verdicts
     from reports.figures import fonts, palette
     from reports.page import blocks, provenance
     from reports.page import report as page_report
@@ -85,9 +86,11 @@ def generate(asked: Options) -> Path:
     runs = load(asked)
     apart = unusual(asked)
     directory = files.prepare(asked.output, files.report_name(runs, asked.where, apart))
+    to_answer = question(asked, runs)
     sections = analysis.sections(
-        runs.summary, runs.curves, question(asked, runs), lambda run_id: predictions(runs, run_id)
+        runs.summary, runs.curves, to_answer, lambda run_id: predictions(runs, run_id)
     )
+    over_all = None if asked.across is None else across.across(sections, asked.across, to_answer)
     names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
     families, lacking = fonts.fallback({one_line(name) for name in names})
     if lacking:
@@ -114,6 +117,8 @@ def generate(asked: Options) -> Path:
             "baselines": asked.baselines,
         },
     )
+    if over_all:
+        comparisons["across"] = across.document(over_all)
     with warnings.catch_warnings(), palette.style(families):
         if lacking:  # the note says it
             warnings.filterwarnings("ignore", message=r".*[Gg]lyph .* missing from .*font")
@@ -123,6 +128,7 @@ def generate(asked: Options) -> Path:
             test_images,
             gallery=gallery.gallery(runs.summary, lambda run_id: configuration(runs, run_id)),
             figure_format=asked.formats[0],
+            across=over_all,
         )
         written = files.write(
             directory,
@@ -137,7 +143,10 @@ def generate(asked: Options) -> Path:
         for text, _ in provenance.told(runs.baselines, sections[0].runs):
             print(text)
     tell_of_runs(runs)
-    tell(sections)
+    if over_all:
+        tell_across(over_all, sections)
+    else:
+        tell(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
 
@@ -167,6 +176,10 @@ def unusual(asked: Options) -> dict[str, str]:
         found["metric"] = read_metric(asked.metric).typed
     if asked.tuning_seeds is not None:
         found["tuning_seeds"] = ",".join(map(str, sorted(set(asked.tuning_seeds))))
+    if asked.across is not None:
+        found["across"] = asked.across
+    if asked.target is not None:
+        found["target"] = f"{asked.target:g}"
     if asked.versions:
         found["versions"] = "true"
     if asked.baselines is not None:
@@ -196,7 +209,7 @@ def check(asked: Options) -> None:
     """
     import pandas as pd
 
-    from reports import metrics, verdicts
+    from reports import across, metrics, verdicts
     from reports.runs import ReadError, load, load_baselines, predictions
     from reports.runs.computed import with_metric
 
@@ -223,6 +236,9 @@ def check(asked: Options) -> None:
             )
     broken = verdicts.check(content, summary)
     total = len(content["contrasts"])
+    if "across" in content:
+        broken += across.check(content, summary)
+        total += len(content["across"]["contrasts"])
     if broken:
         sys.exit(
             "\n".join(
@@ -357,6 +373,7 @@ def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
         metric=asked.metric,
         rope=asked.rope,
         all_pairs=asked.all_pairs,
+        target=asked.target,
         tuning_seeds=asked.tuning_seeds,
         seed=asked.seed,
     )
@@ -431,6 +448,24 @@ def tell(sections: list[Section]) -> None:
                     f"After {counted(epochs, 'epoch')}: {told}; where.epochs={epochs} makes a "
                     "report on them."
                 )
+
+
+def tell_across(found: Across, sections: list[Section]) -> None:
+    """Print the verdicts across data sets or models, and how many each of these has alone."""
+    from reports import across, verdicts
+    from reports.names import plain
+
+    print(across.basis(found))
+    for row in found.comparison.contrasts.to_dict("records"):
+        print(f"  {across.sentence(found, row)}")
+    for advice in across.advice(found):
+        print(f"note: {advice}")
+    if found.units:
+        ranks = found.comparison.average_ranks.items()
+        print(f"Average ranks: {', '.join(f'{plain(loss)} {rank:.2f}' for loss, rank in ranks)}")
+    for section in sections:
+        tally = verdicts.tally(section.compared(section.epochs).to_dict("records"))
+        print(f"On {plain(section.runs[found.key].iloc[0])} alone: {tally or 'nothing to compare'}")
 
 
 def main() -> None:

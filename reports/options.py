@@ -19,6 +19,7 @@ from experiments import contract, credentials
 from reports import metrics
 
 FORMATS = ("svg", "png")
+ACROSS = ("data", "model")
 
 
 class OptionError(ValueError):
@@ -43,7 +44,9 @@ class ReportConfig:
     versions: bool = MISSING
     reference: str = MISSING
     all_pairs: bool = MISSING
+    across: str | None = None
     metric: str = MISSING
+    target: float | None = None
     rope: float | None = None
     tuning_seeds: list[int] | None = None
     seed: int = MISSING
@@ -73,7 +76,9 @@ class Options:
     reference: str
     asked_reference: bool
     all_pairs: bool
+    across: str | None
     metric: str
+    target: float | None
     rope: float | None
     tuning_seeds: tuple[int, ...] | None
     seed: int
@@ -131,6 +136,8 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
             "versions",
             "reference",
             "all_pairs",
+            "across",
+            "target",
             "rope",
             "seed",
             "output",
@@ -212,6 +219,22 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
             f"rope={rope}: expected a number of at least 0, in the metric's unit (points for "
             "shares in %), or null"
         )
+    target = values["target"]
+    if target is not None and not 0 < target < 1:
+        found.append(
+            f"target={target}: expected a validation accuracy between 0 and 1, e.g. target=0.95, "
+            "or null"
+        )
+    across = values["across"]
+    if across is not None and across not in ACROSS:
+        found.append(f"across={across}: expected one of {', '.join(ACROSS)}, or null")
+    beside = [
+        key
+        for key in ("check", "aa", "compare", "baselines", "baselines_to")
+        if across is not None and values[key] is not None
+    ]
+    if beside:
+        found.append(f"across and {' and '.join(beside)}: expected one of them, got both")
     if values["seed"] < 0:
         found.append(f"seed={values['seed']}: expected a whole number of at least 0")
     formats = values["formats"]

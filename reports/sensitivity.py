@@ -55,8 +55,8 @@ class Overview:
 def overviews(sections: Sequence[Section]) -> list[Overview]:
     """An overview of each setting that has at least two numbers in sections alike in all else."""
     full = [section for section in sections if len(section.means)]
-    values = pd.DataFrame([_values(section.runs) for section in full], dtype=object)
-    texts = values.map(_text)
+    values = pd.DataFrame([setting_values(section.runs) for section in full], dtype=object)
+    texts = values.map(setting_text)
     found = []
     for name in [name for name in texts if texts[name].nunique() > 1 and name not in OPTIONS]:
         numbers = pd.to_numeric(values[name], errors="coerce")
@@ -95,14 +95,15 @@ def _over(sections: Sequence[Section], numbers: pd.Series) -> pd.DataFrame:
     return known[known["epochs"] == longest].sort_values("value", kind="stable", ignore_index=True)
 
 
-def _values(runs: pd.DataFrame) -> dict[str, object]:
+def setting_values(runs: pd.DataFrame) -> dict[str, object]:
     """What decides a section's numbers but its losses, rates, epochs and seeds, by param."""
     first = runs.iloc[0]
     own = [str(name) for name in runs if "." in str(name) and not str(name).startswith("loss.")]
     return {name: first[name] for name in [*NAMED, *own] if name in first and name not in APART}
 
 
-def _text(value: object) -> str:
+def setting_text(value: object) -> str:
+    """A value of a setting in one form, so that equal values are equal texts; "" for none."""
     missing = value is None or (isinstance(value, float) and np.isnan(value))
     return "" if missing else f"{value:g}" if isinstance(value, float) else str(value)
 

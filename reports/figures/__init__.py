@@ -7,6 +7,7 @@
     curves.py       accuracy, own loss and other measures as training goes on
     effects.py      the metric against what was set: the length of training, any other number
     rates.py        every loss at every learning rate
+    ranks.py        losses over data sets, and how many of their runs reached a target
     comparisons.py  the last epoch's numbers, the differences and their verdicts
     pictures.py     classes, corruptions and single images
     gallery.py      the losses themselves: how hard each pulls, and its value

@@ -1,6 +1,7 @@
 """The page: what it says, top to bottom, and its two forms, HTML and Markdown.
 
     report.py         the order of the page: the blocks of a report, from its sections
+    across.py         the losses over several data sets or models
     cross_setting.py  what belongs to no one setting: sources, overviews, the gallery of losses
     figures.py        the figures of a section, each with its caption and alternative text
     tables.py         the tables of a section

@@ -11,12 +11,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.analysis import Section
-from reports.figures import comparisons, curves, effects, pictures, rates
+from reports.figures import comparisons, curves, effects, pictures, ranks, rates
 from reports.figures.palette import TOGETHER, Look
 from reports.names import counted, plain, short_names
 from reports.page.caveats import listed
 from reports.page.table import minus, number
 from reports.secondary_metrics import MEMORISATION, STEPS, Measure
+from reports.stats import budget
 from reports.verdicts import upper_first
 
 WRONG, DISAGREED = 16, 10  # single images shown
@@ -122,6 +123,59 @@ class FigureBuilder:
             for row in hardest.itertuples()
         ]
         return PageFigure("corruptions", caption, f"{caption} {'; '.join(words)}.", figure)
+
+    def to_target(self) -> PageFigure | None:
+        """The share of runs that reached the target; None where no run is known to."""
+        times = self.section.to_target
+        if not times["reached"].any():
+            return None
+        shares = budget.reached(times)
+        order = [loss for loss in self.order if loss in set(shares["loss"])]
+        axes = self._together | {"order": order}
+        axes["behind"] = [loss for loss in axes["behind"] if loss in order]
+        counts = times.groupby("loss")["reached"].agg(["sum", "size"]).reindex(order)
+        caption = (
+            f"Evaluated runs that reached {100 * self.section.target:g} % validation accuracy, "
+            f"over training (Kaplan-Meier), {self.section.at_rates}. Over "
+            f"{runs_behind(counts['size'])} per loss; runs that diverged stay in the denominator."
+            + self._grey_words()
+        )
+        told = ", ".join(
+            f"{plain(loss)} {row['sum']} of {row['size']}" for loss, row in counts.iterrows()
+        )
+        figure = ranks.shares_reached(shares, **axes)
+        return PageFigure(
+            "to-target", caption, f"Step charts. {caption} Reached it: {told}.", figure
+        )
+
+    def expected(self) -> PageFigure | None:
+        """Expected best validation accuracy over trials; None where no loss has several rates."""
+        means = self.section.expected
+        order = [loss for loss in self.order if loss in set(means["loss"])]
+        if not order:
+            return None
+        axes = self._together | {"order": order}
+        axes["behind"] = [loss for loss in axes["behind"] if loss in order]
+        figure = effects.effect(
+            means.assign(low=np.nan, high=np.nan),
+            x="trials",
+            x_label="trials",
+            label="best validation accuracy (%)",
+            scale=100,
+            **axes,
+        )
+        caption = (
+            "Validation accuracy to expect of the best of a number of trials, each with one of "
+            "the learning rates that were tried, drawn at random, and one seed. From "
+            f"{runs_behind(means['n'])} per loss." + self._grey_words()
+        )
+        last = means.groupby("loss").tail(1)
+        return PageFigure(
+            "trials",
+            caption,
+            f"Line chart. {caption} With the most trials: {self._values(last, 100)}",
+            figure,
+        )
 
     def rates(self) -> PageFigure:
         """Validation accuracy by learning rate."""

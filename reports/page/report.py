@@ -15,10 +15,12 @@ import pandas as pd
 
 from experiments.contract import override
 from reports import verdicts
+from reports.across import Across, advice, basis, posterior, sentence
 from reports.analysis import Section
 from reports.figures import palette
 from reports.gallery import Gallery
 from reports.names import counted, plain
+from reports.page import across as page_across
 from reports.page import caveats, commands, cross_setting, provenance
 from reports.page import tables as page_tables
 from reports.page import text as page_text
@@ -59,11 +61,13 @@ def report(
     *,
     gallery: Gallery | None = None,
     figure_format: str = "svg",
+    across: Across | None = None,
 ) -> Report:
     """The whole report. Call inside `palette.style()`.
 
     images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the
-    losses themselves are.
+    losses themselves are. across: the losses over all sections, which comes first; the sections
+    are then short.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in section.losses))
     front = in_front(sections)
@@ -73,10 +77,19 @@ def report(
     blocks: list[Any] = [Text(page_text.question(sections))]
     if source.baselines and sections:
         blocks += [Text(*told) for told in provenance.told(source.baselines, sections[0].runs)]
+    if across is not None:
+        blocks += composer.across(across)
     blocks += cross_setting.sweeps(source)
-    blocks += composer.overviews(sections, order)
+    if across is None:
+        blocks += composer.overviews(sections, order)
+    else:
+        blocks.append(Heading(f"Each {across.unit} on its own"))
     for number, section in enumerate(sections, start=1):
-        blocks += composer.section(section, number, len(sections))
+        blocks += (
+            composer.section(section, number, len(sections))
+            if across is None
+            else composer.short_section(section, number, across.key)
+        )
     composer.prefix = ""
     blocks += composer.gallery(gallery, order)
     together = caveats.about_the_store(source.missing, source.notes, source.warnings)
@@ -107,6 +120,46 @@ class _Composer:
         self.looks, self.front, self.source, self.images = looks, front, source, images
         self.result = Report(Page("", ""))
         self.prefix = ""
+
+    def across(self, found: Across) -> list[Any]:
+        """The answer over all data sets or models."""
+        items = [
+            Verdict(row["verdict"], sentence(found, row), posterior(found, row))
+            for row in found.comparison.contrasts.to_dict("records")
+        ]
+        blocks = [
+            Heading(f"Across {found.unit}s"),
+            Text(basis(found)),
+            *(_most_telling(items) if items else []),
+            *(Text(each, alarm=not items) for each in advice(found)),
+            self._picture(page_across.diagram(found, self.looks)),
+            self._table(page_across.values(found)),
+        ]
+        if items:
+            blocks += [Text(page_across.how(found)), self._table(page_across.contrasts(found))]
+        return [block for block in blocks if block is not None]
+
+    def short_section(self, section: Section, number: int, key: str) -> list[Any]:
+        """One setting of a report across several: its verdicts, its table, what to know."""
+        self.prefix = f"setting-{number}-"
+        name = str(section.runs[key].iloc[0]) if len(section.runs) else section.title
+        rows = section.compared(section.epochs).to_dict("records")
+        again = [
+            text
+            for text in self.source.overrides
+            if not text.startswith(("across=", f"where.{key}="))
+        ]
+        command = commands.report_command([*again, override(f"where.{key}", name)])
+        blocks = [
+            *(Text(note, alarm=True) for note in section.notes),
+            *_most_telling([_verdict(row, ()) for row in rows]),
+            *([self._table(page_tables.best(section))] if len(section.judged) else []),
+            *self._honesty(section)[1:],  # without its heading
+            Text(f"The whole page about {plain(name)}:"),
+            Commands([command]),
+        ]
+        tally = verdicts.tally(rows) or "nothing to compare"
+        return [Fold(f"{plain(name, 120)}: {tally}", blocks)]
 
     def overviews(self, sections: Sequence[Section], order: Sequence[str]) -> list[Any]:
         """The losses over every number in which settings differ."""
@@ -182,6 +235,7 @@ class _Composer:
             self._table(page_tables.further(section)),
             self._table(page_tables.judged(section)),
             self._picture(draw.final()),
+            *self._budget(section, draw),
         ]
         blocks += self._contrasts(section, draw, level)
         if section.means["epochs"].nunique() > 1:
@@ -201,6 +255,23 @@ class _Composer:
         return [block for block in blocks if block is not None]
 
     # ---- parts of a section ----------------------------------------------------------------------
+
+    def _budget(self, section: Section, draw: FigureBuilder) -> list[Any]:
+        """Folded: training until a target accuracy, and trials until a good learning rate."""
+        reached, expected = draw.to_target(), draw.expected()
+        folds = []
+        if reached or (len(section.to_target) and section.question.target is not None):
+            blocks = [self._picture(reached), self._table(page_tables.to_target(section))]
+            title = f"Epochs and seconds to {100 * section.target:g} % validation accuracy"
+            folds.append(Fold(title, [block for block in blocks if block]))
+        if expected:
+            folds.append(
+                Fold(
+                    "Best validation accuracy to expect from a number of trials",
+                    [self._picture(expected), self._table(page_tables.expected(section))],
+                )
+            )
+        return folds
 
     def _verdicts(self, section: Section, level: int) -> list[Any]:
         blocks: list[Any] = [Heading("The verdicts", level)]

@@ -13,7 +13,10 @@ from reports.metrics import Metric
 from reports.names import counted
 from reports.page.table import Cell, Table, count, name_cell, number, probability, with_interval
 from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
+from reports.stats import budget
 from reports.verdicts import upper_first
+
+MOST_TRIALS = 8  # columns of the table; the last one is shown as well
 
 
 def last_epoch(section: Section) -> Table:
@@ -147,6 +150,55 @@ def further(section: Section) -> Table | None:
     )
     headings = ["loss", *(measure.words for measure in measures)]
     return Table("further", caption, headings, ["loss", *map(_key, measures)], rows)
+
+
+def to_target(section: Section) -> Table:
+    """When the evaluated runs of each loss reached the target."""
+    frame = budget.median_times(section.to_target).set_index(["loss", "measure"])
+    measures = [name for name in budget.MEASURES if name in set(frame.index.get_level_values(1))]
+    rows = []
+    for loss in [loss for loss in section.shown if (loss, "epochs") in frame.index]:
+        whole = frame.loc[loss, "epochs"]
+        cells = [name_cell(loss), count(whole["n"]), count(whole["reached"])]
+        for measure in measures:
+            known = (loss, measure) in frame.index
+            median, low, high = (
+                frame.loc[(loss, measure), end] if known else math.nan
+                for end in ("median", "low", "high")
+            )
+            digits = 0 if measure == "epochs" else 1
+            cells.append(with_interval(median, low, high, digits))
+            cells += [number(end, digits) for end in (low, high)]
+        rows.append(cells)
+    heads, keys = ["loss", "runs", "reached it"], ["loss", "runs", "reached"]
+    for measure in measures:
+        heads += [f"{measure}, median", "low", "high"]
+        keys += [f"{measure}_median", f"{measure}_low", f"{measure}_high"]
+    caption = (
+        f"Training until {100 * section.target:g} % validation accuracy, {section.at_rates}: "
+        "Kaplan-Meier median over the evaluated runs, from six runs on with its 95 % interval. "
+        "Runs that diverged or ended before count as not there yet; ∞: not within the training "
+        "that was given."
+    )
+    only_csv = [key for key in keys if key.endswith(("_low", "_high"))]
+    return Table("to-target", caption, heads, keys, rows, only_csv=only_csv)
+
+
+def expected(section: Section) -> Table:
+    """The best validation accuracy to expect from a number of trials of each loss."""
+    table = section.expected.pivot(index="loss", columns="trials", values="mean")
+    table = table.reindex([loss for loss in section.shown if loss in table.index])
+    trials = [n for n in table if n <= MOST_TRIALS or n == max(table)]
+    rows = [
+        [name_cell(loss), *(number(row[n], scale=100) for n in trials)]
+        for loss, row in table.iterrows()
+    ]
+    caption = (
+        "Validation accuracy (%) to expect of the best of a number of trials, each with one of the "
+        "learning rates that were tried and one seed."
+    )
+    headings = ["loss", *(counted(n, "trial") for n in trials)]
+    return Table("trials", caption, headings, ["loss", *(f"trials_{n}" for n in trials)], rows)
 
 
 def corruptions(section: Section) -> Table | None:

@@ -12,6 +12,8 @@ above it:
     verdicts.py      one contrast, its verdict
     contrasts.py     families of contrasts
     bands.py         means and bands over epochs
+    budget.py        training until a target accuracy, trials until a good learning rate
+    across.py        losses over several data sets or models
 """
 
 from reports.metrics import Metric, read_metric

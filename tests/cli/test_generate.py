@@ -603,6 +603,8 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
         "reference": ("reference=mse", "mse"),
         "rope": ("rope=0.5", "0.5"),
         "all_pairs": ("all_pairs=true", "True"),
+        "across": ("across=data", "data"),
+        "target": ("target=0.90", "0.9"),
         "tuning_seeds": ("tuning_seeds=[1,0]", "0,1"),
         "seed": ("seed=3", "3"),
         "baselines": ("baselines=true", "true"),
@@ -612,7 +614,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
     assert unusual("baselines=true", "reference=ce") == {"baselines": "true", "reference": "ce"}
     asked = [unusual(typed) for typed, _ in found.values()]
     runs = named("e")
-    assert len({files.report_name(runs, {}, each) for each in [{}, *asked]}) == 8
+    assert len({files.report_name(runs, {}, each) for each in [{}, *asked]}) == 10
     assert files.report_name(runs, {"seed": 3}, {}) != files.report_name(runs, {}, {"seed": 3})
 
 

@@ -155,6 +155,42 @@ class Store:
         return load(self.uri, **arguments)
 
 
+def add_data_sets(
+    store: Store,
+    accuracies: dict[str, dict[str, float]],
+    *,
+    seeds: int = 2,
+    diverged: tuple[tuple[str, str], ...] = (),
+    **params: object,
+) -> None:
+    """Runs of data sets that exist elsewhere, with the test accuracy of each loss on each.
+
+    Args:
+        store: to which they are added.
+        accuracies: by data set and loss, the mean over the seeds.
+        seeds: of each loss on each data set; their accuracies lie evenly about the mean.
+        diverged: data set and loss of which the last seed diverged.
+        params: of all runs.
+    """
+    for data, losses in accuracies.items():
+        for loss, mean in losses.items():
+            for seed in range(seeds):
+                value = mean + 0.002 * (seed - (seeds - 1) / 2)
+                lost = (data, loss) in diverged and seed == seeds - 1
+                history = {
+                    epoch: {"val/accuracy": value * share, "time/train_seconds": 2.0}
+                    for epoch, share in enumerate((0.5, 0.9, 1.0))
+                }
+                store.add(
+                    outcome="diverged" if lost else "ok",
+                    history={0: history[0]} if lost else history,
+                    test={} if lost else {"test/accuracy": value},
+                    name=f"{data} {loss} {seed}",
+                    own={"data": data, "loss": loss, "seed": seed} | params,
+                    tags={"init_hash": f"init{seed}", "order_hash": f"order{seed}"},
+                )
+
+
 def client(directory: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
 

@@ -145,7 +145,7 @@ def test_the_page_needs_nothing_from_the_network(usual: Any) -> None:
 def test_every_figure_has_a_text_for_those_who_do_not_see_it(usual: Any) -> None:
     _, report, html, markdown = usual
     images = [attributes for _, attributes in read(html).tags if attributes.get("role") == "img"]
-    assert len(images) == len(report.figures) == 11
+    assert len(images) == len(report.figures) == 13
     assert all(len(image["aria-label"] or "") > 60 for image in images)
     for name in report.figures:
         assert f"](figures/{name}.svg)" in markdown

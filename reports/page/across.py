@@ -1,0 +1,126 @@
+"""The first part of a report across data sets (or models): the answer, its figure and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from reports.across import Across
+from reports.figures import ranks
+from reports.figures.palette import Look
+from reports.names import counted, plain, short_names
+from reports.page.figures import PageFigure
+from reports.page.table import Cell, Table, count, name_cell, number, probability, with_interval
+from reports.verdicts import upper_first
+
+HOW = (
+    "Each data set counts once, whatever its number of seeds and images. A comparison is decided "
+    "by the exact Wilcoxon signed-rank test of the differences on each data set, corrected by "
+    "Holm's method; the estimated difference is that of Hodges and Lehmann."
+)
+
+
+def how(found: Across) -> str:
+    """What decides, in words."""
+    return HOW.replace("data set", found.unit)
+
+
+def values(found: Across) -> Table:
+    """The value and the rank of each loss on each unit, and the average ranks."""
+    comparison, metric = found.comparison, found.metric
+    losses = list(comparison.values)
+    lost = found.scores.set_index(["unit", "loss"])["diverged"]
+    rows = []
+    for unit, row in comparison.values.iterrows():
+        cells = [name_cell(unit)]
+        for loss in losses:
+            cell = number(row[loss], metric.digits, scale=metric.scale)
+            if math.isinf(row[loss]):
+                cell = Cell(f"no mean, {counted(int(lost[unit, loss]), 'run')} diverged", None)
+            if unit in comparison.ranks.index:
+                cell = cell._replace(text=f"{cell.text} ({comparison.ranks.loc[unit, loss]:g})")
+            cells.append(cell)
+        rows.append(cells)
+    if len(comparison.ranks):
+        average = [number(comparison.average_ranks[loss]) for loss in losses]
+        rows.append([Cell("average rank", "average rank"), *average])
+    caption = (
+        f"{upper_first(metric.label)} of each loss at its best learning rate on each "
+        f"{found.unit}, mean over {_seeds(found)}, and in brackets its rank there; 1 is the best."
+    )
+    if comparison.left_out:
+        caption += f" Without a rank: a {found.unit} that lacks a loss."
+    return Table("across", caption, [found.unit, *map(plain, losses)], [found.key, *losses], rows)
+
+
+def _seeds(found: Across) -> str:
+    fewest, most = found.scores["seeds"].min(), found.scores["seeds"].max()
+    return counted(fewest, "seed") if fewest == most else f"{fewest} to {most} seeds"
+
+
+def contrasts(found: Across) -> Table:
+    """Everything behind the verdicts."""
+    metric = found.metric
+    unit = " (points)" if metric.in_points else ""
+    rows = []
+    for row in found.comparison.contrasts.to_dict("records"):
+        ends = (row["low"], row["high"])
+        rows.append(
+            [
+                name_cell(f"{row['a']} − {row['b']}"),
+                name_cell(row["a"]),
+                name_cell(row["b"]),
+                with_interval(row["difference"], *ends, metric.digits, signed=True),
+                *(number(end, metric.digits, signed=True) for end in ends),
+                *(count(row[name]) for name in ("won", "tied", "lost")),
+                *(probability(row[name]) for name in ("p", "p_holm")),
+                *(number(row[f"practically_{name}"]) for name in _REGIONS),
+                Cell(row["verdict"], row["verdict"], strong=row["verdict"] != "undecided"),
+            ]
+        )
+    caption = (
+        f"The comparisons over {counted(found.units, found.unit)}: estimated difference in "
+        f"{metric.words} (A minus B) with its 95 % interval; {found.unit}s on which A is better, "
+        "equal and worse; Wilcoxon's exact p and Holm's; and the probabilities of the Bayesian "
+        "signed-rank test that A is practically better, equivalent or worse."
+    )
+    headings = ["contrast", "A", "B", f"difference{unit}", "low", "high", "better", "equal"]
+    headings += ["worse", "p", "Holm p", *(f"P({name})" for name in _REGIONS), "verdict"]
+    keys = ["contrast", "a", "b", "difference", "low", "high", "won", "tied", "lost"]
+    keys += ["p", "p_holm", *(f"practically_{name}" for name in _REGIONS), "verdict"]
+    return Table(
+        *("across-contrasts", caption, headings, keys, rows),
+        only_csv=["a", "b", "low", "high"],
+        only_people=["contrast"],
+    )
+
+
+_REGIONS = ("better", "equivalent", "worse")
+
+
+def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
+    """The critical-difference diagram; None where nothing is tested."""
+    comparison = found.comparison
+    if not comparison.tested:
+        return None
+    average = comparison.average_ranks
+    figure = ranks.critical_difference(
+        average,
+        difference=comparison.critical_difference,
+        groups=comparison.groups,
+        looks=looks,
+        names=short_names([str(loss) for loss in average.index], 18),
+    )
+    caption = (
+        f"Average ranks by {found.metric.words} over {counted(found.units, found.unit)}; 1 is the "
+        "best. A bar joins losses whose average ranks differ by less than the critical difference "
+        "of Nemenyi's test (level 0.05); the verdicts come from Wilcoxon's test, which has more "
+        "power."
+    )
+    told = ", ".join(f"{plain(loss)} {rank:.2f}" for loss, rank in average.items())
+    joined = "; ".join(", ".join(map(plain, group)) for group in comparison.groups) or "none"
+    alt = (
+        f"Critical-difference diagram. {caption} Average ranks: {told}. Critical difference: "
+        f"{comparison.critical_difference:.2f}. Joined: {joined}."
+    )
+    return PageFigure("across-ranks", caption, alt, figure)

@@ -1,0 +1,407 @@
+"""Losses compared over several data sets (or models): these are the unit, never their seeds.
+
+Each loss has one value on each data set, its mean over seeds at its best learning rate. Everything
+else is computed from this table of values.
+
+Sources: Demsar 2006, Journal of Machine Learning Research 7 (ranks, tests, critical difference);
+Benavoli, Corani, Demsar and Zaffalon 2017, the same journal 18 (Bayesian signed-rank test).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from reports.metrics import read_metric
+from reports.stats.intervals import named_generator
+from reports.stats.runs import FINISHED, newest_runs
+from reports.stats.significance import holm
+from reports.stats.tuning import choose_rates
+
+LEAST = 6
+"""The fewest data sets that are tested: of five, the exact two-sided p is never below 0.05."""
+
+SAMPLES = 10_000
+"""Samples of the posterior: the standard error of a probability is at most 0.005."""
+
+SCORES = ["unit", "loss", "epochs", "lr", "value", "seeds", "diverged"]
+PRACTICALLY = ("practically_better", "practically_equivalent", "practically_worse")
+CONTRASTS = [
+    *("a", "b", "n", "won", "tied", "lost", "difference", "low", "high", "p", "p_holm", "family"),
+    *("p_equivalence", "p_equivalence_holm", "margin"),
+    *PRACTICALLY,
+    "verdict",
+]
+
+_PRIOR = 0.5  # the weight of one imagined data set without a difference
+_FAR = 1e300  # stands for an infinite difference where sums of differences are taken
+_DIGITS = 9  # values that differ by less are equal: means of the same numbers in another order
+
+
+class Friedman(NamedTuple):
+    """The test that all losses have the same average rank, in the form of Iman and Davenport."""
+
+    chi2: float
+    f: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The losses over the units, which are data sets or models.
+
+    values: unit by loss, in the metric's own unit; NaN where a loss has no result, infinite where a
+    run diverged and the metric has no value for that. left_out: by unit, the losses without a
+    result there; all else is of the other units alone. ranks: unit by loss, 1 is the best.
+    average_ranks: by loss, the best first. critical_difference: of average ranks, by Nemenyi's
+    test. groups: losses whose average ranks differ by less than that. friedman: None for fewer than
+    three losses. Without a test (fewer than `LEAST` units), there are no contrasts, groups or
+    friedman, and the critical difference is NaN.
+    """
+
+    values: pd.DataFrame
+    left_out: dict[str, list[str]]
+    ranks: pd.DataFrame
+    average_ranks: pd.Series
+    critical_difference: float
+    friedman: Friedman | None
+    contrasts: pd.DataFrame
+    groups: list[list[str]] = field(default_factory=list)
+
+    @property
+    def tested(self) -> bool:
+        """Whether there are enough units for a test, and two losses."""
+        return len(self.contrasts) > 0
+
+
+def scores(
+    summary: pd.DataFrame,
+    *,
+    unit: str,
+    metric: str,
+    diverged: Mapping[str, float],
+    tuning_seeds: Iterable[int] | None = None,
+) -> pd.DataFrame:
+    """The value of each loss on each unit: the metric at its best rate, mean over seeds.
+
+    The rate of a loss is chosen on each unit by validation, as in a report on that unit alone. A
+    run that diverged counts with the value in `diverged`. Where the unit has none, the mean is
+    infinitely bad, so the loss ranks last there. Runs without a result are not averaged.
+
+    The length of training is the largest that all units have, or, where they have none in common,
+    the largest of each unit.
+
+    Args:
+        summary: runs as in `reports.stats.runs`, of several settings that differ in `unit` alone.
+        unit: the column that names the data set or the model.
+        metric: a column.
+        diverged: by unit, the value of a diverged run; NaN or absent: there is none.
+        tuning_seeds: seeds that choose rates and are not evaluated; None: all seeds do both.
+
+    Returns:
+        A row per unit and loss with a finished run: unit, loss, epochs, `lr`, `value`, `seeds`
+        (behind the value) and `diverged` (of these).
+
+    Raises:
+        ValueError: `tuning_seeds` do not fit the runs of a unit.
+    """
+    sign = 1 if read_metric(metric).higher_is_better else -1
+    fixed = None if tuning_seeds is None else tuple(tuning_seeds)
+    units = {str(name): newest_runs(runs) for name, runs in summary.groupby(unit, sort=True)}
+    lengths = [set(runs["epochs"]) for runs in units.values()]
+    common = set.intersection(*lengths) if lengths else set()
+    rows = []
+    for name, runs in units.items():
+        epochs = max(common or set(runs["epochs"]))
+        family = runs[runs["epochs"] == epochs]
+        rates = choose_rates(family, fixed).set_index("loss")["lr"]
+        at_best = family["lr"] == family["loss"].astype(str).map(rates)
+        evaluated = family[at_best & ~family["seed"].isin(fixed or ())]
+        for loss, own in evaluated[evaluated["outcome"].isin(FINISHED)].groupby("loss", sort=True):
+            lost = (own["outcome"] == "diverged").to_numpy()
+            as_assigned = diverged.get(name, math.nan)
+            as_assigned = -sign * math.inf if math.isnan(as_assigned) else as_assigned
+            value = own[metric].to_numpy(dtype=float, na_value=math.nan)
+            value = np.where(lost, as_assigned, np.where(np.isfinite(value), value, math.nan))
+            there = value[~np.isnan(value)]
+            if lost.all() or len(there) > lost.sum():  # otherwise its head has no such number
+                mean = float(there.mean())
+                counts = [len(there), int(lost.sum())]
+                rows.append([name, str(loss), int(epochs), float(rates[str(loss)]), mean, *counts])
+    return pd.DataFrame(rows, columns=SCORES)
+
+
+def compare(
+    found: pd.DataFrame,
+    *,
+    reference: str,
+    metric: str,
+    margin: float = math.nan,
+    all_pairs: bool = False,
+    alpha: float = 0.05,
+    seed: int = 0,
+    samples: int = SAMPLES,
+) -> Comparison:
+    """Compare the losses over the units.
+
+    A contrast is decided by the exact Wilcoxon signed-rank test of the differences on each unit,
+    with Holm's correction over the contrasts: "equivalent" if two one-sided tests reject a
+    difference outside the margin, else "better" or "worse" if the two-sided test rejects no
+    difference, else "undecided".
+
+    Args:
+        found: from `scores`.
+        reference: b of every contrast.
+        metric: the column that the values are of.
+        margin: half the width of practical equivalence, in the unit of differences (points for
+            shares); NaN: none, and no loss is called equivalent.
+        all_pairs: whether every two losses are compared.
+        alpha: of Holm's p and of Nemenyi's test; intervals have level 1 - alpha.
+        seed: of the samples of the posterior.
+        samples: how many of these; they decide no verdict.
+
+    Raises:
+        ValueError: no unit has a result of the reference.
+    """
+    read = read_metric(metric)
+    sign = 1 if read.higher_is_better else -1
+    values = found.pivot(index="unit", columns="loss", values="value").astype(float)
+    if reference not in values.columns:
+        raise ValueError(f"reference: no run has a result of {reference!r}; got {list(values)}")
+    losses = [reference, *(loss for loss in values.columns if loss != reference)]
+    values = values[losses].rename_axis(index=None, columns=None)
+    lacking = {
+        str(unit): [loss for loss in losses if math.isnan(row[loss])]
+        for unit, row in values.iterrows()
+    }
+    left_out = {unit: without for unit, without in lacking.items() if without}
+    complete = values.drop(index=list(left_out))
+    rounded = complete.round(_DIGITS)
+    ranks = (-sign * rounded).rank(axis=1)
+    average = ranks.mean().sort_values(kind="stable")
+    if len(complete) < LEAST or len(losses) < 2:
+        none = pd.DataFrame(columns=CONTRASTS)
+        return Comparison(values, left_out, ranks, average, math.nan, None, none)
+    pairs = [
+        (a, b)
+        for place, b in enumerate(losses if all_pairs else losses[:1])
+        for a in losses[place + 1 :]
+    ]
+    scaled = read.scale * rounded
+    rows = []
+    for a, b in pairs:
+        row, sizes = _contrast(
+            a, b, scaled[a].to_numpy(), scaled[b].to_numpy(), sign, margin, alpha
+        )
+        generator = named_generator(seed, "across", a, b)
+        chances = practical(sign * sizes, 0.0 if math.isnan(margin) else margin, generator, samples)
+        rows.append(row | dict(zip(PRACTICALLY, chances, strict=True)))
+    contrasts = pd.DataFrame(rows, columns=CONTRASTS).assign(family=len(rows))
+    contrasts["p_holm"] = holm(contrasts["p"])
+    contrasts["p_equivalence_holm"] = holm(contrasts["p_equivalence"])
+    contrasts["verdict"] = [
+        _verdict(row.p_holm, row.p_equivalence_holm, row.verdict, alpha)
+        for row in contrasts.itertuples()
+    ]
+    difference = critical_difference(len(losses), len(complete), alpha)
+    return Comparison(
+        *(values, left_out, ranks, average, difference, friedman(ranks), contrasts),
+        groups=groups(average, difference),
+    )
+
+
+def friedman(ranks: pd.DataFrame) -> Friedman | None:
+    """Friedman's test with the F of Iman and Davenport; None for fewer than three losses.
+
+    Args:
+        ranks: unit by loss.
+    """
+    units, losses = ranks.shape
+    if losses < 3:
+        return None
+    if (ranks.nunique(axis=1) == 1).all():  # all are equal on every unit
+        return Friedman(0.0, 0.0, 1.0)
+    chi2 = float(stats.friedmanchisquare(*ranks.to_numpy().T).statistic)
+    f = iman_davenport(chi2, units, losses)
+    return Friedman(chi2, f, float(stats.f.sf(f, losses - 1, (losses - 1) * (units - 1))))
+
+
+def iman_davenport(chi2: float, units: int, losses: int) -> float:
+    """The F of Iman and Davenport from Friedman's chi squared, which is too conservative.
+
+    The example of Demsar 2006, 14 data sets and 4 classifiers:
+
+    >>> round(iman_davenport(9.28, 14, 4), 2)
+    3.69
+    """
+    rest = units * (losses - 1) - chi2
+    return math.inf if rest <= 1e-9 * units else (units - 1) * chi2 / rest
+
+
+def critical_difference(losses: int, units: int, alpha: float = 0.05) -> float:
+    """How far average ranks have to be apart by Nemenyi's test.
+
+    The example of Demsar 2006, 14 data sets and 4 classifiers:
+
+    >>> round(critical_difference(4, 14, 0.10), 2)
+    1.12
+    """
+    q = stats.studentized_range.ppf(1 - alpha, losses, np.inf) / math.sqrt(2)
+    return float(q * math.sqrt(losses * (losses + 1) / (6 * units)))
+
+
+def groups(average_ranks: pd.Series, difference: float) -> list[list[str]]:
+    """The largest groups of losses whose average ranks differ by less than `difference`.
+
+    >>> groups(pd.Series({"a": 1.0, "b": 1.8, "c": 2.6, "d": 4.6}), 1.0)
+    [['a', 'b'], ['b', 'c']]
+    """
+    ordered = average_ranks.sort_values(kind="stable")
+    found: list[list[str]] = []
+    for rank in ordered:
+        near = ordered[(ordered >= rank) & (ordered < rank + difference)]
+        together = [str(loss) for loss in near.index]
+        if len(together) > 1 and not any(set(together) <= set(each) for each in found):
+            found.append(together)
+    return found
+
+
+def signed_rank_p(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """The exact p of Wilcoxon's signed-rank test: two-sided, and that differences are above 0.
+
+    Equal sizes have their mean rank. Differences of 0 take part in the ranking, and half of their
+    ranks counts for either side (Demsar 2006). Given these ranks every sign is as likely as the
+    other, which is exact also with ties, unlike the exact p of `scipy.stats.wilcoxon`.
+
+    >>> signed_rank_p([1.0, 2.0, 3.0])  # one of the eight patterns is as far up
+    (0.25, 0.125)
+    """
+    values = np.asarray(differences, dtype=float)
+    doubled = np.rint(2 * stats.rankdata(np.abs(values))).astype(int)
+    probabilities = _sums(doubled[values != 0])
+    total = doubled[values != 0].sum()
+    above = doubled[values > 0].sum()
+    far = np.abs(2 * np.arange(total + 1) - total) >= abs(2 * above - total)
+    return min(1.0, float(probabilities[far].sum())), min(1.0, float(probabilities[above:].sum()))
+
+
+def _sums(ranks: np.ndarray) -> np.ndarray:
+    """The probability of each sum of those of these whole numbers that a fair coin picks."""
+    found = np.ones(1)
+    for rank in ranks:
+        longer = np.zeros(len(found) + rank)
+        longer[: len(found)] += found / 2
+        longer[rank:] += found / 2
+        found = longer
+    return found
+
+
+def pseudomedian(
+    differences: Sequence[float] | np.ndarray, alpha: float = 0.05
+) -> tuple[float, float, float]:
+    """The estimate of Hodges and Lehmann with its interval: what the signed-rank test inverts.
+
+    The estimate is the median of the means of all pairs of differences, each with itself included.
+
+    >>> pseudomedian([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    (3.5, 1.0, 6.0)
+    """
+    values = np.clip(np.asarray(differences, dtype=float), -_FAR, _FAR)
+    first, second = np.triu_indices(len(values))
+    means = np.sort(values[first] / 2 + values[second] / 2)
+    below = np.cumsum(_sums(np.arange(1, len(values) + 1)))
+    least = int((below <= alpha / 2).sum()) - 1  # so many of the means at either end lie outside
+    low, high = (means[least], means[-1 - least]) if least >= 0 else (math.nan, math.nan)
+    return _finite(np.median(means)), _finite(low), _finite(high)
+
+
+def _finite(value: float) -> float:
+    """The value, infinite again where `_FAR` stood for an infinity."""
+    return math.copysign(math.inf, value) if abs(value) > _FAR / 10 else float(value)
+
+
+def practical(
+    differences: Sequence[float] | np.ndarray,
+    margin: float,
+    generator: np.random.Generator,
+    samples: int = SAMPLES,
+) -> tuple[float, float, float]:
+    """The Bayesian signed-rank test: probabilities that a is better, equivalent or worse.
+
+    The weights of the data sets are drawn from a Dirichlet distribution, with an imagined data set
+    without a difference as the prior. In each sample the region wins (above the margin, within it,
+    below) that holds most of the means of two data sets.
+
+    Args:
+        differences: on each unit, above 0 where a is better.
+        margin: half the width of practical equivalence.
+        generator: of the samples.
+        samples: how many.
+    """
+    values = np.clip([0.0, *differences], -_FAR, _FAR)
+    means = values[:, None] / 2 + values[None, :] / 2
+    above, below = (means > margin).astype(float), (means < -margin).astype(float)
+    weights = generator.dirichlet([_PRIOR, *[1.0] * (len(values) - 1)], samples)
+    up, down = ((weights @ each * weights).sum(axis=1) for each in (above, below))
+    within = 1 - up - down
+    wins = np.argmax(np.stack([within, up, down]), axis=0)
+    within_p, up_p, down_p = (float((wins == region).mean()) for region in range(3))
+    return up_p, within_p, down_p
+
+
+def fewest_units(family: int, alpha: float = 0.05) -> int:
+    """The fewest units with which a contrast of the family can become significant at all.
+
+    >>> fewest_units(1), fewest_units(2), fewest_units(22)
+    (6, 7, 10)
+    """
+    return next(n for n in itertools.count(LEAST) if family * 2.0 ** (1 - n) < alpha)
+
+
+def _contrast(
+    a: str,
+    b: str,
+    of_a: np.ndarray,
+    of_b: np.ndarray,
+    sign: int,
+    margin: float,
+    alpha: float,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """A contrast without what depends on its family, its verdict the direction; the differences."""
+    both = np.isinf(of_a) & np.isinf(of_b)  # diverged on both sides: no difference
+    difference = (np.where(both, 0.0, of_a) - np.where(both, 0.0, of_b)).round(_DIGITS)
+    p, p_above = signed_rank_p(difference)
+    outside = math.nan
+    if math.isfinite(margin):
+        outside = max(signed_rank_p(margin + difference)[1], signed_rank_p(margin - difference)[1])
+    estimate, low, high = pseudomedian(difference, alpha)
+    higher = p_above < 0.5
+    row = {
+        "a": a,
+        "b": b,
+        "n": len(difference),
+        "won": int((sign * difference > 0).sum()),
+        "tied": int((difference == 0).sum()),
+        "lost": int((sign * difference < 0).sum()),
+        "difference": estimate,
+        "low": low,
+        "high": high,
+        "p": p,
+        "p_equivalence": outside,
+        "margin": margin,
+        "verdict": "better" if higher == (sign > 0) else "worse",
+    }
+    return row, difference
+
+
+def _verdict(p: float, p_equivalence: float, direction: str, alpha: float) -> str:
+    if p_equivalence < alpha:
+        return "equivalent"
+    return direction if p < alpha else "undecided"

@@ -1,0 +1,156 @@
+"""What a loss costs: training until a target accuracy, and trials until a good learning rate.
+
+Sources: Kaplan and Meier 1958, Journal of the American Statistical Association 53; Dodge,
+Gururangan, Card, Schwartz and Smith 2019, EMNLP, "Show your work".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from reports.stats.tuning import DIVERGED
+
+SHARE = 0.95
+"""The usual target is this share of the reference's final validation accuracy."""
+
+MEASURES = ("epochs", "seconds")
+
+
+def usual_target(final: pd.Series) -> float:
+    """The target by default: `SHARE` of the mean, rounded down to a tenth of a per cent.
+
+    Args:
+        final: the reference's validation accuracies after the last epoch; NaN if it has none.
+
+    >>> usual_target(pd.Series([0.98, 0.982]))
+    0.931
+    """
+    mean = float(final.astype(float).mean())
+    return math.nan if math.isnan(mean) else math.floor(1000 * SHARE * mean + 1e-9) / 1000
+
+
+def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> pd.DataFrame:
+    """When each run first reached the target, or until when it did not.
+
+    A run that diverged before is one that never reaches it: it counts as watched until the end of
+    the longest run, so that it stays in the denominator.
+
+    Args:
+        runs: run_id, loss, outcome.
+        curves: run_id, epoch, val_accuracy, seconds (of training up to the end of the epoch).
+        target: an accuracy in [0, 1].
+
+    Returns:
+        A row per run that diverged or has a curve: loss, run_id, reached, epochs, seconds (NaN
+        where not recorded).
+    """
+    rows = []
+    for run_id, curve in curves.sort_values("epoch").groupby("run_id", sort=False):
+        hit = curve[curve["val_accuracy"].astype(float) >= target]
+        at = hit.iloc[0] if len(hit) else curve.iloc[-1]
+        rows.append((run_id, len(hit) > 0, float(at["epoch"]), float(at["seconds"])))
+    found = pd.DataFrame(rows, columns=["run_id", "reached", *MEASURES])
+    found = runs[["run_id", "loss", "outcome"]].merge(found, on="run_id", how="left")
+    found["reached"] = found["reached"].eq(True)  # a run that diverged may have no curve
+    found = found[(found["outcome"] == "diverged") | found["epochs"].notna()]
+    lost = (found["outcome"] == "diverged") & ~found["reached"]
+    for measure, column in (("epochs", "epoch"), ("seconds", "seconds")):
+        end = curves[column].astype(float).max()
+        found[measure] = found[measure].astype(float).mask(lost, end)
+    return found[["loss", "run_id", "reached", *MEASURES]]
+
+
+def reached(times: pd.DataFrame) -> pd.DataFrame:
+    """The share of each loss's runs that have reached the target, by Kaplan and Meier.
+
+    Returns:
+        The corners of a step line per loss and measure: measure, loss, at, share. It begins at 0
+        and ends at the longest time that a run was watched.
+    """
+    parts = []
+    for measure in MEASURES:
+        for loss, own in _measured(times, measure):
+            curve = _kaplan_meier(own, measure)
+            at = [0.0, *curve.quantiles]
+            share = [0.0, *(1 - curve.probabilities)]
+            parts.append(pd.DataFrame({"measure": measure, "loss": loss, "at": at, "share": share}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_STEPS)
+
+
+_STEPS = ["measure", "loss", "at", "share"]
+_MEDIANS = ["measure", "loss", "n", "reached", "median", "low", "high"]
+
+
+def median_times(times: pd.DataFrame) -> pd.DataFrame:
+    """The median time to the target, by Kaplan and Meier, with its exact 95 % interval.
+
+    The interval is that of the order statistics (Conover 1999); a run that never reached the target
+    counts as later than all others. With fewer than six runs there is none.
+
+    Returns:
+        A row per measure and loss: measure, loss, `n`, `reached` (runs), `median`, `low`, `high`;
+        infinite: not within the training that was given; NaN: no interval.
+    """
+    rows = []
+    for measure in MEASURES:
+        for loss, own in _measured(times, measure):
+            curve = _kaplan_meier(own, measure)
+            half = curve.quantiles[curve.probabilities <= 0.5 + 1e-12]
+            ordered = own[measure].where(own["reached"], np.inf).to_numpy()
+            interval = stats.quantile_test(ordered, p=0.5).confidence_interval(0.95)
+            ends = (float(interval.low), float(interval.high))
+            if any(map(math.isnan, ends)):
+                ends = (math.nan, math.nan)
+            median = float(half[0]) if len(half) else math.inf
+            rows.append([measure, loss, len(own), int(own["reached"].sum()), median, *ends])
+    return pd.DataFrame(rows, columns=_MEDIANS)
+
+
+def _measured(times: pd.DataFrame, measure: str) -> list[tuple[str, pd.DataFrame]]:
+    known = times[times[measure].notna()]
+    return [(str(loss), own) for loss, own in known.groupby("loss", sort=True)]
+
+
+def _kaplan_meier(own: pd.DataFrame, measure: str) -> Any:
+    """The share of runs that have not reached the target: its `quantiles` and `probabilities`."""
+    there = own["reached"]
+    sample = stats.CensoredData(
+        uncensored=own.loc[there, measure].to_numpy(), right=own.loc[~there, measure].to_numpy()
+    )
+    return stats.ecdf(sample).sf
+
+
+def expected_best(runs: pd.DataFrame) -> pd.DataFrame:
+    """The best validation accuracy to expect after a number of trials, for each loss.
+
+    A trial draws one of the learning rates that were tried, each as likely as the others, and
+    trains once: its result is that of one of the seeds there. With V_1 <= V_2 <= ... the results
+    and F_i the probability of a result up to V_i, the mean of the best of n is the sum of
+    V_i (F_i^n - F_{i-1}^n), in closed form. A run that diverged is a result, `DIVERGED`.
+
+    Args:
+        runs: finished runs of one length of training: loss, lr, outcome, val_accuracy.
+
+    Returns:
+        loss, trials (1 to the number of rates of the loss), mean and `n` (runs behind it); nothing
+        of losses with one rate.
+    """
+    rows = []
+    diverged = runs["outcome"] == "diverged"
+    values = runs.assign(value=runs["val_accuracy"].astype(float).mask(diverged, DIVERGED))
+    for loss, own in values[np.isfinite(values["value"])].groupby("loss", sort=True):
+        rates = own["lr"].nunique()
+        weights = 1 / (rates * own.groupby("lr")["value"].transform("size"))
+        order = np.argsort(own["value"].to_numpy(), kind="stable")
+        results = own["value"].to_numpy()[order]
+        up_to = np.cumsum(weights.to_numpy()[order])
+        before = np.concatenate([[0.0], up_to[:-1]])
+        for trials in range(1, rates + 1 if rates > 1 else 1):
+            mean = float(results @ (up_to**trials - before**trials))
+            rows.append([str(loss), trials, mean, len(own)])
+    return pd.DataFrame(rows, columns=["loss", "trials", "mean", "n"])
