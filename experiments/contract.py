@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,6 +157,12 @@ class Recorded(Protocol):
     @property
     def metrics(self) -> Mapping[str, float | None]:
         """The last value of each metric by name; None if it is not a number."""
+
+
+def counting(runs: Sequence[Any]) -> Any:
+    """Of runs of one identity, oldest first, the newest FINISHED one, else the newest."""
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    return (finished or runs)[-1]
 
 
 def changed(one: Parts, other: Parts) -> dict[str, list[str]]:

@@ -32,12 +32,6 @@ class Earlier:
     notes: list[str]
 
 
-def counting(runs: Sequence[Run]) -> Run:
-    """Of runs of one identity, oldest first, the newest FINISHED one, else the newest."""
-    finished = [run for run in runs if run.info.status == "FINISHED"]
-    return (finished or runs)[-1]
-
-
 def changed_files(run: Run, now: source_digest.Code) -> list[str] | None:
     """The files that changed since `run` was made; None where its code is unknown."""
     then = run.data.tags.get("code.parts")
@@ -58,11 +52,11 @@ def look_up(
     groups: dict[tuple[str, str, str], list[str]] = {}
     for job, digest in zip(jobs, data_digests, strict=True):
         identity = job.identity(digest)
-        if identity not in runs or counting(runs[identity]).info.status != "FINISHED":
+        if identity not in runs or contract.counting(runs[identity]).info.status != "FINISHED":
             key = (job.settings_digest(digest), *(job.choices[group] for group in GROUPS))
             alike = sorted(others.get(key, []), key=lambda run: run.info.start_time)
             alike = [run for run in alike if run.data.tags["identity"] != identity]
-            found = counting(alike) if alike else None
+            found = contract.counting(alike) if alike else None
             if found is not None and found.info.status != "RUNNING":
                 files = changed_files(found, job.code)
                 finished = found.info.status == "FINISHED"
@@ -74,7 +68,9 @@ def look_up(
                 if taken:
                     identity = found.data.tags["identity"]
         identities.append(identity)
-    kept = {identity: counting(runs[identity]) for identity in identities if identity in runs}
+    kept = {
+        identity: contract.counting(runs[identity]) for identity in identities if identity in runs
+    }
     notes = [_note(*group, losses) for group, losses in groups.items()]
     return Earlier(identities, kept, notes)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 
-from experiments import config, machine, option_checks, places, processes, reuse, table
+from experiments import config, contract, machine, option_checks, places, processes, reuse, table
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
 from experiments.option_checks import Checked
@@ -134,7 +134,7 @@ def run(
     except tracking.Away:  # no table, but what failed
         _raise_failures(todo, results)
         raise
-    after = {i: reuse.counting(runs[i]) for i in identities if i in runs}
+    after = {i: contract.counting(runs[i]) for i in identities if i in runs}
     failed = any(result.status == JobStatus.FAILED for result in results.values())
     if failed or not stage:
         found = [after.get(identity) for identity in grid]

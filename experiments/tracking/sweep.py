@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
 
-from experiments import contract, places, reuse, source_digest
+from experiments import contract, places, source_digest
 from experiments.terminal import plural
 from experiments.tracking import locks
 from experiments.tracking.run import create_run
@@ -38,7 +38,9 @@ def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, Mlflo
     Identities never run are absent.
     """
     runs = all_runs(store)
-    return {identity: reuse.counting(runs[identity]) for identity in identities if identity in runs}
+    return {
+        identity: contract.counting(runs[identity]) for identity in identities if identity in runs
+    }
 
 
 def all_runs(store: Store) -> dict[str, list[MlflowRun]]:

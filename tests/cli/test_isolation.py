@@ -74,6 +74,12 @@ def largest(logits, labels):
 def digits(*, seed):
     return data.digits(seed=seed)
 
+def once(*, seed):
+    if os.path.exists("loaded"):
+        raise OSError("the disk was removed")
+    open("loaded", "w").close()
+    return data.digits(seed=seed)
+
 def no_digits(*, seed):
     os.kill(os.getpid(), signal.SIGSEGV)
 
@@ -97,6 +103,7 @@ def mine(tmp_path: Path, run_command: Command):
         for name in ("warm", "noisy", "dirty", "dies", "leaves", "hangs", "largest", "later")
     }
     targets |= {"loss/exits": "exits.loss", "data/mine": "mine.digits", "data/no": "mine.no_digits"}
+    targets |= {"data/once": "mine.once"}
     for name, target in targets.items():
         file = tmp_path / f"{name}.yaml"
         file.parent.mkdir(exist_ok=True)
@@ -209,6 +216,13 @@ def test_a_loss_that_ends_a_single_run_while_it_trains(tmp_path, mine):
     assert f"RuntimeError: the run's process {HOW}, in later ({place}" in sweep.stderr
     ends = {"later": ("FAILED", "failed"), "ce": ("FINISHED", "ok")}
     assert outcomes(tmp_path / "all") == ends
+
+
+def test_data_that_cannot_be_loaded_once_more_leave_a_failed_run(tmp_path, mine):
+    done = mine("one", "loss=ce", "data=once")
+    assert done.returncode == 1
+    assert "OSError: the disk was removed" in done.stderr
+    assert outcomes(tmp_path / "one") == {"ce": ("FAILED", "failed")}
 
 
 @pytest.mark.slow

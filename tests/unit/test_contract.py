@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -105,3 +107,11 @@ def test_whole_numbers_as_a_short_text(numbers, text):
 def test_what_is_no_text_of_numbers_is_refused(text):
     with pytest.raises(ValueError):
         numbers_in(text)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_command_can_be_typed_on_any_terminal(encoding, monkeypatch):
+    word = "it's 中\\é and $HOME"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    line = command("printf", "%s", word)
+    assert subprocess.check_output(["bash", "-c", line.encode(encoding)]).decode() == word

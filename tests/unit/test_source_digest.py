@@ -197,7 +197,7 @@ def edited(monkeypatch):
         ("data/splits.py", "_ORDER, epoch)", "_ORDER, epoch + 1)", {}, ["training"]),
         ("heads.py", "CLASSES = 10", "CLASSES = 11", {}, ["training"]),
         ("metrics.py", "ECE_BINS = 15", "ECE_BINS = 16", {}, []),
-        ("metrics.py", "np.asarray(predicted == labels)", "np.asarray(predicted)", {}, ["training"]),
+        ("metrics.py", "np.asarray(predicted == labels)", "predicted", {}, ["training"]),
         ("metrics.py", '"accuracy_flipped": accuracy(', '"accuracy_flipped": '
                                                         '-accuracy(', {}, ["training"]),
         ("schedulers.py", "T_max=steps", "T_max=steps + 1", {}, []),
