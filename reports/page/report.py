@@ -39,7 +39,7 @@ from reports.page.blocks import (
 from reports.page.cross_setting import Source
 from reports.page.figures import FigureBuilder, PageFigure, in_front
 from reports.page.table import Table
-from reports.sensitivity import overviews
+from reports.sensitivity import overviews, setting_values
 
 Images = Callable[[Section], np.ndarray | str]
 
@@ -78,7 +78,7 @@ def report(
     if source.baselines and sections:
         blocks += [Text(*told) for told in provenance.told(source.baselines, sections[0].runs)]
     if across is not None:
-        blocks += composer.across(across)
+        blocks += composer.across(across, sections)
     blocks += cross_setting.sweeps(source)
     if across is None:
         blocks += composer.overviews(sections, order)
@@ -121,7 +121,7 @@ class _Composer:
         self.result = Report(Page("", ""))
         self.prefix = ""
 
-    def across(self, found: Across) -> list[Any]:
+    def across(self, found: Across, sections: Sequence[Section]) -> list[Any]:
         """The answer over all data sets or models."""
         items = [
             Verdict(row["verdict"], sentence(found, row), posterior(found, row))
@@ -132,12 +132,31 @@ class _Composer:
             Text(basis(found)),
             *(_most_telling(items) if items else []),
             *(Text(each, alarm=not items) for each in advice(found)),
+            *self._lacking(found, sections),
             self._picture(page_across.diagram(found, self.looks)),
             self._table(page_across.values(found)),
         ]
         if items:
             blocks += [Text(page_across.how(found)), self._table(page_across.contrasts(found))]
         return [block for block in blocks if block is not None]
+
+    def _lacking(self, found: Across, sections: Sequence[Section]) -> list[Any]:
+        """The commands that run the losses that some data sets or models lack."""
+        every = pd.concat([section.runs for section in sections], ignore_index=True)
+        lines: list[str] = []
+        for section in sections:
+            losses = found.comparison.left_out.get(str(section.runs[found.key].iloc[0]), [])
+            setting = setting_values(section.runs)
+            lines += commands.run_command(
+                losses,
+                sorted(section.runs["lr"].unique()),
+                sorted(section.runs["seed"].unique()),
+                every.assign(**setting),  # a loss that has no run here has its values elsewhere
+                epochs=section.epochs,
+                experiment=self.source.experiment,
+                uri=self.source.uri,
+            )
+        return [Fold("The commands that run what is missing", [Commands(lines)])] if lines else []
 
     def short_section(self, section: Section, number: int, key: str) -> list[Any]:
         """One setting of a report across several: its verdicts, its table, what to know."""

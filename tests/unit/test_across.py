@@ -278,6 +278,17 @@ def test_settings_that_differ_in_something_else_are_refused_by_name() -> None:
         answer(summary[summary["data"] == "data03"])
 
 
+def test_models_may_differ_in_values_that_only_some_have() -> None:
+    summary, _ = over("model", DATA[:6], rates=(0.1,), seeds=range(1), drop=0.02)
+    some = summary["model"].isin(DATA[:2])
+    summary["model.hidden"] = np.where(some, 64, np.nan)
+    found = across.across(light_sections(summary), "model", Question())
+    assert found.units == 6 and "over 6 models" in across.basis(found)
+    summary.loc[summary["model"] == DATA[1], "model.hidden"] = 128
+    with pytest.raises(QuestionError, match=r"model.hidden \(128, 64\).*where.model.hidden=128"):
+        across.across(light_sections(summary), "model", Question())
+
+
 def test_two_settings_of_one_data_set_are_refused_by_name() -> None:
     summary, _ = over_data()
     twice = summary.copy()
@@ -362,7 +373,11 @@ def test_what_the_file_says_can_be_derived_again_and_a_changed_number_is_named()
 
 
 def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
-    sections = analysis.sections(*over_data(), Question(), lambda run_id: predictions(run_id[1:]))
+    summary, curves = over_data(seeds=range(1))
+    summary = summary[(summary["data"] != "data05") | (summary["loss"] != "mse")]
+    sections = analysis.sections(
+        summary, curves, Question(), lambda run_id: predictions(run_id[1:])
+    )
     found = across.across(sections, "data", Question())
     with palette.style():
         whole = page_report.report(
@@ -377,11 +392,16 @@ def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
     assert {"across", "across-contrasts", "setting-7-losses"} <= set(whole.tables)
     assert set(whole.figures) == {"across-ranks"}
     folds = [b for b in whole.page.blocks if isinstance(b, blocks.Fold)]
+    assert folds.pop(0).summary == "The commands that run what is missing"
     assert [fold.summary.split(":")[0] for fold in folds] == DATA[:7]
     assert "generate report where.data=data03" in markdown
+    assert "data05 is left out for all losses, since it has no result of mse." in words
+    assert "run.py -m loss=mse lr=0.1" in markdown
     (picture,) = [b for b in whole.page.blocks if isinstance(b, blocks.Picture)]
     assert "Average ranks: mse 1.00, focal gamma=3 2.00, ce 3.00." in picture.alt
-    assert "Critical difference: 1.25. Joined:" in picture.alt
+    assert (
+        "Critical difference: 1.35. Joined: mse, focal gamma=3; focal gamma=3, ce." in picture.alt
+    )
     csv = page_table.to_csv(whole.tables["across"]).splitlines()
     assert csv[0] == "data,ce,focal gamma=3,mse" and len(csv) == 1 + 7 + 1
     assert r"\begin{tabular}" in page_table.to_latex(whole.tables["across-contrasts"])
