@@ -13,17 +13,20 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import itertools
 import json
 import math
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import CompactHydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Transformer
+from hydra.errors import CompactHydraException, HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -38,10 +41,22 @@ CHOICES = {
     "on_failure": ("continue", "stop", "retry"),
     "reuse": ("same", "any"),
 }
+_MOST_SEEDS = 5000  # of a question, and characters of their text: it is kept in a tag
 
 
 class CommandError(CompactHydraException):
     """What ends the command: Hydra prints its message without a traceback and exits with 1."""
+
+
+@dataclass
+class Question:
+    """What the report on a sweep will be asked; declared where any value is set."""
+
+    metric: str | None = None
+    margin: float | None = None
+    reference: str | None = None
+    epochs: int | None = None
+    seeds: Any = None
 
 
 @dataclass
@@ -69,6 +84,7 @@ class RunConfig:
     rerun: Any = MISSING
     reuse: str = MISSING
     close_stale: bool = MISSING
+    question: Question = field(default_factory=Question)
 
 
 def register() -> None:
@@ -84,6 +100,7 @@ class Settings:
         choices: The option's name of each group, e.g. {"loss": "ce", ...}.
         options: Each group's own values with `_target_`, e.g. {"loss": {"_target_":
             "experiments.losses.focal", "gamma": 2.0}}.
+        question: The values of `Question`.
         words: The overrides, e.g. "model=mlp", for the label alone.
     """
 
@@ -105,6 +122,7 @@ class Settings:
     rerun: str | None
     reuse: str = "same"
     close_stale: bool = False
+    question: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 
     @property
@@ -173,6 +191,11 @@ class Settings:
             f"{part}={self.choices[part]}" if part in self.choices else part: files
             for part, files in self.code.parts.items()
         }
+
+    @property
+    def asks(self) -> bool:
+        """Whether a question is declared."""
+        return any(value is not None for value in self.question.values())
 
     def _with_code(self, settings_digest: str) -> str:
         whole = {"settings": settings_digest, "choices": self.choices, "code": self.code.digest}
@@ -302,8 +325,8 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def own_words(overrides: Iterable[str]) -> list[str]:
-    """The overrides that a user set, without those that a sweep sets for its jobs."""
-    passed = ("tracking.parent_run=", "tracking.epochs=", "tracking.warnings=")
+    """The overrides of a run that a user set: none that a sweep sets, nor the sweep's question."""
+    passed = ("tracking.parent_run=", "tracking.epochs=", "tracking.warnings=", "question.")
     return [word for word in overrides if not word.startswith(passed)]
 
 
@@ -341,6 +364,7 @@ def problems(settings: Settings) -> list[str]:
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
     found += credentials_in(settings.options)
+    found += _problems_of_question(settings.question)
     if not settings.experiment.strip():
         found.append("experiment: expected a name, got an empty one")
     for group in GROUPS:
@@ -349,6 +373,66 @@ def problems(settings: Settings) -> list[str]:
         except CommandError as error:
             found.append(str(error))
     return found
+
+
+def _problems_of_question(question: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of a question, a sentence each."""
+    asked = {name: value for name, value in question.items() if value is not None}
+    found = []
+    metric, margin, epochs = (asked.get(name) for name in ("metric", "margin", "epochs"))
+    if metric is not None and metric not in contract.METRICS:
+        near = difflib.get_close_matches(metric, contract.METRICS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        found.append(
+            "question.metric: expected one of those that `generate report --help` lists, such as "
+            f"test/accuracy or test/nll, got {metric!r}{meant}"
+        )
+    if margin is not None and not 0 <= margin < math.inf:
+        found.append(f"question.margin: expected a finite number of at least 0, got {margin}")
+    if epochs is not None and epochs < 0:
+        found.append(f"question.epochs: expected a whole number of at least 0, got {epochs}")
+    if "reference" in asked and not asked["reference"].strip():
+        found.append("question.reference: expected the name of a loss, got an empty one")
+    try:
+        question_seeds(asked.get("seeds"))
+    except CommandError as error:
+        found.append(str(error))
+    return found
+
+
+def question_seeds(value: Any) -> tuple[int, ...]:
+    """The seeds that `question.seeds` declares; none where it is null.
+
+    Args:
+        value: null, a list, or a text as it is typed for `seed`, such as "range(20)" or "0,1,2".
+
+    Raises:
+        CommandError: it is none of these, or too long for a tag of a run.
+    """
+    wrong = CommandError(
+        "question.seeds: expected whole numbers of at least 0, such as range(20) or [0,1,2], got "
+        f"{value!r}"
+    )
+    if value is None:
+        return ()
+    seeds: Sequence[Any] = value if isinstance(value, (list, tuple)) else []
+    if isinstance(value, str):
+        try:
+            word = OverridesParser.create().parse_override(f"seed={value}")
+            if word.is_discrete_sweep():
+                every = word.sweep_iterator(Transformer.identity)
+                seeds = list(itertools.islice(every, _MOST_SEEDS + 1))
+        except HydraException:
+            raise wrong from None
+    whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
+    if not seeds or not whole:
+        raise wrong
+    if len(seeds) > _MOST_SEEDS or len(contract.ranges(seeds)) > _MOST_SEEDS:
+        raise CommandError(
+            f"question.seeds: expected at most {_MOST_SEEDS:,} seeds, fewer where they are not "
+            f"contiguous, got {value!r}"
+        )
+    return tuple(sorted(set(seeds)))
 
 
 def _check_option(settings: Settings, group: str) -> None:

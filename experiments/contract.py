@@ -23,6 +23,24 @@ PREDICTIONS = "predictions.npz"
 CORRECT = "test_correct.npz"
 """The artifact that says of each test image whether a run predicted it right."""
 
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "motion_blur", "shear"),
+    *("scale", "rotate", "translate", "brightness", "stripe", "fog"),
+)
+"""The corruptions of test images, by name."""
+
+METRICS = (
+    *("test/accuracy", "test/nll", "test/brier", "test/ece", "test/ece_scaled"),
+    *("test/mean_absolute_error", "test/off_by_one", "test/macro_f1", "test/margin", "test/aurc"),
+    *("test/nll_scaled", "test/brier_scaled", *(f"test/accuracy_{digit}" for digit in range(10))),
+    *("corrupted/accuracy", *(f"corrupted/accuracy_{kind}" for kind in CORRUPTIONS)),
+    *(f"train/accuracy_{which}" for which in ("flipped", "recovered", "untouched")),
+)
+"""The metrics by which losses can be compared, as users type them."""
+
+METRIC, REFERENCE = "test/accuracy", "ce"
+"""What a report compares, and with which loss, unless it is asked for something else."""
+
 _REPEATS = ("test/", "val/", "train/", "corrupted/", "data/")  # begin metrics that repeat
 _MAKERS = {  # tags on which numbers may depend, in words
     "code": "code",

@@ -58,6 +58,10 @@ def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> 
     """A command without -m: a run, the plan of one, or one that is run again."""
     hydra_cfg = HydraConfig.get()
     config.check_values([settings])
+    if settings.asks:
+        raise config.CommandError(
+            "question: expected a sweep, which keeps it, got a single run; add -m"
+        )
     if not hydra_cfg.sweeper._target_.endswith(".GridSweeper"):
         raise config.CommandError(
             "hydra/sweeper: this one takes a grid, got a single run; add -m, and lr=... to choose "

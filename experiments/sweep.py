@@ -9,7 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
@@ -107,13 +107,16 @@ def run(
     results: dict[str, JobReturn] = {}
     machine.loaded()  # from here on it may wait for hours
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
+    own = {*seeds, *(job.seed for job in settings)}
+    declared = config.question_seeds(settings[0].question.get("seeds")) or own
     with tracking.tracked_sweep(
         store,
         name=name,
         identities=identities,
         again=bool(todo),
         code=by_option,
-        seeds={*seeds, *(planned_run.seed for planned_run in settings)},
+        seeds=declared,
+        question=question(settings, declared),
     ) as sweep:
         parent = sweep.run_id
         for identity in todo:
@@ -146,6 +149,23 @@ def run(
         log.warning("%s", warning)
     _raise_failures(todo, results)
     return [after[identity] for identity in identities]
+
+
+def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, Any] | None:
+    """The question that a sweep of these runs declares, complete; None where it declares none."""
+    asked = settings[0].question
+    if not settings[0].asks:
+        return None
+    losses = sorted({planned_run.choices["loss"] for planned_run in settings})
+    usual = contract.REFERENCE if contract.REFERENCE in losses else losses[0]
+    most = max(planned_run.epochs for planned_run in settings)
+    return {
+        "metric": asked["metric"] or contract.METRIC,
+        "margin": asked["margin"],
+        "reference": asked["reference"] or usual,
+        "epochs": most if asked["epochs"] is None else asked["epochs"],
+        "seeds": contract.ranges(seeds),
+    }
 
 
 def _failed_check(

@@ -90,6 +90,9 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
     words = [override("tracking.uri", uri)] if elsewhere or exported else []
     words += [override("sweep", parent)] if parent else []
     words += [override("tuning_seeds", list(range(tuning_seeds)))] if tuning_seeds else []
+    options = {"metric": "metric", "margin": "rope", "reference": "reference"}
+    asked = {options[name]: value for name, value in settings.question.items() if name in options}
+    words += [override(name, value) for name, value in asked.items() if value is not None]
     if not parent or settings.experiment != "mnist-losses":  # a report's own is the newest
         words.append(override("experiment", settings.experiment))
     return f"next:  {browse}\n       {command('generate report', *words)}"

@@ -11,16 +11,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from experiments.contract import CORRUPTIONS
+
 ROPE = 0.1
 """Default margin for accuracies, in points.
 
 The binomial standard error of 10,000 test examples near 99 %.
 """
-
-CORRUPTIONS = (
-    *("gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "motion_blur", "shear"),
-    *("scale", "rotate", "translate", "brightness", "stripe", "fog"),
-)
 
 REFUSED = {
     "loss": "values of different losses are never compared, each has its own unit",

@@ -9,8 +9,9 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Run as MlflowRun
 
@@ -200,6 +201,7 @@ def tracked_sweep(
     again: bool,
     code: source_digest.Parts | None = None,
     seeds: Iterable[int] = (),
+    question: Mapping[str, Any] | None = None,
 ) -> Iterator[Sweep]:
     """The parent run of the grid with these identities, RUNNING and locked during the block.
 
@@ -215,21 +217,30 @@ def tracked_sweep(
         code: The files that each option reaches, with their digests, for `planned`.
         seeds: Those that the command declares. A new parent keeps them in its tag `seeds`, which
             does not change when it goes on.
+        question: What its report will be asked; kept in the tag `question` in the same way. A
+            parent with another question does not go on: there is a new one beside it.
     """
-    declared = contract.ranges(seeds)
+    declared = {"seeds": contract.ranges(seeds)}
+    if question is not None:
+        declared["question"] = json.dumps(question)
     grid = sorted(set(identities))
     digest = hashlib.sha256(json.dumps(grid).encode()).hexdigest()
     with contextlib.ExitStack() as stack:
         sweep = None
-        for run in list(store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'"))[-1:]:
+        same = [
+            run
+            for run in store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'")
+            if question is None or run.data.tags.get("question") == declared["question"]
+        ]
+        for run in same[-1:]:
             if run.info.status != "RUNNING" and not (again and run.info.status == "FINISHED"):
                 with contextlib.suppress(locks.Taken):
                     stack.enter_context(locks.lock(store, run.info.run_id))
                     sweep = Sweep(run.info.run_id)
         if sweep is None:
             tags = {"kind": "sweep", "grid": digest}
-            if 0 < len(declared) <= _TAG_LENGTH:  # without it, a report takes the seeds of the runs
-                tags["seeds"] = declared
+            # Without a tag of its seeds, a report takes those of its runs.
+            tags |= {key: text for key, text in declared.items() if 0 < len(text) <= _TAG_LENGTH}
             sweep = Sweep(create_run(store, name, tags).info.run_id)
             stack.enter_context(locks.lock(store, sweep.run_id, wait=True))
         content = json.dumps({"identities": grid, "code": code or {}}, indent=1)

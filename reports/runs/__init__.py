@@ -28,7 +28,7 @@ loads it. The modules, each knowing only those above it:
     store.py         a database or a server, by its address
     naming.py        what a run's loss and setting are called
     versions.py      versions of the code that computed a run
-    plans.py         which runs have a seed that was declared
+    plans.py         which questions, and which runs' seeds, were declared before
     selection.py     which experiment, which sweep, which runs count
     baselines.py     runs that travel in a file of their own, and whether they may be compared with
                      others
@@ -56,6 +56,7 @@ from reports.runs import per_image
 from reports.runs.baselines import SHIPPED, Baselines, collect, joining
 from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
+from reports.runs.plans import Declared
 from reports.runs.records import ReadError, age
 from reports.runs.selection import active, experiment_named, pick
 from reports.runs.wording import MAKE_RUNS, count
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SHIPPED",
     "Baselines",
+    "Declared",
     "ReadError",
     "Runs",
     "collect_baselines",
@@ -123,6 +125,7 @@ class Runs:
     notes: what was left out or looks odd, a sentence each.
     warnings: what may make numbers wrong, a sentence each.
     baselines: the file of which some runs may be.
+    declared: the questions that were declared with the sweeps of the experiment, oldest first.
     store: where the files of the runs are read; without it, it is opened again for each file.
     """
 
@@ -136,6 +139,7 @@ class Runs:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     baselines: Baselines | None = None
+    declared: list[Declared] = field(default_factory=list)
     store: Database | Server | None = field(default=None, repr=False, compare=False)
 
 
@@ -199,6 +203,7 @@ def load(
         notes=notes,
         warnings=picked.warnings,
         baselines=kept,
+        declared=picked.declared,
         store=store,
     )
 

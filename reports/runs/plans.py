@@ -1,15 +1,56 @@
-"""Which runs have a seed that was declared before the results were seen."""
+"""What was declared before the results were seen: questions, and the seeds of runs."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from experiments.contract import numbers_in
+import pandas as pd
+
+from experiments.contract import METRICS, numbers_in
 from reports.runs.naming import loss_values, scalars, setting_key
 from reports.runs.records import Run
 from reports.runs.versions import code_of
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A question that was declared with a sweep, before its runs.
+
+    sweep: the id of the sweep, `parent_run_id` of the runs that it started; name: the sweep's.
+    time: when it was declared, UTC: when the sweep began. It never changes; a sweep that goes on
+    with another question is a sweep of its own.
+    metric: as typed, such as test/accuracy. margin: None for the metric's own. reference: the loss
+    that all others are compared with. epochs: those of the answer. seeds: all that were to be run.
+    """
+
+    sweep: str
+    name: str
+    time: pd.Timestamp
+    metric: str
+    margin: float | None
+    reference: str
+    epochs: int
+    seeds: tuple[int, ...]
+
+
+def questions(sweeps: Iterable[Run]) -> list[Declared]:
+    """The questions that were declared with these sweeps; one that cannot be read is left out."""
+    found = []
+    for sweep in sweeps:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            content = json.loads(sweep.tags["question"])
+            margin = None if content["margin"] is None else float(content["margin"])
+            time = pd.Timestamp(sweep.started or 0, unit="ms", tz="UTC")
+            texts = str(content["reference"]), int(content["epochs"])
+            seeds = numbers_in(content["seeds"])
+            if content["metric"] in METRICS:
+                name = content["metric"]
+                found.append(Declared(sweep.run_id, sweep.name, time, name, margin, *texts, seeds))
+    return found
 
 
 def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> set[str]:

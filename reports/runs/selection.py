@@ -11,7 +11,7 @@ from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
-from reports.runs.plans import planned
+from reports.runs.plans import Declared, planned, questions
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
@@ -32,7 +32,7 @@ class Picked:
     Identities of its grid without a run; notes.
 
     warnings: what may make the numbers wrong, a sentence each. planned: the ids of the runs whose
-    seeds were declared before.
+    seeds were declared before. declared: the questions, the oldest first.
     """
 
     experiment: Experiment
@@ -42,6 +42,7 @@ class Picked:
     notes: list[str]
     warnings: list[str]
     planned: set[str]
+    declared: list[Declared]
 
 
 def pick(
@@ -73,10 +74,10 @@ def pick(
             f"which ended before they were written or were changed since: {some(bad)}"
         )
     sweeps = sorted(store.runs("sweep", [chosen.id], deleted=True), key=age)
-    declared = planned(begun, sweeps)
+    declared = planned(begun, sweeps), questions(run for run in sweeps if not run.deleted)
     if run_ids is not None:
         asked = [run for run in begun if run.run_id in run_ids]
-        return Picked(chosen, None, sorted(asked, key=age), [], notes, [], declared)
+        return Picked(chosen, None, sorted(asked, key=age), [], notes, [], *declared)
     grid: list[str] = []
     left: list[tuple[Run, Run]] = []
     if parent:
@@ -106,7 +107,7 @@ def pick(
         )
     return Picked(
         *(chosen, parent, one_per_identity(filtered, notes), missing, notes),
-        *(disagreements(filtered), declared),
+        *(disagreements(filtered), *declared),
     )
 
 

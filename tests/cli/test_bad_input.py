@@ -57,6 +57,36 @@ LIGHT = [  # answered without Paddle or MLflow
         ["tracking.patience: expected a number of seconds, at least 0, got -1"],
     ),
     (["hydra/sweeper=tuning"], ["hydra/sweeper: this one takes a grid, got a single run; add -m"]),
+    (
+        ["-m", "question.metric=test/nl", "question.margin=-1", "question.seeds=x"],
+        [
+            "question.metric: expected one of those that `generate report --help` lists",
+            "got 'test/nl'; did you mean test/nll?",
+            "question.margin: expected a finite number of at least 0, got -1.0",
+            "question.seeds: expected whole numbers of at least 0, such as range(20) or [0,1,2]",
+        ],
+    ),
+    (
+        ["-m", "seed=0,1", "question.reference=cee", "question.epochs=3", "question.seeds=1,2"],
+        [
+            "question.reference: expected one of bitempered, brier, ce",
+            "question.epochs: expected epochs of the sweep, one of 10, got 3",
+            "question.seeds: expected all seeds of the sweep, and any others; without 0, got '1,2'",
+        ],
+    ),
+    (
+        ["-m", "question.seeds=range(1000000000)"],
+        ["question.seeds: expected at most 5,000 seeds, fewer where they are not contiguous"],
+    ),
+    (
+        ["-m", "question.metric=test/nll,test/ece"],
+        ["question.metric: expected one value for the whole sweep, got test/nll,test/ece"],
+    ),
+    (["-m", "question.metrik=x"], ["question.metrik: there is no such value; did you mean metric"]),
+    (
+        ["question.metric=test/nll"],
+        ["question: expected a sweep, which keeps it, got a single run"],
+    ),
     (["preset=nope"], ["Could not find 'preset/nope'"]),
     (["-m", "reuse=any", "force=true"], ["reuse=any takes finished runs and force=true runs them"]),
     (["loss=mse,ce"], ["add --multirun to your command line"]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import http.server
+import json
 import math
 import re
 import shlex
@@ -32,6 +33,7 @@ from helpers.stores import START, Store
 from experiments import places
 from reports import runs as reader
 from reports.runs import (
+    Declared,
     ReadError,
     Runs,
     configuration,
@@ -758,6 +760,28 @@ def test_a_plan_outlives_its_sweep_and_is_read_again_by_a_check(store):
     runs = store.load()
     assert _planned(runs) == {("ce", 0): True, ("ce", 1): True, ("ce", 2): False}
     assert _planned(store.load(run_ids=list(runs.summary["run_id"]))) == _planned(runs)
+
+
+def test_the_questions_that_were_declared(store):
+    first = {"metric": "test/nll", "margin": 0.5, "reference": "mse", "epochs": 3, "seeds": "0-2"}
+    second = first | {"margin": None, "seeds": ""}
+    broken = [second | {"metric": "test/loss"}, second | {"epochs": "three"}, [second], "text", 5]
+    broken += [second | {"seeds": "a"}, second | {"margin": []}, {"metric": "test/nll"}]
+    ids = []
+    for content in (second, *broken, first):
+        tags = {"question": json.dumps(content)}
+        ids.append(store.add_sweep("mine", ["i"], tags=tags))
+    store.add_sweep("says nothing", ["i"])
+    store.add_sweep("damaged", ["i"], tags={"question": "{"})
+    store.client.delete_run(store.add_sweep("deleted", ["i"], tags={"question": json.dumps(first)}))
+    run_id = store.add("i")
+    at = [pd.Timestamp(START + 10_000 * place, unit="ms", tz="UTC") for place in (1, len(ids))]
+    expected = [
+        Declared(ids[0], "mine", at[0], "test/nll", None, "mse", 3, ()),
+        Declared(ids[-1], "mine", at[1], "test/nll", 0.5, "mse", 3, (0, 1, 2)),
+    ]
+    for arguments in ({}, {"sweep": ids[0]}, {"run_ids": [run_id]}):
+        assert store.load(**arguments).declared == expected
 
 
 def test_the_list_of_sweeps(store):

@@ -327,6 +327,27 @@ def test_a_parent_keeps_the_seeds_that_were_declared_first(store):
         assert store.client.get_run(first.run_id).data.tags["seeds"] == "0-2,7"
 
 
+def test_a_question_is_kept_and_another_one_is_of_a_parent_of_its_own(store):
+    def question_of(parent):
+        text = store.client.get_run(parent.run_id).data.tags.get("question")
+        return None if text is None else json.loads(text)
+
+    with sweep(store) as silent:
+        assert question_of(silent) is None
+    with sweep(store, question={"metric": "test/nll"}) as first:
+        assert first.run_id != silent.run_id  # nobody can declare afterwards
+        assert question_of(first) == {"metric": "test/nll"}
+    with sweep(store, question={"metric": "test/ece"}) as second:
+        assert second.run_id != first.run_id
+    with sweep(store, question={"metric": "test/nll"}) as third:
+        assert third.run_id == first.run_id
+    with sweep(store) as fourth:  # the newest of this grid
+        assert fourth.run_id == second.run_id
+    assert [question_of(each) for each in (silent, first, second)] == [
+        *(None, {"metric": "test/nll"}, {"metric": "test/ece"})
+    ]
+
+
 def test_seeds_that_no_tag_can_hold_are_left_to_the_runs(store):
     with sweep(store, seeds=range(0, 4000, 2)) as parent:
         assert "seeds" not in store.client.get_run(parent.run_id).data.tags

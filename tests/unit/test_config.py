@@ -58,6 +58,7 @@ def test_what_changes_the_numbers_changes_the_identity(override):
         "threads=1",
         "force=true",
         "corruptions=false",
+        "question.metric=test/nll",
     ],
 )
 def test_what_does_not_change_the_numbers_does_not(override):
@@ -203,3 +204,61 @@ def test_a_function_that_does_not_exist_is_refused():
 def test_an_option_without_partial_is_refused():
     (problem,) = config.problems(changed("scheduler", _partial_=False))
     assert problem.startswith("scheduler=constant: expected `_partial_: true`")
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [
+        *((None, ()), ([3, 1, 1], (1, 3)), ("range(3)", (0, 1, 2)), ("range(4,10,3)", (4, 7))),
+        *(("2,0", (0, 2)), ("range(5000)", tuple(range(5000)))),
+    ],
+)
+def test_the_seeds_of_a_question(value, seeds):
+    assert config.question_seeds(value) == seeds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(3, True, [], [-1], [0.5], [True], ["1"], [2**32], {"a": 1}, "", "3", "a,b", "range(a)"),
+        *("glob(*)", "range(0,1,0.5)", "range(5001)", "range(10**9)", "(", list(range(0, 4000, 2))),
+    ],
+)
+def test_seeds_of_a_question_that_are_refused(value):
+    with pytest.raises(CommandError, match=r"question\.seeds: expected"):
+        config.question_seeds(value)
+
+
+def test_a_question_is_declared_where_any_value_is_set():
+    assert not settings().asks
+    assert settings("question.margin=0").asks
+    assert settings("question.seeds=[0,1]").asks
+
+
+def test_what_a_question_leaves_open_is_that_of_the_report():
+    from experiments.sweep import question
+
+    def declared(*losses, epochs=(3,), **values):
+        runs = [
+            settings(f"loss={loss}", f"epochs={length}") for loss in losses for length in epochs
+        ]
+        empty = dict.fromkeys(("metric", "margin", "reference", "epochs", "seeds"))
+        return question([dataclasses.replace(run, question=empty | values) for run in runs], [1, 0])
+
+    assert declared("ce", "mse") is None
+    assert declared("mse", "ce", epochs=(2, 5), margin=0.2) == {
+        "metric": "test/accuracy", "margin": 0.2, "reference": "ce", "epochs": 5, "seeds": "0-1",
+    }  # fmt: skip
+    assert (
+        declared("mse", "focal", metric="test/nll")["reference"] == "focal"
+    )  # as the report has it
+    assert declared("mse", "ce", reference="mse")["reference"] == "mse"
+
+
+def test_the_report_asks_the_same_unless_told_otherwise():
+    from omegaconf import OmegaConf
+
+    from experiments import contract
+
+    report = OmegaConf.load(ROOT / "conf" / "report.yaml")
+    assert (report.metric, report.reference) == (contract.METRIC, contract.REFERENCE)

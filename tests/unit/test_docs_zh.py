@@ -163,9 +163,10 @@ def test_the_table_of_values_has_every_value_with_its_default():
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
     table = {row[0].strip("`"): row[1] for row in rows(section(page("options"), "普通取值"))}
     scalars = {field.name for field in dataclasses.fields(config.RunConfig)}
-    assert set(table) == scalars - {*config.GROUPS, "tracking"}
+    question = {f"question.{field.name}" for field in dataclasses.fields(config.Question)}
+    assert set(table) == scalars - {*config.GROUPS, "tracking", "question"} | question
     for name, shown in table.items():
-        value = defaults[name]
+        value = OmegaConf.select(defaults, name)
         typed = str(value).lower() if isinstance(value, bool) else str(value)
         assert shown == ("" if value is None else typed), name
 

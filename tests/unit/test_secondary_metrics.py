@@ -15,6 +15,7 @@ import pytest
 from helpers.pages import made, text
 from helpers.synthetic_runs import measured, predictions, runs
 
+from experiments import contract
 from experiments import corruptions as corruption_module
 from experiments import metrics as experiment_metrics
 from experiments.heads import LOGITS, NUMBER
@@ -217,7 +218,8 @@ def test_every_metric_that_runs_write_is_offered_or_refused_with_a_reason() -> N
     written, _ = good_and_bad()
     refused = {f"test_{name}" for name in REFUSED}
     assert set(OFFERED) == set(written) - refused and refused <= set(written)
-    assert tuple(corruption_module.CORRUPTIONS) == metrics.CORRUPTIONS
+    assert tuple(corruption_module.CORRUPTIONS) == contract.CORRUPTIONS
+    assert sorted(contract.METRICS) == sorted(metric.typed for metric in OFFERED.values())
 
 
 @pytest.mark.parametrize("name", list(OFFERED))

@@ -56,6 +56,7 @@ class GridSweeper(Sweeper):
         """The runs of the grid. Raises CommandError when any is wrong."""
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
+        words = [_of_question(word, parser) for word in words]
         grid = BasicSweeper.split_arguments(words, None)[0]
         if len({text for job in grid for text in job if text.startswith("preset=")}) > 1:
             raise config.CommandError(
@@ -65,6 +66,7 @@ class GridSweeper(Sweeper):
         config.check_values([job for _, job in jobs])
         if any(job.rerun is not None for _, job in jobs):
             raise config.CommandError("rerun: expected one run at a time, without -m")
+        self._check_question([job for _, job in jobs])
         return jobs
 
     def run(self, jobs: list[Job], *, stage: str = "", tuning_seeds: int = 0) -> Any:
@@ -114,6 +116,31 @@ class GridSweeper(Sweeper):
                 job_overrides, initial_job_idx=self._jobs(len(job_overrides))
             ),
         )
+
+    def _check_question(self, jobs: list[config.Settings]) -> None:
+        """Raise CommandError where the question of the jobs, one for all, does not fit them."""
+        question, wrong = jobs[0].question, []
+        if question["reference"] is not None:
+            option = question["reference"].split()[0].partition("@")[0]
+            losses = self.loader.get_group_options("loss")
+            if option not in losses:
+                wrong.append(
+                    f"question.reference: expected one of {', '.join(losses)}, got {option!r}"
+                )
+        lengths = sorted({job.epochs for job in jobs})
+        if question["epochs"] is not None and question["epochs"] not in lengths:
+            wrong.append(
+                "question.epochs: expected epochs of the sweep, one of "
+                f"{', '.join(map(str, lengths))}, got {question['epochs']}"
+            )
+        own = {*self.seeds, *(job.seed for job in jobs)}
+        seeds = config.question_seeds(question["seeds"] or sorted(own)) if jobs[0].asks else ()
+        if seeds and (more := own - set(seeds)):
+            wrong.append(
+                "question.seeds: expected all seeds of the sweep, and any others; without "
+                f"{contract.ranges(more)}, got {question['seeds']!r}"
+            )
+        config.refuse(wrong)
 
     def _jobs(self, count: int) -> int:
         """The number of the first of `count` jobs: each number names a directory, once."""
@@ -219,6 +246,20 @@ def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
         word.config_loader = parser.config_loader  # for glob(*), which asks for a group's options
         words.append(word)
     return words
+
+
+def _of_question(word: Override, parser: OverridesParser) -> Override:
+    """The override; of `question.seeds` as a text, since they are not choices to run one by one.
+
+    Raises CommandError where another value of the question has choices.
+    """
+    key = word.key_or_group
+    if not (key.startswith("question.") and word.is_sweep_override()):
+        return word
+    text = str(word.input_line).partition("=")[2]
+    if key != "question.seeds":
+        raise config.CommandError(f"{key}: expected one value for the whole sweep, got {text}")
+    return parser.parse_override(contract.override(key, text))
 
 
 def _is_scalar(override: Override) -> bool:
