@@ -140,8 +140,8 @@ def may_fork() -> bool:
     return sys.platform.startswith("linux") and built_for_cpu()
 
 
-def device(asked: str) -> str:
-    """'cpu' or 'gpu' for `asked`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
+def device(wanted: str) -> str:
+    """'cpu' or 'gpu' for `wanted`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
 
     Raises:
         ValueError: A GPU is asked for, and there is none.
@@ -149,24 +149,24 @@ def device(asked: str) -> str:
     import paddle
 
     there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if asked == "gpu" and not there:
+    if wanted == "gpu" and not there:
         raise ValueError(NO_GPU)
-    return "gpu" if there and asked != "cpu" else "cpu"
+    return "gpu" if there and wanted != "cpu" else "cpu"
 
 
-@functools.cache  # asked of every run of a grid
-def resolved_device(asked: str, threads: int) -> str:
+@functools.cache  # called for every run of a grid
+def resolved_device(wanted: str, threads: int) -> str:
     """As `device`, but Paddle is loaded, with `threads`, only where it may see a GPU."""
-    if asked == "gpu":  # `device` tells later whether there is one
+    if wanted == "gpu":  # `device` tells later whether there is one
         return "gpu"
-    if asked == "cpu" or built_for_cpu():
+    if wanted == "cpu" or built_for_cpu():
         return "cpu"
     prepare(threads)
-    return device(asked)
+    return device(wanted)
 
 
 def keep_memory() -> bool:
-    """Let glibc keep freed memory for the next step; whether it could be told.
+    """Let glibc keep freed memory for the next step; whether it takes that.
 
     Otherwise it returns memory to the system after each training step, and the next one pays for
     hundreds of page faults. The process stays at its largest size instead.

@@ -27,7 +27,6 @@ def sgd(
 ) -> Optimizer:
     """Gradient descent: w - lr g. weight_decay (>= 0): coupled."""
     check_number("weight_decay", weight_decay, at_least=0, optional=True)
-    check_number("clip_norm", clip_norm, above=0, optional=True)
     return SGD(learning_rate, parameters, weight_decay=weight_decay, grad_clip=_clip(clip_norm))
 
 
@@ -47,7 +46,6 @@ def momentum(
     check_number("momentum", momentum, at_least=0, below=1)
     check_flag("nesterov", nesterov)
     check_number("weight_decay", weight_decay, at_least=0, optional=True)
-    check_number("clip_norm", clip_norm, above=0, optional=True)
     return Momentum(
         learning_rate,
         momentum,
@@ -69,11 +67,8 @@ def adam(
     clip_norm: float | None = None,
 ) -> Optimizer:
     """Kingma and Ba, 2015. beta1, beta2: in [0, 1). epsilon >= 0. weight_decay >= 0: coupled."""
-    check_number("beta1", beta1, at_least=0, below=1)
-    check_number("beta2", beta2, at_least=0, below=1)
-    check_number("epsilon", epsilon, at_least=0)
+    _check_moments(beta1, beta2, epsilon)
     check_number("weight_decay", weight_decay, at_least=0, optional=True)
-    check_number("clip_norm", clip_norm, above=0, optional=True)
     return Adam(
         learning_rate,
         beta1,
@@ -96,11 +91,8 @@ def adamw(
     clip_norm: float | None = None,
 ) -> Optimizer:
     """Adam where w also shrinks by lr weight_decay w: decoupled (Loshchilov and Hutter, 2019)."""
-    check_number("beta1", beta1, at_least=0, below=1)
-    check_number("beta2", beta2, at_least=0, below=1)
-    check_number("epsilon", epsilon, at_least=0)
+    _check_moments(beta1, beta2, epsilon)
     check_number("weight_decay", weight_decay, at_least=0)
-    check_number("clip_norm", clip_norm, above=0, optional=True)
     return AdamW(
         learning_rate,
         beta1,
@@ -112,5 +104,12 @@ def adamw(
     )
 
 
+def _check_moments(beta1: float, beta2: float, epsilon: float) -> None:
+    check_number("beta1", beta1, at_least=0, below=1)
+    check_number("beta2", beta2, at_least=0, below=1)
+    check_number("epsilon", epsilon, at_least=0)
+
+
 def _clip(norm: float | None) -> Any:
+    check_number("clip_norm", norm, above=0, optional=True)
     return None if norm is None else paddle.nn.ClipGradByGlobalNorm(float(norm))

@@ -251,8 +251,8 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     size = rows
 
     @functools.wraps(loss)
-    def told(*arguments: Any) -> Any:
-        """The loss; that it is being called is told before."""
+    def announced(*arguments: Any) -> Any:
+        """The loss; before a call, `send` names it."""
         send(alone)
         values = loss(*arguments)
         send(together)
@@ -260,7 +260,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
 
     try:
         with training.fresh(job.seed, device):
-            learner = training.build(model, told, optimizer, scheduler, lr=job.lr, steps=1)
+            learner = training.build(model, announced, optimizer, scheduler, lr=job.lr, steps=1)
             _limit()  # a compiler may have to build the kernel
             kernel = conv_block.notices(learner.network)
             for size in sizes:

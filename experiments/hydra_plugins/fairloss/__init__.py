@@ -1,4 +1,1 @@
-"""What Hydra finds by itself because experiments/ is on its path.
-
-The sweeper and the launchers of the project.
-"""
+"""The sweepers and launchers of the project, found by Hydra since experiments/ is on its path."""
