@@ -109,6 +109,7 @@ def run(
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
     own = {*seeds, *(job.seed for job in settings)}
     declared = config.question_seeds(settings[0].question.get("seeds")) or own
+    asked = question(settings, declared)
     with tracking.tracked_sweep(
         store,
         name=name,
@@ -116,7 +117,7 @@ def run(
         again=bool(todo),
         code=by_option,
         seeds=declared,
-        question=question(settings, declared),
+        question=asked,
     ) as sweep:
         parent = sweep.run_id
         for identity in todo:
@@ -143,7 +144,10 @@ def run(
         found = [after.get(identity) for identity in grid]
         rows = [table.row(job, run) for job, run in zip(settings, found, strict=True)]
         edges = "\n".join(table.at_the_edge(settings, found))
-        said = [table.text(rows), edges, table.next_commands(settings[0], parent, tuning_seeds)]
+        there = {job.choices["loss"] for job in settings}
+        told = {k: v for k, v in (asked or {}).items() if k != "reference" or v in there}
+        following = table.next_commands(settings[0], parent, tuning_seeds, told)
+        said = [table.text(rows), edges, following]
         print("\n" + "\n\n".join(filter(None, said)))
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import places, terminal
+from experiments import contract, places, terminal
 from experiments.config import Settings
 from experiments.contract import command, override
 
@@ -69,13 +69,19 @@ def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[s
     return list(filter(None, (tuning.at_the_edge(loss, rates) for loss, rates in trials.items())))
 
 
-def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -> str:
+def next_commands(
+    settings: Settings,
+    parent: str = "",
+    tuning_seeds: int = 0,
+    question: Mapping[str, Any] | None = None,
+) -> str:
     """The two commands that a user will want next.
 
     Args:
         settings: Those of one of the runs.
         parent: The sweep's run.
         tuning_seeds: How many seeds, from 0 on, only chose rates.
+        question: What the report is to be asked, as far as it is not usual.
     """
     directory = Path(settings.tracking["directory"] or "")
     uri = places.store_uri(settings.tracking["uri"], directory)
@@ -90,9 +96,10 @@ def next_commands(settings: Settings, parent: str = "", tuning_seeds: int = 0) -
     words = [override("tracking.uri", uri)] if elsewhere or exported else []
     words += [override("sweep", parent)] if parent else []
     words += [override("tuning_seeds", list(range(tuning_seeds)))] if tuning_seeds else []
-    options = {"metric": "metric", "margin": "rope", "reference": "reference"}
-    asked = {options[name]: value for name, value in settings.question.items() if name in options}
-    words += [override(name, value) for name, value in asked.items() if value is not None]
+    usual = {"metric": contract.METRIC, "margin": None, "reference": contract.REFERENCE}
+    for name, value in (question or {}).items():
+        if name in usual and value not in (None, usual[name]):
+            words.append(override("rope" if name == "margin" else name, value))
     if not parent or settings.experiment != "mnist-losses":  # a report's own is the newest
         words.append(override("experiment", settings.experiment))
     return f"next:  {browse}\n       {command('generate report', *words)}"

@@ -45,7 +45,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ import pandas as pd
 from experiments import contract, places
 from reports.metrics import column
 from reports.runs import per_image
-from reports.runs.baselines import SHIPPED, Baselines, collect, joining
+from reports.runs.baselines import SHIPPED, Baselines, Correct, collect, correct, joining
 from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
 from reports.runs.plans import Declared
@@ -141,6 +141,10 @@ class Runs:
     baselines: Baselines | None = None
     declared: list[Declared] = field(default_factory=list)
     store: Database | Server | None = field(default=None, repr=False, compare=False)
+
+
+Source: TypeAlias = "Runs | Database | Server | str | None"
+"""Where runs are: what `load` returned, an open store, or a store's address."""
 
 
 def load(
@@ -250,7 +254,10 @@ def collect_baselines(
     curves = curves_frame(
         store.histories([run.run_id for run in picked.runs]), summary_frame(picked.runs, []), []
     )
-    one = next((run.run_id for run in picked.runs if run.status == "FINISHED"), "")
+    finished = [run.run_id for run in picked.runs if run.status == "FINISHED"]
+    one = next(iter(finished), "")
+    every = {run_id: scores(store, run_id, "test_accuracy") for run_id in finished}
+    of_images = {run_id: each for run_id, each in every.items() if each is not None}
     texts = {
         name: (store.artifact(one, name) or b"").decode("utf-8", errors="replace")
         for name in ("overrides.yaml", "environment.txt")
@@ -265,6 +272,7 @@ def collect_baselines(
             line.removeprefix("- ").strip("'\"") for line in texts["overrides.yaml"].splitlines()
         ],
         environment=texts["environment.txt"],
+        correct=correct(of_images, constant_scores(store, of_images)),
     )
 
 
@@ -286,7 +294,7 @@ def sweeps(uri: str | None = None, experiment: str | None = None) -> pd.DataFram
     return frame.assign(started=utc(frame["started"]), seconds=frame["seconds"].astype(float))
 
 
-def predictions(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, np.ndarray] | None:
+def predictions(source: Source, run_id: str) -> dict[str, np.ndarray] | None:
     """A run's answers on the test set, in file order.
 
     `outputs` [n, outputs], `predicted` [n] and `label` [n].
@@ -294,18 +302,18 @@ def predictions(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, np.nda
     None when the run has none, or they cannot be read.
     """
     arrays = per_image.arrays(
-        _artifact(runs_or_uri, run_id, contract.PREDICTIONS), ("outputs", "predicted", "label")
+        _artifact(source, run_id, contract.PREDICTIONS), ("outputs", "predicted", "label")
     )
     shapes = [array.shape for array in arrays.values()] if arrays else [()]
     fits = len(shapes[0]) == 2 and shapes[1] == shapes[2] == shapes[0][:1]
     return arrays if fits else None
 
 
-def scores(runs_or_uri: Runs | str | None, run_id: str, metric: str) -> np.ndarray | None:
+def scores(source: Source, run_id: str, metric: str) -> np.ndarray | None:
     """What a metric is the mean of: a value for each test image, in file order, float32 [n].
 
     Args:
-        runs_or_uri: where the run is.
+        source: where the run is.
         run_id: its id. Its files are read when this is called.
         metric: its column, or as it is typed: test/accuracy (1 where the image was predicted
             right, else 0), test/nll or test/brier.
@@ -315,37 +323,47 @@ def scores(runs_or_uri: Runs | str | None, run_id: str, metric: str) -> np.ndarr
     """
     metric = column(metric)
     if metric == "test_accuracy":
-        found = per_image.correct(_artifact(runs_or_uri, run_id, contract.CORRECT))
+        kept = _correct_of_baselines(source)
+        found = kept.of_run(run_id) if kept else None
+        if found is None:
+            found = per_image.correct(_artifact(source, run_id, contract.CORRECT))
         if found is not None:
             return found
-    arrays = predictions(runs_or_uri, run_id)
+    arrays = predictions(source, run_id)
     return None if arrays is None else per_image.of_predictions(arrays, metric)
 
 
-def constant_scores(runs_or_uri: Runs | str | None, run_ids: Iterable[str]) -> np.ndarray | None:
+def constant_scores(source: Source, run_ids: Iterable[str]) -> np.ndarray | None:
     """Right (1) or wrong (0) of the best constant answer on each test image, float32 [n].
 
     Args:
-        runs_or_uri: where the runs are.
-        run_ids: runs with one test set. The first that stored predictions is read.
+        source: where the runs are.
+        run_ids: runs with one test set. The first that knows the labels is read.
 
     Returns:
         The values, 1 where the image's label is the most frequent one; None without predictions.
     """
+    kept = _correct_of_baselines(source)
     for run_id in run_ids:
-        if (arrays := predictions(runs_or_uri, run_id)) is not None:
+        if kept and run_id in kept.runs:
+            return kept.of_constant()
+        if (arrays := predictions(source, run_id)) is not None:
             return per_image.constant(arrays["label"])
     return None
 
 
-def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any] | None:
+def _correct_of_baselines(source: Source) -> Correct | None:
+    return source.baselines.correct if isinstance(source, Runs) and source.baselines else None
+
+
+def configuration(source: Source, run_id: str) -> dict[str, Any] | None:
     """What a run was asked, resolved, as its config.yaml says.
 
     None when it has none, or it cannot be read.
     """
     from omegaconf import OmegaConf
 
-    data = _artifact(runs_or_uri, run_id, "config.yaml")
+    data = _artifact(source, run_id, "config.yaml")
     if data is None:
         return None
     try:
@@ -357,14 +375,16 @@ def configuration(runs_or_uri: Runs | str | None, run_id: str) -> dict[str, Any]
     )
 
 
-def _artifact(runs_or_uri: Runs | str | None, run_id: str, name: str) -> bytes | None:
+def _artifact(source: Source, run_id: str, name: str) -> bytes | None:
     """A file that a run stored; None when it cannot be had, as of a baseline."""
-    if not isinstance(runs_or_uri, Runs):
-        return open_store(runs_or_uri).artifact(run_id, name)
-    summary = runs_or_uri.summary
+    if source is None or isinstance(source, str):
+        return open_store(source).artifact(run_id, name)
+    if not isinstance(source, Runs):
+        return source.artifact(run_id, name)
+    summary = source.summary
     if bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
         return None
-    store = runs_or_uri.store or open_store(runs_or_uri.uri)
+    store = source.store or open_store(source.uri)
     return store.artifact(run_id, name)
 
 

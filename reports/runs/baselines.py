@@ -2,13 +2,15 @@
 
 For comparison with runs that were made elsewhere.
 
-The file is gzipped JSON: what made the runs, the runs as the store had them, and their curves, with
-a SHA-256 of it all that reading checks. A protocol is every value that decides a run's numbers but
-its loss, learning rate and seed.
+The file is gzipped JSON: what made the runs, the runs as the store had them, their curves, and
+which test images each predicted right. Files made before version 0.2.0 lack the last. Reading
+checks a SHA-256 of it all. A protocol is every value that decides a run's numbers but its loss,
+learning rate and seed.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
@@ -16,9 +18,11 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments.contract import command, override
@@ -79,6 +83,58 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Correct:
+    """Which test images the runs predicted right.
+
+    bits: a row of bits for each image, one for each of the runs, zipped, in base64. Images differ
+    more than runs do, so a row is nearly constant: two thirds of the size of a row for each run.
+    constant: of the best constant answer, a row for all images.
+    """
+
+    runs: list[str]
+    images: int
+    bits: str
+    constant: str
+
+    @cached_property
+    def _by_run(self) -> dict[str, np.ndarray]:
+        rows = _unzipped(self.bits).reshape(self.images, -1)
+        matrix = np.unpackbits(rows, axis=1, count=len(self.runs)).T
+        return dict(zip(self.runs, matrix, strict=True))
+
+    def of_run(self, run_id: str) -> np.ndarray | None:
+        """Right (1) or wrong (0) of each image, float32; None of a run that is not among these."""
+        found = self._by_run.get(run_id)
+        return None if found is None else found.astype(np.float32)
+
+    def of_constant(self) -> np.ndarray:
+        """The same of the best constant answer."""
+        return np.unpackbits(_unzipped(self.constant), count=self.images).astype(np.float32)
+
+
+def correct(scores: Mapping[str, np.ndarray], constant: np.ndarray | None) -> Correct | None:
+    """The content of a file from right (1) or wrong (0) of each image, by run; None without any.
+
+    Args:
+        scores: by run id, all of one test set.
+        constant: the same of the best constant answer.
+    """
+    if not scores or constant is None:
+        return None
+    matrix = np.stack([each > 0 for each in scores.values()], axis=1)
+    bits, row = (_zipped(np.packbits(each, axis=-1)) for each in (matrix, constant > 0))
+    return Correct(list(scores), len(constant), bits, row)
+
+
+def _zipped(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+
+
+def _unzipped(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+@dataclass(frozen=True)
 class Baselines:
     """A file of baselines.
 
@@ -88,6 +144,7 @@ class Baselines:
     origin: Origin
     runs: list[Run]
     curves: dict[str, dict[str, list[float | None]]]
+    correct: Correct | None = None
     sha256: str = ""
 
     def histories(self, run_ids: Iterable[str]) -> list[tuple[Any, ...]]:
@@ -111,12 +168,13 @@ def collect(
     missing: int = 0,
     overrides: Sequence[str] = (),
     environment: str = "",
+    correct: Correct | None = None,
 ) -> Baselines:
     """The baselines in the runs of a sweep: those that are finished.
 
     curves: of the same runs, as in `reports.runs.Runs`. sweep: its name; file: that of the file to
     be. missing: combinations without a run. overrides and environment: as one of the runs has
-    stored them.
+    stored them. correct: of the finished runs.
 
     Raises:
         ReadError: there are none, they are of more than one protocol, or a loss of more than one
@@ -169,7 +227,7 @@ def collect(
         processors=_tags(finished, "processor"),
         kernels=_tags(finished, "kernel"),
     )
-    return Baselines(origin, [_kept(run) for run in finished], _curves(finished, curves))
+    return Baselines(origin, [_kept(run) for run in finished], _curves(finished, curves), correct)
 
 
 def pack(baselines: Baselines) -> bytes:
@@ -179,6 +237,8 @@ def pack(baselines: Baselines) -> bytes:
         "runs": [{name: getattr(run, name) for name in _RUN} for run in baselines.runs],
         "curves": baselines.curves,
     }
+    if baselines.correct:
+        content["correct"] = asdict(baselines.correct)
     whole = {"format": FORMAT, "sha256": _digest(content), "content": content}
     return gzip.compress(_text(whole).encode(), mtime=0)
 
@@ -209,7 +269,8 @@ def read(path: Path) -> Baselines:
             runs = [
                 Run(**run, experiment="", deleted=False, baseline=True) for run in content["runs"]
             ]
-            return Baselines(Origin(**content["origin"]), runs, content["curves"], digest)
+            found = Correct(**content["correct"]) if "correct" in content else None
+            return Baselines(Origin(**content["origin"]), runs, content["curves"], found, digest)
     except (
         OSError,
         EOFError,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import io
 import json
 import os
 import re
@@ -28,7 +29,16 @@ from reports import analysis, verdicts
 from reports.analysis import Question
 from reports.names import short_names
 from reports.page import caveats, provenance
-from reports.runs import SHIPPED, Baselines, ReadError, collect_baselines, load, load_baselines
+from reports.runs import (
+    SHIPPED,
+    Baselines,
+    ReadError,
+    collect_baselines,
+    constant_scores,
+    load,
+    load_baselines,
+    scores,
+)
 from reports.runs.baselines import pack, read
 from reports.stats import contrasts
 
@@ -85,7 +95,7 @@ def test_a_file_gives_the_frames_of_its_runs_back(store: Store, kept: Path) -> N
     assert len(finished) == 5 and set(before.summary["status"]) == {"FINISHED", "FAILED"}
     assert set(after.summary["loss"]) == {"ce (baseline)", "focal (baseline)"}
     assert after.summary["baseline"].all() and not before.summary["baseline"].any()
-    same = after.summary.assign(loss=finished["loss"], baseline=False)
+    same = after.summary.assign(loss=finished["loss"], baseline=False, planned=False)
     pd.testing.assert_frame_equal(
         same, finished[[name for name in finished if name != "data.root"]], check_exact=True
     )
@@ -94,6 +104,38 @@ def test_a_file_gives_the_frames_of_its_runs_back(store: Store, kept: Path) -> N
     pd.testing.assert_frame_equal(after.curves.assign(loss=curves["loss"]), curves, rtol=1e-8)
     accuracies = [name for name in curves if name.endswith("accuracy")]
     pd.testing.assert_frame_equal(after.curves[accuracies], curves[accuracies], check_exact=True)
+
+
+def test_the_file_says_which_images_were_predicted_right(store: Store) -> None:
+    labels = np.array([7, 1, 7, 2, 0, 7, 3, 3, 1])  # not a multiple of 8
+    finished = [run for run in store.load().summary.itertuples() if run.status == "FINISHED"]
+    right = {}
+    for place, run in enumerate(finished[:3]):
+        right[run.run_id] = (np.arange(9) % (place + 2) == 0).astype(np.float32)
+        predicted = np.where(right[run.run_id], labels, 9)
+        content = io.BytesIO()
+        outputs = np.zeros((9, 10), dtype=np.float32)
+        np.savez_compressed(content, outputs=outputs, predicted=predicted, label=labels)
+        store.add_predictions(run.run_id, content.getvalue())
+    path = store.path.with_name("kept.json.gz")
+    path.write_bytes(pack(collect_baselines(store.uri, None, None, None, file=path.name)))
+    kept = load_baselines(path)
+    for run in finished:
+        found = scores(kept, run.run_id, "test/accuracy")
+        if run.run_id in right:
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, right[run.run_id])
+        else:  # it stored no predictions
+            assert found is None
+        assert scores(kept, run.run_id, "test/nll") is None
+    assert constant_scores(kept, right).tolist() == [1, 0, 1, 0, 0, 1, 0, 0, 0]
+
+
+def test_a_file_without_images_is_read(kept: Path) -> None:
+    runs = load_baselines(kept)
+    assert runs.baselines.correct is None
+    assert scores(runs, runs.summary["run_id"].iloc[0], "test/accuracy") is None
+    assert constant_scores(runs, runs.summary["run_id"]) is None
 
 
 def test_the_file_says_what_made_it(store: Store, kept: Path) -> None:

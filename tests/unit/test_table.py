@@ -53,6 +53,20 @@ def test_a_run_without_a_run_is_missing_in_the_table():
     assert table.text([row()]).splitlines()[1].split() == ["ce", "0.003", "10", "0", "missing"]
 
 
+def test_the_next_report_is_asked_what_was_declared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    usual = {"metric": "test/accuracy", "margin": None, "reference": "ce", "epochs": 3}
+    for question, words in (
+        (None, ""),
+        (usual, ""),
+        (usual | {"metric": "test/ece", "reference": "mse"}, " metric=test/ece reference=mse"),
+        (usual | {"margin": 0.2}, " rope=0.2"),
+    ):
+        printed = table.next_commands(BASE, "1a", question=question)
+        assert printed == f"next:  mlflow ui\n       generate report sweep=1a{words}"
+
+
 def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert table.next_commands(BASE) == (
