@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -74,7 +75,12 @@ def setting_key(run: Run) -> str:
 
     Names to recognise it by, and a hash of everything.
     """
-    values = setting_values(run)
+    return _key_of(tuple(setting_values(run).items()))
+
+
+@functools.lru_cache(maxsize=1000)  # the settings of a store are few
+def _key_of(items: tuple[tuple[str, str], ...]) -> str:
+    values = dict(items)
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return (
         f"{values['data']} {values['model']} {values['optimizer']} {values['scheduler']} "

@@ -5,6 +5,7 @@ Escaping for a page is the page's work.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Collection
@@ -13,6 +14,7 @@ MAKE_RUNS = "Make some with `python experiments/run.py -m loss=mse,ce`"
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+@functools.lru_cache(maxsize=2000)  # the params of all runs have few values
 def number(text: str) -> float | int | None:
     """The finite number that a param's text says; None for any other text."""
     text = text.strip()
@@ -24,6 +26,7 @@ def number(text: str) -> float | int | None:
     return int(text) if text.lstrip("+-").isdigit() else value
 
 
+@functools.lru_cache(maxsize=2000)
 def short(text: str) -> str:
     """A value in its shortest form, the same for 2, 2.0 and 2e0; other text as it is."""
     value = number(text)
