@@ -122,7 +122,7 @@ def main() -> None:
     """Print the table."""
     sizes = ((6, 2), (8, 4), (12, 4), (12, 8), (20, 8))
     rows: list[tuple[str, int, dict[str, Any]]] = [
-        (f"no difference on average, {words} effects", 500, how | {"data_sets": n, "losses": k})
+        (f"no difference on average, {words} effects", 1000, how | {"data_sets": n, "losses": k})
         for words, how in (("normal", {}), ("lognormal", {"skewed": True}))
         for n, k in sizes
     ]
