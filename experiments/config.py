@@ -326,7 +326,8 @@ def check_names(names: Iterable[str]) -> None:
 
 def own_words(overrides: Iterable[str]) -> list[str]:
     """The overrides of a run that a user set: none that a sweep sets, nor the sweep's question."""
-    passed = ("tracking.parent_run=", "tracking.epochs=", "tracking.warnings=", "question.")
+    names = ("parent_run", "epochs", "warnings", "data_digest")
+    passed = ("question.", *(f"tracking.{name}=" for name in names))
     return [word for word in overrides if not word.startswith(passed)]
 
 

@@ -137,7 +137,8 @@ def execute(
 
 
 def _load(settings: Settings, store: Store) -> Splits:
-    """The run's data; where they cannot be loaded, a FAILED run says why."""
+    """The run's data; where they cannot be loaded again after the check, a FAILED run says why."""
+    digest = settings.tracking["data_digest"]
     try:
         return config.function(settings, "data")(seed=settings.seed)
     except Exception:
@@ -145,7 +146,7 @@ def _load(settings: Settings, store: Store) -> Splits:
             store,
             name=settings.label,
             params=settings.params,
-            tags=settings.code.tags,
+            tags=settings.code.tags | (settings.identities(digest) if digest else {}),
             parent=settings.tracking["parent_run"],
         ):
             raise

@@ -228,6 +228,7 @@ class _Jobs:
     def overrides(self, group: Sequence[str]) -> list[str]:
         """The overrides of a job: those of its longest run, and what the sweep hands to it."""
         words = [*self.grid[group[-1]][0], f"tracking.parent_run={self.parent}"]
+        words.append(f"tracking.data_digest={self.digests[group[-1]]}")
         if len(group) > 1:
             epochs = [str(self.grid[identity][1].epochs) for identity in group]
             words.append(f"tracking.epochs=[{','.join(epochs)}]")

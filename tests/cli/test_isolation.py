@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import re
 import signal
 import subprocess
 import sys
@@ -223,6 +224,9 @@ def test_data_that_cannot_be_loaded_once_more_leave_a_failed_run(tmp_path, mine)
     assert done.returncode == 1
     assert "OSError: the disk was removed" in done.stderr
     assert outcomes(tmp_path / "one") == {"ce": ("FAILED", "failed")}
+    sweep = mine("all", "-m", "loss=ce", "data=once")
+    assert re.search(r"^ *ce .* failed [0-9a-f]{32}$", sweep.stdout, flags=re.MULTILINE)
+    assert outcomes(tmp_path / "all") == {"ce": ("FAILED", "failed")}
 
 
 @pytest.mark.slow

@@ -191,7 +191,10 @@ OWN_VALUES = sorted(
         if not name.startswith("_")
     }
     # what a command sets for its own jobs
-    - {f"tracking.{name}" for name in ("parent_run", "epochs", "directory", "warnings")}
+    - {
+        f"tracking.{name}"
+        for name in ("parent_run", "epochs", "directory", "warnings", "data_digest")
+    }
 )
 
 
