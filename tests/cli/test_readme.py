@@ -188,7 +188,7 @@ OWN_VALUES = sorted(
         for group in ("model", "data", "optimizer", "scheduler", "tracking", "hydra/sweeper")
         for path in (ROOT / "conf" / group).glob("*.yaml")
         for name in OmegaConf.load(path)
-        if not name.startswith("_")
+        if not name.startswith("_") and name != "defaults"
     }
     # what a command sets for its own jobs
     - {
