@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, SMALL, Command, clean_environment
-from helpers.forked import Forks
+from helpers.commands import SMALL, Command
+from helpers.forked import train
 
 from experiments import machine
 
@@ -57,42 +56,9 @@ def _no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def run_command() -> Command:
     """`run_command(directory, *arguments, **environment)` runs experiments/run.py there.
 
-    Output and errors are kept as text.
+    Output and errors are kept as text. It runs in a fork, see `helpers.forked`.
     """
-
-    def run(
-        directory: Path, *arguments: str, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "experiments" / "run.py"), *arguments],
-            cwd=directory,
-            env=clean_environment() | environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def forked_command() -> Iterator[Command]:
-    """`run_command` in a fork of a process that has loaded `loaded`, see `helpers.forked`."""
-    forks: dict[str, Forks] = {}
-
-    def run(
-        directory: Path, *arguments: str, loaded: str = "all", **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        if loaded not in forks:
-            forks[loaded] = Forks(loaded, clean_environment())
-        program = ROOT / "experiments" / "run.py"
-        return forks[loaded].run(
-            program, list(arguments), directory, clean_environment() | environment
-        )
-
-    yield run
-    for each in forks.values():
-        each.close()
+    return train
 
 
 @pytest.fixture(scope="session")

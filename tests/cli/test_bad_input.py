@@ -167,9 +167,9 @@ def imported(stderr: str) -> set[str]:
 
 @pytest.mark.parametrize(("arguments", "messages"), LIGHT, ids=lambda value: " ".join(value))
 def test_wrong_values_are_answered_before_anything_heavy_loads(
-    tmp_path, forked_command, arguments, messages
+    tmp_path, run_command, arguments, messages
 ):
-    done = forked_command(tmp_path, *arguments, loaded="light", PYTHONPROFILEIMPORTTIME="1")
+    done = run_command(tmp_path, *arguments, loaded="light", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode != 0
     for message in messages:
         assert message in done.stderr
@@ -244,11 +244,11 @@ OPTIONS = [  # answered by the option's own function, before training
 
 
 @pytest.mark.parametrize(("arguments", "messages"), OPTIONS, ids=lambda value: " ".join(value))
-def test_wrong_options_are_refused_before_training(tmp_path, forked_command, arguments, messages):
+def test_wrong_options_are_refused_before_training(tmp_path, run_command, arguments, messages):
     given = (
         arguments if "data=mnist" in arguments else ["data=digits", *arguments]
     )  # -m in the middle, too
-    done = forked_command(tmp_path, *given, loaded="paddle", PYTHONPROFILEIMPORTTIME="1")
+    done = run_command(tmp_path, *given, loaded="paddle", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode != 0
     for message in messages:
         assert message in done.stderr
@@ -257,11 +257,11 @@ def test_wrong_options_are_refused_before_training(tmp_path, forked_command, arg
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, forked_command):
+def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, run_command):
     (tmp_path / "mine.py").write_text("def total(logits, labels):\n    return logits.sum()\n")
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "total.yaml").write_text("_target_: mine.total\n_partial_: true\n")
-    done = forked_command(
+    done = run_command(
         tmp_path, "--config-dir", ".", "-m", "loss=total,ce", "data=digits",
         PYTHONPATH=str(tmp_path),
     )  # fmt: skip
@@ -271,39 +271,37 @@ def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, forked_command):
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_store_of_another_mlflow_is_refused(tmp_path, forked_command, sweep):
+def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
     path = tmp_path / "mlflow.db"
     path.write_bytes((sweep[0] / "mlflow.db").read_bytes())
     with sqlite3.connect(path) as database:
         database.execute("UPDATE alembic_version SET version_num = 'fffffffffff0'")
     before = path.read_bytes()
-    done = forked_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
     assert done.returncode != 0
     assert "written by another version of MLflow" in done.stderr
     assert "Traceback" not in done.stderr
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path, forked_command):
+def test_a_file_that_is_no_database_is_refused(tmp_path, run_command):
     (tmp_path / "mlflow.db").write_text(
         "not a database, but long enough to look like a header of one" * 10
     )
-    done = forked_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
     assert done.returncode != 0
     assert "cannot use the tracking store" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("by", ["override", "environment"])
-def test_an_unreachable_server_is_refused_soon(tmp_path, forked_command, by):
+def test_an_unreachable_server_is_refused_soon(tmp_path, run_command, by):
     uri = "http://127.0.0.1:9"  # the discard port: nobody listens
     given = (
         ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
     )
     start = time.perf_counter()
-    done = forked_command(
-        tmp_path, "data=digits", "model=softmax", "epochs=1", *given[0], **given[1]
-    )
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", *given[0], **given[1])
     assert done.returncode != 0
     assert f"cannot use the tracking store {uri}" in done.stderr
     assert "refused" in done.stderr
@@ -311,13 +309,11 @@ def test_an_unreachable_server_is_refused_soon(tmp_path, forked_command, by):
     assert time.perf_counter() - start < 60
 
 
-def test_a_server_that_is_no_mlflow_is_refused(tmp_path, forked_command):
+def test_a_server_that_is_no_mlflow_is_refused(tmp_path, run_command):
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     uri = f"http://127.0.0.1:{server.server_port}"
-    done = forked_command(
-        tmp_path, "data=digits", "model=softmax", "epochs=1", f"tracking.uri={uri}"
-    )
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", f"tracking.uri={uri}")
     server.shutdown()
     server.server_close()
     assert done.returncode != 0

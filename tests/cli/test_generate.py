@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 from benchmarks import read_store
 from helpers.commands import ROOT, clean_environment
+from helpers.forked import generate as generate_forked
 from helpers.synthetic_runs import HOSTILE, predictions
 from helpers.synthetic_runs import runs as synthetic
 from mlflow.tracking import MlflowClient
@@ -67,20 +68,6 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
-def program(
-    directory: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """`python reports/generate.py ...` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "reports" / "generate.py"), *arguments],
-        cwd=directory,
-        env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, sweep: tuple[Path, str]) -> Path:
     """A directory with a copy of the small sweep's store."""
@@ -93,7 +80,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, sweep: tuple[Path, str]) -> 
 @pytest.fixture(scope="module")
 def written(store: Path) -> tuple[Path, str]:
     """The directory of a report that the real command wrote, and what it printed."""
-    done = program(store)
+    done = generate_forked(store)
     assert done.returncode == 0, done.stderr
     return store / "outputs" / "reports" / "mnist-losses", done.stdout
 
@@ -195,12 +182,12 @@ def test_the_matplotlib_settings_of_the_user_change_no_figure(
     """Neither a backend that a notebook sets and that is not installed here, nor a matplotlibrc."""
     settings = "savefig.bbox: tight\nlegend.loc: lower right\ntext.usetex: True\nfont.size: 30\n"
     (tmp_path / "matplotlibrc").write_text(settings + "axes.prop_cycle: cycler('color', ['r'])\n")
-    done = program(
-        tmp_path,
-        f"tracking.uri=sqlite:///{store / 'mlflow.db'}",
-        "output=o",
-        MPLBACKEND="module://no_such_package.backend_inline",
-    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "reports" / "generate.py"), "output=o",
+         f"tracking.uri=sqlite:///{store / 'mlflow.db'}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env=clean_environment() | {"MPLBACKEND": "module://no_such_package.backend_inline"},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     figures = contents(tmp_path / "o" / "figures")
     assert figures == contents(written[0] / "figures")
@@ -619,7 +606,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
 
 
 def test_no_store(tmp_path: Path) -> None:
-    done = program(tmp_path)
+    done = generate_forked(tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "mlflow.db" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -717,7 +704,7 @@ def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Repo
         database.commit()
     assert report(tmp_path, "output=from-file").code == 0
     with read_store.server(path) as address:
-        done = program(tmp_path, f"tracking.uri={address}", "output=from-server")
+        done = generate_forked(tmp_path, f"tracking.uri={address}", "output=from-server")
         assert done.returncode == 0, done.stderr
         assert f"stored with the sweep's run {parent} in MLflow" in done.stdout
         check = report(tmp_path, f"tracking.uri={address}", "check=from-server/verdicts.json")

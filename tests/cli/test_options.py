@@ -29,8 +29,8 @@ def options(tmp_path):
     return write
 
 
-def plan(forked_command, directory, *words):
-    done = forked_command(directory, "--config-dir", "options", *words, *SMALL, "plan=true")
+def plan(run_command, directory, *words):
+    done = run_command(directory, "--config-dir", "options", *words, *SMALL, "plan=true")
     assert "Traceback" not in done.stderr
     return done
 
@@ -63,28 +63,28 @@ OPTIONS = {
 }
 
 
-def test_whatever_yaml_hydra_accepts_works(options, forked_command):
+def test_whatever_yaml_hydra_accepts_works(options, run_command):
     for name, text in OPTIONS.items():
         directory = options(f"loss/{name}", text)
     grid = f"loss={','.join(OPTIONS)},focal"
-    done = plan(forked_command, directory, "-m", grid, "loss.gamma=4")
+    done = plan(run_command, directory, "-m", grid, "loss.gamma=4")
     assert done.returncode == 0, done.stderr
     assert "gamma" not in done.stderr
     assert "10 runs: 10 missing" in done.stdout
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_value_that_such_an_option_does_not_have_is_refused(options, forked_command, name):
+def test_a_value_that_such_an_option_does_not_have_is_refused(options, run_command, name):
     directory = options(f"loss/{name}", OPTIONS[name])
-    wrong = plan(forked_command, directory, f"loss={name}", "loss.gama=4")
+    wrong = plan(run_command, directory, f"loss={name}", "loss.gama=4")
     assert wrong.returncode != 0
     meant = f"loss={name} has no value of this name; did you mean loss.gamma? {name} has gamma"
     assert f"loss.gama: {meant}" in wrong.stderr
 
 
-def test_an_option_in_a_folder_works(options, forked_command):
+def test_an_option_in_a_folder_works(options, run_command):
     directory = options("loss/mine/steep", FOCAL)
-    done = plan(forked_command, directory, "loss=mine/steep", "loss.gamma=4")
+    done = plan(run_command, directory, "loss=mine/steep", "loss.gamma=4")
     assert done.returncode == 0, done.stderr
     assert "mine/steep" in done.stdout
 
@@ -93,10 +93,10 @@ def test_an_option_in_a_folder_works(options, forked_command):
     "name", ["loss/focal", "model/mlp", "data/digits", "optimizer/sgd", "scheduler/cosine",
              "tracking/local", "preset/tutorial", "hydra/launcher/processes", "config"],
 )  # fmt: skip
-def test_an_option_with_the_name_of_a_shipped_one_is_refused(options, forked_command, name):
+def test_an_option_with_the_name_of_a_shipped_one_is_refused(options, run_command, name):
     shipped = ROOT / "conf" / f"{name}.yaml"
     directory = options(name, shipped.read_text() if shipped.exists() else "x: 1\n")
-    done = plan(forked_command, directory)
+    done = plan(run_command, directory)
     assert done.returncode != 0
     group, _, option = name.rpartition("/")
     assert f"{name}: expected a name of its own for {directory}/options/{name}.yaml" in done.stderr
@@ -105,7 +105,7 @@ def test_an_option_with_the_name_of_a_shipped_one_is_refused(options, forked_com
 
 
 @pytest.mark.parametrize("how", ["command line", "multirun", "own config", "two directories"])
-def test_it_is_refused_wherever_the_directory_is_named(options, forked_command, how):
+def test_it_is_refused_wherever_the_directory_is_named(options, run_command, how):
     directory = options("loss/focal", FOCAL)
     searchpath = f"hydra.searchpath=[file://{directory}/options]"
     words = [searchpath]
@@ -122,15 +122,15 @@ def test_it_is_refused_wherever_the_directory_is_named(options, forked_command, 
         (directory / "more" / "loss").mkdir(parents=True)
         (directory / "more" / "loss" / "mine.yaml").write_text(FOCAL)
         words = ["--config-dir", "more", searchpath, "loss=mine"]
-    done = forked_command(directory, *words, *SMALL, "plan=true")
+    done = run_command(directory, *words, *SMALL, "plan=true")
     assert done.returncode != 0
     name = "mine" if how == "two directories" else "focal"
     assert f"loss/{name}: expected a name of its own for {directory}/options/loss" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_projects_own_directory_is_no_other(tmp_path, forked_command):
-    done = forked_command(tmp_path, "--config-dir", str(ROOT / "conf"), *SMALL, "plan=true")
+def test_the_projects_own_directory_is_no_other(tmp_path, run_command):
+    done = run_command(tmp_path, "--config-dir", str(ROOT / "conf"), *SMALL, "plan=true")
     assert done.returncode == 0, done.stderr
 
 
@@ -141,9 +141,9 @@ def test_the_projects_own_directory_is_no_other(tmp_path, forked_command):
         ("gamma: 1\n beta: 2\n", "mapping values are not allowed here"),
     ],
 )
-def test_a_file_that_is_no_yaml_is_refused_by_name(options, forked_command, text, words):
+def test_a_file_that_is_no_yaml_is_refused_by_name(options, run_command, text, words):
     directory = options("loss/mine", text)
-    done = plan(forked_command, directory, "loss=mine")
+    done = plan(run_command, directory, "loss=mine")
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "expected" in line]
     assert words in line
@@ -163,18 +163,18 @@ MODULE = """
 """
 
 
-def test_lists_and_mappings_are_plain_python_and_can_be_typed_again(options, forked_command):
+def test_lists_and_mappings_are_plain_python_and_can_be_typed_again(options, run_command):
     directory = options(
         "loss/mine", "_target_: mine.weighted\n_partial_: true\nweights: [1, [2, 3]]\ntable: null\n"
     )
     (directory / "mine.py").write_text(textwrap.dedent(MODULE))
     table = "loss.table={a:1,b:[x,null,true,0.5]}"
-    first = forked_command(
+    first = run_command(
         directory, "--config-dir", "options", "loss=mine", table, *SMALL, PYTHONPATH="."
     )  # fmt: skip
     assert first.returncode == 0, first.stderr
     (kept,) = params(directory)
-    again = forked_command(
+    again = run_command(
         directory, "--config-dir", "options", "loss=mine", f"loss.weights={kept['loss.weights']}",
         f"loss.table={kept['loss.table']}", *SMALL, PYTHONPATH=".",
     )  # fmt: skip
@@ -203,8 +203,8 @@ def preset(options, body: str) -> Path:
         ("loss: glob(c*)", 3),
     ],
 )  # fmt: skip
-def test_a_list_in_a_preset_means_its_choices(options, forked_command, body, runs):
-    done = plan(forked_command, preset(options, body), "preset=mine")
+def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):
+    done = plan(run_command, preset(options, body), "preset=mine")
     assert done.returncode == 0, done.stderr
     assert f"{runs} run" in done.stdout
 
@@ -227,8 +227,8 @@ def test_a_list_in_a_preset_means_its_choices(options, forked_command, body, run
         ("- lr", "hydra.sweeper.params: expected a mapping such as `lr: 0.1,0.2`, got ['lr']"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_preset_is_one_sentence(options, forked_command, body, words):
-    done = plan(forked_command, preset(options, body), "preset=mine")
+def test_a_mistake_in_a_preset_is_one_sentence(options, run_command, body, words):
+    done = plan(run_command, preset(options, body), "preset=mine")
     assert done.returncode != 0
     assert words in done.stderr
     assert not (options("x", "") / "mlflow.db").exists()
@@ -244,17 +244,17 @@ def test_a_mistake_in_a_preset_is_one_sentence(options, forked_command, body, wo
                                        "config"),
     ],
 )  # fmt: skip
-def test_an_unknown_name_in_a_preset_is_one_sentence(options, forked_command, text, words):
+def test_an_unknown_name_in_a_preset_is_one_sentence(options, run_command, text, words):
     directory = options("preset/mine", f"# @package _global_\n{text}")
-    done = plan(forked_command, directory, "-m", "preset=mine")
+    done = plan(run_command, directory, "-m", "preset=mine")
     assert done.returncode != 0
     assert words in done.stderr
 
 
-def test_a_loss_of_a_library_states_its_head_in_its_option(options, forked_command):
+def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command):
     target = "_target_: paddle.nn.functional.cross_entropy\n_partial_: true\n"
     directory = options("loss/theirs", target + "head: logits\nreduction: none\n")
-    done = forked_command(directory, "--config-dir", "options", "-m", "loss=theirs,ce", *SMALL)
+    done = run_command(directory, "--config-dir", "options", "-m", "loss=theirs,ce", *SMALL)
     assert done.returncode == 0, done.stderr
     by_loss = {each["loss"]: each for each in params(directory)}
     assert by_loss["theirs"]["loss.head"] == "logits"
@@ -286,7 +286,7 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, forked_comma
         ("_target_: experiments.losses.ce\n_partial_: false", "expected `_partial_: true`"),
     ],
 )  # fmt: skip
-def test_a_loss_that_cannot_be_used_is_refused_with_advice(options, forked_command, option, words):
+def test_a_loss_that_cannot_be_used_is_refused_with_advice(options, run_command, option, words):
     default = "" if "_partial_" in option else "_partial_: true\n"
     directory = options("loss/mine", f"{default}{option}\n")
     (directory / "mine.py").write_text(
@@ -295,7 +295,7 @@ def test_a_loss_that_cannot_be_used_is_refused_with_advice(options, forked_comma
     )
     with (directory / "options/loss/mine.yaml").open("a") as file:
         file.write("k: 2\n" if "fails" in option else "")
-    done = forked_command(
+    done = run_command(
         directory, "--config-dir", "options", "loss=mine", *SMALL, PYTHONPATH="."
     )  # fmt: skip
     assert done.returncode != 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, clean_environment, mlflow_server
+from helpers.commands import mlflow_server
+from helpers.forked import generate
 from omegaconf import OmegaConf
 
 from experiments import config, places, tracking
@@ -18,19 +17,6 @@ from experiments.tracking import StoreError
 
 SMALL = ["data=digits", "model=softmax", "epochs=1"]
 ODD = ["per%20cent", "q?x=1", "sp ace", "#hash", "中文", "a'b", "100%"]
-
-
-def generate(
-    directory: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "reports" / "generate.py"), "formats=[svg]", *arguments],
-        cwd=directory,
-        env=clean_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
@@ -129,7 +115,7 @@ def test_a_run_and_a_report_in_a_directory_of_an_odd_name(tmp_path, run_command)
     directory.mkdir()
     done = run_command(directory, "-m", "loss=ce,mse", *SMALL)
     assert done.returncode == 0, done.stderr
-    done = generate(directory)
+    done = generate(directory, "formats=[svg]")
     assert done.returncode == 0, done.stderr
     assert "stored with the sweep's run" in done.stdout
     assert list(tmp_path.iterdir()) == [directory]
@@ -160,7 +146,7 @@ def test_a_job_in_a_directory_of_its_own_uses_the_same_store(tmp_path, run_comma
     assert list(tmp_path.rglob("*.db")) == [tmp_path / "rel.db"]
     done = generate(
         tmp_path, "tracking.uri=sqlite:///rel.db", "output=page", "hydra.job.chdir=true",
-        "hydra.run.dir=aside",
+        "hydra.run.dir=aside", "formats=[svg]",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "page" / "index.html").exists()
@@ -196,7 +182,7 @@ def moved(tmp_path, sweep):
 @pytest.mark.slow
 def test_a_moved_store_is_read_as_it_is(moved):
     before = (moved / "mlflow.db").read_bytes()
-    done = generate(moved)
+    done = generate(moved, "formats=[svg]")
     assert done.returncode == 0, done.stderr
     assert "stored with the sweep's run" in done.stdout
     ((parent,),) = rows(moved, "SELECT run_uuid FROM tags WHERE key='kind' AND value='sweep'")
@@ -254,7 +240,7 @@ def test_a_server_on_loopback_is_reached_past_a_proxy(tmp_path, run_command):
     with mlflow_server(tmp_path) as uri:
         done = run_command(tmp_path, "-m", "loss=ce,mse", *SMALL, f"tracking.uri={uri}", **dead)
         assert done.returncode == 0, done.stderr
-        done = generate(tmp_path, f"tracking.uri={uri}", **dead)
+        done = generate(tmp_path, f"tracking.uri={uri}", "formats=[svg]", **dead)
         assert done.returncode == 0, done.stderr
 
 

@@ -47,17 +47,17 @@ def test_the_plan_in_a_sentence(states, jobs, text):
     assert plan.summary(states, jobs, slots=2) == text
 
 
-def test_a_plan_creates_nothing(tmp_path, forked_command):
-    done = forked_command(tmp_path, "-m", "loss=mse,ce", *SMALL, "plan=true")
+def test_a_plan_creates_nothing(tmp_path, run_command):
+    done = run_command(tmp_path, "-m", "loss=mse,ce", *SMALL, "plan=true")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("missing") == 3
     assert "how long that takes is not known" in done.stdout
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, forked_command):
+def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, run_command):
     directory, _ = sweep
-    done = forked_command(
+    done = run_command(
         directory, "-m", "loss=mse,ce", "seed=0,1,2", *SMALL, "epochs=2,3", "plan=true"
     )
     assert done.returncode == 0, done.stderr
@@ -67,21 +67,21 @@ def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, forked_com
     assert "6 start from a checkpoint" in done.stdout
 
 
-def test_a_plan_runs_finished_runs_again_where_that_is_forced(sweep, forked_command):
-    done = forked_command(sweep[0], "loss=ce", "seed=0", *SMALL, "plan=true", "force=true")
+def test_a_plan_runs_finished_runs_again_where_that_is_forced(sweep, run_command):
+    done = run_command(sweep[0], "loss=ce", "seed=0", *SMALL, "plan=true", "force=true")
     assert "1 run: 1 forced. 1 to run" in done.stdout
 
 
-def test_a_plan_tells_what_checkpoints_will_take_on_disk(tmp_path, forked_command):
+def test_a_plan_tells_what_checkpoints_will_take_on_disk(tmp_path, run_command):
     words = ["-m", "seed=0,1", "data=digits", "model=mlp", "optimizer=adam", "epochs=1"]
-    done = forked_command(tmp_path, *words, "plan=true")
+    done = run_command(tmp_path, *words, "plan=true")
     assert done.returncode == 0, done.stderr
     told = float(re.search(r"will take about ([\d.]+) MB in outputs/checkpoints", done.stdout)[1])
     assert (
         "outputs/checkpoints"
-        not in forked_command(tmp_path, *words, "plan=true", "checkpoint=running").stdout
+        not in run_command(tmp_path, *words, "plan=true", "checkpoint=running").stdout
     )
-    assert forked_command(tmp_path, *words, "tracking.log_model=false").returncode == 0
+    assert run_command(tmp_path, *words, "tracking.log_model=false").returncode == 0
     files = list(tmp_path.glob("outputs/checkpoints/*"))
     assert len(files) == 2
     assert sum(file.stat().st_size for file in files) / 1e6 == pytest.approx(told, rel=0.05)

@@ -6,12 +6,11 @@ It runs, and its report is made.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, clean_environment
+from helpers.commands import ROOT
+from helpers.forked import generate
 from helpers.stores import runs
 from omegaconf import OmegaConf
 
@@ -61,10 +60,7 @@ def test_a_saved_question_can_be_asked(question, tmp_path, run_command):
     parent = max(runs(tmp_path, "sweep"), key=lambda run: run.info.start_time)
     assert parent.info.run_name.startswith(question)
 
-    report = subprocess.run(
-        [sys.executable, str(ROOT / "reports" / "generate.py"), f"sweep={parent.info.run_id}"],
-        cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    report = generate(tmp_path, f"sweep={parent.info.run_id}")
     assert report.returncode == 0, report.stderr
     (page,) = Path(tmp_path / "outputs" / "reports").glob("*/index.html")
     assert f"{losses[0]}" in page.read_text(encoding="utf-8")

@@ -92,7 +92,7 @@ def block(opening: str) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_composes(command, forked_command, tmp_path):
+def test_every_command_composes(command, run_command, tmp_path):
     """Each is run with `--cfg job` added, which composes everything and trains nothing.
 
     A report's options are read.
@@ -118,7 +118,7 @@ def test_every_command_composes(command, forked_command, tmp_path):
     arguments = words[words.index("experiments/run.py") + 1 :]
     arguments = [re.sub(r",.*|range\((\d+)\)", r"\1", word) for word in arguments if word != "-m"]
     alone = {"--help", "-sc"} & set(arguments)
-    done = forked_command(
+    done = run_command(
         tmp_path, *arguments, *([] if alone else ["--cfg", "job"]), loaded="light", PYTHONPATH="."
     )
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,15 @@
 """Commands in forks of a process that has already imported what they import.
 
 A fork runs the program as its own interpreter would: `__main__`, arguments, directory, environment,
-output, exit code and shutdown. Only the seconds of the imports are saved.
+output, exit code and what it registered with `atexit`. Only the seconds of the imports are saved,
+and those in which an interpreter takes its modules apart.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
+import gc
 import importlib
 import json
 import os
@@ -14,16 +18,52 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 TIMEOUT = 600  # seconds, after which a fork is killed
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(
+    directory: Path, *arguments: str, loaded: str = "all", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`python experiments/run.py ARGUMENTS` in this directory, in a fork with `loaded`."""
+    return _run(loaded, "experiments/run.py", directory, arguments, environment)
+
+
+def generate(
+    directory: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`python reports/generate.py ARGUMENTS` in this directory, in a fork."""
+    return _run("report", "reports/generate.py", directory, arguments, environment)
+
+
+def _run(
+    level: str, program: str, directory: Path, arguments: Sequence[str], more: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    from helpers.commands import clean_environment
+
+    environment = clean_environment() | more
+    return _forks(level).run(ROOT / program, list(arguments), directory, environment)
+
+
+@functools.cache
+def _forks(level: str) -> Forks:
+    from helpers.commands import clean_environment
+
+    forks = Forks(level, clean_environment())
+    atexit.register(forks.close)
+    return forks
+
+
 class Forks:
-    """Runs programs in forks of one process, which has loaded `level`.
+    """Runs programs in forks of one process, which has loaded what `level` needs.
 
     Level: 'light' for what every command imports, 'paddle' for Paddle as well, 'all' for MLflow,
-    too.
+    too; 'report' for what a report imports.
     """
 
     def __init__(self, level: str, environment: dict[str, str]) -> None:
@@ -58,6 +98,7 @@ class Forks:
 
 LIGHT = ["hydra.main", "experiments.composition", "experiments.config", "experiments.places"]
 ALL = ["experiments.training", "experiments.tracking.worker_init", "sklearn.datasets"]
+REPORT = ["reports.analysis", "reports.page.report", "experiments.losses"]
 
 
 def load(level: str) -> None:
@@ -66,7 +107,7 @@ def load(level: str) -> None:
         importlib.import_module(name)
     if level != "light":
         importlib.import_module("experiments.machine").load_paddle()
-    for name in ALL if level == "all" else []:
+    for name in {"all": ALL, "report": REPORT}.get(level, []):
         importlib.import_module(name)
 
 
@@ -105,7 +146,26 @@ def _imported(event: str, arguments: tuple[object, ...]) -> None:
         sys.stderr.write(f"import time: | | {arguments[0]}\n")
 
 
+def run(words: list[str]) -> None:
+    """The program to its end, without the second that taking apart all modules would take."""
+    code = 1
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(leave)  # before the program registers anything, so that it comes last
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+
+
 if __name__ == "__main__":
     load(sys.argv[1])
-    sys.argv = served()
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    gc.freeze()  # what is shared is not copied to be looked through
+    run(served())

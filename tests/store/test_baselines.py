@@ -12,15 +12,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import ROOT, clean_environment
+from helpers.commands import ROOT
 from helpers.docs import write_examples
+from helpers.forked import generate
 from helpers.stores import Store
 from helpers.synthetic_runs import predictions
 from helpers.synthetic_runs import runs as synthetic
@@ -382,17 +381,6 @@ def test_verdicts_with_baselines_are_derived_again() -> None:
 # ---- the whole -----------------------------------------------------------------------------------
 
 
-def generate(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "reports" / "generate.py"), *arguments],
-        cwd=directory,
-        env=clean_environment() | {"PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 @pytest.mark.slow
 def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -> None:
     theirs, mine = tmp_path / "theirs", tmp_path / "mine"
@@ -429,7 +417,10 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     assert done.returncode == 0, done.stderr
     ((own, stages),) = re.findall(r"generate report sweep=(\w+) '(tuning_seeds=\S+)'", done.stdout)
     assert stages == "tuning_seeds=[0,1]"  # the two that chose the rates are not evaluated
-    said = generate(mine, f"sweep={own}", stages, "baselines=../kept/some.json.gz", "output=page")
+    said = generate(
+        mine, f"sweep={own}", stages, "baselines=../kept/some.json.gz", "output=page",
+        PYTHONPATH=".",
+    )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert f"stored with the sweep's run {own}" in said.stdout
     content = json.loads((mine / "page" / "verdicts.json").read_text())
@@ -450,7 +441,7 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     page = (mine / "page" / "index.html").read_text(encoding="utf-8")
     for part in ("ce (baseline)", "3 losses here are baselines", "SHA-256", best[0]["sentence"]):
         assert part in page
-    checked = generate(mine, "check=page/verdicts.json")
+    checked = generate(mine, "check=page/verdicts.json", PYTHONPATH=".")
     assert checked.returncode == 0 and "verdicts of page/verdicts.json hold" in checked.stdout, (
         checked.stderr
     )
@@ -484,18 +475,14 @@ def test_the_file_that_comes_with_the_project_has_every_loss() -> None:
 
 
 @pytest.mark.mnist
-def test_a_sample_of_the_shipped_baselines_is_found_again(tmp_path: Path) -> None:
+def test_a_sample_of_the_shipped_baselines_is_found_again(tmp_path: Path, run_command) -> None:
     """They record no code.
 
     So that nothing but running them again can show that their numbers still hold.
     """
-    environment = clean_environment() | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     words = ["loss=ce,huber", "lr=0.01", "seed=0", "epochs=3", "tracking.log_model=false"]
     words += ["data.train_size=5000", "data.validation_size=5000", "hydra.launcher.n_jobs=2"]
-    command = [sys.executable, str(ROOT / "experiments" / "run.py"), "-m", *words]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
-    )
+    done = run_command(tmp_path, "-m", *words)
     assert done.returncode == 0, done.stderr
     now = load(f"sqlite:///{tmp_path}/mlflow.db").summary.set_index("loss")
     theirs = load_baselines().summary

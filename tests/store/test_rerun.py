@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 
 import pytest
 from helpers.commands import ROOT
@@ -297,10 +298,11 @@ def test_the_command(sweep, tmp_path, run_command):
 
     Then with two threads, which may round otherwise, and is then said to be why.
     """
-    directory, printed = sweep
+    directory = tmp_path / "store"
+    shutil.copytree(sweep[0], directory)
     (run_id,) = [
         line.split()[-1]
-        for line in printed.splitlines()
+        for line in sweep[1].splitlines()
         if line.split()[:1] == ["ce"] and line.split()[3] == "1"
     ]
     uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"

@@ -10,13 +10,12 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import ROOT, clean_environment
+from helpers.forked import generate
 from helpers.stores import TEST, Store
 
 from experiments import heads, metrics, source_digest
@@ -71,10 +70,7 @@ def edited(store: Store) -> dict[str, list[str]]:
 
 def report(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
     """What `generate report` prints in the store's directory."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "reports" / "generate.py"), *words],
-        cwd=store.path.parent, env=clean_environment(), capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    return generate(store.path.parent, "formats=[svg]", *words)
 
 
 # ---- the newest code -----------------------------------------------------------------------------
