@@ -5,6 +5,7 @@ Paddle is loaded the way the program loads it, and the real command is run by su
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -18,6 +19,12 @@ from helpers.forked import train
 from experiments import machine
 
 machine.prepare(threads=1)
+
+
+def pytest_collection_finish() -> None:
+    """Keep Python's collector from all that the imports have brought: none of it is garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

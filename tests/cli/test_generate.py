@@ -176,6 +176,7 @@ def test_the_same_seed_gives_the_same_bytes(
     assert contents(directory) == before
 
 
+@pytest.mark.slow
 def test_the_matplotlib_settings_of_the_user_change_no_figure(
     written: tuple[Path, str], store: Path, tmp_path: Path
 ) -> None:
@@ -656,6 +657,7 @@ def test_reports_of_different_sweeps_or_stores_have_directories_that_differ(tmp_
     assert len({files.report_name(each, {}, {}) for each in [sweep, *others]}) == 9
 
 
+@pytest.mark.slow
 def test_reports_of_sweeps_with_one_name_do_not_replace_each_other(
     report: Report, sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -741,7 +743,7 @@ def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report)
         ("UPDATE experiments SET name = ? WHERE name = 'mnist-losses'", (HOSTILE[:400],)),
         ("UPDATE runs SET name = ?", (HOSTILE[:200],)),
     )
-    said = report(tmp_path)
+    said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
     assert "Traceback" not in said.text
     (directory,) = (tmp_path / "outputs" / "reports").iterdir()
@@ -763,7 +765,7 @@ def test_characters_that_no_font_has_are_reported(
         ("UPDATE params SET value = '交叉熵' WHERE key = 'loss' AND value = 'mse'", ()),
     )
     monkeypatch.setattr(fonts, "_installed", lambda: iter(()))
-    said = report(tmp_path)
+    said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
     expected = (
         "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). "
@@ -810,7 +812,7 @@ def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> No
         ("DELETE FROM latest_metrics", ()),
         ("DELETE FROM metrics", ()),
     )
-    said = report(tmp_path)
+    said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
     html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
         encoding="utf-8"

@@ -344,7 +344,7 @@ def _twice(send, value):
     return 2 * value
 
 
-@pytest.mark.parametrize("fork", [True, False])
+@pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_gives_results_errors_and_deaths(monkeypatch, fork):
     if fork and not machine.may_fork():
         pytest.skip("forking is not safe here")

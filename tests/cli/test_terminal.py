@@ -14,7 +14,6 @@ from helpers.commands import ROOT, clean_environment
 from experiments import terminal
 
 ENCODINGS = ["cp1252", "gbk", "ascii"]
-OF_COMMANDS = ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cp1252", "gbk"))]
 NAME = "中文 − 😀"
 
 
@@ -45,7 +44,8 @@ def test_no_character_is_lost(encoding: str, monkeypatch: pytest.MonkeyPatch) ->
     assert encoding != "ascii" or shown == r"-57.78 +/- 1... of \u4e2d\u6587 \U0001f600 \xe9 \udc80"
 
 
-@pytest.mark.parametrize("encoding", OF_COMMANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_report_in_any_encoding(encoding: str, sweep: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copy(sweep[0] / "mlflow.db", tmp_path)
     chosen = sweep[1].split()[-1]  # "sweep=ID": other tests run more in the same directory
@@ -71,7 +71,8 @@ def test_a_report_in_any_encoding(encoding: str, sweep: tuple[Path, str], tmp_pa
     assert "undecided: -" in verdict and "report: o/index.html" in said
 
 
-@pytest.mark.parametrize("encoding", OF_COMMANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_run_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     options = ["loss=ce", "data=digits", "model=softmax", "epochs=0", f"experiment='{NAME}'"]
     done = subprocess.run(

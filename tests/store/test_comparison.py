@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -22,10 +23,10 @@ OUTPUTS = {"the network's outputs": np.array([[0.25, 0.5], [0.75, 1.0]])}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tracking.open_store(
-        f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "mine"
-    )
+def store(tmp_path_factory, empty_store):
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    shutil.copy(empty_store, path)
+    return tracking.open_store(f"sqlite:///{path}", "mine")
 
 
 def recorded(**results) -> Record:

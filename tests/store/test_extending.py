@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,9 @@ def dropout(outputs):
 class Place:
     """A directory with a store, in which runs are made."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, empty_store: Path):
         self.directory = directory
+        shutil.copy(empty_store, directory / "mlflow.db")
         self.client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
 
     def run(self, epochs: int, *words: str, **values) -> Run:
@@ -66,17 +68,17 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Place:
     (tmp_path / "dropout_module.py").write_text(MODEL)
     monkeypatch.syspath_prepend(tmp_path)
-    return Place(tmp_path)
+    return Place(tmp_path, empty_store)
 
 
 @pytest.fixture
-def one_go(place: Place) -> list:
+def one_go(place: Place, empty_store: Path) -> list:
     """The numbers of a run of four epochs that was trained in one go."""
     (place.directory / "one").mkdir()
-    alone = Place(place.directory / "one")
+    alone = Place(place.directory / "one", empty_store)
     return alone.numbers(alone.run(4))
 
 

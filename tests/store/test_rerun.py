@@ -27,10 +27,10 @@ def composed(*overrides: str):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tracking.open_store(
-        f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}", "mine"
-    )
+def store(tmp_path_factory, empty_store):
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    shutil.copy(empty_store, path)
+    return tracking.open_store(f"sqlite:///{path}", "mine")
 
 
 def made(store, cfg=None, kind="run", status="FINISHED", **texts):

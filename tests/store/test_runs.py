@@ -1389,6 +1389,7 @@ def test_a_thousand_runs_are_read(tmp_path):
     assert len(found.summary) == 1000 and len(found.curves) == 21_000
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_seconds(tmp_path):
     command = [
         sys.executable,

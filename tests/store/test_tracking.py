@@ -27,7 +27,8 @@ from experiments.tracking import StoreError, locks
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     return tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
 
 
@@ -56,10 +57,9 @@ def test_mlflow_sends_no_telemetry():
     assert (done.stdout, done.returncode) == ("None\n", 0), done.stderr
 
 
-def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(
-    tmp_path, monkeypatch, store
-):
+def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    store = tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
     found = store.client.get_experiment_by_name("mine")
     assert found.artifact_location == (tmp_path / "mlartifacts").as_uri()
     assert not (tmp_path / "mlruns").exists()

@@ -319,6 +319,11 @@ def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store) -> No
         "digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb; "
         "files of the user: my_losses.py" in markdown
     )
+
+
+@pytest.mark.slow
+def test_a_report_compares_with_the_version_that_is_named_or_the_newest(store: Store) -> None:
+    edited(store)
     named = report(store, "versions=true", "reference=mine@aaaaaaa")
     assert named.returncode == 0, named.stderr
     assert (
@@ -429,18 +434,27 @@ def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(st
 # ---- two options that compute the same -----------------------------------------------------------
 
 
-def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
+def the_same_twice(store: Store) -> None:
     same = code("a", "experiments/losses/true_class.py")
     for seed in range(2):
         store.add(tags=same, loss="focal", own={"loss.gamma": 3}, seed=seed)
         store.add(tags=same, loss="focal_g3", own={"loss.gamma": 3}, seed=seed)
         store.add(tags=same, loss="ce", seed=seed)
         store.add(tags=same, loss="my_ce", seed=seed)
+
+
+def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
+    the_same_twice(store)
     found = store.load()
     assert found.notes == []
     assert found.summary["loss"].value_counts().to_dict() == dict.fromkeys(
         ("focal", "focal_g3", "ce", "my_ce"), 2
     )
+
+
+@pytest.mark.slow
+def test_a_report_compares_options_that_compute_the_same(store: Store) -> None:
+    the_same_twice(store)
     told = report(store, "reference=focal_g3")
     assert told.returncode == 0, told.stderr
     for loss in ("focal", "ce", "my_ce"):

@@ -496,7 +496,10 @@ def assert_apart(found: list[Any]) -> None:
             assert not one.overlaps(other), (one, other)
 
 
-@pytest.mark.parametrize("count", [2, 8, 24])
+MANY = pytest.param(24, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("count", [2, 8, MANY])
 @pytest.mark.parametrize("ends", ["close", "apart"])
 def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str) -> None:
     section = many(count, ends=ends)
@@ -587,7 +590,7 @@ def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
     assert few is not None and len(few.figure.axes) == 1
 
 
-@pytest.mark.parametrize("count", [2, 8, 24])
+@pytest.mark.parametrize("count", [2, 8, MANY])
 def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) -> None:
     losses = ["ce", *(f"loss_{i:02d}_double (baseline)" for i in range(1, count))]
     summary, history = runs(losses, seeds=range(3), rates=(0.01, 0.03), advantage=-0.035)

@@ -288,7 +288,13 @@ def judged_by(name: str, values: dict[str, float | None]) -> tuple[Section, obje
     return found, report, text(html)
 
 
-@pytest.mark.parametrize("name", list(OFFERED))
+QUICK = {"test_accuracy", "test_nll", "test_aurc", "test_accuracy_3", "corrupted_accuracy"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in OFFERED],
+)
 def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> None:
     metric = OFFERED[name]
     found, report, words = judged_by(name, {"ce": 0.4, "focal gamma=3": 0.3, "mse": None})
