@@ -14,19 +14,21 @@ import contextlib
 import json
 import os
 import random
-import signal
-import socket
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT), str(ROOT / "tests")]  # this is a program, too
+
+from helpers.commands import mlflow_server  # noqa: E402
+
+from experiments import machine  # noqa: E402
+
 LOSSES = ("ce", "mse", "focal", "mae", "hinge")
 RATES = ("0.001", "0.003", "0.01", "0.03", "0.1")
 METRICS = (
@@ -95,9 +97,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if min(*arguments.runs, arguments.epochs, arguments.rounds) < 1:
         parser.error("--runs, --epochs and --rounds: expected whole numbers of at least 1")
-
-    sys.path.insert(0, str(ROOT))  # tests import this file, too
-    from experiments import machine
 
     print(
         f"{machine.cpu_model()}, {machine.cores()} cores; {arguments.epochs} epochs x "
@@ -230,57 +229,13 @@ def _latest(ids: list[str], epochs: int) -> Iterator[tuple[str, str, int, int, f
             yield run_id, name, epochs, START + 1000 * n + epochs, 0.5
 
 
-@contextlib.contextmanager
-def server(path: Path) -> Iterator[str]:
+def server(path: Path) -> contextlib.AbstractContextManager[str]:
     """The address of a tracking server on the store at `path`, for as long as the block lasts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{path}",
-        "--artifacts-destination",
-        str(path.with_suffix(".artifacts")),
-    ]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=path.parent,
-        start_new_session=True,
-        env=os.environ
-        | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )
-    try:
-        _wait(process, address)
-        yield address
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # the server and the workers that it started
-        process.wait(30)
-
-
-def _wait(process: subprocess.Popen[bytes], address: str, patience: float = 90) -> None:
-    for _ in range(int(patience / 0.2)):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
-            return
-        time.sleep(0.2)
-    raise SystemExit(f"the tracking server did not start at {address}")
+    return mlflow_server(
+        path.parent, "--backend-store-uri", f"sqlite:///{path}",
+        "--artifacts-destination", str(path.with_suffix(".artifacts")),
+        MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
