@@ -18,12 +18,18 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
-from experiments.config import GROUPS, CommandError
+from experiments.config import GROUPS, CommandError, wrong_value
 
 
 def install() -> None:
@@ -75,6 +81,15 @@ class Loader(ConfigLoaderImpl):
         """What to raise for an error that is not about a name; None where Hydra says enough."""
         if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
             return CommandError(f"expected a YAML file, got: {' '.join(str(error).split())}")
+        cause = error.__cause__ or error
+        if isinstance(cause, ValidationError):
+            return CommandError(wrong_value(cause))
+        if isinstance(error, MissingConfigException) and error.options:
+            group, _, name = str(error.missing_cfg_file).rpartition("/")
+            near = difflib.get_close_matches(name, error.options, n=1)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            there = ", ".join(error.options)
+            return CommandError(f"{group}: there is no option {name!r}{meant} There are {there}")
         parsed = OverridesParser.create().parse_overrides(overrides)
         for override in parsed:
             value, group = override.value(), override.key_or_group

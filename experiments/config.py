@@ -283,6 +283,19 @@ def require_writable(directory: Path) -> None:
         ) from error
 
 
+def wrong_value(error: OmegaConfBaseException) -> str:
+    """The message for a value of the wrong type."""
+    said = str(error).splitlines()[0]
+    kinds = {"Integer": "a whole number", "Float": "a number"}
+    if match := re.match(r"Value (.+) of type .+ could not be converted to (\w+)$", said):
+        said = f"expected {kinds.get(match[2], match[2])}, got {match[1]}"
+    elif match := re.match(r"Value (.+) is not a valid bool", said):
+        said = f"expected true or false, got {match[1]}"
+    elif said.endswith("is not Optional"):
+        said = "expected a value, got null"
+    return f"{error.full_key}: {said}"
+
+
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:
     """The settings in a config with Hydra's `runtime.choices`, composed with `words`."""
     try:
@@ -291,7 +304,7 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
         key = error.full_key
         raise CommandError(f"{key}: expected a value, got none; set it with {key}=...") from None
     except OmegaConfBaseException as error:
-        raise CommandError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+        raise CommandError(wrong_value(error)) from None
     assert isinstance(values, dict)
     check_names(map(str, values))
     names = [field.name for field in dataclasses.fields(RunConfig)]

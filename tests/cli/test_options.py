@@ -216,10 +216,10 @@ def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):
                        "0.2]`, got {'a': 1}"),
         ("loss: {gamma: 1,2}", "hydra.sweeper.params.loss: expected choices"),
         ("lr: []", "hydra.sweeper.params.lr: expected choices"),
-        ("lr: null", "lr=null\nfield 'lr' is not Optional"),
-        ("lr: [0.1, fast]", "lr: Value 'fast' of type 'str' could not be converted to Float"),
+        ("lr: null", "lr: expected a value, got null"),
+        ("lr: [0.1, fast]", "lr: expected a number, got 'fast'"),
         ("los: ce", "los: there is no such value; did you mean loss?"),
-        ("loss: [ce, nope]", "Could not find 'loss/nope'"),
+        ("loss: [ce, nope]", "loss: there is no option 'nope'"),
         ("loss: focal\nloss.gama: 1", "loss.gama: loss=focal has no value of this name; did you "
                                       "mean loss.gamma?"),
         ("lr: 0.1,,", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
@@ -239,7 +239,7 @@ def test_a_mistake_in_a_preset_is_one_sentence(options, run_command, body, words
     [
         ("epoch: 3\n", "epoch: there is no such value; did you mean epochs?"),
         ("hydra: {sweeper: {parms: {lr: 1}}}\n", "unexpected keyword argument 'parms'"),
-        ("defaults: [override /loss: nope]\n", "Could not find 'loss/nope'"),
+        ("defaults: [override /loss: nope]\n", "loss: there is no option 'nope'"),
         ("hydra: {searchpath: [x]}\n", "hydra.searchpath is only supported from the primary "
                                        "config"),
     ],

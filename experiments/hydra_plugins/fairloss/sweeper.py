@@ -98,8 +98,8 @@ class GridSweeper(Sweeper):
         launcher = self.launcher
         if launcher_cfg._target_.endswith(("BasicLauncher", "JoblibLauncher")):
             log.info(
-                "hydra/launcher=%s: its runs share a process, and what one leaves there another "
-                "may find; use it to debug, and hydra/launcher=processes for results",
+                "hydra/launcher=%s: its runs share a process, so a run can be affected by what "
+                "another left; use it to debug, and hydra/launcher=processes for results",
                 self.master.hydra.runtime.choices["hydra/launcher"],
             )
 
@@ -173,7 +173,7 @@ class GridSweeper(Sweeper):
             except config.CommandError as error:
                 wrong[str(error)] = None
             except ValidationError as error:
-                wrong[f"{error.full_key}: {str(error).splitlines()[0]}"] = None
+                wrong[config.wrong_value(error)] = None
         config.refuse(list(wrong))
         return jobs
 
