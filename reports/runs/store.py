@@ -12,7 +12,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,8 @@ def _ours(tags: dict[str, str]) -> dict[str, str]:
     return {name: tags[name] for name in tags if name in TAGS or name.startswith(LINT)}
 
 
+_latest_revision = cache(_get_latest_schema_revision)  # of the scripts of migration
+
 # ---- a database ----------------------------------------------------------------------------------
 
 
@@ -118,7 +120,7 @@ class Database:
         )
         with self._reading(), engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
-        if revision != (expected := _get_latest_schema_revision()):
+        if revision != (expected := _latest_revision()):
             got = f"tables of revision {revision}" if revision else "none of its tables"
             raise ReadError(
                 f"expected a store of MLflow {mlflow.__version__} (tables of revision {expected}) "

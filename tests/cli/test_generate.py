@@ -31,7 +31,7 @@ from mlflow.tracking import MlflowClient
 
 from reports import files, generate, metrics, options
 from reports.analysis import Question, same_loss
-from reports.figures import fonts
+from reports.figures import fonts, palette
 from reports.runs import Runs, load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "seaborn", "scipy", "paddle", "jinja2")
@@ -83,6 +83,12 @@ def written(store: Path) -> tuple[Path, str]:
     done = generate_forked(store)
     assert done.returncode == 0, done.stderr
     return store / "outputs" / "reports" / "mnist-losses", done.stdout
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty drawings, which take no time, for a test that is about something else."""
+    monkeypatch.setattr(palette, "svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
 
 
 def named(experiment: str, **fields: str) -> Runs:
@@ -201,6 +207,7 @@ def test_no_path_of_this_machine_is_in_the_report(written: tuple[Path, str], sto
             assert secret.encode() not in data, name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: Path) -> None:
     parent = sweeps(f"sqlite:///{store / 'mlflow.db'}")["run_id"].iloc[0]
     arguments = [
@@ -218,6 +225,7 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
     assert json.loads(names["verdicts.json"])["contrasts"][0]["n"] == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_by_another_metric_than_accuracy(
     store: Path, tmp_path: Path, report: Report
 ) -> None:
@@ -263,6 +271,7 @@ def test_a_report_by_another_metric_than_accuracy(
     assert said.code == 0 and "there is one only with corruptions=true." in said.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_head_that_lacks_the_metric_is_told_so(
     store: Path, tmp_path: Path, report: Report
 ) -> None:
@@ -305,6 +314,7 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
 # ---- checks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     store: Path, tmp_path: Path, report: Report
 ) -> None:
@@ -321,6 +331,7 @@ def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     assert (said.code, last) == (0, "all 2 verdicts of page/verdicts.json hold")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_file_of_baselines_is_made_with_the_notes_and_warnings_of_a_report(
     store: Path, tmp_path: Path, report: Report
 ) -> None:
@@ -545,6 +556,7 @@ def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
     written: tuple[Path, str], store: Path, report: Report, tmp_path: Path
 ) -> None:
@@ -558,6 +570,7 @@ def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
     assert not [name for name in names if name.endswith((".png", "epochs.svg"))]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
     written: tuple[Path, str], store: Path, report: Report
 ) -> None:
@@ -658,6 +671,7 @@ def test_reports_of_different_sweeps_or_stores_have_directories_that_differ(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_reports_of_sweeps_with_one_name_do_not_replace_each_other(
     report: Report, sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
