@@ -23,6 +23,9 @@ from reports.stats.runs import FINISHED, OUTCOMES
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
+Scores = Callable[[str, str], np.ndarray | None]
+"""What a metric of a run is the mean of: its value for each test image, by run id and column."""
+
 READ_AT_MOST = 10
 """The most runs of one loss whose predictions are read: enough for pictures."""
 
@@ -167,6 +170,7 @@ def sections(
     curves: pd.DataFrame,
     question: Question,
     predictions: Predictions,
+    scores: Scores | None = None,
 ) -> list[Section]:
     """A section per setting, in the order of their titles, numbers in them by size.
 
@@ -175,9 +179,11 @@ def sections(
         curves: a row per run and epoch, from `reports.runs.load`.
         question: what the report is asked for.
         predictions: the predictions of a run, by its id; None where there are none.
+        scores: the values of a metric for each test image; without it verdicts are about these
+            test images only.
     """
     found = [
-        section(runs, curves, question, predictions)
+        section(runs, curves, question, predictions, scores)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
     return sorted(found, key=lambda each: _natural(each.title))
@@ -196,6 +202,7 @@ def section(
     curves: pd.DataFrame,
     question: Question,
     predictions: Predictions,
+    scores: Scores | None = None,
 ) -> Section:
     """Everything about the runs of one setting.
 
@@ -235,7 +242,8 @@ def section(
 
     read = _read_predictions(judged, losses, predictions)
     metric = read_metric(question.metric)
-    test_size, diverged_as = _of_test_set(read, metric)
+    test_size, constant = _of_test_set(read, metric)
+    diverged_as = None if constant is None else float(constant.mean())
     if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
         there = f"; there is one only {metric.there}" if metric.there else ""
         notes.append(
@@ -269,7 +277,15 @@ def section(
         expected=budget.expected_best(at_headline[at_headline["outcome"].isin(FINISHED)]),
         best=_best_table(kept, judged, chosen, losses, question.seed),
         means=_means(kept, every_chosen, question),
-        contrasts=comparisons(kept, reference, question, test_size, diverged_as),
+        contrasts=comparisons(
+            kept,
+            reference,
+            question,
+            test_size,
+            diverged_as,
+            constant,
+            of_metric(scores, question),
+        ),
         denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
         unfinished=stats.unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
         test_size=test_size,
@@ -281,9 +297,9 @@ def section(
 
 def _of_test_set(
     read: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric
-) -> tuple[int | None, float | None]:
-    """From predictions: the test examples of the metric, and the accuracy of a constant answer."""
-    constant = error_analysis.constant_accuracy(read) if metric.of_all_test_images else None
+) -> tuple[int | None, np.ndarray | None]:
+    """From predictions: the test examples of the metric, and where a constant answer is right."""
+    constant = error_analysis.constant_answer(read) if metric.of_all_test_images else None
     return error_analysis.size(read, metric.digit), constant
 
 
@@ -293,6 +309,8 @@ def comparisons(
     question: Question,
     test_size: int | None,
     diverged_as: float | None,
+    constant: np.ndarray | None = None,
+    scores: stats.Scores | None = None,
 ) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
     frames = [
@@ -306,8 +324,9 @@ def comparisons(
             tuning_seeds=question.tuning_seeds,
             rope=question.rope,
             test_size=test_size,
+            scores=scores,
             diverged=math.nan if diverged_as is None else diverged_as,
-            seed=question.seed,
+            constant=constant,
         )
         for view in ("best", "equal")
     ]
@@ -315,8 +334,17 @@ def comparisons(
     return pd.concat(full, ignore_index=True) if full else frames[0]
 
 
+def of_metric(scores: Scores | None, question: Question) -> stats.Scores | None:
+    """The values of the question's metric for each test image, by run id."""
+    return None if scores is None else lambda run_id: scores(run_id, question.metric)
+
+
 def same_loss(
-    summary: pd.DataFrame, question: Question, loss: str | None, predictions: Predictions
+    summary: pd.DataFrame,
+    question: Question,
+    loss: str | None,
+    predictions: Predictions,
+    scores: Scores | None = None,
 ) -> pd.DataFrame:
     """An A/A comparison: a loss against itself on two halves of its seeds.
 
@@ -341,14 +369,15 @@ def same_loss(
         halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
         ok = runs[runs["outcome"] == "ok"]
         read = _read_predictions(ok, sorted(set(ok["loss"])), predictions)
-        test_size, diverged_as = _of_test_set(read, read_metric(question.metric))
+        test_size, constant = _of_test_set(read, read_metric(question.metric))
         found = stats.same_loss_contrasts(
             *halves,
             metric=question.metric,
             rope=question.rope,
             test_size=test_size,
-            diverged=math.nan if diverged_as is None else diverged_as,
-            seed=question.seed,
+            scores=of_metric(scores, question),
+            diverged=math.nan if constant is None else float(constant.mean()),
+            constant=constant,
         )
         frames += [found] if len(found) else []
     return (

@@ -49,19 +49,20 @@ def size(
     return max(set(sizes), key=sizes.count) if sizes else None
 
 
-def constant_accuracy(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
-    """The share of the most frequent label, which is the accuracy of the best constant answer.
+def constant_answer(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray | None:
+    """On which test images the best constant answer is right: those of the most frequent label.
 
     It is None without predictions.
 
-    >>> constant_accuracy({"ce": [{"label": np.array([3, 1, 3, 2])}]})
-    0.5
+    >>> constant_answer({"ce": [{"label": np.array([3, 1, 3, 2])}]}).tolist()
+    [True, False, True, False]
     """
     first = next((run for runs in predictions.values() for run in runs), None)
     if first is None:
         return None
-    _, counts = np.unique(np.asarray(first["label"]), return_counts=True)
-    return float(counts.max() / counts.sum())
+    labels = np.asarray(first["label"])
+    classes, counts = np.unique(labels, return_counts=True)
+    return np.asarray(labels == classes[counts.argmax()])
 
 
 def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistakes | None:

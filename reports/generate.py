@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,11 @@ from reports.names import counted, one_line
 from reports.options import OptionError, Options
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from reports.across import Across
-    from reports.analysis import Question, Section
+    from reports.analysis import Question, Scores, Section
     from reports.runs import Runs
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -88,7 +90,11 @@ def generate(asked: Options) -> Path:
     directory = files.prepare(asked.output, files.report_name(runs, asked.where, apart))
     to_answer = question(asked, runs)
     sections = analysis.sections(
-        runs.summary, runs.curves, to_answer, lambda run_id: predictions(runs, run_id)
+        runs.summary,
+        runs.curves,
+        to_answer,
+        lambda run_id: predictions(runs, run_id),
+        scores_of(runs),
     )
     over_all = None if asked.across is None else across.across(sections, asked.across, to_answer)
     names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
@@ -151,6 +157,19 @@ def generate(asked: Options) -> Path:
     return written
 
 
+def scores_of(runs: Runs) -> Scores:
+    """What a metric of a run is the mean of, read once for each run."""
+    from reports.runs import scores
+
+    @cache
+    def read(run_id: str, metric: str) -> np.ndarray | None:
+        found = scores(runs, run_id, metric)
+        counts = found is not None and metric == "test_accuracy"
+        return found.astype(bool) if found is not None and counts else found
+
+    return read
+
+
 def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
     """The overrides that make this report again: as typed, and where its runs were found."""
     words = list(asked.overrides)
@@ -210,7 +229,7 @@ def check(asked: Options) -> None:
     import pandas as pd
 
     from reports import across, metrics, verdicts
-    from reports.runs import ReadError, load, load_baselines, predictions
+    from reports.runs import ReadError, constant_scores, load, load_baselines, predictions
     from reports.runs.computed import with_metric
 
     assert asked.check is not None
@@ -234,7 +253,9 @@ def check(asked: Options) -> None:
                 f"a new report would be of other runs: {later} of these runs no longer count, "
                 "since newer code or a newer run of the same identity is there"
             )
-    broken = verdicts.check(content, summary)
+    broken = verdicts.check(
+        content, summary, scores_of(runs), lambda run_ids: constant_scores(runs, run_ids)
+    )
     total = len(content["contrasts"])
     if "across" in content:
         broken += across.check(content, summary)
@@ -299,6 +320,7 @@ def compare_with_itself(asked: Options) -> None:
         question(asked, runs, reference=False),
         None if asked.aa == "all" else asked.aa,
         lambda run_id: predictions(runs, run_id),
+        scores_of(runs),
     )
     if not len(frame):
         raise analysis.QuestionError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,33 +21,16 @@ from reports import analysis, source_code
 from reports.analysis import Question, Section
 from reports.metrics import column, read_metric
 from reports.names import plain
+from reports.stats.contrasts import COLUMNS
+from reports.stats.verdicts import IMAGES, SEEDS
 
-FORMAT = 1
+FORMAT = 2
 
-COMPARISON = (
-    *(
-        "view",
-        "epochs",
-        "metric",
-        "a",
-        "b",
-        "lr_a",
-        "lr_b",
-        "n",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-    ),
-    *("d_z", "p_better", "paired", "family", "margin", "verdict", "run_ids"),
-)
-ADDED = (
-    *("diverged_a", "diverged_b", "failed_a", "failed_b", "n_a", "n_b", "shared_seeds"),
-    *("survivors_n", "survivors_difference", "survivors_low", "survivors_high"),
-    *("p_equivalence", "p_equivalence_holm"),
-)
-"""Keys of a contrast that files of earlier versions do not have."""
+_OF_THE_PAGE = {"unit", "dropped", "lacking", "pairing", "sd", "error", "freedom", "of_images"}
+_OF_THE_PAGE |= {"trusted", "p_equivalence_decides"}
+
+COMPARISON = tuple(name for name in COLUMNS if name not in _OF_THE_PAGE)
+"""Keys of a contrast."""
 
 _KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
 
@@ -70,20 +53,40 @@ def sentence(row: Mapping[str, Any]) -> str:
         why = f": {row['lacking']}" if row.get("lacking") else ""
         return f"{a} against {b}: undecided, for there is no {words} of both to compare{why}."
     size = f"{_signed(row['difference'], digits)}{unit} of {words}"
-    basis = f"{_interval(row['low'], row['high'], digits)}, {_basis(row)}"
+    interval = _interval(row["low"], row["high"], digits)
+    if row["generalises"] == IMAGES:
+        how = "differ" if row["low"] > 0 or row["high"] < 0 else "do not clearly differ"
+        return (
+            f"{a} against {b} is undecided (one seed). These two networks {how} on new images: "
+            f"{size} ({interval}). Whether the losses differ needs more seeds."
+        )
+    here = " on this test set" if row["generalises"] == SEEDS else ""
+    basis = f"{interval}{here}, {_basis(row)}"
     if row["interval"] == "ranks":
         size = f"better {words} with probability {row['p_better']:.2f}"
-        basis = f"by ranks, {_basis(row)}"
-    ends = _ends(row, a, b, digits, unit)
+        basis = f"by ranks{here}, {_basis(row)}"
+    more = _ends(row, a, b, digits, unit) + _outliers(row, digits, unit)
+    where = " at these learning rates" if row["at_these_rates"] else ""
     if row["verdict"] == "equivalent":
         return (
-            f"{a} is equivalent to {b} within ±{row['margin']:.3g}{unit}: {size} ({basis}).{ends}"
+            f"{a} is equivalent to {b}{where} within ±{row['margin']:.3g}{unit}: {size} "
+            f"({basis}).{more}"
         )
-    # Of one pair p is 1 whatever the difference: no number to tell anyone.
     holm = f", Holm p {_p(row['p_holm'])}" if row["n"] > 1 and not math.isnan(row["p_holm"]) else ""
     if row["verdict"] in ("better", "worse"):
-        return f"{a} is {row['verdict']} than {b}: {size} ({basis}{holm}).{ends}"
-    return f"{a} against {b} is undecided: {size} ({basis}{holm}).{ends}"
+        return f"{a} is {row['verdict']} than {b}{where}: {size} ({basis}{holm}).{more}"
+    return f"{a} against {b} is undecided ({row['reason']}): {size} ({basis}{holm}).{more}"
+
+
+def _outliers(row: Mapping[str, Any], digits: int, unit: str) -> str:
+    """The seeds that lie far from the others, and what is robust against them; mostly ""."""
+    if not row["outliers"]:
+        return ""
+    named = ", ".join(row["outliers"][:4]) + (" and others" if len(row["outliers"]) > 4 else "")
+    return (
+        f" Outlying: {named}. Without their weight: median {_signed(row['median'], digits)}{unit}, "
+        f"trimmed mean {_signed(row['trimmed_mean'], digits)}{unit}."
+    )
 
 
 def _interval(low: float, high: float, digits: int) -> str:
@@ -141,29 +144,39 @@ def amount(value: float, unit: str) -> str:
 
 def needed(row: Mapping[str, Any]) -> str:
     """What it would take to decide an undecided contrast; empty for another."""
-    if row["verdict"] != "undecided":
-        return ""
-    if row["n"] == 0:
+    if row["verdict"] != "undecided" or row["n"] == 0 or row["generalises"] == IMAGES:
         return ""
     if row["n"] == 1:
         return "The variance cannot be estimated from one pair of runs: more seeds will tell."
+    if row["reason"] == "rates":
+        lr_a, lr_b = row["weakest"]
+        return (
+            f"It is clear at the best learning rates, but not with {plain(row['a'], 48)} at "
+            f"{lr_a:g} and {plain(row['b'], 48)} at {lr_b:g}, which validation cannot tell from "
+            "them."
+        )
+    if row["reason"] == "not to be trusted":
+        return (
+            "The test finds a difference, but outlying seeds make it, or more of them would turn "
+            "it: with so few seeds the test is not to be trusted."
+        )
     if row["interval"] == "ranks":
         return "By ranks, no number of seeds can be computed that would decide."
-    shows = (
-        f"With {row['n']} seeds no difference, however large, can reach significance in a family "
-        f"of {row['family']}"
-    )
-    if math.isfinite(row["detectable"]):
-        shows = (
-            f"{row['n']} seeds can show a difference of {amount(row['detectable'], row['unit'])}"
-        )
-    if math.isinf(row["seeds_needed"]):
-        return f"{shows}; more than 10,000 would be needed at the difference and spread observed."
+    shows = f"{row['n']} seeds show a difference of {amount(row['detectable'], row['unit'])}"
+    shows += " with 80 % power"
     if math.isnan(row["seeds_needed"]):
         return f"{shows}."
+    if math.isinf(row["seeds_needed"]):
+        return (
+            f"{shows}; probably no number of seeds up to 10,000 would decide on these test images."
+        )
+    low, high = int(row["seeds_needed_low"]), row["seeds_needed_high"]
+    span = f"{low:,} or more" if math.isinf(high) else f"{low:,} to {int(high):,}"
+    if low == high:
+        span = f"about {low:,}"
     return (
-        f"{shows}; about {int(row['seeds_needed'])} would decide, if the difference and spread "
-        "observed are the true ones."
+        f"{shows}. {upper_first(span)} seeds would decide with 80 % power: half of the differences "
+        "and spreads that fit these runs need a number in this range."
     )
 
 
@@ -174,7 +187,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
     """
     contrasts = [
         {"setting": section.setting}
-        | {key: _json(row[key]) for key in (*COMPARISON, *ADDED)}
+        | {key: _json(row[key]) for key in COMPARISON}
         | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
         for section in sections
         for row in section.contrasts.to_dict("records")
@@ -231,7 +244,8 @@ def read(path: Path) -> dict[str, Any]:
         )
     if content.get("format") != FORMAT:
         raise CheckError(
-            f"check: {path} has format {content.get('format')!r}, this program reads {FORMAT}"
+            f"check: {path} has format {content.get('format')!r}, this program reads {FORMAT}: its "
+            "verdicts follow other rules; make the report again"
         )
     lacking = {
         key
@@ -261,11 +275,22 @@ def runs_of(content: Mapping[str, Any]) -> set[str]:
         raise CheckError(f"check: the file does not say which runs it is of: {error}") from error
 
 
-def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
+def check(
+    content: Mapping[str, Any],
+    summary: pd.DataFrame,
+    scores: analysis.Scores | None = None,
+    constant: Callable[[Iterable[str]], np.ndarray | None] | None = None,
+) -> list[str]:
     """The verdicts of an earlier file that no longer follow from `summary`, a line each.
 
     Every verdict is derived again from the very runs it was made of. A number holds when it is
     equal to nine digits.
+
+    Args:
+        content: of the file.
+        summary: the runs.
+        scores: as in `analysis.sections`.
+        constant: on which test images the best constant answer is right, from the ids of runs.
 
     Raises:
         CheckError: the file's question makes no sense.
@@ -287,7 +312,9 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
             }
             runs = _labelled(summary, label)
             gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
-            derived[setting["setting"]] = (_derive(runs, setting, question), gone)
+            right = constant(label) if constant is not None else None
+            rows = _derive(runs, setting, question, scores, right)
+            derived[setting["setting"]] = rows, gone
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckError(
             f"check: the question in the file cannot be asked again: {error}"
@@ -322,7 +349,11 @@ def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _derive(
-    runs: pd.DataFrame, setting: Mapping[str, Any], question: Question
+    runs: pd.DataFrame,
+    setting: Mapping[str, Any],
+    question: Question,
+    scores: analysis.Scores | None,
+    constant: np.ndarray | None,
 ) -> dict[tuple, dict[str, Any]]:
     usable, _ = analysis.countable(runs)
     if not len(usable) or setting["reference"] not in set(usable["loss"]):
@@ -330,11 +361,15 @@ def _derive(
     if question.metric not in usable.columns:
         usable = usable.assign(**{question.metric: math.nan})
     found = analysis.comparisons(
-        usable, setting["reference"], question, setting["test_size"], setting.get("diverged_as")
+        usable,
+        setting["reference"],
+        question,
+        setting["test_size"],
+        setting["diverged_as"],
+        None if setting["diverged_as"] is None else constant,
+        analysis.of_metric(scores, question),
     )
-    rows = [
-        {key: _json(row[key]) for key in (*COMPARISON, *ADDED)} for row in found.to_dict("records")
-    ]
+    rows = [{key: _json(row[key]) for key in COMPARISON} for row in found.to_dict("records")]
     return {_key(row): row for row in rows}
 
 
@@ -343,7 +378,7 @@ def _differences(comparison: Mapping[str, Any], now: Mapping[str, Any] | None) -
         return "can no longer be derived from the runs"
     wrong = [
         f"{key} was {_shown(comparison[key])}, is {_shown(now[key])}"
-        for key in (*COMPARISON, *(key for key in ADDED if key in comparison))
+        for key in COMPARISON
         if not _holds(comparison[key], now[key])
     ]
     return "; ".join(wrong)

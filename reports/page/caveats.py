@@ -23,6 +23,7 @@ def facts(section: Section) -> list[Fact]:
     found += [
         _pairing(section),
         _detectable(section),
+        _failures(section),
         _dropped(section),
         *_versions(section),
         _time(section),
@@ -95,8 +96,8 @@ def _seeds(section: Section) -> Fact:
     if len(split.evaluation) == 1:
         return (
             "Seeds",
-            f"one (seed {split.evaluation[0]}): no confidence interval, so every verdict is "
-            "undecided.",
+            f"one (seed {split.evaluation[0]}): it compares two networks, not two losses, so every "
+            "verdict is undecided.",
             True,
         )
     text = f"evaluation seeds {listed(split.evaluation)} ({len(split.evaluation)})"
@@ -205,7 +206,7 @@ def _detectable(section: Section) -> Fact | None:
     if not values:
         return (
             "Detectable",
-            "no difference, however large, could be shown with this number of seeds.",
+            "no difference between losses can be shown with this number of seeds.",
             True,
         )
     span = (
@@ -217,6 +218,22 @@ def _detectable(section: Section) -> Fact | None:
         "Detectable",
         f"the smallest difference that these seeds show with 80 % power: {span}{unit}, by "
         "contrast.",
+        False,
+    )
+
+
+def _failures(section: Section) -> Fact | None:
+    """Which rates of failure the seeds do not exclude (the rule of three, exactly)."""
+    frame = section.headline
+    clean = frame[(frame["n"] > 1) & (frame["diverged_a"] == 0) & (frame["diverged_b"] == 0)]
+    if not len(clean):
+        return None
+    n = int(clean["n"].min())
+    return (
+        "Rare failures",
+        f"none of {n} seeds diverged, which excludes only failure rates above "
+        f"{100 * (1 - 0.05 ** (1 / n)):.0f} % (95 % confidence). The intervals know nothing of a "
+        "failure that did not happen here.",
         False,
     )
 

@@ -403,8 +403,9 @@ class _Composer:
         blocks: list[Any] = [Heading("The contrasts", level), self._picture(draw.forest())]
         caption = (
             f"{against}, {section.at_rates}: difference in {words} (A minus B) with its 95 % "
-            "interval, exact p, "
-            "Holm's p over the family, effect size, and the chance that A beats B on a seed."
+            "interval, the median over seeds, p of the same test, exact p of the seeds alone, the "
+            "p that decides after Holm's correction, effect size, and the chance that A beats B on "
+            "a seed."
         )
         best = pd.concat([section.compared(epochs) for epochs in section.lengths])
         blocks.append(self._table(page_tables.contrasts(section, best, "contrasts", caption)))

@@ -236,16 +236,21 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
         "low",
         "high",
         "n",
+        *("seeds only, low", "seeds only, high", "median", "trimmed mean"),
         "p",
+        "p of seeds",
         "Holm p",
         "d_z",
         "P(A beats B)",
         "from",
         "to",
         "verdict",
+        "reason",
+        "generalises to",
     ]
-    keys += ["difference", "low", "high", "n", "p", "p_holm", "d_z"]
-    keys += ["p_better", "p_better_low", "p_better_high", "verdict"]
+    keys += ["difference", "low", "high", "n", "seeds_only_low", "seeds_only_high", "median"]
+    keys += ["trimmed_mean", "p", "p_seeds", "p_holm", "d_z"]
+    keys += ["p_better", "p_better_low", "p_better_high", "verdict", "reason", "generalises"]
     rows = []
     for row in frame.to_dict("records"):
         cells = [name_cell(f"{row['a']} − {row['b']}"), name_cell(row["a"]), name_cell(row["b"])]
@@ -257,16 +262,22 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
             number(row["low"], digits, signed=True),
             number(row["high"], digits, signed=True),
             Cell(f"{row['n']}" if row["paired"] else f"{row['n_a']} / {row['n_b']}", int(row["n"])),
-            probability(row["p"]),
-            probability(row["p_holm"]),
+            *(
+                number(row[name], digits, signed=True)
+                for name in ("seeds_only_low", "seeds_only_high", "median", "trimmed_mean")
+            ),
+            *(probability(row[name]) for name in ("p", "p_seeds", "p_holm")),
             number(row["d_z"], signed=True),
             chance,
             number(row["p_better_low"]),
             number(row["p_better_high"]),
             Cell(row["verdict"], row["verdict"], strong=row["verdict"] != "undecided"),
+            name_cell(row["reason"]),
+            name_cell(row["generalises"]),
         ]
         rows.append(cells)
-    only_csv = ["a", "b", "low", "high", "p_better_low", "p_better_high"]
+    only_csv = ["a", "b", "low", "high", "p_better_low", "p_better_high", "generalises"]
+    only_csv += ["seeds_only_low", "seeds_only_high", "trimmed_mean"]
     return Table(name, caption, headings, keys, rows, only_csv=only_csv, only_people=["contrast"])
 
 

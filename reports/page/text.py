@@ -9,12 +9,21 @@ import numpy as np
 
 from reports.analysis import Section
 from reports.names import counted, plain
+from reports.stats.verdicts import IMAGES, SEEDS, SEEDS_AND_IMAGES
 
 _RULES = (
     "Every loss is given the same network, data, seeds and learning rates to choose from; the "
     "answer to each comparison is "
     "one of four: better, worse, equivalent, undecided."
 )
+
+
+_GENERALISES = {
+    SEEDS_AND_IMAGES: "Intervals and tests are for new seeds and new test images of the same kind, "
+    "not for other data or networks",
+    SEEDS: "Intervals and tests are for new seeds on this test set, not for other test images",
+    IMAGES: "Intervals are for new test images and these very networks, not for other seeds",
+}
 
 
 def question(sections: Sequence[Section]) -> str:
@@ -78,6 +87,18 @@ def basis(section: Section) -> str:
         text += (
             f", chosen on validation with tuning {_seeds(split.tuning)} and evaluated on test with "
             f"evaluation {_seeds(split.evaluation)}"
+        )
+    if (combinations := int(section.headline["combinations"].max())) > 1:
+        text += (
+            ". A verdict has to hold at every rate that validation cannot tell from the best: at "
+            f"up to {combinations} pairs of rates"
+        )
+    if told := _GENERALISES.get(max(section.headline["generalises"], key=len)):
+        text += f". {told}"
+    if (section.headline["planned_n"] < section.headline["n"]).any():
+        text += (
+            ". Seeds beyond the declared ones decide only with an e-value of 200 and more, so that "
+            "adding seeds until a verdict appears makes no false one likelier"
         )
     margin = section.headline["margin"].iloc[0]
     if np.isfinite(margin):

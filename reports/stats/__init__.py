@@ -5,7 +5,8 @@ that is passed in. What a metric is, `reports.metrics` says. The modules, each k
 above it:
 
     intervals.py     a mean and its interval; named generators
-    significance.py  sign-flip and permutation tests, Holm, effect sizes
+    two_way.py       tests over seeds and test images, once or at many looks
+    significance.py  the sign-flip test, Holm, effect sizes, outlying seeds
     power.py         what n seeds can show, and how many would decide
     runs.py          one run per configuration and seed; what is missing, counted
     tuning.py        tuning seeds and evaluation seeds; the learning rate of each loss
@@ -18,19 +19,17 @@ above it:
 
 from reports.metrics import Metric, read_metric
 from reports.stats.bands import bands
-from reports.stats.contrasts import Dropped, contrasts, same_loss_contrasts
+from reports.stats.contrasts import Dropped, Scores, contrasts, same_loss_contrasts
 from reports.stats.intervals import (
     Interval,
     Intervals,
     mean_interval,
     mean_intervals,
     named_generator,
-    welch_interval,
 )
 from reports.stats.power import (
+    Seeds,
     detectable_difference,
-    power_of_difference,
-    power_of_equivalence,
     seeds_needed,
 )
 from reports.stats.runs import denominators, expected_runs, newest_runs, unfinished_runs
@@ -38,12 +37,13 @@ from reports.stats.significance import (
     differences,
     effect_size_dz,
     holm,
-    permutation_p,
+    is_trusted,
+    outlying,
     probability_of_improvement,
     sign_flip_p,
 )
 from reports.stats.tuning import SeedSplit, choose_rates, rate_table, split_seeds
-from reports.stats.verdicts import Contrast, contrast, verdict
+from reports.stats.verdicts import Contrast, Values, contrast, evidence, values, verdict
 
 __all__ = [
     "Contrast",
@@ -51,7 +51,10 @@ __all__ = [
     "Interval",
     "Intervals",
     "Metric",
+    "Scores",
     "SeedSplit",
+    "Seeds",
+    "Values",
     "bands",
     "choose_rates",
     "contrast",
@@ -60,15 +63,15 @@ __all__ = [
     "detectable_difference",
     "differences",
     "effect_size_dz",
+    "evidence",
     "expected_runs",
     "holm",
+    "is_trusted",
     "mean_interval",
     "mean_intervals",
     "named_generator",
     "newest_runs",
-    "permutation_p",
-    "power_of_difference",
-    "power_of_equivalence",
+    "outlying",
     "probability_of_improvement",
     "rate_table",
     "read_metric",
@@ -77,6 +80,6 @@ __all__ = [
     "sign_flip_p",
     "split_seeds",
     "unfinished_runs",
+    "values",
     "verdict",
-    "welch_interval",
 ]

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from reports.metrics import Metric, read_metric
 from reports.names import plain
-from reports.stats.intervals import RESAMPLES, named_generator
-from reports.stats.power import detectable_difference, seeds_needed
+from reports.stats import two_way
+from reports.stats.power import Seeds, detectable_difference, seeds_needed
 from reports.stats.runs import FINISHED, check_columns, ended_badly, newest_runs
 from reports.stats.significance import holm
 from reports.stats.tuning import choose_rates, split_seeds
-from reports.stats.verdicts import Contrast, contrast, rank_contrast, rank_verdict, verdict
+from reports.stats.verdicts import (
+    Contrast,
+    Values,
+    contrast,
+    evidence,
+    rank_contrast,
+    rank_verdict,
+    verdict,
+)
+
+Scores = Callable[[str], np.ndarray | None]
+"""The metric of a run, by its id, for each test image; None where it is not stored."""
 
 VIEWS = ("best", "equal")
 
+CONTRAST = tuple(
+    field.name for field in fields(Contrast) if field.name not in ("outliers", "p_decides")
+)
+
 COLUMNS = [
     *("view", "epochs", "metric", "unit", "a", "b", "lr_a", "lr_b"),
-    *("n", "n_a", "n_b", "paired", "pairing", "shared_seeds", "dropped", "lacking"),
+    *CONTRAST,
+    *("pairing", "shared_seeds", "dropped", "lacking"),
     *("diverged_a", "diverged_b", "failed_a", "failed_b"),
     *("survivors_n", "survivors_difference", "survivors_low", "survivors_high"),
-    *("difference", "low", "high", "interval", "sd", "p", "p_holm", "family", "d_z"),
-    *("p_better", "p_better_low", "p_better_high"),
-    *(
-        "p_equivalence",
-        "p_equivalence_holm",
-        "margin",
-        "verdict",
-        "detectable",
-        "seeds_needed",
-        "run_ids",
-    ),
+    *("combinations", "weakest", "at_these_rates"),
+    *("p_decides", "p_holm", "family", "p_equivalence_holm", "margin", "verdict", "reason"),
+    *("detectable", "seeds_needed", "seeds_needed_low", "seeds_needed_high"),
+    *("outliers", "run_ids"),
 ]
 
 
@@ -60,10 +70,10 @@ class _Rules:
     margin: float
     step: float
     diverged: float
+    constant: np.ndarray | None
     alpha: float
     power: float
-    seed: int
-    resamples: int
+    scores: Scores
 
 
 _Runs = dict[int, Any]  # the runs of one loss at one rate, by seed
@@ -89,19 +99,19 @@ def contrasts(
     tuning_seeds: Iterable[int] | None = None,
     rope: float | None = None,
     test_size: int | None = None,
+    scores: Scores | None = None,
     diverged: float = math.nan,
+    constant: np.ndarray | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
     higher_is_better: bool | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """Compare losses over the seeds they share.
+    """Compare losses over the seeds they share, and over the test images.
 
     View "best": each loss at the rate `choose_rates` gives it, on the evaluation seeds of
-    `split_seeds`. View "equal": each loss against the reference at every rate both have, on all
-    seeds, since nothing is chosen. All contrasts of one view at one value of epochs are one family
-    for Holm.
+    `split_seeds`. A verdict has to hold at every rate that validation cannot tell from the best.
+    View "equal": each loss against the reference at every rate both have, on all seeds, since
+    nothing is chosen. All contrasts of one view at one value of epochs are one family for Holm.
 
     A pair counts when both runs finished, have the metric, and carry equal `init_hash` and
     `order_hash`. Where hashes differ or are not recorded, or no seed is common to both sides, the
@@ -115,7 +125,8 @@ def contrasts(
     of its loss: it is missing, and counted.
 
     Args:
-        summary: runs of one setting (see `reports.stats.runs`).
+        summary: runs of one setting (see `reports.stats.runs`). A column `planned` says which runs
+            were declared before they were run; without it all were.
         reference: b of every contrast.
         metric: a column; shares are compared in percentage points, others in their own unit.
         view: "best" or "equal", as above.
@@ -126,36 +137,40 @@ def contrasts(
         rope: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points
             or two test examples, whichever is larger, else no margin.
         test_size: test examples that the metric counts: the margin of an accuracy is at least one
-            of them, and intervals are at least as wide as rounding to one makes them.
+            of them, and the spread of runs is at least that of rounding to one.
+        scores: the metric of a run for each test image. Where a run of a contrast has none, or one
+            whose mean is not its metric, the contrast is about these test images only.
         diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant
             answer; NaN where that is not known or the metric has none.
+        constant: the same for each test image.
         alpha: of Holm's p; intervals have level 1 - alpha.
         power: for `detectable` and `seeds_needed`.
         higher_is_better: for metrics that `read_metric` does not know.
-        seed: of resamples; each contrast has its own, which do not depend on what else is compared.
-        resamples: at least; more are drawn for families so large that fewer could not reach alpha.
 
     Returns:
         A row per contrast, the largest epochs first, with the columns `COLUMNS`:
 
         * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be
           chosen);
-        * `n` (pairs, or the smaller side), `n_a`, `n_b`, `paired`, `pairing` (why, or why not),
-          `shared_seeds` (some tuning seeds are evaluated, too), `dropped` (list of `Dropped`),
-          `lacking` (where n = 0: which runs ended how, in words; "" where they ended well and have
-          no value);
+        * the fields of `Contrast` but for `outliers`, which is a list of texts that name the runs;
+        * `pairing` (why, or why not), `shared_seeds` (some tuning seeds are evaluated, too),
+          `dropped` (list of `Dropped`), `lacking` (where n = 0: which runs ended how, in words; ""
+          where they ended well and have no value);
         * `diverged_a`, `diverged_b` (of the n_a and n_b runs; where no run of either loss ended
           well, n_a and n_b are 0, and these count all that diverged), `failed_a`, `failed_b`
           (failed or killed, not counted), `survivors_n`, `survivors_difference`, `survivors_low`,
           `survivors_high` (the same contrast of the runs that did not diverge; NaN and 0 where none
           diverged);
-        * `difference` (a minus b, in `unit`), `low`, `high`, `interval`, `sd`, `p`, `d_z`,
-          `p_better` and its interval, as in `Contrast`; `p_holm`, `p_equivalence_holm`; `family`
-          (contrasts Holm adjusts for);
-        * `margin` (NaN: none), `verdict` (speaks of a), `detectable` (in `unit`, with the test at
-          alpha / family; infinite where n is too small for any), `seeds_needed` (of undecided
-          contrasts, else NaN; infinite above 10,000, NaN without a spread to go by), `run_ids`
-          (list: runs of a, then of b).
+        * `combinations` (pairs of rates at which the verdict has to hold), `weakest` (the pair of
+          rates with the largest p), `at_these_rates` (other rates may be the best, and the
+          evaluation seeds did not run them);
+        * `p_decides` (the largest over the combinations of that of all looks), `p_holm` (its
+          correction for the family), `family` (contrasts Holm adjusts for), `p_equivalence_holm`;
+        * `margin` (NaN: none), `verdict` (speaks of a), `reason` (of undecided contrasts: nothing
+          to compare, one seed, rates, not to be trusted, too few seeds, too close to tell),
+          `detectable` (in `unit`, at alpha / family), `seeds_needed` with its quartiles (of
+          undecided contrasts, else NaN; infinite above 10,000, NaN without a spread to go by);
+        * `run_ids` (list: runs of a, then of b).
 
         A metric that the head of a loss does not have (ok runs, none with a value) leaves a row
         with n = 0, which is no member of the family.
@@ -167,7 +182,7 @@ def contrasts(
     if view not in VIEWS:
         raise ValueError(f"view: expected one of {VIEWS}, got {view!r}")
     rules = _rules(
-        metric, higher_is_better, rope, test_size, diverged, alpha, power, seed, resamples
+        metric, higher_is_better, rope, test_size, scores, diverged, constant, alpha, power
     )
     kept = _checked(summary, metric)
     losses = sorted(str(loss) for loss in kept["loss"].unique())
@@ -185,32 +200,26 @@ def contrasts(
         shared, has = False, _has(runs, metric)
         if view == "best":
             split = split_seeds(runs, fixed)
-            best = choose_rates(runs, fixed).set_index("loss")["lr"]
-            rates = {loss: float(best.get(loss, math.nan)) for loss in losses}
-            evaluated = runs[runs["seed"].isin(split.evaluation)]
-            sides, shared = _sides(evaluated, has), split.shared
-            plan = [(a, rates[a], b, rates[b]) for a, b in pairs]
+            best = choose_rates(runs, fixed).set_index("loss")["candidates"]
+            rates = {loss: best.get(loss, ()) or (math.nan,) for loss in losses}
+            sides, shared = _sides(runs[runs["seed"].isin(split.evaluation)], has), split.shared
+            plan = [(a, rates[a], b, rates[b], split.two_stage) for a, b in pairs]
         else:
             sides = _sides(runs, has)
             grid = sorted(set(runs["lr"]))
             plan = [
-                (a, lr, b, lr)
+                (a, (lr,), b, (lr,), False)
                 for a, b in pairs
                 for lr in grid
                 if (a, lr) in sides and (b, lr) in sides
             ]
-        family = [
-            _row(
-                sides.get((a, lr_a), _Side(a, lr_a, {}, has.get(a, True))),
-                sides.get((b, lr_b), _Side(b, lr_b, {}, has.get(b, True))),
-                view,
-                epochs,
-                len(plan),
-                rules,
-                runs,
+        family = []
+        for a, rates_a, b, rates_b, two_stage in plan:
+            sides_a, sides_b = (
+                [sides.get((loss, lr), _Side(loss, lr, {}, has.get(loss, True))) for lr in each]
+                for loss, each in ((a, rates_a), (b, rates_b))
             )
-            for a, lr_a, b, lr_b in plan
-        ]
+            family.append(_row(sides_a, sides_b, view, epochs, two_stage, rules, runs))
         rows += _decided(family, shared, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -232,12 +241,12 @@ def same_loss_contrasts(
     metric: str = "test_accuracy",
     rope: float | None = None,
     test_size: int | None = None,
+    scores: Scores | None = None,
     diverged: float = math.nan,
+    constant: np.ndarray | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
     higher_is_better: bool | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
     """An A/A comparison of each loss with itself on other seeds.
 
@@ -251,7 +260,7 @@ def same_loss_contrasts(
         ValueError: the two frames have a seed in common.
     """
     rules = _rules(
-        metric, higher_is_better, rope, test_size, diverged, alpha, power, seed, resamples
+        metric, higher_is_better, rope, test_size, scores, diverged, constant, alpha, power
     )
     runs_a, runs_b = _checked(summary_a, metric), _checked(summary_b, metric)
     common = sorted(set(runs_a["seed"]) & set(runs_b["seed"]))
@@ -265,9 +274,9 @@ def same_loss_contrasts(
         sides_a, sides_b = (
             _sides(each[each["epochs"] == epochs], has) for each in (runs_a, runs_b)
         )
-        plan = sorted(sides_a.keys() & sides_b.keys())
         family = [
-            _row(sides_a[key], sides_b[key], "aa", epochs, len(plan), rules, runs) for key in plan
+            _row([sides_a[key]], [sides_b[key]], "aa", epochs, False, rules, runs)
+            for key in sorted(sides_a.keys() & sides_b.keys())
         ]
         rows += _decided(family, False, rules)
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -278,27 +287,29 @@ def _rules(
     higher_is_better: bool | None,
     rope: float | None,
     test_size: int | None,
+    scores: Scores | None,
     diverged: float,
+    constant: np.ndarray | None,
     alpha: float,
     power: float,
-    seed: int,
-    resamples: int,
 ) -> _Rules:
     for name, share in (("alpha", alpha), ("power", power)):
         if not 0 < share < 1:
             raise ValueError(f"{name}: expected a number between 0 and 1, got {share!r}")
-    if resamples < 99:
-        raise ValueError(f"resamples: expected at least 99, got {resamples!r}")
     read = read_metric(metric, higher_is_better)
     step = read.one_example(test_size) or math.nan
     margin = read.margin(rope, test_size)
-    return _Rules(read, margin, step, diverged, alpha, power, seed, resamples)
+    return _Rules(
+        read, margin, step, diverged, constant, alpha, power, scores or (lambda run_id: None)
+    )
 
 
 def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     check_columns(summary, [metric, "init_hash", "order_hash"])
     kept = newest_runs(summary)
-    return kept.assign(**{metric: kept[metric].to_numpy(dtype=float, na_value=math.nan)})
+    planned = kept["planned"].fillna(True).astype(bool) if "planned" in kept else True
+    numbers = kept[metric].to_numpy(dtype=float, na_value=math.nan)
+    return kept.assign(**{metric: numbers, "planned": planned})
 
 
 def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
@@ -320,15 +331,55 @@ def _sides(kept: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, float
     return sides
 
 
+class _Usable(NamedTuple):
+    """The runs of two sides that count, in the same order of seeds where they are paired."""
+
+    a: _Runs
+    b: _Runs
+    pairing: str
+    paired: bool
+    trained: bool
+
+
+def _usable(a: _Side, b: _Side, disjoint: bool, metric: str) -> _Usable:
+    runs_a, runs_b = (
+        {seed: run for seed, run in sorted(side.runs.items()) if not _lacking(side, seed, metric)}
+        for side in (a, b)
+    )
+    trained = any(_ended_well(run) for side in (runs_a, runs_b) for run in side.values())
+    if not trained:
+        runs_a, runs_b = {}, {}  # there is nothing to compare
+    pairing = "seeds are disjoint" if disjoint else _pairing(runs_a, runs_b)
+    paired = pairing in (_PROVED, _NOTHING)
+    if paired:
+        common = sorted(runs_a.keys() & runs_b.keys())
+        runs_a, runs_b = ({seed: side[seed] for seed in common} for side in (runs_a, runs_b))
+    return _Usable(runs_a, runs_b, pairing, paired, trained)
+
+
 def _row(
-    a: _Side, b: _Side, view: str, epochs: int, family: int, rules: _Rules, runs: pd.DataFrame
+    sides_a: Sequence[_Side],
+    sides_b: Sequence[_Side],
+    view: str,
+    epochs: int,
+    two_stage: bool,
+    rules: _Rules,
+    runs: pd.DataFrame,
 ) -> dict[str, Any]:
     """One contrast without what depends on the others of its family.
 
-    `runs`: all of these epochs, those of tuning seeds too.
+    Args:
+        sides_a: a at the rate it is shown at, then at the others that may be its best.
+        sides_b: the same of b.
+        view: as in `contrasts`.
+        epochs: of all runs.
+        two_stage: whether the evaluation seeds have runs at the chosen rates only.
+        rules: of the call.
+        runs: all of these epochs, those of tuning seeds too.
     """
     name = rules.metric.name
     disjoint = view == "aa"
+    a, b = sides_a[0], sides_b[0]
     lost = [
         [
             Dropped(side.loss, side.lr, seed, reason)
@@ -337,55 +388,61 @@ def _row(
         ]
         for side in (a, b)
     ]
-    usable_a, usable_b = (
-        {seed: run for seed, run in sorted(side.runs.items()) if not _lacking(side, seed, name)}
-        for side in (a, b)
-    )
-    every = usable_a, usable_b
-    trained = any(_ended_well(run) for side in every for run in side.values())
-    if not trained:
-        usable_a, usable_b = {}, {}  # there is nothing to compare
-    pairing = "seeds are disjoint" if disjoint else _pairing(usable_a, usable_b)
-    paired = pairing in (_PROVED, _NOTHING)
-    if paired:
-        common = sorted(usable_a.keys() & usable_b.keys())
-        usable_a, usable_b = (
-            {seed: side[seed] for seed in common} for side in (usable_a, usable_b)
-        )
-    # A sampled test cannot go below 1 / (resamples + 1), which has to be well below alpha / family.
-    resamples = max(rules.resamples, math.ceil(10 * family / rules.alpha) - 1)
-    names = (view, epochs, name, a.loss, a.lr, b.loss, b.lr)
-    result = _compared(usable_a, usable_b, paired, rules, resamples, "contrast", *names)
-    counted = (usable_a, usable_b) if trained else every
+    usable = _usable(a, b, disjoint, name)
+    result = _compared(usable.a, usable.b, usable.paired, rules)
+    counted: Sequence[_Runs] = (usable.a, usable.b)
+    if not usable.trained:
+        counted = [
+            {seed: run for seed, run in side.runs.items() if not _lacking(side, seed, name)}
+            for side in (a, b)
+        ]
     diverged = [sum(not _ended_well(run) for run in side.values()) for side in counted]
     survivors = None
-    if trained and any(diverged):
+    if usable.trained and any(diverged):
         alive_a, alive_b = (
-            {seed: run for seed, run in side.items() if _ended_well(run)}
-            for side in (usable_a, usable_b)
+            {seed: run for seed, run in side.items() if _ended_well(run)} for side in counted
         )
-        if paired:
+        if usable.paired:
             both = alive_a.keys() & alive_b.keys()
             alive_a, alive_b = (
                 {seed: run for seed, run in side.items() if seed in both}
                 for side in (alive_a, alive_b)
             )
-        survivors = _compared(alive_a, alive_b, paired, rules, resamples, "survivors", *names)
+        survivors = _compared(alive_a, alive_b, usable.paired, rules)
     failed = [sum(drop.reason in ("failed", "killed") for drop in drops) for drops in lost]
+    several = len(sides_a) * len(sides_b) > 1
+    at_rates = {(a.lr, b.lr): (_side_of_zero(result), result.p_decides)}
+    equivalence = [result.p_equivalence_decides]
+    if several and not two_stage and result.n:
+        for side_a in sides_a:
+            for side_b in sides_b:
+                if (side_a.lr, side_b.lr) not in at_rates:
+                    direction, p, p_equivalence = _at_rates(side_a, side_b, disjoint, rules)
+                    at_rates[side_a.lr, side_b.lr] = direction, p
+                    equivalence.append(p_equivalence)
+    weakest = max(at_rates, key=lambda rates: at_rates[rates][1] if result.n else 0.0)
+    p_decides = at_rates[weakest][1]
+    if len({direction for direction, _ in at_rates.values()}) > 1:
+        p_decides = 1.0  # better at some rates, worse at others
     return {
         **{"view": view, "epochs": int(epochs), "metric": name, "unit": rules.metric.unit},
         **{"a": a.loss, "b": b.loss, "lr_a": a.lr, "lr_b": b.lr},
-        **asdict(result),
-        **{"pairing": pairing, "dropped": [*lost[0], *lost[1]], "margin": rules.margin},
+        **vars(result),
+        **{"pairing": usable.pairing, "dropped": [*lost[0], *lost[1]], "margin": rules.margin},
         **{"diverged_a": diverged[0], "diverged_b": diverged[1]},
         **{"failed_a": failed[0], "failed_b": failed[1]},
         "survivors_n": survivors.n if survivors else 0,
         "survivors_difference": survivors.difference if survivors else math.nan,
         "survivors_low": survivors.low if survivors else math.nan,
         "survivors_high": survivors.high if survivors else math.nan,
+        **{"combinations": len(at_rates), "weakest": list(weakest)},
+        **{"at_these_rates": several and two_stage, "p_decides": p_decides},
+        "p_equivalence_decides": max(equivalence),
         "lacking": "" if result.n else _why_nothing((a, b), view, runs),
-        "run_ids": [str(run["run_id"]) for side in (usable_a, usable_b) for run in side.values()],
+        "outliers": _named(result, usable, a.loss, b.loss, rules.metric),
+        "run_ids": [str(run["run_id"]) for side in usable[:2] for run in side.values()],
         "applies": a.has and b.has,
+        "p_at_best": result.p_decides,
     }
 
 
@@ -393,69 +450,165 @@ def _ended_well(run: Mapping[str, Any]) -> bool:
     return run["outcome"] == "ok"
 
 
-def _compared(
-    a: _Runs, b: _Runs, paired: bool, rules: _Rules, resamples: int, *names: object
-) -> Contrast:
-    """The contrast of the runs of two sides, paired by their order.
-
-    Diverged runs count as `_Rules.diverged` says.
-    """
-    metric, rng = rules.metric, named_generator(rules.seed, *names)
+def _values(runs: Iterable[Any], rules: _Rules) -> Values:
+    """The runs of a side; diverged ones count as `_Rules.diverged` says."""
+    metric = rules.metric
     worst = -math.inf if metric.higher_is_better else math.inf
     for_diverged = worst if math.isnan(rules.diverged) else rules.diverged * metric.scale
-    x, y = (
-        [run[metric.name] * metric.scale if _ended_well(run) else for_diverged for run in each]
-        for each in (a.values(), b.values())
+    scores, images = [], []
+    for run in runs:
+        score, each = for_diverged, rules.constant
+        if _ended_well(run):
+            score, each = run[metric.name] * metric.scale, rules.scores(str(run["run_id"]))
+        if each is not None and abs(each.mean() * metric.scale - score) > 1e-4 * max(1, abs(score)):
+            each = None  # of other predictions than the metric
+        scores.append(score)
+        images.append(each)
+    stored = [each for each in images if each is not None]
+    same = len(stored) == len(images) and len({each.size for each in stored}) == 1
+    return Values(
+        np.array(scores, dtype=np.float64),
+        np.array(stored, dtype=np.float64) * metric.scale if same and stored[0].size > 1 else None,
+        np.array([run["planned"] for run in runs], dtype=bool),
     )
-    how: Any = {"paired": paired, "higher_is_better": metric.higher_is_better}
-    how |= {"level": 1 - rules.alpha, "resamples": resamples}
-    if math.inf in (abs(value) for value in x + y):
-        return rank_contrast(x, y, rng, **how)
-    return contrast(x, y, rng, **how, step=rules.step, margin=rules.margin)
+
+
+def _both(a: _Runs, b: _Runs, rules: _Rules) -> tuple[Values, Values, bool]:
+    """The values of both sides, and whether only their order can be compared."""
+    x, y = _values(a.values(), rules), _values(b.values(), rules)
+    if x.images is None or y.images is None or x.images.shape[1] != y.images.shape[1]:
+        x, y = x._replace(images=None), y._replace(images=None)
+    return x, y, bool(np.isinf(np.concatenate([x.scores, y.scores])).any())
+
+
+def _compared(a: _Runs, b: _Runs, paired: bool, rules: _Rules) -> Contrast:
+    """The contrast of the runs of two sides, paired by their order."""
+    x, y, by_rank = _both(a, b, rules)
+    how: Any = {"paired": paired, "higher_is_better": rules.metric.higher_is_better}
+    how |= {"level": 1 - rules.alpha}
+    if by_rank:
+        return rank_contrast(x, y, **how)
+    return contrast(x, y, **how, step=rules.step, margin=rules.margin)
+
+
+def _side_of_zero(result: Contrast) -> float:
+    """The direction of a contrast: 1, 0 or -1."""
+    return float(
+        np.sign(result.p_better - 0.5 if result.interval == "ranks" else result.difference)
+    )
+
+
+def _at_rates(a: _Side, b: _Side, disjoint: bool, rules: _Rules) -> tuple[float, float, float]:
+    """Direction, p that decides, and the same of equivalence at another pair of rates."""
+    usable = _usable(a, b, disjoint, rules.metric.name)
+    if not usable.a or not usable.b:
+        return 0.0, 1.0, 1.0
+    x, y, by_rank = _both(usable.a, usable.b, rules)
+    if by_rank:
+        ranked = rank_contrast(
+            x, y, paired=usable.paired, higher_is_better=rules.metric.higher_is_better
+        )
+        return _side_of_zero(ranked), ranked.p_decides, 1.0
+    found = evidence(x, y, paired=usable.paired, step=rules.step, margin=rules.margin)
+    direction = float(np.sign(found.found.difference))
+    return direction, found.p_decides, found.p_equivalence_decides
+
+
+def _named(result: Contrast, usable: _Usable, a: str, b: str, metric: Metric) -> list[str]:
+    """The runs behind outlying seeds, in words: of a pair the one that is farther from its own."""
+    sides = []
+    for loss, runs in ((a, usable.a), (b, usable.b)):
+        scores = np.array(
+            [run[metric.name] if _ended_well(run) else math.nan for run in runs.values()]
+        )
+        middle = np.nanmedian(scores) if np.isfinite(scores).any() else math.nan
+        sides.append(
+            [
+                (loss, seed, each, abs(each - middle))
+                for seed, each in zip(runs, scores, strict=True)
+            ]
+        )
+    texts = []
+    for place in result.outliers:
+        pool = [side[place] for side in sides] if result.paired else [[*sides[0], *sides[1]][place]]
+        loss, seed, score, _ = max(pool, key=lambda run: math.inf if math.isnan(run[2]) else run[3])
+        if not math.isnan(score):  # runs that diverged are counted anyway
+            unit = " %" if metric.in_points else ""
+            value = f"{score * metric.scale:.{metric.digits}f}{unit}"
+            texts.append(f"seed {seed} of {plain(loss, 48)} ({value})")
+    return texts
 
 
 def _decided(family: list[dict[str, Any]], shared: bool, rules: _Rules) -> Iterator[dict[str, Any]]:
     """Complete the rows of one family: Holm's p, the verdict and what it would take."""
     tested = [row for row in family if row["applies"]]
-    adjusted = iter(holm([row["p"] for row in tested]))
-    equivalent = iter(holm([row["p_equivalence"] for row in tested]))
+    for name, adjusted in (
+        ("p_decides", "p_holm"),
+        ("p_at_best", "p_holm_at_best"),
+        ("p_equivalence_decides", "p_equivalence_holm"),
+    ):
+        for row, p in zip(tested, holm([row[name] for row in tested]), strict=True):
+            row[adjusted] = float(p)
     alpha = rules.alpha / max(len(tested), 1)
     for row in family:
-        row["family"] = len(tested)
-        row["shared_seeds"] = shared
-        applies = row.pop("applies")
-        row["p_holm"] = float(next(adjusted)) if applies else math.nan
-        row["p_equivalence_holm"] = float(next(equivalent)) if applies else math.nan
-        if row["interval"] == "ranks":
-            row["verdict"] = rank_verdict(row["p_holm"], row["p_better"], alpha=rules.alpha)
-        else:
-            row["verdict"] = verdict(
-                row["low"],
-                row["high"],
-                row["p_holm"],
-                n=row["n"],
-                p_equivalence=row["p_equivalence_holm"],
-                margin=rules.margin,
-                alpha=rules.alpha,
-                higher_is_better=rules.metric.higher_is_better,
+        row |= {"family": len(tested), "shared_seeds": shared}
+        for name in ("p_holm", "p_holm_at_best", "p_equivalence_holm"):
+            row.setdefault(name, math.nan)
+        at_best = _verdict(row, row["p_holm_at_best"], rules)
+        row["verdict"] = _verdict(row, row["p_holm"], rules)
+        distrusted = row["verdict"] in ("better", "worse") and not row["trusted"]
+        if distrusted:
+            row["verdict"] = "undecided"
+        row["detectable"] = math.nan
+        seeds = Seeds(math.nan, math.nan, math.nan)
+        if row["n"] > 1:
+            row["detectable"] = detectable_difference(
+                row["error"], row["freedom"], alpha=two_way.PLANNED * alpha, power=rules.power
             )
-        samples = 1 if row["paired"] else 2
-        row["detectable"] = detectable_difference(
-            row["n"], row["sd"], alpha=alpha, power=rules.power, samples=samples
-        )
-        row["seeds_needed"] = math.nan
+            if row["verdict"] == "undecided":
+                samples = 1 if row["paired"] else 2
+                step = 0.0 if math.isnan(rules.step) else rules.step
+                seeds = seeds_needed(
+                    row["difference"],
+                    max(row["sd"], step / math.sqrt(6 * samples)),
+                    row["n"],
+                    of_images=row["of_images"],
+                    margin=rules.margin,
+                    alpha=alpha,
+                    power=rules.power,
+                    samples=samples,
+                )
+        row["seeds_needed_low"], row["seeds_needed"], row["seeds_needed_high"] = seeds
+        row["reason"] = ""
         if row["verdict"] == "undecided":
-            row["seeds_needed"] = seeds_needed(
-                row["difference"],
-                row["sd"],
-                margin=rules.margin,
-                alpha=alpha,
-                level=1 - min(rules.alpha, 2 * alpha),
-                power=rules.power,
-                samples=samples,
-                at_least=row["n"] + 1,
-            )
+            row["reason"] = _reason(row, at_best, distrusted)
         yield row
+
+
+def _verdict(row: Mapping[str, Any], p_holm: float, rules: _Rules) -> str:
+    if row["interval"] == "ranks":
+        return rank_verdict(p_holm, row["p_better"], alpha=rules.alpha)
+    return verdict(
+        row["low"],
+        row["high"],
+        p_holm,
+        n=row["n"],
+        p_equivalence=row["p_equivalence_holm"],
+        margin=rules.margin,
+        alpha=rules.alpha,
+        higher_is_better=rules.metric.higher_is_better,
+    )
+
+
+def _reason(row: Mapping[str, Any], at_best: str, distrusted: bool) -> str:
+    """Why a contrast is undecided."""
+    if row["n"] < 2:
+        return "one seed" if row["n"] else "nothing to compare"
+    if distrusted:
+        return "not to be trusted"
+    if at_best in ("better", "worse") and row["trusted"]:
+        return "rates"
+    return "too close to tell" if math.isinf(row["seeds_needed"]) else "too few seeds"
 
 
 _PROVED = "hashes equal"

@@ -179,37 +179,6 @@ def _studentised_quantiles(
     return t[rank - 1], t[resamples - rank]
 
 
-def welch_interval(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Interval:
-    """The difference of the means of two independent samples, with Welch's t interval.
-
-    It is the mean of a [n_a] minus that of b [n_b].
-
-    difference -+ t(v) sqrt(s_a^2 / n_a + s_b^2 / n_b), with Satterthwaite's degrees of freedom v.
-    No interval when either sample has fewer than two values; zero width when neither has any
-    spread.
-
-    Source: Welch 1947, Biometrika 34; Satterthwaite 1946, Biometrics Bulletin 2.
-
-    >>> interval = welch_interval([1.0, 2.0, 3.0], [0.0, 1.0])  # v = 2.882
-    >>> print("{:.3f} [{:.3f}, {:.3f}] {}".format(*interval))
-    1.500 [-0.988, 3.988] welch
-    """
-    _check_level(level)
-    x, y = finite_array(a, 1, "a"), finite_array(b, 1, "b")
-    if not (x.size and y.size):
-        return Interval(math.nan, math.nan, math.nan, "none")
-    difference = float(x.mean() - y.mean())
-    if min(x.size, y.size) < 2:
-        return Interval(difference, math.nan, math.nan, "none")
-    part_x, part_y = (0.0 if np.ptp(s) == 0 else float(s.var(ddof=1)) / s.size for s in (x, y))
-    if part_x + part_y == 0:
-        difference = float(x[0] - y[0])
-        return Interval(difference, difference, difference, "welch")
-    freedom = (part_x + part_y) ** 2 / (part_x**2 / (x.size - 1) + part_y**2 / (y.size - 1))
-    half = float(special.stdtrit(freedom, (1 + level) / 2)) * math.sqrt(part_x + part_y)
-    return Interval(difference, difference - half, difference + half, "welch")
-
-
 def _check_level(level: Any) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level: expected a number between 0 and 1, such as 0.95, got {level!r}")

@@ -1,42 +1,26 @@
-"""Tests of differences, and effect sizes, for numbers in arrays.
+"""Exact tests on the seeds alone, corrections for families, effect sizes and outlying seeds.
 
 Every function takes finite values; runs that have none are left out, and counted, by the caller.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
+from statsmodels.stats.multitest import multipletests
 
-from reports.stats.intervals import RESAMPLES, Interval, finite_array
+from reports.stats.intervals import Interval, finite_array
 
-EXACT_FLIPS = 20
-"""Pairs up to which the sign-flip test visits all 2^(n - 1) sign patterns.
+OUTLYING = 3.5
+"""Robust standard deviations from the median beyond which a seed is named as outlying."""
 
-Those are half of all, by symmetry.
-"""
+TURNING = 5.0
+"""The same for a seed that may turn a verdict: a stricter limit, which costs little power."""
 
-EXACT_SPLITS = 200_000
-"""Ways to split two samples up to which the permutation test visits all.
-
-10 against 10 has 184,756.
-"""
-
-_TIE = 1e-9
-"""Sums that differ by less than this share of the sum of absolute differences are tied.
-
-Percentages of N examples differ by multiples of 100 / N, and their subtraction errs by some 1e-14:
-for up to a million examples rounding lies far below this share, and the smallest true difference
-far above.
-"""
-
-_TIE_OF_VALUES = (
-    1e-12  # the same for sums of the values themselves, which lose nothing by subtraction
-)
+_GRID = 200_000  # at most so many different sums: a finer grid changes no p that is shown
 
 
 def differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -55,116 +39,61 @@ def differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     return np.round(x - y, 12 - math.ceil(math.log10(size)))
 
 
-def sign_flip_p(
-    pair_differences: ArrayLike, rng: np.random.Generator, *, resamples: int = RESAMPLES
-) -> float:
+def sign_flip_p(pair_differences: ArrayLike, step: float = math.nan) -> float:
     """Two-sided p of the paired sign-flip test: could a and b change places in every pair?
 
-    The share of sign patterns with abs(sum of +-d) >= abs(sum of d): all of them up to 20 pairs, so
-    p is never below 2^(1 - n); a random sample of patterns above, with p = (b + 1) / (m + 1). All
-    differences 0 give 1, no pair NaN.
+    The share of all 2^n sign patterns with abs(sum of +-d) >= abs(sum of d), counted exactly by
+    adding one pair after the other, so p is never below 2^(1 - n). Differences of counts are whole
+    multiples of `step`; others are rounded to a fine grid. No pair gives NaN.
 
     Args:
         pair_differences: [n], any unit.
-        rng: used above 20 pairs only.
-        resamples: m.
+        step: what one test image is worth, in the same unit; NaN where values are not counts.
 
-    Source: Fisher 1935, The Design of Experiments, 21; the + 1: Phipson and Smyth 2010, Stat. Appl.
-    Genet. Mol. Biol. 9.
+    Source: Fisher 1935, The Design of Experiments, 21.
 
     4 of the 16 sign patterns, +-(1 + 2 + 3 +- 0.5):
 
-    >>> sign_flip_p([1.0, 2.0, 3.0, -0.5], np.random.default_rng(0))
+    >>> sign_flip_p([1.0, 2.0, 3.0, -0.5])
     0.25
     """
     d = finite_array(pair_differences, 1, "differences")
     if d.size == 0:
         return math.nan
-    total, bound = abs(d.sum()), _TIE * np.abs(d).sum()
-    if d.size <= EXACT_FLIPS:
-        sums = d[:1]
-        for value in d[1:]:
-            sums = np.concatenate([sums + value, sums - value])
-        return float(np.mean(np.abs(sums) >= total - bound))
-    signs = rng.integers(0, 2, size=(resamples, d.size), dtype=np.int8)
-    as_large = np.count_nonzero(np.abs(2 * (signs @ d) - d.sum()) >= total - bound)
-    return float((as_large + 1) / (resamples + 1))
-
-
-def permutation_p(
-    a: ArrayLike, b: ArrayLike, rng: np.random.Generator, *, resamples: int = RESAMPLES
-) -> float:
-    """Two-sided p of the permutation test on the difference of two means of unpaired samples.
-
-    The share of ways to split the n_a + n_b values in which abs(mean difference) is at least the
-    observed
-    one: all ways up to 200,000 of them, a random sample with p = (b + 1) / (m + 1) above. NaN when
-    a sample is empty.
-
-    Args:
-        a: [n_a], in any unit.
-        b: [n_b], in the same unit.
-        rng: used when there are too many splits to visit.
-        resamples: m.
-
-    Source: Pitman 1937, Supplement to the J. of the Royal Statistical Society 4; the + 1 as in
-    `sign_flip_p`.
-
-    >>> permutation_p([3.0, 4.0], [1.0, 2.0], np.random.default_rng(0))  # 2 of 6: {3, 4} and {1, 2}
-    0.3333333333333333
-    """
-    x, y = finite_array(a, 1, "a"), finite_array(b, 1, "b")
-    if not (x.size and y.size):
-        return math.nan
-    values = np.concatenate([x, y])
-    pooled = (
-        values - values.mean()
-    )  # then the difference of means is the first sample's sum times a constant
-    total, bound = abs(pooled[: x.size].sum()), _TIE_OF_VALUES * np.abs(values).sum()
-    splits = math.comb(pooled.size, x.size)
-    if splits <= EXACT_SPLITS:
-        chosen = itertools.chain.from_iterable(itertools.combinations(range(pooled.size), x.size))
-        rows = np.fromiter(chosen, dtype=np.intp, count=splits * x.size).reshape(splits, x.size)
-        return float(np.mean(np.abs(pooled[rows].sum(axis=1)) >= total - bound))
-    shuffled = rng.permuted(np.tile(pooled, (resamples, 1)), axis=1)
-    as_large = np.count_nonzero(np.abs(shuffled[:, : x.size].sum(axis=1)) >= total - bound)
-    return float((as_large + 1) / (resamples + 1))
+    grid = np.abs(d).sum() / _GRID
+    if step > grid:
+        grid = step
+    counts = np.rint(d / grid).astype(np.int64) if grid else np.zeros(d.size, dtype=np.int64)
+    chance = np.ones(1)
+    for count in np.abs(counts[counts != 0]):
+        chance = (np.pad(chance, (0, 2 * count)) + np.pad(chance, (2 * count, 0))) / 2
+    sums = np.arange(chance.size) - chance.size // 2
+    return float(min(1.0, chance[np.abs(sums) >= abs(counts.sum())].sum()))
 
 
 def holm(p: ArrayLike) -> np.ndarray:
     """Holm's adjusted p values of one family, in the order given.
 
-    With p sorted upwards, p_holm(i) = min(1, max over j <= i of (m - j + 1) p(j)). A NaN (a
-    contrast that was planned and could not be tested) stays NaN and counts in m, so filling in
-    missing runs never makes the family larger.
-
-    Args:
-        p: [m], in [0, 1] or NaN.
+    A NaN (a contrast that was planned and could not be tested) stays NaN and counts in the family,
+    so filling in missing runs never makes the family larger.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6.
-
-    0.01 x 3, then 0.03 x 2, then the larger of 0.04 x 1 and 0.06:
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
     values = np.asarray(p, dtype=np.float64)
-    if values.ndim != 1 or np.any((values < 0) | (values > 1)):
-        raise ValueError(f"p: expected one dimension of numbers in [0, 1] or NaN, got {values!r}")
-    order = np.argsort(values, kind="stable")  # NaN goes last, where it lifts no other
-    stepped = np.maximum.accumulate(values[order] * (values.size - np.arange(values.size)))
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+    if not values.size:
+        return values
+    adjusted = multipletests(np.nan_to_num(values, nan=1.0), method="holm")[1]
+    return np.where(np.isnan(values), np.nan, adjusted)
 
 
 def effect_size_dz(pair_differences: ArrayLike) -> float:
     """Cohen's d_z: the mean of the paired differences [n] over their standard deviation (n - 1).
 
-    It has no unit.
-
-    NaN for fewer than two pairs, and where all differences are 0; infinite (with its sign) where
-    all are equal and not 0.
+    It has no unit. NaN for fewer than two pairs, and where all differences are 0; infinite (with
+    its sign) where all are equal and not 0.
 
     Source: Cohen 1988, Statistical Power Analysis, 2.3.5; Lakens 2013, Frontiers in Psychology 4,
     equation 7.
@@ -178,6 +107,52 @@ def effect_size_dz(pair_differences: ArrayLike) -> float:
     if np.ptp(d) == 0:
         return math.nan if d[0] == 0 else math.copysign(math.inf, d[0])
     return float(d.mean() / d.std(ddof=1))
+
+
+def outlying(values: np.ndarray, rounding: float = 0.0, *, limit: float = OUTLYING) -> np.ndarray:
+    """Which values [..., n] lie far from the median, by the median absolute deviation.
+
+    Far is more than `limit` robust standard deviations, of at least `rounding`. Of fewer than four
+    values none is called outlying.
+
+    Source: Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers.
+
+    >>> outlying(np.array([0.1, 0.2, 0.1, -80.0, 0.3])).tolist()
+    [False, False, False, True, False]
+    """
+    if values.shape[-1] < 4:
+        return np.zeros(values.shape, dtype=bool)
+    far = np.abs(values - np.median(values, axis=-1, keepdims=True))
+    robust = 1.4826 * np.median(far, axis=-1, keepdims=True)
+    return far > limit * np.maximum(robust, max(rounding, 1e-12))
+
+
+def is_trusted(
+    pair_differences: np.ndarray, p_seeds: float, rounding: float = 0.0, *, alpha: float = 0.05
+) -> bool:
+    """Whether the t test of paired differences [n] can be trusted although seeds are outlying.
+
+    A seed is outlying here at more than 5 robust standard deviations from the median. The test is
+    not to be trusted where such a seed lies on the other side of 0 than the mean, since more seeds
+    like it would turn the verdict, or where the exact sign-flip test does not agree.
+
+    Args:
+        pair_differences: [n], any unit.
+        p_seeds: of `sign_flip_p`.
+        rounding: the least robust standard deviation.
+        alpha: of the sign-flip test, if n is large enough for it.
+
+    >>> is_trusted(np.array([0.1, 0.2, 0.1, 0.2, 0.2, 5.0]), 0.03125)
+    True
+    >>> is_trusted(np.array([0.5, 0.6, 0.5, 0.6, 0.6, -0.4]), 0.0625)
+    False
+    """
+    d = pair_differences
+    turning = outlying(d, rounding, limit=TURNING)
+    if not turning.any():
+        return True
+    agrees = p_seeds <= max(alpha, 2.0 ** (1 - min(d.size, 50)))
+    return agrees and not (d[turning] * d.mean() < 0).any()
 
 
 def probability_of_improvement(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from reports.names import counted
+from reports.stats import two_way
 from reports.stats.runs import (
     FINISHED,
     OUTCOMES,
@@ -27,6 +29,9 @@ DIVERGED = 0.1
 
 It is the accuracy of a constant answer with ten equally frequent classes.
 """
+
+INDISTINCT = 0.3
+"""A rate may be the best where a paired test on validation accuracy has a p above this."""
 
 _DIGITS = 12  # mean accuracies that differ by less are equal: means of counts over counts
 
@@ -187,6 +192,8 @@ def _trials(
                 **{name: sum(outcome == name for outcome, *_ in kept) for name in OUTCOMES},
                 "missing": len(wanted[loss]) - len(kept),
                 "seeds": tuple(sorted(seed for _, seed in good)),
+                "results": {seed: score for score, seed in good}
+                | {seed: DIVERGED for end, _, seed in kept if end == "diverged"},
             }
         )
     return rows
@@ -213,13 +220,15 @@ def choose_rates(
         metric: a column of which higher is better.
 
     Returns:
-        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric` (mean
-        at lr of the runs that ended well), `scored` (runs behind that mean), `tuning_seeds`
-        (tuple), `rates` (tried, that is with a finished run), `edge` ("low", "high": lr is the
-        smallest or largest rate tried; "none": it is not, or only one was), `budget` (finished
-        trials, diverged ones included),
-        `diverged`, `unfinished` (runs of the grid failed, killed or missing), `equal_budget`
-        (every loss at these epochs finished as many trials at each rate).
+        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric`
+        (mean at lr of the runs that ended well), `scored` (runs behind that mean),
+        `tuning_seeds` (tuple), `candidates` (tuple: lr, then the rates that validation
+        cannot tell from it: those with p > .3 in a paired t test on the tuning seeds),
+        `rates` (tried, that is with a finished run), `edge` ("low", "high": lr is the
+        smallest or largest rate tried; "none": it is not, or only one was), `budget`
+        (finished trials, diverged ones included), `diverged`, `unfinished` (runs of the
+        grid failed, killed or missing), `equal_budget` (every loss at these epochs finished
+        as many trials at each rate).
     """
     kept = newest_runs(summary)
     check_columns(kept, [metric])
@@ -246,6 +255,7 @@ def choose_rates(
                     "loss": loss,
                     **{name: best[name] for name in ("lr", metric, "scored")},
                     "tuning_seeds": tuning[loss],
+                    "candidates": _candidates(best["lr"], trials),
                     "rates": len(tried),
                     "edge": _edge(best["lr"], tried),
                     "budget": sum(row["ok"] + row["diverged"] for row in trials),
@@ -263,6 +273,7 @@ def choose_rates(
         metric,
         "scored",
         "tuning_seeds",
+        "candidates",
         "rates",
         "edge",
         "budget",
@@ -276,6 +287,21 @@ def _rank(row: Mapping[str, Any], metric: str) -> tuple[float, ...]:
     results = row["scored"] + row["diverged"]
     ended_well = row[metric] * row["scored"] if row["scored"] else 0.0
     return -results, -round((ended_well + DIVERGED * row["diverged"]) / results, _DIGITS), row["lr"]
+
+
+def _candidates(lr: float, trials: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """The rates that may be the best, the chosen one first; a diverged run counts as in `_rank`."""
+    results = {row["lr"]: row["results"] for row in trials if row["results"]}
+    if lr not in results:
+        return () if math.isnan(lr) else (lr,)
+    found = [lr]
+    for other in sorted(results.keys() - {lr}):
+        common = sorted(results[lr].keys() & results[other].keys())
+        d = np.array([results[lr][seed] - results[other][seed] for seed in common])
+        p = float(two_way.p_difference(two_way.estimate([d]))) if len(common) > 1 else 1.0
+        if p > INDISTINCT:
+            found.append(other)
+    return tuple(found)
 
 
 def _edge(lr: float, tried: list[float]) -> str:

@@ -1,209 +1,344 @@
-"""One contrast of two sets of numbers, and the verdict on it."""
+"""One contrast of two sets of runs, and the verdict on it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import special, stats
 
-from reports.stats.intervals import RESAMPLES, finite_array, mean_interval, welch_interval
-from reports.stats.power import EQUIVALENT_FROM
+from reports.stats import two_way
+from reports.stats.intervals import finite_array
+from reports.stats.power import DECIDED_FROM, EQUIVALENT_FROM
 from reports.stats.significance import (
     differences,
     effect_size_dz,
-    permutation_p,
+    is_trusted,
+    outlying,
     probability_of_improvement,
     sign_flip_p,
 )
 
-_ROUNDING = 1e-9  # of the margin: an interval that ends on the margin lies inside it
+SEEDS_AND_IMAGES = "new seeds and new images"
+SEEDS = "new seeds, on this test set"
+IMAGES = "new images, for these two networks"
+
+
+class Values(NamedTuple):
+    """The runs of one side.
+
+    scores: the metric of each run, [n]. images: the same for each test image, [n, images], whose
+    mean is the score; None where it is not stored. planned: which runs were declared, [n].
+    """
+
+    scores: np.ndarray
+    images: np.ndarray | None
+    planned: np.ndarray
+
+    def only(self, kept: np.ndarray) -> Values:
+        """The runs at the places that are kept."""
+        images = None if self.images is None else self.images[kept]
+        return Values(self.scores[kept], images, self.planned[kept])
+
+
+class Evidence(NamedTuple):
+    """The tests of one contrast at one pair of learning rates.
+
+    p: of all runs. e: e-value of all seeds. p_decides: of all looks together (see
+    `two_way.at_looks`). planned: pairs (or runs of the smaller side) that were declared.
+    """
+
+    found: two_way.Estimate
+    of_seeds: two_way.Estimate
+    p: float
+    e: float
+    p_decides: float
+    p_equivalence: float
+    p_equivalence_decides: float
+    planned: int
 
 
 @dataclass(frozen=True)
 class Contrast:
     """a against b, before correction for its family. Everything is NaN where there are no values.
 
-    `n`: pairs, or the smaller sample when not paired. `difference`: mean of a minus mean of b,
-    `low` and `high` its interval (`interval`: none, t, bootstrap, welch, ranks). `sd`: of the
-    paired differences, or the root mean square of the two samples' standard deviations. `p`: of the
-    sign-flip or the permutation test. `d_z`: NaN when not paired. `p_better`: P(a is better than b)
-    with its interval. `p_equivalence`: of two one-sided t tests against the margin, NaN without a
-    margin or a spread.
+    `n`: pairs, or the smaller sample when not paired; `planned_n`: those of them that were
+    declared. `difference`: mean of a minus mean of b, `low` and `high` its interval (`interval`:
+    none, two-way, t, welch, images, ranks), and `generalises` says over what. `seeds_only_low` and
+    `seeds_only_high`: the interval for new seeds on the same test images. `sd`: of the paired
+    differences, or the root mean square of the two samples' standard deviations; `error` and
+    `freedom`: of the difference; `of_images`: the part of its variance that more seeds do not make
+    smaller. `p`: of the interval's test; `p_seeds`: exact, of the seeds alone (sign flips when
+    paired, else Welch's t); `e_value`, `p_decides`, `p_equivalence`, `p_equivalence_decides`: see
+    `Evidence`. `median`, `trimmed_mean` (20 % at each end): of the paired differences, or the
+    difference of those of the two samples. `outliers`: places of outlying pairs; of runs of a, then
+    of b, when not paired. `trusted`: see `significance.is_trusted`.
     """
 
     n: int
     n_a: int
     n_b: int
+    planned_n: int
     paired: bool
     difference: float
     low: float
     high: float
     interval: str
+    generalises: str
+    test_images: int
+    seeds_only_low: float
+    seeds_only_high: float
     sd: float
+    error: float
+    freedom: float
+    of_images: float
     p: float
+    p_seeds: float
+    e_value: float
+    p_decides: float
+    p_equivalence: float
+    p_equivalence_decides: float
     d_z: float
     p_better: float
     p_better_low: float
     p_better_high: float
-    p_equivalence: float = math.nan
+    median: float
+    trimmed_mean: float
+    outliers: tuple[int, ...]
+    trusted: bool
+
+
+def values(
+    scores: ArrayLike, images: np.ndarray | None = None, planned: ArrayLike | None = None
+) -> Values:
+    """The runs of one side; all are planned unless it is said."""
+    x = finite_array(scores, 1, "scores")
+    there = np.ones(x.size, bool) if planned is None else np.asarray(planned, dtype=bool)
+    return Values(x, images, there)
+
+
+def evidence(
+    a: Values, b: Values, *, paired: bool = True, step: float = math.nan, margin: float = math.nan
+) -> Evidence:
+    """The tests of a against b: of all runs, of the declared ones, and of the e-value."""
+    rounding = 0.0 if math.isnan(step) else step / math.sqrt(6 if paired else 12)
+    samples, found, of_seeds = _estimates(a, b, paired, rounding)
+    p, p_equivalence = two_way.p_difference(found), np.full((), np.nan)
+    if not math.isnan(margin):
+        p_equivalence = two_way.p_equivalence(found, margin)
+    e = two_way.e_difference(samples, rounding=rounding)
+    kept_a, kept_b = a.planned, b.planned
+    if paired:
+        kept_a = kept_b = a.planned & b.planned
+    planned = int(min(kept_a.sum(), kept_b.sum()))
+    once, once_equivalence = np.full((), np.nan), np.full((), np.nan)
+    later, later_equivalence = once, once
+    if kept_a.all() and kept_b.all():
+        once, once_equivalence = p, p_equivalence
+    else:
+        later, later_equivalence = p, p_equivalence
+        if planned >= 2:
+            _, first, _ = _estimates(a.only(kept_a), b.only(kept_b), paired, rounding)
+            once = two_way.p_difference(first)
+            if not math.isnan(margin):
+                once_equivalence = two_way.p_equivalence(first, margin)
+    e_equivalence = np.full((), np.nan)
+    if not math.isnan(margin):
+        e_equivalence = two_way.e_equivalence(samples, margin, rounding=rounding)
+    alone = min(len(a.scores), len(b.scores)) < 2  # says nothing about the losses
+    decides = two_way.at_looks(once, later, e)
+    equivalent = two_way.at_looks(once_equivalence, later_equivalence, e_equivalence)
+    return Evidence(
+        found,
+        of_seeds,
+        float(p),
+        float(e),
+        1.0 if alone else float(decides),
+        float(p_equivalence),
+        1.0 if alone else float(equivalent),
+        planned,
+    )
+
+
+def _estimates(
+    a: Values, b: Values, paired: bool, rounding: float
+) -> tuple[list[np.ndarray], two_way.Estimate, two_way.Estimate]:
+    """The samples of a contrast, its estimate, and that of the seeds alone."""
+    samples = [differences(a.scores, b.scores)] if paired else [a.scores, b.scores]
+    of_seeds = two_way.estimate(samples, rounding=rounding)
+    if a.images is None or b.images is None:
+        return samples, of_seeds, of_seeds
+    per_image = (
+        [np.subtract(a.images, b.images, dtype=np.float64)] if paired else [a.images, b.images]
+    )
+    parts = [two_way.image_parts(each) for each in per_image]
+    return samples, two_way.estimate(samples, parts, rounding=rounding), of_seeds
 
 
 def contrast(
-    a: ArrayLike,
-    b: ArrayLike,
-    rng: np.random.Generator,
+    a: Values,
+    b: Values,
     *,
     paired: bool = True,
     higher_is_better: bool = True,
     level: float = 0.95,
-    resamples: int = RESAMPLES,
     step: float = math.nan,
     margin: float = math.nan,
 ) -> Contrast:
-    """Compare a [n_a] with b [n_b], values of one metric in one unit.
+    """Compare the runs of two sides, values of one metric in one unit.
 
-    Paired: `mean_interval` and `sign_flip_p` of the differences, in the order given. Not paired:
-    `welch_interval` and `permutation_p`.
-
-    Accuracies are rounded to whole test examples, so their spread may look smaller than it is, down
-    to 0. The interval and `p_equivalence` use at least the spread of that rounding: step / sqrt(12)
-    for a run, and step / sqrt(6) for the difference of two.
+    Accuracies are rounded to whole test images, so their spread may look smaller than it is, down
+    to 0. The tests use at least the spread of that rounding: step / sqrt(12) for a run, and step /
+    sqrt(6) for the difference of two.
 
     Args:
-        a: values of one side, [n_a].
-        b: values of the other, [n_b], in the same unit.
-        rng: of the resamples.
-        paired: whether a and b are in the same order of seeds.
+        a: runs of one side.
+        b: runs of the other, in the same order of seeds when paired.
+        paired: whether a and b are compared seed by seed.
         higher_is_better: False for errors such as NLL.
         level: of the intervals.
-        resamples: of the bootstrap and of the tests.
-        step: what one test example is worth, in the unit of the values; NaN where they are not
+        step: what one test image is worth, in the unit of the values; NaN where they are not
             rounded.
         margin: half the width of equivalence, in the same unit; NaN when it is not asked.
 
-    Source: Schuirmann 1987, J. of Pharmacokinetics and Biopharmaceutics 15, for `p_equivalence`.
-
-    >>> rng = np.random.default_rng(0)
-    >>> c = contrast([98.0, 99.0, 97.0], [97.0, 97.0, 94.0], rng)  # differences 1, 2, 3
-    >>> print(f"{c.difference} [{c.low:.3f}, {c.high:.3f}] p {c.p} d_z {c.d_z} P {c.p_better}")
-    2.0 [-0.484, 4.484] p 0.25 d_z 2.0 P 1.0
+    >>> c = contrast(values([98.0, 99.0, 97.0]), values([97.0, 97.0, 94.0]))  # differences 1, 2, 3
+    >>> print(f"{c.difference} [{c.low:.3f}, {c.high:.3f}] p {c.p:.3f} d_z {c.d_z} P {c.p_better}")
+    2.0 [-0.484, 4.484] p 0.074 d_z 2.0 P 1.0
     """
-    x, y = finite_array(a, 1, "a"), finite_array(b, 1, "b")
+    x, y = a.scores, b.scores
     chance = probability_of_improvement(
         x, y, paired=paired, higher_is_better=higher_is_better, level=level
     )
-    rounding = 0.0 if math.isnan(step) else step / math.sqrt(12)
-    if paired:
-        d = differences(x, y)
-        mean = mean_interval(d, rng, level=level, resamples=resamples)
-        sd = _sd(d)
-        # Of the differences before rounding: rounded ones add up to sums that are no longer tied.
-        p = sign_flip_p(x - y, rng, resamples=resamples)
-        parts, freedoms = [max(sd, math.sqrt(2) * rounding) ** 2 / max(d.size, 1)], [d.size - 1]
-    else:
-        mean = welch_interval(x, y, level=level)
+    nothing = _nothing(x.size, y.size, paired)
+    if not min(x.size, y.size):
+        return nothing
+    found = evidence(a, b, paired=paired, step=step, margin=margin)
+    (low, high), (seeds_low, seeds_high) = (
+        each.interval(level) for each in (found.found, found.of_seeds)
+    )
+    images = 0 if a.images is None or b.images is None else a.images.shape[1]
+    several = min(x.size, y.size) > 1
+    how, generalises = ("t" if paired else "welch"), SEEDS
+    if images:
+        how, generalises = ("two-way", SEEDS_AND_IMAGES) if several else ("images", IMAGES)
+    elif not several:
+        how, generalises = "none", ""
+    d = differences(x, y) if paired else None
+    rounding = 0.0 if math.isnan(step) else step / math.sqrt(6 if paired else 12)
+    if d is None:
         sd = math.sqrt((_sd(x) ** 2 + _sd(y) ** 2) / 2)
-        p = permutation_p(x, y, rng, resamples=resamples)
-        parts = [max(_sd(side), rounding) ** 2 / max(side.size, 1) for side in (x, y)]
-        freedoms = [x.size - 1, y.size - 1]
-    low, high, p_equivalence = mean.low, mean.high, math.nan
-    if not math.isnan(low):
-        error, freedom = math.sqrt(sum(parts)), _satterthwaite(parts, freedoms)
-        if mean.method != "bootstrap" or math.sqrt(2) * rounding > sd:
-            half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
-            low, high = min(low, mean.estimate - half), max(high, mean.estimate + half)
-        p_equivalence = _outside_p(mean.estimate, error, freedom, margin)
+        p_seeds = float(two_way.p_difference(found.of_seeds))
+        outliers = np.concatenate([outlying(x, rounding), outlying(y, rounding)])
+    else:
+        sd, p_seeds, outliers = _sd(d), sign_flip_p(d, step), outlying(d, rounding)
+    middle = [
+        float(of(x) - of(y) if d is None else of(d))
+        for of in (np.median, lambda values: stats.trim_mean(values, 0.2))
+    ]
     return Contrast(
-        n=min(x.size, y.size),
+        n=nothing.n,
         n_a=x.size,
         n_b=y.size,
+        planned_n=found.planned,
         paired=paired,
-        difference=mean.estimate,
-        low=low,
-        high=high,
-        interval=mean.method,
+        difference=float(found.found.difference),
+        low=float(low),
+        high=float(high),
+        interval=how,
+        generalises=generalises,
+        test_images=images,
+        seeds_only_low=float(seeds_low),
+        seeds_only_high=float(seeds_high),
         sd=sd,
-        p=p,
-        d_z=effect_size_dz(d) if paired else math.nan,
+        error=math.sqrt(found.found.variance),
+        freedom=float(found.found.freedom),
+        of_images=float(found.found.of_images),
+        p=found.p,
+        p_seeds=p_seeds,
+        e_value=found.e,
+        p_decides=found.p_decides,
+        p_equivalence=found.p_equivalence,
+        p_equivalence_decides=found.p_equivalence_decides,
+        d_z=math.nan if d is None else effect_size_dz(d),
         p_better=chance.estimate,
         p_better_low=chance.low,
         p_better_high=chance.high,
-        p_equivalence=p_equivalence,
+        median=middle[0],
+        trimmed_mean=middle[1],
+        outliers=tuple(np.flatnonzero(outliers).tolist()),
+        trusted=d is None or is_trusted(d, p_seeds, rounding, alpha=1 - level),
     )
 
 
-def _satterthwaite(parts: list[float], freedoms: list[int]) -> float:
-    """Degrees of freedom of a sum of squared standard errors."""
-    total = sum(parts)
-    if total == 0:
-        return float(sum(freedoms))
-    return total**2 / sum(part**2 / v for part, v in zip(parts, freedoms, strict=True))
-
-
-def _outside_p(difference: float, error: float, freedom: float, margin: float) -> float:
-    """The p-value of the hypothesis that the true difference lies outside -+margin.
-
-    It is the larger of two one-sided p-values.
-    """
-    if math.isnan(margin):
-        return math.nan
-    inside = margin * (1 + _ROUNDING) - abs(difference)
-    if error == 0:
-        return 0.0 if inside >= 0 else 1.0
-    return float(special.stdtr(freedom, -inside / error))
+def _nothing(n_a: int, n_b: int, paired: bool) -> Contrast:
+    nan = math.nan
+    return Contrast(
+        *(min(n_a, n_b), n_a, n_b, 0, paired, nan, nan, nan, "none", "", 0, nan, nan),
+        *(nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan),
+        *((), True),
+    )
 
 
 def rank_contrast(
-    a: ArrayLike,
-    b: ArrayLike,
-    rng: np.random.Generator,
+    a: Values,
+    b: Values,
     *,
     paired: bool = True,
     higher_is_better: bool = True,
     level: float = 0.95,
-    resamples: int = RESAMPLES,
 ) -> Contrast:
-    """Compare a [n_a] with b [n_b] by their order alone.
+    """Compare the runs of two sides by their order alone.
 
     So a value may be infinite, which stands for a run that diverged.
 
-    Paired: the sign test, exact. Not paired: `permutation_p` of the ranks (Wilcoxon, Mann and
-    Whitney). There is no mean, so `difference`, its interval, `sd` and `d_z` are NaN.
+    Paired: the sign test, exact, with the e-value of a uniform prior. Not paired: the test of
+    Wilcoxon, Mann and Whitney, of the declared runs only. There is no mean, so `difference`, its
+    interval, `sd` and `d_z` are NaN.
 
-    >>> c = rank_contrast([-math.inf] * 6, [0.1 * i for i in range(6)], np.random.default_rng(0))
+    >>> a, b = (Values(np.array(x), None, np.ones(6, bool)) for x in ([-np.inf] * 6, range(6)))
+    >>> c = rank_contrast(a, b)
     >>> c.p, c.p_better, c.difference
     (0.03125, 0.0, nan)
     """
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    ranks = pd.Series(np.concatenate([x, y])).rank().to_numpy()
-    x, y = ranks[: x.size], ranks[x.size :]
+    ranks = stats.rankdata(np.concatenate([a.scores, b.scores]))
+    x, y = ranks[: len(a.scores)], ranks[len(a.scores) :]
     chance = probability_of_improvement(
         x, y, paired=paired, higher_is_better=higher_is_better, level=level
     )
-    if paired:
-        p = sign_flip_p(np.sign(x - y), rng, resamples=resamples)
-    else:
-        p = permutation_p(x, y, rng, resamples=resamples)
-    return Contrast(
-        n=min(x.size, y.size),
-        n_a=x.size,
-        n_b=y.size,
-        paired=paired,
-        difference=math.nan,
-        low=math.nan,
-        high=math.nan,
-        interval="ranks",
-        sd=math.nan,
-        p=p,
-        d_z=math.nan,
-        p_better=chance.estimate,
-        p_better_low=chance.low,
-        p_better_high=chance.high,
-    )
+    kept = (a.planned & b.planned,) * 2 if paired else (a.planned, b.planned)
+    p, e = _rank_p(x, y, paired)
+    once, later = (p, math.nan) if kept[0].all() and kept[1].all() else (math.nan, p)
+    planned = int(min(kept[0].sum(), kept[1].sum()))
+    if planned and not math.isnan(later):
+        once, _ = _rank_p(x[kept[0]], y[kept[1]], paired)
+    fields = vars(_nothing(x.size, y.size, paired)) | {
+        "planned_n": planned,
+        "interval": "ranks",
+        "generalises": SEEDS,
+        "p": p,
+        "p_seeds": p,
+        "e_value": e,
+        "p_decides": float(
+            two_way.at_looks(*(np.array(each, dtype=float) for each in (once, later, e)))
+        ),
+        "p_better": chance.estimate,
+        "p_better_low": chance.low,
+        "p_better_high": chance.high,
+    }
+    return Contrast(**fields)
+
+
+def _rank_p(x: np.ndarray, y: np.ndarray, paired: bool) -> tuple[float, float]:
+    if not paired:
+        return float(stats.mannwhitneyu(x, y).pvalue), math.nan
+    wins, losses = int((x > y).sum()), int((x < y).sum())
+    if not wins + losses:
+        return 1.0, 1.0
+    log_e = (wins + losses) * math.log(2) + special.betaln(wins + 1, losses + 1)
+    return float(stats.binomtest(wins, wins + losses).pvalue), math.exp(log_e)
 
 
 def verdict(
@@ -221,15 +356,15 @@ def verdict(
 
     1. "equivalent": n is at least 5, the interval of a minus b lies inside -+margin (ends
        included), and Holm's p of equivalence is below alpha;
-    2. "better" or "worse": Holm's p is below alpha and the interval excludes 0;
-    3. "undecided": everything else, so also whatever has no interval, as with one seed.
+    2. "better" or "worse": n is at least 3, Holm's p is below alpha and the interval excludes 0;
+    3. "undecided": everything else.
 
     Args:
         low: lower end of the interval; NaN when there is none.
         high: upper end of the interval; NaN when there is none.
-        p_holm: adjusted over the family.
+        p_holm: the p that decides, adjusted over the family.
         n: pairs, or runs of the smaller side.
-        p_equivalence: `Contrast.p_equivalence`, adjusted over the family.
+        p_equivalence: the p of equivalence that decides, adjusted over the family.
         margin: from `Metric.margin`; NaN when equivalence is not asked.
         alpha: of the tests.
         higher_is_better: False for errors such as NLL.
@@ -241,11 +376,11 @@ def verdict(
     """
     if math.isnan(low) or math.isnan(high):
         return "undecided"
-    widest = margin * (1 + _ROUNDING)
+    widest = margin * (1 + 1e-9)  # an interval that ends on the margin lies inside it
     inside = -widest <= low and high <= widest
     if inside and n >= EQUIVALENT_FROM and p_equivalence < alpha:
         return "equivalent"
-    if p_holm < alpha and (low > 0 or high < 0):
+    if n >= DECIDED_FROM and p_holm < alpha and (low > 0 or high < 0):
         return "better" if (low > 0) == higher_is_better else "worse"
     return "undecided"
 
@@ -258,6 +393,4 @@ def rank_verdict(p_holm: float, p_better: float, *, alpha: float = 0.05) -> str:
 
 
 def _sd(values: np.ndarray) -> float:
-    if values.size < 2:
-        return math.nan
-    return 0.0 if np.ptp(values) == 0 else float(values.std(ddof=1))
+    return float(two_way.spread(values))

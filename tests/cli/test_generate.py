@@ -219,7 +219,11 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
     ]
     said = report(store, *arguments)
     assert said.code == 0, said.text
-    assert said.text.count("undecided") == 1 and "no interval" in said.text
+    assert said.text.count("undecided (one seed). These two networks") == 1
+    assert re.search(
+        r"on new images: .\d+\.\d\d points of test accuracy \(95 % interval", said.text
+    )
+    assert "Whether the losses differ needs more seeds." in said.text
     names = contents(tmp_path / "new")
     assert not [name for name in names if name.endswith(".png")]
     assert json.loads(names["verdicts.json"])["contrasts"][0]["n"] == 1
@@ -249,8 +253,10 @@ def test_a_report_by_another_metric_than_accuracy(
     )
     said = report(tmp_path, "metric=test/aurc", "rope=1.4", "formats=[svg]", "output=by-aurc")
     assert said.code == 0, said.text
-    assert "By test AURC after 2 epochs, at learning rate 0.003. Equivalent means" in said.text
-    assert "mse against ce is undecided: +1.300 points of test AURC (95 % interval" in said.text
+    assert "By test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in said.text
+    assert "are for new seeds on this test set, not for other test images. Equiv" in said.text
+    told = "mse against ce is undecided (too few seeds): +1.300 points of test AURC (95 % interval"
+    assert told in said.text
     found = contents(tmp_path / "by-aurc")
     content = json.loads(found["verdicts.json"])
     assert content["question"]["metric"] == "test/aurc"

@@ -19,7 +19,6 @@ from omegaconf import OmegaConf
 
 from experiments import checks, config
 from reports import metrics, options, verdicts
-from reports.stats.power import smallest_p
 
 README = ROOT / "README.zh-CN.md"
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "zh-CN").glob("*.md")}
@@ -193,7 +192,7 @@ def test_the_tables_of_a_report_are_complete():
     named = first_names(section(page("options"), "报告的选项"))
     assert named == fields - {"tracking"} | {"tracking.uri"}
     report = page("reading-a-report")
-    keys = {*verdicts.COMPARISON, *verdicts.ADDED, "setting", "sentence"}
+    keys = {*verdicts.COMPARISON, "setting", "sentence"}
     assert first_names(section(report, "verdicts.json")) == keys
     offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
     assert first_names(section(report, "指标")) == offered
@@ -214,14 +213,6 @@ def test_the_headings_of_the_page_are_its_own():
     assert len(titles) >= 10
     for title in titles:
         assert f'"{title}"' in written, title
-
-
-def test_the_smallest_p_is_that_of_the_code():
-    (table,) = re.findall(r"^\| 配对数 .*\n.*\n.*", page("statistics"), flags=re.MULTILINE)
-    pairs, _, shown = (
-        [cell.strip() for cell in line.split("|")[2:-1]] for line in table.split("\n")
-    )
-    assert [float(p) for p in shown] == [smallest_p(int(n)) for n in pairs]
 
 
 def test_file_names_in_the_text_are_there():

@@ -32,6 +32,7 @@ from reports.page import blocks, caveats, commands, cross_setting
 from reports.page import report as page_report
 from reports.page import table as page_table
 from reports.page.table import Cell, Table
+from reports.stats.verdicts import IMAGES as ONE_SEED
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +216,8 @@ def test_one_seed_is_all_undecided_without_intervals() -> None:
     (section,), _, html, _ = made(*runs(seeds=[3]))
     assert set(section.headline["verdict"]) == {"undecided"}
     words = text(html)
-    assert words.count("is undecided:") == 2 and "no interval" in words
-    assert "no confidence interval, so every verdict is undecided" in words
+    assert words.count("is undecided (one seed):") == 2 and "no interval" in words
+    assert "it compares two networks, not two losses, so every verdict is undecided" in words
     assert "without a confidence band (n = 1)" in words
     assert not re.search(r"\d \[", words)  # no number has an interval in brackets
     assert "lr=0.01,0.03,0.1 epochs=3 'seed=range(3,13)'" in words  # ten, at every rate
@@ -629,18 +630,11 @@ def test_numbers_for_people() -> None:
 # ---- verdicts ------------------------------------------------------------------------------------
 
 ROW: dict[str, Any] = {
-    **{
-        "a": "focal",
-        "b": "ce",
-        "metric": "test_accuracy",
-        "unit": "points",
-        "n": 10,
-        "n_a": 10,
-        "n_b": 10,
-        "paired": True,
-    },
+    **{"a": "focal", "b": "ce", "metric": "test_accuracy", "unit": "points"},
+    **{"n": 10, "n_a": 10, "n_b": 10, "planned_n": 10, "paired": True, "interval": "two-way"},
     **{"difference": 0.21, "low": 0.05, "high": 0.37, "p_holm": 0.012, "margin": 0.1, "family": 3},
-    **{"detectable": 0.3, "seeds_needed": math.nan, "interval": "t", "p_better": 0.8},
+    **{"generalises": "new seeds and new images", "at_these_rates": False, "outliers": []},
+    **{"detectable": 0.3, "seeds_needed": math.nan, "reason": "too few seeds", "p_better": 0.8},
     **{"diverged_a": 0, "diverged_b": 0, "failed_a": 0, "failed_b": 0, "survivors_n": 0},
 }
 
@@ -654,18 +648,51 @@ ROW: dict[str, Any] = {
             "+0.37, 10 pairs of runs, Holm p = 0.012).",
         ),
         (
+            {
+                **{"verdict": "better", "generalises": "new seeds, on this test set"},
+                **{"at_these_rates": True},
+            },
+            "focal is better than ce at these learning rates: +0.21 points of test accuracy (95 % "
+            "interval +0.05 to +0.37 on this test set, 10 pairs of runs, Holm p = 0.012).",
+        ),
+        (
             {"verdict": "equivalent", "difference": 0.0, "low": -0.02, "high": 0.02},
             "focal is equivalent to ce within ±0.1 points: +0.00 points of test accuracy (95 % "
             "interval −0.02 to +0.02, 10 pairs of runs).",
         ),
         (
             {"verdict": "undecided", "paired": False, "n_b": 9},
-            "focal against ce is undecided: +0.21 points of test accuracy (95 % interval +0.05 to "
-            "+0.37, unpaired, 10 and 9 runs, Holm p = 0.012).",
+            "focal against ce is undecided (too few seeds): +0.21 points of test accuracy (95 % "
+            "interval +0.05 to +0.37, unpaired, 10 and 9 runs, Holm p = 0.012).",
         ),
         (
             {"verdict": "undecided", "n": 0},
             "focal against ce: undecided, for there is no test accuracy of both to compare.",
+        ),
+        (
+            {
+                **{"verdict": "undecided", "n": 1, "generalises": ONE_SEED},
+                **{"difference": -45.1, "low": -46.1, "high": -44.0},
+            },
+            "focal against ce is undecided (one seed). These two networks differ on new images: "
+            "−45.10 points of test accuracy (95 % interval −46.10 to −44.00). Whether the losses "
+            "differ needs more seeds.",
+        ),
+        (
+            {"verdict": "undecided", "n": 1, "generalises": ONE_SEED, "low": -0.1},
+            "focal against ce is undecided (one seed). These two networks do not clearly differ on "
+            "new images: +0.21 points of test accuracy (95 % interval −0.10 to +0.37). Whether the "
+            "losses differ needs more seeds.",
+        ),
+        (
+            {
+                **{"verdict": "undecided", "outliers": ["seed 4 of focal (11.00 %)"]},
+                **{"reason": "not to be trusted", "median": 0.3, "trimmed_mean": 0.25},
+            },
+            "focal against ce is undecided (not to be trusted): +0.21 points of test accuracy (95 "
+            "% interval +0.05 to +0.37, 10 pairs of runs, Holm p = 0.012). Outlying: seed 4 of "
+            "focal (11.00 %). Without their weight: median +0.30 points, trimmed mean +0.25 "
+            "points.",
         ),
         (
             {
@@ -684,15 +711,15 @@ ROW: dict[str, Any] = {
                 **{
                     "verdict": "worse",
                     "interval": "ranks",
+                    "generalises": "new seeds, on this test set",
                     "difference": math.nan,
                     "p_better": 0.0,
                 },
                 **{"diverged_a": 10},
             },
-            "focal is worse than ce: better test accuracy with probability 0.00 (by ranks, 10 "
-            "pairs of runs, "
-            "Holm p = 0.012). 10 of 10 runs of focal diverged and count worse than every other "
-            "run.",
+            "focal is worse than ce: better test accuracy with probability 0.00 (by ranks on this "
+            "test set, 10 pairs of runs, Holm p = 0.012). 10 of 10 runs of focal diverged and "
+            "count worse than every other run.",
         ),
     ],
 )
@@ -703,14 +730,20 @@ def test_a_verdict_in_words(changes: dict[str, Any], words: str) -> None:
 def test_what_it_would_take_in_words() -> None:
     undecided = ROW | {"verdict": "undecided"}
     assert verdicts.needed(ROW | {"verdict": "better"}) == ""
-    assert verdicts.needed(undecided | {"seeds_needed": 34.0}) == (
-        "10 seeds can show a difference of 0.3 points; about 34 would decide, "
-        "if the difference and spread observed are the true ones."
+    assert verdicts.needed(undecided | {"n": 1, "generalises": ONE_SEED}) == ""
+    seeds = {"seeds_needed_low": 21.0, "seeds_needed": 34.0, "seeds_needed_high": 75.0}
+    assert verdicts.needed(undecided | seeds) == (
+        "10 seeds show a difference of 0.3 points with 80 % power. 21 to 75 seeds would decide "
+        "with 80 % power: half of the differences and spreads that fit these runs need a number in "
+        "this range."
     )
-    assert "more than 10,000" in verdicts.needed(undecided | {"seeds_needed": math.inf})
-    assert "no difference, however large" in verdicts.needed(
-        undecided | {"detectable": math.inf, "n": 4}
+    assert " 21 or more seeds " in verdicts.needed(
+        undecided | seeds | {"seeds_needed_high": math.inf}
     )
+    assert "up to 10,000" in verdicts.needed(undecided | {"seeds_needed": math.inf})
+    rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1]}
+    assert "with focal at 0.03 and ce at 0.1, which validation" in verdicts.needed(rates)
+    assert "not to be trusted" in verdicts.needed(undecided | {"reason": "not to be trusted"})
 
 
 def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
@@ -754,9 +787,8 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
 
     moved = summary.copy()
     moved.loc[moved["loss"] == "mse", "test_accuracy"] += 0.001 * moved["seed"]
-    assert all("mse" in line for line in verdicts.check(content, moved)) and verdicts.check(
-        content, moved
-    )
+    broken = verdicts.check(content, moved)  # of the family, so Holm's p moves, too
+    assert broken and all("mse" in line or "p_holm was" in line for line in broken)
 
     renamed = summary.assign(loss=summary["loss"].where(summary["loss"] != "ce", "ce weight=1"))
     assert (
@@ -916,14 +948,14 @@ def test_a_command_for_versions_of_a_loss_says_which_code_it_runs() -> None:
 
 
 def test_the_deciding_command_is_on_the_page() -> None:
-    summary, curves = runs(seeds=range(4), rates=(0.03,))
+    summary, curves = runs(seeds=range(2), rates=(0.03,))
     (section,), _, html, _ = made(summary, curves)
     row = section.headline.iloc[0]
-    assert row["verdict"] == "undecided" and row["seeds_needed"] == 7
-    assert "By test accuracy after 3 epochs, at learning rate 0.03." in text(html)
+    assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
+    assert "By test accuracy after 3 epochs, at learning rate 0.03. Intervals" in text(html)
     assert (
-        "loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(7)' model=mlp data=digits"
-        in text(html)
+        f"loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range({row['seeds_needed']:.0f})' "
+        "model=mlp data=digits" in text(html)
     )
 
 
@@ -1068,7 +1100,8 @@ def test_a_loss_that_diverges_is_worse_and_the_page_says_how_often() -> None:
     rows = section.headline.set_index("a")
     assert rows["n"].tolist() == [10, 10] and rows["diverged_a"].tolist() == [4, 10]
     assert rows.loc["mse", "verdict"] == "worse"
-    assert rows.loc["focal", "verdict"] == "undecided" and rows.loc["focal", "survivors_n"] == 6
+    assert rows.loc["focal", "reason"] == "not to be trusted"  # the exact test does not agree
+    assert rows.loc["focal", "survivors_n"] == 6
     words = text(html)
     assert "10 of 10 runs of mse diverged and count with the accuracy of the best" in words
     assert "4 of 10 runs of focal diverged" in words and "Without them: +0.3" in words
@@ -1078,11 +1111,6 @@ def test_a_loss_that_diverges_is_worse_and_the_page_says_how_often() -> None:
     counted = {comparison["a"]: comparison["diverged_a"] for comparison in content["contrasts"]}
     assert counted == {"focal": 4, "mse": 10}
     assert verdicts.check(content, summary) == []
-    for comparison in content["contrasts"]:
-        for added in verdicts.ADDED:
-            del comparison[added]  # a file of an earlier version
-    del content["settings"][0]["diverged_as"]
-    assert all("difference was" in line for line in verdicts.check(content, summary))
     (section,), _, html, _ = made(summary, curves, Question(metric="test_nll"))
     rows = section.headline.set_index("a")
     assert rows["interval"].tolist() == ["ranks", "ranks"] and "by ranks" in text(html)

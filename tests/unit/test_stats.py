@@ -12,7 +12,6 @@ import math
 import pkgutil
 import subprocess
 import sys
-import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,8 @@ import reports.stats
 from reports.stats import (
     bands,
     choose_rates,
-    contrast,
     contrasts,
     denominators,
-    detectable_difference,
     differences,
     effect_size_dz,
     expected_runs,
@@ -36,19 +33,15 @@ from reports.stats import (
     mean_intervals,
     named_generator,
     newest_runs,
-    permutation_p,
-    power_of_difference,
-    power_of_equivalence,
     probability_of_improvement,
     rate_table,
     read_metric,
     same_loss_contrasts,
-    seeds_needed,
     sign_flip_p,
     split_seeds,
     unfinished_runs,
+    values,
     verdict,
-    welch_interval,
 )
 from reports.stats.contrasts import COLUMNS
 from reports.stats.intervals import RESAMPLES
@@ -104,20 +97,12 @@ def test_the_examples_in_the_docstrings_hold(name: str) -> None:
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
-    for name in reports.stats.__all__:
+    for name in set(reports.stats.__all__) - {"Scores"}:  # a type of functions
         assert getattr(reports.stats, name).__doc__, name
 
 
 def test_importing_the_statistics_loads_nothing_heavy() -> None:
-    heavy = [
-        "mlflow",
-        "paddle",
-        "seaborn",
-        "matplotlib",
-        "statsmodels",
-        "scipy.stats",
-        "experiments",
-    ]
+    heavy = ["mlflow", "paddle", "seaborn", "matplotlib", "sklearn", "experiments.training"]
     code = f"import sys, reports.stats; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -162,8 +147,8 @@ def test_equal_values_have_an_interval_of_zero_width(n: int, value: float) -> No
 
 def test_one_value_has_a_mean_and_no_interval_and_none_has_neither() -> None:
     assert mean_interval([0.5], generator())[0] == 0.5
-    for values in ([0.5], []):
-        _, low, high, method = mean_interval(values, generator())
+    for few in ([0.5], []):
+        _, low, high, method = mean_interval(few, generator())
         assert math.isnan(low) and math.isnan(high) and method == "none"
     assert math.isnan(mean_interval([], generator()).estimate)
 
@@ -172,10 +157,9 @@ def test_one_value_has_a_mean_and_no_interval_and_none_has_neither() -> None:
 def test_values_that_are_not_finite_are_refused_not_skipped(bad: list[float]) -> None:
     for call in (
         lambda: mean_interval(bad, generator()),
-        lambda: sign_flip_p(bad, generator()),
-        lambda: welch_interval(bad, [1.0]),
+        lambda: sign_flip_p(bad),
         lambda: effect_size_dz(bad),
-        lambda: contrast(bad, [1.0, 2.0], generator()),
+        lambda: values(bad),
     ):
         with pytest.raises(ValueError, match=r"1 of 2 are NaN or infinite"):
             call()
@@ -264,22 +248,6 @@ def test_resamples_without_spread_at_the_mean_itself_lean_to_neither_side() -> N
     assert -low == pytest.approx(high, abs=0.03)
 
 
-def test_welch_is_scipys() -> None:
-    a, b = generator(0).normal(size=6), generator(1).normal(1, 3, size=9)
-    theirs = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    estimate, low, high, method = welch_interval(a, b)
-    assert estimate == pytest.approx(a.mean() - b.mean())
-    assert (low, high, method) == (pytest.approx(theirs.low), pytest.approx(theirs.high), "welch")
-
-
-def test_welch_without_spread_or_without_values() -> None:
-    assert welch_interval([0.3] * 3, [0.1] * 3)[:3] == pytest.approx((0.2, 0.2, 0.2))
-    assert welch_interval([2.0] * 3, [2.0] * 4)[:3] == (0, 0, 0)
-    one = welch_interval([2.0], [1.0, 1.5])
-    assert (one.estimate, one.method) == (0.75, "none") and math.isnan(one.low)
-    assert math.isnan(welch_interval([], [1.0]).estimate)
-
-
 # --- tests and effect sizes -----------------------------------------------------------------------
 
 
@@ -295,133 +263,6 @@ def test_differences_of_counts_that_are_equal_are_equal() -> None:
     assert differences([], []).tolist() == []
 
 
-@pytest.mark.parametrize(
-    ("n", "smallest"), [(1, 1), (5, 0.0625), (6, 0.03125), (8, 0.0078125), (10, 0.001953125)]
-)
-def test_the_smallest_p_of_n_pairs(n: int, smallest: float) -> None:
-    assert sign_flip_p([0.1 * (i + 1) for i in range(n)], generator()) == smallest
-
-
-def test_sign_flips_by_hand() -> None:
-    # |sum| of +-1 +-2 +-3: 6 0 4 2 2 4 0 6. The observed sum of (3, 2, -1) is 4: four of eight
-    # reach it.
-    assert sign_flip_p([3, 2, -1], generator()) == 0.5
-    assert sign_flip_p([0, 0, 0], generator()) == 1
-    assert sign_flip_p([0.0] * 30, generator()) == 1
-    assert sign_flip_p([0, 0, 2, 2], generator()) == 0.5  # zeros change nothing: 2^(1 - 2)
-    assert math.isnan(sign_flip_p([], generator()))
-
-
-@pytest.mark.parametrize("n", [2, 5, 9, 12])
-@pytest.mark.parametrize("digits", [1, 8])
-def test_sign_flips_are_scipys_ties_included(n: int, digits: int) -> None:
-    d = np.round(generator(n).normal(0.3, size=n), digits)
-    theirs = scipy.stats.permutation_test(
-        (d,),
-        lambda x, axis: x.mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=np.inf,
-    )
-    assert sign_flip_p(d, generator()) == pytest.approx(theirs.pvalue, rel=1e-12)
-
-
-def brute_sign_flips(images: list[int]) -> float:
-    """The share of sign patterns whose sum is as large, counted with whole numbers."""
-    total = abs(sum(images))
-    sums = (
-        sum(sign * d for sign, d in zip(signs, images, strict=True))
-        for signs in itertools.product((1, -1), repeat=len(images))
-    )
-    return sum(abs(each) >= total for each in sums) / 2 ** len(images)
-
-
-@pytest.mark.parametrize(
-    ("images", "exact"),
-    [([1, 1, -4, -3, 3, 2, 1, 1], 0.8828125), ([0, 2, 2, 2, 1, 2, 1, -3, 4, 5], 0.06640625)],
-)
-def test_ties_of_accuracies_on_360_images_are_ties(images: list[int], exact: float) -> None:
-    b = np.full(len(images), 324)
-    assert brute_sign_flips(images) == exact
-    for scale in (1, 100):
-        a, base = scale * ((b + images) / 360), scale * (b / 360)
-        assert contrast(a, base, generator()).p == exact
-        assert sign_flip_p(differences(a, base), generator()) == exact
-
-
-@pytest.mark.parametrize("size", [3, 7, 35, 36, 360, 980, 1135, 10_000, 60_000, 999_983])
-def test_p_is_the_one_of_whole_numbers_for_every_size_of_the_test_set(size: int) -> None:
-    rng = generator(size)
-    for _ in range(60):
-        n = int(rng.integers(2, 9))
-        b = rng.integers(size // 2, size + 1, n)
-        a = np.clip(b + rng.integers(-4, 5, n), 0, size)
-        shares = 100 * (a / size), 100 * (b / size)
-        assert contrast(*shares, rng).p == brute_sign_flips((a - b).tolist())
-        values, apart = [*a[:4].tolist(), *b[:4].tolist()], abs(int(a[:4].sum() - b[:4].sum()))
-        m = len(values)
-        splits = [
-            abs(2 * sum(values[i] for i in chosen) - sum(values)) >= apart
-            for chosen in itertools.combinations(range(m), m // 2)
-        ]
-        unpaired = contrast(shares[0][:4], shares[1][:4], rng, paired=False)
-        assert unpaired.p == np.mean(splits)
-
-
-def test_sampled_sign_flips_are_near_the_exact_p_and_keep_their_seed() -> None:
-    # 30 differences of +-1, 20 of them up: p = P(abs(2 B - 30) >= 10) for B of Binomial(30, 1/2)
-    d = [1.0] * 20 + [-1.0] * 10
-    exact = scipy.stats.binomtest(20, 30).pvalue
-    found, again, other = (sign_flip_p(d, generator(seed)) for seed in (0, 0, 1))
-    for p in (found, other):
-        assert p == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / RESAMPLES))
-    assert found == again != other
-    # nothing sampled is as large as all 40 up: (0 + 1) / (9,999 + 1), never 0
-    assert sign_flip_p([1.0] * 40, generator()) == 1e-4
-
-
-def test_exact_and_sampled_sign_flips_meet_at_twenty() -> None:
-    d = generator(4).normal(0.3, size=20)
-    exact = sign_flip_p(d, generator())
-    brute = np.array(list(itertools.product([1, -1], repeat=20)), dtype=np.int8) @ d
-    assert exact == pytest.approx(np.mean(np.abs(brute) >= abs(d.sum()) - 1e-9), rel=1e-12)
-
-
-def test_permutations_by_hand() -> None:
-    # {1, 2} against {5}: mean differences of the splits are 1.5 - 5, 3 - 2, 3.5 - 1: one of three
-    # reaches 3.5
-    assert permutation_p([1, 2], [5], generator()) == pytest.approx(1 / 3)
-    assert permutation_p([1, 1], [1, 1], generator()) == 1
-    assert permutation_p([3], [1], generator()) == 1
-    assert math.isnan(permutation_p([], [1.0], generator()))
-
-
-@pytest.mark.parametrize(("n_a", "n_b"), [(4, 4), (6, 6), (7, 5)])
-@pytest.mark.parametrize("digits", [1, 8])
-def test_permutations_are_scipys(n_a: int, n_b: int, digits: int) -> None:
-    a, b = (np.round(generator(n).normal(0.3 * (n == n_a), size=n), digits) for n in (n_a, n_b))
-    theirs = scipy.stats.permutation_test(
-        (a, b),
-        lambda x, y, axis: np.abs(x.mean(axis=axis) - y.mean(axis=axis)),
-        # of the absolute difference: two-sided for samples of unequal size too
-        alternative="greater",
-        vectorized=True,
-        n_resamples=np.inf,
-    )
-    assert permutation_p(a, b, generator()) == pytest.approx(theirs.pvalue, rel=1e-12)
-
-
-def test_sampled_permutations_are_near_the_exact_p_and_keep_their_seed() -> None:
-    # 12 zeros and ones a side, 9 and 4 ones: the count of a is hypergeometric, and two-sided by
-    # symmetry
-    a, b = [1.0] * 9 + [0.0] * 3, [1.0] * 4 + [0.0] * 8
-    exact = 2 * scipy.stats.hypergeom(24, 13, 12).sf(8)
-    found, again, other = (permutation_p(a, b, generator(seed)) for seed in (0, 0, 1))
-    for p in (found, other):
-        assert p == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / RESAMPLES))
-    assert found == again != other
-
-
 def test_holm_by_hand_and_by_statsmodels() -> None:
     from statsmodels.stats.multitest import multipletests
 
@@ -432,15 +273,6 @@ def test_holm_by_hand_and_by_statsmodels() -> None:
     for seed, size in itertools.product(range(5), (1, 2, 7, 30)):
         p = np.round(generator(seed).beta(0.3, 1, size=size), 2)  # two digits: ties
         assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-
-
-def test_holm_counts_what_was_planned_and_could_not_be_tested() -> None:
-    adjusted = holm([0.01, NAN, 0.03])
-    assert adjusted[[0, 2]] == pytest.approx([0.03, 0.06])
-    assert math.isnan(adjusted[1])
-    for bad in ([1.2], [-0.1], [[0.1]]):
-        with pytest.raises(ValueError, match=r"numbers in \[0, 1\]"):
-            holm(bad)
 
 
 def test_effect_size_and_its_edges() -> None:
@@ -482,129 +314,6 @@ def test_unpaired_probability_of_improvement_is_mann_whitneys() -> None:
 
 
 # --- power ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [12, 25, 100, 1000])
-@pytest.mark.parametrize("effect", [0.05, 0.3, 1.0, 2.5])
-@pytest.mark.parametrize("alpha", [0.05, 0.02])
-def test_power_is_statsmodels(n: int, effect: float, alpha: float) -> None:
-    from statsmodels.stats.power import TTestIndPower, TTestPower
-
-    def expected(theirs: float) -> Any:
-        # their noncentral t is NaN where the power is next to 1
-        return pytest.approx(
-            1 if math.isnan(theirs) and effect * math.sqrt(n) > 8 else theirs, abs=2e-5
-        )
-
-    assert power_of_difference(n, 2 * effect, 2.0, alpha=alpha) == expected(
-        TTestPower().power(effect, n, alpha)
-    )
-    unpaired = power_of_difference(n, -effect, 1.0, alpha=alpha, samples=2)
-    assert unpaired == expected(TTestIndPower().power(effect, n, alpha))
-
-
-def simulated_power(n: int, effect: float, alpha: float, samples: int, trials: int) -> float:
-    """The share of normal samples that are decided, by the test and the interval themselves."""
-    rng, decided = generator(n), 0
-    for _ in range(trials):
-        a, b = rng.normal(effect, 1, n), rng.normal(0, samples == 2, n)
-        c = contrast(a, b, rng, paired=samples == 1)
-        decided += c.p < alpha and (c.low > 0 or c.high < 0)
-    return decided / trials
-
-
-@pytest.mark.parametrize(
-    ("n", "effect", "alpha", "samples"),
-    [(6, 1.0, 0.05, 1), (8, 1.0, 0.05, 1), (10, 1.5, 0.005, 1), (5, 1.5, 0.05, 2)],
-)
-def test_power_where_the_exact_test_has_few_steps_is_what_the_verdicts_have(
-    n: int, effect: float, alpha: float, samples: int
-) -> None:
-    trials = 4_000
-    expected = power_of_difference(n, effect, 1.0, alpha=alpha, samples=samples)
-    found = simulated_power(n, effect, alpha, samples, trials)
-    print(
-        f"n = {n}, d {effect}, alpha {alpha}, samples {samples}: {found:.3f}, computed "
-        f"{expected:.3f}"
-    )
-    assert found == pytest.approx(expected, abs=4 * math.sqrt(0.25 / trials))
-
-
-def test_power_in_a_large_family_needs_little_memory() -> None:
-    tracemalloc.start()
-    expected = power_of_difference(17, 1.2, 1.0, alpha=0.05 / 231)  # all pairs of 22 losses
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 300e6  # not the gigabytes of all sign patterns for all samples
-    assert simulated_power(17, 1.2, 0.05 / 231, 1, 600) == pytest.approx(expected, abs=0.12)
-
-
-def test_power_where_the_exact_test_has_few_steps() -> None:
-    # 6 pairs at .05: only 6 equal signs have p below, and at d_z = 1 they have a chance of .3545;
-    # the interval excludes 0 in 96 % of these cases (simulated with a million samples: .341)
-    equal_signs = 0.5 * (1 + math.erf(1 / math.sqrt(2)))
-    assert power_of_difference(6, 1.0, 1.0) == pytest.approx(0.341, abs=0.012)
-    assert power_of_difference(6, 1.0, 1.0) < equal_signs**6
-    assert power_of_difference(6, 9.0, 1.0, alpha=0.05) > 0.99  # one step: 1 / 32
-    assert power_of_difference(5, 9.0, 1.0, alpha=0.05) == 0  # none: 1 / 16
-    assert power_of_difference(5, 9.0, 1.0, alpha=0.0625) == 0  # p has to be below alpha
-    powers = [power_of_difference(n, 1.2, 1.0, alpha=0.005) for n in range(5, 40)]
-    assert powers == sorted(powers)
-
-
-def test_power_of_equivalence_with_many_seeds_is_that_of_normals() -> None:
-    # n = 10,000, sd 10, margin .3, true difference .1: the interval is mean -+ .196, so it lies
-    # inside when -.104 < mean < .104 with mean of N(.1, .1): Phi(.04) - Phi(-2.04)
-    expected = scipy.stats.norm.cdf(0.04) - scipy.stats.norm.cdf(-2.04)
-    assert power_of_equivalence(10_000, 0.1, 10.0, 0.3) == pytest.approx(expected, abs=1e-3)
-    assert power_of_equivalence(10, 0.05, 0.0, 0.1) == 1
-    assert power_of_equivalence(10, 0.2, 0.0, 0.1) == 0
-    assert power_of_equivalence(1, 0.0, 0.1, 0.1) == 0
-
-
-def test_the_protocols_facts_about_an_effect_of_one() -> None:
-    assert seeds_needed(1.0, 1.0) == 10
-    assert seeds_needed(1.0, 1.0, alpha=0.05 / 10) == 18
-
-
-def test_detectable_differences() -> None:
-    from statsmodels.stats.power import TTestPower
-
-    theirs = TTestPower().solve_power(None, nobs=12, alpha=0.05, power=0.8)
-    assert detectable_difference(12, 0.3) == pytest.approx(0.3 * theirs, rel=1e-4)
-    assert detectable_difference(12, 0.3, samples=2) > detectable_difference(12, 0.3)
-    assert detectable_difference(5, 0.3) == math.inf  # p of five pairs is .0625 at least
-    assert detectable_difference(8, 0.3, alpha=0.005) == math.inf
-    assert detectable_difference(3, 0.3, samples=2) == math.inf  # 2 of C(6, 3) = 20 splits: .1
-    assert detectable_difference(8, 0.0) == 0
-    assert math.isnan(detectable_difference(1, NAN)) and math.isnan(detectable_difference(8, NAN))
-
-
-def test_seeds_needed_is_the_first_n_with_the_power() -> None:
-    for difference, sd, margin in ((0.3, 0.4, NAN), (0.02, 0.1, 0.1), (0.3, 0.2, 0.1)):
-        n = int(seeds_needed(difference, sd, margin=margin))
-
-        def best(n: int, d: float = difference, sd: float = sd, margin: float = margin) -> float:
-            inside = 0.0 if math.isnan(margin) else power_of_equivalence(n, d, sd, margin)
-            return max(power_of_difference(n, d, sd), inside)
-
-        assert best(n - 1) < 0.8 <= best(n)
-
-
-def test_seeds_needed_at_the_edges() -> None:
-    assert (
-        seeds_needed(0.0, 1.0) == math.inf
-    )  # no margin: no number of seeds shows that nothing differs
-    assert seeds_needed(0.001, 1.0) == math.inf  # some 7,850,000
-    assert seeds_needed(0.03, 1.0) == pytest.approx(
-        (1.959964 + 0.841621) ** 2 / 0.03**2, abs=3
-    )  # 8,723
-    assert seeds_needed(0.1, 1.0, margin=0.1) < 1000  # on the margin it can only be different
-    assert seeds_needed(0.5, 0.0) == 6  # no spread: 2^(1 - n) has to fall below .05
-    assert seeds_needed(0.05, 0.0, margin=0.1) == 5  # fewer are never called equivalent
-    assert seeds_needed(1.0, 1.0, at_least=15) == 15
-    assert seeds_needed(0.2, 1.0, cap=50) == math.inf
-    assert math.isnan(seeds_needed(0.1, NAN)) and math.isnan(seeds_needed(NAN, 1.0))
 
 
 # --- metrics, one contrast, verdicts --------------------------------------------------------------
@@ -670,6 +379,10 @@ def test_verdicts_in_their_order(low: float, high: float, p: float, expected: st
     assert verdict(low, high, p, n=5, margin=0.1, higher_is_better=False) == turned
 
 
+def test_better_and_worse_need_three_pairs() -> None:
+    assert [verdict(0.1, 0.3, 0.01, n=n) for n in (2, 3)] == ["undecided", "better"]
+
+
 def test_equivalence_needs_five_pairs_and_holms_p() -> None:
     assert verdict(-0.01, 0.01, 1.0, n=5, margin=0.1, p_equivalence=0.04) == "equivalent"
     assert verdict(-0.01, 0.01, 1.0, n=4, margin=0.1, p_equivalence=0.04) == "undecided"
@@ -677,78 +390,9 @@ def test_equivalence_needs_five_pairs_and_holms_p() -> None:
     assert verdict(-0.01, 0.01, 1.0, n=5, margin=0.1, p_equivalence=NAN) == "undecided"
 
 
-def test_p_of_equivalence_is_two_one_sided_t_tests() -> None:
-    rng = generator(7)
-    a, b = rng.normal(98, 0.1, 9), rng.normal(98, 0.1, 7)
-    for paired, x, y in ((True, a[:7], b), (False, a, b)):
-        test: Any = scipy.stats.ttest_rel if paired else scipy.stats.ttest_ind
-        how = {} if paired else {"equal_var": False}
-        below = test(x, y - 0.2, alternative="greater", **how).pvalue  # a - b > -0.2
-        above = test(x, y + 0.2, alternative="less", **how).pvalue
-        c = contrast(x, y, rng, paired=paired, margin=0.2)
-        assert c.p_equivalence == pytest.approx(max(below, above))
-    assert math.isnan(contrast(a, a, rng).p_equivalence)  # no margin
-
-
-def test_the_spread_is_at_least_that_of_rounding_to_one_image() -> None:
-    # 5 pairs with the same difference of one image of 360: sd step / sqrt(6), t(4) = 2.776
-    step = 100 / 360
-    b = 100 * (np.array([300, 310, 305, 320, 315]) / 360)
-    half = scipy.stats.t.ppf(0.975, 4) * step / math.sqrt(6) / math.sqrt(5)
-    c = contrast(b + step, b, generator(), step=step, margin=2 * step)
-    assert (c.low, c.high) == pytest.approx((step - half, step + half))
-    assert c.p_equivalence == pytest.approx(
-        scipy.stats.t.sf(step / (step / math.sqrt(6) / math.sqrt(5)), 4)
-    )
-    # without a step there is no rounding to reckon with, and a wide spread is what it is
-    assert contrast(b + step, b, generator()).low == pytest.approx(step)
-    wide = [90.0, 95.0, 92.0, 99.0, 91.0]
-    with_step, without = (contrast(b, wide, generator(), step=each) for each in (step, NAN))
-    assert (with_step.low, with_step.high) == pytest.approx((without.low, without.high))
-    # two samples: step / sqrt(12) each
-    c = contrast(b[:1].repeat(5) + step, b[:1].repeat(5), generator(), paired=False, step=step)
-    half = scipy.stats.t.ppf(0.975, 8) * step / math.sqrt(12) * math.sqrt(2 / 5)
-    assert (c.low, c.high) == pytest.approx((step - half, step + half))
-    # from 20 pairs on the bootstrap is never narrower than that either
-    many = contrast(b[:1].repeat(24) + step, b[:1].repeat(24), generator(), step=step)
-    half = scipy.stats.t.ppf(0.975, 23) * step / math.sqrt(6) / math.sqrt(24)
-    assert (many.low, many.high) == pytest.approx((step - half, step + half))
-
-
-@pytest.mark.parametrize("n", range(20, 41))
-def test_the_bootstrap_interval_of_a_contrast_is_the_one_of_its_differences(n: int) -> None:
-    d = generator(n).gamma(1.0, 1.0, n)  # skewed: Student's t gives another interval
-    found = contrast(d, np.zeros(n), generator())
-    assert (found.difference, found.low, found.high, found.interval) == pytest.approx(
-        mean_interval(differences(d, np.zeros(n)), generator())
-    )
-
-
 def test_without_a_margin_nothing_is_equivalent() -> None:
     assert verdict(0.0, 0.0, 1.0, n=5) == "undecided"
     assert verdict(0.0, 0.0, 1.0, n=5, margin=0.0) == "equivalent"
-
-
-def test_a_paired_contrast_by_hand() -> None:
-    # differences 1, 2, 3: mean 2, sd 1, t interval 2 -+ 2.484138, p = 2 of 8, d_z = 2, three wins
-    # of three
-    c = contrast([98, 99, 97], [97, 97, 94], generator())
-    assert (c.n, c.n_a, c.n_b, c.paired, c.interval) == (3, 3, 3, True, "t")
-    assert (c.difference, c.sd, c.p, c.d_z, c.p_better) == (2, 1, 0.25, 2, 1)
-    assert (c.low, c.high) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
-    t = scipy.stats.ttest_rel([98, 99, 97], [97, 97, 94]).confidence_interval()
-    assert (c.low, c.high) == pytest.approx((t.low, t.high))
-
-
-def test_an_unpaired_contrast() -> None:
-    a, b = [98.0, 99.0, 97.0], [97.0, 94.0]
-    c = contrast(a, b, generator(), paired=False)
-    assert (c.n, c.n_a, c.n_b, c.interval) == (2, 3, 2, "welch")
-    assert (c.difference, c.low, c.high) == pytest.approx(welch_interval(a, b)[:3])
-    assert c.p == permutation_p(a, b, generator())
-    assert c.sd == pytest.approx(math.sqrt((1 + 4.5) / 2))  # variances 1 and 4.5
-    assert math.isnan(c.d_z)
-    assert c.p_better == pytest.approx(5.5 / 6)
 
 
 # --- runs and denominators -----------------------------------------------------------------------
@@ -1115,21 +759,19 @@ def test_a_family_by_hand() -> None:
     assert mse[["difference", "low", "high"]].tolist() == pytest.approx(
         [-2, -4.484138, 0.484138], abs=1e-6
     )
+    # the interval has the rounding of a pair added to nothing: sd 1 is far above it
     assert mse["p_equivalence"] == pytest.approx(scipy.stats.t.cdf(1.9 * math.sqrt(3), 2))
-    assert mse["p_equivalence_holm"] == pytest.approx(mse["p_equivalence"])
-    assert mse[["p", "p_holm", "d_z", "p_better", "family", "margin"]].tolist() == [
-        0.25,
-        0.5,
-        -2,
-        0,
-        2,
-        0.1,
-    ]
-    assert mse["verdict"] == "undecided"
-    assert mse["detectable"] == math.inf  # three pairs have p >= .25
-    # 7 pairs are the first with 2^(1 - n) < .05 / 2; at d_z = 2 all 7 agree with a chance of
-    # Phi(2)^7 = .85
-    assert mse["seeds_needed"] == 7
+    p = scipy.stats.ttest_1samp([-1, -2, -3], 0).pvalue
+    assert mse[["p", "p_seeds", "p_decides", "p_holm"]].tolist() == pytest.approx(
+        [p, 0.25, p / 0.9, 2 * p / 0.9]
+    )
+    assert mse[["d_z", "p_better", "family", "margin"]].tolist() == [-2, 0, 2, 0.1]
+    assert mse[["median", "trimmed_mean"]].tolist() == [-2, -2] and mse["outliers"] == []
+    assert (mse["verdict"], mse["reason"]) == ("undecided", "too few seeds")
+    # 80 % power at .9 x .05 / 2: the noncentral t with 2 degrees of freedom
+    t = scipy.stats.t.ppf(1 - 0.9 * 0.05 / 4, 2)
+    assert scipy.stats.nct.sf(t, 2, mse["detectable"] * math.sqrt(3)) == pytest.approx(0.8)
+    assert 3 < mse["seeds_needed_low"] < mse["seeds_needed"] < mse["seeds_needed_high"]
     assert mse["run_ids"] == [
         f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)
     ]
@@ -1138,8 +780,8 @@ def test_a_family_by_hand() -> None:
     )  # the spread of rounding to one of 10,000 images
     assert focal["verdict"] == "undecided"  # three pairs
     assert focal[["difference", "low", "high"]].tolist() == pytest.approx([0, -half, half])
-    assert (focal["p"], focal["p_holm"], focal["p_better"]) == (1, 1, 0.5)
-    assert math.isnan(focal["d_z"]) and focal["seeds_needed"] == 5
+    assert (focal["p"], focal["p_seeds"], focal["p_holm"], focal["p_better"]) == (1, 1, 1, 0.5)
+    assert math.isnan(focal["d_z"]) and focal["seeds_needed"] >= 5
     assert found["dropped"].tolist() == [[], []] and not found["shared_seeds"].any()
 
 
@@ -1150,7 +792,7 @@ def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
         *runs("ce", base), *runs("mse", [x - 0.004 + e for x, e in zip(base, noise, strict=True)])
     )
     row = only(contrasts(table))
-    assert (row["verdict"], row["p"], row["p_holm"]) == ("worse", 2**-9, 2**-9)
+    assert (row["verdict"], row["p_seeds"]) == ("worse", 2**-9)
     assert row["difference"] == pytest.approx(-0.4)
     assert row["low"] < -0.4 < row["high"] < 0
     row = only(contrasts(table, reference="mse"))
@@ -1167,7 +809,8 @@ def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
 
 def test_with_one_seed_there_is_a_difference_and_no_interval_and_no_verdict() -> None:
     row = only(contrasts(frame(run("ce", 0, 0.98), run("mse", 0, 0.5))))
-    assert (row["n"], row["verdict"], row["interval"], row["p"]) == (1, "undecided", "none", 1)
+    assert (row["n"], row["verdict"], row["interval"]) == (1, "undecided", "none")
+    assert (row["reason"], row["p_holm"]) == ("one seed", 1)
     assert row["difference"] == pytest.approx(-48)
     for name in (
         "low",
@@ -1210,7 +853,7 @@ def test_a_loss_that_always_diverges_is_worse() -> None:
     mse = found.loc["mse"]
     assert (mse["n"], mse["verdict"], mse["diverged_a"], mse["lr_a"]) == (8, "worse", 8, 0.01)
     assert mse["difference"] == pytest.approx(10 - 100 * np.mean(ce))
-    assert (mse["p"], mse["p_holm"]) == (2**-7, 2**-6)
+    assert mse["p_seeds"] == 2**-7
     assert (mse["survivors_n"], mse["dropped"], mse["lacking"]) == (0, [], "")
     assert math.isnan(mse["survivors_difference"])
     assert found["family"].tolist() == [2, 2]
@@ -1235,8 +878,9 @@ def test_runs_that_diverged_count_as_assigned_and_the_survivors_stand_beside() -
     as_assigned = [100 * ((0.1 if x is None else x) - y) for x, y in zip(test, ce, strict=True)]
     assert (row["n"], row["diverged_a"], row["diverged_b"]) == (10, 4, 0)
     assert row["difference"] == pytest.approx(np.mean(as_assigned))
-    assert row["p"] == sign_flip_p(as_assigned, generator())
-    assert row["verdict"] == "undecided" and len(row["run_ids"]) == 20
+    assert row["p_seeds"] == sign_flip_p(as_assigned)
+    assert (row["verdict"], row["reason"]) == ("undecided", "not to be trusted")
+    assert row["p"] < 0.04 < 0.1 < row["p_seeds"] and len(row["run_ids"]) == 20
     alive = [d for d, x in zip(as_assigned, test, strict=True) if x is not None]
     low, high = scipy.stats.t.interval(0.95, 5, np.mean(alive), scipy.stats.sem(alive))
     names = ["survivors_n", "survivors_difference", "survivors_low", "survivors_high"]
@@ -1253,7 +897,7 @@ def test_runs_that_diverged_count_as_assigned_and_the_survivors_stand_beside() -
     scores = [[1 - x if x is not None else 9 for x in each] for each in (test, ce)]
     ranks = scipy.stats.rankdata(np.concatenate(scores))
     assert not row["paired"]
-    assert row["p"] == permutation_p(ranks[:10], ranks[10:], generator())
+    assert row["p"] == scipy.stats.mannwhitneyu(ranks[:10], ranks[10:]).pvalue
 
 
 def test_losses_of_which_no_run_ended_well_are_not_compared() -> None:
@@ -1302,7 +946,7 @@ def test_a_metric_the_head_does_not_have_is_no_contrast() -> None:
     assert found.loc["mse", "verdict"] == "undecided"
     assert {cell.reason for cell in found.loc["mse", "dropped"]} == {"no value"}
     assert found.loc["focal", "family"] == 1
-    assert found.loc["focal", "p_holm"] == found.loc["focal", "p"] == 0.5
+    assert found.loc["focal", "p_holm"] == pytest.approx(found.loc["focal", "p"] / 0.9)
 
 
 @pytest.mark.parametrize(
@@ -1332,11 +976,10 @@ def test_pairs_that_are_not_proved_are_analysed_as_unpaired(
         3,
         4,
     )
-    theirs = scipy.stats.ttest_ind(
-        accuracies_a, accuracies_b, equal_var=False
-    ).confidence_interval()
+    test = scipy.stats.ttest_ind(accuracies_a, accuracies_b, equal_var=False)
+    theirs = test.confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((100 * theirs.low, 100 * theirs.high))
-    assert row["p"] == pytest.approx(permutation_p(accuracies_a, accuracies_b, generator()))
+    assert row["p"] == row["p_seeds"] == pytest.approx(test.pvalue)
     assert math.isnan(row["d_z"])
     assert len(row["run_ids"]) == 7
 
@@ -1452,15 +1095,6 @@ def noisy(losses: int = 4, seeds: int = 24, rng_seed: int = 0) -> pd.DataFrame:
     )
 
 
-def test_a_fixed_seed_gives_the_same_table_and_another_seed_another() -> None:
-    table = noisy()
-    first, again, other = (contrasts(table, seed=seed) for seed in (3, 3, 4))
-    pd.testing.assert_frame_equal(first, again)
-    assert (first["interval"] == "bootstrap").all()
-    assert (first["low"] != other["low"]).all() and (first["p"] != other["p"]).all()
-    assert first["difference"].equals(other["difference"])
-
-
 def test_nothing_depends_on_the_order_of_rows_or_on_the_other_losses() -> None:
     table = noisy()
     first = contrasts(table)
@@ -1491,22 +1125,11 @@ def test_numbers_that_cannot_be_are_refused() -> None:
         {"power": 1},
         {"rope": -1},
         {"test_size": 0},
-        {"resamples": 9},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             contrasts(table, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not comparable"):
         contrasts(table, metric="val_loss")
-
-
-def test_large_families_draw_enough_resamples_to_reach_alpha() -> None:
-    # With 39 resamples p could not fall below 1 / 40; Holm over 3 needs p < .05 / 3.
-    table = noisy()
-    table.loc[table["loss"] != "ce", "test_accuracy"] -= 0.05
-    with pytest.raises(ValueError, match="at least 99"):
-        contrasts(table, resamples=39)
-    found = contrasts(table, resamples=99)
-    assert (found["verdict"] == "worse").all()
 
 
 def test_a_wide_alpha_narrows_the_interval() -> None:

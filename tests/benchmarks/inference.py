@@ -1,0 +1,416 @@
+"""What the verdicts are worth: simulated coverage, false verdicts and power, as tables.
+
+    python tests/benchmarks/inference.py            the tables of docs/statistics.md
+    python tests/benchmarks/inference.py --quick    a tenth of the experiments
+
+Every figure comes from made-up experiments with a known truth that go through the functions of
+`reports.stats` that a report calls. The generators have fixed seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from reports.stats import is_trusted, outlying, seeds_needed, sign_flip_p, two_way  # noqa: E402
+from reports.stats.significance import TURNING, holm  # noqa: E402
+from reports.stats.tuning import INDISTINCT  # noqa: E402
+
+SIZES = (3, 5, 8, 10, 20, 40)
+ALPHA = 0.05
+IMAGES = 360
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+def lognormal(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Skewness 6; mean 0 and standard deviation 1."""
+    return (rng.lognormal(size=size) - math.exp(0.5)) / math.sqrt((math.e - 1) * math.e)
+
+
+def t3(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Student's t with 3 degrees of freedom, standard deviation 1."""
+    return rng.standard_t(3, size) / math.sqrt(3)
+
+
+def one_in_five_dies(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """One seed in five ends 80 standard deviations lower; mean 0."""
+    return rng.normal(size=size) - 80 * (rng.random(size) < 0.2) + 16
+
+
+def normal(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """The usual case."""
+    return rng.normal(size=size)
+
+
+SHAPES: dict[str, Draw] = {
+    "normal": normal,
+    "lognormal": lognormal,
+    "t, 3 degrees of freedom": t3,
+    "one seed in five dies": one_in_five_dies,
+}
+
+
+def trusted(d: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """Which of the experiments [trials, n] that were rejected may be a verdict."""
+    found = rejected.copy()
+    for place in np.flatnonzero(rejected & outlying(d, limit=TURNING).any(axis=-1)):
+        found[place] = is_trusted(d[place], sign_flip_p(d[place]))
+    return found
+
+
+def decided(p: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Which experiments are called better or worse, from the p that decides."""
+    return trusted(d, p < ALPHA)
+
+
+def declared_p(d: np.ndarray) -> np.ndarray:
+    """The p that decides at the declared n, without images."""
+    nothing = np.full(len(d), np.nan)
+    return two_way.at_looks(two_way.p_difference(two_way.estimate([d])), nothing, nothing)
+
+
+# --- coverage -------------------------------------------------------------------------------------
+
+
+def coverage_of_seeds(draw: Draw, n: int, trials: int) -> tuple[float, float]:
+    """Intervals that hold the true mean 0, and false verdicts, of seeds on one test set."""
+    d = draw(np.random.default_rng([n, 1]), (trials, n))
+    low, high = two_way.estimate([d]).interval()
+    return float(np.mean((low <= 0) & (high >= 0))), float(decided(declared_p(d), d).mean())
+
+
+def bits(
+    rng: np.random.Generator, trials: int, n: int, of_seeds: float, ceiling: bool
+) -> np.ndarray:
+    """Differences of right and wrong of two equal losses, [trials, n, images].
+
+    An image is right when its difficulty, which the networks of one loss share in part, plus noise
+    of the run and the image is below a threshold.
+    """
+    threshold = 2.9 if ceiling else 1.6
+    sides = []
+    shared = rng.normal(size=(trials, 1, IMAGES))
+    for _ in range(2):
+        own = rng.normal(0, 0.6, (trials, 1, IMAGES))
+        run = rng.normal(0, of_seeds, (trials, n, 1)) if of_seeds else 0.0
+        sides.append(shared + own + run + rng.normal(0, 0.5, (trials, n, IMAGES)) < threshold)
+    return np.subtract(sides[0], sides[1], dtype=np.float64)
+
+
+def coverage_of_bits(
+    n: int, trials: int, *, of_seeds: float, ceiling: bool = False
+) -> tuple[float, float]:
+    """Two-way and seeds-only intervals that hold the true difference 0 for new seeds and images."""
+    rng, hits = np.random.default_rng([n, 2]), []
+    for _ in range(max(1, trials * n // 8000)):
+        d = bits(rng, max(1, min(trials, 8000 // n)), n, of_seeds, ceiling)
+        rounding = 1 / IMAGES / math.sqrt(6)
+        samples, parts = [d.mean(axis=-1)], [two_way.image_parts(d)]
+        both = two_way.estimate(samples, parts, rounding=rounding).interval()
+        seeds = two_way.estimate(samples, rounding=rounding).interval()
+        hits.append([np.mean((low <= 0) & (high >= 0)) for low, high in (both, seeds)])
+    return tuple(np.mean(hits, axis=0))  # type: ignore[return-value]
+
+
+# --- false verdicts -------------------------------------------------------------------------------
+
+
+def families(n: int, losses: int, trials: int) -> float:
+    """Families of equal losses against one reference with a false verdict."""
+    rng, wrong = np.random.default_rng([n, losses]), 0
+    reference = rng.normal(size=(trials, 1, n))
+    d = rng.normal(size=(trials, losses, n)) - reference
+    p = declared_p(d.reshape(-1, n)).reshape(trials, losses)
+    for each, values in zip(p, d, strict=True):
+        if each.min() * losses < ALPHA:  # else Holm's method finds nothing
+            wrong += bool(trusted(values, holm(each) < ALPHA).any())
+    return wrong / trials
+
+
+def after_rates(
+    n: int, trials: int, *, gap: float, rates: tuple[int, int], guard: bool, shift: float = 0.0
+) -> float:
+    """Verdicts on two losses after each chose its rate on validation; test and validation agree.
+
+    The last rate of a loss is worse by `gap` standard deviations of a run, the others are equal.
+    """
+    rng = np.random.default_rng([n, int(10 * gap), *rates])
+    sides = []
+    for number, lift in zip(rates, (shift, 0.0), strict=True):
+        level = np.zeros(number)
+        if number > 1:
+            level[-1] = -gap
+        run = rng.normal(size=(trials, number, n)) + level[:, None]
+        validation, test = (run + rng.normal(0, 0.5, run.shape) for _ in range(2))
+        best = validation.mean(axis=-1).argmax(axis=1)
+        chosen = np.take_along_axis(validation, best[:, None, None], axis=1)
+        flat = validation - chosen
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p = two_way.p_difference(two_way.estimate([flat.reshape(-1, n)])).reshape(
+                trials, number
+            )
+        candidate = p > INDISTINCT if guard else np.zeros((trials, number), bool)
+        candidate[np.arange(trials), best] = True
+        sides.append((test + lift, candidate, best))
+    (a, may_a, best_a), (b, may_b, best_b) = sides
+    worst, signs = np.zeros(trials), [np.zeros(trials, bool), np.zeros(trials, bool)]
+    for i, j in itertools.product(range(rates[0]), range(rates[1])):
+        d = a[:, i] - b[:, j]
+        counts = may_a[:, i] & may_b[:, j]
+        worst = np.where(counts, np.maximum(worst, declared_p(d)), worst)
+        for place, side in enumerate((d.mean(axis=-1) > 0, d.mean(axis=-1) < 0)):
+            signs[place] |= counts & side
+    every = np.arange(trials)
+    shown = a[every, best_a] - b[every, best_b]
+    return float(decided(np.where(signs[0] & signs[1], 1.0, worst), shown).mean())
+
+
+def watched(
+    draw: Draw, trials: int, looks: Sequence[int], *, of_images: float = 0.0
+) -> tuple[float, float]:
+    """False verdicts at any look while seeds are added, with the rule and with a plain t test.
+
+    The first look is the declared one. of_images: standard deviation of the test set's own effect,
+    in standard deviations of a seed, which no seed makes smaller; its variance is known.
+    """
+    rng = np.random.default_rng([trials, len(looks), 3])
+    d = draw(rng, (trials, looks[-1])) + rng.normal(0, of_images, (trials, 1))
+    first = looks[0]
+
+    def p_of(sample: np.ndarray) -> np.ndarray:
+        found = two_way.estimate([sample])
+        variance = found.variance + of_images**2
+        freedom = found.freedom * (variance / found.variance) ** 2
+        return two_way.p_difference(found._replace(variance=variance, freedom=freedom))
+
+    once, nothing = p_of(d[:, :first]), np.full(trials, np.nan)
+    ours, plain = np.zeros(trials, bool), np.zeros(trials, bool)
+    for n in looks:
+        sample = d[:, :n]
+        p = p_of(sample)
+        e = two_way.e_difference([sample])
+        decides = two_way.at_looks(once, p if n > first else nothing, e)
+        with_interval = p < ALPHA  # an interval that holds 0 is no verdict
+        ours |= trusted(sample, (decides < ALPHA) & with_interval)
+        plain |= p < ALPHA
+    return float(ours.mean()), float(plain.mean())
+
+
+def after_advice(draw: Draw, trials: int, rounds: int = 5) -> float:
+    """False verdicts of people who run what the page advises, up to some rounds, from 10 seeds."""
+    rng, wrong = np.random.default_rng([trials, rounds, 4]), 0
+    for _ in range(trials):
+        d, n = draw(rng, (1, 400)), 10
+        once = two_way.p_difference(two_way.estimate([d[:, :n]]))
+        later = np.full(1, np.nan)
+        for _ in range(rounds + 1):
+            sample = d[:, :n]
+            decides = two_way.at_looks(once, later, two_way.e_difference([sample]))
+            p = two_way.p_difference(two_way.estimate([sample]))
+            if trusted(sample, (decides < ALPHA) & (p < ALPHA))[0]:
+                wrong += 1
+                break
+            needed = seeds_needed(float(sample.mean()), float(sample.std(ddof=1)), n).middle
+            if not needed <= d.shape[1]:
+                break
+            n = int(needed)
+            later = two_way.p_difference(two_way.estimate([d[:, :n]]))
+    return wrong / trials
+
+
+# --- power and equivalence ------------------------------------------------------------------------
+
+
+def power(n: int, effect: float, trials: int) -> tuple[float, float]:
+    """Verdicts at the declared n on a true effect, and those of a plain t test at alpha."""
+    d = np.random.default_rng([n, 5]).normal(effect, 1, (trials, n))
+    return (
+        float(decided(declared_p(d), d).mean()),
+        float((two_way.p_difference(two_way.estimate([d])) < ALPHA).mean()),
+    )
+
+
+def equivalence(
+    n: int, trials: int, *, family: int, difference: float, looks: Sequence[int] = ()
+) -> float:
+    """Families in which any loss is called equivalent; sd 1, margin 3; looks: added seeds."""
+    rng, margin = np.random.default_rng([n, family, 6]), 3.0
+    most = looks[-1] if looks else n
+    d = rng.normal(difference, 1, (trials * family, most))
+    nothing, found = np.full(len(d), np.nan), np.zeros(trials, bool)
+    once = two_way.p_equivalence(two_way.estimate([d[:, :n]]), margin)
+    for seeds in looks or (n,):
+        sample = d[:, :seeds]
+        estimate = two_way.estimate([sample])
+        later = two_way.p_equivalence(estimate, margin) if seeds > n else nothing
+        p = two_way.at_looks(once, later, two_way.e_equivalence([sample], margin))
+        low, high = estimate.interval()
+        inside = (-margin <= low) & (high <= margin)
+        p = np.where(inside, p, 1.0).reshape(trials, family)
+        if family == 1:
+            found |= p[:, 0] < ALPHA
+        else:
+            found |= p.min(axis=1) * family < ALPHA  # Holm's first step
+    return float(found.mean())
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def tables(trials: int) -> Iterator[str]:
+    """Every table, as Markdown, one after the other."""
+    heads = [f"n = {n}" for n in SIZES]
+    yield table(
+        "95 % intervals that hold the true difference, and (false verdicts), %",
+        ["differences of seeds", *heads],
+        [
+            [name, *(f"{100 * c:.1f} ({100 * f:.1f})" for c, f in cells)]
+            for name, draw in SHAPES.items()
+            for cells in [[coverage_of_seeds(draw, n, trials) for n in SIZES]]
+        ],
+    )
+    cases = {
+        "images dominate": {"of_seeds": 0.0},
+        "seeds dominate": {"of_seeds": 0.4},
+        "ceiling: 99 % right": {"of_seeds": 0.0, "ceiling": True},
+    }
+    yield table(
+        f"95 % intervals that hold the true difference for new seeds and images, {IMAGES} images, "
+        "%: two-way (seeds only)",
+        ["right or wrong of each image", *heads],
+        [
+            [name, *(f"{100 * both:.1f} ({100 * seeds:.1f})" for both, seeds in cells)]
+            for name, case in cases.items()
+            for cells in [[coverage_of_bits(n, max(trials // 8, 50), **case) for n in SIZES]]  # type: ignore[arg-type]
+        ],
+    )
+    yield table(
+        "families with a false verdict, %",
+        ["equal losses against one", *heads],
+        [
+            [str(losses), *(f"{100 * families(n, losses, trials // losses):.1f}" for n in SIZES)]
+            for losses in (1, 5, 22)
+        ],
+    )
+    gaps = (0.0, 0.5, 1.0, 2.0)
+    yield table(
+        "false verdicts after choosing among rates, %, with the guard (without)",
+        ["rates of the two losses", "n", *(f"gap {gap:g} sd" for gap in gaps)],
+        [
+            [
+                f"{a} and {b}",
+                str(n),
+                *(
+                    " ".join(
+                        text.format(
+                            100 * after_rates(n, trials, gap=gap, rates=(a, b), guard=guard)
+                        )
+                        for guard, text in ((True, "{:.1f}"), (False, "({:.1f})"))
+                    )
+                    for gap in gaps
+                ),
+            ]
+            for (a, b), n in itertools.product(((2, 2), (2, 1), (5, 1)), (8, 10, 20))
+        ],
+    )
+    one_by_one = range(6, 61)
+    yield table(
+        "false verdicts while one looks again, %",
+        ["differences of seeds", "6 to 60, one by one", "plain t test", "5 rounds of advice"],
+        [
+            [
+                name,
+                *(f"{100 * each:.1f}" for each in watched(draw, trials // 2, one_by_one)),
+                f"{100 * after_advice(draw, trials // 4):.1f}",
+            ]
+            for name, draw in SHAPES.items()
+        ]
+        + [
+            [
+                "normal, images as large as ten seeds",
+                *(
+                    f"{100 * each:.1f}"
+                    for each in watched(normal, trials // 2, one_by_one, of_images=0.3)
+                ),
+                "",
+            ]
+        ],
+    )
+    yield table(
+        "verdicts at the declared n, %, and (a plain t test at .05)",
+        ["true difference", *heads],
+        [
+            [
+                f"{effect:g} sd",
+                *(
+                    "{:.1f} ({:.1f})".format(*(100 * each for each in power(n, effect, trials)))
+                    for n in SIZES
+                ),
+            ]
+            for effect in (0.5, 1.0, 1.5, 2.0, 3.0)
+        ],
+    )
+    yield table(
+        "families in which a loss is called equivalent, %; spread 1, margin 3",
+        ["case", *heads[1:]],
+        [
+            [
+                name,
+                *(
+                    f"{100 * equivalence(n, trials // family, family=family, difference=d):.1f}"
+                    for n in SIZES[1:]
+                ),
+            ]
+            for name, family, d in (
+                ("one loss on the margin", 1, 3.0),
+                ("22 losses on the margin", 22, 3.0),
+                ("one loss without a difference", 1, 0.0),
+            )
+        ]
+        + [
+            ["on the margin, seeds added one by one to 60"]
+            + [
+                f"{100 * equivalence(n, trials // 4, family=1, difference=3.0, looks=looks):.1f}"
+                for n in SIZES[1:]
+                for looks in [range(n, 61)]
+            ]
+        ],
+    )
+
+
+def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown below its title."""
+    lines = [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+    return "\n".join([f"{title}:", "", *lines, ""])
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the experiments")
+    parser.add_argument("--trials", type=int, default=20_000, help="experiments per figure")
+    arguments = parser.parse_args()
+    trials = arguments.trials // (10 if arguments.quick else 1)
+    if trials < 100:
+        parser.error(f"expected at least 100 experiments per figure, got {trials}")
+    for text in tables(trials):
+        start = time.perf_counter()
+        print(text, flush=True)
+        print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

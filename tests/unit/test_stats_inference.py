@@ -1,0 +1,463 @@
+"""Tests over seeds and images, at several looks and rates: by hand, by scipy, and as verdicts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from reports.stats import (
+    contrasts,
+    detectable_difference,
+    holm,
+    is_trusted,
+    outlying,
+    seeds_needed,
+    sign_flip_p,
+    two_way,
+    values,
+)
+from reports.stats.verdicts import contrast, rank_contrast
+
+NAN = math.nan
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# --- exact tests ----------------------------------------------------------------------------------
+
+
+def brute_sign_flips(images: list[int]) -> float:
+    """The share of sign patterns whose sum is as large, counted with whole numbers."""
+    total = abs(sum(images))
+    sums = (
+        sum(sign * d for sign, d in zip(signs, images, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(images))
+    )
+    return sum(abs(each) >= total for each in sums) / 2 ** len(images)
+
+
+@pytest.mark.parametrize("size", [3, 36, 360, 10_000, 999_983])
+def test_sign_flips_are_those_of_whole_numbers_for_every_size_of_the_test_set(size: int) -> None:
+    rng = generator(size)
+    for _ in range(40):
+        n = int(rng.integers(1, 10))
+        b = rng.integers(size // 2, size + 1, n)
+        a = np.clip(b + rng.integers(-4, 5, n), 0, size)
+        c = contrast(values(100 * (a / size)), values(100 * (b / size)), step=100 / size)
+        assert c.p_seeds == pytest.approx(brute_sign_flips((a - b).tolist()), rel=1e-12)
+    assert sign_flip_p([3, 2, -1]) == 0.5  # by hand: four of the eight sums reach 4
+    assert sign_flip_p([0, 0, 0]) == 1 and math.isnan(sign_flip_p([]))
+    assert sign_flip_p([1.0] * 40) == pytest.approx(2.0**-39, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9, 12])
+def test_sign_flips_of_other_numbers_are_scipys(n: int) -> None:
+    d = generator(n).normal(0.3, size=n)
+    theirs = scipy.stats.permutation_test(
+        (d,), np.mean, permutation_type="samples", vectorized=True, n_resamples=np.inf
+    )
+    assert sign_flip_p(d) == pytest.approx(theirs.pvalue, abs=1e-3)
+
+
+def test_sign_flips_of_many_seeds_with_large_differences_take_little_time() -> None:
+    d = np.where(generator().random(1000) < 0.4, 90.0, 0.13)
+    assert 0 <= sign_flip_p(d, 0.01) < 1e-9
+
+
+def test_holm_counts_what_was_planned_and_could_not_be_tested() -> None:
+    adjusted = holm([0.01, NAN, 0.03])
+    assert adjusted[[0, 2]] == pytest.approx([0.03, 0.06]) and math.isnan(adjusted[1])
+    assert holm([]).size == 0
+
+
+# --- two-way --------------------------------------------------------------------------------------
+
+
+def test_without_images_it_is_scipys_t_tests() -> None:
+    a, b = generator().normal(1, 1, 7), generator(1).normal(0, 3, 9)
+    pairs = two_way.estimate([a - b[:7]])
+    theirs = scipy.stats.ttest_rel(a, b[:7])
+    assert two_way.p_difference(pairs) == pytest.approx(theirs.pvalue)
+    assert pairs.interval() == pytest.approx(theirs.confidence_interval())
+    samples = two_way.estimate([a, b])
+    theirs = scipy.stats.ttest_ind(a, b, equal_var=False)
+    assert two_way.p_difference(samples) == pytest.approx(theirs.pvalue)
+    assert samples.interval(0.9) == pytest.approx(theirs.confidence_interval(0.9))
+    inside = [
+        scipy.stats.ttest_rel(a, b[:7] + side * 2, alternative=way).pvalue
+        for side, way in ((-1, "greater"), (1, "less"))
+    ]
+    assert two_way.p_equivalence(pairs, 2.0) == pytest.approx(max(inside))
+
+
+def test_the_two_way_variance_by_hand() -> None:
+    """2 seeds x 3 images: rows, columns and residual of an analysis of variance."""
+    d = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    part = two_way.image_parts(d)
+    assert part.columns.tolist() == [0.5, 0, 1]
+    # residuals .5 - .5, ...: d - row - column + mean = [[0, -.5, .5], [0, .5, -.5]], of 1 x 2
+    assert part.residual == pytest.approx(1.0 / 2 / 6)
+    found = two_way.estimate([d.mean(axis=1)], [part])
+    rows, columns, residual = 0.5 / 2, 0.25 / 3, 1 / 12
+    assert found.difference == 0.5 and found.variance == pytest.approx(rows)  # + columns - residual
+    assert found.of_images == 0
+    parts = rows**2 / 1 + columns**2 / 2 + residual**2 / 2
+    assert found.freedom == pytest.approx(rows**2 / parts)
+
+
+def test_the_two_way_variance_is_unbiased_and_of_images_is_what_seeds_do_not_reduce() -> None:
+    rng, n, m = generator(3), 6, 40
+    shape = (4000, n, m)
+    d = rng.normal(size=(4000, n, 1)) * 0.3 + rng.normal(size=(4000, 1, m)) + rng.normal(size=shape)
+    found = two_way.estimate([d.mean(axis=-1)], [two_way.image_parts(d)])
+    truth = 0.09 / n + 1 / m + 1 / (n * m)
+    assert found.difference.var() == pytest.approx(truth, rel=0.06)
+    assert found.variance.mean() == pytest.approx(truth, rel=0.06)
+    assert found.of_images.mean() == pytest.approx(1 / m, rel=0.05)
+
+
+def test_two_samples_have_their_rows_apart_and_the_columns_of_their_difference() -> None:
+    rng = generator(4)
+    a, b = rng.normal(size=(5, 30)), rng.normal(size=(8, 30))
+    found = two_way.estimate(
+        [a.mean(axis=1), b.mean(axis=1)], [two_way.image_parts(a), two_way.image_parts(b)]
+    )
+    rows = a.mean(axis=1).var(ddof=1) / 5 + b.mean(axis=1).var(ddof=1) / 8
+    columns = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / 30
+    residual = sum(float(two_way.image_parts(each).residual) for each in (a, b))
+    expected = max(rows, columns, rows + columns - residual)
+    assert found.variance == pytest.approx(expected)
+
+
+def test_one_seed_is_about_images_alone() -> None:
+    rng = generator(5)
+    a, b = (rng.random((1, 500)) < share for share in (0.9, 0.8))
+    c = contrast(values(a.mean(axis=1), a.astype(float)), values(b.mean(axis=1), b.astype(float)))
+    theirs = scipy.stats.ttest_1samp(a[0].astype(float) - b[0], 0)
+    assert (c.interval, c.generalises) == ("images", "new images, for these two networks")
+    assert c.p == pytest.approx(theirs.pvalue) and c.p < 0.01
+    assert (c.low, c.high) == pytest.approx(theirs.confidence_interval())
+    assert c.p_decides == 1 and math.isnan(c.seeds_only_low)  # no verdict about the losses
+
+
+def test_the_spread_over_seeds_is_at_least_that_of_rounding_to_one_image() -> None:
+    step = 100 / 360
+    b = 100 * (np.array([300, 310, 305, 320, 315]) / 360)
+    half = scipy.stats.t.ppf(0.975, 4) * step / math.sqrt(6) / math.sqrt(5)
+    c = contrast(values(b + step), values(b), step=step, margin=2 * step)
+    assert (c.low, c.high) == pytest.approx((step - half, step + half))
+    assert c.p_equivalence == pytest.approx(scipy.stats.t.sf(math.sqrt(6 * 5), 4))
+    assert contrast(values(b + step), values(b)).low == pytest.approx(step)  # no rounding is known
+    apart = contrast(values([b[0]] * 5), values([b[0] - step] * 5), paired=False, step=step)
+    half = scipy.stats.t.ppf(0.975, 8) * step / math.sqrt(12) * math.sqrt(2 / 5)
+    assert (apart.low, apart.high) == pytest.approx((step - half, step + half))
+
+
+# --- e-values and looks ---------------------------------------------------------------------------
+
+
+def marginal(d: np.ndarray, one_sided: bool) -> float:
+    """The e-value by numbers: prior N(0, 1) on mean / sd, and 1 / sd on the standard deviation."""
+    sigma = np.geomspace(0.02, 50, 4001)[:, None]
+    delta = np.linspace(0 if one_sided else -12, 12, 4801)[None, :]
+    n, mean, squares = d.size, d.mean(), ((d - d.mean()) ** 2).sum()
+
+    def likelihood(shift: Any) -> Any:
+        return sigma**-n * np.exp(-(squares + n * (mean - shift * sigma) ** 2) / (2 * sigma**2))
+
+    prior = (1 + one_sided) * np.exp(-(delta**2) / 2) / math.sqrt(2 * math.pi)
+    over_delta = np.trapezoid(likelihood(delta) * prior, delta[0], axis=1)
+    logs = np.log(sigma[:, 0])
+    return float(np.trapezoid(over_delta, logs) / np.trapezoid(likelihood(0.0)[:, 0], logs))
+
+
+def test_e_values_are_the_bayes_factors_they_stand_for() -> None:
+    d = np.array([0.3, 1.4, 0.2, 0.9, -0.1])
+    assert two_way.e_difference([d]) == pytest.approx(marginal(d, False), rel=1e-3)
+    assert two_way.one_sided_e([d], 0.0) == pytest.approx(marginal(d, True), rel=1e-3)
+    assert two_way.one_sided_e([d], 0.5) == pytest.approx(marginal(d - 0.5, True), rel=1e-3)
+    expected = min(marginal(d + 2, True), marginal(2 - d, True))
+    assert two_way.e_equivalence([d], 2.0) == pytest.approx(expected, rel=1e-3)
+    with np.errstate(all="raise"):  # the most that four equal differences can say: 5^(4/2 - 1/2)
+        assert two_way.e_difference([np.ones(4)]) == pytest.approx(5**1.5)
+        assert two_way.one_sided_e([-np.ones(4)], 0.0) == 0
+
+
+def test_the_threshold_of_an_e_value_is_the_t_that_has_it() -> None:
+    n = np.array([10.0, 40.0])
+    t = two_way.e_threshold(n, n - 1, 100.0)
+    for size, bound in zip((10, 40), t, strict=True):
+        z = np.linspace(-1, 1, size)
+        z = z / z.std(ddof=1) + bound / math.sqrt(size)
+        assert two_way.e_difference([z]) == pytest.approx(100)
+    assert two_way.e_threshold(np.array(4.0), np.array(3.0), 100.0) == math.inf
+
+
+def test_one_look_costs_nine_tenths_of_alpha_and_later_looks_the_rest() -> None:
+    def at(once: float, later: float, e: float) -> float:
+        return float(two_way.at_looks(*(np.array(each) for each in (once, later, e))))
+
+    assert at(0.044, NAN, NAN) < 0.05 < at(0.046, NAN, NAN)
+    assert at(NAN, 0.001, 201.0) < 0.05 < at(NAN, 0.001, 199.0)
+    assert at(NAN, 0.046, 1e9) > 0.05  # the two-way test has to agree
+    assert at(NAN, NAN, 5.0) == at(0.95, NAN, NAN) == 1
+    assert at(0.009, 0.9, 0.1) == pytest.approx(0.01)  # what was decided stays decided
+
+
+# --- outlying seeds -------------------------------------------------------------------------------
+
+
+def test_outlying_seeds_and_when_they_make_the_test_untrustworthy() -> None:
+    dead = np.array([0.3, 0.2, 0.4, 0.3, 0.2, 0.3, 0.4, -80.0])
+    assert outlying(dead).tolist() == [False] * 7 + [True]
+    assert not outlying(dead[-3:]).any()  # three values have no outlier
+    against = np.array([0.3, 0.2, 0.4, 0.3, 0.2, 0.3, 0.4, -0.9])
+    assert not is_trusted(against, sign_flip_p(against))
+    half = np.array([0.3] * 6 + [-80.0] * 4)  # p of t is .04, exact p .125
+    assert not is_trusted(half + 0.01 * np.arange(10), 0.125)
+    assert is_trusted(half + 0.01 * np.arange(10), 0.01)
+    assert is_trusted(np.array([1.0, 1.1, 0.9, 1.0, 1.2, 30.0]), 0.03125)
+
+
+# --- power ----------------------------------------------------------------------------------------
+
+
+def test_the_detectable_difference_is_statsmodels() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    theirs = TTestPower().solve_power(None, nobs=12, alpha=0.04, power=0.8)
+    found = detectable_difference(0.3 / math.sqrt(12), 11, alpha=0.04)
+    assert found == pytest.approx(0.3 * theirs, rel=1e-3)
+    assert detectable_difference(0.0, 11) == 0 and math.isnan(detectable_difference(NAN, 11))
+
+
+def test_seeds_needed_are_a_range_around_the_plan_at_the_observed_effect() -> None:
+    many = seeds_needed(0.5, 1.0, 2000)  # effect and spread are known well
+    assert many.low >= 2001
+    low, middle, high = seeds_needed(0.5, 1.0, 20)
+    t = two_way.e_threshold(np.array(middle), np.array(middle - 1), 200.0)
+    assert scipy.stats.nct.sf(t, middle - 1, 0.5 * math.sqrt(middle)) == pytest.approx(0.8, abs=0.1)
+    assert low < middle < high
+    assert seeds_needed(1.0, 1.0, 5, alpha=0.005).middle > seeds_needed(1.0, 1.0, 5).middle
+
+
+def test_seeds_needed_where_seeds_do_not_help() -> None:
+    images = seeds_needed(0.1, 0.2, 10, of_images=0.1**2)  # one standard error of images
+    assert images.middle == math.inf
+    assert seeds_needed(0.0, 0.1, 10).middle > 300 > seeds_needed(0.1, 0.1, 10).middle
+    assert 10 < seeds_needed(0.0, 0.05, 10, margin=0.1).middle < 60
+    for nothing in (seeds_needed(NAN, 1.0, 5), seeds_needed(1.0, NAN, 5), seeds_needed(1, 1, 1)):
+        assert math.isnan(nothing.middle)
+
+
+# --- ranks ----------------------------------------------------------------------------------------
+
+
+def test_ranks_have_exact_tests_and_an_e_value_of_the_signs() -> None:
+    a, b = values(np.arange(8.0)), values(np.arange(8.0)[::-1])._replace(scores=np.full(8, -np.inf))
+    c = rank_contrast(a, b)
+    assert (c.p, c.e_value) == (2**-7, pytest.approx(2**8 / 9))  # the mean of p^8 over p is 1 / 9
+    theirs = scipy.stats.mannwhitneyu(a.scores, b.scores)
+    assert rank_contrast(a, b, paired=False).p == theirs.pvalue
+
+
+# --- frames ---------------------------------------------------------------------------------------
+
+IMAGES = 400
+
+
+class Made:
+    """Runs with a bit per image."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.bits: dict[str, np.ndarray] = {}
+
+    def add(self, loss: str, seed: int, right: np.ndarray | None, **changes: Any) -> None:
+        run_id = f"{loss}-{changes.get('lr', 0.1)}-{seed}"
+        accuracy = NAN if right is None else right.mean()
+        self.rows.append(
+            {
+                **{"run_id": run_id, "loss": loss, "lr": 0.1, "epochs": 5, "seed": seed},
+                **{"outcome": "diverged" if right is None else "ok"},
+                **{"val_accuracy": accuracy, "test_accuracy": accuracy},
+                **{"init_hash": f"i{seed}", "order_hash": f"o{seed}"},
+            }
+            | changes
+        )
+        if right is not None:
+            self.bits[run_id] = right
+
+    def contrasts(self, **how: Any) -> pd.DataFrame:
+        how = {"scores": self.bits.get, "test_size": IMAGES} | how
+        return contrasts(pd.DataFrame(self.rows), **how)
+
+
+def answers(shift: float, seed: int, noise: float = 0.5) -> np.ndarray:
+    """Images are hard or easy for all networks; a network's own noise is added."""
+    hard = generator(99).normal(size=IMAGES)
+    return np.asarray(hard + generator(seed).normal(0, noise, IMAGES) < 1.0 + shift)
+
+
+def two_losses(seeds: int = 8, shift: float = 0.3, **changes: Any) -> Made:
+    made = Made()
+    for seed in range(seeds):
+        made.add("ce", seed, answers(0.0, seed), **changes)
+        made.add("mse", seed, answers(-shift, 1000 + seed), **changes)
+    return made
+
+
+def only(frame: pd.DataFrame) -> pd.Series:
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_a_contrast_is_about_new_seeds_and_new_images() -> None:
+    made = two_losses()
+    row = only(made.contrasts())
+    d = 100.0 * np.array(
+        [made.bits[f"mse-0.1-{s}"] * 1 - made.bits[f"ce-0.1-{s}"] * 1 for s in range(8)]
+    )
+    rounding = 100 / IMAGES / math.sqrt(6)
+    by_hand = two_way.estimate([d.mean(axis=1)], [two_way.image_parts(d)], rounding=rounding)
+    assert (row["interval"], row["test_images"]) == ("two-way", IMAGES)
+    assert row["generalises"] == "new seeds and new images"
+    assert (row["low"], row["high"]) == pytest.approx([float(end) for end in by_hand.interval()])
+    assert row["p"] == pytest.approx(float(two_way.p_difference(by_hand)))
+    seeds = scipy.stats.ttest_1samp(d.mean(axis=1), 0).confidence_interval()
+    assert (row["seeds_only_low"], row["seeds_only_high"]) == pytest.approx(seeds)
+    assert row["high"] - row["low"] > row["seeds_only_high"] - row["seeds_only_low"]
+    assert row["verdict"] == "worse" and row["reason"] == ""
+
+
+@pytest.mark.parametrize("lost", ["missing", "of another size", "of another metric"])
+def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(lost: str) -> None:
+    made = two_losses()
+    stored = dict(made.bits)
+    if lost == "missing":
+        del made.bits["mse-0.1-3"]
+    else:
+        size = 2 if lost == "of another size" else 1
+        made.bits["mse-0.1-3"] = np.tile(
+            ~stored["mse-0.1-3"] if size == 1 else stored["mse-0.1-3"], size
+        )
+    row = only(made.contrasts())
+    assert (row["interval"], row["generalises"]) == ("t", "new seeds, on this test set")
+    assert (row["low"], row["high"]) == (row["seeds_only_low"], row["seeds_only_high"])
+
+
+def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:
+    made = two_losses()
+    for row in made.rows:
+        row["init_hash"] = row["run_id"]
+    row = only(made.contrasts())
+    assert (row["paired"], row["interval"], row["verdict"]) == (False, "two-way", "worse")
+
+
+def test_one_seed_says_something_of_two_networks_and_nothing_of_the_losses() -> None:
+    row = only(two_losses(seeds=1, shift=2.0).contrasts())
+    assert (row["verdict"], row["reason"], row["n"]) == ("undecided", "one seed", 1)
+    assert row["generalises"] == "new images, for these two networks"
+    assert row["high"] < -20 and row["p"] < 1e-9 and row["p_holm"] == 1
+    assert math.isnan(row["detectable"]) and math.isnan(row["seeds_needed"])
+
+
+def test_a_diverged_run_is_right_where_the_best_constant_answer_is() -> None:
+    made = two_losses()
+    for row in made.rows:
+        if row["loss"] == "mse":
+            row |= {"outcome": "diverged", "test_accuracy": NAN, "val_accuracy": NAN}
+    constant = np.arange(IMAGES) < 40
+    row = only(made.contrasts(diverged=0.1, constant=constant))
+    assert (row["verdict"], row["interval"], row["diverged_a"]) == ("worse", "two-way", 8)
+    assert row["difference"] == pytest.approx(
+        10 - 100 * np.mean([made.bits[f"ce-0.1-{seed}"].mean() for seed in range(8)])
+    )
+    on_this_test_set = only(made.contrasts(diverged=0.1))
+    assert on_this_test_set["generalises"] == "new seeds, on this test set"
+
+
+def test_later_seeds_need_an_e_value_and_declared_ones_keep_their_verdict() -> None:
+    rng, made = generator(8), Made()
+    for seed in range(20):
+        base = 0.9 + 0.001 * rng.normal()
+        shift = 0.004 + 0.0035 * rng.normal() if seed < 8 else 0.0035 * rng.normal()
+        for loss, accuracy in (("ce", base), ("mse", base - shift)):
+            made.add(loss, seed, np.zeros(1, bool), test_accuracy=accuracy, planned=seed < 8)
+    made.bits.clear()
+    frame = pd.DataFrame(made.rows)
+    how: dict[str, Any] = {"rope": 0.0}
+    declared = only(contrasts(frame[frame["seed"] < 8], **how))
+    assert declared["verdict"] == "worse" and declared["planned_n"] == declared["n"] == 8
+    every = only(contrasts(frame, **how))
+    assert (every["n"], every["planned_n"]) == (20, 8)
+    assert every["p_decides"] == pytest.approx(declared["p_decides"])
+    none = only(contrasts(frame[frame["seed"] >= 8].assign(planned=False), **how))
+    assert none["planned_n"] == 0
+    expected = min(1.0, max(10 / none["e_value"], none["p"] / 0.9))
+    assert none["p_decides"] == pytest.approx(expected)
+
+
+def by_rate(flat: bool) -> Made:
+    """ce has two rates, equally good or not; at the other one it is no better than mse."""
+    made, rng = Made(), generator(2)
+    for seed in range(10):
+        noise = rng.normal(0, 0.001, 3)
+        for lr, accuracy in ((0.1, 0.95), (0.3, 0.93)):
+            validation = 0.95 + (0.001 * (-1) ** seed + 0.0001) * (lr == 0.1) if flat else accuracy
+            made.add(
+                *("ce", seed, None),
+                **{"lr": lr, "outcome": "ok", "test_accuracy": accuracy + noise[1]},
+                val_accuracy=validation + 0.001 * noise[0],
+            )
+        made.add(
+            *("mse", seed, None),
+            **{"outcome": "ok", "test_accuracy": 0.93 + noise[2], "val_accuracy": 0.9},
+        )
+    return made
+
+
+def test_a_verdict_has_to_hold_at_every_rate_that_may_be_the_best() -> None:
+    clear = only(by_rate(flat=False).contrasts())
+    assert (clear["verdict"], clear["combinations"]) == ("worse", 1)
+    flat = only(by_rate(flat=True).contrasts())
+    assert (flat["verdict"], flat["reason"], flat["combinations"]) == ("undecided", "rates", 2)
+    assert sorted(flat["weakest"]) == [0.1, 0.3] and flat["p"] < 1e-4 < 0.1 < flat["p_decides"]
+    two_stage = only(by_rate(flat=True).contrasts(tuning_seeds=[0, 1, 2]))
+    assert two_stage["at_these_rates"] and two_stage["verdict"] != "undecided"
+
+
+def test_outlying_seeds_are_named_and_can_leave_a_contrast_undecided() -> None:
+    made = Made()
+    for seed in range(9):
+        base = 0.95 + 0.001 * seed
+        made.add("ce", seed, None, outcome="ok", test_accuracy=base)
+        lower = 0.02 + 0.0003 * (seed % 3) if seed != 4 else -0.01
+        made.add("mse", seed, None, outcome="ok", test_accuracy=base - lower)
+    row = only(made.contrasts())
+    assert row["p"] < 0.01 and row["high"] < 0
+    assert (row["verdict"], row["reason"]) == ("undecided", "not to be trusted")
+    assert row["outliers"] == ["seed 4 of mse (96.40 %)"]
+    assert row["median"] == pytest.approx(-2.03) and row["trimmed_mean"] < row["difference"]
+
+
+def test_more_seeds_cannot_decide_what_the_images_do_not_show() -> None:
+    """The two losses err on different images, the same ones at every seed."""
+    made, hard, rng = Made(), generator(1).permutation(IMAGES), generator(2)
+    for seed in range(10):
+        for loss, wrong in (("ce", hard[:20]), ("mse", hard[20:42])):
+            right = ~np.isin(np.arange(IMAGES), wrong)
+            right[rng.choice(hard[50:], 2)] = False
+            made.add(loss, seed, right)
+    row = only(made.contrasts(rope=0.0))
+    assert row["p_seeds"] < 0.01 < 0.3 < row["p"]
+    assert (row["verdict"], row["reason"]) == ("undecided", "too close to tell")
+    assert row["seeds_needed"] == math.inf
