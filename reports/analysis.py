@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from reports.metrics import Metric, read_metric
 from reports.names import plain
 from reports.stats import budget
 from reports.stats.runs import FINISHED, OUTCOMES
+
+if TYPE_CHECKING:
+    from reports.runs import Declared
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
@@ -68,7 +71,9 @@ class Section:
     evaluated run, diverged ones included, and the best validation accuracy to expect by loss and
     number of trials. test_size: test examples that the metric counts.
     diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
-    counts; None: not known, or not of this metric. notes: what a reader has to know.
+    counts; None: not known, or not of this metric. declared: the question that was declared before
+    these runs; confirmatory: whether it is the one that this report asks, of all its seeds. notes:
+    what a reader has to know.
     """
 
     setting: str
@@ -99,6 +104,8 @@ class Section:
     test_size: int | None
     diverged_as: float | None
     mistakes: error_analysis.Mistakes | None
+    declared: Declared | None = None
+    confirmatory: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -171,6 +178,7 @@ def sections(
     question: Question,
     predictions: Predictions,
     scores: Scores | None = None,
+    declared: Sequence[Declared] = (),
 ) -> list[Section]:
     """A section per setting, in the order of their titles, numbers in them by size.
 
@@ -181,9 +189,10 @@ def sections(
         predictions: the predictions of a run, by its id; None where there are none.
         scores: the values of a metric for each test image; without it verdicts are about these
             test images only.
+        declared: the questions that were declared before runs, the oldest first.
     """
     found = [
-        section(runs, curves, question, predictions, scores)
+        section(runs, curves, question, predictions, scores, declared)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
     return sorted(found, key=lambda each: _natural(each.title))
@@ -203,6 +212,7 @@ def section(
     question: Question,
     predictions: Predictions,
     scores: Scores | None = None,
+    declared: Sequence[Declared] = (),
 ) -> Section:
     """Everything about the runs of one setting.
 
@@ -291,8 +301,25 @@ def section(
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=error_analysis.summarise(read),
+        **_declared(at_headline, question, reference, declared),
         notes=notes,
     )
+
+
+def _declared(
+    runs: pd.DataFrame, question: Question, reference: str, declared: Sequence[Declared]
+) -> dict[str, Any]:
+    """The question that was declared before some of these runs, and whether it is asked now."""
+    sweeps = set(runs["parent_run_id"]) if "parent_run_id" in runs else set()
+    own = [each for each in declared if each.sweep in sweeps]
+    typed = read_metric(question.metric).typed
+    plain_question = not question.all_pairs and not question.subjects
+    for each in own if plain_question else ():
+        asked = (typed, question.rope, reference) == (each.metric, each.margin, each.reference)
+        here = runs[runs["epochs"] == each.epochs]
+        if asked and len(here) and set(each.seeds) <= set(here["seed"]):
+            return {"declared": each, "confirmatory": True}
+    return {"declared": own[0] if own else None}
 
 
 def _of_test_set(

@@ -95,6 +95,7 @@ def generate(asked: Options) -> Path:
         to_answer,
         lambda run_id: predictions(runs, run_id),
         scores_of(runs),
+        runs.declared,
     )
     over_all = None if asked.across is None else across.across(sections, asked.across, to_answer)
     names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()

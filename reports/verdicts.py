@@ -189,6 +189,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         {"setting": section.setting}
         | {key: _json(row[key]) for key in COMPARISON}
         | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
+        | {"standing": _standing(section, row)}
         for section in sections
         for row in section.contrasts.to_dict("records")
     ]
@@ -206,6 +207,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "test_size": section.test_size,
                 "code": source_code.codes(section.runs),
                 "diverged_as": section.diverged_as,
+                "declared": _declared(section),
                 "runs": {
                     str(loss): sorted(runs["run_id"].astype(str))
                     for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
@@ -215,6 +217,19 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         ],
         "contrasts": contrasts,
     }
+
+
+def _standing(section: Section, row: Mapping[str, Any]) -> str:
+    """Whether a contrast answers a question that was declared before the runs."""
+    headline = row["view"] == "best" and row["epochs"] == section.epochs
+    return "confirmatory" if section.confirmatory and headline else "exploratory"
+
+
+def _declared(section: Section) -> dict[str, Any] | None:
+    if section.declared is None:
+        return None
+    found = asdict(section.declared)
+    return found | {"time": found["time"].isoformat(), "seeds": list(found["seeds"])}
 
 
 def write(content: Mapping[str, Any]) -> str:

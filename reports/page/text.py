@@ -95,7 +95,8 @@ def basis(section: Section) -> str:
         )
     if told := _GENERALISES.get(max(section.headline["generalises"], key=len)):
         text += f". {told}"
-    if (section.headline["planned_n"] < section.headline["n"]).any():
+    several = section.headline[section.headline["n"] > 1]
+    if (several["planned_n"] < several["n"]).any():
         text += (
             ". Seeds beyond the declared ones decide only with an e-value of 200 and more, so that "
             "adding seeds until a verdict appears makes no false one likelier"
@@ -110,7 +111,23 @@ def basis(section: Section) -> str:
             words = "one test image" if images == 1 else "two test images"
             text += f", which is {words} of {section.test_size:,}"
             text += " of this digit" if section.metric.digit is not None else ""
-    return text + "."
+    return f"{text}. {_standing(section)}"
+
+
+def _standing(section: Section) -> str:
+    """Whether the question was asked before the runs."""
+    declared = section.declared
+    if declared is None:
+        return "Exploratory: no question was declared before these runs."
+    when = f"on {declared.time:%Y-%m-%d %H:%M} UTC, before the runs"
+    if section.confirmatory:
+        return f"Confirmatory: just this question was declared {when}."
+    margin = "" if declared.margin is None else f", margin {declared.margin:g}"
+    return (
+        f"Exploratory: the question that was declared {when} is another one, or some of its seeds "
+        f"have no run: {plain(declared.metric, 60)} against {plain(declared.reference, 48)} after "
+        f"{counted(declared.epochs, 'epoch')}{margin}, {_seeds(declared.seeds)}."
+    )
 
 
 def _any_of(names: Sequence[str]) -> str:

@@ -31,7 +31,9 @@ from reports.gallery import Gallery, gallery
 from reports.page import blocks, caveats, commands, cross_setting
 from reports.page import report as page_report
 from reports.page import table as page_table
+from reports.page import text as page_text
 from reports.page.table import Cell, Table
+from reports.runs import Declared
 from reports.stats.verdicts import IMAGES as ONE_SEED
 
 
@@ -945,6 +947,35 @@ def test_a_command_for_versions_of_a_loss_says_which_code_it_runs() -> None:
     assert "loss=ce,mse " in line and line.endswith(now)
     (line,) = commands.run_command(["ce", "mse"], [0.03], range(2), summary, epochs=3)
     assert "loss=ce,mse " in line and "#" not in line
+
+
+def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> None:
+    asked = Declared(
+        "parent", "answer", pd.Timestamp("2026-01-02 03:04", tz="UTC"), "test/accuracy", None, "ce",
+        3, (0, 1, 2),
+    )  # fmt: skip
+    summary, curves = runs(("ce", "mse"), seeds=range(4), rates=(0.03,))
+
+    def told(*declared: Declared, **question: Any) -> tuple[str, set[str]]:
+        sections = analysis.sections(
+            summary, curves, Question(**question), predictions, declared=declared
+        )
+        content = verdicts.document(sections, {})
+        return page_text.basis(sections[0]), {each["standing"] for each in content["contrasts"]}
+
+    text, standing = told(asked)
+    assert "Confirmatory: just this question was declared on 2026-01-02 03:04 UTC" in text
+    assert standing == {"confirmatory", "exploratory"}  # the second view was not declared
+    for other in (
+        told(replace(asked, metric="test/nll")),
+        told(replace(asked, seeds=(0, 9))),
+        told(replace(asked, reference="mse")),
+        told(asked, rope=0.3),
+        told(asked, all_pairs=True),
+    ):
+        assert "is another one, or some of its seeds" in other[0] and other[1] == {"exploratory"}
+    for none in (told(), told(replace(asked, sweep="another"))):
+        assert "Exploratory: no question was declared" in none[0]
 
 
 def test_the_deciding_command_is_on_the_page() -> None:
