@@ -59,9 +59,9 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
 
     * `tuning_seeds` are given: they choose the rates, and all others are evaluated.
     * No loss has more than one rate: nothing is chosen, and all seeds are evaluated.
-    * Otherwise all seeds are evaluated. The rate of a loss is chosen on the seeds at which that
-      loss finished all its rates (on all seeds where there is none), so seeds with runs at one rate
-      only choose nothing.
+    * Otherwise all seeds are evaluated. The rate of a loss is chosen on the seeds of its largest
+      complete grid of two rates or more (on all seeds where there is none), so seeds with runs at
+      one rate only choose nothing, and a single run at a further rate changes nothing.
 
     The same seeds may choose and be evaluated because the choice looks at validation, the
     evaluation at test, and all losses have the same rates: simulated false verdicts stay at the
@@ -103,13 +103,31 @@ def _tuning_seeds(kept: pd.DataFrame, given: Iterable[int] | None) -> dict[str, 
     if given is not None:
         return dict.fromkeys(losses, _as_given(seeds, set(given), kept))
     finished = kept[kept["outcome"].isin(FINISHED)]
-    rates = finished.groupby("loss", observed=True)["lr"].nunique()
-    runs = finished.groupby(["loss", "seed"], observed=True).size()
-    complete: dict[str, list[int]] = {loss: [] for loss in losses}
-    for (loss, seed), count in runs.items():
-        if count == rates[loss]:
-            complete[str(loss)].append(int(seed))
-    return {loss: tuple(found) or seeds for loss, found in complete.items()}
+    chosen: dict[str, tuple[int, ...]] = {}
+    for loss, runs in finished.groupby("loss", observed=True):
+        at_rates = [{int(seed) for seed in each["seed"]} for _, each in runs.groupby("lr")]
+        chosen[str(loss)] = tuple(sorted(_largest_block(at_rates)))
+    return {loss: chosen.get(loss) or seeds for loss in losses}
+
+
+def _largest_block(at_rates: list[set[int]]) -> set[int]:
+    """The seeds of the largest grid of two rates or more that is complete; of the only rate.
+
+    So a single run at a further rate leaves the choice among the others to all of their seeds.
+
+    Args:
+        at_rates: the seeds with results, of each rate.
+
+    >>> _largest_block([{0, 1, 2}, {0, 1, 2}, {0}]), _largest_block([{0, 1}, {0, 1, 2, 3, 4}])
+    ({0, 1, 2}, {0, 1})
+    """
+    ordered = sorted(at_rates, key=len, reverse=True)
+    blocks = [set.intersection(*ordered[:count]) for count in range(1, len(ordered) + 1)]
+    if len(blocks) == 1:
+        return blocks[0]
+    return max(
+        enumerate(blocks[1:], start=2), key=lambda block: (block[0] * len(block[1]), block[0])
+    )[1]
 
 
 def _as_given(seeds: tuple[int, ...], given: set[int], kept: pd.DataFrame) -> tuple[int, ...]:
@@ -215,8 +233,8 @@ def choose_rates(
 
     Args:
         summary: runs of one setting.
-        tuning_seeds: as in `split_seeds`; None: for each loss the seeds at which it finished all
-            its rates.
+        tuning_seeds: as in `split_seeds`; None: for each loss those of its largest complete
+            grid.
         metric: a column of which higher is better.
 
     Returns:
@@ -290,12 +308,16 @@ def _rank(row: Mapping[str, Any], metric: str) -> tuple[float, ...]:
 
 
 def _candidates(lr: float, trials: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """The rates that may be the best, the chosen one first; a diverged run counts as in `_rank`."""
+    """The rates that may be the best, the chosen one first; a diverged run counts as in `_rank`.
+
+    A rate with results at fewer of the tuning seeds is none: it comes after the others anyway.
+    """
     results = {row["lr"]: row["results"] for row in trials if row["results"]}
     if lr not in results:
         return () if math.isnan(lr) else (lr,)
     found = [lr]
-    for other in sorted(results.keys() - {lr}):
+    complete = {rate for rate, each in results.items() if len(each) >= len(results[lr])}
+    for other in sorted(complete - {lr}):
         common = sorted(results[lr].keys() & results[other].keys())
         d = np.array([results[lr][seed] - results[other][seed] for seed in common])
         p = float(two_way.p_difference(two_way.estimate([d]))) if len(common) > 1 else 1.0

@@ -685,6 +685,20 @@ def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() 
     assert found.to_dict() == {"ce": (0, 1, 2), "mse": (0, 2)}
 
 
+def test_a_single_run_at_a_further_rate_changes_nothing() -> None:
+    grid = {
+        "ce": {0.01: [0.8, 0.82, 0.81], 0.1: [0.9, 0.91, 0.93]},
+        "mse": {0.01: [0.5, 0.52, 0.5], 0.1: [0.6, 0.63, 0.61]},
+    }
+    alone = grid_of(grid)
+    grid["mse"][0.003] = [0.99]  # the best rate at seed 0, and run nowhere else
+    more = grid_of(grid)
+    assert split_seeds(more)[:2] == split_seeds(alone)[:2] == ((0, 1, 2), (0, 1, 2))
+    before, after = (contrasts(table).iloc[0] for table in (alone, more))
+    assert after["n"] == 3 and after["lr_a"] == 0.1 and after["combinations"] == 1
+    pd.testing.assert_series_equal(before, after)
+
+
 def test_adding_seeds_takes_none_out_of_the_evaluation() -> None:
     """Five losses, two close rates, 10 seeds, then 38.
 
