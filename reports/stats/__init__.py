@@ -43,9 +43,19 @@ from reports.stats.significance import (
     sign_flip_p,
 )
 from reports.stats.tuning import SeedSplit, choose_rates, rate_table, split_seeds
-from reports.stats.verdicts import Contrast, Values, contrast, evidence, values, verdict
+from reports.stats.verdicts import (
+    Comparison,
+    Contrast,
+    Values,
+    compare,
+    contrast,
+    evidence,
+    values,
+    verdict,
+)
 
 __all__ = [
+    "Comparison",
     "Contrast",
     "Dropped",
     "Interval",
@@ -57,6 +67,7 @@ __all__ = [
     "Values",
     "bands",
     "choose_rates",
+    "compare",
     "contrast",
     "contrasts",
     "denominators",

@@ -101,22 +101,16 @@ def seeds_needed(
     shift = np.abs(mean)
 
     def enough(seeds: np.ndarray) -> np.ndarray:
-        v, of_seeds = samples * (seeds - 1.0), np.sqrt(samples * sigma**2 / seeds)
-        error, e = np.sqrt(of_seeds**2 + images), 1 / ((1 - PLANNED) * alpha)
-        least = e_threshold(seeds / samples, v, e)  # the e-value looks at the seeds alone
-        t = special.stdtrit(v, 1 - PLANNED * alpha / 2)
-        shows = np.minimum(_above(t, v, shift / error), _above(least, v, shift / of_seeds))
+        v, error = samples * (seeds - 1.0), np.sqrt(samples * sigma**2 / seeds + images)
+        least = e_threshold(seeds / samples, v, 1 / ((1 - PLANNED) * alpha))
+        t = np.maximum(special.stdtrit(v, 1 - PLANNED * alpha / 2), least)
+        shows = _above(t, v, shift / error) >= power
         if math.isnan(margin):
-            return shows >= power
-        t = special.stdtrit(v, 1 - PLANNED * alpha)
-        inside = 1 - sum(
-            np.maximum(
-                1 - _above(t, v, (margin + side * mean) / error),
-                1 - _above(least, v, (margin + side * mean) / of_seeds),
-            )
-            for side in (1, -1)
-        )
-        return (shows >= power) | ((inside >= power) & (seeds >= EQUIVALENT_FROM))
+            return shows
+        t = np.maximum(special.stdtrit(v, 1 - PLANNED * alpha), least)
+        ends = ((margin + side * mean) / error for side in (1, -1))
+        inside = 1 - sum(1 - _above(t, v, end) for end in ends)
+        return shows | ((inside >= power) & (seeds >= EQUIVALENT_FROM))
 
     low, high = np.full(_DRAWS, n + 1), np.full(_DRAWS, cap)
     never = ~enough(high)

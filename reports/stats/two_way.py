@@ -144,65 +144,56 @@ def _upper(distance: np.ndarray, found: Estimate) -> np.ndarray:
     return np.where(np.isnan(found.variance), np.nan, special.stdtr(found.freedom, -t))
 
 
-def e_difference(samples: Sequence[np.ndarray], *, rounding: float = 0.0) -> np.ndarray:
-    """The e-value of the seeds against no difference: how often it bets 1 and gets.
+def e_difference(samples: Sequence[np.ndarray], found: Estimate) -> np.ndarray:
+    """The e-value against no difference: what a bet of 1 on a difference has become.
 
     The Bayes factor of a normal prior of variance 1 on the standardised difference, invariant to
     the unit. Under no difference it exceeds 1 / alpha with probability alpha at most, however often
-    it is looked at while seeds are added. Two samples have a common variance.
+    it is looked at while seeds are added. Its t statistic has the whole variance of `found`, that
+    of the images included, so adding seeds does not make the images of one test set evidence.
 
     Source: Perez-Ortiz, Lardy, de Heide and Gruenwald 2024, Annals of Statistics 52.
     """
-    t, n, freedom = _student(samples, 0.0, rounding)
+    t, n, freedom = _student(samples, found, 0.0)
     return np.exp(_log_e(t, n, freedom))
 
 
-def e_equivalence(
-    samples: Sequence[np.ndarray], margin: float, *, rounding: float = 0.0
-) -> np.ndarray:
-    """The e-value against a difference outside -+margin: the smaller of two one-sided ones.
+def e_equivalence(samples: Sequence[np.ndarray], found: Estimate, margin: float) -> np.ndarray:
+    """The e-value against a difference outside -+margin: the smaller of two one-sided ones."""
+    turned = found._replace(difference=-found.difference)
+    return np.minimum(one_sided_e(samples, found, -margin), one_sided_e(samples, turned, -margin))
 
-    A one-sided e-value has the prior above the margin's end alone: twice the posterior chance of
-    that side, times the two-sided e-value.
+
+def one_sided_e(samples: Sequence[np.ndarray], found: Estimate, bound: float) -> np.ndarray:
+    """The e-value against a difference of at most `bound`.
+
+    It has the prior above `bound` alone: twice the posterior chance of that side, times the
+    two-sided e-value.
     """
-    below = one_sided_e(samples, -margin, rounding=rounding)
-    above = one_sided_e([-sample for sample in samples], -margin, rounding=rounding)
-    return np.minimum(below, above)
-
-
-def one_sided_e(
-    samples: Sequence[np.ndarray], bound: float, *, rounding: float = 0.0
-) -> np.ndarray:
-    """The e-value against a difference of at most `bound`."""
-    t, n, freedom = _student(samples, bound, rounding)
+    t, n, freedom = _student(samples, found, bound)
     # Posterior of the standardised difference with prior N(0, 1): Student's t with v + 1 degrees.
-    squared = freedom + t**2 / (n + 1)
     with np.errstate(invalid="ignore"):
-        middle = np.where(np.isinf(t), np.sign(t) * np.inf, t * np.sqrt(n / (n + 1)))
-        chance = special.stdtr(freedom + 1, middle * np.sqrt((freedom + 1) / squared))
+        middle = t * np.sqrt(n / (n + 1) * (freedom + 1) / (freedom + t**2 / (n + 1)))
+        chance = special.stdtr(freedom + 1, middle)
     chance = np.where(np.isinf(t), t > 0, chance)
     return 2 * chance * np.exp(_log_e(t, n, freedom))
 
 
 def _student(
-    samples: Sequence[np.ndarray], bound: float, rounding: float
+    samples: Sequence[np.ndarray], found: Estimate, bound: float
 ) -> tuple[np.ndarray, float, float]:
-    """The t statistic against `bound`, the effective n and the degrees of freedom."""
+    """The t statistic against `bound`, the effective n and the degrees of freedom of the seeds."""
     sizes = [sample.shape[-1] for sample in samples]
-    freedom = sum(sizes) - len(sizes)
-    n = 1 / sum(1 / size for size in sizes)
-    difference = samples[0].mean(axis=-1) - bound
-    if len(samples) > 1:
-        difference = difference - samples[1].mean(axis=-1)
-    if freedom < 1:
+    freedom, n = sum(sizes) - len(sizes), 1 / sum(1 / size for size in sizes)
+    difference = found.difference - bound
+    if min(sizes) < 2:
         return difference * np.nan, n, np.nan
-    squares = [
-        spread(sample, rounding) ** 2 * (size - 1) if size > 1 else 0.0
-        for sample, size in zip(samples, sizes, strict=True)
-    ]
-    sd = np.sqrt(np.sum(squares, axis=0) / freedom)
+    variance = found.variance
+    if len(samples) > 1:  # the e-value of two samples has a common variance
+        squares = [spread(each) ** 2 * (each.shape[-1] - 1) for each in samples]
+        variance = np.maximum(variance, np.sum(squares, axis=0) / freedom / n)
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.where(difference == 0, 0.0, np.sqrt(n) * difference / sd)
+        t = np.where(difference == 0, 0.0, difference / np.sqrt(variance))
     return t, n, float(freedom)
 
 

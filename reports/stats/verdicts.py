@@ -129,7 +129,7 @@ def evidence(
     p, p_equivalence = two_way.p_difference(found), np.full((), np.nan)
     if not math.isnan(margin):
         p_equivalence = two_way.p_equivalence(found, margin)
-    e = two_way.e_difference(samples, rounding=rounding)
+    e = two_way.e_difference(samples, found)
     kept_a, kept_b = a.planned, b.planned
     if paired:
         kept_a = kept_b = a.planned & b.planned
@@ -147,7 +147,7 @@ def evidence(
                 once_equivalence = two_way.p_equivalence(first, margin)
     e_equivalence = np.full((), np.nan)
     if not math.isnan(margin):
-        e_equivalence = two_way.e_equivalence(samples, margin, rounding=rounding)
+        e_equivalence = two_way.e_equivalence(samples, found, margin)
     alone = min(len(a.scores), len(b.scores)) < 2  # says nothing about the losses
     decides = two_way.at_looks(once, later, e)
     equivalent = two_way.at_looks(once_equivalence, later_equivalence, e_equivalence)
@@ -339,6 +339,69 @@ def _rank_p(x: np.ndarray, y: np.ndarray, paired: bool) -> tuple[float, float]:
         return 1.0, 1.0
     log_e = (wins + losses) * math.log(2) + special.betaln(wins + 1, losses + 1)
     return float(stats.binomtest(wins, wins + losses).pvalue), math.exp(log_e)
+
+
+class Comparison(NamedTuple):
+    """A verdict on a, and the numbers behind it."""
+
+    verdict: str
+    contrast: Contrast
+
+
+def compare(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    paired: bool = True,
+    higher_is_better: bool = True,
+    margin: float = math.nan,
+    step: float = math.nan,
+    planned: int | None = None,
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compare two losses from numbers of any program: one comparison, by the rules of a report.
+
+    Args:
+        a: the metric of each run, [seeds], or its value for each test image, [seeds, images].
+        b: the same of the other loss, in the same order of seeds when paired.
+        paired: whether the runs of one seed belong together.
+        higher_is_better: False for errors.
+        margin: half the width of equivalence; NaN when it is not asked.
+        step: what one test image is worth; NaN where values are not rounded to it.
+        planned: how many of the first seeds were declared before the runs; None: all.
+        alpha: of the tests.
+
+    >>> a, b = [97.1, 97.4, 96.9, 97.3, 97.2], [96.2, 96.7, 96.1, 96.6, 96.3]
+    >>> found = compare(a, b)
+    >>> print(found.verdict, f"{found.contrast.low:.2f} to {found.contrast.high:.2f}")
+    better 0.68 to 0.92
+    >>> found = compare(a, b, planned=2)  # the others were added after a look at these two
+    >>> print(found.verdict, f"{found.contrast.e_value:.0f}")
+    undecided 31
+    >>> right = np.random.default_rng(0).random((6, 500)) < [[0.97]] * 6
+    >>> found = compare(100 * right, 100 * right[::-1], paired=False, margin=2.0, step=0.2)
+    >>> found.verdict, found.contrast.generalises
+    ('equivalent', 'new seeds and new images')
+    """
+    sides = []
+    for each in (a, b):
+        x = np.asarray(each, dtype=np.float64)
+        there = np.arange(len(x)) < (len(x) if planned is None else planned)
+        sides.append(values(x if x.ndim < 2 else x.mean(axis=1), x if x.ndim > 1 else None, there))
+    how = {"higher_is_better": higher_is_better, "margin": margin}
+    found = contrast(*sides, paired=paired, level=1 - alpha, step=step, **how)  # type: ignore[arg-type]
+    words = verdict(
+        found.low,
+        found.high,
+        found.p_decides,
+        n=found.n,
+        p_equivalence=found.p_equivalence_decides,
+        alpha=alpha,
+        **how,  # type: ignore[arg-type]
+    )
+    if words in ("better", "worse") and not found.trusted:
+        words = "undecided"
+    return Comparison(words, found)
 
 
 def verdict(

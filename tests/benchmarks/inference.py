@@ -188,18 +188,18 @@ def watched(
     d = draw(rng, (trials, looks[-1])) + rng.normal(0, of_images, (trials, 1))
     first = looks[0]
 
-    def p_of(sample: np.ndarray) -> np.ndarray:
+    def of(sample: np.ndarray) -> two_way.Estimate:
         found = two_way.estimate([sample])
         variance = found.variance + of_images**2
         freedom = found.freedom * (variance / found.variance) ** 2
-        return two_way.p_difference(found._replace(variance=variance, freedom=freedom))
+        return found._replace(variance=variance, freedom=freedom)
 
-    once, nothing = p_of(d[:, :first]), np.full(trials, np.nan)
+    once, nothing = two_way.p_difference(of(d[:, :first])), np.full(trials, np.nan)
     ours, plain = np.zeros(trials, bool), np.zeros(trials, bool)
     for n in looks:
         sample = d[:, :n]
-        p = p_of(sample)
-        e = two_way.e_difference([sample])
+        p = two_way.p_difference(of(sample))
+        e = two_way.e_difference([sample], of(sample))
         decides = two_way.at_looks(once, p if n > first else nothing, e)
         with_interval = p < ALPHA  # an interval that holds 0 is no verdict
         ours |= trusted(sample, (decides < ALPHA) & with_interval)
@@ -216,8 +216,9 @@ def after_advice(draw: Draw, trials: int, rounds: int = 5) -> float:
         later = np.full(1, np.nan)
         for _ in range(rounds + 1):
             sample = d[:, :n]
-            decides = two_way.at_looks(once, later, two_way.e_difference([sample]))
-            p = two_way.p_difference(two_way.estimate([sample]))
+            found = two_way.estimate([sample])
+            decides = two_way.at_looks(once, later, two_way.e_difference([sample], found))
+            p = two_way.p_difference(found)
             if trusted(sample, (decides < ALPHA) & (p < ALPHA))[0]:
                 wrong += 1
                 break
@@ -254,7 +255,7 @@ def equivalence(
         sample = d[:, :seeds]
         estimate = two_way.estimate([sample])
         later = two_way.p_equivalence(estimate, margin) if seeds > n else nothing
-        p = two_way.at_looks(once, later, two_way.e_equivalence([sample], margin))
+        p = two_way.at_looks(once, later, two_way.e_equivalence([sample], estimate, margin))
         low, high = estimate.interval()
         inside = (-margin <= low) & (high <= margin)
         p = np.where(inside, p, 1.0).reshape(trials, family)

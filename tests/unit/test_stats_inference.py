@@ -181,14 +181,23 @@ def marginal(d: np.ndarray, one_sided: bool) -> float:
 
 def test_e_values_are_the_bayes_factors_they_stand_for() -> None:
     d = np.array([0.3, 1.4, 0.2, 0.9, -0.1])
-    assert two_way.e_difference([d]) == pytest.approx(marginal(d, False), rel=1e-3)
-    assert two_way.one_sided_e([d], 0.0) == pytest.approx(marginal(d, True), rel=1e-3)
-    assert two_way.one_sided_e([d], 0.5) == pytest.approx(marginal(d - 0.5, True), rel=1e-3)
+    found = two_way.estimate([d])
+    assert two_way.e_difference([d], found) == pytest.approx(marginal(d, False), rel=1e-3)
+    assert two_way.one_sided_e([d], found, 0.0) == pytest.approx(marginal(d, True), rel=1e-3)
+    assert two_way.one_sided_e([d], found, 0.5) == pytest.approx(marginal(d - 0.5, True), rel=1e-3)
     expected = min(marginal(d + 2, True), marginal(2 - d, True))
-    assert two_way.e_equivalence([d], 2.0) == pytest.approx(expected, rel=1e-3)
+    assert two_way.e_equivalence([d], found, 2.0) == pytest.approx(expected, rel=1e-3)
     with np.errstate(all="raise"):  # the most that four equal differences can say: 5^(4/2 - 1/2)
-        assert two_way.e_difference([np.ones(4)]) == pytest.approx(5**1.5)
-        assert two_way.one_sided_e([-np.ones(4)], 0.0) == 0
+        equal = two_way.estimate([np.ones(4)])
+        assert two_way.e_difference([np.ones(4)], equal) == pytest.approx(5**1.5)
+        assert two_way.one_sided_e([-np.ones(4)], two_way.estimate([-np.ones(4)]), 0.0) == 0
+
+
+def test_the_images_of_one_test_set_are_no_evidence_however_many_seeds_there_are() -> None:
+    d = 0.3 + generator().normal(0, 0.01, 50)
+    of_seeds = two_way.estimate([d])
+    both = of_seeds._replace(variance=of_seeds.variance + 0.2**2)
+    assert two_way.e_difference([d], of_seeds) > 1e20 and two_way.e_difference([d], both) < 1
 
 
 def test_the_threshold_of_an_e_value_is_the_t_that_has_it() -> None:
@@ -197,7 +206,7 @@ def test_the_threshold_of_an_e_value_is_the_t_that_has_it() -> None:
     for size, bound in zip((10, 40), t, strict=True):
         z = np.linspace(-1, 1, size)
         z = z / z.std(ddof=1) + bound / math.sqrt(size)
-        assert two_way.e_difference([z]) == pytest.approx(100)
+        assert two_way.e_difference([z], two_way.estimate([z])) == pytest.approx(100)
     assert two_way.e_threshold(np.array(4.0), np.array(3.0), 100.0) == math.inf
 
 
