@@ -20,7 +20,7 @@ OUTLYING = 3.5
 TURNING = 5.0
 """The same for a seed that may turn a verdict: a stricter limit, which costs little power."""
 
-_GRID = 200_000  # at most so many different sums: a finer grid changes no p that is shown
+_SUMS_OF_COUNTS, _SUMS = 200_000, 10_000  # at most so many different sums are told apart
 
 
 def differences(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -60,9 +60,8 @@ def sign_flip_p(pair_differences: ArrayLike, step: float = math.nan) -> float:
     d = finite_array(pair_differences, 1, "differences")
     if d.size == 0:
         return math.nan
-    grid = np.abs(d).sum() / _GRID
-    if step > grid:
-        grid = step
+    grid = np.abs(d).sum() / (_SUMS if math.isnan(step) else _SUMS_OF_COUNTS)
+    grid = max(grid, step) if step > 0 else grid
     counts = np.rint(d / grid).astype(np.int64) if grid else np.zeros(d.size, dtype=np.int64)
     chance = np.ones(1)
     for count in np.abs(counts[counts != 0]):
