@@ -106,7 +106,7 @@ class Metric:
         """The margin of equivalence in the unit of the differences; NaN if there is none.
 
         Args:
-            rope: half its width; None means for accuracies `ROPE` or two test examples, whichever
+            rope: the margin; None means for accuracies `ROPE` or two test examples, whichever
                 is larger, and for other metrics that none was chosen.
             test_size: test examples that the metric counts; no accuracy on them is told apart by
                 less than one.
