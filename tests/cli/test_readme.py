@@ -223,11 +223,13 @@ def rows(text: str, heading: str) -> set[str]:
 
 def test_the_tables_of_values_are_complete():
     scalars = {each.name for each in dataclasses.fields(config.RunConfig)}
-    assert rows(OPTIONS, "Values") == scalars - {*config.GROUPS, "tracking"}
+    question = {f"question.{each.name}" for each in dataclasses.fields(config.Question)}
+    of_run = scalars - {*config.GROUPS, "tracking", "question"}
+    assert rows(OPTIONS, "Values") == of_run | question
     of_report = {each.name for each in dataclasses.fields(report_options.ReportConfig)}
     assert rows(OPTIONS, "Options of a report") == of_report - {"tracking"} | {"tracking.uri"}
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
-    for name in sorted(scalars - {*config.GROUPS, "tracking", "rerun"}):
+    for name in sorted(of_run - {"rerun"}):
         shown = re.search(rf"^\| `{name}` \| ([^|]*) \|", OPTIONS, flags=re.MULTILINE)
         assert shown and shown[1] == str(defaults[name]).replace("True", "true").replace(
             "False", "false"
