@@ -63,6 +63,7 @@ export MLFLOW_AUTH_ADMIN_PASSWORD=SECRET MLFLOW_FLASK_SERVER_SECRET_KEY=ANOTHER
 export MLFLOW_TRACKING_USERNAME=admin MLFLOW_TRACKING_PASSWORD=SECRET
 ray start --head --port=6379
 ray start --address=HEAD:6379
+python tests/benchmarks/inference.py --trials 2000
 """.splitlines()
 # the one package that a command of a page needs besides
 SLURM = "hydra_plugins.hydra_submitit_launcher"
