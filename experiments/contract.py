@@ -51,6 +51,33 @@ _MAKERS = {  # tags on which numbers may depend, in words
     "python_version": "Python",
 }
 
+LOSS_NAMES = {
+    "bitempered": "bi-tempered logistic loss",
+    "brier": "Brier score",
+    "ce": "cross-entropy",
+    "ce_double_softmax": "cross-entropy with a second softmax",
+    "crammer_singer": "multiclass hinge loss of Crammer and Singer",
+    "focal": "focal loss",
+    "gce": "generalized cross-entropy",
+    "hinge": "multiclass hinge loss of Weston and Watkins",
+    "huber": "Huber loss",
+    "label_smoothing": "label smoothing",
+    "logit_norm": "logit normalization",
+    "mae": "mean absolute error of the probabilities",
+    "mae_scalar": "mean absolute error",
+    "mse": "mean squared error",
+    "nce_rce": "normalized plus reverse cross-entropy",
+    "ovr_bce": "one-versus-rest binary cross-entropy",
+    "phuber_ce": "partially Huberised cross-entropy",
+    "poly1": "PolyLoss with one term",
+    "sce": "symmetric cross-entropy",
+    "spherical": "spherical score",
+    "square": "square loss of the logits",
+    "squentropy": "square loss plus cross-entropy",
+    "taylor_ce": "Taylor cross-entropy",
+}
+"""The name that people know, by the option in conf/loss/."""
+
 # A string that Hydra reads as this string without quotes.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+-]+")
 # What Hydra may read as something else than a string, though it has only such characters.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from reports.page.report import Report
     from reports.runs import Runs
 
-_FILES = ("index.html", "report.md", "verdicts.json", ".writable")
-_OWN = {"figures": (".svg", ".png"), "tables": (".csv", ".tex")}
+_FILES = ("index.html", "report.md", "checklist.md", "verdicts.json", ".writable")
+_OWN = {"figures": (".svg", ".png", ".pdf"), "tables": (".csv", ".tex")}
 
 
 class OutputError(RuntimeError):
@@ -109,6 +109,7 @@ def write(
     contents: dict[str, str | bytes] = {
         "index.html": html,
         "report.md": markdown,
+        "checklist.md": result.checklist,
         "verdicts.json": verdicts,
     }
     for name, table in result.tables.items():
@@ -121,6 +122,8 @@ def write(
             contents[f"figures/{name}.svg"] = result.drawings[name]
         if "png" in formats:
             contents[f"figures/{name}.png"] = palette.png(figure)
+        if "pdf" in formats:
+            contents[f"figures/{name}.pdf"] = palette.pdf(figure)
     try:
         for part in _OWN:
             (directory / part).mkdir(parents=True, exist_ok=True)

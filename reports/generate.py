@@ -81,7 +81,7 @@ def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
     from reports import across, analysis, files, gallery, verdicts
     from reports.figures import fonts, palette
-    from reports.page import blocks, provenance
+    from reports.page import provenance, render
     from reports.page import report as page_report
     from reports.runs import configuration, predictions
 
@@ -136,11 +136,12 @@ def generate(asked: Options) -> Path:
             gallery=gallery.gallery(runs.summary, lambda run_id: configuration(runs, run_id)),
             figure_format=asked.formats[0],
             across=over_all,
+            width=asked.width,
         )
         written = files.write(
             directory,
-            html=blocks.to_html(result.page),
-            markdown=blocks.to_markdown(result.page),
+            html=render.to_html(result.page),
+            markdown=render.to_markdown(result.page),
             verdicts=verdicts.write(comparisons),
             result=result,
             formats=asked.formats,
@@ -447,7 +448,7 @@ def tell(sections: list[Section]) -> None:
     """Print the verdicts in plain sentences."""
     from reports import source_code, verdicts
     from reports.names import plain
-    from reports.page.text import basis
+    from reports.page.report import basis
 
     for section in sections:
         if len(sections) > 1:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from experiments.contract import LOSS_NAMES
+
 BASELINE = " (baseline)"
 """Ends the name of a loss whose runs come from a file of baselines."""
 
@@ -24,6 +26,20 @@ def plain(text: object, length: int = 40) -> str:
         return line
     head = (length - 1) * 2 // 3
     return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
+
+
+def full_name(loss: object, length: int = 40) -> str:
+    """The name that people know, and the option in brackets: the loss itself if it has no other.
+
+    >>> full_name("ce"), full_name("focal gamma=3 (baseline)"), full_name("mine")
+    ('cross-entropy (ce)', 'focal loss (focal gamma=3, baseline)', 'mine')
+    """
+    text = str(loss)
+    own = text.removesuffix(BASELINE)
+    known = LOSS_NAMES.get(own.split(" ")[0].partition("@")[0]) if own else None
+    if known is None:
+        return plain(text, length)
+    return f"{known} ({plain(own, length)}{', baseline' if own != text else ''})"
 
 
 def one_line(text: object) -> str:

@@ -18,7 +18,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from experiments import contract, credentials
 from reports import metrics
 
-FORMATS = ("svg", "png")
+FORMATS = ("svg", "png", "pdf")
+WIDTHS = ("page", "column")
 ACROSS = ("data", "model")
 
 
@@ -51,6 +52,7 @@ class ReportConfig:
     tuning_seeds: list[int] | None = None
     seed: int = MISSING
     formats: list[str] = MISSING
+    width: str = MISSING
     output: str | None = None
     check: str | None = None
     aa: str | None = None
@@ -83,6 +85,7 @@ class Options:
     tuning_seeds: tuple[int, ...] | None
     seed: int
     formats: tuple[str, ...]
+    width: str
     output: str | None
     check: str | None
     aa: str | None
@@ -140,6 +143,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
             "target",
             "rope",
             "seed",
+            "width",
             "output",
             "check",
             "aa",
@@ -243,6 +247,8 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
             f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. "
             "formats=[svg]"
         )
+    if values["width"] not in WIDTHS:
+        found.append(f"width={values['width']}: expected one of {', '.join(WIDTHS)}")
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
         found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
     given = [key for key in ("check", "aa", "compare", "baselines_to") if values[key] is not None]

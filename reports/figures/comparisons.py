@@ -11,21 +11,20 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.drawing import (
     FLAT,
-    WIDTH,
     canvas,
     difference_words,
     forest_limits,
     label_rows,
+    narrow,
+    with_readings,
     within,
     within_per_cent,
 )
-from reports.figures.fonts import USUAL
 from reports.figures.palette import FAINT, INK, MUTED, PAPER, TOGETHER, Look
 
 
@@ -58,15 +57,20 @@ def final_accuracy(
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
     data = runs.assign(value=scale * runs["value"].astype(float), loss=runs["loss"].astype(object))
-    ends = ["mean", "low", "high"]
     means = within(means[means["loss"].isin(order)], bounds)
-    means = means.assign(**{end: scale * means[end].astype(float) for end in ends})
-    near = _near(data, means, [loss for loss in order if loss not in behind]) if behind else None
+    near = enlarged(runs, means, order, behind, scale)
+    means = means.assign(
+        **{end: scale * means[end].astype(float) for end in ("mean", "low", "high")}
+    )
     panels = 2 if near else 1
-    figure, axes = canvas(1, panels, WIDTH, _row(len(order)) * len(order) + 0.9, sharey=True)
+    shape = (panels, 1) if narrow() else (1, panels)
+    height = (_row(len(order)) * len(order) + 0.6) * shape[0]
+    figure, axes = canvas(*shape, height, sharey=True)
     for axis in axes.flat:
         for row, loss in enumerate(order):
-            _marks(axis, row, data[data["loss"] == loss], means[means["loss"] == loss], looks[loss])
+            own, mean = (frame[frame["loss"] == loss] for frame in (data, means))
+            colour = MUTED if loss in behind else looks[loss].colour
+            _marks(axis, row, own, mean, looks[loss], colour)
         label_rows(axis, [names[loss] for loss in order])
         axis.set_xlabel(label)
         axis.set_ylabel("")
@@ -76,58 +80,47 @@ def final_accuracy(
         axes.flat[1].set_xlim(*near)
         if scale == 100:
             within_per_cent(axes.flat[1], "x")
-        axes.flat[1].set_title("enlarged: the best", color=MUTED, fontsize=11)
+        axes.flat[1].set_title("enlarged: the best", color=MUTED)
     return figure
 
 
-def _marks(axis: Axes, row: int, runs: pd.DataFrame, means: pd.DataFrame, look: Look) -> None:
+def _marks(
+    axis: Axes, row: int, runs: pd.DataFrame, means: pd.DataFrame, look: Look, colour: str
+) -> None:
     """One loss in its row, in the axis' unit."""
-    sns.stripplot(
-        x=runs["value"],
-        y=np.full(len(runs), row),
-        orient="h",
-        native_scale=True,
-        jitter=False,
-        ax=axis,
-        color=look.colour,
-        marker="|",
-        size=9,
-        linewidth=1.1,
-        alpha=0.75,
-    )
+    axis.plot(
+        runs["value"], [row] * len(runs), "|", color=colour, markersize=6, markeredgewidth=0.8,
+        alpha=0.75, gid=look.gid("runs"),
+    )  # fmt: skip
     at = row + 0.27
     for _, mean in means.iterrows():
         if np.isfinite(mean["low"]):
             axis.plot(
-                [mean["low"], mean["high"]],
-                [at, at],
-                color=look.colour,
-                linewidth=2.6,
-                solid_capstyle="butt",
-                gid="interval",
-            )
+                [mean["low"], mean["high"]], [at, at], color=colour, linewidth=1.8,
+                solid_capstyle="butt", gid=look.gid("interval"),
+            )  # fmt: skip
         axis.plot(
-            [mean["mean"]],
-            [at],
-            look.marker,
-            color=look.colour,
-            mec=PAPER,
-            mew=0.8,
-            markersize=7,
-            gid="mean",
-        )
+            [mean["mean"]], [at], look.marker, color=colour, mec=PAPER, mew=0.5, markersize=4.5,
+            gid=look.gid("mean"),
+        )  # fmt: skip
 
 
-def _near(
-    runs: pd.DataFrame, means: pd.DataFrame, front: Sequence[str]
+def enlarged(
+    runs: pd.DataFrame,
+    means: pd.DataFrame,
+    order: Sequence[str],
+    behind: Collection[str],
+    scale: float,
 ) -> tuple[float, float] | None:
-    """Limits that hold the means and intervals of the losses in front.
+    """Limits of a second panel that hold the means and intervals of the losses in front.
 
-    None where one axis shows all well.
+    None where no loss stands behind, or one axis shows all well.
     """
-    ends = means.loc[means["loss"].isin(front), ["mean", "low", "high"]].to_numpy(dtype=float)
-    every = np.append(
-        runs["value"].to_numpy(dtype=float), means[["mean", "low", "high"]].to_numpy(dtype=float)
+    front = [loss for loss in order if loss not in behind] if behind else []
+    means = means[means["loss"].isin(order)]
+    ends = scale * means.loc[means["loss"].isin(front), ["mean", "low", "high"]].to_numpy(float)
+    every = scale * np.append(
+        runs["value"].to_numpy(float), means[["mean", "low", "high"]].to_numpy(float)
     )
     if not np.isfinite(ends).any():
         return None
@@ -140,7 +133,7 @@ def _near(
 
 def _row(rows: int) -> float:
     """How high a row is, in inches."""
-    return 0.42 if rows <= TOGETHER else 0.34
+    return 0.28 if rows <= TOGETHER else 0.22
 
 
 def forest(
@@ -151,6 +144,7 @@ def forest(
     digits: int = 2,
     looks: Mapping[str, Look],
     names: Mapping[str, str],
+    behind: Collection[str] = (),
 ) -> Figure:
     """The contrasts: difference and interval of each, the margin of equivalence shaded.
 
@@ -164,67 +158,64 @@ def forest(
         digits: how many decimals of a difference are shown.
         looks: the colour, line and mark of each loss.
         names: by loss, the name that is shown.
+        behind: the losses that are drawn in grey.
     """
     frame = contrasts.reset_index(drop=True)
-    figure, axes = canvas(1, 1, WIDTH, _row(len(frame)) * max(1, len(frame)) + 1.05)
+    row_height = _row(len(frame)) * (1.7 if narrow() else 1)
+    figure, axes = canvas(1, 1, row_height * max(1, len(frame)) + 0.75)
     axis = axes.flat[0]
     ends = frame[["low", "high", "difference"]].to_numpy(dtype=float)
     left, right = forest_limits(ends, margin)
     words = [difference_words(middle, low, high, digits) for low, high, middle in ends]
-    beside = max(
-        152.0, 20 + 5.25 * max(map(len, words), default=0)
-    )  # points: a letter takes some 5.25
+    pairs = [f"{names[a]} − {names[b]}" for a, b in zip(frame["a"], frame["b"], strict=True)]
+    beside = max(100.0, 14 + 4.7 * max(map(len, words), default=0))  # points a letter takes
     if np.isfinite(margin):
         axis.axvspan(-margin, margin, color=FAINT, alpha=0.6, linewidth=0)
-    axis.axvline(0, color=MUTED, linewidth=0.9)
+    axis.axvline(0, color=MUTED, linewidth=0.7)
     for row, contrast in frame.iterrows():
         look, (low, high, middle) = looks[contrast["a"]], ends[row]
+        colour = MUTED if contrast["a"] in behind else look.colour
         if np.isfinite(low) and high > left and low < right:
             axis.plot(
-                [low, high],
-                [row, row],
-                color=look.colour,
-                linewidth=2,
-                solid_capstyle="butt",
-                gid="interval",
-            )
+                [low, high], [row, row], color=colour, linewidth=1.5, solid_capstyle="butt",
+                gid=look.gid("interval"),
+            )  # fmt: skip
         if left <= middle <= right:
-            axis.plot(
-                [middle],
-                [row],
-                look.marker,
-                color=look.colour,
-                mec=PAPER,
-                mew=0.7,
-                markersize=7.5,
-                gid="difference",
-            )
+            (mark,) = axis.plot(
+                [middle], [row], look.marker, color=colour, mec=PAPER, mew=0.5, markersize=5,
+                gid=look.gid("difference"),
+            )  # fmt: skip
+            with_readings(mark, [f"{pairs[row]}: {words[row]}, {contrast['verdict']}"])
         for beyond, edge, arrow in (
             (np.fmin(low, middle) < left, left, "<"),  # fmin: NaN where there is no interval
             (np.fmax(high, middle) > right, right, ">"),
         ):
             if beyond:
                 inside = edge - 0.02 * np.sign(edge) * (right - left)
-                axis.plot(
-                    [inside], [row], arrow, color=look.colour, markersize=8, gid="off the axis"
-                )
+                (mark,) = axis.plot(
+                    [inside], [row], arrow, color=colour, markersize=5,
+                    gid=look.gid("off the axis"),
+                )  # fmt: skip
+                with_readings(mark, [f"{pairs[row]}: {words[row]}, {contrast['verdict']}"])
         strong = contrast["verdict"] != "undecided"
-        for text, across, bold in ((words[row], 8, False), (contrast["verdict"], beside, strong)):
+        style = {"color": INK if strong else MUTED, "annotation_clip": False}
+        texts = [(words[row], 6.0, 0.0, False), (contrast["verdict"], beside, 0.0, strong)]
+        if narrow():  # above the interval, over the whole width
+            texts = [(f"{pairs[row]}: {contrast['verdict']}  {words[row]}", 0.0, 7.0, False)]
+        for text, across, up, bold in texts:
             axis.annotate(
                 text,
-                (1, row),
+                (0 if narrow() else 1, row),
                 xycoords=("axes fraction", "data"),
-                xytext=(across, 0),
+                xytext=(across, up),
                 textcoords="offset points",
                 va="center",
                 fontweight="bold" if bold else "normal",
-                fontfamily=list(USUAL),  # others may have no bold
-                color=INK if strong else MUTED,
-                annotation_clip=False,
+                **style,
             )
-    label_rows(
-        axis, [f"{names[a]} − {names[b]}" for a, b in zip(frame["a"], frame["b"], strict=True)]
-    )
+    label_rows(axis, [""] * len(pairs) if narrow() else pairs)
+    if narrow():
+        axis.set_ylim(len(pairs) - 0.4, -0.9)
     axis.set_xlim(left, right)
     axis.set_xlabel(f"difference ({unit})" if unit else "difference")
     return figure

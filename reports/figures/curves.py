@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.drawing import (
     BEHIND,
     FLAT,
     SHARE,
-    WIDTH,
     canvas,
     hide_unused,
     label_ends,
     legend_above,
     limits_from,
     log_values,
+    narrow,
     others,
     panel_columns,
     say,
@@ -38,6 +40,7 @@ from reports.figures.palette import MUTED, Look
 X_LABELS = {"epoch": "epoch", "seconds": "training time of the run (s)"}
 FAR = 5.0  # percentage points between lines that no one axis shows well
 ENLARGED = 3  # epochs at least, for a second half that is a line
+PARTS: dict[str, Any] = {"training": "-", "validation": (0, (2, 1.4))}
 Ends = dict[str, tuple[float, float]]
 
 
@@ -70,18 +73,20 @@ def accuracy_curves(
     bands = within(bands, SHARE)
     upper = enlarged(bands, behind)
     rows = 2 if upper else 1
-    figure, axes = canvas(
-        rows, len(x), WIDTH, 4.0 if rows == 1 else 6.4, sharey="row", squeeze=False
-    )
+    if narrow():
+        figure, axes = canvas(rows * len(x), 1, 2.1 * rows * len(x), squeeze=False)
+        axes = axes.reshape(rows, len(x))
+    else:
+        figure, axes = canvas(rows, len(x), 2.5 if rows == 1 else 4.3, sharey="row", squeeze=False)
     for axis, column in zip(axes[0], x, strict=True):
         ends = _lines(axis, curves, bands, column, order, looks, behind)
-        if limits := limits_from(bands, curves, 0.2):
+        if limits := limits_from(bands, curves):
             axis.set_ylim(*limits)
         if column == "seconds":
             axis.set_xlim(left=0)
     labels = [(axes[0][-1], *_gathered(ends, upper, names, behind))]
     if behind:
-        axes[0][-1].set_title(others(behind), loc="right", color=MUTED, fontsize=11)
+        axes[0][-1].set_title(others(behind), loc="right", color=MUTED)
     if upper:
         late, seeds = (
             frame[frame["loss"].isin(upper) & (frame["epoch"] >= bands["epoch"].max() / 2)]
@@ -90,16 +95,15 @@ def accuracy_curves(
         for axis, column in zip(axes[1], x, strict=True):
             shown = [loss for loss in order if loss in upper]
             ends = _lines(axis, seeds, late, column, shown, looks, behind)
-            if limits := limits_from(late, seeds, 0):
+            if limits := limits_from(late, seeds):
                 axis.set_ylim(*limits)
         labels.append((axes[1][-1], ends, dict(names)))
-        which = names[upper[0]] if len(upper) == 1 else f"the upper {len(upper)}"
-        axes[1][0].set_title(
-            f"enlarged: {which}, second half of training", color=MUTED, fontsize=11
-        )
-    for axis, column in zip(axes[-1], x, strict=True):
-        axis.set_xlabel(X_LABELS[column])
-    for axis in axes[:, 0]:
+        which = "" if len(upper) == len(order) else f"the best {len(upper)}, "
+        axes[1][0].set_title(f"enlarged: {which}second half of training", color=MUTED)
+    for axis, column in zip(axes.T.flat, [name for name in x for _ in range(rows)], strict=True):
+        if narrow() or axis in axes[-1]:
+            axis.set_xlabel(X_LABELS[column])
+    for axis in axes.flat if narrow() else axes[:, 0]:
         axis.set_ylabel("validation accuracy (%)")
     for axis, ends, called in labels:
         label_ends(axis, ends, called, looks, behind)
@@ -107,32 +111,27 @@ def accuracy_curves(
 
 
 def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
-    """The losses whose lines are shown again below, from the highest.
+    """The losses whose second half of training is shown again, enlarged, from the highest.
 
-    Those far above, or where many share a panel, those in front.
+    Those far above the others, or of many losses those in front; at least two. None where one axis
+    shows them well, and none in trainings under `ENLARGED` epochs, whose second half is a dot.
 
-    None in trainings under `ENLARGED` epochs: their second half is a dot. bands: as in `far_above`;
-    behind: the losses in grey, none where they are few.
+    Args:
+        bands: as in `far_above`.
+        behind: the losses in grey, none where they are few.
     """
-    if not len(bands) or bands["epoch"].max() < ENLARGED:
+    known = bands.dropna(subset=["mean"])
+    if not len(known) or bands["epoch"].max() < ENLARGED:
         return []
-    upper = far_above(bands)
-    last = (
-        bands.dropna(subset=["mean"])
-        .sort_values("epoch")
-        .groupby("loss", observed=True)["mean"]
-        .last()
-    )
+    last = known.sort_values("epoch").groupby("loss", observed=True)["mean"].last()
+    last = last.sort_values(ascending=False, kind="stable")
     front = last[~last.index.isin(list(behind))]
-    if not len(behind) or not len(front):
-        return upper
-    top = last[last >= front.min()].sort_values(ascending=False, kind="stable")
-    flat = last.max() - last.min() > FLAT * (top.max() - top.min())
-    return (
-        [str(loss) for loss in top.index]
-        if flat and (not upper or len(top) < len(upper))
-        else upper
-    )
+    top = [str(loss) for loss in (last[last >= front.min()] if len(front) else last).index]
+    upper = far_above(bands)
+    top = upper if upper and (not behind or len(upper) < len(top)) else top
+    late = known[known["loss"].isin(top) & (known["epoch"] >= bands["epoch"].max() / 2)]["mean"]
+    flat = known["mean"].max() - known["mean"].min() > FLAT * (late.max() - late.min())
+    return top if len(top) > 1 and (flat or top == upper) else []
 
 
 def far_above(bands: pd.DataFrame) -> list[str]:
@@ -167,17 +166,17 @@ def _lines(
 ) -> Ends:
     """Draw the losses' means, bands and seeds over one column; where each mean ends."""
     ends: Ends = {}
-    for place, loss in enumerate(order):
+    for loss in order:
         look, line = looks[loss], bands[bands["loss"] == loss].sort_values(column)
         shown = line.dropna(subset=["mean"])
         if len(shown):
             ends[loss] = (float(shown[column].iloc[-1]), 100 * float(shown["mean"].iloc[-1]))
         if loss in behind:
-            axis.plot(line[column], 100 * line["mean"], **BEHIND)
+            axis.plot(line[column], 100 * line["mean"], gid=look.gid("behind"), **BEHIND)
             continue
         runs = curves[curves["loss"] == loss]
         if runs["run_id"].nunique() > 1:
-            thin_lines(axis, runs, column, look.colour)
+            thin_lines(axis, runs, column, look)
         if not len(line):
             continue
         axis.fill_between(
@@ -187,6 +186,7 @@ def _lines(
             color=look.colour,
             alpha=0.2,
             linewidth=0,
+            gid=look.gid("band"),
         )
         every = max(1, len(line) // 8)
         axis.plot(
@@ -196,8 +196,8 @@ def _lines(
             linestyle=look.dash,
             marker=look.marker,
             markevery=((len(line) - 1) % every, every),
-            markersize=4,
-            gid=f"mean of {place}",
+            markersize=3,
+            gid=look.gid("mean"),
         )
     axis.margins(x=0.02)
     if column == "epoch":
@@ -234,9 +234,9 @@ def own_losses(
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
-    figure, axes = canvas(rows, columns, WIDTH, 2.3 * rows + 0.3, squeeze=False)
+    figure, axes = canvas(rows, columns, 1.55 * rows + 0.3, squeeze=False)
     for axis, loss in zip(axes.flat, order, strict=False):
-        for part, dash in (("training", "-"), ("validation", (0, (2, 1.4)))):
+        for part, dash in PARTS.items():
             line = (
                 bands[(bands["loss"] == loss) & (bands["part"] == part)]
                 .dropna(subset=["mean"])
@@ -244,26 +244,29 @@ def own_losses(
             )
             if not len(line):
                 continue
-            colour = looks[loss].colour
+            look = looks[loss]
+            colour = look.colour
             axis.fill_between(
-                line["epoch"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0
-            )
+                line["epoch"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0,
+                gid=look.gid("band"),
+            )  # fmt: skip
             axis.plot(
-                line["epoch"], line["mean"], color=colour, linestyle=dash, linewidth=1.6, label=part
-            )
+                line["epoch"], line["mean"], color=colour, linestyle=dash, linewidth=1.2,
+                label=part, gid=look.gid("mean"),
+            )  # fmt: skip
         axis.set_title(names[loss])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axis.margins(x=0.02)
         axis.set_xlabel("epoch")
-        if axis.lines:
-            axis.legend(loc="best", fontsize=9.5, handlelength=1.9, borderaxespad=0.2)
-        else:
+        if not axis.lines:
             say(axis, "no values")
             axis.set(xticks=[], yticks=[])
     for axis in axes[:, 0]:
-        axis.set_ylabel("own loss")
+        axis.set_ylabel("value of the loss")
     hide_unused(axes, len(order))
+    parts = [Line2D([], [], color=MUTED, linestyle=d, label=name) for name, d in PARTS.items()]
+    figure.legend(handles=parts, loc="outside upper left", ncols=2)
     return figure
 
 
@@ -292,8 +295,9 @@ def by_epoch(
         names: by loss, the name that is shown.
         behind: the losses that are drawn in grey, behind the others.
     """
-    columns = min(2, len(panels)) if log else len(panels)
-    figure, axes = canvas(1, columns, WIDTH, 3.3, sharey=not log, squeeze=False)
+    columns = 1 if narrow() else len(panels)
+    rows = len(panels) // columns
+    figure, axes = canvas(rows, columns, 2.1 * rows + 0.3, sharey=not log, squeeze=False)
     for axis, (measure, (words, scale)) in zip(axes.flat, panels.items(), strict=True):
         own = bands[bands["measure"] == measure]
         if not log:
@@ -303,12 +307,15 @@ def by_epoch(
         floor = (
             axis.get_ylim()[0] if log else -math.inf
         )  # a band may reach below 0, where a log axis does not
-        for place, loss in enumerate(order):
+        for loss in order:
             line, look = own[own["loss"] == loss].sort_values("epoch"), looks[loss]
             if loss in behind:
                 continue
             low, high = (scale * line[end].clip(lower=floor / scale) for end in ("low", "high"))
-            axis.fill_between(line["epoch"], low, high, color=look.colour, alpha=0.2, linewidth=0)
+            axis.fill_between(
+                line["epoch"], low, high, color=look.colour, alpha=0.2,
+                linewidth=0, gid=look.gid("band"),
+            )  # fmt: skip
             axis.plot(
                 line["epoch"],
                 scale * line["mean"],
@@ -316,15 +323,16 @@ def by_epoch(
                 linestyle=look.dash,
                 marker=look.marker,
                 markevery=max(1, len(line) // 8),
-                markersize=4,
+                markersize=3,
                 label=names[loss],
-                gid=f"mean of {place}",
+                gid=look.gid("mean"),
             )
         for place, loss in enumerate(loss for loss in order if loss in behind):
             line = own[own["loss"] == loss].sort_values("epoch")
             label = "_" if place else others(behind)
-            axis.plot(line["epoch"], scale * line["mean"], label=label, **BEHIND)
-        axis.set_title(words, fontsize=11)
+            gid = looks[loss].gid("behind")
+            axis.plot(line["epoch"], scale * line["mean"], label=label, gid=gid, **BEHIND)
+        axis.set_title(words)
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axis.margins(x=0.03)

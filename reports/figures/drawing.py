@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
@@ -19,29 +21,42 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from reports.figures.palette import INK, MUTED, Look
 
-WIDTH = 7.4  # inches of a figure over the whole column
-LINE = 14.0  # points from one label to the next
+LINE = 10.0  # points from one label to the next
+NARROW = 5.0  # inches: a figure that is narrower has fewer panels beside each other
 CLEAR = 0.3  # of that, between the ends of grey lines that are named
 SHARE = (0.0, 1.0)  # between which shares are
 FLAT = 3.0  # an axis so many times as long as what is best on it is too coarse for that
 
 
-def canvas(
-    rows: int, columns: int, width: float, height: float, **options: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure of so many panels, whose labels keep out of each other's way."""
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.05, hspace=0.05)
-    figure = Figure(figsize=(width, height), layout=layout)
+def width() -> float:
+    """Inches of a figure, from the current style."""
+    return float(mpl.rcParams["figure.figsize"][0])
+
+
+def narrow() -> bool:
+    """Whether figures are for a column or a phone."""
+    return width() < NARROW
+
+
+def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of so many panels and inches, whose labels keep out of each other's way."""
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=0.04, hspace=0.04)
+    figure = Figure(figsize=(width(), height), layout=layout)
     axes = figure.subplots(rows, columns, **options)
     return figure, np.atleast_1d(np.asarray(axes, dtype=object))
 
 
 def panel_columns(panels: int) -> int:
     """In how many columns small panels stand: three, or two where that leaves no hole."""
-    return 1 if panels < 2 else 2 if panels in (2, 4) else 3
+    return 1 if panels < 2 else 2 if panels in (2, 4) or narrow() else 3
 
 
-def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, colour: str) -> None:
+def with_readings(artist: Any, texts: Sequence[str]) -> None:
+    """Give each mark of a line the text that a page shows where a reader points at it."""
+    artist.readings = list(texts)
+
+
+def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, look: Look) -> None:
     """Every run as a thin line."""
     lines = [
         np.column_stack(
@@ -50,30 +65,20 @@ def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, colour: str) -> None:
         for _, run in runs.sort_values(x).groupby("run_id", sort=True, observed=True)
     ]
     axis.add_collection(
-        LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.35, gid="seeds")
+        LineCollection(lines, colors=look.colour, linewidths=0.5, alpha=0.35, gid=look.gid("seeds"))
     )
 
 
-def limits_from(
-    bands: pd.DataFrame, curves: pd.DataFrame, share: float
-) -> tuple[float, float] | None:
-    """Limits in per cent from where the losses are after a share of training.
-
-    The first steps are left out, since they would flatten all the rest.
-
-    A seed that is lower than that runs out of the figure, unless all of training (share 0) is asked
-    for.
-    """
+def limits_from(bands: pd.DataFrame, curves: pd.DataFrame) -> tuple[float, float] | None:
+    """Limits in per cent that hold all means, bands and runs."""
     drawn = within(bands.dropna(subset=["mean"]), SHARE)
-    late = drawn[drawn["epoch"] >= share * drawn["epoch"].max()] if len(drawn) else drawn
-    if not len(late):
+    if not len(drawn):
         return None
-    low = 100 * float(late["low"].fillna(late["mean"]).min())
-    high = 100 * float(late["high"].fillna(late["mean"]).max())
+    low = 100 * float(drawn["low"].fillna(drawn["mean"]).min())
+    high = 100 * float(drawn["high"].fillna(drawn["mean"]).max())
     seeds = 100 * curves["val_accuracy"].astype(float)
     if seeds.notna().any():
-        low = min(low, float(seeds.min())) if share == 0 else low
-        high = max(high, float(seeds.max()))
+        low, high = min(low, float(seeds.min())), max(high, float(seeds.max()))
     room = max(high - low, 0.05)
     return max(low - 0.08 * room, -2), min(high + 0.08 * room, 100 + min(0.04 * room, 2))
 
@@ -106,8 +111,8 @@ def label_ends(
     places = spread([ends[loss][1] for loss in wanted], step, low + step / 2, high - step / 2)
     left, right = axis.get_xlim()
     for loss, y in zip(wanted, places, strict=True):
-        colour = MUTED if loss in behind else looks[loss].colour
-        axis.annotate(
+        colour = MUTED if loss in behind else looks[loss].text
+        label = axis.annotate(
             names[loss],
             ends[loss],
             xytext=(right + 0.02 * (right - left), y),
@@ -115,9 +120,8 @@ def label_ends(
             va="center",
             ha="left",
             color=colour,
-            fontsize=11,
             annotation_clip=False,
-            gid="label",
+            gid=looks[loss].gid("label"),
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour,
@@ -128,6 +132,8 @@ def label_ends(
                 "shrinkB": 2,
             },
         )
+        if label.arrow_patch is not None:
+            label.arrow_patch.set_gid(looks[loss].gid("leader"))
 
 
 def _height(axis: Axes) -> float:
@@ -218,9 +224,8 @@ def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
 BEHIND: dict[str, Any] = {
     "color": MUTED,
     "alpha": 0.4,
-    "linewidth": 0.8,
+    "linewidth": 0.7,
     "zorder": 1.5,
-    "gid": "behind",
 }
 """How lines are drawn that are too many to be told apart."""
 
@@ -238,8 +243,7 @@ def legend_above(figure: Figure, axis: Axes) -> None:
             handles,
             labels,
             loc="outside upper left",
-            ncols=min(4, len(labels)),
-            fontsize=10.5,
+            ncols=min(2 if narrow() else 4, len(labels)),
             handletextpad=0.4,
             columnspacing=1.4,
         )
@@ -267,6 +271,28 @@ def hide_unused(axes: np.ndarray, used: int) -> None:
         axis.set_visible(False)
         if place >= axes.shape[-1]:
             axes.flat[place - axes.shape[-1]].xaxis.set_tick_params(labelbottom=True)
+
+
+def heat_cells(
+    axis: Axes,
+    values: np.ndarray,
+    words: np.ndarray,
+    colours: Colormap,
+    limits: tuple[float, float],
+    size: float,
+) -> None:
+    """Cells [rows, columns] from the top, in the colour of their value, with words in each."""
+    low, high = limits
+    shown = np.ma.masked_invalid(np.asarray(values, dtype=float))
+    axis.pcolormesh(shown, cmap=colours, vmin=low, vmax=high)
+    axis.set_ylim(len(values), 0)
+    for (row, column), text in np.ndenumerate(words):
+        if text:
+            place = (column + 0.5, row + 0.5)
+            cell = axis.text(*place, text, ha="center", va="center", fontsize=size)
+            cell.set_in_layout(False)  # it is inside its cell
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
 
 
 def cell_words(value: float, diverged: int) -> str:

@@ -17,7 +17,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.figures.drawing import (
     BEHIND,
-    WIDTH,
     canvas,
     hide_unused,
     label_ends,
@@ -69,8 +68,8 @@ def effect(
     panels = list(dict.fromkeys(means["panel"])) if "panel" in means else [""]
     columns = panel_columns(len(panels))
     rows = -(-len(panels) // columns)
-    height = 3.4 if len(panels) == 1 else 2.5 * rows + 0.6
-    figure, axes = canvas(rows, columns, WIDTH, height, sharex=True, sharey=True, squeeze=False)
+    height = 2.3 if len(panels) == 1 else 1.8 * rows + 0.4
+    figure, axes = canvas(rows, columns, height, sharex=True, sharey=True, squeeze=False)
     numbers = sorted(means[x].astype(float).unique())
     log = numbers[0] > 0 and numbers[-1] / numbers[0] >= WIDE
     ends = {}
@@ -80,17 +79,17 @@ def effect(
         part = means[means["panel"] == panel] if "panel" in means else means
         ends = _lines(axis, part, x, scale, log, order, looks, names, behind)
         _ticks(axis, numbers)
-        axis.set_title(panel, fontsize=11)
+        axis.set_title(panel)
     if scale == 100:
         within_per_cent(axes.flat[0])  # and so of all, which share it
     if len(panels) == 1:
         axes.flat[0].set(xlabel=x_label, ylabel=label)
         if behind:
-            axes.flat[0].set_title(others(behind), loc="right", color=MUTED, fontsize=11)
+            axes.flat[0].set_title(others(behind), loc="right", color=MUTED)
         label_ends(axes.flat[0], ends, names, looks, behind)
     else:
-        figure.supxlabel(x_label, fontsize=11.5)
-        figure.supylabel(label, fontsize=11.5)
+        figure.supxlabel(x_label, fontsize=8)
+        figure.supylabel(label, fontsize=8)
         legend_above(figure, axes.flat[0])
     hide_unused(axes, len(panels))
     return figure
@@ -119,14 +118,18 @@ def _lines(
         if loss in behind:
             first = not any(other in behind for other in ends)
             axis.plot(
-                line[x], scale * line["mean"], label=others(behind) if first else "_", **BEHIND
+                line[x],
+                scale * line["mean"],
+                label=others(behind) if first else "_",
+                gid=looks[loss].gid("behind"),
+                **BEHIND,
             )
             ends[loss] = (float(line[x].iloc[-1]), scale * float(line["mean"].iloc[-1]))
             continue
         beside = apart * (front.index(loss) - (len(front) - 1) / 2)  # intervals side by side
         at = line[x] * np.exp(beside) if log else line[x] + beside
         middle = scale * line["mean"]
-        axis.errorbar(
+        bars = axis.errorbar(
             at,
             middle,
             yerr=[
@@ -136,10 +139,12 @@ def _lines(
             color=looks[loss].colour,
             marker=looks[loss].marker,
             linestyle=looks[loss].dash,
-            linewidth=1.5,
-            elinewidth=1.2,
+            linewidth=1.2,
+            elinewidth=1,
             label=names[loss],
         )
+        bars.lines[0].set_gid(looks[loss].gid("mean"))
+        bars.lines[2][0].set_gid(looks[loss].gid("interval"))
         ends[loss] = (float(at.iloc[-1]), float(middle.iloc[-1]))
     return ends
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 
 from matplotlib import font_manager
 
-USUAL = ("STIXGeneral", "DejaVu Sans")
-"""Fonts that come with matplotlib, so a drawing is the same on every machine.
+USUAL = ("DejaVu Sans",)
+"""The font that comes with matplotlib, so a drawing is the same on every machine.
 
-DejaVu has letters that STIX lacks.
+A page shows texts of figures in its own type, which is narrower.
 """
 
 _PREFERRED = (  # the others follow by name

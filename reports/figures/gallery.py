@@ -7,14 +7,21 @@ is called on the figure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from reports.figures.drawing import WIDTH, canvas, hide_unused, legend_above, panel_columns
-from reports.figures.palette import FAINT, MUTED, TOGETHER, Look
+from reports.figures.drawing import (
+    BEHIND,
+    canvas,
+    hide_unused,
+    legend_above,
+    others,
+    panel_columns,
+)
+from reports.figures.palette import MUTED, Look
 
 LINEAR = 0.1  # weights smaller than this are on a linear scale, those beyond on a logarithmic one
 LEAST = (
@@ -29,57 +36,46 @@ def weights(
     order: Sequence[str],
     looks: Mapping[str, Look],
     names: Mapping[str, str],
+    behind: Collection[str] = (),
 ) -> Figure:
-    """How hard each loss pulls over the probability of the true class.
+    """Gradient weight of each loss over the probability of the true class.
 
-    Together, or of many losses a panel each.
-
-    In a panel of one loss the others stand behind it in grey.
+    The losses `behind` are grey.
 
     frame: a row per loss and probability: loss, p in (0, 1), weight.
     """
-    panels = [list(order)] if len(order) <= TOGETHER else [[loss] for loss in order]
-    columns = panel_columns(len(panels))
-    rows = -(-len(panels) // columns)
-    height = 4.2 if len(panels) == 1 else 1.75 * rows + 0.4
-    figure, axes = canvas(rows, columns, WIDTH, height, sharex=True, sharey=True, squeeze=False)
-    lines = {loss: frame[frame["loss"] == loss] for loss in order}
-    for axis, panel in zip(axes.flat, panels, strict=False):
-        for loss in order:
-            if loss not in panel:
-                axis.plot(lines[loss]["p"], lines[loss]["weight"], color=FAINT, linewidth=0.6)
-        for loss in panel:
-            look = looks[loss]
-            axis.plot(
-                lines[loss]["p"],
-                lines[loss]["weight"],
-                color=look.colour,
-                linestyle=look.dash,
-                marker=look.marker,
-                markevery=(list(looks).index(loss) % 12, 12),
-                markersize=3.5,
-                label=names[loss],
-                gid="weight",
-            )
-        axis.axhline(0, color=MUTED, linewidth=0.8)
-        axis.set_xscale("logit")
-        axis.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
-        axis.xaxis.set_major_locator(FixedLocator(TICKS if len(panels) == 1 else TICKS[::2]))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
+    figure, axes = canvas(1, 1, 2.9)
+    axis = axes.flat[0]
+    axis.axhline(0, color=MUTED, linewidth=0.6)
+    grey = [loss for loss in order if loss in behind]
+    for loss in sorted(order, key=lambda loss: loss not in grey):
+        own, look = frame[frame["loss"] == loss], looks[loss]
+        if loss in grey:
+            label = others(grey) if loss == grey[0] else "_"
+            axis.plot(own["p"], own["weight"], label=label, gid=look.gid("behind"), **BEHIND)
+            continue
+        axis.plot(
+            own["p"],
+            own["weight"],
+            color=look.colour,
+            linestyle=look.dash,
+            marker=look.marker,
+            markevery=(look.number % 12, 12),
+            markersize=2.5,
+            label=names[loss],
+            gid=look.gid("weight"),
         )
-        axis.set_xlim(TICKS[0], TICKS[-1])
-        low, high = frame["weight"].min(), frame["weight"].max()
-        axis.set_ylim(LEAST if low < LEAST else min(low, 0) - 0.02, max(1.0, high) * 1.6)
-        if len(panels) > 1:
-            axis.set_title(names[panel[0]], fontsize=11)
-    if len(panels) == 1:
-        legend_above(figure, axes.flat[0])
-    figure.supxlabel("probability of the true class", fontsize=11.5)
-    figure.supylabel("weight w", fontsize=11.5)
-    hide_unused(axes, len(panels))
+    axis.set_xscale("logit")
+    axis.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
+    axis.xaxis.set_major_locator(FixedLocator(TICKS))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_xlim(TICKS[0], TICKS[-1])
+    low, high = frame["weight"].min(), frame["weight"].max()
+    axis.set_ylim(LEAST if low < LEAST else min(low, 0) - 0.02, max(1.0, high) * 1.6)
+    axis.set(xlabel="probability of the true class", ylabel="gradient weight w")
+    legend_above(figure, axis)
     return figure
 
 
@@ -98,15 +94,15 @@ def values(
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
-    figure, axes = canvas(rows, columns, WIDTH, 1.75 * rows + 0.4, sharex=True, squeeze=False)
+    figure, axes = canvas(rows, columns, 1.2 * rows + 0.4, sharex=True, squeeze=False)
     for axis, loss in zip(axes.flat, order, strict=False):
         own = frame[frame["loss"] == loss]
         axis.axvline(0, color=MUTED, linewidth=0.8)
-        axis.plot(own[x], own["value"], color=looks[loss].colour, linewidth=1.6, gid="value")
+        axis.plot(own[x], own["value"], color=looks[loss].colour, gid=looks[loss].gid("value"))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axis.margins(x=0)
-        axis.set_title(names[loss], fontsize=11)
-    figure.supxlabel(x_label, fontsize=11.5)
-    figure.supylabel("own value", fontsize=11.5)
+        axis.set_title(names[loss])
+    figure.supxlabel(x_label, fontsize=8)
+    figure.supylabel("value of the loss", fontsize=8)
     hide_unused(axes, len(order))
     return figure

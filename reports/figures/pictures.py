@@ -9,21 +9,21 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reports.figures.drawing import (
     BEHIND,
-    WIDTH,
     canvas,
+    heat_cells,
     hide_unused,
     label_rows,
     legend_above,
+    narrow,
     others,
 )
-from reports.figures.palette import ALARM, INK, MUTED, PAPER, TOGETHER, Look, tint
+from reports.figures.palette import ALARM, MUTED, PAPER, Look, tint
 
 
 def confusions(
@@ -36,10 +36,9 @@ def confusions(
     matrices: [10, 10] by loss, label by prediction.
     """
     shown = [loss for loss in order if loss in matrices]
-    many = len(shown) > TOGETHER
-    columns = 3 if many else min(2, max(1, len(shown)))
+    columns = 1 if narrow() else 3 if len(shown) > 4 else min(2, max(1, len(shown)))
     rows = -(-len(shown) // columns)
-    figure, axes = canvas(rows, columns, WIDTH, (2.5 if many else 3.25) * rows + 0.2, squeeze=False)
+    figure, axes = canvas(rows, columns, (2.3 if columns == 3 else 3.0) * rows + 0.2, squeeze=False)
     wrong = {
         loss: np.where(np.eye(len(matrices[loss]), dtype=bool), np.nan, matrices[loss])
         for loss in shown
@@ -47,35 +46,23 @@ def confusions(
     top = max((float(np.nanmax(matrix)) for matrix in wrong.values()), default=1.0) or 1.0
     for axis, loss in zip(axes.flat, shown, strict=False):
         matrix = wrong[loss]
-        words = [
+        words = np.array(
             [
-                "" if not np.isfinite(v) or v < 0.05 else f"{v:.1f}" if v < 10 else f"{v:.0f}"
-                for v in row
+                ["" if not v >= 0.05 else f"{v:.1f}" if v < 10 else f"{v:.0f}" for v in row]
+                for row in matrix
             ]
-            for row in matrix
-        ]
-        sns.heatmap(
-            pd.DataFrame(matrix),
-            ax=axis,
-            cmap=tint(ALARM),
-            vmin=0,
-            vmax=top,
-            annot=np.array(words),
-            fmt="",
-            annot_kws={"fontsize": 8 if many else 9, "color": INK},
-            cbar=False,
-            square=True,
-            linewidths=0,
         )
+        heat_cells(axis, matrix, words, tint(ALARM), (0, top), 5.5 if columns == 3 else 7)
+        axis.set_aspect("equal")
+        axis.set_xticks(np.arange(len(matrix)) + 0.5, [str(n) for n in range(len(matrix))])
+        axis.set_yticks(np.arange(len(matrix)) + 0.5, [str(n) for n in range(len(matrix))])
         for digit in range(len(matrix)):
             axis.add_patch(
                 Rectangle((digit, digit), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0)
             )
         axis.set_title(names[loss])
-        axis.grid(visible=False)
         axis.set_xlabel("predicted digit")
         axis.set_ylabel("digit")
-        axis.tick_params(length=0, rotation=0)
     hide_unused(axes, len(shown))
     return figure
 
@@ -98,7 +85,7 @@ def class_accuracy(
     """
     shown = [loss for loss in order if loss in set(classes["loss"])]
     digits = sorted(classes["digit"].unique())
-    figure, axes = canvas(1, 1, WIDTH, 0.34 * len(digits) + 1.4)
+    figure, axes = canvas(1, 1, 0.22 * len(digits) + 1.1)
     axis: Axes = axes.flat[0]
     low = classes.groupby("digit")["accuracy"].min()
     high = classes.groupby("digit")["accuracy"].max()
@@ -115,16 +102,17 @@ def class_accuracy(
             range(len(digits)),
             looks[loss].marker,
             color=looks[loss].colour,
-            markersize=6.5,
+            markersize=4.5,
             alpha=0.9,
             label=names[loss],
-            gid="classes",
+            linestyle="none",
+            gid=looks[loss].gid("classes"),
         )
     grey = [loss for loss in shown if loss in behind]
     if grey:
         own = classes[classes["loss"].isin(grey)]
         rows = own["digit"].map(digits.index)
-        axis.plot(100 * own["accuracy"], rows, "|", label=others(grey), markersize=8, **BEHIND)
+        axis.plot(100 * own["accuracy"], rows, "|", label=others(grey), markersize=5, **BEHIND)
     label_rows(axis, [str(digit) for digit in digits])
     axis.set_ylabel("digit")
     axis.set_xlabel("test accuracy on the images of this digit (%)")
@@ -141,15 +129,14 @@ def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
         images: uint8 [n, 28, 28], ink high: the whole test set.
         found: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
     """
-    figure, axes = _gallery(images, found, columns=8, height=1.25)
+    figure, axes = _gallery(images, found, columns=4 if narrow() else 8, height=1.05)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
         axis.set_title(
             f"{int(row['label'])}, read as {int(row['taken_for'])}",
-            fontsize=10.5,
             pad=3,
             loc="center",
         )
-        axis.set_xlabel(f"{100 * row['wrong']:.0f} % wrong", fontsize=9.5, labelpad=2, color=MUTED)
+        axis.set_xlabel(f"{100 * row['wrong']:.0f} % wrong", labelpad=2, color=MUTED)
     return figure
 
 
@@ -168,9 +155,9 @@ def most_disagreed(
     found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than
     five losses the two least and the two most often wrong are named.
     """
-    figure, axes = _gallery(images, found, columns=5, height=2.2)
+    figure, axes = _gallery(images, found, columns=3 if narrow() else 5, height=1.75)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
-        axis.set_title(f"a {int(row['label'])}", fontsize=11, pad=3, loc="center")
+        axis.set_title(f"a {int(row['label'])}", pad=3, loc="center")
         shares = {
             loss: float(row[f"wrong in {loss}"])
             for loss in order
@@ -183,12 +170,11 @@ def most_disagreed(
                 f"{names[loss]}  {100 * shares[loss]:.0f} %",
                 (0.5, 0),
                 xycoords="axes fraction",
-                xytext=(0, -4 - 11 * line),
+                xytext=(0, -3 - 9 * line),
                 textcoords="offset points",
                 ha="center",
                 va="top",
-                fontsize=9.5,
-                color=looks[loss].colour,
+                color=looks[loss].text,
                 annotation_clip=False,
             )
     return figure
@@ -198,7 +184,7 @@ def _gallery(
     images: np.ndarray, found: pd.DataFrame, *, columns: int, height: float
 ) -> tuple[Figure, np.ndarray]:
     rows = max(1, -(-len(found) // columns))
-    figure, axes = canvas(rows, columns, WIDTH, height * rows + 0.1, squeeze=False)
+    figure, axes = canvas(rows, columns, height * rows + 0.1, squeeze=False)
     for axis, image in zip(axes.flat, found["image"], strict=False):
         axis.imshow(images[int(image)], cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         axis.set_xticks([])
@@ -229,22 +215,16 @@ def corruptions(
     wide = wide.reindex([loss for loss in order if loss in wide.index])
     wide = wide[wide.mean().sort_values(ascending=False, kind="stable").index]
     wide.insert(0, "none", [clean.get(loss, np.nan) for loss in wide.index])
-    figure, axes = canvas(1, 1, WIDTH, 0.36 * len(wide) + 1.3)
+    figure, axes = canvas(1, 1, (0.24 if not narrow() else 0.19) * len(wide) + 1.1)
     axis: Axes = axes.flat[0]
-    sns.heatmap(
-        100 * wide, ax=axis, cmap=tint("#0072b2"), vmin=0, vmax=100, cbar=False, linewidths=0
-    )
-    for y, row in enumerate(100 * wide.to_numpy()):
-        for x, value in enumerate(row):
-            words = f"{value:.1f}" if np.isfinite(value) else "n/a"
-            axis.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=9.5)
+    values = 100 * wide.to_numpy()
+    words = np.array([[f"{v:.1f}" if np.isfinite(v) else "n/a" for v in row] for row in values])
+    heat_cells(axis, values, words, tint("#0072b2"), (0, 100), 5 if narrow() else 8)
     kinds = [str(kind).replace("_", " ") for kind in wide.columns]
     axis.set_xticks(
         np.arange(wide.shape[1]) + 0.5, kinds, rotation=45, ha="right", rotation_mode="anchor"
     )
     axis.set_yticks(np.arange(len(wide)) + 0.5, [names[loss] for loss in wide.index], rotation=0)
     axis.axvline(1, color=PAPER, linewidth=4)
-    axis.tick_params(length=0)
-    axis.grid(visible=False)
     axis.set(xlabel="", ylabel="")
     return figure

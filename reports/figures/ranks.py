@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from reports.figures.drawing import BEHIND, WIDTH, canvas, legend_above
+from reports.figures.drawing import BEHIND, canvas, legend_above, narrow
 from reports.figures.palette import INK, MUTED, Look
 
-_STEP, _BAR, _ABOVE = 0.30, 0.16, 0.75  # inches: a name, a bar of a group, what is above the axis
+_STEP, _BAR, _ABOVE = 0.22, 0.12, 0.55  # inches: a name, a bar of a group, what is above the axis
 
 
 def critical_difference(
@@ -40,26 +40,36 @@ def critical_difference(
     losses = len(average_ranks)
     left = -(-losses // 2)
     height = _ABOVE + _BAR * (len(groups) + 1) + _STEP * left + 0.15
-    figure, axes = canvas(1, 1, WIDTH, height)
+    figure, axes = canvas(1, 1, height)
     axis = axes.flat[0]
-    room = 0.42 * (losses - 1)  # beside the line, for names
+    room = (0.9 if narrow() else 0.42) * (losses - 1)  # beside the line, for names
     axis.set(xlim=(1 - room, losses + room), ylim=(height - _ABOVE, -_ABOVE))
     axis.axis("off")
     axis.plot([1, losses], [0, 0], color=INK, linewidth=1)
     for rank in range(1, losses + 1):
         axis.plot([rank, rank], [-0.06, 0], color=INK, linewidth=1)
         if losses <= 12 or rank % 2:
-            axis.text(rank, -0.1, f"{rank}", ha="center", va="bottom", color=INK, fontsize=10.5)
+            axis.text(rank, -0.1, f"{rank}", ha="center", va="bottom", color=INK)
     axis.plot([1, 1 + difference], [-0.5, -0.5], color=MUTED, linewidth=2, gid="difference")
     words = f"critical difference {difference:.2f}"
-    axis.text(1 + difference, -0.5, f"  {words}", va="center", color=MUTED, fontsize=10.5)
+    axis.text(1 + difference, -0.5, f"  {words}", va="center", color=MUTED)
     for place, (loss, rank) in enumerate(average_ranks.items()):
         look, best = looks[str(loss)], place < left
         row = place if best else losses - 1 - place
         y = _BAR * (len(groups) + 1) + _STEP * (row + 0.5)
         edge = 1 - 0.04 * room if best else losses + 0.04 * room
-        axis.plot([rank, rank, edge], [0, y, y], color=look.colour, linewidth=1.1, gid="loss")
-        axis.plot([rank], [0], look.marker, color=look.colour, markersize=6.5, clip_on=False)
+        axis.plot(
+            [rank, rank, edge], [0, y, y], color=look.colour, linewidth=1.1, gid=look.gid("mean")
+        )
+        axis.plot(
+            [rank],
+            [0],
+            look.marker,
+            color=look.colour,
+            markersize=4.5,
+            clip_on=False,
+            gid=look.gid("rank"),
+        )
         text = f"{names[str(loss)]}  {rank:.2f} " if best else f" {rank:.2f}  {names[str(loss)]}"
         axis.text(edge, y, text, ha="right" if best else "left", va="center", color=INK)
     for place, group in enumerate(groups, start=1):
@@ -94,7 +104,8 @@ def shares_reached(
         behind: the losses that are drawn in grey, behind the others.
     """
     measures = list(dict.fromkeys(shares["measure"]))
-    figure, axes = canvas(1, len(measures), WIDTH, 3.2, sharey=True)
+    shape = (len(measures), 1) if narrow() else (1, len(measures))
+    figure, axes = canvas(*shape, 2.2 * shape[0] + 0.2, sharey=True)
     labels = {"epochs": "epochs", "seconds": "seconds of training"}
     for axis, measure in zip(axes.flat, measures, strict=True):
         lines = shares[shares["measure"] == measure]
@@ -123,7 +134,7 @@ def _steps(
     at = np.append(line["at"].astype(float), end)
     share = 100 * np.append(line["share"].astype(float), float(line["share"].iloc[-1]))
     if grey:
-        axis.step(at, share, where="post", **BEHIND)
+        axis.step(at, share, where="post", gid=looks[loss].gid("behind"), **BEHIND)
         return
     look = looks[loss]
     axis.step(
@@ -134,4 +145,5 @@ def _steps(
         linestyle=look.dash,
         label=names[loss],
         alpha=0.9,
+        gid=look.gid("mean"),
     )

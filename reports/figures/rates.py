@@ -12,26 +12,26 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from reports.figures.drawing import (
-    WIDTH,
     canvas,
     cell_frame,
     cell_words,
+    heat_cells,
     hide_unused,
     panel_columns,
     rate_ticks,
     span,
+    width,
 )
 from reports.figures.palette import ALARM, FAINT, INK, MUTED, TOGETHER, Look, tint
 
 EACH, AROUND = (
-    4.5,
-    60.0,
+    4.6,
+    40.0,
 )  # points: a letter of a title, and what of a panel's width no title can have
 
 
@@ -59,8 +59,8 @@ def rate_sensitivity(
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
-    height = 2.3 if len(order) <= TOGETHER else 1.9
-    figure, axes = canvas(rows, columns, WIDTH, height * rows + 0.4, squeeze=False)
+    height = 1.6 if len(order) <= TOGETHER else 1.35
+    figure, axes = canvas(rows, columns, height * rows + 0.4, squeeze=False)
     grid = sorted(trials["lr"].dropna().unique())
     scored = trials[(trials["outcome"] == "ok") & np.isfinite(trials["val_accuracy"].astype(float))]
     floor, ceiling = span(100 * scored["val_accuracy"].astype(float))
@@ -72,7 +72,11 @@ def rate_sensitivity(
         axis.set_xscale("log")
         axis.axhspan(strip - 0.08 * room, strip + 0.08 * room, color=FAINT, alpha=0.55, linewidth=0)
         axis.plot(
-            mean["lr"], 100 * mean["val_accuracy"], color=look.colour, linewidth=1.4, gid="means"
+            mean["lr"],
+            100 * mean["val_accuracy"],
+            color=look.colour,
+            linewidth=1,
+            gid=look.gid("means"),
         )
         axis.plot(
             own["lr"],
@@ -80,9 +84,10 @@ def rate_sensitivity(
             look.marker,
             color=look.colour,
             alpha=0.55,
-            markersize=4.2,
+            markersize=3.2,
             mew=0,
-            gid="trials",
+            linestyle="none",
+            gid=look.gid("trials"),
         )
         for lr, count in zip(mean["lr"], mean["diverged"], strict=True):
             if count:
@@ -91,8 +96,8 @@ def rate_sensitivity(
                     [strip],
                     "x",
                     color=ALARM,
-                    markersize=5.5,
-                    markeredgewidth=1.5,
+                    markersize=4,
+                    markeredgewidth=1.1,
                     gid="diverged",
                 )
                 axis.annotate(
@@ -102,7 +107,6 @@ def rate_sensitivity(
                     textcoords="offset points",
                     color=ALARM,
                     va="center",
-                    fontsize=9.5,
                 )
         best = chosen.loc[chosen["loss"] == loss, ["lr", "edge"]].merge(
             mean[["lr", "val_accuracy"]], on="lr"
@@ -113,10 +117,10 @@ def rate_sensitivity(
                 [row["lr"]],
                 [y],
                 "o",
-                markersize=12,
+                markersize=8,
                 mfc="none",
                 mec=INK,
-                mew=1.3,
+                mew=1,
                 clip_on=False,
                 gid="chosen",
             )
@@ -125,7 +129,6 @@ def rate_sensitivity(
                     f"{'lowest' if row['edge'] == 'low' else 'highest'}: edge of the grid",
                     loc="right",
                     color=ALARM,
-                    fontsize=10,
                 )
         axis.annotate(
             "diverged",
@@ -134,20 +137,19 @@ def rate_sensitivity(
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
-            fontsize=9,
             color=MUTED,
         )
         ticks = MaxNLocator(5).tick_values(floor, ceiling)
         axis.yaxis.set_major_locator(
             FixedLocator([t for t in ticks if floor - 0.02 * room <= t <= 100])
         )
-        _name(axis, names[loss], 72 * WIDTH / columns)
+        _name(axis, names[loss], 72 * width() / columns)
         axis.set_ylim(strip - 0.08 * room, ceiling + 0.06 * room)
         if grid:
             axis.set_xlim(grid[0] / 1.7, grid[-1] * 1.7)
             rate_ticks(axis, grid)
-    figure.supxlabel("learning rate", fontsize=11.5)
-    figure.supylabel("validation accuracy (%)", fontsize=11.5)
+    figure.supxlabel("learning rate", fontsize=8)
+    figure.supylabel("validation accuracy (%)", fontsize=8)
     hide_unused(axes, len(order))
     return figure
 
@@ -165,7 +167,7 @@ def _name(axis: Axes, name: str, room: float) -> None:
         name,
         (0, 1),
         xycoords="axes fraction",
-        xytext=(0, 22),
+        xytext=(0, 15),
         textcoords="offset points",
         fontsize=mpl.rcParams["axes.titlesize"],
         gid="name",
@@ -190,27 +192,21 @@ def heat_map(
         rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)
     )
     lost = rates.pivot(index="loss", columns="lr", values="diverged").reindex(order).fillna(0)
-    figure, axes = canvas(1, 1, WIDTH, 0.5 * len(order) + 0.9)
+    figure, axes = canvas(1, 1, 0.32 * len(order) + 0.6)
     axis = axes.flat[0]
     finite = 100 * table.to_numpy()[np.isfinite(table.to_numpy())]
     # Colours over the better part: rates that collapse would take all of the scale and leave the
     # rest one shade.
     low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
-    sns.heatmap(
-        100 * table,
-        ax=axis,
-        cmap=tint("#0072b2"),
-        vmin=low,
-        vmax=max(finite.max(initial=low), low + 0.5),
-        linewidths=0,
-        cbar=False,
+    words = np.array(
+        [
+            [cell_words(table.loc[loss, lr], int(lost.loc[loss, lr])) for lr in table.columns]
+            for loss in table.index
+        ]
     )
-    for y, loss in enumerate(table.index):
-        for x, lr in enumerate(
-            table.columns
-        ):  # heatmap's own words would leave out cells without a mean
-            words = cell_words(table.loc[loss, lr], int(lost.loc[loss, lr]))
-            axis.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=11)
+    high = max(finite.max(initial=low), low + 0.5)
+    size = min(8.0, 9.5 * width() / max(1, table.shape[1]))
+    heat_cells(axis, 100 * table.to_numpy(), words, tint("#0072b2"), (low, high), size)
     for _, row in chosen.iterrows():
         if row["loss"] in table.index and row["lr"] in table.columns:
             x, y = table.columns.get_loc(row["lr"]), list(table.index).index(row["loss"])
@@ -219,8 +215,5 @@ def heat_map(
         np.arange(table.shape[1]) + 0.5, [f"{lr:g}" for lr in table.columns], rotation=0
     )
     axis.set_yticks(np.arange(len(order)) + 0.5, [names[loss] for loss in order], rotation=0)
-    axis.tick_params(length=0)
-    axis.grid(visible=False)
     axis.set_xlabel("learning rate")
-    axis.set_ylabel("")
     return figure

@@ -1,17 +1,19 @@
 """The page: what it says, top to bottom, and its two forms, HTML and Markdown.
 
-    report.py         the order of the page: the blocks of a report, from its sections
+    report.py         the parts of a report in their order, and its files
     across.py         the losses over several data sets or models
-    cross_setting.py  what belongs to no one setting: sources, overviews, the gallery of losses
+    cross_setting.py  what belongs to no one setting: the losses over a setting, and themselves
     figures.py        the figures of a section, each with its caption and alternative text
-    tables.py         the tables of a section
     provenance.py     where baselines come from, in words
-    text.py           the longer passages: the question, what the verdicts rest on
-    caveats.py        the box of what to know before believing it
+    caveats.py        what to know before using a number, and the reproducibility checklist
     commands.py       the exact commands that a reader may type next
-    blocks.py         what a page is made of, and how blocks become HTML and Markdown
+    answer.py         the losses in the order of their results, and the verdict on each
+    tables.py         the tables of a section: a frame and its columns each
+    render.py         parts, and how templates make HTML and Markdown of them
     table.py          a table as CSV, LaTeX and Markdown
-    templates/        the HTML, its style and its script
+    templates/        a template for each part, texts.jinja with the sentences that figures and
+                      tables share, the page with its style and its script
 
-Each module knows only those below it.
+A part's template is written once: it calls the macros of `ui`, which are html.jinja or
+markdown.jinja. A new part is a template here and a `Part` in report.py.
 """

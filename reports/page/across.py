@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from reports.across import Across
 from reports.figures import ranks
 from reports.figures.palette import Look
 from reports.names import counted, plain, short_names
 from reports.page.figures import PageFigure
-from reports.page.table import Cell, Table, count, name_cell, number, probability, with_interval
+from reports.page.table import (
+    Cell,
+    Column,
+    Table,
+    as_it_is,
+    count,
+    name_cell,
+    number,
+    probability,
+    tabulate,
+)
 from reports.verdicts import upper_first
 
 HOW = (
@@ -62,37 +73,34 @@ def contrasts(found: Across) -> Table:
     """Everything behind the verdicts."""
     metric = found.metric
     unit = " (points)" if metric.in_points else ""
-    rows = []
-    for row in found.comparison.contrasts.to_dict("records"):
-        ends = (row["low"], row["high"])
-        rows.append(
-            [
-                name_cell(f"{row['a']} − {row['b']}"),
-                name_cell(row["a"]),
-                name_cell(row["b"]),
-                with_interval(row["difference"], *ends, metric.digits, signed=True),
-                *(number(end, metric.digits, signed=True) for end in ends),
-                *(count(row[name]) for name in ("won", "tied", "lost")),
-                *(probability(row[name]) for name in ("p", "p_holm")),
-                *(number(row[f"practically_{name}"]) for name in _REGIONS),
-                Cell(row["verdict"], row["verdict"], strong=row["verdict"] != "undecided"),
-            ]
-        )
+    frame = found.comparison.contrasts
+    frame = frame.assign(
+        pair=[f"{a} − {b}" for a, b in zip(frame["a"], frame["b"], strict=True)],
+        marked=[Cell(each, each, each != "undecided") for each in frame["verdict"]],
+    )
+    columns = [
+        Column("", "contrast", "pair", form=name_cell),
+        Column("a", form=name_cell),
+        Column("b", form=name_cell),
+        Column(
+            "difference", f"difference{unit}", digits=metric.digits, signed=True,
+            ends=("low", "high"),
+        ),
+        Column("won", "better", form=count),
+        Column("tied", "equal", form=count),
+        Column("lost", "worse", form=count),
+        Column("p", "p", form=probability),
+        Column("p_holm", "Holm p", form=probability),
+        *(Column(f"practically_{name}", f"P({name})") for name in _REGIONS),
+        Column("verdict", "verdict", "marked", form=as_it_is),
+    ]  # fmt: skip
     caption = (
         f"The comparisons over {counted(found.units, found.unit)}: estimated difference in "
         f"{metric.words} (A minus B) with its 95 % interval; {found.unit}s on which A is better, "
         "equal and worse; Wilcoxon's exact p and Holm's; and the probabilities of the Bayesian "
         "signed-rank test that A is practically better, equivalent or worse."
     )
-    headings = ["contrast", "A", "B", f"difference{unit}", "low", "high", "better", "equal"]
-    headings += ["worse", "p", "Holm p", *(f"P({name})" for name in _REGIONS), "verdict"]
-    keys = ["contrast", "a", "b", "difference", "low", "high", "won", "tied", "lost"]
-    keys += ["p", "p_holm", *(f"practically_{name}" for name in _REGIONS), "verdict"]
-    return Table(
-        *("across-contrasts", caption, headings, keys, rows),
-        only_csv=["a", "b", "low", "high"],
-        only_people=["contrast"],
-    )
+    return tabulate("across-contrasts", caption, frame, columns)
 
 
 _REGIONS = ("better", "equivalent", "worse")
@@ -104,7 +112,8 @@ def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
     if not comparison.tested:
         return None
     average = comparison.average_ranks
-    figure = ranks.critical_difference(
+    draw = partial(
+        ranks.critical_difference,
         average,
         difference=comparison.critical_difference,
         groups=comparison.groups,
@@ -123,4 +132,4 @@ def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
         f"Critical-difference diagram. {caption} Average ranks: {told}. Critical difference: "
         f"{comparison.critical_difference:.2f}. Joined: {joined}."
     )
-    return PageFigure("across-ranks", caption, alt, figure)
+    return PageFigure("across-ranks", caption, alt, draw)

@@ -1,9 +1,10 @@
-"""The caveats of a section, each a term and a sentence."""
+"""The caveats of a section, each a term and its text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,25 @@ from reports import source_code
 from reports.analysis import Section
 from reports.names import one_line, plain
 from reports.stats.tuning import DIVERGED
+from reports.verdicts import upper_first
 
-Fact = tuple[str, str, bool]
-"""Term, text, and whether it is an alarm."""
+
+class Fact(NamedTuple):
+    """A term and its text; whether it is an alarm, and then a few words for the top of the page.
+
+    commands: what changes it. id: what links to it point at.
+    """
+
+    term: str
+    text: str
+    alarm: bool = False
+    label: str = ""
+    commands: Sequence[str] = ()
+    id: str = ""
 
 
 def facts(section: Section) -> list[Fact]:
-    """What there is to know about one setting."""
+    """The caveats of one setting."""
     found = [_runs(section), _seeds(section), _budget(section), _choice(section), _edges(section)]
     found += [
         _pairing(section),
@@ -32,24 +45,49 @@ def facts(section: Section) -> list[Fact]:
 
 
 def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] = ()) -> list[Fact]:
-    """What there is to know about all settings together.
+    """The caveats of all settings together.
 
     missing: combinations of the sweep's grid without a run: of which setting they would be is not
     known. notes and warnings: of the reader.
     """
-    found: list[Fact] = [("Warning", warning, True) for warning in warnings]
-    found += [("Note", note, False) for note in notes]
+    found = [Fact("Warning", warning, True, plain(warning, 60)) for warning in warnings]
+    found += [Fact("Note", note) for note in notes]
     if missing:
         planned = "1 run" if missing == 1 else f"{missing:,} runs"
-        found.insert(0, ("Sweep", f"{planned} of the sweep's own grid have never been run.", True))
+        text = f"{planned} of the sweep's own grid have never been run."
+        found.insert(0, Fact("Sweep", text, True, f"{planned} never run"))
     return found
 
 
-def classic_mistakes(section: Section) -> list[Fact]:
-    """The warnings of training checks, and rates on the edge.
+CHECKLIST = {
+    "How hyperparameters were chosen, from which range, with how many trials": ("Budget", "Edges"),
+    "Number of training runs, and what became of them": ("Runs", "Left out"),
+    "Seeds, and their use for tuning and evaluation": ("Seeds",),
+    "What runs share so that they can be compared in pairs": ("Pairing",),
+    "The smallest difference that the runs can show": ("Detectable",),
+    "Code and its version": ("Code",),
+    "Versions of the dependencies": ("Versions",),
+    "Computing infrastructure": ("Machine",),
+    "Run time": ("Wall time",),
+}
+"""Questions of reproducibility checklists, and the facts that answer them."""
 
-    Each says where it was found, in how many runs, and what it means.
-    """
+
+def checklist(facts: Sequence[Fact], words: Sequence[str]) -> list[dict[str, object]]:
+    """The questions with their answers; done: there is an answer, and it is no alarm."""
+    items: list[dict[str, object]] = [
+        {"question": "Data, network and optimizer", "answer": ", ".join(words), "done": True}
+    ]
+    for question, terms in CHECKLIST.items():
+        found = [fact for fact in facts if fact.term in terms]
+        answer = " ".join(fact.text for fact in found) or "not recorded."
+        done = bool(found) and not any(fact.alarm for fact in found)
+        items.append({"question": question, "answer": answer, "done": done})
+    return items
+
+
+def training_checks(section: Section) -> list[Fact]:
+    """The warnings of training checks: where, in how many runs, and what each means."""
     runs = section.runs
     found: dict[str, list[tuple[str, float, str]]] = {}
     for row in runs[runs["lint"].notna()].itertuples() if "lint" in runs else ():
@@ -69,41 +107,42 @@ def classic_mistakes(section: Section) -> list[Fact]:
         one = "" if len(texts) == 1 else "of one of them: "
         sentence = one_line(seen[0][2]).rstrip(".")
         end = "" if sentence.endswith("?") else "."
-        facts.append((plain(name, 60), f"{', '.join(where)}: {one}{sentence}{end}", True))
-    if edges := _on_edge(section):
-        text = (
-            f"{', '.join(edges)}: the best rate is the last that was tried, and a better one may "
-            "lie beyond."
-        )
-        facts.append(("rate-edge", text, True))
+        text = f"{', '.join(where)}: {one}{sentence}{end}"
+        facts.append(Fact(plain(name, 60), text, True, f"{plain(name, 30)} in {len(seen):,} runs"))
     return facts
 
 
 def _runs(section: Section) -> Fact:
     counts = section.denominators.drop(columns="loss").sum() if len(section.denominators) else {}
     lost = {name: int(counts.get(name, 0)) for name in ("diverged", "failed", "killed", "missing")}
-    parts = [f"{int(counts.get('ok', 0)):,} of {int(counts.get('expected', 0)):,} runs ended well"]
+    ok, expected = int(counts.get("ok", 0)), int(counts.get("expected", 0))
+    parts = [f"{ok:,} of {expected:,} runs ended well"]
     parts += [f"{count} {name}" for name, count in lost.items()]
+    each = section.denominators["ok"].unique() if len(section.denominators) else []
+    if not any(lost.values()) and len(each) == 1 and ok:
+        parts = [f"all {expected:,} runs ended well, {int(each[0])} of each loss"]
     if section.running:
         parts.append(f"{section.running} still running, not counted")
-    return "Runs", "; ".join(parts) + ".", any(lost.values()) or bool(section.running)
+    bad = [f"{count} {name}" for name, count in lost.items() if count]
+    bad += [f"{section.running} still running"] if section.running else []
+    label = f"{' and '.join(bad)} of {expected:,} runs" if bad else ""
+    return Fact("Runs", upper_first("; ".join(parts)) + ".", bool(bad), label)
 
 
 def _seeds(section: Section) -> Fact:
     split = section.split
     if not split.evaluation:
-        return "Seeds", "none.", True
+        return Fact("Seeds", "none.", True, "no seed has a result")
     if len(split.evaluation) == 1:
-        return (
-            "Seeds",
+        text = (
             f"one (seed {split.evaluation[0]}): it compares two networks, not two losses, so every "
-            "verdict is undecided.",
-            True,
+            "verdict is undecided."
         )
+        return Fact("Seeds", text, True, "only one seed")
     text = f"evaluation seeds {listed(split.evaluation)} ({len(split.evaluation)})"
     if split.tuning != split.evaluation:
         text += f"; tuning seeds {listed(split.tuning)}"
-    return "Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.", False
+    return Fact("Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.")
 
 
 def _budget(section: Section) -> Fact | None:
@@ -112,19 +151,17 @@ def _budget(section: Section) -> Fact | None:
         return None
     each = ", ".join(f"{plain(row.loss)} {row.budget}" for row in chosen.itertuples())
     if bool(chosen["equal_budget"].all()):
-        return (
-            "Budget",
-            f"equal: every loss had {int(chosen['budget'].iloc[0])} finished trials to choose its "
-            "rate from.",
-            False,
-        )
+        count = int(chosen["budget"].iloc[0])
+        trials = "one finished trial" if count == 1 else f"{count} finished trials"
+        return Fact("Budget", f"equal: each loss had {trials} to choose its rate from.")
     if chosen["rates"].nunique() == 1 and not chosen["unfinished"].any():
         text = (
-            "as many rates for every loss, with different numbers of seeds; finished trials: "
-            f"{each}."
+            "the same number of rates for each loss, with different numbers of seeds; finished "
+            f"trials: {each}."
         )
-        return "Budget", text, False
-    return "Budget", f"UNEQUAL: finished trials to choose the rate from: {each}.", True
+        return Fact("Budget", text)
+    text = f"UNEQUAL: finished trials to choose the rate from: {each}."
+    return Fact("Budget", text, True, "unequal tuning budgets")
 
 
 def _choice(section: Section) -> Fact | None:
@@ -141,33 +178,43 @@ def _choice(section: Section) -> Fact | None:
         ).replace("%", " %")
     if (short["unfinished"] > 0).any():
         text += (
-            " A rate at which fewer of the tuning seeds have a result comes after every rate at "
-            "which more have, whatever its mean."
+            " A rate at which fewer tuning seeds have a result ranks after each rate at which "
+            "more have one, whatever its mean."
         )
-    return "Choice of rates", text, False
+    return Fact("Choice of rates", text)
+
+
+def edge_rates(section: Section) -> pd.DataFrame:
+    """The losses whose best rate is at the edge of the grid: loss, lr, edge ("low", "high")."""
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    return chosen[chosen["edge"] != "none"]
 
 
 def _edges(section: Section) -> Fact:
     chosen = section.chosen[section.chosen["epochs"] == section.epochs]
     if (chosen["rates"] < 2).all():
-        return (
-            "Edges",
-            "one learning rate only: no loss had a choice, and another rate may rank them "
-            "otherwise.",
-            True,
-        )
-    if edges := _on_edge(section):
-        return "Edges", f"the best rate is on the edge of the grid: {', '.join(edges)}.", True
-    return "Edges", "no best rate is on the edge of the grid.", False
-
-
-def _on_edge(section: Section) -> list[str]:
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
-    return [
+        text = "each loss was run at one learning rate; another rate may rank them differently."
+        return Fact("Edges", text, True, "one learning rate only")
+    edge = edge_rates(section)
+    if not len(edge):
+        return Fact("Edges", "no best rate is at the edge of the grid.")
+    where = ", ".join(
         f"{plain(row.loss)} at the {'lowest' if row.edge == 'low' else 'highest'} rate ({row.lr:g})"
-        for row in chosen.itertuples()
-        if row.edge != "none"
-    ]
+        for row in edge.itertuples()
+    )
+    which = (
+        "the same for every loss"
+        if section.here == section.losses
+        else "of the losses that were run here"
+    )
+    text = (
+        f"the best learning rate is at the edge of the grid for {where}. A better one may lie "
+        "beyond it, and the comparison is then unfair to these losses. Extend the grid, "
+        f"{which}:"
+    )
+    n = len(edge)
+    label = f"{n} best rate{'s' if n > 1 else ''} at the edge of the grid"
+    return Fact("Edges", text, True, label)
 
 
 def _pairing(section: Section) -> Fact | None:
@@ -180,20 +227,18 @@ def _pairing(section: Section) -> Fact | None:
             f"{plain(row.a)} and {plain(row.b)}: {one_line(row.pairing)}"
             for row in unpaired.itertuples()
         )
-        return (
-            "Pairing",
+        text = (
             f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analysed as unpaired: "
-            f"{each}.",
-            True,
+            f"{each}."
         )
+        return Fact("Pairing", text, True, f"{len(unpaired)} contrasts not paired")
     if not (frame["n"] > 0).any():
-        return "Pairing", "nothing to pair.", False
-    return (
-        "Pairing",
+        return Fact("Pairing", "nothing to pair.")
+    text = (
         "proved: runs of a seed share initial weights (outside the head), split, labels and "
-        "order, by their hashes.",
-        False,
+        "order, by their hashes."
     )
+    return Fact("Pairing", text)
 
 
 def _detectable(section: Section) -> Fact | None:
@@ -204,22 +249,15 @@ def _detectable(section: Section) -> Fact | None:
     if not len(frame):
         return None
     if not values:
-        return (
-            "Detectable",
-            "no difference between losses can be shown with this number of seeds.",
-            True,
-        )
+        text = "no difference between losses can be shown with this number of seeds."
+        return Fact("Detectable", text, True, "too few seeds to show any difference")
     span = (
         f"{min(values):.2g}"
         if len(values) == 1 or max(values) / max(min(values), 1e-12) < 1.05
         else f"{min(values):.2g} to {max(values):.2g}"
     )
-    return (
-        "Detectable",
-        f"the smallest difference that these seeds show with 80 % power: {span}{unit}, by "
-        "contrast.",
-        False,
-    )
+    text = f"the smallest difference that these seeds show with 80 % power: {span}{unit}."
+    return Fact("Detectable", text)
 
 
 def _failures(section: Section) -> Fact | None:
@@ -229,13 +267,12 @@ def _failures(section: Section) -> Fact | None:
     if not len(clean):
         return None
     n = int(clean["n"].min())
-    return (
-        "Rare failures",
+    text = (
         f"none of {n} seeds diverged, which excludes only failure rates above "
         f"{100 * (1 - 0.05 ** (1 / n)):.0f} % (95 % confidence). The intervals know nothing of a "
-        "failure that did not happen here.",
-        False,
+        "failure that did not happen here."
     )
+    return Fact("Rare failures", text)
 
 
 def _dropped(section: Section) -> Fact | None:
@@ -244,7 +281,7 @@ def _dropped(section: Section) -> Fact | None:
         if len(section.headline)
         else []
     )
-    # A seed at which a loss was run at no rate was added for other losses: nothing is lost there.
+    # A seed at which a loss was run at no rate was added for other losses: nothing is lost.
     runs = section.runs[section.runs["epochs"] == section.epochs]
     there = set(zip(runs["loss"].astype(str), runs["seed"], strict=True))
     unique = sorted(
@@ -264,17 +301,15 @@ def _dropped(section: Section) -> Fact | None:
     ]
     shown = ", ".join(parts[:12])
     more = f", and {len(parts) - 12} more" if len(parts) > 12 else ""
-    return (
-        "Left out",
-        f"of the headline's contrasts, with their partners where paired: {shown}{more}.",
-        True,
-    )
+    text = f"of the headline's contrasts, with their partners where paired: {shown}{more}."
+    return Fact("Left out", text, True, f"{len(unique)} runs left out of contrasts")
 
 
 def _versions(section: Section) -> Iterable[Fact]:
     runs = section.runs
     paddle = distinct(runs, "paddle_version")
-    yield "Versions", f"PaddlePaddle {', '.join(paddle) or 'unknown'}.", len(paddle) > 1
+    text = f"PaddlePaddle {', '.join(paddle) or 'unknown'}."
+    yield Fact("Versions", text, len(paddle) > 1, "several versions of PaddlePaddle")
     commits = [commit[:10] for commit in distinct(runs, "git_commit")]
     dirty = (
         int((runs["git_dirty"].astype(str).str.lower() == "true").sum())
@@ -291,29 +326,29 @@ def _versions(section: Section) -> Iterable[Fact]:
         text += ", nothing uncommitted"
     warnings = source_code.warnings(runs)
     text += f"; {source_code.described(runs)}"
-    yield "Code", f"{text}.", len(commits) != 1 or dirty > 0 or bool(warnings)
-    yield from (("Warning", warning, True) for warning in warnings)
+    label = "commit unknown" if not commits else "losses of different code"
+    label = "code of several commits" if len(commits) > 1 else label
+    label = "uncommitted changes" if dirty else label
+    yield Fact("Code", f"{text}.", len(commits) != 1 or dirty > 0 or bool(warnings), label)
+    yield from (Fact("Warning", warning, True, plain(warning, 60)) for warning in warnings)
     machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
     if any(machines.values()):
         text = "; ".join(f"{name} {', '.join(found)}" for name, found in machines.items() if found)
         several = any(len(found) > 1 for found in machines.values())
         text += (
-            ": not all round float32 alike, so the last digits may be the machine's"
+            ": processors round float32 differently, so the last digits depend on the machine"
             if several
             else ""
         )
-        yield "Machine", f"{text}.", several
+        yield Fact("Machine", f"{text}.", several, "several machines")
 
 
 def _time(section: Section) -> Fact | None:
     seconds = section.runs["seconds"].astype(float) if "seconds" in section.runs else None
     if seconds is None or not np.isfinite(seconds).any():
         return None
-    return (
-        "Wall time",
-        f"{_duration(float(seconds[np.isfinite(seconds)].sum()))} over all runs of this setting.",
-        False,
-    )
+    total = _duration(float(seconds[np.isfinite(seconds)].sum()))
+    return Fact("Wall time", f"{total} over all runs of this setting.")
 
 
 def distinct(runs: pd.DataFrame, column: str) -> list[str]:

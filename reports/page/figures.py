@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from reports.analysis import Section
 from reports.figures import comparisons, curves, effects, pictures, ranks, rates
 from reports.figures.palette import TOGETHER, Look
 from reports.names import counted, plain, short_names
+from reports.page.answer import ranked
 from reports.page.caveats import listed
 from reports.page.table import minus, number
 from reports.secondary_metrics import MEMORISATION, STEPS, Measure
@@ -30,7 +32,12 @@ class PageFigure:
     name: str
     caption: str
     alt: str
-    figure: Figure
+    draw: Callable[[], Figure]
+
+    @property
+    def figure(self) -> Figure:
+        """The figure, drawn at the width of the current style."""
+        return self.draw()
 
 
 class FigureBuilder:
@@ -41,7 +48,7 @@ class FigureBuilder:
     ) -> None:
         """front: the losses with a colour of their own; None means those of this section."""
         self.section = section
-        self.order = section.shown
+        self.order = [loss for loss in ranked(section) if loss in section.shown]
         self.looks = looks
         self.names = short_names(self.order)
         self.front = in_front([section]) if front is None else front
@@ -52,9 +59,8 @@ class FigureBuilder:
 
     def overview(self) -> PageFigure:
         """Validation accuracy by epoch."""
-        caption = (
-            f"Validation accuracy as training goes on, {self.section.at_rates}. "
-            + band_words(self.section.bands)
+        caption = f"Validation accuracy after each epoch, {self.section.at_rates}. " + band_words(
+            self.section.bands
         )
         return self._curves("accuracy", caption, ["epoch"], seeds=False)
 
@@ -63,43 +69,40 @@ class FigureBuilder:
         if not self.section.curves["seconds"].notna().any():
             return None
         caption = (
-            "The same runs over seconds of training alone (left) and over epochs (right), every "
-            f"seed a thin line. {band_words(self.section.bands)} Seconds are those of the machine "
-            "that trained."
+            "Validation accuracy over seconds of training and over epochs. Thin lines are runs. "
+            f"{band_words(self.section.bands)} Seconds are those of the machine that trained."
         )
         return self._curves("accuracy-time", caption, ["seconds", "epoch"])
 
     def own_losses(self) -> PageFigure:
         """The value of each loss on training and validation examples, by epoch."""
-        figure = curves.own_losses(self.section.own, **self._axes)
+        draw = partial(curves.own_losses, self.section.own, **self._axes)
         caption = (
-            f"Each loss's own value on training and validation. {band_words(self.section.own)} "
-            "Every panel has an axis of its own: these values cannot be compared between losses."
+            f"Value of each loss on training and validation examples. "
+            f"{band_words(self.section.own)} "
+            "Each panel has its own axis: values of different losses cannot be compared."
         )
         return PageFigure(
             "own-losses",
             caption,
             f"Line charts, a panel for each of {self._listed()}. {caption}",
-            figure,
+            draw,
         )
 
     def memorisation(self) -> PageFigure | None:
         """How many wrong labels are learned by heart; None without flipped labels."""
         caption = (
-            "Training examples as training goes on, where labels were flipped: how many of the "
-            "flipped ones are predicted as the wrong label they were given, which is noise "
-            "learned by heart, how many as the label they truly have, and how many of the others "
-            "are right (all in %)."
+            "Training accuracy after each epoch with flipped labels: the share of flipped examples "
+            "predicted as their wrong label (memorised noise), the share predicted as their true "
+            "label, and the accuracy on all other examples (all in %)."
         )
         return self._by_epoch("memorisation", MEMORISATION, caption)
 
     def steps(self) -> PageFigure | None:
         """Norms of gradients and sizes of updates, by epoch; None where none are recorded."""
         caption = (
-            "The steps of training, mean over each epoch: the norm of the gradient, and how large "
-            f"an update is beside the weights that it changes, {self.section.at_rates}. Learning "
-            "rates of different losses are alike where the updates are, not where the numbers "
-            "are. The axes are logarithmic."
+            "Mean over each epoch: the norm of the gradient, and the norm of an update relative to "
+            f"the norm of the weights, {self.section.at_rates}. The axes are logarithmic."
         )
         return self._by_epoch("steps", STEPS, caption, log=True)
 
@@ -112,9 +115,9 @@ class FigureBuilder:
         clean = dict(
             zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True)
         )
-        figure = pictures.corruptions(table, clean=clean, order=self.order, names=self.names)
+        draw = partial(pictures.corruptions, table, clean=clean, order=self.order, names=self.names)
         caption = (
-            "Accuracy (%) on the test images as they are (none) and after each kind of "
+            "Accuracy (%) on the unchanged test images (none) and after each kind of "
             f"corruption, the easiest kind first. Means over {runs_behind(table['n'])} per loss."
         )
         hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
@@ -122,7 +125,7 @@ class FigureBuilder:
             f"{plain(row.loss)}: least on {plain(row.corruption)}, {100 * row.accuracy:.1f} %"
             for row in hardest.itertuples()
         ]
-        return PageFigure("corruptions", caption, f"{caption} {'; '.join(words)}.", figure)
+        return PageFigure("corruptions", caption, f"{caption} {'; '.join(words)}.", draw)
 
     def to_target(self) -> PageFigure | None:
         """The share of runs that reached the target; None where no run is known to."""
@@ -143,10 +146,8 @@ class FigureBuilder:
         told = ", ".join(
             f"{plain(loss)} {row['sum']} of {row['size']}" for loss, row in counts.iterrows()
         )
-        figure = ranks.shares_reached(shares, **axes)
-        return PageFigure(
-            "to-target", caption, f"Step charts. {caption} Reached it: {told}.", figure
-        )
+        draw = partial(ranks.shares_reached, shares, **axes)
+        return PageFigure("to-target", caption, f"Step charts. {caption} Reached it: {told}.", draw)
 
     def expected(self) -> PageFigure | None:
         """Expected best validation accuracy over trials; None where no loss has several rates."""
@@ -156,7 +157,8 @@ class FigureBuilder:
             return None
         axes = self._together | {"order": order}
         axes["behind"] = [loss for loss in axes["behind"] if loss in order]
-        figure = effects.effect(
+        draw = partial(
+            effects.effect,
             means.assign(low=np.nan, high=np.nan),
             x="trials",
             x_label="trials",
@@ -174,7 +176,7 @@ class FigureBuilder:
             "trials",
             caption,
             f"Line chart. {caption} With the most trials: {self._values(last, 100)}",
-            figure,
+            draw,
         )
 
     def rates(self) -> PageFigure:
@@ -182,15 +184,15 @@ class FigureBuilder:
         section = self.section
         at = section.runs[section.runs["epochs"] == section.epochs]
         chosen = self._chosen()
-        figure = rates.rate_sensitivity(at, self._rates(), chosen, **self._axes)
+        draw = partial(rates.rate_sensitivity, at, self._rates(), chosen, **self._axes)
         caption = (
-            "Sensitivity to the learning rate: every run a mark, the line their mean, over "
-            f"{runs_behind(self._rates()['scored'])} per rate. Diverged runs stand on the grey "
-            "strip, counted. A ring marks the rate each loss is shown at."
+            "Validation accuracy by learning rate. Marks are runs, lines are means over "
+            f"{runs_behind(self._rates()['scored'])} per rate. The grey strip counts diverged "
+            "runs. A ring marks the best rate of each loss."
         )
         picks = [f"{plain(c.loss)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)]
         return PageFigure(
-            "learning-rates", caption, f"{caption} Chosen: {', '.join(picks) or 'none'}.", figure
+            "learning-rates", caption, f"{caption} Chosen: {', '.join(picks) or 'none'}.", draw
         )
 
     def final(self) -> PageFigure | None:
@@ -205,30 +207,32 @@ class FigureBuilder:
         means = section.means[section.means["epochs"] == section.epochs]
         shown = [loss for loss in self.order if loss in set(runs["loss"])]
         label = metric.label
-        figure = comparisons.final_accuracy(
+        behind = [loss for loss in self._together["behind"] if loss in shown]
+        draw = partial(
+            comparisons.final_accuracy,
             runs,
             means,
             label=label,
             scale=metric.scale,
             bounds=metric.bounds,
             order=shown,
-            behind=[loss for loss in self._together["behind"] if loss in shown],
+            behind=behind,
             looks=self.looks,
             names=self.names,
         )
         caption = (
-            f"{upper_first(metric.words)} after the last epoch: every run a tick, the mean below, "
+            f"{upper_first(metric.words)} after the last epoch. Ticks are runs, marks are means "
             f"over {runs_behind(means['n'])} per loss.{bar_words(means)}"
         )
-        if len(figure.axes) > 1:
-            caption += " Right, enlarged: the best of them."
+        if comparisons.enlarged(runs, means, shown, behind, metric.scale):
+            caption += " Second panel: the best of them, enlarged."
         if absent := [plain(loss) for loss in self.order if loss not in shown]:
             caption += f" Without {', '.join(absent)}, whose runs have none."
         return PageFigure(
             "final",
             caption,
             f"{caption} {self._values(means, metric.scale, metric.digits)}",
-            figure,
+            draw,
         )
 
     def forest(self) -> PageFigure | None:
@@ -239,13 +243,15 @@ class FigureBuilder:
         metric = self.section.metric
         unit = "percentage points" if metric.in_points else ""
         margin = float(frame["margin"].iloc[0])
-        figure = comparisons.forest(
+        draw = partial(
+            comparisons.forest,
             frame,
             margin=margin,
             unit=unit,
             digits=metric.digits,
             looks=self.looks,
             names=self._pair_names(),
+            behind=self._together["behind"],
         )
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
         caption = (
@@ -259,7 +265,7 @@ class FigureBuilder:
             f"{number(row.difference, metric.digits, signed=True).text}, {row.verdict}."
             for row in frame.itertuples()
         ]
-        return PageFigure("contrasts", caption, " ".join(["Forest plot.", caption, *words]), figure)
+        return PageFigure("contrasts", caption, " ".join(["Forest plot.", caption, *words]), draw)
 
     def epochs_effect(self) -> PageFigure | None:
         """The metric by length of training; None with a single length."""
@@ -267,10 +273,11 @@ class FigureBuilder:
         if means["epochs"].nunique() < 2:
             return None
         metric = self.section.metric
-        every = self.section.losses
+        every = ranked(self.section)
         axes = self._axes | {"order": every, "names": short_names(every)}
         axes["behind"] = [loss for loss in every if loss not in self.front]
-        figure = effects.effect(
+        draw = partial(
+            effects.effect,
             means,
             x="epochs",
             x_label="epochs trained (each length is a run of its own)",
@@ -288,7 +295,7 @@ class FigureBuilder:
             f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"
             for e, part in means.groupby("epochs")
         ]
-        return PageFigure("epochs", caption, " ".join([caption, *words]), figure)
+        return PageFigure("epochs", caption, " ".join([caption, *words]), draw)
 
     def heat_map(self) -> PageFigure:
         """Mean validation accuracy by loss and learning rate."""
@@ -296,7 +303,7 @@ class FigureBuilder:
         chosen = self._chosen()
         tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
         seeds = listed(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
-        figure = rates.heat_map(table, chosen, order=self.order, names=self.names)
+        draw = partial(rates.heat_map, table, chosen, order=self.order, names=self.names)
         caption = (
             "Mean validation accuracy (%) by loss and learning rate, over "
             f"{runs_behind(table['scored'])} per cell; framed: the rate of each loss that its "
@@ -309,19 +316,21 @@ class FigureBuilder:
             )
             for loss, own in table.groupby("loss", sort=False)
         ]
-        return PageFigure("heat-map", caption, f"{caption} {'; '.join(words)}.", figure)
+        return PageFigure("heat-map", caption, f"{caption} {'; '.join(words)}.", draw)
 
     def confusions(self) -> PageFigure | None:
         """Which digits were taken for which; None without predictions."""
         found = self.section.mistakes
         if found is None:
             return None
-        figure = pictures.confusions(found.confusion, order=self.order, names=self.names)
+        shown = [loss for loss in self.order if loss in self.front and loss in found.confusion]
+        draw = partial(pictures.confusions, found.confusion, order=shown, names=self.names)
         caption = (
-            "What was taken for what: the mean number of test images per run, over "
-            f"{runs_behind(found.runs.values())} per loss. The right answers, on the grey "
-            "diagonal, are left out."
+            "Confusion matrices: mean number of wrongly classified test images per run, over "
+            f"{runs_behind(found.runs.values())} per loss. The diagonal, right answers, is left "
+            "out."
         )
+        caption += "" if len(shown) == len(found.confusion) else " Of the losses in colour."
         worst = []
         for loss, matrix in found.confusion.items():
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
@@ -330,21 +339,21 @@ class FigureBuilder:
                 f"{plain(loss)}: most often a {row} for a {column}, {wrong[row, column]:.1f} per "
                 "run"
             )
-        return PageFigure("confusions", caption, f"{caption} {'; '.join(worst)}.", figure)
+        return PageFigure("confusions", caption, f"{caption} {'; '.join(worst)}.", draw)
 
     def class_accuracy(self) -> PageFigure | None:
         """Accuracy on each digit; None without predictions."""
         found = self.section.mistakes
         if found is None:
             return None
-        figure = pictures.class_accuracy(found.classes, **self._together)
+        draw = partial(pictures.class_accuracy, found.classes, **self._together)
         caption = (
             "Accuracy on the test images of each digit, mean over "
             f"{runs_behind(found.runs.values())} per loss; the line spans the losses."
         )
         caption += self._grey_words()
         hardest = found.classes.groupby("digit")["accuracy"].mean().idxmin()
-        return PageFigure("classes", caption, f"{caption} The hardest digit is {hardest}.", figure)
+        return PageFigure("classes", caption, f"{caption} The hardest digit is {hardest}.", draw)
 
     def most_wrong(self, images: np.ndarray) -> PageFigure | None:
         """The test images that most runs get wrong; None without predictions or errors."""
@@ -356,16 +365,16 @@ class FigureBuilder:
         )
         if not len(rows):
             return None
-        figure = pictures.most_wrong(images, rows.head(WRONG))
+        draw = partial(pictures.most_wrong, images, rows.head(WRONG))
         caption = (
-            "The test images most often got wrong, over all losses: what each is, and what it was "
-            f"most often read as, by {runs_behind(found.runs.values())} per loss."
+            "The test images that runs classified wrongly most often, over all losses: label and "
+            f"most frequent wrong answer, over {runs_behind(found.runs.values())} per loss."
         )
         words = [
             f"a {r.label} read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
             for r in rows.head(WRONG).itertuples()
         ]
-        return PageFigure("most-wrong", caption, f"{caption} {'; '.join(words)}.", figure)
+        return PageFigure("most-wrong", caption, f"{caption} {'; '.join(words)}.", draw)
 
     def most_disagreed(self, images: np.ndarray) -> PageFigure | None:
         """The test images that the losses disagree on most; None with fewer than two losses."""
@@ -377,7 +386,8 @@ class FigureBuilder:
         )
         if not len(rows):
             return None
-        figure = pictures.most_disagreed(
+        draw = partial(
+            pictures.most_disagreed,
             images,
             rows.head(DISAGREED),
             order=self.order,
@@ -386,13 +396,13 @@ class FigureBuilder:
         )
         caption = (
             "The test images on which the losses disagree most: the share of each loss's runs "
-            f"that got it wrong, of {runs_behind(found.runs.values())}."
+            f"that classified it wrongly, of {runs_behind(found.runs.values())}."
         )
         words = [
             f"a {r.label} (shares differ by {100 * r.spread:.0f} points)"
             for r in rows.head(DISAGREED).itertuples()
         ]
-        return PageFigure("most-disagreed", caption, f"{caption} {'; '.join(words)}.", figure)
+        return PageFigure("most-disagreed", caption, f"{caption} {'; '.join(words)}.", draw)
 
     # ---- parts -----------------------------------------------------------------------------------
 
@@ -401,13 +411,13 @@ class FigureBuilder:
     ) -> PageFigure:
         section = self.section
         shown = section.curves if seeds else section.curves.iloc[:0]
-        figure = curves.accuracy_curves(shown, section.bands, x=x, **self._together)
+        draw = partial(curves.accuracy_curves, shown, section.bands, x=x, **self._together)
         if curves.enlarged(section.bands, self._together["behind"]):
-            caption += " Below, enlarged: the second half of training of the losses at the top."
+            caption += " Lower panel: the second half of training, enlarged, of the best losses."
         caption += self._grey_words()
         last = section.bands.dropna(subset=["mean"]).groupby("loss").tail(1)
         return PageFigure(
-            name, caption, f"Line chart. {caption} At the end: {self._values(last, 100)}", figure
+            name, caption, f"Line chart. {caption} At the end: {self._values(last, 100)}", draw
         )
 
     def _by_epoch(
@@ -431,7 +441,7 @@ class FigureBuilder:
             name,
             caption,
             f"Line charts. {caption} At the end: {' '.join(words)}",
-            curves.by_epoch(frame, panels, log=log, **axes),
+            partial(curves.by_epoch, frame, panels, log=log, **axes),
         )
 
     def _grey_words(self) -> str:
@@ -439,8 +449,8 @@ class FigureBuilder:
         if not self._together["behind"]:
             return ""
         return (
-            f" In colour, of {len(self.section.losses)} losses: those that are compared with the "
-            f"others, and the best by {self.section.metric.words}."
+            f" Of {len(self.section.losses)} losses, the reference and the best by "
+            f"{self.section.metric.words} are in colour."
         )
 
     def _chosen(self) -> pd.DataFrame:
@@ -454,7 +464,7 @@ class FigureBuilder:
     def _values(self, means: pd.DataFrame, scale: float, digits: int = 2) -> str:
         unit = " %" if scale == 100 else ""
         ordered = means.set_index("loss")["mean"].reindex(
-            [loss for loss in self.section.losses if loss in set(means["loss"])]
+            [loss for loss in ranked(self.section) if loss in set(means["loss"])]
         )
         return (
             minus(
@@ -523,8 +533,3 @@ def band_words(bands: pd.DataFrame) -> str:
 def bar_words(means: pd.DataFrame) -> str:
     """What the bars mean; empty where there are none."""
     return " Bars are 95 % intervals of the mean." if means["low"].notna().any() else ""
-
-
-def each(makers: Sequence[Callable[[], PageFigure | None]]) -> list[PageFigure]:
-    """The illustrations there are."""
-    return [made for make in makers if (made := make()) is not None]

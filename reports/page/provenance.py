@@ -50,9 +50,9 @@ def facts(baselines: Baselines) -> list[Fact]:
         f"{_list(origin.kernels)}."
     )
     return [
-        ("Baselines", runs, False),
-        ("Their versions", versions, bool(origin.uncommitted)),
-        ("Their digest", f"SHA-256 {baselines.sha256}.", False),
+        Fact("Baselines", runs),
+        Fact("Their versions", versions, bool(origin.uncommitted), "baselines: uncommitted code"),
+        Fact("Their digest", f"SHA-256 {baselines.sha256}."),
     ]
 
 

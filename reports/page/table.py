@@ -1,9 +1,8 @@
 """Tables as data, and their forms: CSV for programs, LaTeX and Markdown for papers.
 
-HTML is the page's template.
-
-A cell has a value, which CSV and sorting use, and a text, which people read. Names come from
-outside: every form escapes them for its own language.
+A table is a frame and a list of columns; HTML is the page's template. A cell has a value, which CSV
+and sorting use, and a text, which people read. Names come from outside: every form escapes them for
+its own language.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from reports.names import one_line, plain
 
@@ -27,46 +28,6 @@ class Cell(NamedTuple):
     text: str
     value: Any
     strong: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: `name` of its files, headings with units, `keys` as CSV's columns, rows of cells.
-
-    only_csv: the keys of columns that CSV alone has, as the others have them inside another
-    column's text.
-    only_people: the keys of columns that CSV does not have, being told by others of its own.
-    """
-
-    name: str
-    caption: str
-    headings: Sequence[str]
-    keys: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    only_csv: Sequence[str] = ()
-    only_people: Sequence[str] = ()
-
-    @property
-    def for_people(self) -> Table:
-        """The table without the columns that CSV alone has."""
-        return self._without(self.only_csv)
-
-    @property
-    def for_programs(self) -> Table:
-        """The table as CSV has it."""
-        return self._without(self.only_people)
-
-    def _without(self, keys: Sequence[str]) -> Table:
-        kept = [i for i, key in enumerate(self.keys) if key not in keys]
-        headings, names = [self.headings[i] for i in kept], [self.keys[i] for i in kept]
-        return Table(
-            self.name, self.caption, headings, names, [[row[i] for i in kept] for row in self.rows]
-        )
-
-    def numeric(self, column: int) -> bool:
-        """Whether a column holds numbers, n/a aside."""
-        values = [row[column].value for row in self.rows]
-        return not any(isinstance(value, str) for value in values)
 
 
 def name_cell(text: object) -> Cell:
@@ -89,15 +50,17 @@ def count(value: float) -> Cell:
     return Cell(f"{int(value):,}", int(value))
 
 
+def rate(value: float) -> Cell:
+    """A learning rate, or another number with as many digits as it needs."""
+    return number(value, 0)._replace(
+        text=NOT_AVAILABLE if math.isnan(float(value)) else f"{float(value):g}"
+    )
+
+
 def with_interval(
-    value: float,
-    low: float,
-    high: float,
-    digits: int = 2,
-    *,
-    scale: float = 1.0,
+    value: float, low: float, high: float, digits: int = 2, *, scale: float = 1.0,
     signed: bool = False,
-) -> Cell:
+) -> Cell:  # fmt: skip
     """A number and its interval in brackets; the number alone when it has none."""
     cell = number(value, digits, scale=scale, signed=signed)
     if cell.value is None or math.isnan(low):
@@ -113,9 +76,106 @@ def probability(p: float) -> Cell:
     return Cell("< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.995 else f"{p:.2f}", float(p))
 
 
+def as_it_is(cell: Cell) -> Cell:
+    """A cell that is made already."""
+    return cell
+
+
 def minus(text: str) -> str:
     """A number with a minus sign instead of a hyphen."""
     return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    key: its name in CSV, "" for people alone. heading: for people, "" for CSV alone. source: the
+    frame's column, `key` unless it is given. form: makes a cell of a value; None means a number of
+    so many `digits`, times `scale`. ends: the frame's columns of its interval, which CSV has as
+    columns of their own; people see no more of it than lies within `bounds`. none: what a cell
+    without a value says.
+    """
+
+    key: str
+    heading: str = ""
+    source: str = ""
+    form: Callable[[Any], Cell] | None = None
+    digits: int = 2
+    scale: float = 1.0
+    signed: bool = False
+    ends: tuple[str, str] | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    none: str = NOT_AVAILABLE
+
+    def cell(self, row: Mapping[Any, Any]) -> Cell:
+        """The cell of a row. It says so where fewer runs have the number than are in the row."""
+        source = self.source or self.key
+        value = row[source]
+        if self.form is not None:
+            return self.form(value)
+        low, high = (row[end] for end in self.ends) if self.ends else (math.nan, math.nan)
+        low, high = (float(min(max(end, self.bounds[0]), self.bounds[1])) for end in (low, high))
+        cell = with_interval(value, low, high, self.digits, scale=self.scale, signed=self.signed)
+        if cell.value is None:
+            return Cell(self.none, None)
+        values, runs = row.get(f"{source}_n"), row.get("runs")
+        if values is not None and runs is not None and values < runs:
+            return cell._replace(text=f"{cell.text} ({values} of {runs} runs)")
+        return cell
+
+    @property
+    def limits(self) -> list[Column]:
+        """The columns of the interval, which CSV alone has."""
+        names = [end.replace(self.source or self.key, self.key) for end in self.ends or ()]
+        return [
+            replace(self, key=name, heading="", source=end, ends=None)
+            for name, end in zip(names, self.ends or (), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: `name` of its files, headings with units, `keys` as CSV's columns, rows of cells.
+
+    An empty heading: the column is in CSV alone; an empty key: it is for people alone.
+    """
+
+    name: str
+    caption: str
+    headings: Sequence[str]
+    keys: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    @property
+    def for_people(self) -> Table:
+        """The table without the columns that CSV alone has."""
+        return self._with([i for i, heading in enumerate(self.headings) if heading])
+
+    @property
+    def for_programs(self) -> Table:
+        """The table as CSV has it."""
+        return self._with([i for i, key in enumerate(self.keys) if key])
+
+    def _with(self, kept: Sequence[int]) -> Table:
+        return Table(
+            self.name,
+            self.caption,
+            [self.headings[i] for i in kept],
+            [self.keys[i] for i in kept],
+            [[row[i] for i in kept] for row in self.rows],
+        )
+
+    def numeric(self, column: int) -> bool:
+        """Whether a column holds numbers, n/a aside."""
+        return not any(isinstance(row[column].value, str) for row in self.rows)
+
+
+def tabulate(name: str, caption: str, frame: pd.DataFrame, columns: Sequence[Column]) -> Table:
+    """The table of a frame."""
+    shown = [each for column in columns for each in (column, *column.limits)]
+    rows = [[each.cell(row) for each in shown] for row in frame.to_dict("records")]
+    return Table(name, caption, [each.heading for each in shown], [e.key for e in shown], rows)
 
 
 def to_csv(table: Table) -> str:
@@ -129,19 +189,20 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `tabular` with booktabs' rules, numbers to the right."""
+    r"""A `tabular` with booktabs' rules, numbers to the right, no wider than \textwidth."""
     table = table.for_people
     columns = "".join("r" if table.numeric(i) else "l" for i in range(len(table.headings)))
     lines = [
-        rf"% {_one_line(latex(table.caption))}",
-        r"% \usepackage{booktabs}",
+        rf"% {one_line(latex(table.caption))}",
+        r"% \usepackage{booktabs,graphicx}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(latex(heading) for heading in table.headings) + r" \\",
+        " & ".join(_HEADINGS.get(heading, latex(heading)) for heading in table.headings) + r" \\",
         r"\midrule",
         *(" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -160,24 +221,7 @@ def to_markdown(table: Table) -> str:
 
 def latex(text: str) -> str:
     """Text for LaTeX, none of whose characters is a command."""
-    special = {
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "\\": r"\textbackslash{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
-        "−": "$-$",
-        "±": r"$\pm$",
-        "∞": r"$\infty$",
-        "–": "--",
-        "…": r"\ldots{}",
-        "≥": r"$\geq$",
-        "≤": r"$\leq$",
-    }
-    return "".join(special.get(character, character) for character in one_line(text))
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
 
 
 def markdown(text: str) -> str:
@@ -190,12 +234,28 @@ def markdown(text: str) -> str:
     )  # no link of its own accord
 
 
+_HEADINGS = {"d_z": "$d_z$", "p": "$p$", "Holm p": "Holm $p$", "n": "$n$"}
+_LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "–": "--",
+    "…": r"\ldots{}",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+}
+
+
 def _latex_cell(cell: Cell) -> str:
     return rf"\textbf{{{latex(cell.text)}}}" if cell.strong else latex(cell.text)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _csv_value(value: Any) -> Any:

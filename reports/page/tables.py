@@ -1,416 +1,316 @@
-"""The tables of a section, from its frames."""
+"""The tables of a section: a frame and its columns each."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from reports.analysis import Section
-from reports.metrics import Metric
+from reports.metrics import Metric, read_metric
 from reports.names import counted
-from reports.page.table import Cell, Table, count, name_cell, number, probability, with_interval
+from reports.page.table import (
+    Cell,
+    Column,
+    Table,
+    as_it_is,
+    count,
+    name_cell,
+    probability,
+    rate,
+    tabulate,
+)
 from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
 from reports.stats import budget
 from reports.verdicts import upper_first
 
-MOST_TRIALS = 8  # columns of the table; the last one is shown as well
+LOSS = Column("loss", "loss", form=name_cell)
+RATE = Column("lr", "learning rate", form=rate)
+RUNS = Column("runs", "runs", form=count)
+ENDS = ["ok", "diverged", "failed", "killed", "missing"]
+MOST_RUNS = 2000
+"""Rows of the table of all runs."""
+
+MOST_TRIALS = 8
+"""Columns of numbers of trials; the last one is shown as well."""
 
 
-def last_epoch(section: Section) -> Table:
-    """Each loss's accuracy after the last epoch: what even one seed gives."""
-    rows = [
-        [
-            name_cell(row.loss),
-            number(row.lr, 0)._replace(text=rate(row.lr)),
-            count(row.runs),
-            with_interval(row.val_accuracy, row.val_accuracy_low, row.val_accuracy_high, scale=100),
-            with_interval(
-                row.test_accuracy, row.test_accuracy_low, row.test_accuracy_high, scale=100
-            ),
-        ]
-        for row in section.best[section.best["loss"].isin(section.shown)].itertuples()
-    ]
-    return Table(
-        "accuracy",
-        f"Accuracy after {counted(section.epochs, 'epoch')}, {section.at_rates}"
-        + (
-            ", with 95 % intervals of the mean."
-            if section.evaluated_seeds > 1
-            else "; one seed has no interval."
-        ),
-        ["loss", "learning rate", "runs", "validation accuracy (%)", "test accuracy (%)"],
-        ["loss", "lr", "runs", "val_accuracy_percent", "test_accuracy_percent"],
-        rows,
-    )
+def metric_means(means: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, Column]:
+    """The means of the metric that decides, by its name, and the column that shows them."""
+    names = {end: f"{metric.name}_{end}" for end in ("low", "high")}
+    frame = means.rename(columns={"mean": metric.name, "n": "runs"} | names)
+    ends = (names["low"], names["high"])
+    return frame, Column(
+        metric.key, metric.label, metric.name, digits=metric.digits, scale=metric.scale,
+        ends=ends, bounds=metric.bounds,
+    )  # fmt: skip
 
 
-def best(section: Section) -> Table:
+def best(section: Section, order: Sequence[str]) -> Table:
     """Everything per loss at its own best rate."""
-    frame = section.best[section.best["loss"].isin(section.shown)]
-    measures = _measured(frame, LIKELIHOOD)
-    headings = ["loss", "learning rate", "validation (%)", "test (%)"]
-    keys = ["loss", "lr", "val_accuracy_percent", "test_accuracy_percent"]
-    keys += ["test_accuracy_percent_low", "test_accuracy_percent_high"]
-    rows = []
-    for row in frame.to_dict("records"):
-        edge = {"low": ", lowest", "high": ", highest"}.get(row["edge"], "")
-        cells = [
-            name_cell(row["loss"]),
-            number(row["lr"], 0)._replace(text=rate(row["lr"]) + edge),
-            _of(number(row["val_accuracy"], scale=100), row["val_accuracy_n"], row["runs"]),
-            _of(
-                with_interval(
-                    *(row[f"test_accuracy{end}"] for end in ("", "_low", "_high")), scale=100
-                ),
-                row["test_accuracy_n"],
-                row["runs"],
-            ),
-            number(row["test_accuracy_low"], scale=100),
-            number(row["test_accuracy_high"], scale=100),
-        ]
-        cells += [
-            *(_value(row, measure) for measure in measures),
-            number(row["epoch_seconds"]),
-            count(row["runs"]),
-            count(row["diverged"]),
-        ]
-        rows.append(cells)
-    headings += [
-        "low",
-        "high",
-        *(measure.words for measure in measures),
-        "s / epoch",
-        "runs",
-        "diverged",
-    ]
-    keys += [_key(measure) for measure in measures]
-    keys += ["seconds_per_epoch", "runs", "diverged"]
+    frame = _ordered(section.best, order)
+    edges = frame["edge"].map({"low": ", lowest", "high": ", highest"}).fillna("")
+    frame["lr_text"] = list(zip(frame["lr"], edges, strict=True))
+    columns = [
+        LOSS,
+        Column("lr", "learning rate", "lr_text", form=_rate_with_edge),
+        Column("val_accuracy_percent", "validation (%)", "val_accuracy", scale=100),
+        Column(
+            "test_accuracy_percent", "test (%)", "test_accuracy", scale=100,
+            ends=("test_accuracy_low", "test_accuracy_high"), bounds=(0, 1),
+        ),
+        *_measured(frame, LIKELIHOOD),
+        Column("seconds_per_epoch", "s / epoch", "epoch_seconds"),
+        RUNS,
+        Column("diverged", "diverged", form=count),
+    ]  # fmt: skip
+    interval = " (test accuracy with its 95 % interval)" if section.evaluated_seeds > 1 else ""
     caption = (
-        f"{upper_first(section.at_rates)}, means over its judged runs"
-        + (" (test accuracy with its 95 % interval)" if section.evaluated_seeds > 1 else "")
-        + ". ECE: 15 bins, before and after temperature scaling fitted on validation. n/a: this "
-        "loss's head gives no "
+        f"{upper_first(section.at_rates)}, means over its evaluated runs{interval}. ECE: 15 bins, "
+        "before and after temperature scaling fitted on validation. n/a: this loss's head gives no "
         "probabilities, or its runs have no such number. Diverged runs are counted over all "
         "learning rates and lengths."
     )
-    return Table("losses", caption, headings, keys, rows, only_csv=keys[4:6])
+    return tabulate("losses", caption, frame, columns)
 
 
-def judged(section: Section) -> Table | None:
-    """The metric that decides, with its intervals.
-
-    It is None for the test accuracy, which `best` has.
-    """
+def judged(section: Section, order: Sequence[str]) -> Table | None:
+    """The metric that decides; None for the test accuracy, which `best` has."""
     metric = section.metric
     if metric.name == "test_accuracy":
         return None
-    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")
-    rows = [
-        [
-            name_cell(row.Index),
-            number(row.lr, 0)._replace(text=rate(row.lr)),
-            *_mean(row, metric),
-            count(row.n),
-        ]
-        for row in means.reindex(
-            [loss for loss in section.shown if loss in means.index]
-        ).itertuples()
-    ]
+    means = section.means[section.means["epochs"] == section.epochs]
+    frame, column = metric_means(_ordered(means, order), metric)
     better = "higher" if metric.higher_is_better else "lower"
     caption = (
-        f"What decides: {metric.words}, {section.at_rates}, mean over the judged runs; {better} "
-        "is better."
-        + (
-            f" n/a: its runs have none; there is one only {metric.there}."
-            if (means["n"] == 0).any() and metric.there
-            else ""
-        )
+        f"The metric of the verdicts: {metric.words}, {section.at_rates}, mean over the evaluated "
+        f"runs; {better} is better."
     )
-    keys = ["loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"]
-    headings = ["loss", "learning rate", metric.label, "low", "high", "runs"]
-    return Table("metric", caption, headings, keys, rows, only_csv=keys[3:5])
+    if (frame["runs"] == 0).any() and metric.there:
+        caption += f" n/a: its runs have none; there is one only {metric.there}."
+    return tabulate("metric", caption, frame, [LOSS, RATE, column, RUNS])
 
 
-def further(section: Section) -> Table | None:
-    """What else the judged runs say of each loss; None where no run says any of it."""
-    frame = section.best[section.best["loss"].isin(section.shown)]
-    measures = _measured(frame, FURTHER)
-    if not measures:
+def further(section: Section, order: Sequence[str]) -> Table | None:
+    """What else the evaluated runs say of each loss; None where no run says any of it."""
+    frame = _ordered(section.best, order)
+    columns = _measured(frame, FURTHER)
+    if not columns:
         return None
-    rows = [
-        [name_cell(row["loss"]), *(_value(row, measure) for measure in measures)]
-        for row in frame.to_dict("records")
-    ]
-    there = {measure.column for measure in measures}
-    caption = f"Further measures of the same runs, {section.at_rates}, means." + "".join(
-        f" {words}" for column, words in _EXPLAINED.items() if column in there
+    there = {column.source for column in columns}
+    caption = "Further measures on the test set, means over the evaluated runs. " + " ".join(
+        words for name, words in _EXPLAINED.items() if name in there
     )
-    headings = ["loss", *(measure.words for measure in measures)]
-    return Table("further", caption, headings, ["loss", *map(_key, measures)], rows)
+    return tabulate("further", caption, frame, [LOSS, *columns])
 
 
-def to_target(section: Section) -> Table:
+def to_target(section: Section, order: Sequence[str]) -> Table:
     """When the evaluated runs of each loss reached the target."""
-    frame = budget.median_times(section.to_target).set_index(["loss", "measure"])
-    measures = [name for name in budget.MEASURES if name in set(frame.index.get_level_values(1))]
-    rows = []
-    for loss in [loss for loss in section.shown if (loss, "epochs") in frame.index]:
-        whole = frame.loc[loss, "epochs"]
-        cells = [name_cell(loss), count(whole["n"]), count(whole["reached"])]
-        for measure in measures:
-            known = (loss, measure) in frame.index
-            median, low, high = (
-                frame.loc[(loss, measure), end] if known else math.nan
-                for end in ("median", "low", "high")
-            )
-            digits = 0 if measure == "epochs" else 1
-            cells.append(with_interval(median, low, high, digits))
-            cells += [number(end, digits) for end in (low, high)]
-        rows.append(cells)
-    heads, keys = ["loss", "runs", "reached it"], ["loss", "runs", "reached"]
-    for measure in measures:
-        heads += [f"{measure}, median", "low", "high"]
-        keys += [f"{measure}_median", f"{measure}_low", f"{measure}_high"]
+    times = budget.median_times(section.to_target)
+    wide = times.pivot(index="loss", columns="measure", values=["median", "low", "high"])
+    wide.columns = [f"{measure}_{end}" for end, measure in wide.columns]
+    counts = times[times["measure"] == "epochs"].set_index("loss")[["n", "reached"]]
+    frame = counts.rename(columns={"n": "runs"}).join(wide).reset_index()
+    columns = [
+        Column(
+            f"{name}_median", f"{name}, median", digits=0 if name == "epochs" else 1,
+            ends=(f"{name}_low", f"{name}_high"),
+        )
+        for name in budget.MEASURES
+        if name in set(times["measure"])
+    ]  # fmt: skip
     caption = (
         f"Training until {100 * section.target:g} % validation accuracy, {section.at_rates}: "
         "Kaplan-Meier median over the evaluated runs, from six runs on with its 95 % interval. "
         "Runs that diverged or ended before count as not there yet; ∞: not within the training "
         "that was given."
     )
-    only_csv = [key for key in keys if key.endswith(("_low", "_high"))]
-    return Table("to-target", caption, heads, keys, rows, only_csv=only_csv)
+    columns = [LOSS, RUNS, Column("reached", "reached it", form=count), *columns]
+    return tabulate("to-target", caption, _ordered(frame, order), columns)
 
 
-def expected(section: Section) -> Table:
+def expected(section: Section, order: Sequence[str]) -> Table:
     """The best validation accuracy to expect from a number of trials of each loss."""
-    table = section.expected.pivot(index="loss", columns="trials", values="mean")
-    table = table.reindex([loss for loss in section.shown if loss in table.index])
-    trials = [n for n in table if n <= MOST_TRIALS or n == max(table)]
-    rows = [
-        [name_cell(loss), *(number(row[n], scale=100) for n in trials)]
-        for loss, row in table.iterrows()
+    frame = section.expected.pivot(index="loss", columns="trials", values="mean")
+    trials = [
+        Column(f"trials_{n}", counted(n, "trial"), f"trials_{n}", scale=100)
+        for n in frame
+        if n <= MOST_TRIALS or n == max(frame)
     ]
+    frame = frame.rename(columns=lambda n: f"trials_{n}").reset_index()
     caption = (
         "Validation accuracy (%) to expect of the best of a number of trials, each with one of the "
         "learning rates that were tried and one seed."
     )
-    headings = ["loss", *(counted(n, "trial") for n in trials)]
-    return Table("trials", caption, headings, ["loss", *(f"trials_{n}" for n in trials)], rows)
+    return tabulate("trials", caption, _ordered(frame, order), [LOSS, *trials])
 
 
-def corruptions(section: Section) -> Table | None:
+def corruptions(section: Section, order: Sequence[str]) -> Table | None:
     """Accuracy on every kind of corrupted test images; None where no run was tried on any."""
-    table = section.corruptions.pivot(index="loss", columns="corruption", values="accuracy")
-    table = table.reindex([loss for loss in section.shown if loss in table.index])
-    if not len(table):
-        return None
-    rows = [
-        [name_cell(loss), *(number(value, 2, scale=100) for value in values)]
-        for loss, values in zip(table.index, table.to_numpy(), strict=True)
+    frame = section.corruptions.pivot(index="loss", columns="corruption", values="accuracy")
+    caption = "Accuracy (%) on the test images after each kind of corruption, mean over runs."
+    kinds = [
+        Column(f"{kind}_percent", str(kind).replace("_", " "), kind, scale=100) for kind in frame
     ]
-    kinds = [str(kind) for kind in table.columns]
-    return Table(
-        "corruptions",
-        "Accuracy (%) on the test images after each kind of corruption, mean over runs.",
-        ["loss", *(kind.replace("_", " ") for kind in kinds)],
-        ["loss", *(f"{kind}_percent" for kind in kinds)],
-        rows,
-    )
+    frame = _ordered(frame.reset_index(), order)
+    return tabulate("corruptions", caption, frame, [LOSS, *kinds]) if len(frame) else None
+
+
+def classes(section: Section, order: Sequence[str]) -> Table | None:
+    """Test accuracy per digit and loss."""
+    if section.mistakes is None:
+        return None
+    frame = section.mistakes.classes.pivot(index="loss", columns="digit", values="accuracy")
+    frame = frame.rename(columns=str)
+    digits = [Column(f"digit_{digit}", digit, digit, scale=100) for digit in frame]
+    caption = "Test accuracy (%) on each digit, mean over runs."
+    return tabulate("classes", caption, _ordered(frame.reset_index(), order), [LOSS, *digits])
 
 
 def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:
     """Contrasts with everything behind their verdicts."""
-    unit = " (points)" if section.metric.in_points else ""
-    digits = section.metric.digits
-    many_epochs, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
-    headings, keys = ["contrast", "A", "B"], ["contrast", "a", "b"]
-    if many_epochs:
-        headings, keys = [*headings, "epochs"], [*keys, "epochs"]
-    if equal:
-        headings, keys = [*headings, "learning rate"], [*keys, "lr"]
-    headings += [
-        f"difference{unit}",
-        "low",
-        "high",
-        "n",
-        *("seeds only, low", "seeds only, high", "median", "trimmed mean"),
-        "p",
-        "p of seeds",
-        "Holm p",
-        "d_z",
-        "P(A beats B)",
-        "from",
-        "to",
-        "verdict",
-        "reason",
-        "generalises to",
-    ]
-    keys += ["difference", "low", "high", "n", "seeds_only_low", "seeds_only_high", "median"]
-    keys += ["trimmed_mean", "p", "p_seeds", "p_holm", "d_z"]
-    keys += ["p_better", "p_better_low", "p_better_high", "verdict", "reason", "generalises"]
-    rows = []
-    for row in frame.to_dict("records"):
-        cells = [name_cell(f"{row['a']} − {row['b']}"), name_cell(row["a"]), name_cell(row["b"])]
-        cells += [count(row["epochs"])] if many_epochs else []
-        cells += [number(row["lr_a"], 0)._replace(text=rate(row["lr_a"]))] if equal else []
-        chance = with_interval(row["p_better"], row["p_better_low"], row["p_better_high"])
-        cells += [
-            with_interval(row["difference"], row["low"], row["high"], digits, signed=True),
-            number(row["low"], digits, signed=True),
-            number(row["high"], digits, signed=True),
-            Cell(f"{row['n']}" if row["paired"] else f"{row['n_a']} / {row['n_b']}", int(row["n"])),
-            *(
-                number(row[name], digits, signed=True)
-                for name in ("seeds_only_low", "seeds_only_high", "median", "trimmed_mean")
-            ),
-            *(probability(row[name]) for name in ("p", "p_seeds", "p_holm")),
-            number(row["d_z"], signed=True),
-            chance,
-            number(row["p_better_low"]),
-            number(row["p_better_high"]),
-            Cell(row["verdict"], row["verdict"], strong=row["verdict"] != "undecided"),
-            name_cell(row["reason"]),
-            name_cell(row["generalises"]),
-        ]
-        rows.append(cells)
-    only_csv = ["a", "b", "low", "high", "p_better_low", "p_better_high", "generalises"]
-    only_csv += ["seeds_only_low", "seeds_only_high", "trimmed_mean"]
-    return Table(name, caption, headings, keys, rows, only_csv=only_csv, only_people=["contrast"])
-
-
-def denominators(section: Section) -> Table:
-    """What became of every run."""
-    keys = ["loss", "expected", "ok", "diverged", "failed", "killed", "missing", "extra"]
-    by_loss = section.denominators.set_index("loss").reindex(section.losses).reset_index()
-    rows = [
-        [name_cell(row["loss"]), *(count(row[key]) for key in keys[1:])]
-        for row in by_loss.to_dict("records")
-    ]
-    caption = (
-        "What became of the runs (loss, learning rate, epochs, seed) that the grid has for each "
-        "loss."
+    frame = frame.assign(
+        pair=[f"{a} − {b}" for a, b in zip(frame["a"], frame["b"], strict=True)],
+        pairs=[
+            Cell(f"{row.n}" if row.paired else f"{row.n_a} / {row.n_b}", int(row.n))
+            for row in frame.itertuples()
+        ],
+        marked=[Cell(verdict, verdict, verdict != "undecided") for verdict in frame["verdict"]],
     )
-    return Table("denominators", caption, keys, keys, rows)
-
-
-def epochs(section: Section) -> Table:
-    """The metric at each length of training."""
     metric = section.metric
-    ordered = section.means.assign(
-        place=section.means["loss"].map(section.losses.index)
-    ).sort_values(["epochs", "place"])
-    rows = [
-        [
-            count(row.epochs),
-            name_cell(row.loss),
-            number(row.lr, 0)._replace(text=rate(row.lr)),
-            *_mean(row, metric),
-            count(row.n),
-        ]
-        for row in ordered.itertuples()
-    ]
-    return Table(
-        "epochs",
-        f"{upper_first(metric.words)} by length of training, each loss at its best rate for that "
-        "length.",
-        ["epochs", "loss", "learning rate", metric.label, "low", "high", "runs"],
-        ["epochs", "loss", "lr", metric.key, f"{metric.key}_low", f"{metric.key}_high", "runs"],
-        rows,
-        only_csv=[f"{metric.key}_low", f"{metric.key}_high"],
+    unit = " (points)" if metric.in_points else ""
+    many, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
+    columns = [
+        Column("", "contrast", "pair", form=name_cell),
+        Column("a", form=name_cell),
+        Column("b", form=name_cell),
+        *([Column("epochs", "epochs", form=count)] if many else []),
+        *([Column("lr", "learning rate", "lr_a", form=rate)] if equal else []),
+        Column(
+            "difference", f"difference{unit}", digits=metric.digits, signed=True,
+            ends=("low", "high"),
+        ),
+        Column("n", "n", "pairs", form=as_it_is),
+        *(
+            Column(each, digits=metric.digits, signed=True)
+            for each in ("seeds_only_low", "seeds_only_high")
+        ),
+        Column("median", "median", digits=metric.digits, signed=True),
+        Column("trimmed_mean", digits=metric.digits, signed=True),
+        Column("p", "p", form=probability),
+        Column("p_seeds", "p of seeds", form=probability),
+        Column("p_holm", "Holm p", form=probability),
+        Column("d_z", "d_z", signed=True),
+        Column("p_better", "P(A beats B)", ends=("p_better_low", "p_better_high")),
+        Column("verdict", "verdict", "marked", form=as_it_is),
+        Column("reason", "reason", form=name_cell),
+        Column("generalises", form=name_cell),
+    ]  # fmt: skip
+    return tabulate(name, caption, frame, columns)
+
+
+def denominators(section: Section, order: Sequence[str]) -> Table:
+    """What became of every run."""
+    caption = "What became of the runs (loss, learning rate, epochs, seed) of each loss's grid."
+    columns = [Column(key, key, form=count) for key in ("expected", *ENDS, "extra")]
+    frame = _ordered(section.denominators, order)
+    return tabulate("denominators", caption, frame, [LOSS, *columns])
+
+
+def epochs(section: Section, order: Sequence[str]) -> Table:
+    """The metric at each length of training."""
+    frame, column = metric_means(_ordered(section.means, order, "epochs"), section.metric)
+    caption = (
+        f"{upper_first(section.metric.words)} by length of training, each loss at its best rate "
+        "for that length."
     )
+    columns = [Column("epochs", "epochs", form=count), LOSS, RATE, column, RUNS]
+    return tabulate("epochs", caption, frame, columns)
 
 
-def rates(section: Section) -> Table:
+def rates(section: Section, order: Sequence[str]) -> Table:
     """Mean validation accuracy of every loss at every rate, with what diverged."""
-    frame = section.rates[section.rates["epochs"] == section.epochs]
-    ordered = frame.assign(place=frame["loss"].map(section.losses.index)).sort_values(
-        ["place", "lr"]
-    )
-    rows = [
-        [
-            name_cell(row.loss),
-            number(row.lr, 0)._replace(text=rate(row.lr)),
-            number(row.val_accuracy, scale=100),
-            *(
-                count(getattr(row, key))
-                for key in ("ok", "diverged", "failed", "killed", "missing")
-            ),
-        ]
-        for row in ordered.itertuples()
+    frame = section.rates[section.rates["epochs"] == section.epochs].sort_values("lr")
+    accuracy = Column("val_accuracy_percent", "validation accuracy (%)", "val_accuracy", scale=100)
+    caption = "Mean validation accuracy over all seeds, loss by learning rate."
+    columns = [LOSS, RATE, accuracy, *(Column(key, key, form=count) for key in ENDS)]
+    return tabulate("rates", caption, _ordered(frame, order), columns)
+
+
+def runs(section: Section, order: Sequence[str]) -> Table:
+    """All runs, a row each."""
+    metric = section.metric
+    frame = _ordered(section.runs.sort_values(["epochs", "lr", "seed"]), order)
+    if metric.name not in frame:
+        frame[metric.name] = float("nan")
+    frame["short"] = frame["run_id"].astype(str).str[:8]
+    values = {"val_accuracy": read_metric("val_accuracy"), metric.name: metric}
+    columns = [
+        LOSS,
+        RATE,
+        Column("epochs", "epochs", form=count),
+        Column("seed", "seed", form=count),
+        Column("outcome", "outcome", form=name_cell),
+        *(
+            Column(each.key, each.label, name, digits=each.digits, scale=each.scale)
+            for name, each in values.items()
+        ),
+        *([Column("seconds", "seconds", digits=1)] if "seconds" in frame else []),
+        Column("", "run", "short", form=name_cell),
+        Column("run_id", form=name_cell),
     ]
-    keys = ["loss", "lr", "val_accuracy_percent", "ok", "diverged", "failed", "killed", "missing"]
-    headings = ["loss", "learning rate", "validation accuracy (%)", *keys[3:]]
-    return Table(
-        "rates",
-        "Mean validation accuracy over all seeds, loss by learning rate.",
-        headings,
-        keys,
-        rows,
-    )
+    caption = f"All {counted(len(frame), 'run')} of this setting."
+    return tabulate("runs", caption, frame.head(MOST_RUNS), columns)
 
 
-def classes(section: Section) -> Table | None:
-    """Test accuracy per digit and loss."""
-    if section.mistakes is None:
-        return None
-    table = section.mistakes.classes.pivot(index="loss", columns="digit", values="accuracy")
-    table = table.reindex([loss for loss in section.losses if loss in table.index])
-    rows = [
-        [name_cell(loss), *(number(v, 2, scale=100) for v in values)]
-        for loss, values in zip(table.index, table.to_numpy(), strict=True)
-    ]
-    digits = [str(digit) for digit in table.columns]
-    return Table(
-        "classes",
-        "Test accuracy (%) on each digit, mean over runs.",
-        ["loss", *digits],
-        ["loss", *(f"digit_{d}" for d in digits)],
-        rows,
-    )
-
-
-def rate(value: Any) -> str:
-    """A learning rate for people."""
-    number = float(value)
-    return "n/a" if math.isnan(number) else f"{number:g}"
+def curves(section: Section) -> Table:
+    """Validation accuracy and each loss's own value after every epoch, for programs."""
+    own = section.own.pivot_table(
+        index=["loss", "epoch"], columns="part", values="mean", observed=True
+    ).reset_index()
+    frame = section.bands.merge(own, on=["loss", "epoch"], how="left")
+    accuracy = Column(
+        "val_accuracy_percent", "validation accuracy (%)", "mean", scale=100,
+        ends=("low", "high"),
+    )  # fmt: skip
+    columns = [LOSS, Column("epoch", "epoch", form=count), accuracy]
+    columns += [Column(f"{p}_loss", f"{p} loss", p, digits=4) for p in ("training", "validation")]
+    caption = "Means over runs after each epoch."
+    for part in ("training", "validation"):
+        if part not in frame:
+            frame[part] = float("nan")
+    return tabulate("curves", caption, frame, [*columns, Column("runs", "runs", "n", form=count)])
 
 
 _EXPLAINED = {
     "test_macro_f1": "Macro F1: mean over the digits.",
-    "test_margin": "Margin: the label's probability less the largest other.",
-    "test_aurc": "AURC: the share of errors where only the surest are answered, mean over how "
-    "many are.",
+    "test_margin": "Margin: probability of the label minus the largest other.",
+    "test_aurc": "AURC: selective risk averaged over coverage.",
     "test_nll_scaled": "Scaled: after the temperature fitted on validation.",
     "corrupted_accuracy": "Corrupted: accuracy on corrupted test images, mean over their kinds.",
 }
 
 
-def _mean(row: Any, metric: Metric) -> list[Cell]:
-    """A mean with its interval for people; its ends for programs."""
+def _ordered(frame: pd.DataFrame, order: Iterable[str], *first: str) -> pd.DataFrame:
+    """The rows of these losses in this order, by other columns first."""
+    places = {loss: place for place, loss in enumerate(order)}
+    kept = frame[frame["loss"].isin(list(places))]
+    kept = kept.assign(place=kept["loss"].astype(object).map(places))
+    return kept.sort_values([*first, "place"], kind="stable", ignore_index=True)
+
+
+def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Column]:
+    """A column for each measure that some loss has a value of."""
     return [
-        with_interval(row.mean, row.low, row.high, metric.digits, scale=metric.scale),
-        *(number(end, metric.digits, scale=metric.scale) for end in (row.low, row.high)),
-    ]
+        Column(
+            each.column + ("_percent" if each.scale == 100 else ""), each.words, each.column,
+            digits=each.digits, scale=each.scale,
+        )
+        for each in measures
+        if frame[each.column].notna().any()
+    ]  # fmt: skip
 
 
-def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Measure]:
-    """The measures that some loss has a value of."""
-    return [measure for measure in measures if frame[measure.column].notna().any()]
-
-
-def _key(measure: Measure) -> str:
-    return measure.column + ("_percent" if measure.scale == 100 else "")
-
-
-def _value(row: Mapping[Any, Any], measure: Measure) -> Cell:
-    cell = number(row[measure.column], measure.digits, scale=measure.scale)
-    return _of(cell, row[f"{measure.column}_n"], row["runs"])
-
-
-def _of(cell: Cell, values: int, runs: int) -> Cell:
-    """The cell, saying so where fewer runs have the number than were judged."""
-    short = cell.value is not None and values < runs
-    return cell._replace(text=f"{cell.text} ({values} of {runs} runs)") if short else cell
+def _rate_with_edge(value: tuple[float, str]) -> Cell:
+    cell = rate(value[0])
+    return cell._replace(text=cell.text + value[1])

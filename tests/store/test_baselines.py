@@ -324,7 +324,7 @@ def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
         assert part in first
     assert "round float32 differently" in rounding
     assert warnings == [("1 run of the baselines' sweep had no finished run.", True)]
-    facts = {term: text for term, text, _ in provenance.facts(baselines)}
+    facts = {term: text for term, text, *_ in provenance.facts(baselines)}
     assert baselines.sha256 in facts["Their digest"] and "seeds 0, 1" in facts["Baselines"]
 
     others = runs.assign(paddle_version="3.2.0", seed=runs["seed"] + 100)
@@ -343,7 +343,7 @@ def test_the_honesty_box_names_several_processors() -> None:
         summary = runs.assign(processor=runs["loss"].map(each), kernel="stock")
         (section,) = analysis.sections(summary, curves, Question(reference="mine"), predictions)
         ((text, loud),) = [
-            (text, loud) for term, text, loud in caveats.facts(section) if term == "Machine"
+            (text, loud) for term, text, loud, *_ in caveats.facts(section) if term == "Machine"
         ]
         assert loud is alarm and ("one, two" in text) is alarm and "kernel stock" in text
 

@@ -339,7 +339,7 @@ def test_a_report_compares_with_the_version_that_is_named_or_the_newest(store: S
 def facts(runs: pd.DataFrame) -> list[tuple[str, str, bool]]:
     """The facts on versions and code."""
     return [
-        fact
+        fact[:3]
         for fact in caveats._versions(type("Section", (), {"runs": runs})())
         if fact[0] in ("Code", "Warning")
     ]

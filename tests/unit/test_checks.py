@@ -394,18 +394,17 @@ def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
     (section,), _, html, markdown = made(summary, curves)
     dead = ("dead-network", "mse at 0.03, 0.1 (4 of 6 runs): it is dead.", True)
     one = ("one", "mse at 0.03, 0.1 (4 of 6 runs): is it one?", True)
-    assert caveats.classic_mistakes(section) == [dead, one]
+    assert [fact[:3] for fact in caveats.training_checks(section)] == [dead, one]
     for page in (text(html), markdown.replace("\\", "")):
-        assert "Classic mistakes found:" in page and dead[1] in page
+        assert "Warnings of the training checks:" in page and dead[1] in page
 
 
 def test_the_page_says_nothing_where_there_is_none_and_names_edges():
     (section,), _, html, _ = made(*synthetic(seeds=range(2), advantage=0))
-    assert caveats.classic_mistakes(section) == []
-    assert "Classic mistakes" not in html
+    assert caveats.training_checks(section) == []
+    assert "Warnings of the training checks" not in html
     (section,), _, _, _ = made(*synthetic(rates=(0.03, 0.1), seeds=range(2)))
-    ((term, words, alarm),) = caveats.classic_mistakes(section)
-    assert (term, alarm) == ("rate-edge", True)
+    (words,) = [f.text for f in caveats.facts(section) if f.term == "Edges" and f.alarm]
     assert "ce at the highest rate (0.1), focal gamma=3 at the highest rate (0.1)" in words
 
 
@@ -454,8 +453,8 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     (section,) = analysis.sections(
         found.summary, found.curves, analysis.Question(), lambda run_id: None
     )
-    told = {term: words for term, words, _ in caveats.classic_mistakes(section)}
-    assert {"softmax-twice", "dead-network", "rate-edge"} <= set(told)
+    told = {term: words for term, words, *_ in caveats.training_checks(section)}
+    assert {"softmax-twice", "dead-network"} <= set(told)
     assert told["softmax-twice"].startswith(
         "softmaxed at 0.03, 3 (2 of 2 runs): softmax is applied twice"
     )

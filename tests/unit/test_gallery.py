@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.commands import ROOT
+from helpers.pages import main
 from helpers.synthetic_runs import HOSTILE, predictions, runs
 
 from reports import analysis
@@ -23,7 +24,7 @@ from reports.analysis import Question
 from reports.figures import gallery as drawings
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
-from reports.page import blocks, cross_setting
+from reports.page import cross_setting, render
 from reports.page import report as page_report
 
 A = -math.log(1e-4)
@@ -188,23 +189,23 @@ def test_importing_it_does_not_load_paddle() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_few_losses_share_a_panel_and_many_have_one_each() -> None:
+def test_all_losses_share_a_panel_and_those_behind_are_grey() -> None:
     found = of(*LOGITS)
     names, looks = {loss: loss for loss in LOGITS}, palette.looks(LOGITS)
-    few = LOGITS[: drawings.TOGETHER]
-    (axis,) = drawings.weights(found.weights, order=few, looks=looks, names=names).axes
-    drawn = [line for line in axis.lines if line.get_gid() == "weight"]
-    assert [line.get_label() for line in drawn] == few
-    many = drawings.weights(found.weights, order=LOGITS, looks=looks, names=names)
-    panels = [axis for axis in many.axes if axis.get_visible()]
-    assert [axis.get_title(loc="left") for axis in panels] == LOGITS
-    for axis, loss in zip(panels, LOGITS, strict=True):
-        (line,) = [line for line in axis.lines if line.get_gid() == "weight"]
-        own = found.weights[found.weights["loss"] == loss]
-        np.testing.assert_array_equal(line.get_xdata(), own["p"])
-        np.testing.assert_array_equal(line.get_ydata(), own["weight"])
-        assert axis.get_ylim()[0] == drawings.LEAST  # label_smoothing and square go on below
-    assert panels[0].get_shared_y_axes().joined(panels[0], panels[-1])
+    behind = LOGITS[palette.TOGETHER :]
+    figure = drawings.weights(found.weights, order=LOGITS, looks=looks, names=names, behind=behind)
+    (axis,) = figure.axes
+    kinds = {"weight": LOGITS[: palette.TOGETHER], "behind": behind}
+    for kind, losses in kinds.items():
+        for loss in losses:
+            (line,) = [line for line in axis.lines if line.get_gid() == looks[loss].gid(kind)]
+            own = found.weights[found.weights["loss"] == loss]
+            np.testing.assert_array_equal(line.get_xdata(), own["p"])
+            np.testing.assert_array_equal(line.get_ydata(), own["weight"])
+            assert (line.get_color() == palette.MUTED) == (kind == "behind")
+    assert axis.get_ylim()[0] == drawings.LEAST  # label_smoothing and square go on below
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"{len(behind)} others, in grey" in labels
 
 
 def test_values_of_different_losses_are_never_on_one_axis() -> None:
@@ -215,7 +216,7 @@ def test_values_of_different_losses_are_never_on_one_axis() -> None:
         names={loss: loss for loss in order},
     )  # fmt: skip
     for axis, loss in zip(figure.axes, order, strict=True):
-        (line,) = [line for line in axis.lines if line.get_gid() == "value"]
+        (line,) = [line for line in axis.lines if str(line.get_gid()).startswith("value|")]
         np.testing.assert_array_equal(
             line.get_ydata(), found.margins.loc[found.margins["loss"] == loss, "value"]
         )
@@ -229,7 +230,7 @@ def page(found: Gallery | None) -> tuple[page_report.Report, str]:
     )
     source = page_report.Source("e", None, None, (), 0, [])
     report = page_report.report(sections, source, lambda section: "none", gallery=found)
-    return report, blocks.to_html(report.page)
+    return report, render.to_html(report.page)
 
 
 def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
@@ -241,14 +242,16 @@ def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
     )
     assert {"loss-weights", "loss-margins", "loss-errors"} <= set(report.figures)
     assert (
-        "Why the losses differ" in html
+        "Gradient weight of each loss" in main(html)
         and "Not shown: own (x.own cannot be imported here)." in html
     )
     assert "ce: 1 at 0.01, 1 at 0.1, 1 at 0.9" in html  # the words for those who do not see it
-    assert html.index("Why the losses differ") < html.index("To make this page again")
+    assert main(html).index("Gradient weight of each loss") < main(html).index(
+        "Reproduce this page"
+    )
 
 
 def test_without_losses_to_show_there_is_no_gallery() -> None:
     for found in (None, gallery(pd.DataFrame(columns=["loss", "run_id"]), lambda run_id: None)):
         report, html = page(found)
-        assert "Why the losses differ" not in html and "loss-weights" not in report.figures
+        assert "Gradient weight of each loss" not in html and "loss-weights" not in report.figures

@@ -18,23 +18,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import IMAGES, made, read, source, text
+from helpers.pages import IMAGES, made, main, read, source, text
 from helpers.synthetic_runs import HOSTILE, measured, predictions, runs
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.text import Text
 
 from experiments import tuning
+from experiments.contract import LOSS_NAMES
 from reports import analysis, generate, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
-from reports.page import blocks, caveats, commands, cross_setting
+from reports.page import caveats, commands, cross_setting, render
 from reports.page import report as page_report
 from reports.page import table as page_table
-from reports.page import text as page_text
-from reports.page.table import Cell, Table
+from reports.page.table import Cell, Column, Table
 from reports.runs import Declared
 from reports.stats.verdicts import IMAGES as ONE_SEED
+
+FILES_ALONE = {"curves", "denominators"}
+"""Tables that the page does not show: too long, or said in a sentence."""
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +55,19 @@ def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -
     for row in section.headline.to_dict("records"):
         assert verdicts.sentence(row) in words
         assert page_table.markdown(verdicts.sentence(row)) in markdown
-    for table in report.tables.values():
+    for table in [table for name, table in report.tables.items() if name not in FILES_ALONE]:
         for cells in table.for_people.rows:
             for cell in cells:
                 assert cell.text in words
 
 
 def test_the_markdown_introduces_a_command_with_a_sentence() -> None:
-    undecided = blocks.Verdict("undecided", "a against b is undecided.", "More.", ["run it"])
-    page = blocks.Page("title", "subtitle", [blocks.Verdicts([undecided])])
-    assert blocks.to_markdown(page).endswith(
-        "- **undecided.** a against b is undecided. More. The command that runs the missing "
-        "seeds:\n\n```sh\nrun it\n```\n"
+    summary, curves = runs(("ce", "mse"), seeds=range(2), rates=(0.03,))
+    markdown = made(summary, curves)[3]
+    (command,) = re.findall(
+        r"The command that runs the missing seeds:\n\n```sh\n(.*)\n```", markdown
     )
+    assert command.startswith("python experiments/run.py -m loss=mse,ce ")
 
 
 def prose_and_code(markdown: str) -> str:
@@ -79,10 +82,7 @@ def prose_and_code(markdown: str) -> str:
 
 
 def test_the_markdown_has_every_sentence_of_the_page_whole() -> None:
-    """Every kind of block.
-
-    Alarms, folds, facts, commands, tables, captions, verdicts with advice.
-    """
+    """Alarms, folds, facts, commands, tables, captions, verdicts with advice."""
     summary, curves = measured(*runs(seeds=range(4)))
     remark = "the gradient is zero where the network is wrong, and so it never learns from it; " * 9
     summary = summary.assign(
@@ -99,38 +99,89 @@ def test_the_markdown_has_every_sentence_of_the_page_whole() -> None:
         missing=3,
         sweeps=[("1" * 32, "a|b"), ("2" * 32, "c")],
     )
-    kinds: set[str] = set()
-    blocks_left = list(report.page.blocks)
-    for block in blocks_left:
-        kinds.add(block.kind)
-        blocks_left += getattr(block, "blocks", [])
-    assert kinds == {
-        *("heading", "text", "verdicts", "picture"),
-        *("listing", "facts", "commands", "fold"),
-    }
+    titles = [part.title for part in render.every_part(report.page.parts)]
+    assert all(title in html for title in titles) and len(titles) > 12
     whole = prose_and_code(markdown)
     sentences = [
-        sentence for node in read(html).text for sentence in re.split(r"(?<=[.:?]) ", node.strip())
+        sentence
+        for node in read(main(html)).text
+        for sentence in re.split(r"(?<=[.:?]) ", node.strip())
     ]
     assert len(sentences) > 500 and all(part in " ".join(sentences) for part in (reason, remark))
     assert [each for each in sentences if " ".join(each.split()) not in whole] == []
 
 
-def test_the_parts_come_in_the_order_of_the_protocol(usual: Any) -> None:
-    headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", usual[2])
-    assert headings == [
-        "The curves",
-        "The verdicts",
-        "Each seed, over epochs and over seconds",
-        "Each loss by its own measure",
-        "Sensitivity to the learning rate",
-        "Each loss at its best rate",
-        "The contrasts",
-        "Loss by learning rate",
-        "What the networks get wrong",
-        "What to know before believing this",
-        "To make this page again",
+def test_the_answer_comes_first_and_only_what_it_rests_on_is_open(usual: Any) -> None:
+    _, report, html, _ = usual
+    opened = [part.title for part in report.page.parts if not part.folded]
+    assert opened == [
+        "Verdicts",
+        "Curves",
+        "Differences and their intervals",
+        "Caveats",
+        "Reproduce this page",
     ]
+    folded = [part.title for part in report.page.parts if part.folded]
+    assert folded == [
+        "Training time, and each seed",
+        "Training and validation loss",
+        "Learning rates",
+        "All metrics, each loss at its best learning rate",
+        "Epochs and seconds to 87.2 % validation accuracy",
+        "Best validation accuracy to expect from a number of trials",
+        "Errors by class and image",
+        "All runs",
+        "Methods",
+    ]
+    assert html.index("<h1>") < html.index('id="table-1"') < html.index('id="verdicts"')
+    linked = re.findall(r'<a href="#([^"]+)">', html)
+    ids = {attributes["id"] for _, attributes in read(html).tags if attributes.get("id")}
+    assert {part.id for part in report.page.parts} <= set(linked) <= ids
+
+
+def test_the_title_answers(usual: Any) -> None:
+    _, report, html, _ = usual
+    title = (
+        "Compared with cross-entropy (ce), focal loss (focal gamma=3) and mean squared error (mse) "
+        "are better."
+    )
+    assert f"<title>{title}</title>" in html and report.page.title == title
+    assert text(html).count(title) == 2  # in the title and in the heading
+    table = report.tables["answer"]
+    assert [row[0].value for row in table.rows] == ["mse", "focal gamma=3", "ce"]  # the best first
+    verdicts_of = {row[0].text: row[table.keys.index("verdict")].text for row in table.rows}
+    assert verdicts_of == {
+        "mean squared error (mse)": "better",
+        "focal loss (focal gamma=3)": "better",
+        "cross-entropy (ce)": "reference",
+    }
+
+
+@pytest.mark.parametrize(
+    ("losses", "seeds", "expected"),
+    [
+        (["ce"], range(2), "Cross-entropy (ce) is the only loss here: test accuracy 91."),
+        (["ce", "mse"], range(10), "Mean squared error (mse) is better than cross-entropy (ce): +"),
+        (["ce", "mse"], [0], "against cross-entropy (ce) is undecided (one seed): +"),
+        (
+            ["ce", "brier", "focal", "gce", "mae", "mse"],
+            range(10),
+            "5 losses compared with cross-entropy (ce): 5 better.",
+        ),
+    ],
+)
+def test_the_title_of_few_and_of_many_losses(losses: Any, seeds: Any, expected: str) -> None:
+    assert expected in made(*runs(losses, seeds=seeds))[1].page.title
+
+
+def test_every_loss_has_a_name_that_people_know() -> None:
+    options = {path.stem for path in (generate.CONF / "loss").glob("*.yaml")}
+    assert set(LOSS_NAMES) == options
+    documented = (generate.CONF.parent / "docs" / "losses.md").read_text(encoding="utf-8")
+    for option, name in LOSS_NAMES.items():
+        (row,) = re.findall(rf"^\| `{option}` \| ([^|]+) \|", documented, flags=re.MULTILINE)
+        words = set(re.findall(r"\w+", name.lower())) - {"of", "and", "the"}
+        assert words <= set(re.findall(r"\w+", row.lower())), (name, row)
 
 
 def test_the_page_needs_nothing_from_the_network(usual: Any) -> None:
@@ -152,7 +203,7 @@ def test_every_figure_has_a_text_for_those_who_do_not_see_it(usual: Any) -> None
     assert all(len(image["aria-label"] or "") > 60 for image in images)
     for name in report.figures:
         assert f"](figures/{name}.svg)" in markdown
-    for name in report.tables:
+    for name in report.tables.keys() - FILES_ALONE:
         assert f"(tables/{name}.csv)" in markdown
 
 
@@ -177,7 +228,7 @@ def test_light_dark_and_paper(usual: Any) -> None:
     html = usual[2]
     for wanted in ("prefers-color-scheme: dark", "@media print", "size: A4", "break-inside: avoid"):
         assert wanted in html
-    css = (blocks.TEMPLATES / "page.css").read_text(encoding="utf-8")
+    css = (render.TEMPLATES / "page.css").read_text(encoding="utf-8")
     for variable in palette.CSS_VARIABLES.values():
         assert css.count(f"{variable}:") == 3, variable  # light, dark, paper
     light = css.split("@media")[0]
@@ -250,7 +301,7 @@ def test_a_seed_that_was_added_for_other_losses_is_not_called_left_out() -> None
     added = (summary["loss"] == "mse") & (summary["seed"] >= 8)  # two seeds of ce and focal alone
     lost = (summary["loss"] == "mse") & (summary["seed"] == 3) & (summary["lr"] == 0.03)
     (section,), *_ = made(summary[~added & ~lost], curves)
-    facts = {term: text for term, text, _ in caveats.facts(section)}
+    facts = {term: text for term, text, *_ in caveats.facts(section)}
     assert facts["Left out"].endswith("where paired: mse at 0.03 seed 3 (missing).")
     (section,), *_ = made(summary[~added], curves)
     assert section.headline.set_index("a").loc["mse", "n"] == 8
@@ -362,10 +413,11 @@ def test_no_text_says_nan_inf_or_none(
 
 
 def captions(report: page_report.Report) -> dict[str, str]:
-    found: list[Any] = list(report.page.blocks)
-    for block in found:
-        found += getattr(block, "blocks", [])  # of a fold
-    return {block.name: block.caption for block in found if block.kind == "picture"}
+    found = {}
+    for part in render.every_part(report.page.parts):
+        values = [part.values.get("figure"), *part.values.get("figures", [])]
+        found |= {each.name: each.caption for each in values if each}
+    return found
 
 
 def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None:
@@ -375,7 +427,7 @@ def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None
     lines = "Lines are means over 10 runs per loss, bands are pointwise 95 % intervals of the mean."
     for name in ("accuracy", "accuracy-time", "own-losses"):
         assert lines in said[name]
-    assert "every run a tick, the mean below, over 10 runs per loss. Bars are 95 %" in said["final"]
+    assert "Ticks are runs, marks are means over 10 runs per loss. Bars are 95 %" in said["final"]
     assert "(n = 10 pairs of runs) and the verdicts. Bars are 95 %" in said["contrasts"]
     assert "over 10 runs per cell; framed" in said["heat-map"]
     assert "that its tuning seeds (0 to 9) chose" in said["heat-map"]
@@ -415,9 +467,7 @@ def test_without_a_second_rate_there_are_no_figures_of_rates_and_their_table_sta
     own = summary["lr"] == summary["loss"].map({"ce": 0.01, "focal gamma=3": 0.03, "mse": 0.1})
     each = made(summary[own], curves)  # each loss at a rate of its own
     assert not {"learning-rates", "heat-map"} & each[1].figures.keys()
-    assert (
-        "Each loss was run at one learning rate only" in text(each[2]) and "rates" in each[1].tables
-    )
+    assert "Learning rates" in text(each[2]) and "rates" in each[1].tables
     assert {"learning-rates", "heat-map"} <= made(summary, curves)[1].figures.keys()
 
 
@@ -439,8 +489,8 @@ def test_the_gallery_says_of_a_loss_of_directions_why_it_is_flat() -> None:
         pull, value = cross_setting.gallery_pictures(shown, ["ce", "logit_norm"], looks)
         (plain_pull, plain_value) = cross_setting.gallery_pictures(shown, ["ce"], looks)
     why = "here: while the other logits are 0, the logits change in length but not in direction"
-    assert f"Of logit_norm there is only a flat 0 {why}" in pull.caption
-    assert f"Of logit_norm there is only a step {why}" in value.caption
+    assert f"logit_norm shows only a flat 0 {why}" in pull.caption
+    assert f"logit_norm shows only a step {why}" in value.caption
     assert why not in plain_pull.caption + plain_value.caption
 
 
@@ -468,7 +518,8 @@ def test_settings_are_never_pooled() -> None:
     )
     assert [len(section.runs) for section in sections] == [27, 27]
     words = text(html)
-    assert "Setting 1 of 2: digits, convnet" in words and "Setting 2 of 2: digits, mlp" in words
+    assert "Setting 1 of 2: Digits, convnet" in words and "Setting 2 of 2: Digits, mlp" in words
+    assert [part.folded for part in report.page.parts[:2]] == [False, True]
     assert {"setting-1-accuracy", "setting-2-accuracy"} <= set(report.figures)
 
 
@@ -483,7 +534,7 @@ def test_what_is_missing_from_the_grid_of_a_sweep_is_said_once_for_all_settings(
     words = text(html)
     assert words.count("7 runs of the sweep's own grid have never been run.") == 1
     assert words.count("a note") == 1
-    assert "What to know about all settings" in words
+    assert "Caveats of all settings" in words
 
 
 def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
@@ -499,7 +550,7 @@ def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
     words = text(html)
     assert "Not run for 3 epochs, and so not compared there: mse." in words
     assert "generate report experiment=x where.epochs=2" in words
-    assert [row[0].value for row in report.tables["losses"].rows] == ["ce", "focal gamma=3"]
+    assert [row[0].value for row in report.tables["losses"].rows] == ["focal gamma=3", "ce"]
     pairs = [(row[1].value, row[3].value) for row in report.tables["contrasts"].rows]
     assert pairs == [("focal gamma=3", 3), ("focal gamma=3", 2), ("mse", 2)]
     assert "mse is better than ce" in words
@@ -522,14 +573,16 @@ def test_contrasts_as_csv_have_both_names_and_every_interval(usual: Any) -> None
         "p_better_high",
     ):
         np.testing.assert_allclose(read_back[name], section.headline[name])
-    assert "contrast" not in read_back and "contrast" in report.tables["contrasts"].for_people.keys
+    assert (
+        "contrast" not in read_back and "contrast" in report.tables["contrasts"].for_people.headings
+    )
 
 
 def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
     _, _, html, _ = made(*runs(rates=(0.01, 0.03)))
     words = text(html)
     assert (
-        "At the edge of the grid: the best learning rate is the highest one tried for ce (0.03)"
+        "the best learning rate is at the edge of the grid for ce at the highest rate (0.03)"
         in words
     )
     assert "loss=ce,mse lr=0.1 epochs=3 'seed=range(10)' model=mlp data=digits" in words
@@ -538,7 +591,7 @@ def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
 
 def test_images_that_cannot_be_had_are_said_to_be_missing() -> None:
     _, _, html, _ = made(*runs(seeds=range(2)), images="no network")
-    assert "The digits themselves cannot be shown: no network." in text(html)
+    assert "The test images cannot be shown: no network." in text(html)
     _, _, html, _ = made(*runs(seeds=range(2)), images=IMAGES[:9])
     assert "not the test set of these runs" in text(html)
     _, _, html, _ = made(*runs(seeds=range(2)), read_predictions=lambda run_id: None)
@@ -570,7 +623,7 @@ def test_hostile_names_stay_text(place: str) -> None:
     }.get(place, {})
     _, report, html, markdown = made(summary, curves, **changes)
     tags = [tag for tag, _ in read(html).tags]
-    assert tags.count("script") == 1 and tags.count("svg") == len(report.figures)
+    assert tags.count("script") == 1 and tags.count("svg") == 2 * len(report.figures)
     assert not any(
         name.startswith("on") for _, attributes in read(html).tags for name in attributes
     )
@@ -585,21 +638,24 @@ def test_hostile_names_stay_text(place: str) -> None:
 
 
 def table(*names: str) -> Table:
-    rows = [
-        [
-            page_table.name_cell(name),
-            page_table.with_interval(-1.5, -2.0, -1.0),
-            page_table.number(math.nan),
-        ]
-        for name in names
-    ]
-    return Table("t", "caption", ["loss", "value (%)", "none"], ["loss", "value", "none"], rows)
+    frame = pd.DataFrame({"loss": names, "value": -1.5, "low": -2.0, "high": -1.0, "none": np.nan})
+    value = Column("value", "value (%)", ends=("low", "high"))
+    columns = [Column("loss", "loss", form=page_table.name_cell), value, Column("none", "d_z")]
+    return page_table.tabulate("t", "caption", frame, columns)
+
+
+def test_an_interval_reaches_no_further_than_values_can_be() -> None:
+    frame = pd.DataFrame({"x": [0.8], "low": [0.4], "high": [1.2]})
+    column = Column("x_percent", "x", "x", scale=100, ends=("low", "high"), bounds=(0, 1))
+    found = page_table.tabulate("t", "caption", frame, [column])
+    assert found.rows[0][0].text == "80.00 [40.00, 100.00]"
+    assert page_table.to_csv(found).splitlines() == ["x_percent,low,high", "80.0,40.0,120.0"]
 
 
 def test_csv_is_for_programs_and_is_no_formula() -> None:
     rows = list(csv.reader(io.StringIO(page_table.to_csv(table("=1+1", 'a "b", c', HOSTILE)))))
-    assert rows[0] == ["loss", "value", "none"]
-    assert rows[1] == ["'=1+1", "-1.5", ""]
+    assert rows[0] == ["loss", "value", "low", "high", "none"]
+    assert rows[1] == ["'=1+1", "-1.5", "-2.0", "-1.0", ""]
     assert rows[2][0] == 'a "b", c' and rows[3][0] == HOSTILE
 
 
@@ -610,6 +666,7 @@ def test_latex_and_markdown_escape() -> None:
         r"& " in latex
     )
     assert r"$-$1.50 [$-$2.00, $-$1.00] & n/a \\" in latex and r"\begin{tabular}{lrr}" in latex
+    assert "$d_z$" in latex and r"\textwidth" in latex
     markdown = page_table.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
     assert r"a\|b &lt;i&gt; \[x\](y)".replace("(y)", r"\(y\)") in markdown
     assert "http://" not in markdown
@@ -961,7 +1018,7 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
             summary, curves, Question(**question), predictions, declared=declared
         )
         content = verdicts.document(sections, {})
-        return page_text.basis(sections[0]), {each["standing"] for each in content["contrasts"]}
+        return page_report.basis(sections[0]), {each["standing"] for each in content["contrasts"]}
 
     text, standing = told(asked)
     assert "Confirmatory: just this question was declared on 2026-01-02 03:04 UTC" in text
@@ -994,7 +1051,7 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
     (section,) = analysis.sections(*runs(), Question(), predictions)
     facts = caveats.facts(section)
     assert caveats.about_the_store(0, []) == []
-    assert [term for term, _, alarm in facts if alarm] == []
+    assert [fact.term for fact in facts if fact.alarm] == []
     dirty = runs()[0].assign(git_dirty=True)
     (other,) = analysis.sections(dirty, runs()[1], Question(), predictions)
     assert dict(fact[:2] for fact in caveats.facts(other))["Code"] == (
@@ -1003,9 +1060,9 @@ def test_the_honesty_box_is_calm_when_all_is_well() -> None:
         "digests of the code that computed the numbers: ce 1111111, focal gamma=3 2222222, mse "
         "3333333; no files of the user."
     )
-    by_term = {term: words for term, words, _ in facts}
-    assert by_term["Runs"].startswith("90 of 90 runs ended well")
-    assert by_term["Budget"] == "equal: every loss had 30 finished trials to choose its rate from."
+    by_term = {term: words for term, words, *_ in facts}
+    assert by_term["Runs"] == "All 90 runs ended well, 30 of each loss."
+    assert by_term["Budget"] == "equal: each loss had 30 finished trials to choose its rate from."
     assert by_term["Pairing"].startswith("proved")
     assert by_term["Code"] == (
         "commit 0123456789, nothing uncommitted; digests of the code that computed the numbers: "
@@ -1048,7 +1105,7 @@ def asked_for(section: Section) -> Asked:
     composer = page_report._Composer({}, [], source(), lambda section: "none")
     asked: Asked = set()
     for row in section.headline.to_dict("records"):
-        for line in composer._deciding(section, row):
+        for line in composer.deciding(section, row):
             words = shlex.split(line, comments=True)[3:]
             values = {
                 each.key_or_group: list(each.sweep_iterator())

@@ -1,0 +1,199 @@
+"""What a report answers: the losses in the order of their results, and the verdict on each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.analysis import Section
+from reports.names import counted, full_name, plain
+from reports.page.table import Cell, Column, Table, as_it_is, count, number, rate, tabulate
+from reports.page.tables import metric_means
+from reports.verdicts import upper_first
+
+VERDICTS = ("better", "worse", "equivalent", "undecided")
+OTHER_WAY = {"better": "worse", "worse": "better"}
+_DATA = {"mnist": "MNIST", "digits": "digits"}
+_OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
+
+
+def ranked(section: Section) -> list[str]:
+    """All losses of a section, the best by the metric first, those without a value last."""
+    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")["mean"]
+    values = means.astype(float).reindex(section.losses)
+    ascending = not section.metric.higher_is_better
+    return list(values.sort_values(ascending=ascending, kind="stable", na_position="last").index)
+
+
+def undecided(row: Mapping[str, Any]) -> str:
+    """Why a contrast is undecided: "too few seeds (5 of 7)", "too close to tell" and the like."""
+    if row["n"] == 0:
+        return "nothing to compare"
+    reason = _REASONS.get(row["reason"], row["reason"])
+    if reason == "too few seeds" and math.isfinite(row["seeds_needed"]):
+        return f"too few seeds ({row['n']} of {int(row['seeds_needed'])})"
+    return str(reason)
+
+
+def versus(section: Section) -> pd.DataFrame:
+    """A row per loss that was compared with the reference, each read as the loss against it."""
+    rows = []
+    for row in section.compared(section.epochs).to_dict("records"):
+        if section.reference not in (row["a"], row["b"]):
+            continue
+        if row["a"] == section.reference:
+            row |= {
+                "a": row["b"], "b": row["a"], "difference": -row["difference"],
+                "low": -row["high"], "high": -row["low"],
+                "verdict": OTHER_WAY.get(row["verdict"], row["verdict"]),
+            }  # fmt: skip
+        rows.append(row | {"why": undecided(row) if row["verdict"] == "undecided" else ""})
+    return pd.DataFrame(rows, columns=None if rows else ["a", "verdict", "difference", "why"])
+
+
+def table(section: Section) -> Table:
+    """The answer as a table: each loss with its metric, the difference and the verdict."""
+    metric = section.metric
+    means = section.means[section.means["epochs"] == section.epochs]
+    against = versus(section).set_index("a").to_dict("index")
+    frame, column = metric_means(means, metric)
+    frame = frame.set_index("loss").reindex(
+        [loss for loss in ranked(section) if loss in section.shown]
+    )
+    edges = dict(zip(section.best["loss"], section.best["edge"], strict=True))
+    rows = []
+    for loss, values in frame.to_dict("index").items():
+        row = against.get(str(loss), {})
+        verdict = row.get("verdict", "reference" if loss == section.reference else "")
+        words = f"undecided: {row['why']}" if verdict == "undecided" else verdict
+        edge = {"low": ", lowest tried", "high": ", highest tried"}.get(edges.get(loss, ""), "")
+        rows.append(
+            values
+            | {key: row.get(key, math.nan) for key in ("difference", "low", "high")}
+            | {
+                "loss": Cell(full_name(loss), str(loss)),
+                "verdict": Cell(words, verdict, verdict not in ("undecided", "")),
+                "lr": rate(values["lr"])._replace(text=rate(values["lr"]).text + edge),
+                "runs": Cell(*count(np.nan_to_num(values["runs"]))[:2]),
+            }
+        )
+    columns = [
+        Column("loss", "loss", form=as_it_is),
+        column,
+        Column("verdict", f"against {plain(section.reference, 20)}", form=as_it_is),
+        Column(
+            "difference", "difference" + (" (points)" if metric.in_points else ""),
+            digits=metric.digits, signed=True, ends=("low", "high"), none="",
+        ),
+        Column("lr", "learning rate", form=as_it_is),
+        Column("runs", "runs", form=as_it_is),
+    ]  # fmt: skip
+    shown = pd.DataFrame(rows, columns=None if rows else _KEYS)
+    same = [name for name in ("lr", "runs") if shown[name].nunique() < 2]  # the caption says it
+    same += [] if against else ["verdict", "difference"]
+    columns = [each for each in columns if each.key not in same]
+    better = "higher" if metric.higher_is_better else "lower"
+    interval = ", with its 95 % interval" if section.evaluated_seeds > 1 else ""
+    caption = (
+        f"{upper_first(metric.words)} of each loss{interval}, {section.at_rates}; {better} is "
+        "better."
+    )
+    if "runs" in same and rows:
+        caption += f" Means over {counted(rows[0]['runs'].value, 'run')}."
+    return tabulate("answer", caption, shown, columns)
+
+
+_REASONS = {"rates": "not at every good learning rate", "not to be trusted": "outlying seeds"}
+_KEYS = ["loss", "lr", "verdict", "difference", "low", "high", "runs"]
+
+
+def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str]) -> Table:
+    """Of several settings: a row each, and the verdict of each loss."""
+    rows = []
+    for title, section in zip(titles, sections, strict=True):
+        found = versus(section)
+        verdicts = dict(zip(found["a"], found["verdict"], strict=True))
+        values = facts(section)["values"]
+        cells = {}
+        for loss in order:
+            verdict = verdicts.get(loss, "reference" if loss == section.reference else "not run")
+            value = number(values.get(loss, math.nan), section.metric.digits)
+            text = verdict if value.value is None else f"{verdict}, {value.text}"
+            cells[loss] = Cell(text, verdict, verdict in VERDICTS[:3])
+        rows.append({"setting": Cell(title, title)} | cells)
+    columns = [Column("setting", "setting", form=as_it_is)]
+    columns += [Column(loss, full_name(loss), form=as_it_is) for loss in order]
+    metric = sections[0].metric
+    caption = f"Verdict on each loss against the reference, and its mean {metric.label}."
+    return tabulate("verdicts", caption, pd.DataFrame(rows), columns)
+
+
+def facts(section: Section) -> dict[str, Any]:
+    """What the sentence that answers needs of a section."""
+    found = versus(section)
+    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")
+    order = [loss for loss in ranked(section) if loss in section.shown]
+    rows = found.to_dict("records")
+    known = [loss for loss in order if loss in means.index and np.isfinite(means["mean"][loss])]
+    return {
+        "reference": section.reference,
+        "metric": section.metric,
+        "epochs": section.epochs,
+        "losses": order,
+        "best": known[0] if known else None,
+        "values": {loss: section.metric.scale * float(means["mean"][loss]) for loss in known},
+        "rows": rows,
+        "judged": len(section.judged),
+        "by_verdict": {v: [row for row in rows if row["verdict"] == v] for v in VERDICTS},
+        "why": pd.Series([str(row["why"]).partition(" (")[0] for row in rows if row["why"]])
+        .value_counts()
+        .to_dict(),
+    }
+
+
+def words_of(section: Section) -> list[str]:
+    """The setting of a section for people: MNIST, convnet, batch size 100, label noise 20 %."""
+    first = section.runs.iloc[0]
+    data, model, optimizer, scheduler, size = (
+        first.get(name, "") for name in ("data", "model", "optimizer", "scheduler", "batch_size")
+    )
+    usual = f"{data}, {model}, {optimizer}, {scheduler}, batch size {size:g}"
+    if not section.title.startswith(usual):
+        return [plain(section.title, 200)]
+    rates = "constant learning rate" if scheduler == "constant" else f"{scheduler} learning rate"
+    words = [
+        _DATA.get(data, plain(data)),
+        plain(model),
+        f"{_OPTIMIZERS.get(optimizer, plain(optimizer))}, {plain(rates)}",
+        f"batch size {size:g}",
+    ]
+    rest = section.title[len(usual) :].strip()
+    noise = first.get("data.label_noise")
+    if noise is not None and "data.label_noise=" not in rest and float(noise or 0) > 0:
+        rest = f"data.label_noise={float(noise):g} {rest}"
+    return words + [_setting(each) for each in rest.split(" ") if each]
+
+
+def _setting(text: str) -> str:
+    """A value in words: data.label_noise=0.2 is label noise 20 %."""
+    key, equal, value = text.partition("=")
+    if not equal:
+        return plain(text, 120)
+    if key == "data.label_noise":
+        return f"label noise {100 * float(value):g} %"
+    return plain(f"{key.rpartition('.')[2].replace('_', ' ')} {value}", 120)
+
+
+def titles(sections: Sequence[Section]) -> list[str]:
+    """What tells each setting from the others; all of it where nothing is common."""
+    words = [words_of(section) for section in sections]
+    shared = set(words[0]).intersection(*words[1:]) if words else set()
+    found = []
+    for each in words:
+        own = " · ".join(word for word in each if word not in shared) or " · ".join(each)
+        found.append(own[:1].upper() + own[1:])
+    return found

@@ -1,0 +1,220 @@
+"""The page as parts, and its two forms: one HTML file, and Markdown with separate figures.
+
+A part has a template of its own, which is written once: it calls the macros of `ui`, and these are
+html.jinja or markdown.jinja. Whatever a template prints is escaped for its form, so every text that
+comes from outside stays text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from experiments.contract import override
+from reports.names import counted, full_name, plain
+from reports.page import table as page_table
+from reports.page.table import Table
+from reports.verdicts import upper_first
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: its file name without suffix, its texts, and its drawings for the page.
+
+    points: for the script, where each value stands.
+    """
+
+    number: int
+    name: str
+    caption: str
+    alt: str
+    wide: str
+    narrow: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table and the name of its files, without suffix."""
+
+    number: int
+    table: Table
+    name: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the page: a heading, what its template makes of the values, and smaller parts.
+
+    folded: a reader opens it.
+    """
+
+    title: str
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    parts: Sequence[Part] = ()
+    folded: bool = False
+    anchor: str = ""
+
+    @property
+    def id(self) -> str:
+        """What links to it point at."""
+        return anchor(self.anchor or self.title)
+
+
+@dataclass(frozen=True)
+class Page:
+    """title: the answer, plain text. losses: name, option and number of the look of each.
+
+    figure_format: of the files that the Markdown shows.
+    """
+
+    title: str
+    subtitle: str
+    top: Part
+    parts: Sequence[Part] = ()
+    losses: Sequence[Mapping[str, Any]] = ()
+    figure_format: str = "svg"
+
+
+def to_html(page: Page) -> str:
+    """One file: style, script and drawings inside, nothing from the network."""
+    environment = _environment("html")
+    inside = {
+        name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+        for name in ("page.css", "page.js")
+    }
+    html = environment.get_template("page.html").render(
+        page=page, body=_body(environment, page), css=inside["page.css"], js=inside["page.js"]
+    )
+    return re.sub(r"\n\s*\n+", "\n", html)
+
+
+def to_markdown(page: Page) -> str:
+    """Markdown that shows the figures in figures/ and links to the tables in tables/."""
+    environment = _environment("markdown", page.figure_format)
+    body = _body(environment, page)
+    head = f"# {page_table.markdown(page.title)}\n\n{page_table.markdown(page.subtitle)}\n\n"
+    return re.sub(r"\n{3,}", "\n\n", head + body).strip("\n") + "\n"
+
+
+def checklist(items: Sequence[Mapping[str, Any]]) -> str:
+    """A file that answers the questions of reproducibility checklists."""
+    return _environment("markdown").get_template("checklist.jinja").render(items=items)
+
+
+def anchor(text: str) -> str:
+    """A heading's id: letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "section"
+
+
+def _body(environment: Environment, page: Page) -> Markup:
+    top = environment.get_template(page.top.template).render(**page.top.values)
+    return Markup(top) + Markup("").join(_part(environment, each, 2) for each in page.parts)
+
+
+def _part(environment: Environment, part: Part, level: int) -> Markup:
+    inside = Markup(environment.get_template(part.template).render(**part.values))
+    inside += Markup("").join(_part(environment, each, level + 1) for each in part.parts)
+    ui: Any = environment.globals["ui"]
+    return Markup(ui.part(part, inside, level))
+
+
+@functools.cache
+def _environment(form: str, figure_format: str = "svg") -> Environment:
+    """Templates for "html", "markdown" or "text", which is escaped later."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=form != "text",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_escaped_for_markdown if form == "markdown" else None,
+    )
+    environment.filters |= FILTERS
+    environment.globals["figure_format"] = figure_format
+    if form != "text":
+        environment.globals["ui"] = environment.get_template(f"{form}.jinja").module
+    return environment
+
+
+def say(name: str, *values: Any, **named: Any) -> str:
+    """A text of texts.jinja on one line."""
+    module = _environment("text").get_template("texts.jinja").module
+    text = " ".join(str(getattr(module, name)(*values, **named)).split())
+    return re.sub(r",? ([.;:,])", r"\1", re.sub(r"[,;] ?;$", ".", text))
+
+
+def _escaped_for_markdown(value: Any) -> Any:
+    if hasattr(value, "__html__"):
+        return value
+    text = str(value)
+    before, after = (" " if end.isspace() else "" for end in (text[:1], text[-1:]))
+    return Markup(before + page_table.markdown(text) + after)
+
+
+def _fenced(lines: Sequence[str]) -> Markup:
+    """A block of code; the fence is longer than any in it."""
+    text = "\n".join(lines)
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markup(f"{fence}sh\n{text}\n{fence}")
+
+
+def _interval_apart(text: str) -> Markup:
+    """A cell whose interval stays on one line."""
+    value, bracket, interval = text.partition(" [")
+    return (
+        Markup('{} <span class="ci">[{}</span>').format(value, interval)
+        if bracket
+        else escape(text)
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """A, b and c."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Seeds 0 to 9, or seeds 0, 2."""
+    ordered = sorted(seeds)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"seeds {ordered[0]} to {ordered[-1]}"
+    return f"seed{'s' if len(ordered) != 1 else ''} {', '.join(map(str, ordered))}"
+
+
+FILTERS: dict[str, Any] = {
+    "full_name": full_name,
+    "plain": plain,
+    "one_line": lambda text: Markup(" ".join(text.split())),
+    "upper_first": upper_first,
+    "counted": counted,
+    "listed": listed,
+    "seeds": seeds_in_words,
+    "signed": lambda value, digits=2: page_table.number(value, digits, signed=True).text,
+    "decimal": lambda value, digits=2: page_table.number(value, digits).text,
+    "general": lambda value: f"{value:.3g}",
+    "thousands": lambda value: f"{value:,}",
+    "override": lambda value, key: override(key, value),
+    "raw": Markup,
+    "anchor": anchor,
+    "fenced": _fenced,
+    "interval_apart": _interval_apart,
+    "markdown_table": lambda table: Markup(page_table.to_markdown(table)),
+}
+
+
+def every_part(parts: Sequence[Part]) -> Iterator[Part]:
+    """The parts and all that are in them."""
+    for part in parts:
+        yield part
+        yield from every_part(part.parts)
