@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
@@ -283,10 +284,11 @@ def heat_cells(
 ) -> None:
     """Cells [rows, columns] from the top, in the colour of their value, with words in each."""
     low, high = limits
-    shown = np.ma.masked_invalid(np.asarray(values, dtype=float))
-    axis.pcolormesh(shown, cmap=colours, vmin=low, vmax=high)
-    axis.set_ylim(len(values), 0)
-    for (row, column), text in np.ndenumerate(words):
+    sns.heatmap(
+        np.asarray(values, dtype=float), ax=axis, cmap=colours, vmin=low, vmax=high, cbar=False,
+        xticklabels=False, yticklabels=False,
+    )  # fmt: skip
+    for (row, column), text in np.ndenumerate(words):  # heatmap's own leave out empty cells
         if text:
             place = (column + 0.5, row + 0.5)
             cell = axis.text(*place, text, ha="center", va="center", fontsize=size)

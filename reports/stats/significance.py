@@ -10,7 +10,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
-from statsmodels.stats.multitest import multipletests
 
 from reports.stats.intervals import Interval, finite_array
 
@@ -84,7 +83,11 @@ def holm(p: ArrayLike) -> np.ndarray:
     values = np.asarray(p, dtype=np.float64)
     if not values.size:
         return values
-    adjusted = multipletests(np.nan_to_num(values, nan=1.0), method="holm")[1]
+    known = np.nan_to_num(values, nan=1.0)
+    order = np.argsort(known, kind="stable")
+    adjusted = np.empty_like(known)
+    times = np.arange(values.size, 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(times * known[order]), 1.0)
     return np.where(np.isnan(values), np.nan, adjusted)
 
 
