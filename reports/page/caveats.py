@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports import source_code
 from reports.analysis import Section
-from reports.names import one_line, plain
+from reports.names import counted, one_line, plain
 from reports.stats.tuning import DIVERGED
 from reports.verdicts import upper_first
 
@@ -108,7 +108,9 @@ def training_checks(section: Section) -> list[Fact]:
         sentence = one_line(seen[0][2]).rstrip(".")
         end = "" if sentence.endswith("?") else "."
         text = f"{', '.join(where)}: {one}{sentence}{end}"
-        facts.append(Fact(plain(name, 60), text, True, f"{plain(name, 30)} in {len(seen):,} runs"))
+        facts.append(
+            Fact(plain(name, 60), text, True, f"{plain(name, 30)} in {counted(len(seen), 'run')}")
+        )
     return facts
 
 
@@ -302,7 +304,7 @@ def _dropped(section: Section) -> Fact | None:
     shown = ", ".join(parts[:12])
     more = f", and {len(parts) - 12} more" if len(parts) > 12 else ""
     text = f"of the headline's contrasts, with their partners where paired: {shown}{more}."
-    return Fact("Left out", text, True, f"{len(unique)} runs left out of contrasts")
+    return Fact("Left out", text, True, f"{counted(len(unique), 'run')} left out of contrasts")
 
 
 def _versions(section: Section) -> Iterable[Fact]:
