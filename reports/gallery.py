@@ -102,6 +102,10 @@ def _check_code(run: pd.Series, configuration: Mapping[str, Any] | None) -> None
     if then is None or not isinstance(node, Mapping):
         return
     now = source_digest.of_options({"loss": node}).parts["loss"]
+    if then and not now:
+        raise LossError(
+            f"its code is not found here ({', '.join(then)}): set PYTHONPATH as for its runs"
+        )
     if files := changed_files({"loss": then}, {"loss": now}):
         raise LossError(
             f"its code is not the code of its runs any more ({', '.join(files)} changed)"

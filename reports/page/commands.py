@@ -21,7 +21,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 GROUPS = ("model", "data", "optimizer", "scheduler")
 _PLAIN = re.compile(r"[\w.+/:-]+")
-_AS_FIRST = "not all of conf/loss: add --config-dir and PYTHONPATH as for the first run"
+_AS_FIRST = "uses options of your own: add --config-dir and PYTHONPATH as for the first run"
 _AS_NOW = "runs the code as it is now, which adds runs to no other version"
 
 
@@ -37,8 +37,8 @@ def run_command(
 ) -> list[str]:
     """The commands that run these losses at these rates with these seeds in the setting of `runs`.
 
-    One command for all losses without hyperparameters of their own, and one for each other. Where a
-    loss is not in conf/loss, a user's own, a comment says what the command lacks: no run records
+    One command for all losses without hyperparameters of their own, and one for each other. Where
+    an option is not in conf/, a user's own, a comment says what the command lacks: no run records
     where its file was. Another one says that a command runs the code as it is now, where the losses
     are versions of their code.
 
@@ -64,11 +64,12 @@ def run_command(
         for loss, row in first.items()
         if _changed(row, "loss", loss)
     ]
+    shared = next(iter(first.values()), pd.Series(dtype=object))
     rest = [
         override("lr", *(float(rate) for rate in rates)),
         override("epochs", epochs),
         _seeds(seeds),
-        *_setting(next(iter(first.values()), pd.Series(dtype=object))),
+        *_setting(shared),
     ]
     defaults = _defaults("config")
     if experiment and experiment != defaults.get("experiment"):
@@ -86,8 +87,10 @@ def run_command(
         for loss, row in first.items()
         if loss.startswith(f"{_text(row.get('loss_option', loss))}@")
     }
+    others = [(group, _text(shared[group])) for group in GROUPS if _known(shared.get(group))]
     for place, (names, _) in enumerate(options):
-        comments = [_AS_FIRST] if not all(map(_in_conf, names)) else []
+        chosen = [*(("loss", name) for name in names), *others]
+        comments = [] if all(_in_conf(*option) for option in chosen) else [_AS_FIRST]
         comments += [_AS_NOW] if versions & set(names) else []
         if comments:
             lines[place] += f"  # {'; '.join(comments)}"
@@ -165,8 +168,8 @@ def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
     return found
 
 
-def _in_conf(loss: str) -> bool:
-    return bool(_PLAIN.fullmatch(loss)) and (CONF / "loss" / f"{loss}.yaml").is_file()
+def _in_conf(group: str, option: str) -> bool:
+    return bool(_PLAIN.fullmatch(option)) and (CONF / group / f"{option}.yaml").is_file()
 
 
 _MISSING = object()

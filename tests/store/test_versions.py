@@ -423,11 +423,18 @@ def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(st
     store.add(tags=code("a") | {"code.parts": json.dumps({"loss": now})})
     then = json.dumps({"loss": now | {file: "0" * 12}})
     store.add(tags=code("b") | {"code.parts": then}, seed=1)
+    elsewhere = {"_target_": "not_here.mine"}
+    gone = json.dumps({"loss": {"not_here.py": "0" * 12}})
+    store.add(tags=code("c") | {"code.parts": gone}, seed=2)
     runs = store.load(versions=True).summary
-    found = gallery.gallery(runs, lambda run_id: {"loss": node})
+    seeds = runs.set_index("run_id")["seed"]
+    found = gallery.gallery(
+        runs, lambda run_id: {"loss": elsewhere if seeds[run_id] == 2 else node}
+    )
     assert set(found.weights["loss"]) == {"ce@aaaaaaa"}
     assert found.missing == {
-        "ce@bbbbbbb": f"its code is not the code of its runs any more ({file} changed)"
+        "ce@bbbbbbb": f"its code is not the code of its runs any more ({file} changed)",
+        "ce@ccccccc": "its code is not found here (not_here.py): set PYTHONPATH as for its runs",
     }
 
 

@@ -987,11 +987,16 @@ def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
     assert lines == [
         "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp "
         "data=digits  "
-        "# not all of conf/loss: add --config-dir and PYTHONPATH as for the first run",
+        "# uses options of your own: add --config-dir and PYTHONPATH as for the first run",
         "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(2)' "
         "model=mlp data=digits",
     ]
     assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
+    (line,) = commands.run_command(["ce"], [0.03], [0], summary.assign(model="tiny"), epochs=3)
+    assert line.endswith(
+        "model=tiny data=digits  # uses options of your own: add --config-dir and PYTHONPATH as "
+        "for the first run"
+    )
 
 
 def test_a_command_for_versions_of_a_loss_says_which_code_it_runs() -> None:
