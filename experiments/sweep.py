@@ -147,7 +147,7 @@ def run(
         there = {job.choices["loss"] for job in settings}
         told = {k: v for k, v in (asked or {}).items() if k != "reference" or v in there}
         following = table.next_commands(settings[0], parent, tuning_seeds, told)
-        said = [table.text(rows), edges, following]
+        said = [table.text(rows), edges, table.of_one_seed(settings, found), following]
         print("\n" + "\n\n".join(filter(None, said)))
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,25 @@ def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[s
             score = run.data.metrics.get("val/accuracy") if ok else None
             rates.setdefault(job.lr, []).append(score)
     return list(filter(None, (tuning.at_the_edge(loss, rates) for loss, rates in trials.items())))
+
+
+def of_one_seed(jobs: Sequence[Settings], found: Sequence[Run | None]) -> str:
+    """What runs of several losses with one seed say; empty unless each loss has just one run."""
+    scores: dict[str, float] = {}
+    for job, run in zip(jobs, found, strict=True):
+        loss = job.choices["loss"]
+        if run is None or run.data.tags.get("outcome") != "ok" or loss in scores:
+            return ""
+        scores[loss] = run.data.metrics.get("test/accuracy", math.nan)
+    if len(scores) < 2 or len({job.seed for job in jobs}) > 1:
+        return ""
+    most, least = (choice(scores, key=lambda loss: scores[loss]) for choice in (max, min))
+    return (
+        f"One network was trained with each loss. That of {most} answers the most test images "
+        f"right ({_percent(scores[most])}),\nthat of {least} the fewest "
+        f"({_percent(scores[least])}). The report says how sure this is for new images. Whether\n"
+        "the losses differ needs more seeds: add 'seed=range(10)'."
+    )
 
 
 def next_commands(

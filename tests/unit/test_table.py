@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from helpers.settings import BASE, settings
 
@@ -90,3 +92,22 @@ def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(
         BASE
     )
+
+
+def test_the_runs_of_one_seed_are_put_into_words():
+    def run(accuracy, outcome="ok"):
+        metrics = {} if accuracy is None else {"test/accuracy": accuracy}
+        return SimpleNamespace(data=SimpleNamespace(tags={"outcome": outcome}, metrics=metrics))
+
+    jobs = [settings("loss=mse"), settings("loss=ce"), settings("loss=brier")]
+    found = [run(0.5127), run(0.9644), run(0.9)]
+    text = table.of_one_seed(jobs, found)
+    assert "That of ce answers the most test images right (96.44%)" in text
+    assert "that of mse the fewest (51.27%)" in text and "add 'seed=range(10)'" in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert table.of_one_seed(jobs, [*found[:2], run(0.1, "diverged")]) == ""
+    assert table.of_one_seed(jobs, [*found[:2], None]) == ""
+    assert table.of_one_seed(jobs[:1], found[:1]) == ""
+    more_seeds = [*jobs[:2], settings("loss=brier", "seed=1")]
+    assert table.of_one_seed(more_seeds, found) == ""
+    assert table.of_one_seed([*jobs[:2], settings("loss=ce", "lr=0.1")], found) == ""
