@@ -371,7 +371,7 @@ class FigureBuilder:
             f"most frequent wrong answer, over {runs_behind(found.runs.values())} per loss."
         )
         words = [
-            f"a {r.label} read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
+            f"label {r.label}, read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
             for r in rows.head(WRONG).itertuples()
         ]
         return PageFigure("most-wrong", caption, f"{caption} {'; '.join(words)}.", draw)
@@ -399,7 +399,7 @@ class FigureBuilder:
             f"that classified it wrongly, of {runs_behind(found.runs.values())}."
         )
         words = [
-            f"a {r.label} (shares differ by {100 * r.spread:.0f} points)"
+            f"label {r.label} (shares differ by {100 * r.spread:.0f} points)"
             for r in rows.head(DISAGREED).itertuples()
         ]
         return PageFigure("most-disagreed", caption, f"{caption} {'; '.join(words)}.", draw)

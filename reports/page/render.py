@@ -33,7 +33,6 @@ class Picture:
     points: for the script, where each value stands.
     """
 
-    number: int
     name: str
     caption: str
     alt: str
@@ -45,7 +44,6 @@ class Picture:
 class Listing:
     """A table and the name of its files, without suffix."""
 
-    number: int
     table: Table
     name: str
 
@@ -117,6 +115,8 @@ def anchor(text: str) -> str:
 
 
 def _body(environment: Environment, page: Page) -> Markup:
+    numbers: dict[str, list[str]] = environment.globals["numbers"]  # type: ignore[assignment]
+    numbers.clear()
     top = environment.get_template(page.top.template).render(**page.top.values)
     return Markup(top) + Markup("").join(_part(environment, each, 2) for each in page.parts)
 
@@ -140,6 +140,16 @@ def _environment(form: str, figure_format: str = "svg") -> Environment:
         finalize=_escaped_for_markdown if form == "markdown" else None,
     )
     environment.filters |= FILTERS
+    numbers: dict[str, list[str]] = {}
+
+    def place_of(kind: str, name: str) -> int:
+        """The place of a figure or a table among those that the page shows."""
+        names = numbers.setdefault(kind, [])
+        if name not in names:
+            names.append(name)
+        return names.index(name) + 1
+
+    environment.globals |= {"place_of": place_of, "numbers": numbers}
     environment.globals["figure_format"] = figure_format
     if form != "text":
         environment.globals["ui"] = environment.get_template(f"{form}.jinja").module

@@ -631,7 +631,7 @@ class _Composer:
         number = len(self.result.figures) + 1
         figure, drawing, inline = self._drawn(made, number)
         self.result.figures[name], self.result.drawings[name] = figure, drawing
-        return Picture(number, name, made.caption, made.alt, **inline)
+        return Picture(name, made.caption, made.alt, **inline)
 
     def _drawn(self, made: PageFigure, number: int) -> tuple[Figure, str, dict[str, str]]:
         """The figure of the file, its SVG, and what the page shows: wide, and on a phone narrow."""
@@ -650,7 +650,7 @@ class _Composer:
             return None
         name = self.prefix + table.name
         self.result.tables[name] = table
-        return Listing(len(self.result.tables), table, name)
+        return Listing(table, name)
 
     def _part(
         self, title: str, template: str, values: Mapping[str, Any], *, folded: bool = False

@@ -48,6 +48,14 @@ def usual() -> tuple[list[Section], page_report.Report, str, str]:
 # ---- the page ------------------------------------------------------------------------------------
 
 
+def test_figures_and_tables_are_numbered_in_the_order_of_the_page(usual: Any) -> None:
+    _, _, html, markdown = usual
+    for kind in ("Figure", "Table"):
+        numbers = list(map(int, re.findall(rf"<b>{kind} (\d+)\.</b>", html)))
+        assert len(numbers) > 4 and numbers == list(range(1, len(numbers) + 1))
+        assert list(map(int, re.findall(rf"(?m)^\*{kind} (\d+)\.\*", markdown))) == numbers
+
+
 def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -> None:
     (section,), report, html, markdown = usual
     words = text(html)
