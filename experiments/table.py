@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from experiments.config import Settings
 from experiments.contract import command, override
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities import Run
 
 
 _ASKED = ["loss", "lr", "epochs", "seed"]  # columns
 _FOUND = ["val acc", "test acc", "time", "outcome", "run id"]
+MOST_ROWS = 25
 
 
 def row(job: Settings, found: Run | None) -> dict[str, Any]:
@@ -30,16 +33,19 @@ def row(job: Settings, found: Run | None) -> dict[str, Any]:
     metrics, info = found.data.metrics, found.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
     return asked | {
-        "val acc": _percent(metrics.get("val/accuracy")),
-        "test acc": _percent(metrics.get("test/accuracy")),
+        "val acc": metrics.get("val/accuracy"),
+        "test acc": metrics.get("test/accuracy"),
         "time": terminal.duration(seconds),
         "outcome": found.data.tags.get("outcome", info.status.lower()),
-        "run id": info.run_id,
+        "run id": info.run_id[:8],
     }
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """The rows as text, with those of the options' own values that differ between rows."""
+    """The rows as text, with those of the options' own values that differ between rows.
+
+    More than `MOST_ROWS` runs are shown as configurations, with the mean over their seeds.
+    """
     import pandas as pd
 
     frame = pd.DataFrame(rows)
@@ -49,7 +55,50 @@ def text(rows: list[dict[str, Any]]) -> str:
         if name not in _ASKED + _FOUND
         and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
-    return frame[_ASKED + own + _FOUND].fillna("").astype(str).to_string(index=False)
+    if len(frame) > MOST_ROWS:
+        return _configurations(frame, own)
+    shown = frame[_ASKED + own + _FOUND].copy()
+    for name in ("val acc", "test acc"):
+        shown[name] = [_percent(value) for value in frame[name]]
+    return shown.fillna("").astype(str).to_string(index=False)
+
+
+def _configurations(frame: pd.DataFrame, own: list[str]) -> str:
+    """A row for each configuration; of many those at the best learning rate of each loss."""
+    import pandas as pd
+
+    keys = ["loss", "lr", "epochs", *own]
+    rows = []
+    known = frame.astype(object).where(frame.notna(), "").astype(dict.fromkeys(own, str))
+    for _, runs in known.groupby(keys, sort=False):
+        scores = {
+            name: [float(score) for score in runs[name][runs["test acc"] != ""] if score != ""]
+            for name in ("val acc", "test acc")
+        }
+        counts = runs["outcome"].value_counts()
+        rows.append(
+            {name: str(runs[name].iloc[0]) for name in keys}
+            | {name: _mean(values) for name, values in scores.items()}
+            | {"runs": ", ".join(f"{count} {outcome}" for outcome, count in counts.items())}
+            | {"score": sum(scores["val acc"]) / max(len(scores["val acc"]), 1)}
+        )
+    table = pd.DataFrame(rows)
+    best = table.groupby(["loss", "epochs", *own], sort=False)["score"].transform("max")
+    table.insert(0, "", ["*" if chosen else "" for chosen in table["score"] == best])
+    note = "* best validation accuracy of this loss; mean ± standard deviation over seeds"
+    if len(table) > MOST_ROWS:
+        note += f"; {len(table)} configurations, of which the best of each loss are shown"
+        table = table[table[""] == "*"].head(MOST_ROWS)
+    shown = table.drop(columns="score").to_string(index=False)
+    return f"{shown}\n{note}"
+
+
+def _mean(scores: Sequence[float]) -> str:
+    """Mean and standard deviation in per cent: 98.12 ± 0.10 %."""
+    if not scores:
+        return ""
+    mean = f"{100 * statistics.mean(scores):.2f}"
+    return f"{mean} ± {100 * statistics.stdev(scores):.2f} %" if len(scores) > 1 else f"{mean} %"
 
 
 def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
@@ -125,5 +174,5 @@ def next_commands(
     return f"next:  {browse}\n       {command('generate report', *words)}"
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.2f}%"
+def _percent(share: Any) -> str:
+    return f"{100 * share:.2f}%" if isinstance(share, float) and not math.isnan(share) else ""

@@ -225,7 +225,7 @@ def test_data_that_cannot_be_loaded_once_more_leave_a_failed_run(tmp_path, mine)
     assert "OSError: the disk was removed" in done.stderr
     assert outcomes(tmp_path / "one") == {"ce": ("FAILED", "failed")}
     sweep = mine("all", "-m", "loss=ce", "data=once")
-    assert re.search(r"^ *ce .* failed [0-9a-f]{32}$", sweep.stdout, flags=re.MULTILINE)
+    assert re.search(r"^ *ce .* failed [0-9a-f]{8}$", sweep.stdout, flags=re.MULTILINE)
     assert outcomes(tmp_path / "all") == {"ce": ("FAILED", "failed")}
 
 

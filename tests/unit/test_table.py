@@ -111,3 +111,38 @@ def test_the_runs_of_one_seed_are_put_into_words():
     more_seeds = [*jobs[:2], settings("loss=brier", "seed=1")]
     assert table.of_one_seed(more_seeds, found) == ""
     assert table.of_one_seed([*jobs[:2], settings("loss=ce", "lr=0.1")], found) == ""
+
+
+def test_more_runs_than_rows_are_shown_by_configuration():
+    def finished(loss, lr, seed, validation, test, outcome="ok"):
+        found = {"val acc": validation, "test acc": test, "outcome": outcome}
+        return row(loss=loss, lr=f"{lr:g}", seed=seed, **found)
+
+    rates = (0.01, 0.1)
+    rows = [
+        finished(loss, lr, seed, 0.9 + 0.01 * seed * (lr == 0.1), 0.8 + 0.01 * seed)
+        for loss in ("ce", "mse")
+        for lr in rates
+        for seed in range(7)
+    ]
+    rows[0] |= {"outcome": "diverged", "test acc": None}
+    lines = table.text(rows).splitlines()
+    assert [line.split()[:3] for line in lines[1:5]] == [
+        ["ce", "0.01", "10"],
+        ["*", "ce", "0.1"],
+        ["mse", "0.01", "10"],
+        ["*", "mse", "0.1"],
+    ]
+    words = [" ".join(line.split()) for line in lines]
+    assert words[1].endswith("90.00 ± 0.00 % 83.50 ± 1.87 % 6 ok, 1 diverged")
+    assert words[2].endswith("93.00 ± 2.16 % 83.00 ± 2.16 % 7 ok")
+    assert all(len(line) <= 100 for line in lines)
+    many = [
+        finished(loss, lr, 0, 0.5 + lr, 0.5)
+        for loss in map("loss{}".format, range(30))
+        for lr in rates
+    ]
+    lines = table.text(many).splitlines()
+    assert len(lines) == 1 + table.MOST_ROWS + 1
+    assert {line.split()[0] for line in lines[1:-1]} == {"*"}
+    assert "60 configurations, of which the best of each loss are shown" in lines[-1]
