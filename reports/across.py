@@ -175,8 +175,9 @@ def basis(found: Across) -> str:
     if len(epochs) > 1:
         length = f"{epochs[0]} to {epochs[-1]} epochs, the longest of each {found.unit}"
     text = (
-        f"By {found.metric.words} after {length}, over {counted(found.units, found.unit)}: each "
-        f"loss at its own best learning rate on each, mean over seeds."
+        f"Losses are compared by {found.metric.words} after {length} over "
+        f"{counted(found.units, found.unit)}: each loss at its own best learning rate on each "
+        f"{found.unit}, mean over seeds."
     )
     test = found.comparison.friedman
     if test is not None:

@@ -161,8 +161,8 @@ def save(path: Path, data: bytes) -> None:
 def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> str:
     """Store the report as artifacts of the sweep's parent run; a sentence that says so, or why not.
 
-    A report on some of the runs only, or that asks otherwise than usual, goes `beside` the usual
-    one, under its own name.
+    A report on some of the runs only, or with options that are not the defaults, goes `beside` the
+    default one, under its own name.
     """
     parent = runs.sweep or _only_parent(runs)
     if parent is None:

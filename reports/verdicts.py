@@ -1,8 +1,7 @@
 """Verdicts in words and as a file, and the check that an earlier file's verdicts still hold.
 
-`verdicts.json` holds each verdict with its numbers and its run ids, and what it takes to derive
-them
-again: the question asked, and the runs of each setting that it was asked of.
+`verdicts.json` holds each verdict with its numbers and its run ids. To derive them again, it also
+holds the question and the runs of each setting.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ def sentence(row: Mapping[str, Any]) -> str:
     metric, unit = read_metric(row["metric"]), f" {row['unit']}" if row["unit"] else ""
     words, digits = metric.words, metric.digits
     if row["n"] == 0:
-        why = f": {row['lacking']}" if row.get("lacking") else ""
-        return f"{a} against {b}: undecided, for there is no {words} of both to compare{why}."
+        why = f" ({row['lacking']})" if row.get("lacking") else ""
+        return f"{a} against {b} is undecided: there is no {words} of both to compare{why}."
     size = f"{_signed(row['difference'], digits)}{unit} of {words}"
     interval = _interval(row["low"], row["high"], digits)
     if row["generalises"] == IMAGES:
@@ -84,7 +83,7 @@ def _outliers(row: Mapping[str, Any], digits: int, unit: str) -> str:
         return ""
     named = ", ".join(row["outliers"][:4]) + (" and others" if len(row["outliers"]) > 4 else "")
     return (
-        f" Outlying: {named}. Without their weight: median {_signed(row['median'], digits)}{unit}, "
+        f" Outlying: {named}. Robust measures: median {_signed(row['median'], digits)}{unit}, "
         f"trimmed mean {_signed(row['trimmed_mean'], digits)}{unit}."
     )
 
@@ -105,7 +104,7 @@ def _ends(row: Mapping[str, Any], a: str, b: str, digits: int, unit: str) -> str
     ]
     if diverged:
         how = (
-            "worse than every other run"
+            "as worse than every run that ended well"
             if row["interval"] == "ranks"
             else "with the accuracy of the best constant answer"
         )
@@ -152,13 +151,13 @@ def needed(row: Mapping[str, Any]) -> str:
         lr_a, lr_b = row["weakest"]
         return (
             f"It is clear at the best learning rates, but not with {plain(row['a'], 48)} at "
-            f"{lr_a:g} and {plain(row['b'], 48)} at {lr_b:g}, which validation cannot tell from "
-            "them."
+            f"{lr_a:g} and {plain(row['b'], 48)} at {lr_b:g}. Validation does not show that these "
+            "rates are worse."
         )
     if row["reason"] == "not to be trusted":
         return (
-            "The test finds a difference, but outlying seeds make it, or more of them would turn "
-            "it: with so few seeds the test is not to be trusted."
+            "The test finds a difference, but outlying seeds cause it, or more seeds like them "
+            "would reverse it. With so few seeds the test is not to be trusted."
         )
     if row["interval"] == "ranks":
         return "By ranks, no number of seeds can be computed that would decide."
@@ -274,7 +273,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def runs_of(content: Mapping[str, Any]) -> set[str]:
-    """The ids of the runs that an earlier file's verdicts are made of.
+    """The ids of the runs from which an earlier file's verdicts were derived.
 
     Raises:
         CheckError: the file does not say.
@@ -287,7 +286,7 @@ def runs_of(content: Mapping[str, Any]) -> set[str]:
             for run_id in run_ids
         }
     except (TypeError, KeyError, AttributeError) as error:
-        raise CheckError(f"check: the file does not say which runs it is of: {error}") from error
+        raise CheckError(f"check: the file does not name its runs: {error}") from error
 
 
 def check(
@@ -298,8 +297,8 @@ def check(
 ) -> list[str]:
     """The verdicts of an earlier file that no longer follow from `summary`, a line each.
 
-    Every verdict is derived again from the very runs it was made of. A number holds when it is
-    equal to nine digits.
+    Every verdict is derived again from the same runs. A number holds when it is equal to nine
+    digits.
 
     Args:
         content: of the file.

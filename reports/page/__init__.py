@@ -2,7 +2,7 @@
 
     report.py         the parts of a report in their order, and its files
     across.py         the losses over several data sets or models
-    cross_setting.py  what belongs to no one setting: the losses over a setting, and themselves
+    cross_setting.py  what belongs to no single setting: a metric over settings, and the losses
     figures.py        the figures of a section, each with its caption and alternative text
     provenance.py     where baselines come from, in words
     caveats.py        what to know before using a number, and the reproducibility checklist

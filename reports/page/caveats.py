@@ -47,8 +47,8 @@ def facts(section: Section) -> list[Fact]:
 def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] = ()) -> list[Fact]:
     """The caveats of all settings together.
 
-    missing: combinations of the sweep's grid without a run: of which setting they would be is not
-    known. notes and warnings: of the reader.
+    missing: combinations of the sweep's grid without a run; their setting is not known. notes and
+    warnings: of the reader.
     """
     found = [Fact("Warning", warning, True, plain(warning, 60)) for warning in warnings]
     found += [Fact("Note", note) for note in notes]
@@ -207,12 +207,12 @@ def _edges(section: Section) -> Fact:
     which = (
         "the same for every loss"
         if section.here == section.losses
-        else "of the losses that were run here"
+        else "for the losses that were run here"
     )
     text = (
         f"the best learning rate is at the edge of the grid for {where}. A better one may lie "
         "beyond it, and the comparison is then unfair to these losses. Extend the grid, "
-        f"{which}:"
+        f"{which}."
     )
     n = len(edge)
     label = f"{n} best rate{'s' if n > 1 else ''} at the edge of the grid"
@@ -230,15 +230,15 @@ def _pairing(section: Section) -> Fact | None:
             for row in unpaired.itertuples()
         )
         text = (
-            f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analysed as unpaired: "
+            f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analyzed as unpaired: "
             f"{each}."
         )
         return Fact("Pairing", text, True, f"{len(unpaired)} contrasts not paired")
     if not (frame["n"] > 0).any():
         return Fact("Pairing", "nothing to pair.")
     text = (
-        "proved: runs of a seed share initial weights (outside the head), split, labels and "
-        "order, by their hashes."
+        "proved by hashes: runs with the same seed share initial weights (outside the head), "
+        "split, labels and order."
     )
     return Fact("Pairing", text)
 
@@ -271,8 +271,8 @@ def _failures(section: Section) -> Fact | None:
     n = int(clean["n"].min())
     text = (
         f"none of {n} seeds diverged, which excludes only failure rates above "
-        f"{100 * (1 - 0.05 ** (1 / n)):.0f} % (95 % confidence). The intervals know nothing of a "
-        "failure that did not happen here."
+        f"{100 * (1 - 0.05 ** (1 / n)):.0f} % (95 % confidence). The intervals do not include "
+        "failures that did not happen here."
     )
     return Fact("Rare failures", text)
 
@@ -303,7 +303,7 @@ def _dropped(section: Section) -> Fact | None:
     ]
     shown = ", ".join(parts[:12])
     more = f", and {len(parts) - 12} more" if len(parts) > 12 else ""
-    text = f"of the headline's contrasts, with their partners where paired: {shown}{more}."
+    text = f"from the main contrasts, with the other run of each pair: {shown}{more}."
     return Fact("Left out", text, True, f"{counted(len(unique), 'run')} left out of contrasts")
 
 

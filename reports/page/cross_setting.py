@@ -180,7 +180,7 @@ def _margins(
         order=shown, looks=looks, names=short_names(shown),
     )  # fmt: skip
     caption = (
-        "Value of each loss over the margin; right of the line the network is right. The logits "
+        "Value of each loss over the margin; right of the line the answer is correct. The logits "
         "of the other classes are all 0. Each panel has its own axis: values of different losses "
         "cannot be compared."
     )

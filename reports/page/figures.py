@@ -90,10 +90,10 @@ class FigureBuilder:
         )
 
     def memorisation(self) -> PageFigure | None:
-        """How many wrong labels are learned by heart; None without flipped labels."""
+        """How many wrong labels are memorized; None without flipped labels."""
         caption = (
             "Training accuracy after each epoch with flipped labels: the share of flipped examples "
-            "predicted as their wrong label (memorised noise), the share predicted as their true "
+            "predicted as their wrong label (memorized noise), the share predicted as their true "
             "label, and the accuracy on all other examples (all in %)."
         )
         return self._by_epoch("memorisation", MEMORISATION, caption)
@@ -167,7 +167,7 @@ class FigureBuilder:
             **axes,
         )
         caption = (
-            "Validation accuracy to expect of the best of a number of trials, each with one of "
+            "Expected validation accuracy of the best of a number of trials. Each trial has one of "
             "the learning rates that were tried, drawn at random, and one seed. From "
             f"{runs_behind(means['n'])} per loss." + self._grey_words()
         )
@@ -307,7 +307,7 @@ class FigureBuilder:
         caption = (
             "Mean validation accuracy (%) by loss and learning rate, over "
             f"{runs_behind(table['scored'])} per cell; framed: the rate of each loss that its "
-            f"tuning seeds ({seeds}) chose. The colour begins at the lower quartile."
+            f"tuning seeds ({seeds}) chose. The color begins at the lower quartile."
         )
         words = [
             f"{plain(loss)}: "
@@ -330,13 +330,13 @@ class FigureBuilder:
             f"{runs_behind(found.runs.values())} per loss. The diagonal, right answers, is left "
             "out."
         )
-        caption += "" if len(shown) == len(found.confusion) else " Of the losses in colour."
+        caption += "" if len(shown) == len(found.confusion) else " Of the losses in color."
         worst = []
         for loss, matrix in found.confusion.items():
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             worst.append(
-                f"{plain(loss)}: most often a {row} for a {column}, {wrong[row, column]:.1f} per "
+                f"{plain(loss)}: most often {row} read as {column}, {wrong[row, column]:.1f} per "
                 "run"
             )
         return PageFigure("confusions", caption, f"{caption} {'; '.join(worst)}.", draw)
@@ -450,7 +450,7 @@ class FigureBuilder:
             return ""
         return (
             f" Of {len(self.section.losses)} losses, the reference and the best by "
-            f"{self.section.metric.words} are in colour."
+            f"{self.section.metric.words} are in color."
         )
 
     def _chosen(self) -> pd.DataFrame:

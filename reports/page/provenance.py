@@ -65,13 +65,13 @@ def _warnings(baselines: Baselines, runs: pd.DataFrame) -> list[str]:
             "The baselines were made with PaddlePaddle "
             f"{', '.join(map(plain, origin.paddle)) or 'of unknown version'}, the runs "
             f"here with {', '.join(versions) or 'one of unknown version'}: part of a difference "
-            "may be the version's."
+            "may come from the version."
         )
     if not set(runs.loc[~theirs, "seed"]) & set(origin.seeds):
         found.append(
             "No seed is common to the runs here and the baselines, so nothing is paired, and "
             "rates and losses may have no "
-            f"seeds to be judged on: run seeds {listed(origin.seeds)}."
+            f"seeds to be evaluated on: run seeds {listed(origin.seeds)}."
         )
     if origin.unfinished:
         found.append(

@@ -324,7 +324,7 @@ class _Composer:
             about,
             self._figures("Training time, and each seed", [draw.over_epochs_and_seconds()]),
             self._figures("Training and validation loss", [draw.own_losses()]),
-            self._figures("Memorised label noise", [draw.memorisation()]),
+            self._figures("Memorized label noise", [draw.memorisation()]),
             self._figures("Gradient norm and update size", [draw.steps()]),
             self._figures(
                 "Learning rates",

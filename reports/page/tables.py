@@ -121,9 +121,9 @@ def to_target(section: Section, order: Sequence[str]) -> Table:
     ]  # fmt: skip
     caption = (
         f"Training until {100 * section.target:g} % validation accuracy, {section.at_rates}: "
-        "Kaplan-Meier median over the evaluated runs, from six runs on with its 95 % interval. "
-        "Runs that diverged or ended before count as not there yet; ∞: not within the training "
-        "that was given."
+        "Kaplan-Meier median over the evaluated runs, with its 95 % interval where there are at "
+        "least six. Runs that diverged or ended before have not reached it; ∞: not reached during "
+        "training."
     )
     columns = [LOSS, RUNS, Column("reached", "reached it", form=count), *columns]
     return tabulate("to-target", caption, _ordered(frame, order), columns)
@@ -139,8 +139,8 @@ def expected(section: Section, order: Sequence[str]) -> Table:
     ]
     frame = frame.rename(columns=lambda n: f"trials_{n}").reset_index()
     caption = (
-        "Validation accuracy (%) to expect of the best of a number of trials, each with one of the "
-        "learning rates that were tried and one seed."
+        "Expected validation accuracy (%) of the best of a number of trials. Each trial has one of "
+        "the learning rates that were tried, drawn at random, and one seed."
     )
     return tabulate("trials", caption, _ordered(frame, order), [LOSS, *trials])
 

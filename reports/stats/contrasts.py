@@ -168,8 +168,9 @@ def contrasts(
           correction for the family), `family` (contrasts Holm adjusts for), `p_equivalence_holm`;
         * `margin` (NaN: none), `verdict` (speaks of a), `reason` (of undecided contrasts: nothing
           to compare, one seed, rates, not to be trusted, too few seeds, too close to tell),
-          `detectable` (in `unit`, at alpha / family), `seeds_needed` with its quartiles (of
-          undecided contrasts, else NaN; infinite above 10,000, NaN without a spread to go by);
+          `detectable` (in `unit`, at `PLANNED` alpha / family), `seeds_needed` with its quartiles
+          (of undecided contrasts, else NaN; infinite above 10,000, NaN where the spread is not
+          known);
         * `run_ids` (list: runs of a, then of b).
 
         A metric that the head of a loss does not have (ok runs, none with a value) leaves a row
@@ -651,7 +652,7 @@ def _lacking(side: _Side, seed: int, metric: str) -> str:
 
 
 def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
-    """How the runs of the sides ended of which none ended well.
+    """How the runs of each side ended that has no run that ended well.
 
     For example "all 2 runs of mse diverged".
     """

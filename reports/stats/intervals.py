@@ -98,7 +98,7 @@ def mean_intervals(
 ) -> Intervals:
     """The mean of each column of `values` [n, k] and its interval.
 
-    Below 20 values Student's t: mean -+ t(n - 1) s / sqrt(n). From 20 on the studentised
+    Below 20 values Student's t: mean -+ t(n - 1) s / sqrt(n). From 20 on the studentized
     ("bootstrap-t") interval [mean - q_high s / sqrt(n), mean - q_low s / sqrt(n)], with q the
     quantiles of (mean* - mean) / (s* / sqrt(n)) over resamples of the n values; all columns share
     the resamples. A resample without spread counts as -+infinity (0 if it has the sample's mean);

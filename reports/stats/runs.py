@@ -113,7 +113,7 @@ def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) ->
     Args:
         summary: all runs of one setting.
         expected: the grid, with the columns loss, lr, epochs, seed (a sweep's own grid); None means
-            `expected_cells(summary)`.
+            `expected_runs(summary)`.
 
     Returns:
         A row per loss, sorted: loss, `expected` (runs), `ok`, `diverged`, `failed`, `killed`,

@@ -114,7 +114,7 @@ class Contrast:
 def values(
     scores: ArrayLike, images: np.ndarray | None = None, planned: ArrayLike | None = None
 ) -> Values:
-    """The runs of one side; all are planned unless it is said."""
+    """The runs of one side; all count as planned by default."""
     x = finite_array(scores, 1, "scores")
     there = np.ones(x.size, bool) if planned is None else np.asarray(planned, dtype=bool)
     return Values(x, images, there)

@@ -57,7 +57,7 @@ SHAPES: dict[str, Draw] = {
     "normal": normal,
     "lognormal": lognormal,
     "t, 3 degrees of freedom": t3,
-    "one seed in five dies": one_in_five_dies,
+    "one seed in five fails to train": one_in_five_dies,
 }
 
 
@@ -273,7 +273,7 @@ def tables(trials: int) -> Iterator[str]:
     """Every table, as Markdown, one after the other."""
     heads = [f"n = {n}" for n in SIZES]
     yield table(
-        "95 % intervals that hold the true difference, and (false verdicts), %",
+        "95 % intervals that contain the true difference, and (false verdicts), %",
         ["differences of seeds", *heads],
         [
             [name, *(f"{100 * c:.1f} ({100 * f:.1f})" for c, f in cells)]
@@ -287,8 +287,8 @@ def tables(trials: int) -> Iterator[str]:
         "ceiling: 99 % right": {"of_seeds": 0.0, "ceiling": True},
     }
     yield table(
-        f"95 % intervals that hold the true difference for new seeds and images, {IMAGES} images, "
-        "%: two-way (seeds only)",
+        "95 % intervals that contain the true difference for new seeds and images, "
+        f"{IMAGES} images, %: two-way (seeds only)",
         ["right or wrong of each image", *heads],
         [
             [name, *(f"{100 * both:.1f} ({100 * seeds:.1f})" for both, seeds in cells)]
@@ -306,7 +306,8 @@ def tables(trials: int) -> Iterator[str]:
     )
     gaps = (0.0, 0.5, 1.0, 2.0)
     yield table(
-        "false verdicts after choosing among rates, %, with the guard (without)",
+        "false verdicts after choosing among rates, %: if a verdict has to hold at every such rate "
+        "(if not)",
         ["rates of the two losses", "n", *(f"gap {gap:g} sd" for gap in gaps)],
         [
             [
@@ -327,7 +328,7 @@ def tables(trials: int) -> Iterator[str]:
     )
     one_by_one = range(6, 61)
     yield table(
-        "false verdicts while one looks again, %",
+        "false verdicts when one looks after every added seed, %",
         ["differences of seeds", "6 to 60, one by one", "plain t test", "5 rounds of advice"],
         [
             [

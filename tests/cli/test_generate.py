@@ -253,7 +253,7 @@ def test_a_report_by_another_metric_than_accuracy(
     )
     said = report(tmp_path, "metric=test/aurc", "rope=1.4", "formats=[svg]", "output=by-aurc")
     assert said.code == 0, said.text
-    assert "By test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in said.text
+    assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in said.text
     assert "are for new seeds on this test set, not for other test images. Equiv" in said.text
     told = "mse against ce is undecided (too few seeds): +1.300 points of test AURC (95 % interval"
     assert told in said.text
@@ -283,7 +283,7 @@ def test_a_head_that_lacks_the_metric_is_told_so(
 ) -> None:
     said = report(altered(store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc")
     assert said.code == 0, said.text
-    assert "mse against ce: undecided, for there is no test AURC of both to compare." in said.text
+    assert "mse against ce is undecided: there is no test AURC of both to compare." in said.text
     lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
     (ce,) = [line.split(",") for line in lines if line.startswith("ce,")]
     (mse,) = [line.split(",") for line in lines if line.startswith("mse,")]
@@ -813,9 +813,7 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
     )
     said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
-    assert (
-        "mse against ce: undecided, for there is no test accuracy of both to compare." in said.text
-    )
+    assert "mse against ce is undecided: there is no test accuracy of both to compare." in said.text
     html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
         encoding="utf-8"
     )

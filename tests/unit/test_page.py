@@ -310,7 +310,7 @@ def test_a_seed_that_was_added_for_other_losses_is_not_called_left_out() -> None
     lost = (summary["loss"] == "mse") & (summary["seed"] == 3) & (summary["lr"] == 0.03)
     (section,), *_ = made(summary[~added & ~lost], curves)
     facts = {term: text for term, text, *_ in caveats.facts(section)}
-    assert facts["Left out"].endswith("where paired: mse at 0.03 seed 3 (missing).")
+    assert facts["Left out"].endswith("of each pair: mse at 0.03 seed 3 (missing).")
     (section,), *_ = made(summary[~added], curves)
     assert section.headline.set_index("a").loc["mse", "n"] == 8
     assert "Left out" not in {term for term, *_ in caveats.facts(section)}
@@ -345,8 +345,8 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
     (section,), _, html, _ = made(summary, curves)
     told = (
-        "mse against ce: undecided, for there is no test accuracy of both to compare: all 2 runs "
-        "of mse failed."
+        "mse against ce is undecided: there is no test accuracy of both to compare (all 2 runs "
+        "of mse failed)."
     )
     assert told in text(html)
     comparisons = verdicts.document([section], {})["contrasts"]
@@ -507,7 +507,7 @@ def test_hashes_that_differ_are_reported() -> None:
     summary.loc[(summary["loss"] == "mse") & (summary["seed"] == 5), "init_hash"] = "other"
     _, _, html, _ = made(summary, curves)
     assert (
-        "NOT proved for 1 of 2 contrasts, analysed as unpaired: mse and ce: init_hash differs at "
+        "NOT proved for 1 of 2 contrasts, analyzed as unpaired: mse and ce: init_hash differs at "
         "seed 5" in text(html)
     )
 
@@ -608,7 +608,7 @@ def test_images_that_cannot_be_had_are_said_to_be_missing() -> None:
 
 def test_a_metric_that_a_head_does_not_have() -> None:
     (section,), _, html, _ = made(*runs(), Question(metric="test_nll"))
-    assert "mse against ce: undecided, for there is no test NLL of both to compare." in text(html)
+    assert "mse against ce is undecided: there is no test NLL of both to compare." in text(html)
     assert section.headline.set_index("a").loc["focal gamma=3", "family"] == 1
     (mse,) = re.findall(
         r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL
@@ -734,7 +734,7 @@ ROW: dict[str, Any] = {
         ),
         (
             {"verdict": "undecided", "n": 0},
-            "focal against ce: undecided, for there is no test accuracy of both to compare.",
+            "focal against ce is undecided: there is no test accuracy of both to compare.",
         ),
         (
             {
@@ -758,7 +758,7 @@ ROW: dict[str, Any] = {
             },
             "focal against ce is undecided (not to be trusted): +0.21 points of test accuracy (95 "
             "% interval +0.05 to +0.37, 10 pairs of runs, Holm p = 0.012). Outlying: seed 4 of "
-            "focal (11.00 %). Without their weight: median +0.30 points, trimmed mean +0.25 "
+            "focal (11.00 %). Robust measures: median +0.30 points, trimmed mean +0.25 "
             "points.",
         ),
         (
@@ -786,7 +786,7 @@ ROW: dict[str, Any] = {
             },
             "focal is worse than ce: better test accuracy with probability 0.00 (by ranks on this "
             "test set, 10 pairs of runs, Holm p = 0.012). 10 of 10 runs of focal diverged and "
-            "count worse than every other run.",
+            "count as worse than every run that ended well.",
         ),
     ],
 )
@@ -809,7 +809,7 @@ def test_what_it_would_take_in_words() -> None:
     )
     assert "up to 10,000" in verdicts.needed(undecided | {"seeds_needed": math.inf})
     rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1]}
-    assert "with focal at 0.03 and ce at 0.1, which validation" in verdicts.needed(rates)
+    assert "with focal at 0.03 and ce at 0.1. Validation does not" in verdicts.needed(rates)
     assert "not to be trusted" in verdicts.needed(undecided | {"reason": "not to be trusted"})
 
 
@@ -1034,7 +1034,7 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
         return page_report.basis(sections[0]), {each["standing"] for each in content["contrasts"]}
 
     text, standing = told(asked)
-    assert "Confirmatory: just this question was declared on 2026-01-02 03:04 UTC" in text
+    assert "Confirmatory: exactly this question was declared on 2026-01-02 03:04 UTC" in text
     assert standing == {"confirmatory", "exploratory"}  # the second view was not declared
     for other in (
         told(replace(asked, metric="test/nll")),
@@ -1043,7 +1043,7 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
         told(asked, rope=0.3),
         told(asked, all_pairs=True),
     ):
-        assert "is another one, or some of its seeds" in other[0] and other[1] == {"exploratory"}
+        assert "another question was declared" in other[0] and other[1] == {"exploratory"}
     for none in (told(), told(replace(asked, sweep="another"))):
         assert "Exploratory: no question was declared" in none[0]
 
@@ -1053,7 +1053,10 @@ def test_the_deciding_command_is_on_the_page() -> None:
     (section,), _, html, _ = made(summary, curves)
     row = section.headline.iloc[0]
     assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
-    assert "By test accuracy after 3 epochs, at learning rate 0.03. Intervals" in text(html)
+    assert (
+        "Losses are compared by test accuracy after 3 epochs, at learning rate 0.03. Intervals"
+        in text(html)
+    )
     assert (
         f"loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range({row['seeds_needed']:.0f})' "
         "model=mlp data=digits" in text(html)

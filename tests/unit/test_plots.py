@@ -576,7 +576,7 @@ def test_few_losses_have_no_grey() -> None:
         for line in axis.lines
         if str(line.get_gid()).startswith("behind")
     ] == []
-    assert "in colour" not in illustration.caption
+    assert "in color" not in illustration.caption
     assert illustration.figure.axes[0].get_title(loc="right") == ""
 
 

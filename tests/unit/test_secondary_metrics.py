@@ -30,7 +30,7 @@ from reports.page.figures import FigureBuilder
 from reports.page.table import Cell
 
 TITLES = (
-    "Memorised label noise",
+    "Memorized label noise",
     "Gradient norm and update size",
     "Corrupted test images",
 )
@@ -314,7 +314,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
     assert (
         f"focal gamma=3 is {row['verdict']} than ce: {told}{unit} of {metric.words} (95 %" in words
     )
-    assert f"mse against ce: undecided, for there is no {metric.words} of both to compare." in words
+    assert f"mse against ce is undecided: there is no {metric.words} of both to compare." in words
     assert comparisons["mse"]["n"] == 0
 
     final = report.figures["final"].axes[0]
