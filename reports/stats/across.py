@@ -152,9 +152,9 @@ def compare(
     """Compare the losses over the units.
 
     A contrast is decided by the exact Wilcoxon signed-rank test of the differences on each unit,
-    with Holm's correction over the contrasts: "equivalent" if two one-sided tests reject a
-    difference outside the margin, else "better" or "worse" if the two-sided test rejects no
-    difference, else "undecided".
+    with Holm's correction over the contrasts. It is "equivalent" if two one-sided tests reject a
+    difference outside the margin, else "better" or "worse" if the two-sided test rejects that there
+    is no difference, else "undecided".
 
     Args:
         found: from `scores`.

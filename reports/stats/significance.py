@@ -136,7 +136,7 @@ def is_trusted(
 
     A seed is outlying here at more than 5 robust standard deviations from the median. The test is
     not to be trusted where such a seed lies on the other side of 0 than the mean, since more seeds
-    like it would turn the verdict, or where the exact sign-flip test does not agree.
+    like it would reverse the verdict. Nor is it where the exact sign-flip test does not agree.
 
     Args:
         pair_differences: [n], any unit.

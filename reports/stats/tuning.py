@@ -60,11 +60,11 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
     * `tuning_seeds` are given: they choose the rates, and all others are evaluated.
     * No loss has more than one rate: nothing is chosen, and all seeds are evaluated.
     * Otherwise all seeds are evaluated. The rate of a loss is chosen on the seeds of its largest
-      complete grid of two rates or more (on all seeds where there is none), so seeds with runs at
+      complete grid of two rates or more (on all seeds where there is none). So seeds with runs at
       one rate only choose nothing, and a single run at a further rate changes nothing.
 
     The same seeds may choose and be evaluated because the choice looks at validation, the
-    evaluation at test, and all losses have the same rates: simulated false verdicts stay at the
+    evaluation at test, and all losses have the same rates. Simulated false verdicts stay at the
     nominal level (see the tests).
 
     Args:
