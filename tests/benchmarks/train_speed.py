@@ -2,11 +2,10 @@
 
 Conv blocks against Paddle's own operators and PyTorch.
 
-    python tests/benchmarks/train_speed.py           # PyTorch's and Numba's rows need pip install
-                                                     -e ".[bench]"
+    python tests/benchmarks/train_speed.py           # PyTorch's row needs pip install -e ".[bench]"
     python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with two at once
 
-Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in six ways, each in
+Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in four ways, each in
 a process of its own. All are pinned to one core and take turns, a second or so each, for several
 rounds, so that whatever else the machine does hits all alike: compare the ratios, which are taken
 within a round. Batches are made beforehand: the steps alone are timed.
@@ -25,7 +24,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -41,11 +39,9 @@ VARIANTS = {
     "paddle": "Paddle as installed, conv, ReLU, pool",
     "reordered": "Paddle, bias and ReLU after the pool, MKL's fast path",
     "block": "conv blocks, as experiments run them",
-    "numba": "conv blocks in Python with Numba's public interface",
-    "numba_private": "the same, with a flag of Numba's that is not public",
     "torch": "PyTorch, channels-last, ReLU after the pool",
 }
-NEEDS = {"numba": "numba", "numba_private": "numba", "torch": "torch"}  # of a variant the package
+NEEDS = {"torch": "torch"}  # of a variant the package
 
 
 def batches() -> tuple[Any, Any]:
@@ -82,15 +78,6 @@ def paddle_step(variant: str) -> Callable[[int], Any]:
     if variant == "paddle":
         first = [nn.Conv2D(1, 20, 5, padding=2), nn.ReLU(), nn.MaxPool2D(2)]
         second = [nn.Conv2D(20, 20, 5, padding=2), nn.ReLU(), nn.MaxPool2D(2)]
-    elif variant in NEEDS:
-        os.environ["NUMBA_BLOCK"] = variant.removeprefix("numba_")
-        start = time.process_time()
-        import numba_block
-        from numba_block import NumbaBlock
-
-        numba_block.check(batches()[0][0])
-        seconds = time.process_time() - start
-        first, second = [NumbaBlock(1, 20)], [NumbaBlock(20, 20)]
     else:
         first, second = [ConvBlock(1, 20, 5, padding=2)], [ConvBlock(20, 20, 5, padding=2)]
     network = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(980, 10))
@@ -106,7 +93,7 @@ def paddle_step(variant: str) -> Callable[[int], Any]:
         return loss
 
     # what the worker says when it is ready
-    step.kernel = seconds if variant in NEEDS else kernel()  # type: ignore[attr-defined]
+    step.kernel = kernel()  # type: ignore[attr-defined]
     return step
 
 
@@ -272,16 +259,6 @@ def compare(
         print(f"{VARIANTS[variant]:54s}{cells[0]:>24s}{cells[1]:>20s}{cells[2]:>20s}{share:>9.0%}")
     if "block" in workers:
         print(f"\nconv blocks ran {workers['block'].says}")
-    if numba := next((variant for variant in variants if NEEDS.get(variant) == "numba"), None):
-        with tempfile.TemporaryDirectory() as cache:
-            cold, cached = (Worker(numba, core, NUMBA_CACHE_DIR=cache) for _ in range(2))
-        for worker in (cold, cached):
-            worker.close()
-        print(
-            "\nNumba's kernels were checked against Paddle's operators; import, check and "
-            "compilation took "
-            f"{cold.says:.1f} s of CPU time, and {cached.says:.1f} s with Numba's cache"
-        )
     for name in sorted(set(NEEDS.values())):
         if not find_spec(name):
             print(f'{name} is not installed: pip install -e ".[bench]" adds its row')
@@ -311,7 +288,7 @@ def scale(jobs: int, cores: list[int | None], rounds: int, seconds: float, cpu_t
 def describe() -> str:
     versions = [
         f"{name} {metadata.version(name)}"
-        for name in ("paddlepaddle", "torch", "numba", "numpy")
+        for name in ("paddlepaddle", "torch", "numpy")
         if installed(name)
     ]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
@@ -352,8 +329,8 @@ def main() -> None:
     parser.add_argument(
         "--variants",
         default=",".join(VARIANTS),
-        help=f"which to run, of {','.join(VARIANTS)} (default all; numba and torch only where "
-        "they are installed)",
+        help=f"which to run, of {','.join(VARIANTS)} (default all; torch only where it "
+        "is installed)",
     )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
