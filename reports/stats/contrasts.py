@@ -13,7 +13,7 @@ import pandas as pd
 from reports.metrics import Metric, read_metric
 from reports.names import plain
 from reports.stats import two_way
-from reports.stats.power import Seeds, detectable_difference, seeds_needed
+from reports.stats.power import DECIDED_FROM, Seeds, detectable_difference, seeds_needed
 from reports.stats.runs import FINISHED, check_columns, ended_badly, newest_runs
 from reports.stats.significance import holm
 from reports.stats.tuning import choose_rates, split_seeds
@@ -566,7 +566,7 @@ def _decided(family: list[dict[str, Any]], shared: bool, rules: _Rules) -> Itera
             row["detectable"] = detectable_difference(
                 row["error"], row["freedom"], alpha=two_way.PLANNED * alpha, power=rules.power
             )
-            if row["verdict"] == "undecided":
+            if row["verdict"] == "undecided" and row["n"] >= DECIDED_FROM:
                 samples = 1 if row["paired"] else 2
                 step = 0.0 if math.isnan(rules.step) else rules.step
                 seeds = seeds_needed(

@@ -1050,6 +1050,12 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
 
 def test_the_deciding_command_is_on_the_page() -> None:
     summary, curves = runs(seeds=range(2), rates=(0.03,))
+    (section,), _, html, _ = made(summary, curves)  # two pairs say nothing of how many it takes
+    assert section.headline["reason"].tolist() == ["too few seeds"] * 2
+    assert "epochs=3 'seed=range(10)' model=mlp data=digits" in text(html)
+    summary, curves = runs(seeds=range(3), rates=(0.03,))
+    ce = summary.loc[summary["loss"] == "ce", "test_accuracy"].to_numpy()
+    summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = ce + [0.03, 0.05, -0.01]
     (section,), _, html, _ = made(summary, curves)
     row = section.headline.iloc[0]
     assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
