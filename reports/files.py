@@ -31,8 +31,9 @@ class OutputError(RuntimeError):
 def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """The name of a report's directory: safe in every file system, and different for other reports.
 
-    It names the experiment, the sweep with the beginning of its run's id, and whatever is not as
-    usual. The name for another store than `mlflow.db` in the current directory ends with a hash.
+    It names the experiment or the imported file, the sweep with the beginning of its run's id, and
+    whatever is not as usual. The name for a store or file elsewhere than `mlflow.db` or a file in
+    the current directory ends with a hash.
 
     Args:
         runs: what is reported.
@@ -45,7 +46,7 @@ def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) 
     words = [name, *(f"{key}-{value}" for key, value in sorted(where.items()))]
     text = " ".join([*words, *(f"{key}={value}" for key, value in sorted(asked.items()))])
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
-    if runs.uri != places.sqlite_uri(Path.cwd() / "mlflow.db"):
+    if runs.uri not in (places.sqlite_uri(Path.cwd() / "mlflow.db"), runs.experiment):
         text = f"{shown(runs.uri)} {text}"
     if safe == text:
         return safe
@@ -164,6 +165,8 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     A report on some of the runs only, or with options that are not the defaults, goes `beside` the
     default one, under its own name.
     """
+    if runs.imported:
+        return f"not stored in MLflow: the runs are imported from {one_line(runs.uri)}"
     parent = runs.sweep or _only_parent(runs)
     if parent is None:
         return (

@@ -106,11 +106,12 @@ def generate(asked: Options) -> Path:
         experiment=runs.experiment,
         sweep=runs.sweep_name,
         uri=None if is_default(runs.uri) else runs.uri,
+        imported=runs.imported,
         overrides=words_for(asked, runs),
         missing=len(runs.missing),
         notes=runs.notes,
         warnings=runs.warnings,
-        sweeps=() if asked.sweep else sweeps_of(runs),
+        sweeps=() if asked.sweep or runs.imported else sweeps_of(runs),
         verdicts=(directory / "verdicts.json").as_posix(),
         baselines=runs.baselines,
     )
@@ -122,6 +123,7 @@ def generate(asked: Options) -> Path:
             "where": asked.where,
             "versions": asked.versions,
             "baselines": asked.baselines,
+            "from": asked.csv,
         },
     )
     if over_all:
@@ -133,7 +135,9 @@ def generate(asked: Options) -> Path:
             sections,
             source,
             test_images,
-            gallery=gallery.gallery(runs.summary, lambda run_id: configuration(runs, run_id)),
+            gallery=None
+            if runs.imported
+            else gallery.gallery(runs.summary, lambda run_id: configuration(runs, run_id)),
             figure_format=asked.formats[0],
             across=over_all,
             width=asked.width,
@@ -175,6 +179,8 @@ def scores_of(runs: Runs) -> Scores:
 def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
     """The overrides that make this report again: as typed, and where its runs were found."""
     words = list(asked.overrides)
+    if runs.imported:
+        return tuple(words)
     if asked.uri is None and not is_default(runs.uri):
         words.append(override("tracking.uri", runs.uri))
     if asked.experiment is None and asked.sweep is None:  # the newest, today
@@ -231,22 +237,28 @@ def check(asked: Options) -> None:
     import pandas as pd
 
     from reports import across, metrics, verdicts
-    from reports.runs import ReadError, constant_scores, load, load_baselines, predictions
+    from reports.runs import ReadError, constant_scores, imported, load_baselines, predictions
+    from reports.runs import load as read
     from reports.runs.computed import with_metric
 
     assert asked.check is not None
     content = verdicts.read(Path(asked.check))
     experiment = asked.experiment or content["source"].get("experiment")
     made_of = verdicts.runs_of(content)
-    runs = load(asked.uri, experiment, None, None, run_ids=made_of)
-    metric = str(content["question"].get("metric", "test/accuracy"))
-    summary = with_metric(runs, metrics.column(metric), lambda run: predictions(runs, run)).summary
+    metric = metrics.column(str(content["question"].get("metric", "test/accuracy")))
+    csv = asked.csv or content["source"].get("from")
+    if csv:
+        runs = imported.load(Path(csv), metric, content["source"].get("where") or {})
+    else:
+        runs = read(asked.uri, experiment, None, None, run_ids=made_of)
+    summary = with_metric(runs, metric, lambda run: predictions(runs, run)).summary
     if baselines := asked.baselines or content["source"].get("baselines"):
         theirs = load_baselines(_file(str(baselines))).summary
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
     versions = bool(content["source"].get("versions"))
     try:
-        now = load(asked.uri, experiment, content["source"].get("sweep"), None, versions=versions)
+        sweep = content["source"].get("sweep")
+        now = runs if csv else read(asked.uri, experiment, sweep, None, versions=versions)
     except ReadError as error:
         print(f"the same report cannot be made again: {error}")
     else:
@@ -342,8 +354,11 @@ def compare_with_itself(asked: Options) -> None:
 def load(asked: Options) -> Runs:
     """The runs that the options choose, with the metric wherever it can be computed."""
     from reports import runs
+    from reports.runs import imported
     from reports.runs.computed import with_metric
 
+    if asked.csv is not None:
+        return imported.load(Path(asked.csv), asked.metric, asked.where)
     baselines = None if asked.baselines is None else _file(asked.baselines)
     found = runs.load(
         *(asked.uri, asked.experiment, asked.sweep, asked.where, baselines),

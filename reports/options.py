@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, StringNode, open_dict
 
 from experiments import contract, credentials
 from reports import metrics
@@ -61,11 +61,16 @@ class ReportConfig:
     baselines_to: str | None = None
 
 
+NAMES = (*(each.name for each in fields(ReportConfig)), "from")
+"""All options. No field of a dataclass can be called from, which is a word of Python."""
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of one report, checked; those not named here as in `ReportConfig`.
 
-    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
+    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow. csv: the
+    option from.
     asked_reference: whether the user named the reference. baselines: "true" for the file that comes
     with the project. overrides: as typed.
     """
@@ -92,12 +97,16 @@ class Options:
     compare: tuple[str, ...] | None
     baselines: str | None
     baselines_to: str | None
+    csv: str | None
     overrides: tuple[str, ...]
 
 
 def register() -> None:
     """Make the schema known to Hydra, and to its --help what the metrics are."""
-    ConfigStore.instance().store(name="report_config", node=ReportConfig)
+    schema = OmegaConf.structured(ReportConfig)
+    with open_dict(schema):
+        schema["from"] = StringNode(None)
+    ConfigStore.instance().store(name="report_config", node=schema)
     OmegaConf.register_new_resolver(
         "report_metrics", lambda: textwrap.indent(metrics.described(), "  "), replace=True
     )
@@ -109,13 +118,12 @@ def check_names(words: Sequence[str]) -> None:
     Raises:
         OptionError: no option has this name; the message says which there are.
     """
-    known = [each.name for each in fields(ReportConfig)]
     for name in (word.partition("=")[0] for word in words if "=" in word):
-        if name.isidentifier() and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if name.isidentifier() and name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
             meant = f"; did you mean {near[0]}?" if near else "."
             raise OptionError(
-                f"{name}: a report has no such option{meant} There are {', '.join(known)}"
+                f"{name}: a report has no such option{meant} There are {', '.join(NAMES)}"
             )
 
 
@@ -156,6 +164,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
     return Options(
         **kept,
         baselines=baselines,
+        csv=values["from"],
         uri=values["tracking"]["uri"],
         where=_flat(values["where"]),
         asked_reference=any(
@@ -239,6 +248,13 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     ]
     if beside:
         found.append(f"across and {' and '.join(beside)}: expected one of them, got both")
+    found += [
+        f"from and {key}: expected one of them, got both"
+        for key in ("experiment", "sweep", "versions", "compare", "baselines", "baselines_to")
+        if values["from"] is not None and values[key]
+    ]
+    if values["from"] is not None and values["tracking"]["uri"] is not None:
+        found.append("from and tracking.uri: expected one of them, got both")
     if values["seed"] < 0:
         found.append(f"seed={values['seed']}: expected a whole number of at least 0")
     formats = values["formats"]
@@ -276,6 +292,7 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         "reference",
         "baselines",
         "baselines_to",
+        "from",
     ):
         if values[key] is not None and not str(values[key]).strip():
             found.append(

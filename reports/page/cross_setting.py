@@ -46,6 +46,7 @@ class Source:
     sweeps: Sequence[tuple[str, str]] = ()  # run id and name of each whose runs these are
     verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
     baselines: Baselines | None = None  # of which some of the runs are
+    imported: bool = False  # from a file: there is nothing to run
 
 
 def overview_picture(

@@ -57,8 +57,10 @@ class FigureBuilder:
             "behind": [loss for loss in self.order if loss not in self.front]
         }
 
-    def overview(self) -> PageFigure:
-        """Validation accuracy by epoch."""
+    def overview(self) -> PageFigure | None:
+        """Validation accuracy by epoch; None without curves."""
+        if not self.section.bands["mean"].notna().any():
+            return None
         caption = f"Validation accuracy after each epoch, {self.section.at_rates}. " + band_words(
             self.section.bands
         )
@@ -74,8 +76,10 @@ class FigureBuilder:
         )
         return self._curves("accuracy-time", caption, ["seconds", "epoch"])
 
-    def own_losses(self) -> PageFigure:
-        """The value of each loss on training and validation examples, by epoch."""
+    def own_losses(self) -> PageFigure | None:
+        """The value of each loss on training and validation examples, by epoch; or None."""
+        if not self.section.own["mean"].notna().any():
+            return None
         draw = partial(curves.own_losses, self.section.own, **self._axes)
         caption = (
             f"Value of each loss on training and validation examples. "

@@ -218,7 +218,7 @@ class _Composer:
         """The commands that run the losses that some data sets or models lack."""
         every = pd.concat([section.runs for section in sections], ignore_index=True)
         lines: list[str] = []
-        for section in sections:
+        for section in () if self.source.imported else sections:
             losses = found.comparison.left_out.get(str(section.runs[found.key].iloc[0]), [])
             setting = setting_values(section.runs)
             lines += commands.run_command(
@@ -257,6 +257,8 @@ class _Composer:
 
     def _subtitle(self, sections: Sequence[Section], titles: Sequence[str]) -> str:
         name = plain(self.source.sweep or self.source.experiment, 80)
+        if self.source.imported:
+            name = f"imported from {name}"
         if not sections:
             return name
         runs = pd.concat([section.runs for section in sections])
@@ -279,8 +281,9 @@ class _Composer:
     ) -> tuple[list[Part], list[Fact]]:
         """The parts of one setting, and its caveats."""
         facts = self._facts(caveats.facts(section), "caveat")
+        lines = self._wider(section)
         facts = [
-            fact._replace(commands=self._wider(section))
+            fact._replace(commands=lines, text=fact.text if lines else f"{fact.text[:-1]}.")
             if fact.term == "Edges" and fact.alarm and len(caveats.edge_rates(section))
             else fact
             for fact in facts
@@ -371,7 +374,10 @@ class _Composer:
                  "kind": "runs"},
                 folded=True,
             ),
-            self._part("Methods", "methods.jinja", methods(section), folded=True),
+            self._part(
+                "Methods", "methods.jinja",
+                methods(section) | {"imported": self._imported()}, folded=True,
+            ),
         ]  # fmt: skip
         self.result.tables[f"{self.prefix}curves"] = tables.curves(section)
         return [part for part in parts if part is not None], [*facts, *checks]
@@ -571,6 +577,9 @@ class _Composer:
         seeds: Sequence[int],
         epochs: int,
     ) -> list[str]:
+        """The commands that run these; none for imported runs, which were made elsewhere."""
+        if self.source.imported:
+            return []
         return commands.run_command(
             losses,
             rates,
@@ -605,6 +614,7 @@ class _Composer:
         again = [text for text in source.overrides if not text.startswith("sweep=")]
         most = cross_setting.MOST_SWEEPS
         values = {
+            "place": self._imported() or "the store",
             "commands": [
                 commands.report_command(source.overrides),
                 commands.report_command([*store, override("check", source.verdicts)]),
@@ -620,6 +630,10 @@ class _Composer:
             "most": most if len(source.sweeps) > most else 0,
         }
         return Part("Reproduce this page", "reproduction.jinja", values)
+
+    def _imported(self) -> str:
+        """The file that the runs come from; "" for those of a store."""
+        return plain(self.source.experiment, 80) if self.source.imported else ""
 
     # ---- numbering -------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ loads it. The modules, each knowing only those above it:
     per_image.py     what a run says of each test image
     computed.py      test metrics, from the predictions of runs that did not store them
     frames.py        the frames, from the runs that count
+    imported.py      the same frames from a CSV file
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ class Runs:
     baselines: the file of which some runs may be.
     declared: the questions that were declared with the sweeps of the experiment, oldest first.
     store: where the files of the runs are read; without it, it is opened again for each file.
+    imported: whether the runs are of a CSV file: then they have no files.
     """
 
     uri: str
@@ -141,6 +143,7 @@ class Runs:
     baselines: Baselines | None = None
     declared: list[Declared] = field(default_factory=list)
     store: Database | Server | None = field(default=None, repr=False, compare=False)
+    imported: bool = False
 
 
 Source: TypeAlias = "Runs | Database | Server | str | None"
@@ -376,13 +379,13 @@ def configuration(source: Source, run_id: str) -> dict[str, Any] | None:
 
 
 def _artifact(source: Source, run_id: str, name: str) -> bytes | None:
-    """A file that a run stored; None when it cannot be had, as of a baseline."""
+    """A file that a run stored; None when it cannot be had, as of a baseline or imported run."""
     if source is None or isinstance(source, str):
         return open_store(source).artifact(run_id, name)
     if not isinstance(source, Runs):
         return source.artifact(run_id, name)
     summary = source.summary
-    if bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
+    if source.imported or bool(summary.loc[summary["run_id"] == run_id, "baseline"].any()):
         return None
     store = source.store or open_store(source.uri)
     return store.artifact(run_id, name)

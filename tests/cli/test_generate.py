@@ -474,6 +474,10 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
             "referenc: a report has no such option; did you mean reference? There are experiment, "
             "sweep",
         ),
+        (["from=a.csv", "sweep=b"], "from and sweep: expected one of them, got both"),
+        (["from=a.csv", "tracking.uri=sqlite:///b"], "from and tracking.uri: expected one"),
+        (["from="], "from: expected a name, got nothing"),
+        (["from=none.csv"], "from: cannot read none.csv: No such file"),
         (["word"], "word"),
         (["-m", "seed=1,2"], "one report at a time"),
         (["reprot"], "there is no 'reprot' to generate; expected: generate report"),
@@ -709,9 +713,43 @@ def test_filters_need_no_plus() -> None:
 
 def test_the_configuration_says_what_every_option_is() -> None:
     lines = (generate.CONF / "report.yaml").read_text(encoding="utf-8").splitlines()
-    for name in options.ReportConfig.__dataclass_fields__:
+    for name in options.NAMES:
         (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{name}:")]
         assert "#" in lines[place] or lines[place - 1].startswith("# ") or name == "tracking"
+
+
+def test_a_report_on_a_file_from_elsewhere_needs_no_store(tmp_path: Path) -> None:
+    values = {"ce": (91, 92, 90.5, 91.5), "mse": (94, 93.5, 93, 94.5)}
+    lines = [
+        f"{loss},{lr},{seed},10,{value - lr},{value}"
+        for loss, each in values.items()
+        for lr in (0.1, 0.2)
+        for seed, value in enumerate(each[: 4 if lr == 0.1 else 3])
+    ]
+    header = "loss,lr,seed,epochs,val_accuracy_percent,test_accuracy_percent"
+    file = tmp_path / "results.csv"
+    file.write_text("\n".join([header, *lines]), encoding="utf-8")
+    done = generate_forked(tmp_path, "from=results.csv", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0, done.stderr
+    assert "mse is better than ce: +2.50 points" in done.stdout
+    assert "WARNING: imported from results.csv: pairing not proved" in done.stdout
+    assert "not stored in MLflow: the runs are imported from results.csv" in done.stdout
+    assert not re.search(r"\| mlflow$", done.stderr, flags=re.MULTILINE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outputs", "results.csv"]
+
+    directory = tmp_path / "outputs" / "reports" / "results.csv"
+    page = (directory / "report.md").read_text(encoding="utf-8")
+    assert "imported from results.csv" in page.splitlines()[2]
+    assert "experiments/run.py" not in page + (directory / "index.html").read_text("utf-8")
+    commands = re.findall(r"^generate report (.*)$", page, flags=re.MULTILINE)
+    assert commands == [
+        "from=results.csv", "check=outputs/reports/results.csv/verdicts.json",
+    ]  # fmt: skip
+    held = generate_forked(tmp_path, commands[1])
+    assert held.returncode == 0 and "verdicts of" in held.stdout and "hold" in held.stdout
+    file.write_text(file.read_text("utf-8").replace(",94.5", ",93.5"), encoding="utf-8")
+    broken = generate_forked(tmp_path, commands[1])
+    assert broken.returncode == 1 and "no longer hold" in broken.stderr
 
 
 @pytest.mark.server

@@ -227,7 +227,7 @@ def test_the_tables_of_values_are_complete():
     question = {f"question.{each.name}" for each in dataclasses.fields(config.Question)}
     of_run = scalars - {*config.GROUPS, "tracking", "question"}
     assert rows(OPTIONS, "Values") == of_run | question
-    of_report = {each.name for each in dataclasses.fields(report_options.ReportConfig)}
+    of_report = set(report_options.NAMES)
     assert rows(OPTIONS, "Options of a report") == of_report - {"tracking"} | {"tracking.uri"}
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
     for name in sorted(of_run - {"rerun"}):
@@ -250,11 +250,8 @@ def roots(spans: Iterable[str]) -> set[str]:
 
 def test_every_option_that_the_text_sets_is_there():
     spans = {name: re.findall(r"`([^`\n]+)`", FENCED.sub("", text)) for name, text in PAGES.items()}
-    known = {
-        each.name
-        for schema in (config.RunConfig, report_options.ReportConfig)
-        for each in dataclasses.fields(schema)
-    } | {"hydra", "hydra/launcher", "hydra/sweeper", "preset"}
+    known = {each.name for each in dataclasses.fields(config.RunConfig)}
+    known |= {*report_options.NAMES, "hydra", "hydra/launcher", "hydra/sweeper", "preset"}
     known |= {"kind", "outcome"}  # tags of runs
     known |= {"FAIRLOSS_CACHE", "FAIRLOSS_KERNEL"}  # environment variables
     for name, found in spans.items():
