@@ -1055,7 +1055,9 @@ def test_the_deciding_command_is_on_the_page() -> None:
     assert "epochs=3 'seed=range(10)' model=mlp data=digits" in text(html)
     summary, curves = runs(seeds=range(3), rates=(0.03,))
     ce = summary.loc[summary["loss"] == "ce", "test_accuracy"].to_numpy()
-    summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = ce + [0.03, 0.05, -0.01]
+    summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = ce + np.array(
+        [0.03, 0.05, -0.01]
+    )
     (section,), _, html, _ = made(summary, curves)
     row = section.headline.iloc[0]
     assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
