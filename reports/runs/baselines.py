@@ -367,7 +367,9 @@ def _command(runs: Sequence[Run], overrides: Sequence[str]) -> str:
         if word.partition("=")[0] not in _GRID and not word.startswith("tracking.")
     ]
     grid: list[str] = []
-    if not any(word.startswith("sweep=") for word in own):  # a preset has its grid in a file
+    if not any(
+        word.startswith(("preset=", "sweep=")) for word in own
+    ):  # a preset has its grid in a file
         kept = [(run.params["loss"], scalars(run)["lr"], scalars(run)["seed"]) for run in runs]
         losses, rates, seeds = (sorted(set(values)) for values in zip(*kept, strict=True))
         tuned = len(set(kept)) < len(losses) * len(rates) * len(seeds)

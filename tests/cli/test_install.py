@@ -13,7 +13,7 @@ from experiments.kernels import conv_block
 
 KERNEL = (
     "from experiments import machine; machine.load_paddle(); "
-    "from experiments import conv_block as c; print(c.__file__, c.kernel())"
+    "from experiments.kernels import conv_block as c; print(c.__file__, c.kernel())"
 )
 
 
@@ -73,5 +73,5 @@ def test_a_wheel_trains_reports_and_has_the_fast_kernel(installed, tmp_path):
     (page,) = (tmp_path / "outputs" / "reports").glob("*/index.html")
     assert "<svg" in page.read_text(encoding="utf-8")
     place, kernel = does("-c", KERNEL).split()
-    assert Path(place).parent == installed / "experiments"
+    assert Path(place).parent == installed / "experiments" / "kernels"
     assert kernel == conv_block.kernel()  # the checkout's

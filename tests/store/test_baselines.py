@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import html
 import io
 import json
 import os
@@ -440,7 +441,7 @@ def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -
     assert all(len(ids & set(comparison["run_ids"])) == 8 for comparison in best)
     page = (mine / "page" / "index.html").read_text(encoding="utf-8")
     for part in ("ce (baseline)", "3 losses here are baselines", "SHA-256", best[0]["sentence"]):
-        assert part in page
+        assert html.escape(part) in page
     checked = generate(mine, "check=page/verdicts.json", PYTHONPATH=".")
     assert checked.returncode == 0 and "verdicts of page/verdicts.json hold" in checked.stdout, (
         checked.stderr
