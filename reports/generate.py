@@ -253,7 +253,9 @@ def check(asked: Options) -> None:
         runs = read(asked.uri, experiment, None, None, run_ids=made_of)
     summary = with_metric(runs, metric, lambda run: predictions(runs, run)).summary
     if baselines := asked.baselines or content["source"].get("baselines"):
-        theirs = load_baselines(_file(str(baselines))).summary
+        of_file = load_baselines(_file(str(baselines)))
+        runs = replace(runs, baselines=of_file.baselines)  # with right or wrong of each test image
+        theirs = of_file.summary
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
     versions = bool(content["source"].get("versions"))
     try:
