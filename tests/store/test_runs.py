@@ -1450,7 +1450,7 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
         "digits, mlp, sgd, constant, batch size 100"
     ]
     for run in summary.itertuples():
-        (line,) = [line for line in printed.splitlines() if run.run_id in line]
+        (line,) = [line for line in printed.splitlines() if line.endswith(run.run_id[:8])]
         assert (
             f" {100 * run.val_accuracy:.2f}% " in line
             and f" {100 * run.test_accuracy:.2f}% " in line
