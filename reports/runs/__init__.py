@@ -87,7 +87,7 @@ __all__ = [
 class Runs:
     """What a store holds about one experiment or sweep.
 
-    All text is as it came: to escape it is the page's work.
+    Texts are those of the store; the page escapes them.
 
     uri: of the store, an SQLite file's made absolute, a server's with the password that it may
     hold.

@@ -337,7 +337,7 @@ def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
     assert "no baseline" in provenance.told(baselines, runs[~runs["baseline"]])[0][0].lower()
 
 
-def test_the_honesty_box_names_several_processors() -> None:
+def test_the_caveats_name_several_processors() -> None:
     runs, curves = marked()
     for processors, alarm in ((["one", "one", "one"], False), (["one", "two", "two"], True)):
         each = dict(zip(runs["loss"].unique(), processors, strict=True))

@@ -1071,7 +1071,7 @@ def test_the_deciding_command_is_on_the_page() -> None:
     )
 
 
-def test_the_honesty_box_is_calm_when_all_is_well() -> None:
+def test_the_caveats_raise_no_alarm_when_all_is_well() -> None:
     (section,) = analysis.sections(*runs(), Question(), predictions)
     facts = caveats.facts(section)
     assert caveats.about_the_store(0, []) == []
