@@ -17,7 +17,7 @@ from reports.names import one_line
 from reports.page import table as page_table
 
 if TYPE_CHECKING:
-    from reports.page.report import Report
+    from reports.page.collector import Report
     from reports.runs import Runs
 
 _FILES = ("index.html", "report.md", "checklist.md", "verdicts.json", ".writable")

@@ -465,7 +465,7 @@ def tell(sections: list[Section]) -> None:
     """Print the verdicts in plain sentences."""
     from reports import source_code, verdicts
     from reports.names import plain
-    from reports.page.report import basis
+    from reports.page.methods import basis
 
     for section in sections:
         if len(sections) > 1:

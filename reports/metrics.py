@@ -220,7 +220,7 @@ _ON_CORRUPTED_IMAGES = (
 _ON_FLIPPED_LABELS = (
     _accuracy(
         "train_accuracy_flipped",
-        "memorisation of flipped labels",
+        "memorization of flipped labels",
         "flipped, predicted as the wrong label",
         higher=False,
         there=_FLIPPED,

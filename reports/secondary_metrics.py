@@ -61,7 +61,7 @@ FURTHER = _measures(
 )
 """At the end of a run, in a table of their own."""
 
-MEMORISATION = tuple(
+MEMORIZATION = tuple(
     measure._replace(words=OFFERED[measure.column].heading)  # one axis has the unit of all
     for measure in _measures(
         "train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched"
@@ -88,7 +88,7 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
         seed: of the resamples.
     """
     parts = []
-    for measure in MEMORISATION + STEPS:
+    for measure in MEMORIZATION + STEPS:
         if measure.column in curves and np.isfinite(curves[measure.column].astype(float)).any():
             found = stats.bands(curves, measure.column, by=["loss"], seed=seed)
             parts.append(found.dropna(subset=["mean"]).assign(measure=measure.column))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.commands import SMALL, Command
+from helpers.commands import SMALL, Command, Report, Said, clean_environment
 from helpers.forked import train
 
 from experiments import machine
@@ -88,3 +88,26 @@ def empty_store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "nowhere").as_uri()).engine.dispose()
     return path
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
+    """`report(directory, *arguments)` is `generate report ...` there, in this process."""
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+
+    def run(directory: Path, *arguments: str) -> Said:
+        monkeypatch.chdir(directory)
+        from reports import generate
+
+        monkeypatch.setattr(sys, "argv", ["generate", "report", *arguments])
+        code: int | str | None = 0
+        try:
+            generate.main()
+        except SystemExit as end:
+            code = end.code
+        words = capsys.readouterr()
+        text = words.out + words.err + (code if isinstance(code, str) else "")
+        return Said(code if isinstance(code, int) else 1, text)
+
+    return run

@@ -1,6 +1,6 @@
 """The figures: frames and arrays in, matplotlib Figures out. Computes no statistics, saves nothing.
 
-    palette.py      how everything looks: the colour of each loss, the type, SVG that a page can
+    palette.py      how everything looks: the color of each loss, the type, SVG that a page can
                     tint
     fonts.py        which installed fonts have the characters of names
     drawing.py      what figures share: the canvas, labels, limits, ticks
@@ -13,5 +13,5 @@
     gallery.py      the losses themselves: how hard each pulls, and its value
 
 A new figure is a function here, a method in `reports.page.figures` and its place in
-`reports.page.report`.
+`reports.page.section`.
 """

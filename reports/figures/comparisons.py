@@ -51,7 +51,7 @@ def final_accuracy(
         label: of the axis, with its unit.
         scale: what values are multiplied by.
         order: the losses, in the order in which they are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
         behind: the losses that are drawn in grey, behind the others.
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
@@ -69,8 +69,8 @@ def final_accuracy(
     for axis in axes.flat:
         for row, loss in enumerate(order):
             own, mean = (frame[frame["loss"] == loss] for frame in (data, means))
-            colour = MUTED if loss in behind else looks[loss].colour
-            _marks(axis, row, own, mean, looks[loss], colour)
+            color = MUTED if loss in behind else looks[loss].color
+            _marks(axis, row, own, mean, looks[loss], color)
         label_rows(axis, [names[loss] for loss in order])
         axis.set_xlabel(label)
         axis.set_ylabel("")
@@ -85,22 +85,22 @@ def final_accuracy(
 
 
 def _marks(
-    axis: Axes, row: int, runs: pd.DataFrame, means: pd.DataFrame, look: Look, colour: str
+    axis: Axes, row: int, runs: pd.DataFrame, means: pd.DataFrame, look: Look, color: str
 ) -> None:
     """One loss in its row, in the axis' unit."""
     axis.plot(
-        runs["value"], [row] * len(runs), "|", color=colour, markersize=6, markeredgewidth=0.8,
+        runs["value"], [row] * len(runs), "|", color=color, markersize=6, markeredgewidth=0.8,
         alpha=0.75, gid=look.gid("runs"),
     )  # fmt: skip
     at = row + 0.27
     for _, mean in means.iterrows():
         if np.isfinite(mean["low"]):
             axis.plot(
-                [mean["low"], mean["high"]], [at, at], color=colour, linewidth=1.8,
+                [mean["low"], mean["high"]], [at, at], color=color, linewidth=1.8,
                 solid_capstyle="butt", gid=look.gid("interval"),
             )  # fmt: skip
         axis.plot(
-            [mean["mean"]], [at], look.marker, color=colour, mec=PAPER, mew=0.5, markersize=4.5,
+            [mean["mean"]], [at], look.marker, color=color, mec=PAPER, mew=0.5, markersize=4.5,
             gid=look.gid("mean"),
         )  # fmt: skip
 
@@ -156,7 +156,7 @@ def forest(
         margin: half the width of what counts as equivalent (NaN: none).
         unit: of the margin and of the differences.
         digits: how many decimals of a difference are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
         behind: the losses that are drawn in grey.
     """
@@ -174,15 +174,15 @@ def forest(
     axis.axvline(0, color=MUTED, linewidth=0.7)
     for row, contrast in frame.iterrows():
         look, (low, high, middle) = looks[contrast["a"]], ends[row]
-        colour = MUTED if contrast["a"] in behind else look.colour
+        color = MUTED if contrast["a"] in behind else look.color
         if np.isfinite(low) and high > left and low < right:
             axis.plot(
-                [low, high], [row, row], color=colour, linewidth=1.5, solid_capstyle="butt",
+                [low, high], [row, row], color=color, linewidth=1.5, solid_capstyle="butt",
                 gid=look.gid("interval"),
             )  # fmt: skip
         if left <= middle <= right:
             (mark,) = axis.plot(
-                [middle], [row], look.marker, color=colour, mec=PAPER, mew=0.5, markersize=5,
+                [middle], [row], look.marker, color=color, mec=PAPER, mew=0.5, markersize=5,
                 gid=look.gid("difference"),
             )  # fmt: skip
             with_readings(mark, [f"{pairs[row]}: {words[row]}, {contrast['verdict']}"])
@@ -193,7 +193,7 @@ def forest(
             if beyond:
                 inside = edge - 0.02 * np.sign(edge) * (right - left)
                 (mark,) = axis.plot(
-                    [inside], [row], arrow, color=colour, markersize=5,
+                    [inside], [row], arrow, color=color, markersize=5,
                     gid=look.gid("off the axis"),
                 )  # fmt: skip
                 with_readings(mark, [f"{pairs[row]}: {words[row]}, {contrast['verdict']}"])

@@ -65,7 +65,7 @@ def accuracy_curves(
         bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns
             named in `x`.
         order: the losses, in the order in which they are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
         x: a panel for each of "epoch", "seconds".
         behind: the losses that are drawn in grey, behind the others.
@@ -183,7 +183,7 @@ def _lines(
             line[column],
             100 * line["low"],
             100 * line["high"],
-            color=look.colour,
+            color=look.color,
             alpha=0.2,
             linewidth=0,
             gid=look.gid("band"),
@@ -192,7 +192,7 @@ def _lines(
         axis.plot(
             line[column],
             100 * line["mean"],
-            color=look.colour,
+            color=look.color,
             linestyle=look.dash,
             marker=look.marker,
             markevery=((len(line) - 1) % every, every),
@@ -210,7 +210,7 @@ def _gathered(
 ) -> tuple[Ends, dict[str, str]]:
     """The ends to be labelled and their labels.
 
-    Of the lines that are enlarged below the highest in colour speaks for all.
+    Of the lines that are enlarged below the highest in color speaks for all.
     """
     first = next((loss for loss in upper if loss not in behind), upper[0] if upper else "")
     kept = {loss: end for loss, end in ends.items() if loss == first or loss not in upper}
@@ -245,13 +245,13 @@ def own_losses(
             if not len(line):
                 continue
             look = looks[loss]
-            colour = look.colour
+            color = look.color
             axis.fill_between(
-                line["epoch"], line["low"], line["high"], color=colour, alpha=0.18, linewidth=0,
+                line["epoch"], line["low"], line["high"], color=color, alpha=0.18, linewidth=0,
                 gid=look.gid("band"),
             )  # fmt: skip
             axis.plot(
-                line["epoch"], line["mean"], color=colour, linestyle=dash, linewidth=1.2,
+                line["epoch"], line["mean"], color=color, linestyle=dash, linewidth=1.2,
                 label=part, gid=look.gid("mean"),
             )  # fmt: skip
         axis.set_title(names[loss])
@@ -291,7 +291,7 @@ def by_epoch(
         log: whether the axes of the values are logarithmic, each panel's its own; else they are one
             axis in per cent.
         order: the losses, in the order in which they are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
         behind: the losses that are drawn in grey, behind the others.
     """
@@ -313,13 +313,13 @@ def by_epoch(
                 continue
             low, high = (scale * line[end].clip(lower=floor / scale) for end in ("low", "high"))
             axis.fill_between(
-                line["epoch"], low, high, color=look.colour, alpha=0.2,
+                line["epoch"], low, high, color=look.color, alpha=0.2,
                 linewidth=0, gid=look.gid("band"),
             )  # fmt: skip
             axis.plot(
                 line["epoch"],
                 scale * line["mean"],
-                color=look.colour,
+                color=look.color,
                 linestyle=look.dash,
                 marker=look.marker,
                 markevery=max(1, len(line) // 8),

@@ -66,7 +66,7 @@ def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, look: Look) -> None:
         for _, run in runs.sort_values(x).groupby("run_id", sort=True, observed=True)
     ]
     axis.add_collection(
-        LineCollection(lines, colors=look.colour, linewidths=0.5, alpha=0.35, gid=look.gid("seeds"))
+        LineCollection(lines, colors=look.color, linewidths=0.5, alpha=0.35, gid=look.gid("seeds"))
     )
 
 
@@ -112,7 +112,7 @@ def label_ends(
     places = spread([ends[loss][1] for loss in wanted], step, low + step / 2, high - step / 2)
     left, right = axis.get_xlim()
     for loss, y in zip(wanted, places, strict=True):
-        colour = MUTED if loss in behind else looks[loss].text
+        color = MUTED if loss in behind else looks[loss].text
         label = axis.annotate(
             names[loss],
             ends[loss],
@@ -120,12 +120,12 @@ def label_ends(
             textcoords="data",
             va="center",
             ha="left",
-            color=colour,
+            color=color,
             annotation_clip=False,
             gid=looks[loss].gid("label"),
             arrowprops={
                 "arrowstyle": "-",
-                "color": colour,
+                "color": color,
                 "linewidth": 0.6,
                 "alpha": 0.6,
                 "relpos": (0, 0.5),  # to where the name begins, not through it
@@ -278,14 +278,14 @@ def heat_cells(
     axis: Axes,
     values: np.ndarray,
     words: np.ndarray,
-    colours: Colormap,
+    colors: Colormap,
     limits: tuple[float, float],
     size: float,
 ) -> None:
-    """Cells [rows, columns] from the top, in the colour of their value, with words in each."""
+    """Cells [rows, columns] from the top, in the color of their value, with words in each."""
     low, high = limits
     sns.heatmap(
-        np.asarray(values, dtype=float), ax=axis, cmap=colours, vmin=low, vmax=high, cbar=False,
+        np.asarray(values, dtype=float), ax=axis, cmap=colors, vmin=low, vmax=high, cbar=False,
         xticklabels=False, yticklabels=False,
     )  # fmt: skip
     for (row, column), text in np.ndenumerate(words):  # heatmap's own leave out empty cells

@@ -59,7 +59,7 @@ def effect(
         label: of the metric's axis.
         scale: what the metric is multiplied by.
         order: the losses, in the order in which they are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
         behind: the losses that are drawn in grey, behind the others.
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
@@ -136,7 +136,7 @@ def _lines(
                 scale * (line["mean"] - line["low"]).abs(),
                 scale * (line["high"] - line["mean"]).abs(),
             ],
-            color=looks[loss].colour,
+            color=looks[loss].color,
             marker=looks[loss].marker,
             linestyle=looks[loss].dash,
             linewidth=1.2,

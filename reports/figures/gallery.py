@@ -57,7 +57,7 @@ def weights(
         axis.plot(
             own["p"],
             own["weight"],
-            color=look.colour,
+            color=look.color,
             linestyle=look.dash,
             marker=look.marker,
             markevery=(look.number % 12, 12),
@@ -98,7 +98,7 @@ def values(
     for axis, loss in zip(axes.flat, order, strict=False):
         own = frame[frame["loss"] == loss]
         axis.axvline(0, color=MUTED, linewidth=0.8)
-        axis.plot(own[x], own["value"], color=looks[loss].colour, gid=looks[loss].gid("value"))
+        axis.plot(own[x], own["value"], color=looks[loss].color, gid=looks[loss].gid("value"))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axis.margins(x=0)
         axis.set_title(names[loss])

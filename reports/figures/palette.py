@@ -1,8 +1,8 @@
 """How every figure looks.
 
-Colours, markers and line styles of the losses, the type, and the SVG that a page can tint.
+Colors, markers and line styles of the losses, the type, and the SVG that a page can tint.
 
-Decides nothing about numbers. Figures are drawn in the colours below; an SVG that goes into a page
+Decides nothing about numbers. Figures are drawn in the colors below; an SVG that goes into a page
 has them replaced by CSS variables, so that one drawing serves light, dark and paper.
 """
 
@@ -29,10 +29,10 @@ from reports.figures.fonts import USUAL
 
 INK, MUTED, FAINT, PAPER, ALARM = "#1b1d22", "#5c6068", "#d9dade", "#fffffe", "#b3261e"
 
-# Okabe and Ito's palette, safe for the colour-blind. Grey and brown replace its yellow, which paper
+# Okabe and Ito's palette, safe for the color-blind. Grey and brown replace its yellow, which paper
 # does not show, and its black, which is the ink.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a4a2b", "#7f7f80")
-# Of texts in these colours: as dark as 4.5 to 1 on paper asks for.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a4a2b", "#7f7f80")
+# Of texts in these colors: as dark as 4.5 to 1 on paper asks for.
 _TEXTS = ("#0068a3", "#a84300", "#007355", "#a3437a", "#7d5c06", "#1c6f9e", "#7a4a2b", "#66666a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p", "d", "8")
 _DASHES = (
@@ -44,8 +44,8 @@ _DASHES = (
     (0, (3, 1.2, 1, 1.2, 1, 1.2)),
 )
 
-TOGETHER = len(_COLOURS)
-"""So many losses are told apart in one panel: each has a colour of its own."""
+TOGETHER = len(_COLORS)
+"""So many losses are told apart in one panel: each has a color of its own."""
 
 CSS_VARIABLES = {
     INK: "--ink",
@@ -53,8 +53,8 @@ CSS_VARIABLES = {
     FAINT: "--faint",
     PAPER: "--paper",
     ALARM: "--alarm",
-    **{colour: f"--series-{index}" for index, colour in enumerate(_COLOURS)},
-    **{colour: f"--label-{index}" for index, colour in enumerate(_TEXTS) if colour not in _COLOURS},
+    **{color: f"--series-{index}" for index, color in enumerate(_COLORS)},
+    **{color: f"--label-{index}" for index, color in enumerate(_TEXTS) if color not in _COLORS},
 }
 
 MOST_READ = 50  # values of a line that a page can show
@@ -107,12 +107,12 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one loss is drawn in every figure: its colour, marker and dash.
+    """How one loss is drawn in every figure: its color, marker and dash.
 
-    text: the colour of its name. number: its place among the losses of the page.
+    text: the color of its name. number: its place among the losses of the page.
     """
 
-    colour: str
+    color: str
     marker: str
     dash: str | tuple
     text: str
@@ -127,7 +127,7 @@ def looks(losses: Sequence[str]) -> dict[str, Look]:
     """A look for each loss, by its place in the list; no two of the first 56 are alike."""
     return {
         loss: Look(
-            _COLOURS[i % TOGETHER],
+            _COLORS[i % TOGETHER],
             _MARKERS[i % len(_MARKERS)],
             _DASHES[i % len(_DASHES)],
             _TEXTS[i % TOGETHER],
@@ -137,9 +137,9 @@ def looks(losses: Sequence[str]) -> dict[str, Look]:
     }
 
 
-def tint(colour: str) -> LinearSegmentedColormap:
-    """From nothing to a half of `colour`: words stay legible on it, on light paper and on dark."""
-    red, green, blue, _ = to_rgba(colour)
+def tint(color: str) -> LinearSegmentedColormap:
+    """From nothing to a half of `color`: words stay legible on it, on light paper and on dark."""
+    red, green, blue, _ = to_rgba(color)
     return LinearSegmentedColormap.from_list(
         "tint", [(red, green, blue, 0.0), (red, green, blue, 0.55)]
     )
@@ -224,8 +224,8 @@ def inline(drawing: str, name: str, figure: Figure | None = None) -> str:
     body = re.sub(r'((?:xlink:)?href="#|url\(#)', rf"\g<1>{name}-", body)
     body = body.replace("xlink:href", "href")
     body = re.sub(r"(font: (?:[\w.]+ )*[\d.]+px) [^;\"]+", r"\1 var(--sans)", body)
-    for colour, variable in CSS_VARIABLES.items():
-        body = body.replace(colour, f"var({variable})")
+    for color, variable in CSS_VARIABLES.items():
+        body = body.replace(color, f"var({variable})")
     return re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL).strip()
 
 

@@ -101,7 +101,7 @@ def class_accuracy(
             100 * own.to_numpy(),
             range(len(digits)),
             looks[loss].marker,
-            color=looks[loss].colour,
+            color=looks[loss].color,
             markersize=4.5,
             alpha=0.9,
             label=names[loss],

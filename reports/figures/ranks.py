@@ -34,7 +34,7 @@ def critical_difference(
         average_ranks: by loss, the best first; 1 is the best rank there is.
         difference: the critical difference of two average ranks.
         groups: the losses that a bar joins.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
     """
     losses = len(average_ranks)
@@ -59,13 +59,13 @@ def critical_difference(
         y = _BAR * (len(groups) + 1) + _STEP * (row + 0.5)
         edge = 1 - 0.04 * room if best else losses + 0.04 * room
         axis.plot(
-            [rank, rank, edge], [0, y, y], color=look.colour, linewidth=1.1, gid=look.gid("mean")
+            [rank, rank, edge], [0, y, y], color=look.color, linewidth=1.1, gid=look.gid("mean")
         )
         axis.plot(
             [rank],
             [0],
             look.marker,
-            color=look.colour,
+            color=look.color,
             markersize=4.5,
             clip_on=False,
             gid=look.gid("rank"),
@@ -99,7 +99,7 @@ def shares_reached(
     Args:
         shares: corners of step lines: measure (epochs or seconds), loss, at, share.
         order: the losses, in the order in which they are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
         behind: the losses that are drawn in grey, behind the others.
     """
@@ -141,7 +141,7 @@ def _steps(
         at,
         share,
         where="post",
-        color=look.colour,
+        color=look.color,
         linestyle=look.dash,
         label=names[loss],
         alpha=0.9,

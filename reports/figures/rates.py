@@ -54,7 +54,7 @@ def rate_sensitivity(
         rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
         chosen: a row per loss: loss, lr (NaN: none), edge ("none", "low", "high").
         order: the losses, in the order in which they are shown.
-        looks: the colour, line and mark of each loss.
+        looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
     """
     columns = panel_columns(len(order))
@@ -74,7 +74,7 @@ def rate_sensitivity(
         axis.plot(
             mean["lr"],
             100 * mean["val_accuracy"],
-            color=look.colour,
+            color=look.color,
             linewidth=1,
             gid=look.gid("means"),
         )
@@ -82,7 +82,7 @@ def rate_sensitivity(
             own["lr"],
             100 * own["val_accuracy"],
             look.marker,
-            color=look.colour,
+            color=look.color,
             alpha=0.55,
             markersize=3.2,
             mew=0,
@@ -195,7 +195,7 @@ def heat_map(
     figure, axes = canvas(1, 1, 0.32 * len(order) + 0.6)
     axis = axes.flat[0]
     finite = 100 * table.to_numpy()[np.isfinite(table.to_numpy())]
-    # Colours over the better part: rates that collapse would take all of the scale and leave the
+    # Colors over the better part: rates that collapse would take all of the scale and leave the
     # rest one shade.
     low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
     words = np.array(

@@ -5,23 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-from reports.across import Across
+from reports.across import Across, advice, basis, posterior, sentence
 from reports.figures import ranks
 from reports.figures.palette import Look
 from reports.names import counted, plain, short_names
-from reports.page.figures import PageFigure
-from reports.page.table import (
-    Cell,
-    Column,
-    Table,
-    as_it_is,
-    count,
-    name_cell,
-    number,
-    probability,
-    tabulate,
-)
+from reports.page.figure import PageFigure
+from reports.page.table import Cell, Column, Table, count, name_cell, number, tabulate
+from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
 from reports.verdicts import upper_first
 
 HOW = (
@@ -31,9 +23,22 @@ HOW = (
 )
 
 
-def how(found: Across) -> str:
-    """What decides, in words."""
-    return HOW.replace("data set", found.unit)
+def words(found: Across) -> dict[str, Any]:
+    """What decides, and the verdicts in sentences."""
+    return {
+        "basis": basis(found),
+        "items": [
+            {
+                "verdict": row["verdict"],
+                "sentence": sentence(found, row),
+                "more": posterior(found, row),
+                "commands": (),
+            }
+            for row in found.comparison.contrasts.to_dict("records")
+        ],
+        "advice": advice(found),
+        "how": HOW.replace("data set", found.unit),
+    }
 
 
 def values(found: Across) -> Table:
@@ -72,38 +77,26 @@ def _seeds(found: Across) -> str:
 def contrasts(found: Across) -> Table:
     """Everything behind the verdicts."""
     metric = found.metric
-    unit = " (points)" if metric.in_points else ""
     frame = found.comparison.contrasts
-    frame = frame.assign(
-        pair=[f"{a} − {b}" for a, b in zip(frame["a"], frame["b"], strict=True)],
-        marked=[Cell(each, each, each != "undecided") for each in frame["verdict"]],
-    )
     columns = [
-        Column("", "contrast", "pair", form=name_cell),
-        Column("a", form=name_cell),
-        Column("b", form=name_cell),
-        Column(
-            "difference", f"difference{unit}", digits=metric.digits, signed=True,
-            ends=("low", "high"),
-        ),
-        Column("won", "better", form=count),
-        Column("tied", "equal", form=count),
-        Column("lost", "worse", form=count),
-        Column("p", "p", form=probability),
-        Column("p_holm", "Holm p", form=probability),
+        *PAIR,
+        difference(metric),
+        *(Column(key, heading, form=count) for key, heading in _COUNTS.items()),
+        *P_VALUES,
         *(Column(f"practically_{name}", f"P({name})") for name in _REGIONS),
-        Column("verdict", "verdict", "marked", form=as_it_is),
-    ]  # fmt: skip
+        VERDICT,
+    ]
     caption = (
         f"The comparisons over {counted(found.units, found.unit)}: estimated difference in "
         f"{metric.words} (A minus B) with its 95 % interval; {found.unit}s on which A is better, "
         "equal and worse; Wilcoxon's exact p and Holm's; and the probabilities of the Bayesian "
         "signed-rank test that A is practically better, equivalent or worse."
     )
-    return tabulate("across-contrasts", caption, frame, columns)
+    return tabulate("across-contrasts", caption, pairs(frame), columns)
 
 
 _REGIONS = ("better", "equivalent", "worse")
+_COUNTS = {"won": "better", "tied": "equal", "lost": "worse"}
 
 
 def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:

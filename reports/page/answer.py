@@ -12,7 +12,7 @@ import pandas as pd
 from reports.analysis import Section
 from reports.names import counted, full_name, plain
 from reports.page.table import Cell, Column, Table, as_it_is, count, number, rate, tabulate
-from reports.page.tables import metric_means
+from reports.page.tables import difference, metric_means
 from reports.verdicts import upper_first
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
@@ -85,13 +85,10 @@ def table(section: Section) -> Table:
         Column("loss", "loss", form=as_it_is),
         column,
         Column("verdict", f"against {plain(section.reference, 20)}", form=as_it_is),
-        Column(
-            "difference", "difference" + (" (points)" if metric.in_points else ""),
-            digits=metric.digits, signed=True, ends=("low", "high"), none="",
-        ),
+        difference(metric, none=""),
         Column("lr", "learning rate", form=as_it_is),
         Column("runs", "runs", form=as_it_is),
-    ]  # fmt: skip
+    ]
     shown = pd.DataFrame(rows, columns=None if rows else _KEYS)
     same = [name for name in ("lr", "runs") if shown[name].nunique() < 2]  # the caption says it
     same += [] if against else ["verdict", "difference"]

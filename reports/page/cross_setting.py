@@ -18,7 +18,7 @@ from reports.figures.palette import Look
 from reports.gallery import Gallery
 from reports.metrics import Metric
 from reports.names import counted, one_line, plain, short_names
-from reports.page.figures import PageFigure, bar_words, runs_behind
+from reports.page.figure import PageFigure, bar_words, runs_behind
 from reports.page.render import anchor
 from reports.page.table import Column, Table, count, name_cell, number, rate, tabulate
 from reports.page.tables import LOSS, RATE, RUNS, metric_means
@@ -47,6 +47,11 @@ class Source:
     verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
     baselines: Baselines | None = None  # of which some of the runs are
     imported: bool = False  # from a file: there is nothing to run
+
+    @property
+    def file(self) -> str:
+        """The file that the runs come from; "" for those of a store."""
+        return plain(self.experiment, 80) if self.imported else ""
 
 
 def overview_picture(
@@ -125,7 +130,7 @@ def gallery_pictures(
 ) -> list[PageFigure]:
     """The figures of the losses themselves, as far as there are losses of the kind.
 
-    front: the losses in colour; None means all.
+    front: the losses in color; None means all.
     """
     return [
         made

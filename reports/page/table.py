@@ -227,8 +227,8 @@ def latex(text: str) -> str:
 def markdown(text: str) -> str:
     """Text for Markdown, none of whose characters is markup."""
     line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*_{}\[\]()#|~!$])", r"\\\1", line)
-    line = re.sub(r"^([-+]) ", r"\\\1 ", line)
+    line = re.sub(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)  # not in snake_case
+    line = re.sub(r"^([-+]|#+) ", r"\\\1 ", line)
     return re.sub(
         r"(?i)\b(https?|ftp|www)([:.])", r"\1&#8203;\2", line
     )  # no link of its own accord

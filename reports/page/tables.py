@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from reports.analysis import Section
+from reports.error_analysis import Mistakes
 from reports.metrics import Metric, read_metric
 from reports.names import counted
 from reports.page.table import (
+    NOT_AVAILABLE,
     Cell,
     Column,
     Table,
@@ -156,56 +158,71 @@ def corruptions(section: Section, order: Sequence[str]) -> Table | None:
     return tabulate("corruptions", caption, frame, [LOSS, *kinds]) if len(frame) else None
 
 
-def classes(section: Section, order: Sequence[str]) -> Table | None:
+def classes(mistakes: Mistakes, order: Sequence[str]) -> Table:
     """Test accuracy per digit and loss."""
-    if section.mistakes is None:
-        return None
-    frame = section.mistakes.classes.pivot(index="loss", columns="digit", values="accuracy")
+    frame = mistakes.classes.pivot(index="loss", columns="digit", values="accuracy")
     frame = frame.rename(columns=str)
     digits = [Column(f"digit_{digit}", digit, digit, scale=100) for digit in frame]
     caption = "Test accuracy (%) on each digit, mean over runs."
     return tabulate("classes", caption, _ordered(frame.reset_index(), order), [LOSS, *digits])
 
 
+PAIR = (
+    Column("", "contrast", "pair", form=name_cell),
+    Column("a", form=name_cell),
+    Column("b", form=name_cell),
+)
+P_VALUES = (Column("p", "p", form=probability), Column("p_holm", "Holm p", form=probability))
+VERDICT = Column("verdict", "verdict", "marked", form=as_it_is)
+
+
+def pairs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Contrasts with what `PAIR` and `VERDICT` show."""
+    return frame.assign(
+        pair=[f"{a} − {b}" for a, b in zip(frame["a"], frame["b"], strict=True)],
+        marked=[Cell(verdict, verdict, verdict != "undecided") for verdict in frame["verdict"]],
+    )
+
+
+def difference(metric: Metric, none: str = NOT_AVAILABLE) -> Column:
+    """The column of a difference with its interval."""
+    heading = "difference (points)" if metric.in_points else "difference"
+    return Column(
+        "difference", heading, digits=metric.digits, signed=True, ends=("low", "high"), none=none
+    )
+
+
 def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:
     """Contrasts with everything behind their verdicts."""
-    frame = frame.assign(
-        pair=[f"{a} − {b}" for a, b in zip(frame["a"], frame["b"], strict=True)],
+    frame = pairs(frame).assign(
         pairs=[
             Cell(f"{row.n}" if row.paired else f"{row.n_a} / {row.n_b}", int(row.n))
             for row in frame.itertuples()
         ],
-        marked=[Cell(verdict, verdict, verdict != "undecided") for verdict in frame["verdict"]],
     )
-    metric = section.metric
-    unit = " (points)" if metric.in_points else ""
+    digits = section.metric.digits
     many, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
     columns = [
-        Column("", "contrast", "pair", form=name_cell),
-        Column("a", form=name_cell),
-        Column("b", form=name_cell),
+        *PAIR,
         *([Column("epochs", "epochs", form=count)] if many else []),
         *([Column("lr", "learning rate", "lr_a", form=rate)] if equal else []),
-        Column(
-            "difference", f"difference{unit}", digits=metric.digits, signed=True,
-            ends=("low", "high"),
-        ),
+        difference(section.metric),
         Column("n", "n", "pairs", form=as_it_is),
         *(
-            Column(each, digits=metric.digits, signed=True)
+            Column(each, digits=digits, signed=True)
             for each in ("seeds_only_low", "seeds_only_high")
         ),
-        Column("median", "median", digits=metric.digits, signed=True),
-        Column("trimmed_mean", digits=metric.digits, signed=True),
-        Column("p", "p", form=probability),
+        Column("median", "median", digits=digits, signed=True),
+        Column("trimmed_mean", digits=digits, signed=True),
+        P_VALUES[0],
         Column("p_seeds", "p of seeds", form=probability),
-        Column("p_holm", "Holm p", form=probability),
+        P_VALUES[1],
         Column("d_z", "d_z", signed=True),
         Column("p_better", "P(A beats B)", ends=("p_better_low", "p_better_high")),
-        Column("verdict", "verdict", "marked", form=as_it_is),
+        VERDICT,
         Column("reason", "reason", form=name_cell),
         Column("generalises", form=name_cell),
-    ]  # fmt: skip
+    ]
     return tabulate(name, caption, frame, columns)
 
 

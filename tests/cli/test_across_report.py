@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import clean_environment
+from helpers.commands import Report
 from helpers.stores import Store, add_data_sets
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-
-from reports import generate
 
 DATA = ("mnist", "fashion", "kmnist", "emnist", "usps", "svhn", "cifar", "stl", "digits")
 DATA += ("semeion", "qmnist", "pendigits")
 STEP = 0.001 * np.arange(1, 13)
 SIGNS = np.array([1, -1, -1, 1] * 3)
 DIFFERENCES = {"mse": -10 * STEP, "focal": SIGNS * STEP}  # to ce
-
-Report = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -41,33 +34,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def report(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Report:
-    """`report(*arguments)` is `generate report ...` in the store's directory, in this process."""
-    for name in os.environ.keys() - clean_environment().keys():
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(store)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["generate", "report", *arguments])
-        code: int | str | None = 0
-        try:
-            generate.main()
-        except SystemExit as end:
-            code = end.code
-        words = capsys.readouterr()
-        text = words.out + words.err + (code if isinstance(code, str) else "")
-        return code if isinstance(code, int) else 1, text
-
-    return run
-
-
 def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal(
     store: Path, report: Report
 ) -> None:
-    code, text = report("across=data", "formats=[svg]", "output=out")
+    code, text = report(store, "across=data", "formats=[svg]", "output=out")
     assert code == 0, text
     content = json.loads((store / "out" / "verdicts.json").read_text())["across"]
     found = {row["a"]: row for row in content["contrasts"]}
@@ -92,16 +62,16 @@ def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal
     assert set(rows) == {*DATA, "average rank"}
     assert float(rows["mnist"]["mse"]) == pytest.approx(100 * (0.7 - 0.01))
 
-    code, text = report("check=out/verdicts.json")
+    code, text = report(store, "check=out/verdicts.json")
     assert code == 0 and text.endswith("all 50 verdicts of out/verdicts.json hold\n")  # 2 x 24 + 2
     path = store / "out" / "verdicts.json"
     path.write_text(path.read_text().replace('"tied": 0', '"tied": 1', 1))
-    code, text = report("check=out/verdicts.json")
+    code, text = report(store, "check=out/verdicts.json")
     assert code == 1 and "1 of 50 verdicts" in text and "tied was 1, is 0" in text
 
 
 def test_few_data_sets_are_shown_and_not_tested(store: Path, report: Report) -> None:
-    code, text = report("across=data", "where.data=[mnist,svhn,usps]", "output=few")
+    code, text = report(store, "across=data", "where.data=[mnist,svhn,usps]", "output=few")
     assert code == 0
     assert "Nothing is tested: 3 data sets with a result of every loss are too few" in text
     content = json.loads((store / "few" / "verdicts.json").read_text())["across"]
@@ -121,6 +91,8 @@ def test_few_data_sets_are_shown_and_not_tested(store: Path, report: Report) -> 
         (["across=data", "where.data=svhn"], "expected runs of several data sets"),
     ],
 )
-def test_what_cannot_be_answered(report: Report, arguments: list[str], message: str) -> None:
-    code, text = report(*arguments)
+def test_what_cannot_be_answered(
+    store: Path, report: Report, arguments: list[str], message: str
+) -> None:
+    code, text = report(store, *arguments)
     assert code == 1 and message in text and "Traceback" not in text

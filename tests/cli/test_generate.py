@@ -8,22 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import hydra
 import pandas as pd
 import pytest
 from benchmarks import read_store
-from helpers.commands import ROOT, clean_environment
+from helpers.commands import ROOT, Report, clean_environment
 from helpers.forked import generate as generate_forked
 from helpers.synthetic_runs import HOSTILE, predictions
 from helpers.synthetic_runs import runs as synthetic
@@ -35,37 +32,6 @@ from reports.figures import fonts, palette
 from reports.runs import Runs, load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "scipy", "paddle", "jinja2")
-
-
-class Said(NamedTuple):
-    """How a command ended, and what it printed (its last words included)."""
-
-    code: int
-    text: str
-
-
-Report = Callable[..., Said]
-
-
-@pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
-    """`report(directory, *arguments)` is `generate report ...` there, in this process."""
-    for name in os.environ.keys() - clean_environment().keys():
-        monkeypatch.delenv(name)
-
-    def run(directory: Path, *arguments: str) -> Said:
-        monkeypatch.chdir(directory)
-        monkeypatch.setattr(sys, "argv", ["generate", "report", *arguments])
-        code: int | str | None = 0
-        try:
-            generate.main()
-        except SystemExit as end:
-            code = end.code
-        words = capsys.readouterr()
-        text = words.out + words.err + (code if isinstance(code, str) else "")
-        return Said(code if isinstance(code, int) else 1, text)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data=digits", "model=mlp", "epochs=2", "lr=0.003"]
@@ -69,3 +70,13 @@ def mlflow_server(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, 15)
         server.wait(30)
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it printed (its last words included)."""
+
+    code: int
+    text: str
+
+
+Report = Callable[..., Said]

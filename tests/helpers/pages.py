@@ -19,7 +19,8 @@ from reports.figures import palette
 from reports.gallery import Gallery
 from reports.page import render
 from reports.page import report as page_report
-from reports.page.figures import PageFigure
+from reports.page.collector import Collector
+from reports.page.figure import PageFigure
 
 QUICK_TO_DRAW = ("final", "contrasts", "epochs")
 IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
@@ -104,7 +105,7 @@ def made(
     sections = analysis.sections(summary, curves, question or Question(), read_predictions)
     with palette.style(), contextlib.ExitStack() as patches:
         if not drawn:
-            patches.enter_context(mock.patch.object(page_report._Composer, "_drawn", not_drawn))
+            patches.enter_context(mock.patch.object(Collector, "_drawn", not_drawn))
         report = page_report.report(
             sections, source(**changes), lambda section: images, gallery=losses_drawn
         )

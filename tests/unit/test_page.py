@@ -32,6 +32,8 @@ from reports.gallery import Gallery, gallery
 from reports.page import caveats, commands, cross_setting, render
 from reports.page import report as page_report
 from reports.page import table as page_table
+from reports.page.methods import basis
+from reports.page.more_runs import MoreRuns
 from reports.page.table import Cell, Column, Table
 from reports.runs import Declared
 from reports.stats.verdicts import IMAGES as ONE_SEED
@@ -240,8 +242,8 @@ def test_light_dark_and_paper(usual: Any) -> None:
     for variable in palette.CSS_VARIABLES.values():
         assert css.count(f"{variable}:") == 3, variable  # light, dark, paper
     light = css.split("@media")[0]
-    for colour, variable in palette.CSS_VARIABLES.items():
-        assert f"{variable}: {colour};" in light
+    for color, variable in palette.CSS_VARIABLES.items():
+        assert f"{variable}: {color};" in light
 
 
 def test_a_loss_without_probabilities_has_no_invented_number(usual: Any) -> None:
@@ -676,7 +678,8 @@ def test_latex_and_markdown_escape() -> None:
     assert r"$-$1.50 [$-$2.00, $-$1.00] & n/a \\" in latex and r"\begin{tabular}{lrr}" in latex
     assert "$d_z$" in latex and r"\textwidth" in latex
     markdown = page_table.to_markdown(table("a|b <i> [x](y) `c` *d* http://x.y"))
-    assert r"a\|b &lt;i&gt; \[x\](y)".replace("(y)", r"\(y\)") in markdown
+    assert r"a\|b &lt;i&gt; \[x\](y) \`c\` \*d\*" in markdown and "| d_z |" in markdown
+    assert page_table.markdown("_a_ __init__") == r"\_a\_ \_\_init\_\_"
     assert "http://" not in markdown
     assert markdown.splitlines()[1] == "| --- | ---: | ---: |"
 
@@ -1031,7 +1034,7 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
             summary, curves, Question(**question), predictions, declared=declared
         )
         content = verdicts.document(sections, {})
-        return page_report.basis(sections[0]), {each["standing"] for each in content["contrasts"]}
+        return basis(sections[0]), {each["standing"] for each in content["contrasts"]}
 
     text, standing = told(asked)
     assert "Confirmatory: exactly this question was declared on 2026-01-02 03:04 UTC" in text
@@ -1126,10 +1129,10 @@ Asked = set[tuple[str, float, int]]
 
 def asked_for(section: Section) -> Asked:
     """The runs that the commands beside undecided verdicts ask for."""
-    composer = page_report._Composer({}, [], source(), lambda section: "none")
+    more_runs = MoreRuns(section, source())
     asked: Asked = set()
     for row in section.headline.to_dict("records"):
-        for line in composer.deciding(section, row):
+        for line in more_runs.deciding(row):
             words = shlex.split(line, comments=True)[3:]
             values = {
                 each.key_or_group: list(each.sweep_iterator())

@@ -25,7 +25,8 @@ from reports.analysis import Question, Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
 from reports.names import plain, short_names
 from reports.page.answer import ranked
-from reports.page.figures import FigureBuilder, in_front
+from reports.page.figure import in_front
+from reports.page.figures import FigureBuilder
 from reports.page.render import TEMPLATES
 
 
@@ -363,7 +364,9 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
         (1, 28, 28), dtype=np.uint8
     )
     draw = FigureBuilder(section, palette.looks(section.losses))
-    wrong, disagreed = draw.most_wrong(images), draw.most_disagreed(images)
+    wrong, disagreed = (
+        make(section.mistakes, images) for make in (draw.most_wrong, draw.most_disagreed)
+    )
     assert wrong is not None and disagreed is not None and section.mistakes is not None
     first = wrong.figure.axes[0]
     assert (np.asarray(first.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
@@ -375,9 +378,9 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
 
 def test_a_loss_looks_the_same_in_every_figure_and_unlike_the_others() -> None:
     looks = palette.looks([f"loss {i}" for i in range(56)])
-    assert len({(look.colour, look.marker, str(look.dash)) for look in looks.values()}) == 56
+    assert len({(look.color, look.marker, str(look.dash)) for look in looks.values()}) == 56
     first = list(looks.values())[:8]
-    assert len({look.colour for look in first}) == len({look.marker for look in first}) == 8
+    assert len({look.color for look in first}) == len({look.marker for look in first}) == 8
 
 
 def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
@@ -454,9 +457,9 @@ def test_an_inline_drawing_is_tinted_and_its_ids_are_its_own(section: Section) -
     assert len(ids) == len(set(ids)) and all(name.startswith("f7-") for name in ids)
     pointed = re.findall(r'(?:href="#|url\(#)([^")]+)', inline)
     assert pointed and set(pointed) <= set(ids)
-    for colour, variable in palette.CSS_VARIABLES.items():
-        assert colour not in inline
-        assert (colour in drawing) == (f"var({variable})" in inline)
+    for color, variable in palette.CSS_VARIABLES.items():
+        assert color not in inline
+        assert (color in drawing) == (f"var({variable})" in inline)
 
 
 def test_short_names_stay_different() -> None:
@@ -530,17 +533,17 @@ def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str
         assert said >= set(in_front([section])), illustration.name
 
 
-def test_of_many_losses_the_best_have_colours_of_their_own_and_the_others_are_grey() -> None:
+def test_of_many_losses_the_best_have_colors_of_their_own_and_the_others_are_grey() -> None:
     section = many(24)
     front = in_front([section])
     assert front == ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(23, 16, -1))]
     draw = FigureBuilder(section, looks_of(section))
     illustration = draw.overview()
     axis = illustration.figure.axes[0]
-    coloured = [line for line in axis.lines if (line.get_gid() or "").startswith("mean|")]
+    colored = [line for line in axis.lines if (line.get_gid() or "").startswith("mean|")]
     assert (
-        len({line.get_color() for line in coloured})
-        == len({line.get_marker() for line in coloured})
+        len({line.get_color() for line in colored})
+        == len({line.get_marker() for line in colored})
         == 8
     )
     grey = [line for line in axis.lines if str(line.get_gid()).startswith("behind")]
@@ -620,7 +623,7 @@ def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) 
     found = boxes(figure, list(figure.axes[0].texts))
     assert_apart(found)
     assert all(figure.bbox.contains(box.x1, box.y1) for box in found)
-    classes = draw.class_accuracy()
+    classes = draw.class_accuracy(section.mistakes)
     assert classes is not None
     figure = classes.figure
     legend = list(figure.legends[0].get_texts())
@@ -692,9 +695,9 @@ def test_type_has_8_points_at_the_width_of_a_paper(section: Section, width: str)
             assert "<text" in drawing  # which can be searched for
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     parts = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-             for value in mpl.colors.to_rgb(colour)]  # fmt: skip
+             for value in mpl.colors.to_rgb(color)]  # fmt: skip
     return float(np.dot(parts, [0.2126, 0.7152, 0.0722]))
 
 

@@ -23,10 +23,10 @@ from reports import analysis, metrics, secondary_metrics, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
 from reports.metrics import OFFERED, REFUSED
-from reports.page import report as page_report
 from reports.page import tables as page_tables
 from reports.page.answer import ranked
 from reports.page.figures import FigureBuilder
+from reports.page.methods import basis
 from reports.page.table import Cell
 
 TITLES = (
@@ -34,7 +34,7 @@ TITLES = (
     "Gradient norm and update size",
     "Corrupted test images",
 )
-NAMES = {"memorisation", "steps", "corruptions"}
+NAMES = {"memorization", "steps", "corruptions"}
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +64,14 @@ def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Secti
     assert 0 not in set(section.by_epoch["epoch"])  # nothing is measured of the untrained network
 
 
-def test_memorisation_has_a_panel_each_and_a_line_per_loss(section: Section) -> None:
-    illustration = draw(section).memorisation()
+def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> None:
+    illustration = draw(section).memorization()
     assert illustration is not None
     axes = illustration.figure.axes
     assert [axis.get_title(loc="left") for axis in axes] == [
-        measure.words for measure in secondary_metrics.MEMORISATION
+        measure.words for measure in secondary_metrics.MEMORIZATION
     ]
-    for axis, measure in zip(axes, secondary_metrics.MEMORISATION, strict=True):
+    for axis, measure in zip(axes, secondary_metrics.MEMORIZATION, strict=True):
         assert [line.get_label() for line in axis.lines] == ranked(section)
         for line, loss in zip(axis.lines, ranked(section), strict=True):
             frame = section.by_epoch
@@ -250,7 +250,7 @@ def test_what_is_told_of_a_metric() -> None:
             "test accuracy under the corruption shot noise (%)", "shot noise (%)", 2, 0.1,
         ),
         "train_accuracy_flipped": (
-            "memorisation of flipped labels (%)", "flipped, predicted as the wrong label "
+            "memorization of flipped labels (%)", "flipped, predicted as the wrong label "
                                                   "(%)", 2, 0.1,
         ),
     }  # fmt: skip
@@ -273,7 +273,7 @@ def test_the_tables_have_every_metric_but_those_of_digits_and_corruptions() -> N
         measure.column
         for measure in secondary_metrics.LIKELIHOOD
         + secondary_metrics.FURTHER
-        + secondary_metrics.MEMORISATION
+        + secondary_metrics.MEMORIZATION
     }
     families = {
         name for name in OFFERED if name.startswith(("test_accuracy", "corrupted_accuracy_"))
@@ -359,9 +359,7 @@ def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
     summary["train_accuracy_flipped"] = 0.1
     question = Question(metric="train_accuracy_flipped", rope=0.2)  # one of 500 is 0.2 points
     (found,) = analysis.sections(summary, curves, question, predictions)
-    assert set(found.headline["margin"]) == {0.2} and "one test image" not in page_report.basis(
-        found
-    )
+    assert set(found.headline["margin"]) == {0.2} and "one test image" not in basis(found)
 
 
 def test_a_metric_that_no_run_has_is_said_aloud() -> None:

@@ -148,8 +148,8 @@ for (const table of all(".runs table")) {
     svg.replaceChildren(frame, ...spots.map((spot) => {
       const item = document.querySelector(`.key li[data-name="${CSS.escape(spot.row.cells[0].dataset.value)}"]`);
       const number = item ? item.dataset.key : "";
-      const colour = item ? item.style.getPropertyValue("--own") : "var(--muted)";
-      return drawn("circle", { cx: spot.x, cy: spot.y, r: 3.5, "data-loss": number, style: `fill: ${colour}` }, drawn("title", {}, spot.row.textContent.replace(/\s+/g, " ").trim()));
+      const color = item ? item.style.getPropertyValue("--own") : "var(--muted)";
+      return drawn("circle", { cx: spot.x, cy: spot.y, r: 3.5, "data-loss": number, style: `fill: ${color}` }, drawn("title", {}, spot.row.textContent.replace(/\s+/g, " ").trim()));
     }), text(short(left), 60, 222, "start"), text(short(right), 585, 222, "end"), text(headings[across.value], 320, 236, "middle"),
     text(short(low), 52, 208, "end"), text(short(high), 52, 20, "end"));
     filter(table);

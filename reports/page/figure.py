@@ -1,0 +1,133 @@
+"""A figure of the page with its texts, and what all figures of a section share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports.analysis import Section
+from reports.figures.palette import TOGETHER, Look
+from reports.names import plain, short_names
+from reports.page.answer import ranked
+from reports.page.table import minus, number
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure that is ready to be drawn. alt: what it shows, in words and numbers."""
+
+    name: str
+    caption: str
+    alt: str
+    draw: Callable[[], Figure]
+
+    @property
+    def figure(self) -> Figure:
+        """The figure, drawn at the width of the current style."""
+        return self.draw()
+
+
+class SectionFigures:
+    """What the figures of one section share: looks, names and texts."""
+
+    def __init__(
+        self, section: Section, looks: Mapping[str, Look], front: Sequence[str] | None = None
+    ) -> None:
+        """front: the losses with a color of their own; None means those of this section."""
+        self.section = section
+        self.order = [loss for loss in ranked(section) if loss in section.shown]
+        self.looks = looks
+        self.names = short_names(self.order)
+        self.front = in_front([section]) if front is None else front
+        self._axes: dict[str, Any] = {"order": self.order, "looks": looks, "names": self.names}
+        self._together = self._axes | {
+            "behind": [loss for loss in self.order if loss not in self.front]
+        }
+
+    def _together_of(self, losses: Iterable[str]) -> dict[str, Any]:
+        """What a figure in one panel needs, of these losses only."""
+        there = set(losses)
+        return self._together | {
+            key: [loss for loss in self._together[key] if loss in there]
+            for key in ("order", "behind")
+        }
+
+    def _grey_words(self) -> str:
+        """Why some losses are grey; empty where none is."""
+        if not self._together["behind"]:
+            return ""
+        return (
+            f" Of {len(self.section.losses)} losses, the reference and the best by "
+            f"{self.section.metric.words} are in color."
+        )
+
+    def _values(self, means: pd.DataFrame, scale: float, digits: int = 2) -> str:
+        unit = " %" if scale == 100 else ""
+        ordered = means.set_index("loss")["mean"].reindex(
+            [loss for loss in ranked(self.section) if loss in set(means["loss"])]
+        )
+        return (
+            minus(
+                ", ".join(
+                    f"{plain(k)} {number(v, digits, scale=scale).text}{unit}"
+                    for k, v in ordered.items()
+                )
+            )
+            + "."
+        )
+
+
+def in_front(sections: Sequence[Section]) -> list[str]:
+    """The losses with a color of their own in every figure.
+
+    They are the reference, the subjects and the best by the metric, or all losses if there are few.
+    """
+    losses = list(dict.fromkeys(loss for section in sections for loss in section.losses))
+    if len(losses) <= TOGETHER:
+        return losses
+    ranks = pd.concat(
+        [
+            section.means[section.means["epochs"] == section.epochs]
+            .set_index("loss")["mean"]
+            .astype(float)
+            .rank(ascending=not section.metric.higher_is_better)
+            for section in sections
+        ]
+    )
+    best = ranks.groupby(level=0).mean().sort_values(kind="stable").dropna().index
+    first = [*(section.reference for section in sections), *sections[0].question.subjects]
+    wanted = dict.fromkeys([*first, *map(str, best), *losses])
+    return [loss for loss in wanted if loss in losses][:TOGETHER]
+
+
+def span(counts: Iterable[int]) -> str:
+    """The least and the most of the counts above 0: 3, or 2 to 10.
+
+    >>> span([10, 2, 0, 3])
+    '2 to 10'
+    """
+    found = sorted({int(count) for count in counts if count > 0}) or [0]
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def runs_behind(counts: Iterable[int]) -> str:
+    """How many runs are behind each mean: 1 run, or 2 to 10 runs."""
+    text = span(counts)
+    return f"{text} run{'' if text == '1' else 's'}"
+
+
+def band_words(bands: pd.DataFrame) -> str:
+    """How many runs are behind the lines, and what the bands mean. bands: loss, low, n."""
+    text = f"Lines are means over {runs_behind(bands.groupby('loss')['n'].max())} per loss"
+    if bands["low"].notna().any():
+        return f"{text}, bands are pointwise 95 % intervals of the mean."
+    return f"{text}, without a confidence band (n = 1)."
+
+
+def bar_words(means: pd.DataFrame) -> str:
+    """What the bars mean; empty where there are none."""
+    return " Bars are 95 % intervals of the mean." if means["low"].notna().any() else ""

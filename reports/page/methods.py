@@ -1,0 +1,61 @@
+"""What the verdicts of a setting rest on, in words: for the page, a terminal and a paper."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from reports.analysis import Section
+from reports.names import full_name, plain
+from reports.page import answer, caveats
+from reports.page.render import say
+
+
+def against(section: Section) -> str:
+    """Which losses are compared with which."""
+    if section.question.all_pairs:
+        return "All pairs"
+    subjects = [plain(loss) for loss in section.question.subjects if loss in section.losses]
+    if subjects:
+        return f"{', '.join(subjects)} against each other loss"
+    return f"Each loss against {plain(section.reference)}"
+
+
+def basis(section: Section) -> str:
+    """What the verdicts of a section rest on, in two sentences."""
+    margin = float(section.headline["margin"].iloc[0]) if len(section.headline) else math.nan
+    least = section.metric.one_example(section.test_size)
+    images = round(margin / least) if least and math.isfinite(margin) else 0
+    exact = images in (1, 2) and math.isclose(margin, images * least)
+    rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].nunique()
+    several = section.headline[section.headline["n"] > 1]
+    return say(
+        "basis",
+        section,
+        section.split,
+        rates > 1,
+        margin if math.isfinite(margin) else None,
+        ("one test image", "two test images")[images - 1] if exact else "",
+        {
+            "combinations": int(section.headline["combinations"].max()),
+            "generalises": max(section.headline["generalises"], key=len),
+            "later": bool((several["planned_n"] < several["n"]).any()),
+        }
+        if len(section.headline)
+        else {"combinations": 0, "generalises": "", "later": False},
+    )
+
+
+def methods(section: Section) -> dict[str, Any]:
+    """What a paragraph on methods has to say of a section."""
+    runs = section.runs[section.runs["epochs"] == section.epochs]
+    return {
+        "section": section,
+        "words": answer.words_of(section),
+        "rates": sorted(runs["lr"].unique()),
+        "seeds": section.split.evaluation,
+        "basis": basis(section),
+        "losses": [full_name(loss) for loss in answer.ranked(section)],
+        "versions": caveats.distinct(section.runs, "paddle_version"),
+        "against": against(section),
+    }

@@ -1,0 +1,151 @@
+"""The commands of a setting's page: which runs would decide, extend a grid or fill a gap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.analysis import Section
+from reports.page import caveats, commands
+from reports.page.cross_setting import Source
+from reports.sensitivity import setting_values
+
+
+@dataclass(frozen=True)
+class MoreRuns:
+    """The commands for one setting; none for imported runs, which were made elsewhere."""
+
+    section: Section
+    source: Source
+
+    def deciding(self, row: Mapping[str, Any]) -> list[str]:
+        """The commands for the seeds that an undecided contrast lacks, at every rate they need."""
+        needed = _seeds_needed(row)
+        if needed is None:
+            return []
+        return self._more_seeds([row], needed, row["epochs"])
+
+    def deciding_many(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], int]:
+        """One command for many undecided contrasts, and the seeds up to which it goes.
+
+        These decide half of them, if the differences and spreads observed are the true ones.
+        """
+        wanted = [(row, seeds) for row in rows if (seeds := _seeds_needed(row)) is not None]
+        if not wanted:
+            return [], 0
+        needed = math.ceil(np.median([seeds for _, seeds in wanted]))
+        return self._more_seeds([row for row, _ in wanted], needed, self.section.epochs), needed
+
+    def wider(self) -> list[str]:
+        """The commands that extend the grid beyond the edges at which best rates are."""
+        section = self.section
+        seeds = sorted(set(section.split.tuning) | set(section.split.evaluation))
+        edges = set(caveats.edge_rates(section)["edge"])
+        return [
+            line
+            for edge in ("low", "high")
+            if edge in edges
+            for line in self._run(
+                section.here,
+                commands.wider_rates(self._rates(section.epochs), edge),
+                seeds,
+                section.epochs,
+            )
+        ]
+
+    def unfinished(self) -> list[str]:
+        """The commands for the runs without a result."""
+        open_runs = self.section.unfinished
+        open_runs = open_runs[open_runs["loss"].isin(self.section.here)]
+        return [
+            line
+            for (loss, lr, epochs), subset in open_runs.groupby(["loss", "lr", "epochs"], sort=True)
+            for line in self._run([loss], [lr], list(subset["seed"]), epochs)
+        ]
+
+    def again(self) -> list[str]:
+        """The commands that run everything of this setting again."""
+        return [
+            line
+            for epochs, subset in self.section.runs.groupby("epochs", sort=True)
+            for line in self._run(
+                self.section.here, sorted(subset["lr"].unique()), list(subset["seed"]), epochs
+            )
+        ]
+
+    def lacking(self, losses: Sequence[str], every: pd.DataFrame) -> list[str]:
+        """The commands for losses that have runs in another setting only.
+
+        every: the runs of all settings, of which such a loss has its values.
+        """
+        runs = self.section.runs
+        return self._run(
+            losses,
+            sorted(runs["lr"].unique()),
+            sorted(runs["seed"].unique()),
+            self.section.epochs,
+            every.assign(**setting_values(runs)),
+        )
+
+    def _rates(self, epochs: int) -> list[float]:
+        rates = self.section.rates
+        return sorted(rates.loc[rates["epochs"] == epochs, "lr"].unique())
+
+    def _more_seeds(
+        self, rows: Sequence[Mapping[str, Any]], needed: float, epochs: int
+    ) -> list[str]:
+        """Every new seed also chooses among the rates, so it needs the whole grid.
+
+        In a two-stage sweep it needs the chosen rates. Runs that are finished are not run again.
+        """
+        split = self.section.split
+        tuning = sorted(set(split.tuning) - set(split.evaluation))
+        seeds = commands.seeds_to_reach(split.evaluation, needed, tuning)
+        if not split.two_stage:
+            wanted = dict.fromkeys(row[side] for row in rows for side in ("a", "b"))
+            return self._run(list(wanted), self._rates(epochs), seeds, epochs)
+        by_rate: dict[float, dict[str, None]] = {}
+        for row in rows:
+            for loss, lr in ((row["a"], row["lr_a"]), (row["b"], row["lr_b"])):
+                if math.isfinite(lr):
+                    by_rate.setdefault(lr, {})[loss] = None
+        return [
+            line
+            for lr, together in by_rate.items()
+            for line in self._run(list(together), [lr], seeds, epochs)
+        ]
+
+    def _run(
+        self,
+        losses: Sequence[str],
+        rates: Sequence[float],
+        seeds: Sequence[int],
+        epochs: int,
+        runs: pd.DataFrame | None = None,
+    ) -> list[str]:
+        if self.source.imported:
+            return []
+        return commands.run_command(
+            losses,
+            rates,
+            seeds,
+            self.section.runs if runs is None else runs,
+            epochs=int(epochs),
+            experiment=self.source.experiment,
+            uri=self.source.uri,
+        )
+
+
+def _seeds_needed(row: Mapping[str, Any]) -> float | None:
+    """The seeds that an undecided contrast needs; None where no number of them would decide."""
+    if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
+        return None
+    if row["n"] == 0 and any(lost.reason == "no value" for lost in row["dropped"]):
+        return None  # this head has no such number, however many seeds there are
+    wanted = row["seeds_needed"]
+    return float(wanted if math.isfinite(wanted) else max(10, row["n"] + 1))

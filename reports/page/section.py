@@ -1,0 +1,278 @@
+"""The parts of one setting, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.contract import override
+from reports import verdicts
+from reports.analysis import Section
+from reports.names import plain
+from reports.page import answer, caveats, commands, provenance, tables
+from reports.page.caveats import Fact
+from reports.page.collector import Collector
+from reports.page.cross_setting import Source
+from reports.page.figure import PageFigure
+from reports.page.figures import FigureBuilder
+from reports.page.methods import against, basis, methods
+from reports.page.more_runs import MoreRuns
+from reports.page.render import Listing, Part, say
+
+Images = Callable[[Section], np.ndarray | str]
+
+FEW = 5
+"""So many verdicts are said one by one; more are counted."""
+
+
+class SectionParts:
+    """Makes the parts of one setting."""
+
+    def __init__(
+        self, section: Section, source: Source, images: Images, collector: Collector
+    ) -> None:
+        """images: the test images [n, 28, 28] of a section, or why they cannot be had."""
+        self.section, self.source, self.images, self.made = section, source, images, collector
+        self.order = answer.ranked(section)
+        self.shown = [loss for loss in self.order if loss in section.shown]
+        self.more_runs = MoreRuns(section, source)
+
+    def all(self, shared: Sequence[Fact] = ()) -> tuple[list[Part], list[Fact]]:
+        """The parts and the caveats. shared: caveats of the whole store."""
+        section, made = self.section, self.made
+        facts = [*self._caveats(), *shared]
+        checks = made.facts(caveats.training_checks(section), "check")
+        about = self._about(facts, checks)
+        if not len(section.judged):
+            return [about], [*facts, *checks]
+        draw = FigureBuilder(section, made.looks, made.front)
+        first: dict[str, Any] = {"listing": None, "basis": ""}
+        if made.prefix:
+            first = {"listing": made.table(answer.table(section)), "basis": basis(section)}
+        parts = [
+            made.part("Verdicts", "verdicts.jinja", self._verdicts() | first),
+            made.figures("Curves", [draw.overview()], folded=False),
+            self._contrasts(draw),
+            about,
+            *self._further(draw),
+            self._mistakes(draw),
+            self._runs(),
+            made.part(
+                "Methods", "methods.jinja",
+                methods(section) | {"imported": self.source.file}, folded=True,
+            ),
+        ]  # fmt: skip
+        made.report.tables[f"{made.prefix}curves"] = tables.curves(section)
+        return [part for part in parts if part is not None], [*facts, *checks]
+
+    def short(self, key: str) -> Part:
+        """The setting in a report across several: its verdicts, its table, its caveats."""
+        section, made = self.section, self.made
+        name = str(section.runs[key].iloc[0]) if len(section.runs) else section.title
+        rows = section.compared(section.epochs).to_dict("records")
+        again = [
+            text
+            for text in self.source.overrides
+            if not text.startswith(("across=", f"where.{key}="))
+        ]
+        best = tables.best(section, self.order) if len(section.judged) else None
+        values = {
+            "notes": section.notes,
+            "items": [_verdict(row) for row in rows],
+            "table": made.table(best),
+            "facts": made.facts(caveats.facts(section), "caveat"),
+            "checks": made.facts(caveats.training_checks(section), "check"),
+            "name": name,
+            "commands": [commands.report_command([*again, override(f"where.{key}", name)])],
+        }
+        tally = verdicts.tally(rows) or "nothing to compare"
+        return made.part(f"{plain(name, 120)}: {tally}", "short.jinja", values, folded=True)
+
+    def _caveats(self) -> list[Fact]:
+        section = self.section
+        facts = self.made.facts(caveats.facts(section), "caveat")
+        lines = self.more_runs.wider()
+        facts = [
+            fact._replace(commands=lines, text=fact.text if lines else f"{fact.text[:-1]}.")
+            if fact.term == "Edges" and fact.alarm and len(caveats.edge_rates(section))
+            else fact
+            for fact in facts
+        ]
+        if self.source.baselines and section.here != section.losses:
+            facts += self.made.facts(provenance.facts(self.source.baselines), "baselines")
+        return facts
+
+    def _about(self, facts: Sequence[Fact], checks: Sequence[Fact]) -> Part:
+        values = {
+            "notes": self.section.notes if self.made.prefix else [],
+            "facts": facts,
+            "checks": checks,
+            "table": self._denominators(),
+            "again": self.more_runs.again(),
+            "unfinished": self.more_runs.unfinished(),
+            "count": len(self.section.unfinished),
+        }
+        return self.made.part("Caveats", "caveats.jinja", values)
+
+    def _further(self, draw: FigureBuilder) -> list[Part | None]:
+        """The folded parts of figures and tables."""
+        section, shown, figures = self.section, self.shown, self.made.figures
+        at_end = section.runs[section.runs["epochs"] == section.epochs]
+        several_rates = (at_end.groupby("loss", observed=True)["lr"].nunique() > 1).any()
+        reached = draw.to_target()
+        wanted = reached or (len(section.to_target) and section.question.target is not None)
+        return [
+            figures("Training time, and each seed", [draw.over_epochs_and_seconds()]),
+            figures("Training and validation loss", [draw.own_losses()]),
+            figures("Memorized label noise", [draw.memorization()]),
+            figures("Gradient norm and update size", [draw.steps()]),
+            figures(
+                "Learning rates",
+                [draw.rates(), draw.heat_map()] if several_rates else [],
+                [tables.rates(section, shown)],
+            ),
+            figures(
+                "All metrics, each loss at its best learning rate",
+                [draw.final()],
+                [
+                    tables.best(section, shown),
+                    tables.further(section, shown),
+                    tables.judged(section, shown),
+                ],
+            ),
+            figures(
+                f"Epochs and seconds to {100 * section.target:g} % validation accuracy",
+                [reached],
+                [tables.to_target(section, shown)] if wanted else [],
+            ),
+            figures(
+                "Best validation accuracy to expect from a number of trials",
+                [draw.expected()],
+                [tables.expected(section, shown)] if len(section.expected) else [],
+            ),
+            figures(
+                "Effect of longer training",
+                [draw.epochs_effect()],
+                [tables.epochs(section, self.order)] if len(section.lengths) > 1 else [],
+            ),
+            figures(
+                "Corrupted test images", [draw.corruptions()], [tables.corruptions(section, shown)]
+            ),
+        ]
+
+    def _verdicts(self) -> dict[str, Any]:
+        """The verdicts at the headline's epochs, then at every other length of training."""
+        section = self.section
+        rows = section.compared(section.epochs).to_dict("records")
+        undecided = [row for row in rows if row["verdict"] == "undecided"]
+        many = len(undecided) > FEW
+        items = [_verdict(row, () if many else self.more_runs.deciding(row)) for row in rows]
+        why = pd.Series([answer.undecided(row).partition(" (")[0] for row in undecided])
+        absent = [loss for loss in section.losses if loss not in section.shown]
+        return {
+            "only": section.losses[0] if not len(section.headline) else "",
+            "items": items,
+            "many": many,
+            "why": why.value_counts().to_dict(),
+            "commands": self.more_runs.deciding_many(undecided) if many else ([], 0),
+            "absent": absent,
+            "epochs": section.epochs,
+            "other": [
+                self._at_other_epochs(epochs, rows, absent)
+                for epochs in section.lengths[1:]
+                if (rows := section.compared(epochs).to_dict("records"))
+            ],
+        }
+
+    def _at_other_epochs(
+        self, epochs: int, rows: Sequence[Mapping[str, Any]], absent: Sequence[str]
+    ) -> dict[str, Any]:
+        again = [text for text in self.source.overrides if not text.startswith("where.epochs=")]
+        command = commands.report_command([*again, override("where.epochs", epochs)])
+        return {
+            "epochs": epochs,
+            "items": [_verdict(row) for row in rows],
+            "tally": verdicts.tally(rows),
+            "commands": [command] if {row["a"] for row in rows} & set(absent) else [],
+        }
+
+    def _contrasts(self, draw: FigureBuilder) -> Part | None:
+        section, made = self.section, self.made
+        if not len(section.headline):
+            return None
+        best = pd.concat([section.compared(epochs) for epochs in section.lengths])
+        equal = section.contrasts[section.contrasts["view"] == "equal"]
+        caption = say("contrasts", against(section), section.at_rates, section.metric.words)
+        second = None
+        if len(equal) and section.rates["lr"].nunique() > 1:
+            words = (
+                f"{against(section)} at equal learning rates, on all seeds; one family per length "
+                "of training."
+            )
+            second = tables.contrasts(section, equal, "contrasts-equal-rate", words)
+        values = {
+            "figure": made.picture(draw.forest()),
+            "best": made.table(tables.contrasts(section, best, "contrasts", caption)),
+            "equal": made.table(second),
+        }
+        return made.part("Differences and their intervals", "contrasts.jinja", values)
+
+    def _mistakes(self, draw: FigureBuilder) -> Part:
+        title, template = "Errors by class and image", "mistakes.jinja"
+        mistakes = self.section.mistakes
+        if mistakes is None:
+            without = (
+                "No run here stored its predictions on the test set, so classes and images cannot "
+                "be shown."
+            )
+            values: dict[str, Any] = {"runs": {}, "without": without, "figures": [], "tables": []}
+            return self.made.part(title, template, values, folded=True)
+        figures: list[PageFigure | None] = [
+            draw.class_accuracy(mistakes),
+            draw.confusions(mistakes),
+        ]
+        images = self.images(self.section)
+        without = ""
+        if isinstance(images, str):
+            without = f"The test images cannot be shown: {images}."
+        elif len(images) != len(mistakes.labels):
+            without = (
+                "The test images cannot be shown: the images at hand are not the test set of "
+                "these runs."
+            )
+        else:
+            wrong = draw.most_wrong(mistakes, images)
+            figures += [wrong, draw.most_disagreed(mistakes, images)]
+            without = "" if wrong else "No run classified a test image wrongly."
+        values = {
+            "runs": mistakes.runs,
+            "without": without,
+            "figures": [self.made.picture(each) for each in figures],
+            "tables": [self.made.table(tables.classes(mistakes, self.order))],
+        }
+        return self.made.part(title, template, values, folded=True)
+
+    def _runs(self) -> Part:
+        listing = self.made.table(tables.runs(self.section, self.order))
+        values = {"figures": [], "tables": [listing], "kind": "runs"}
+        return self.made.part("All runs", "figures.jinja", values, folded=True)
+
+    def _denominators(self) -> Listing | None:
+        """The table of what became of the runs, where that is not the same for every loss."""
+        if not len(self.section.denominators):
+            return None
+        listing = self.made.table(tables.denominators(self.section, self.order))
+        counts = self.section.denominators.drop(columns="loss").drop_duplicates()
+        return listing if len(counts) > 1 else None
+
+
+def _verdict(row: Mapping[str, Any], lines: Sequence[str] = ()) -> dict[str, Any]:
+    return {
+        "verdict": row["verdict"],
+        "sentence": verdicts.sentence(row),
+        "more": verdicts.needed(row),
+        "commands": lines,
+    }
