@@ -84,6 +84,7 @@ class RunConfig:
     rerun: Any = MISSING
     reuse: str = MISSING
     close_stale: bool = MISSING
+    verbose: bool = MISSING
     question: Question = field(default_factory=Question)
 
 
@@ -122,6 +123,7 @@ class Settings:
     rerun: str | None
     reuse: str = "same"
     close_stale: bool = False
+    verbose: bool = False
     question: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 

@@ -19,6 +19,7 @@ from experiments import (
     contract,
     machine,
     metrics,
+    progress,
     source_digest,
     tracking,
     training,
@@ -123,16 +124,21 @@ def execute(
             ):
                 records.append(record)
                 book.log(tracked, record)
-                log.info("%s", _progress(settings, record, time.perf_counter() - begun, done or 0))
+                line = _progress(settings, record, time.perf_counter() - begun, done or 0)
+                log.info("%s", line, extra=progress.epoch(record.epoch, settings.epochs))
                 book.warn(settings, learner, record)
                 if settings.checkpoint and not record.diverged:  # from there, nothing goes on
                     content = {"run": tracked.run_id, "made_by": made_by}
                     _save(place, settings.epochs, records, content, learner)
-            book.conclude(tracked, settings, learner, records[-1])
+            end = book.conclude(tracked, settings, learner, records[-1])
         if settings.checkpoint:
             last = checkpoints.path(place, settings.epochs, records[-1].epoch)
             kept = last if settings.checkpoint is True else None
             checkpoints.remove(place, settings.epochs, but=kept)
+        if parent:
+            parts = [settings.label, *end, f"took {duration(time.perf_counter() - begun)}"]
+            parts += [f"warnings: {', '.join(sorted(book.said))}"] if book.said else []
+            log.info("%s", " | ".join(parts), extra=progress.end())
         return tracked.run_id
 
 
@@ -205,24 +211,33 @@ class _Book:
         of_labels = [w for w in self.warnings if w.name == "label-type"]
         for warning in [*of_labels, *lasting]:
             if warning.name not in self.said:
-                log.warning("%s | %s: %s", settings.label, warning.name, warning.text)
+                log.warning(
+                    "%s | %s: %s",
+                    *(settings.label, warning.name, warning.text),
+                    extra=progress.once(warning.name),
+                )
                 self.said.add(warning.name)
         self.before = {warning.name for warning in seen}
 
     def conclude(
         self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record
-    ) -> None:
-        """Evaluate the test set, once, unless the run diverged, and write how it ended."""
+    ) -> list[str]:
+        """Evaluate the test set, once, unless the run diverged, and write how it ended.
+
+        Returns:
+            The same for the line that a sweep shows.
+        """
         found = checks.tags([*self.warnings, *self.seen(learner, last)])
         test, diverged = self.splits.test, last.diverged
         if not diverged:
             outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
             if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
                 diverged = f"the loss on the test images is not finite after epoch {last.epoch}"
-                log.warning("%s | DIVERGED: %s", settings.label, diverged)
+                text = "%s | DIVERGED: %s"
+                log.warning(text, settings.label, diverged, extra=progress.once("diverged"))
         if diverged:
             tracked.set_tags(found | {"outcome": "diverged", "diverged": diverged})
-            return
+            return [f"DIVERGED: {diverged}"]
         numbers = metrics.test_metrics(
             learner.head,
             outputs,
@@ -242,10 +257,14 @@ class _Book:
                 tracked.log_model(learner.network, learner.head.outputs)
             except tracking.ExportError as error:
                 log.warning(
-                    "%s | the run has no model, it cannot be exported: %s", settings.label, error
+                    "%s | the run has no model, it cannot be exported: %s",
+                    *(settings.label, error),
+                    extra=progress.once("export"),
                 )
                 found |= {"model_export": str(error)}
         tracked.set_tags(found | {"outcome": "ok"})
+        validation = last.metrics["val/accuracy"]
+        return [f"val/accuracy {validation:.2%}", f"test/accuracy {numbers['accuracy']:.2%}"]
 
 
 def _robustness(learner: Learner, test: Examples) -> dict[str, float]:

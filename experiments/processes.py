@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -17,6 +18,8 @@ import re
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
@@ -84,9 +87,18 @@ class Process:
         if self.process.exitcode is None:
             self.process.terminate()
 
-    def join(self) -> None:
-        """Wait for the end, which comes after `GRACE_SECONDS` at the latest."""
-        self.process.join(GRACE_SECONDS)
+    def join(self, hear: Callable[[Any], None] | None = None) -> None:
+        """Wait for the end, which comes after `GRACE_SECONDS` at the latest.
+
+        `hear` gets what the process sends until then.
+        """
+        end = time.monotonic() + GRACE_SECONDS
+        with contextlib.suppress(EOFError, OSError):
+            while hear and self.connection.poll(max(0.0, end - time.monotonic())):
+                over, value = self.connection.recv()
+                if not over:
+                    hear(value)
+        self.process.join(max(0.0, end - time.monotonic()))
         if self.process.exitcode is None:
             self.process.kill()
             self.process.join()
@@ -97,11 +109,19 @@ class Process:
 Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function, its arguments
 
 
-def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, None]:
+def each(
+    tasks: deque[Task], slots: int, hear: Callable[[Any, Any], None] = lambda key, value: None
+) -> Generator[tuple[Any, Any], None, None]:
     """Key and result, or exception, of each task as it ends: a process each, `slots` at once.
 
     Tasks that are taken out of `tasks` meanwhile are not begun. Close the iterator to stop those
     that run.
+
+    Args:
+        tasks: The tasks.
+        slots: How many run at once.
+        hear: Gets the key of a task and what its process sends before its result;
+            None, None after a second in which no process sends anything.
     """
     running: dict[Connection, tuple[Any, Process]] = {}
     try:
@@ -110,7 +130,10 @@ def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, Non
                 key, function, arguments = tasks.popleft()
                 process = Process(function, *arguments)
                 running[process.connection] = key, process
-            for connection in multiprocessing.connection.wait(list(running)):
+            ready = multiprocessing.connection.wait(list(running), timeout=1.0)
+            if not ready:
+                hear(None, None)
+            for connection in ready:
                 assert isinstance(connection, Connection)
                 key, process = running[connection]
                 over, result = process.receive()
@@ -118,11 +141,13 @@ def each(tasks: deque[Task], slots: int) -> Generator[tuple[Any, Any], None, Non
                     del running[connection]
                     process.join()
                     yield key, result
+                else:
+                    hear(key, result)
     finally:
         for _, process in running.values():
             process.stop()
-        for _, process in running.values():
-            process.join()
+        for key, process in running.values():
+            process.join(functools.partial(hear, key))
 
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -188,12 +213,18 @@ def _call(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores
     machine.keep_trace(trace)
+    lock = threading.RLock()
+
+    def send(value: Any, over: bool = False) -> None:
+        with lock:  # a user's thread may print
+            connection.send((over, value))
+
     with contextlib.suppress(ConnectionError, KeyboardInterrupt):  # nobody waits any more
         try:
-            result = function(lambda value: connection.send((False, value)), *arguments)
+            result = function(send, *arguments)
         except Exception as error:
             result = portable(error)
-        connection.send((True, result))
+        send(result, over=True)
 
 
 def portable(error: Any) -> Any:

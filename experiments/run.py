@@ -22,7 +22,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import composition, config, credentials, machine, places, processes, terminal
+from experiments import (
+    composition,
+    config,
+    credentials,
+    machine,
+    places,
+    processes,
+    progress,
+    terminal,
+)
 from experiments.config import Settings, require_writable
 
 if TYPE_CHECKING:
@@ -41,7 +50,8 @@ def run(cfg: DictConfig) -> str | list[str]:
     terminal.accept_any_character()  # for the processes of a launcher
     config.anchor(cfg, HydraConfig.get().runtime.cwd)
     if cfg.tracking.parent_run:
-        return run_in_sweep(cfg)
+        with progress.in_job(verbose=cfg.verbose):
+            return run_in_sweep(cfg)
     settings, artifacts = _read(cfg, HydraConfig.get().overrides.task)
     with config.errors_without_credentials():
         return _run_one(cfg, settings, artifacts)
@@ -83,6 +93,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     """One run outside a sweep: checked here, and not run again when it is finished already."""
     from experiments import option_checks, source_digest
 
+    log.info("%s: checking the options", settings.label)
     source_digest.of_options(settings.options)  # read before it is loaded; later edits are refused
     # Before Paddle, which takes longer to load: a wrong option of the data shows at once.
     splits = option_checks.splits(settings)
@@ -168,9 +179,10 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
         try:
             end = execution.execute(settings, artifacts)
         except tracking.Taken as other:
-            log.info("%s | left to another sweep: %s", settings.label, other)
+            text = "%s | left to another sweep: %s"
+            log.info(text, settings.label, other, extra=progress.end())
         except tracking.Finished:
-            log.info("%s | finished by another sweep", settings.label)
+            log.info("%s | finished by another sweep", settings.label, extra=progress.end())
         except Exception as error:
             if settings.on_failure == "stop" or isinstance(error, config.CommandError):
                 raise

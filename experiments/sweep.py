@@ -96,6 +96,8 @@ def run(
         len(grid) - len(todo),
         len(todo),
     )
+    if todo and not settings[0].verbose:
+        log.info("epochs in %s", directory / "*" / "run.log")
     code = {i: planned_run.code for i, (_, planned_run) in grid.items()}
     notes = {n for i, run in before.items() if i not in todo for n in changed_since(run, code[i])}
     for note in [*earlier.notes, *sorted(notes)]:
@@ -313,8 +315,10 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, Job
             failures.append(f"  {shlex.join(jobs[identity])}: {why}")
     if failures:
         stopped = f" {not_begun} were not begun." if not_begun else ""
+        more = len(failures) - table.MOST_ROWS
+        listed = failures[: table.MOST_ROWS] + ([f"  and {more} more"] if more > 0 else [])
         raise CommandError(
             f"{len(failures)} of {plural(len(results), 'run')} failed; their tracebacks "
             f"are in MLflow (traceback.txt).{stopped} "
-            "The same command runs only what is not finished.\n" + "\n".join(failures)
+            "The same command runs only what is not finished.\n" + "\n".join(listed)
         )

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import codecs
 import sys
+import unicodedata
 
-_PLAIN = {"−": "-", "–": "-", "±": "+/-", "×": "x", "…": "...", "≤": "<=", "≥": ">=", "→": "->"}
+_PLAIN = {
+    "−": "-",
+    "–": "-",
+    "±": "+/-",
+    "×": "x",
+    "…": "...",
+    "≤": "<=",
+    "≥": ">=",
+    "→": "->",
+    "·": "|",
+}
 
 
 def accept_any_character() -> None:
@@ -43,6 +54,22 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a clock shows them: '00:41', '1:12:05'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours = f"{minutes // 60}:" if minutes >= 60 else ""
+    return f"{hours}{minutes % 60:02d}:{rest:02d}"
+
+
+def fitted(text: str, columns: int) -> str:
+    """The beginning of a text that fits into so many columns of a terminal."""
+    widths = [2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text]
+    while sum(widths) > columns:
+        widths = [*widths[: len(text) - 2], 1]
+        text = f"{text[: len(text) - 2]}…"
+    return text
 
 
 def size(count: float) -> str:

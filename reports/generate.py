@@ -50,6 +50,7 @@ def report(cfg: DictConfig) -> None:
         asked = options.read(cfg, list(HydraConfig.get().overrides.task))
     except OptionError as error:
         sys.exit(str(error))
+    print("reading the runs", file=sys.stderr, flush=True)  # what follows takes seconds to load
 
     from reports.analysis import QuestionError
     from reports.files import OutputError

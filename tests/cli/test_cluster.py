@@ -238,6 +238,7 @@ def test_a_node_dies_in_the_middle_and_the_same_command_finishes(
         f"tracking.uri={uri}",
         "experiment=disturbed",
         "epochs=400",
+        "verbose=true",
         *GRID,
     ]
     log = tmp_path / "log"

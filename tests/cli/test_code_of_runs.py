@@ -198,7 +198,7 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
 def test_a_file_that_is_edited_while_its_sweep_runs(place):
     """The run that would mix old and new code is not made, and the message names the file."""
     words = [sys.executable, str(ROOT / "experiments" / "run.py"), *place.where, "-m", "loss=mine"]
-    words += [*TINY, "epochs=300", "seed=0,1", "hydra.launcher.n_jobs=1"]
+    words += [*TINY, "epochs=300", "seed=0,1", "hydra.launcher.n_jobs=1", "verbose=true"]
     environment = clean_environment() | {"PYTHONPATH": str(place.path)}
     with (place.path / "log").open("w") as log:
         process = subprocess.Popen(

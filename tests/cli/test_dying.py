@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 GRID = [
     "data=digits", "model=convnet", "optimizer=adam", "scheduler=cosine", "epochs=25",
-    "hydra.launcher.n_jobs=2", "tracking.log_model=false",
+    "hydra.launcher.n_jobs=2", "tracking.log_model=false", "verbose=true",
 ]  # fmt: skip
 SIX = ["-m", "loss=mse,ce", "seed=0,1,2", *GRID]
 FOUR = ["-m", "loss=mse,ce", "seed=0,1", *GRID]  # of the six

@@ -20,7 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from experiments import config, machine, processes
+from experiments import config, machine, processes, progress
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class ProcessLauncher(Launcher):
         """Keep what the jobs need, and decide how many run at once."""
         self.payload = (hydra_context, config, task_function)
         self.stop_on_failure = config.on_failure == "stop"
+        self.verbose = config.verbose
         threads = max(1, config.threads)
         self.slots = self.n_jobs if self.n_jobs > 0 else max(1, machine.cores() // threads)
 
@@ -47,12 +48,14 @@ class ProcessLauncher(Launcher):
         import cloudpickle  # the task is a function of __main__, which pickle cannot name
 
         payload = cloudpickle.dumps((*self.payload, Singleton.get_state()))
+        shown = progress.Progress(job_overrides, verbose=self.verbose)
         tasks: deque[processes.Task] = deque(
-            (index, _work, (payload, index + initial_job_idx, list(overrides)))
-            for index, overrides in enumerate(job_overrides)
+            (index, _work, (payload, index + initial_job_idx, list(words), shown.in_terminal))
+            for index, words in enumerate(job_overrides)
         )
         results: dict[int, JobReturn] = {}
-        with contextlib.closing(processes.each(tasks, self.slots)) as ended:
+        ends = processes.each(tasks, self.slots, shown.hear)
+        with shown, contextlib.closing(ends) as ended:
             for index, result in ended:
                 if not isinstance(result, JobReturn):
                     error: Any = result  # of the composition of its config
@@ -61,12 +64,14 @@ class ProcessLauncher(Launcher):
                     result = JobReturn(job_overrides[index], status=JobStatus.FAILED)
                     result.return_value = error
                 results[index] = result
+                shown.over(index, failed=result.status != JobStatus.COMPLETED)
                 if result.status != JobStatus.COMPLETED:
-                    report(job_overrides[index], result)
+                    with shown.above():
+                        report(job_overrides[index], result)
                     # Other jobs would fail with the same CommandError, such as a missing store.
                     fatal = isinstance(result._return_value, config.CommandError)
                     if self.stop_on_failure or fatal:
-                        results |= {left: JobReturn(words) for left, _, (_, _, words) in tasks}
+                        results |= {left: JobReturn(words) for left, _, (_, _, words, _) in tasks}
                         tasks.clear()
         return [results[index] for index in range(len(job_overrides))]
 
@@ -78,8 +83,11 @@ def report(overrides: Sequence[str], failed: JobReturn) -> None:
     log.error("FAILED %s: %s: %s", words, type(error).__name__, error)
 
 
-def _work(send: Callable[[Any], None], payload: bytes, job: int, overrides: list[str]) -> JobReturn:
+def _work(
+    send: Callable[[Any], None], payload: bytes, job: int, overrides: list[str], in_terminal: bool
+) -> JobReturn:
     """In a process of its own: one job."""
+    progress.tell(send, all_output=in_terminal)
     result = perform(payload, job, overrides)
     if result.status == JobStatus.FAILED:
         result.return_value = processes.portable(result._return_value)

@@ -20,7 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import places
+from experiments import places, progress
 from experiments.config import CommandError
 from experiments.processes import GRACE_SECONDS
 
@@ -72,10 +72,13 @@ class RayLauncher(Launcher):
             for job, overrides in enumerate(job_overrides, initial_job_idx)
         }
         results: dict[Any, JobReturn] = {}
+        shown = progress.Progress(list(jobs.values()), remote=True)
+        number = {ref: index for index, ref in enumerate(jobs)}
         try:
             while len(results) < len(jobs):
                 (ref,), _ = ray.wait([ref for ref in jobs if ref not in results])
                 results[ref] = _collect(ref, jobs[ref])
+                shown.over(number[ref], failed=results[ref].status != JobStatus.COMPLETED)
                 if results[ref].status != JobStatus.COMPLETED:
                     report(jobs[ref], results[ref])
             return [results[ref] for ref in jobs]

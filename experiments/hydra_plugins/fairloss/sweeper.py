@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
 from experiments import config, contract, source_digest
+from experiments.terminal import plural
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class GridSweeper(Sweeper):
             raise config.CommandError(
                 "preset: expected one preset at a time; run them one after the other"
             )
+        log.info("%s: reading the options", plural(len(grid), "run"))
         jobs = self._compose_all(grid, parser)
         config.check_values([job for _, job in jobs])
         if any(job.rerun is not None for _, job in jobs):
