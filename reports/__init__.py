@@ -6,6 +6,7 @@ The map, in the order in which a report is made:
                  loss with itself
     options.py   what a report is asked for: typed options and their checks
     compare.py   what differs between two runs, printed
+    watch.py     the page of a sweep under way, until it has ended
     runs/        the only reader of MLflow: a store in, tidy frames out; for notebooks too
     baselines/   runs of every loss of the suite, for comparison with one of your own; data that a
                  command makes again
@@ -28,10 +29,10 @@ The map, in the order in which a report is made:
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `error_analysis` and
 `figures` nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
 `runs.versions`; `secondary_metrics` draws on `stats`, `analysis` on these and `error_analysis`,
-`sensitivity` on `analysis`, `across` on these and `verdicts`, `page` on all of these; `generate`
-alone joins them to `runs` and `files`, `compare` knows `runs` and `names`. Only `runs` and
-`compare` read MLflow, only `files` writes to it. Of `experiments`, `contract`, `credentials`,
-`places` and `terminal` may be imported, and, inside the function that needs them, `comparison`,
-`data`, `losses`, `heads`, `metrics` and `source_digest`. This file imports nothing, so that `from
-reports.runs import load` costs what it needs and no more.
+`sensitivity` on `analysis`, `across` on these and `verdicts`, `page` on all of these; only
+`generate` and `watch` join them to `runs` and `files`, `compare` knows `runs` and `names`. Only
+`runs` and `compare` read MLflow, only `files` writes to it. Of `experiments`, `contract`,
+`credentials`, `places` and `terminal` may be imported, and, inside the function that needs them,
+`comparison`, `data`, `losses`, `heads`, `metrics` and `source_digest`. This file imports nothing,
+so that `from reports.runs import load` costs what it needs and no more.
 """

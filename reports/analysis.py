@@ -297,7 +297,9 @@ def section(
             of_metric(scores, question),
         ),
         denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
-        unfinished=stats.unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
+        unfinished=stats.unfinished_runs(runs)
+        if len(runs)
+        else pd.DataFrame(columns=["loss", "lr", "epochs", "seed"]),
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=error_analysis.summarise(read),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from reports.across import Across
     from reports.analysis import Question, Scores, Section
+    from reports.page.cross_setting import Source
     from reports.runs import Runs
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -68,6 +69,8 @@ def report(cfg: DictConfig) -> None:
             from reports.compare import compare
 
             print(compare(asked.uri, asked.experiment, asked.compare))
+        elif asked.watch:
+            watch(asked)
         else:
             generate(asked)
         sys.stdout.flush()  # here, where a reader that has gone is noticed
@@ -80,42 +83,24 @@ def report(cfg: DictConfig) -> None:
 
 def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
-    from reports import across, analysis, files, gallery, verdicts
+    from reports import across, files, gallery, verdicts
     from reports.figures import fonts, palette
     from reports.page import provenance, render
     from reports.page import report as page_report
-    from reports.runs import configuration, predictions
+    from reports.runs import configuration
 
     runs = load(asked)
     apart = unusual(asked)
     directory = files.prepare(asked.output, files.report_name(runs, asked.where, apart))
-    to_answer = question(asked, runs)
-    sections = analysis.sections(
-        runs.summary,
-        runs.curves,
-        to_answer,
-        lambda run_id: predictions(runs, run_id),
-        scores_of(runs),
-        runs.declared,
-    )
-    over_all = None if asked.across is None else across.across(sections, asked.across, to_answer)
+    sections = sections_of(asked, runs)
+    over_all = None
+    if asked.across is not None:
+        over_all = across.across(sections, asked.across, question(asked, runs))
     names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
     families, lacking = fonts.fallback({one_line(name) for name in names})
     if lacking:
         runs = replace(runs, notes=[*runs.notes, fonts.note(lacking)])
-    source = page_report.Source(
-        experiment=runs.experiment,
-        sweep=runs.sweep_name,
-        uri=None if is_default(runs.uri) else runs.uri,
-        imported=runs.imported,
-        overrides=words_for(asked, runs),
-        missing=len(runs.missing),
-        notes=runs.notes,
-        warnings=runs.warnings,
-        sweeps=() if asked.sweep or runs.imported else sweeps_of(runs),
-        verdicts=(directory / "verdicts.json").as_posix(),
-        baselines=runs.baselines,
-    )
+    source = source_of(asked, runs, directory)
     comparisons = verdicts.document(
         sections,
         {
@@ -162,6 +147,50 @@ def generate(asked: Options) -> Path:
         tell(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
+
+
+def sections_of(asked: Options, runs: Runs) -> list[Section]:
+    """What the report says about each setting."""
+    from reports import analysis
+    from reports.runs import predictions
+
+    return analysis.sections(
+        runs.summary,
+        runs.curves,
+        question(asked, runs),
+        lambda run_id: predictions(runs, run_id),
+        scores_of(runs),
+        runs.declared,
+    )
+
+
+def source_of(asked: Options, runs: Runs, directory: Path) -> Source:
+    """Where the runs come from, for the page's commands and caveats."""
+    from reports.page.cross_setting import Source
+
+    return Source(
+        experiment=runs.experiment,
+        sweep=runs.sweep_name,
+        uri=None if is_default(runs.uri) else runs.uri,
+        imported=runs.imported,
+        overrides=words_for(asked, runs),
+        missing=len(runs.missing),
+        notes=runs.notes,
+        warnings=runs.warnings,
+        sweeps=() if asked.sweep or runs.imported else sweeps_of(runs),
+        verdicts=(directory / "verdicts.json").as_posix(),
+        baselines=runs.baselines,
+    )
+
+
+def watch(asked: Options) -> None:
+    """Show a sweep under way; Ctrl-C ends the program, and the last page stays."""
+    from reports import watch
+
+    try:
+        watch.watch(asked, watch.Steps(load, sections_of, source_of, test_images, generate))
+    except KeyboardInterrupt:
+        sys.exit("stopped; the last page stays")
 
 
 def scores_of(runs: Runs) -> Scores:

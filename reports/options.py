@@ -57,6 +57,7 @@ class ReportConfig:
     check: str | None = None
     aa: str | None = None
     compare: list[str] | None = None
+    watch: bool = MISSING
     baselines: str | None = None
     baselines_to: str | None = None
 
@@ -95,6 +96,7 @@ class Options:
     check: str | None
     aa: str | None
     compare: tuple[str, ...] | None
+    watch: bool
     baselines: str | None
     baselines_to: str | None
     csv: str | None
@@ -155,6 +157,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
             "output",
             "check",
             "aa",
+            "watch",
             "baselines_to",
         )
     }
@@ -250,7 +253,9 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         found.append(f"across and {' and '.join(beside)}: expected one of them, got both")
     found += [
         f"from and {key}: expected one of them, got both"
-        for key in ("experiment", "sweep", "versions", "compare", "baselines", "baselines_to")
+        for key in (
+            *("experiment", "sweep", "versions", "compare", "watch", "baselines", "baselines_to"),
+        )
         if values["from"] is not None and values[key]
     ]
     if values["from"] is not None and values["tracking"]["uri"] is not None:
@@ -267,7 +272,8 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         found.append(f"width={values['width']}: expected one of {', '.join(WIDTHS)}")
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
         found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
-    given = [key for key in ("check", "aa", "compare", "baselines_to") if values[key] is not None]
+    commands = ("check", "aa", "compare", "watch", "baselines_to")
+    given = [key for key in commands if values[key] not in (None, False)]
     if len(given) > 1:
         found.append(
             f"{' and '.join(given)}: expected one of them, got "

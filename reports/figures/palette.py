@@ -209,6 +209,8 @@ def inline(drawing: str, name: str, figure: Figure | None = None) -> str:
     """
     body = drawing[drawing.index("<svg") :]
     head, rest = body.split(">", 1)
+    # Places are in hundredths of a point; numbers in texts, which are in no tag, stay whole.
+    rest = re.sub(r"<[^>]+>", lambda tag: _LONG.sub(r"\1", tag[0]), rest)
     box = re.search(r'viewBox="([\d. -]+)"', head)
     values = readings(figure) if figure is not None else []
     points = f' data-points="{escape(json.dumps(values, separators=(",", ":")))}"' if values else ""
@@ -216,7 +218,6 @@ def inline(drawing: str, name: str, figure: Figure | None = None) -> str:
         f'<svg viewBox="{box.group(1) if box else "0 0 1 1"}" '
         f'preserveAspectRatio="xMidYMid meet"{points}>{rest}'
     )
-    body = re.sub(r"(?<=[ L,M\n\"(-])(\d+\.\d\d)\d+", r"\1", body)  # hundredths of a point
     pointed = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
     body = re.sub(
         r'\s\bid="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in pointed else "", body
@@ -227,6 +228,9 @@ def inline(drawing: str, name: str, figure: Figure | None = None) -> str:
     for color, variable in CSS_VARIABLES.items():
         body = body.replace(color, f"var({variable})")
     return re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL).strip()
+
+
+_LONG = re.compile(r"(?<=[ L,M\n\"(-])(\d+\.\d\d)\d+")
 
 
 def readings(figure: Figure) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@
     figures.py        figures of results, each with its caption and alternative text
     curve_figures.py  the same over epochs
     error_figures.py  the same about classes and images
+    under_way.py      progress of a sweep, and the curves of runs that go on
     provenance.py     where baselines come from, in words
     caveats.py        what to know before using a number, and the reproducibility checklist
     methods.py        what the verdicts of a setting rest on, in words

@@ -154,6 +154,8 @@ def facts(section: Section) -> dict[str, Any]:
 
 def words_of(section: Section) -> list[str]:
     """The setting of a section for people: MNIST, convnet, batch size 100, label noise 20 %."""
+    if not len(section.runs):  # all are under way
+        return [plain(section.title, 200)]
     first = section.runs.iloc[0]
     data, model, optimizer, scheduler, size = (
         first.get(name, "") for name in ("data", "model", "optimizer", "scheduler", "batch_size")

@@ -12,16 +12,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from experiments.contract import override
+from experiments.terminal import duration
 from reports.names import counted, full_name, plain
 from reports.page import table as page_table
 from reports.page.table import Table
 from reports.verdicts import upper_first
+
+if TYPE_CHECKING:
+    from reports.page.under_way import Progress
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -72,7 +76,7 @@ class Part:
 class Page:
     """title: the answer, plain text. losses: name, option and number of the look of each.
 
-    figure_format: of the files that the Markdown shows.
+    figure_format: of the files that the Markdown shows. progress: of a sweep under way.
     """
 
     title: str
@@ -81,6 +85,7 @@ class Page:
     parts: Sequence[Part] = ()
     losses: Sequence[Mapping[str, Any]] = ()
     figure_format: str = "svg"
+    progress: Progress | None = None
 
 
 def to_html(page: Page) -> str:
@@ -91,7 +96,11 @@ def to_html(page: Page) -> str:
         for name in ("page.css", "page.js")
     }
     html = environment.get_template("page.html").render(
-        page=page, body=_body(environment, page), css=inside["page.css"], js=inside["page.js"]
+        page=page,
+        body=_body(environment, page),
+        progress=say("progress", page.progress) if page.progress else "",
+        css=inside["page.css"],
+        js=inside["page.js"],
     )
     return re.sub(r"\n\s*\n+", "\n", html)
 
@@ -208,6 +217,7 @@ FILTERS: dict[str, Any] = {
     "one_line": lambda text: Markup(" ".join(text.split())),
     "upper_first": upper_first,
     "counted": counted,
+    "duration": duration,
     "listed": listed,
     "seeds": seeds_in_words,
     "signed": lambda value, digits=2: page_table.number(value, digits, signed=True).text,

@@ -16,7 +16,15 @@ from reports.figures import palette
 from reports.gallery import Gallery
 from reports.names import counted, full_name, plain
 from reports.page import across as page_across
-from reports.page import answer, caveats, commands, cross_setting, provenance, render
+from reports.page import (
+    answer,
+    caveats,
+    commands,
+    cross_setting,
+    provenance,
+    render,
+    under_way,
+)
 from reports.page.caveats import Fact
 from reports.page.collector import Collector, Report
 from reports.page.cross_setting import Source
@@ -25,6 +33,7 @@ from reports.page.methods import basis
 from reports.page.more_runs import MoreRuns
 from reports.page.render import Page, Part, say
 from reports.page.section import Images, SectionParts
+from reports.page.under_way import Progress
 from reports.sensitivity import overviews
 
 
@@ -37,16 +46,20 @@ def report(
     figure_format: str = "svg",
     width: str = "page",
     across: Across | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """The whole report. Call inside `palette.style()`.
 
     images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the
     losses themselves are. width: of the figures' files, a name in `palette.WIDTHS`. across: the
-    losses over all sections, which comes first; the sections are then short.
+    losses over all sections, which comes first; the sections are then short. progress: of a sweep
+    under way; the page then reloads itself.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in answer.ranked(section)))
     front = in_front(sections)
-    made = Collector(palette.looks(list(dict.fromkeys([*front, *order]))), front, width)
+    going = [] if progress is None else sorted(set(progress.runs["loss"].astype(str)))
+    looks = palette.looks(list(dict.fromkeys([*front, *order, *going])))
+    made = Collector(looks, front, width)
     titles = answer.titles(sections)
     answers = [answer.facts(section) for section in sections]
     several = len(sections) > 1
@@ -80,6 +93,8 @@ def report(
         first = _overviews(sections, order, made)
     else:
         parts = [Part(f"Each {across.unit} on its own", "nothing.jinja", parts=parts)]
+    if progress is not None:
+        first = [each for each in (_under_way(progress, made), *first) if each is not None]
     if several and shared:
         parts.append(Part("Caveats of all settings", "caveats.jinja", _only(shared)))
         labels += [fact for fact in shared if fact.alarm]
@@ -97,6 +112,7 @@ def report(
         parts=[*first, *parts, *_gallery(gallery, order, made), _reproduction(source)],
         losses=_legend(made),
         figure_format=figure_format,
+        progress=progress,
     )
     items = [
         item
@@ -118,6 +134,10 @@ def _legend(made: Collector) -> list[dict[str, Any]]:
         }
         for loss, look in made.looks.items()
     ]
+
+
+def _under_way(progress: Progress, made: Collector) -> Part | None:
+    return made.figures("Runs under way", [under_way.figure(progress, made.looks)], folded=False)
 
 
 def _overviews(sections: Sequence[Section], order: Sequence[str], made: Collector) -> list[Part]:

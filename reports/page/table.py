@@ -243,7 +243,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",  # \textquotedbl is in no default encoding
     "−": "$-$",
     "±": r"$\pm$",
     "∞": r"$\infty$",

@@ -96,6 +96,7 @@ def made(
     *,
     drawn: bool = False,
     losses_drawn: Gallery | None = None,
+    width: str = "page",
     **changes: Any,
 ) -> tuple[list[Section], page_report.Report, str, str]:
     """Sections, report, HTML and Markdown.
@@ -107,6 +108,10 @@ def made(
         if not drawn:
             patches.enter_context(mock.patch.object(Collector, "_drawn", not_drawn))
         report = page_report.report(
-            sections, source(**changes), lambda section: images, gallery=losses_drawn
+            sections,
+            source(**changes),
+            lambda section: images,
+            gallery=losses_drawn,
+            width=width,
         )
     return sections, report, render.to_html(report.page), render.to_markdown(report.page)

@@ -5,6 +5,8 @@ The bytes are stable.
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -447,6 +449,17 @@ def test_names_cannot_get_out_of_a_drawing() -> None:
         assert "<script" not in text and "<!--" not in text and "&lt;/svg&gt;" in text
     assert len(plain(HOSTILE, 40)) == 40
     assert inline.count("</svg>") == 1 and inline.endswith("</svg>")
+
+
+def test_numbers_of_an_inline_drawing_stay_whole() -> None:
+    figure = Figure()
+    axis = figure.add_subplot()
+    axis.plot([0.0034], [0.12345], "o", gid="mean|0")
+    axis.set_title("gamma 0.125")
+    inline = palette.inline(palette.svg(figure), "f1", figure)
+    assert "gamma 0.125" in inline and not re.search(r'd="[^"]*\d\.\d\d\d', inline)
+    points = re.search(r'data-points="([^"]+)"', inline)
+    assert points and json.loads(html.unescape(points[1]))[0]["marks"][0][3:] == [0.0034, 0.12345]
 
 
 def test_an_inline_drawing_is_tinted_and_its_ids_are_its_own(section: Section) -> None:

@@ -207,3 +207,11 @@ addEventListener("afterprint", () => {
     delete fold.dataset.printed;
   }
 });
+
+// ---- a sweep under way: what was opened stays open when the page reloads
+if (document.querySelector("meta[http-equiv=refresh]")) {
+  const folds = all("details");
+  for (const place of JSON.parse(sessionStorage.getItem("open") ?? "[]")) if (folds[place]) folds[place].open = true;
+  const places = () => folds.flatMap((fold, place) => (fold.open ? [place] : []));
+  addEventListener("pagehide", () => sessionStorage.setItem("open", JSON.stringify(places())));
+}
