@@ -155,7 +155,7 @@ def most_disagreed(
     found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than
     five losses the two least and the two most often wrong are named.
     """
-    figure, axes = _gallery(images, found, columns=3 if narrow() else 5, height=1.75)
+    figure, axes = _gallery(images, found, columns=2 if narrow() else 5, height=1.75)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
         axis.set_title(f"a {int(row['label'])}", pad=3, loc="center")
         shares = {
