@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from helpers.commands import SMALL, Command, Report, Said, clean_environment
 from helpers.forked import train
 
@@ -68,25 +69,48 @@ def run_command() -> Command:
     return train
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty drawings, which take no time, for a test that is about something else."""
+    from reports.figures import palette
+
+    monkeypatch.setattr(palette, "svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
+
+
 @pytest.fixture(scope="session")
-def sweep(tmp_path_factory: pytest.TempPathFactory, run_command: Command) -> tuple[Path, str]:
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session; the processes of pytest-xdist share it."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def sweep(shared_directory: Path, run_command: Command) -> tuple[Path, str]:
     """A directory in which a small sweep was run once (two losses, two seeds).
 
     What it printed.
     """
-    directory = tmp_path_factory.mktemp("sweep")
-    done = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
-    assert done.returncode == 0, done.stderr
-    return directory, done.stdout
+    directory, printed = shared_directory / "sweep", shared_directory / "sweep.txt"
+    with FileLock(shared_directory / "sweep.lock"):
+        if not printed.exists():
+            directory.mkdir(exist_ok=True)
+            done = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
+            assert done.returncode == 0, done.stderr
+            printed.write_text(done.stdout, encoding="utf-8")
+    return directory, printed.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
+def empty_store(shared_directory: Path) -> Path:
     """A database with MLflow's tables; to create them takes seconds, so it is done once."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "nowhere").as_uri()).engine.dispose()
+    path = shared_directory / "empty" / "mlflow.db"
+    with FileLock(shared_directory / "empty.lock"):
+        if not path.exists():
+            path.parent.mkdir()
+            nowhere = (path.parent / "nowhere").as_uri()
+            SqlAlchemyStore(f"sqlite:///{path}", nowhere).engine.dispose()
     return path
 
 
@@ -107,7 +131,8 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         except SystemExit as end:
             code = end.code
         words = capsys.readouterr()
-        text = words.out + words.err + (code if isinstance(code, str) else "")
+        errors = words.err.removeprefix("reading the runs\n")  # which the report begins with
+        text = words.out + errors + (code if isinstance(code, str) else "")
         return Said(code if isinstance(code, int) else 1, text)
 
     return run

@@ -34,6 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal(
     store: Path, report: Report
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal
     assert code == 1 and "1 of 50 verdicts" in text and "tied was 1, is 0" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_few_data_sets_are_shown_and_not_tested(store: Path, report: Report) -> None:
     code, text = report(store, "across=data", "where.data=[mnist,svhn,usps]", "output=few")
     assert code == 0

@@ -15,23 +15,78 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.marks import with_slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
 LIGHT = [  # answered without Paddle or MLflow
-    (["loss=nope"], ["loss: there is no option 'nope'", "ce", "mse"]),
-    (["model=nope"], ["model: there is no option 'nope'", "convnet", "mlp", "softmax"]),
+    (
+        [
+            "loss=focal",
+            "loss.gamma=nan",
+            "epochs=-1",
+            "lr=0",
+            "batch_size=0",
+            "seed=-1",
+            "threads=0",
+            "device=tpu",
+            "experiment=",
+            "tracking.log_model=maybe",
+            "tracking.patience=-1",
+            "reuse=any",
+            "force=true",
+            "question.metric=test/nl",
+            "question.margin=-1",
+            "question.seeds=x",
+        ],
+        [  # all that is wrong, at once
+            "loss.gamma: expected a finite number, got nan",
+            "epochs: expected a whole number of at least 0, got -1",
+            "lr: expected a finite number above 0, got 0.0",
+            "batch_size: expected a whole number of at least 1, got 0",
+            "seed: expected a whole number of at least 0, got -1",
+            "threads: expected a whole number of at least 1, got 0",
+            "device: expected one of auto, cpu, gpu, got 'tpu'",
+            "experiment: expected a name",
+            "tracking.log_model: expected true or false, got 'maybe'",
+            "tracking.patience: expected a number of seconds, at least 0, got -1",
+            "reuse=any takes finished runs and force=true runs them",
+            "question.metric: expected one of those that `generate report --help` lists",
+            "got 'test/nl'; did you mean test/nll?",
+            "question.margin: expected a finite number of at least 0, got -1.0",
+            "question.seeds: expected whole numbers of at least 0, such as range(20) or [0,1,2]",
+        ],
+    ),
+    (
+        ["-m", "lr=0,-1,nan,inf,0.003"],
+        [
+            *(
+                f"lr: expected a finite number above 0, got {lr}"
+                for lr in ("0.0", -1.0, "nan", "inf")
+            ),
+            "Nothing was trained",
+        ],
+    ),
+    (
+        ["-m", "seed=0,1", "question.reference=cee", "question.epochs=3", "question.seeds=1,2"],
+        [
+            "question.reference: expected one of bitempered, brier, ce",
+            "question.epochs: expected epochs of the sweep, one of 10, got 3",
+            "question.seeds: expected all seeds of the sweep, and any others; without 0, got '1,2'",
+        ],
+    ),
+    (
+        ["device=gpu", "+loss.head=score"],
+        [
+            "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto",
+            "loss=ce: loss.head: expected one of logits, prediction, got 'score'",
+        ],
+    ),
+    (["loss=cee"], ["loss: there is no option 'cee'; did you mean ce?"]),
     (["los=ce"], ["los: there is no such value; did you mean loss? There are loss, model, data"]),
     (
         ["-m", "epoch=1,2"],
         ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"],
-    ),
-    (
-        ["optimizer.momentum=0.9"],
-        [
-            "optimizer.momentum: optimizer=sgd has no value of this name",
-            "sgd has weight_decay, clip_norm",
-        ],
     ),
     (
         ["loss=focal", "loss.gama=3"],
@@ -44,6 +99,31 @@ LIGHT = [  # answered without Paddle or MLflow
         ["-m", "loss=ce,focal", "loss.gamma=3"],
         ["loss.gamma: loss=ce has no value of this name; ce has none", "Nothing was trained"],
     ),
+    (["loss=mse,ce"], ["add --multirun to your command line"]),
+    (["lr=fast"], ["lr: expected a number, got 'fast'"]),
+    (["lr=null"], ["lr: expected a value, got null"]),
+    (["corruptions=maybe"], ["corruptions: expected true or false, got 'maybe'"]),
+    (
+        ["loss._target_=my_own.loss"],
+        ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"],
+    ),
+    (["~lr"], ["lr: expected a value, got none"]),
+    (["loss=[ce,mse]"], ["loss: expected the name of one option", "-m, loss=A,B means several"]),
+    (
+        ["data.label_noise=1.5"],
+        ["data=mnist: data.label_noise: expected a number from 0 to 1, got 1.5"],
+    ),
+]
+MORE_LIGHT = [
+    (["loss=nope"], ["loss: there is no option 'nope'", "ce", "mse"]),
+    (["model=nope"], ["model: there is no option 'nope'", "convnet", "mlp", "softmax"]),
+    (
+        ["optimizer.momentum=0.9"],
+        [
+            "optimizer.momentum: optimizer=sgd has no value of this name",
+            "sgd has weight_decay, clip_norm",
+        ],
+    ),
     (
         ["preset=noise_sgd", "seed=0", "lr=0.1", "optimizer.clip=3"],
         [
@@ -51,29 +131,7 @@ LIGHT = [  # answered without Paddle or MLflow
             "did you mean optimizer.clip_norm? momentum has momentum, nesterov, weight_decay",
         ],
     ),
-    (["tracking.log_model=maybe"], ["tracking.log_model: expected true or false, got 'maybe'"]),
-    (
-        ["tracking.patience=-1"],
-        ["tracking.patience: expected a number of seconds, at least 0, got -1"],
-    ),
     (["hydra/sweeper=tuning"], ["hydra/sweeper: this one takes a grid, got a single run; add -m"]),
-    (
-        ["-m", "question.metric=test/nl", "question.margin=-1", "question.seeds=x"],
-        [
-            "question.metric: expected one of those that `generate report --help` lists",
-            "got 'test/nl'; did you mean test/nll?",
-            "question.margin: expected a finite number of at least 0, got -1.0",
-            "question.seeds: expected whole numbers of at least 0, such as range(20) or [0,1,2]",
-        ],
-    ),
-    (
-        ["-m", "seed=0,1", "question.reference=cee", "question.epochs=3", "question.seeds=1,2"],
-        [
-            "question.reference: expected one of bitempered, brier, ce",
-            "question.epochs: expected epochs of the sweep, one of 10, got 3",
-            "question.seeds: expected all seeds of the sweep, and any others; without 0, got '1,2'",
-        ],
-    ),
     (
         ["-m", "question.seeds=range(1000000000)"],
         ["question.seeds: expected at most 5,000 seeds, fewer where they are not contiguous"],
@@ -88,57 +146,23 @@ LIGHT = [  # answered without Paddle or MLflow
         ["question: expected a sweep, which keeps it, got a single run"],
     ),
     (["preset=nope"], ["preset: there is no option 'nope'"]),
-    (["-m", "reuse=any", "force=true"], ["reuse=any takes finished runs and force=true runs them"]),
-    (["loss=mse,ce"], ["add --multirun to your command line"]),
     (["epochs=1.5"], ["epochs: expected a whole number, got '1.5'"]),
-    (["epochs=-1"], ["epochs: expected a whole number of at least 0, got -1"]),
-    (["lr=0"], ["lr: expected a finite number above 0, got 0.0"]),
-    (["lr=-1"], ["lr: expected a finite number above 0, got -1.0"]),
-    (["lr=nan"], ["lr: expected a finite number above 0, got nan"]),
-    (["lr=inf"], ["lr: expected a finite number above 0, got inf"]),
-    (["lr=fast"], ["lr: expected a number, got 'fast'"]),
-    (["batch_size=0"], ["batch_size: expected a whole number of at least 1, got 0"]),
     (["seed=x"], ["seed: expected a whole number, got 'x'"]),
-    (["seed=-1"], ["seed: expected a whole number of at least 0, got -1"]),
-    (["threads=0"], ["threads: expected a whole number of at least 1, got 0"]),
-    (["device=tpu"], ["device: expected one of auto, cpu, gpu, got 'tpu'"]),
-    (["experiment="], ["experiment: expected a name"]),
-    (["device=gpu"], ["device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto"]),
-    (["loss=focal", "loss.gamma=nan"], ["loss.gamma: expected a finite number, got nan"]),
-    (
-        ["loss._target_=my_own.loss"],
-        ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"],
-    ),
     (["loss._partial_=false"], ["loss=ce: expected `_partial_: true` in the option"]),
     (["-m", "los=ce,mse"], ["los: there is no such value; did you mean loss?"]),
     (["tracking.urii=x"], ["tracking.urii: there is no such value; did you mean uri?"]),
     (["hydra.sweeper.parms=x"], ["hydra.sweeper.parms: there is no such value; did you mean par"]),
     (["~loss"], ["loss: expected a value, got none"]),
-    (["~lr"], ["lr: expected a value, got none"]),
     (
         ["loss=null"],
         ["loss: expected the name of one option, got null. There are bitempered, brier"],
     ),
-    (["loss=[ce,mse]"], ["loss: expected the name of one option", "-m, loss=A,B means several"]),
-    (["lr=null"], ["lr: expected a value, got null"]),
-    (["corruptions=maybe"], ["corruptions: expected true or false, got 'maybe'"]),
     (["epochs=one"], ["epochs: expected a whole number, got 'one'"]),
-    (["loss=cee"], ["loss: there is no option 'cee'; did you mean ce?"]),
     (["loss.a.b=1"], ["loss.a: loss=ce has no value of this name; ce has none"]),
     (["model.init_scale=${nope}"], ["model.init_scale: Interpolation key 'nope' not found"]),
     (["model.init_scale=???"], ["model.init_scale: expected a value, got none; set it with model"]),
-    (["+loss.head=score"], ["loss=ce: loss.head: expected one of logits, prediction, got 'score'"]),
-    (["lr=-1", "epochs=-2"], ["lr: expected", "epochs: expected"]),  # all that is wrong, at once
-    (
-        ["-m", "lr=0.003,-1"],
-        ["lr: expected a finite number above 0, got -1.0", "Nothing was trained"],
-    ),
     (["-m", "lr=0.003,fast"], ["lr: expected a number, got 'fast'"]),
     (["+epoch=3"], ["epoch: there is no such value; did you mean epochs?"]),
-    (
-        ["data.label_noise=1.5"],
-        ["data=mnist: data.label_noise: expected a number from 0 to 1, got 1.5"],
-    ),
     (
         ["data.noise_kind=odd"],
         ["data=mnist: data.noise_kind: expected one of symmetric, asymmetric, got 'odd'"],
@@ -157,7 +181,7 @@ LIGHT = [  # answered without Paddle or MLflow
 
 
 if importlib.util.find_spec("submitit") is None:  # as it is without the extra
-    LIGHT.append(
+    MORE_LIGHT.append(
         (["-m", "hydra/launcher=slurm"], ['submitit is not installed; pip install -e ".[slurm]"'])
     )
 
@@ -168,7 +192,9 @@ def imported(stderr: str) -> set[str]:
     return {line.split("|")[-1].strip() for line in lines}
 
 
-@pytest.mark.parametrize(("arguments", "messages"), LIGHT, ids=lambda value: " ".join(value))
+@pytest.mark.parametrize(
+    ("arguments", "messages"), with_slow(LIGHT, MORE_LIGHT), ids=lambda value: " ".join(value)[:80]
+)
 def test_wrong_values_are_answered_before_anything_heavy_loads(
     tmp_path, run_command, arguments, messages
 ):
@@ -186,16 +212,32 @@ def test_wrong_values_are_answered_before_anything_heavy_loads(
 OPTIONS = [  # answered by the option's own function, before training
     (["+loss.gama=3"], ["loss=ce", "argument 'gama'", "its own arguments are none, got gama"]),
     (
+        ["-m", "loss=focal", "loss.gamma=-1,null,[1,2],'0.1'"],
+        [
+            "loss=focal: loss.gamma: expected a finite number at least 0, got -1",
+            "loss.gamma: expected a number, got None",
+            "loss.gamma: expected a number, got [1, 2]",
+            "loss.gamma: expected a number, got '0.1'",
+        ],
+    ),
+    (
+        ["-m", "loss=ce,mse", "optimizer=adam", "optimizer.beta1=0.9,2"],
+        [
+            "optimizer=adam: optimizer.beta1: expected a finite number at least 0 and below 1, "
+            "got 2\nNo"
+        ],
+    ),
+    (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
+    (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
+]
+MORE_OPTIONS = [
+    (
         ["+model.widht=3", "model=mlp"],
         [
             "model=mlp",
             "'widht'",
             "its own arguments are hidden, init_scale, got hidden, init_scale, widht",
         ],
-    ),
-    (
-        ["loss=focal", "loss.gamma=-1"],
-        ["loss=focal: loss.gamma: expected a finite number at least 0, got -1"],
     ),
     (
         ["-m", "loss=gce", "loss.q=0.7,2"],
@@ -207,12 +249,11 @@ OPTIONS = [  # answered by the option's own function, before training
         ["model.hidden: expected a finite whole number at least 1, got 0"],
     ),
     (
-        ["optimizer.weight_decay=-1"],
-        ["optimizer.weight_decay: expected a finite number at least 0, got -1"],
-    ),
-    (
-        ["optimizer=adam", "optimizer.weight_decay=abc"],
-        ["weight_decay: expected a number, got 'abc'"],
+        ["-m", "optimizer=adam", "optimizer.weight_decay=-1,abc"],
+        [
+            "optimizer.weight_decay: expected a finite number at least 0, got -1",
+            "weight_decay: expected a number, got 'abc'",
+        ],
     ),
     (
         ["optimizer=momentum", "optimizer.nesterov=maybe"],
@@ -222,16 +263,6 @@ OPTIONS = [  # answered by the option's own function, before training
         ["scheduler=exponential", "scheduler.end=2"],
         ["end: expected a finite number above 0 and below 1"],
     ),
-    (
-        ["-m", "loss=ce,mse", "optimizer=adam", "optimizer.beta1=0.9,2"],
-        [
-            "optimizer=adam: optimizer.beta1: expected a finite number at least 0 and below 1, "
-            "got 2\nNo"
-        ],
-    ),
-    (["loss=focal", "loss.gamma='0.1'"], ["loss.gamma: expected a number, got '0.1'"]),
-    (["loss=focal", "loss.gamma=null"], ["loss.gamma: expected a number, got None"]),
-    (["loss=focal", "loss.gamma=[1,2]"], ["loss.gamma: expected a number, got [1, 2]"]),
     (["+loss.head=prediction"], ["loss=ce", "'logits', got `head: prediction`"]),
     (
         ["-m", "loss=ce,mse", "+loss.gamma=-1"],
@@ -241,12 +272,12 @@ OPTIONS = [  # answered by the option's own function, before training
     (["data.label_noise=1.5"], ["data=digits", "label_noise", "1.5"]),
     (["data.label_noise=-0.1"], ["data=digits", "label_noise", "-0.1"]),
     (["data.train_size=100000"], ["data=digits", "train_size", "100000"]),
-    (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
-    (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "messages"), OPTIONS, ids=lambda value: " ".join(value))
+@pytest.mark.parametrize(
+    ("arguments", "messages"), with_slow(OPTIONS, MORE_OPTIONS), ids=lambda value: " ".join(value)
+)
 def test_wrong_options_are_refused_before_training(tmp_path, run_command, arguments, messages):
     given = (
         arguments if "data=mnist" in arguments else ["data=digits", *arguments]
@@ -323,6 +354,7 @@ def test_a_server_that_is_no_mlflow_is_refused(tmp_path, run_command):
     assert f"cannot use the tracking store {uri}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
     """`outputs` that is a file refuses everybody, root included, whom file modes do not stop."""
     (tmp_path / "outputs").write_text("a file where a directory is wanted")

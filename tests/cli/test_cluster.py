@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from helpers.commands import ROOT, clean_environment, free_port, mlflow_server
+from helpers.commands import ROOT, but, clean_environment, free_port, mlflow_server
 from mlflow.entities import Dataset, DatasetInput
 from mlflow.tracking import MlflowClient
 from sqlalchemy import create_engine
@@ -296,7 +296,7 @@ def test_what_is_missing_for_ray_is_said_before_anything_is_stored(
 @pytest.mark.slow
 @needs_submitit
 def test_submitit_runs_jobs_here(run_command, tmp_path):
-    done = run_command(tmp_path, *GRID, "seed=0", "epochs=1", "hydra/launcher=submitit_local")
+    done = run_command(tmp_path, *but(GRID, "seed=0"), "epochs=1", "hydra/launcher=submitit_local")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" ok ") == 2
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, clean_environment
+from helpers.commands import ROOT, but, clean_environment
 from mlflow import MlflowClient
 
 TINY = ["data=digits", "model=softmax", "epochs=1", "lr=0.1", "tracking.log_model=false"]
@@ -128,7 +128,7 @@ def test_an_edited_helper_runs_its_losses_again_and_no_others(place):
     ],
 )
 def test_an_edited_network_or_dataset_runs_again(place, arguments, file, old, new):
-    command = ["loss=ce", *TINY, *arguments]
+    command = ["loss=ce", *but(TINY, *arguments)]
     place.run(*command)
     assert "finished before as run" in place.run(*command)
     place.edit(file, old, new)
@@ -171,7 +171,7 @@ def test_an_edit_of_the_suites_own_loss(tmp_path, run_command):
 
 @pytest.mark.slow
 def test_a_killed_run_whose_helper_is_edited_starts_over(place):
-    command = ["loss=mine", *TINY, "epochs=3000"]
+    command = ["loss=mine", *but(TINY, "epochs=3000")]
     words = [sys.executable, str(ROOT / "experiments" / "run.py"), *place.where, *command]
     environment = clean_environment() | {"PYTHONPATH": str(place.path)}
     with (place.path / "log").open("w") as log:
@@ -198,7 +198,7 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
 def test_a_file_that_is_edited_while_its_sweep_runs(place):
     """The run that would mix old and new code is not made, and the message names the file."""
     words = [sys.executable, str(ROOT / "experiments" / "run.py"), *place.where, "-m", "loss=mine"]
-    words += [*TINY, "epochs=300", "seed=0,1", "hydra.launcher.n_jobs=1", "verbose=true"]
+    words += [*but(TINY, "epochs=300"), "seed=0,1", "hydra.launcher.n_jobs=1", "verbose=true"]
     environment = clean_environment() | {"PYTHONPATH": str(place.path)}
     with (place.path / "log").open("w") as log:
         process = subprocess.Popen(

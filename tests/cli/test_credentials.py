@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, SMALL
+from helpers.commands import ROOT, SMALL, but
+from helpers.marks import first
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -319,17 +320,23 @@ def own(tmp_path) -> Path:
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [
-        (["loss=has_token"], "loss.token"),
-        (["-m", "loss=has_token,ce"], "loss.token"),
-        (["loss=quiet", "loss.note=planted-two"], "loss.note"),
-        (["-m", "loss=quiet", "loss.note=planted-two,x"], "loss.note"),
-        (["+hydra.job.env_set.OTHER_PASSWORD=planted-typed"], "hydra.job.env_set.OTHER_PASSWORD"),
-        (
-            ["-m", "+hydra.job.env_set.OTHER_PASSWORD=planted-typed"],
-            "hydra.job.env_set.OTHER_PASSWORD",
-        ),
-    ],
+    first(
+        2,
+        [
+            (["loss=has_token"], "loss.token"),
+            (["-m", "loss=has_token,ce"], "loss.token"),
+            (["loss=quiet", "loss.note=planted-two"], "loss.note"),
+            (["-m", "loss=quiet", "loss.note=planted-two,x"], "loss.note"),
+            (
+                ["+hydra.job.env_set.OTHER_PASSWORD=planted-typed"],
+                "hydra.job.env_set.OTHER_PASSWORD",
+            ),
+            (
+                ["-m", "+hydra.job.env_set.OTHER_PASSWORD=planted-typed"],
+                "hydra.job.env_set.OTHER_PASSWORD",
+            ),
+        ],
+    ),
 )
 def test_a_command_with_a_credential_among_its_values_is_refused(own, run_command, arguments, name):
     before = set(own.rglob("*"))
@@ -350,7 +357,7 @@ def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
     In a check, in a sweep, and alone.
     """
     before = {path.name for path in own.rglob("*")}
-    mine = ["--config-dir", ".", *SMALL, "epochs=1"]
+    mine = ["--config-dir", ".", *but(SMALL, "epochs=1")]
     printed = ""
     for arguments, when in (
         (["-m", "loss=quiet,leaks"], "LATE"),

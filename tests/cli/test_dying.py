@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from helpers.commands import ROOT, clean_environment, free_port, mlflow_server
+from helpers.commands import ROOT, but, clean_environment, free_port, mlflow_server
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -376,12 +376,14 @@ def test_a_run_that_fails_does_not_end_the_longer_ones_of_its_job(tmp_path, begi
         "if not mark.exists(): mark.touch(); raise RuntimeError('the first time')"
     )
     where, environment = own_loss(tmp_path, "unsteady", once)
-    running = begin(tmp_path, *where, "-m", *TINY, "loss=unsteady", "epochs=1,2", **environment)
+    running = begin(
+        tmp_path, *where, "-m", *but(TINY, "epochs=1,2"), "loss=unsteady", **environment
+    )
     assert running.end() == 1, running.output
     assert "1 of 2 runs failed" in running.output
     ends = {("unsteady", "FAILED", "failed"): 1, ("unsteady", "FINISHED", "ok"): 1}
     assert outcomes(tmp_path) == ends, running.output
-    again = begin(tmp_path, *where, "-m", *TINY, "loss=unsteady", "epochs=1,2", **environment)
+    again = begin(tmp_path, *where, "-m", *but(TINY, "epochs=1,2"), "loss=unsteady", **environment)
     assert again.end() == 0, again.output
     assert "1 finished before, 1 to run" in again.output
 

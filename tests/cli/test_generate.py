@@ -22,13 +22,14 @@ import pytest
 from benchmarks import read_store
 from helpers.commands import ROOT, Report, clean_environment
 from helpers.forked import generate as generate_forked
+from helpers.marks import with_slow
 from helpers.synthetic_runs import HOSTILE, predictions
 from helpers.synthetic_runs import runs as synthetic
 from mlflow.tracking import MlflowClient
 
 from reports import files, generate, metrics, options
 from reports.analysis import Question, same_loss
-from reports.figures import fonts, palette
+from reports.figures import fonts
 from reports.runs import Runs, load, sweeps
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "scipy", "paddle", "jinja2")
@@ -49,12 +50,6 @@ def written(store: Path) -> tuple[Path, str]:
     done = generate_forked(store)
     assert done.returncode == 0, done.stderr
     return store / "outputs" / "reports" / "mnist-losses", done.stdout
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty drawings, which take no time, for a test that is about something else."""
-    monkeypatch.setattr(palette, "svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
 
 
 def named(experiment: str, **fields: str) -> Runs:
@@ -138,6 +133,7 @@ def test_the_report_is_stored_with_the_sweep(
     assert list(sweep[0].glob("mlartifacts/**/report")) == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(
     written: tuple[Path, str], store: Path, report: Report
 ) -> None:
@@ -243,6 +239,7 @@ def test_a_report_by_another_metric_than_accuracy(
     assert said.code == 0 and "there is one only with corruptions=true." in said.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_head_that_lacks_the_metric_is_told_so(
     store: Path, tmp_path: Path, report: Report
@@ -286,6 +283,7 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
 # ---- checks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     store: Path, tmp_path: Path, report: Report
@@ -303,6 +301,7 @@ def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     assert (said.code, last) == (0, "all 2 verdicts of page/verdicts.json hold")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_file_of_baselines_is_made_with_the_notes_and_warnings_of_a_report(
     store: Path, tmp_path: Path, report: Report
@@ -361,6 +360,7 @@ def test_check_holds_and_names_what_no_longer_does(
     assert "Traceback" not in said.text
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_without_a_traceback(store: Path) -> None:
     command = [sys.executable, ROOT / "reports" / "generate.py", "aa=all"]
     process = subprocess.Popen(
@@ -456,7 +456,9 @@ def test_wrong_options(tmp_path: Path, report: Report, arguments: list[str], mes
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["nonsense=1"], ["metric=test/loss"]])
+@pytest.mark.parametrize(
+    "arguments", with_slow([["--help"]], [["nonsense=1"], ["metric=test/loss"]])
+)
 def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     code = (
         "import sys\nfrom reports.generate import main\n"
@@ -758,6 +760,7 @@ def altered(store: Path, directory: Path, *statements: tuple[str, tuple[object, 
     return directory
 
 
+@pytest.mark.slow
 def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report) -> None:
     altered(
         store,
@@ -780,6 +783,7 @@ def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report)
     assert report(tmp_path, f"check={directory / 'verdicts.json'}").code == 0
 
 
+@pytest.mark.slow
 def test_characters_that_no_font_has_are_reported(
     store: Path, tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -802,6 +806,7 @@ def test_characters_that_no_font_has_are_reported(
     assert expected in (directory / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, report: Report) -> None:
     mse = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = 'mse')"
     altered(
@@ -825,6 +830,7 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> None:
     altered(
         store,

@@ -147,7 +147,8 @@ def outcomes(directory: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("loss", ["warm", pytest.param("noisy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["warm", "noisy"])
 def test_a_loss_with_a_state_gives_the_same_bits_alone_and_last(tmp_path, mine, loss):
     alone = mine("alone", f"loss={loss}")
     assert alone.returncode == 0, alone.stderr
@@ -203,6 +204,7 @@ def test_a_loss_that_ends_its_process_ends_neither_the_command_nor_the_others(tm
     assert not (tmp_path / "alone" / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_ends_a_single_run_while_it_trains(tmp_path, mine):
     done = mine("one", "loss=later")
     assert done.returncode == 1
@@ -219,6 +221,7 @@ def test_a_loss_that_ends_a_single_run_while_it_trains(tmp_path, mine):
     assert outcomes(tmp_path / "all") == ends
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_loaded_once_more_leave_a_failed_run(tmp_path, mine):
     done = mine("one", "loss=ce", "data=once")
     assert done.returncode == 1
@@ -238,6 +241,7 @@ def test_a_loss_that_hangs_is_ended_after_a_minute(tmp_path, mine):
     assert outcomes(tmp_path / "all") == {"ce": ("FINISHED", "ok"), "hangs": ("FAILED", "failed")}
 
 
+@pytest.mark.slow
 def test_stop_begins_nothing_after_a_check_that_failed(tmp_path, mine):
     done = mine("all", "-m", "loss=leaves,ce", "on_failure=stop")
     assert done.returncode == 1
@@ -272,6 +276,7 @@ def test_a_dataset_of_a_users_own(tmp_path, mine):
     assert "ccache" not in done.stderr  # a warning of Paddle's, which `mine` imports
 
 
+@pytest.mark.slow
 def test_the_basic_launcher_says_that_its_runs_share_a_process(mine):
     done = mine("basic", "-m", "loss=ce", "hydra/launcher=basic")
     assert done.returncode == 0, done.stderr

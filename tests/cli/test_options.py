@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from helpers.marks import first, with_slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
@@ -63,6 +64,9 @@ OPTIONS = {
 }
 
 
+QUICK = ("inherits", "package")  # of the options, those that the fast suite tries
+
+
 def test_whatever_yaml_hydra_accepts_works(options, run_command):
     for name, text in OPTIONS.items():
         directory = options(f"loss/{name}", text)
@@ -73,7 +77,7 @@ def test_whatever_yaml_hydra_accepts_works(options, run_command):
     assert "10 runs: 10 missing" in done.stdout
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", with_slow(QUICK, sorted(OPTIONS.keys() - {*QUICK})))
 def test_a_value_that_such_an_option_does_not_have_is_refused(options, run_command, name):
     directory = options(f"loss/{name}", OPTIONS[name])
     wrong = plan(run_command, directory, f"loss={name}", "loss.gama=4")
@@ -90,8 +94,12 @@ def test_an_option_in_a_folder_works(options, run_command):
 
 
 @pytest.mark.parametrize(
-    "name", ["loss/focal", "model/mlp", "data/digits", "optimizer/sgd", "scheduler/cosine",
-             "tracking/local", "preset/tutorial", "hydra/launcher/processes", "config"],
+    "name",
+    with_slow(
+        ["loss/focal"],
+        ["model/mlp", "data/digits", "optimizer/sgd", "scheduler/cosine", "tracking/local",
+         "preset/tutorial", "hydra/launcher/processes", "config"],
+    ),
 )  # fmt: skip
 def test_an_option_with_the_name_of_a_shipped_one_is_refused(options, run_command, name):
     shipped = ROOT / "conf" / f"{name}.yaml"
@@ -104,7 +112,9 @@ def test_an_option_with_the_name_of_a_shipped_one_is_refused(options, run_comman
     assert not (directory / "mlflow.db").exists()
 
 
-@pytest.mark.parametrize("how", ["command line", "multirun", "own config", "two directories"])
+@pytest.mark.parametrize(
+    "how", with_slow(["two directories"], ["command line", "multirun", "own config"])
+)
 def test_it_is_refused_wherever_the_directory_is_named(options, run_command, how):
     directory = options("loss/focal", FOCAL)
     searchpath = f"hydra.searchpath=[file://{directory}/options]"
@@ -163,6 +173,7 @@ MODULE = """
 """
 
 
+@pytest.mark.slow
 def test_lists_and_mappings_are_plain_python_and_can_be_typed_again(options, run_command):
     directory = options(
         "loss/mine", "_target_: mine.weighted\n_partial_: true\nweights: [1, [2, 3]]\ntable: null\n"
@@ -193,16 +204,19 @@ def preset(options, body: str) -> Path:
 
 @pytest.mark.parametrize(
     ("body", "runs"),
-    [
-        ("lr: [0.1, 0.2]", 2),
-        ("lr: 0.1,0.2", 2),
-        ("lr: 0.1", 1),
-        ("loss: [ce, mse]\nseed: range(3)", 6),
-        ("loss: focal\nloss.gamma: [1, 2e-3, 3]", 3),
-        ("data.train_size: [null, 100]", 2),
-        ("loss: glob(c*)", 3),
-    ],
-)  # fmt: skip
+    first(
+        1,
+        [
+            ("loss: [ce, mse]\nseed: range(3)", 6),
+            ("lr: [0.1, 0.2]", 2),
+            ("lr: 0.1,0.2", 2),
+            ("lr: 0.1", 1),
+            ("loss: focal\nloss.gamma: [1, 2e-3, 3]", 3),
+            ("data.train_size: [null, 100]", 2),
+            ("loss: glob(c*)", 3),
+        ],
+    ),
+)
 def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):
     done = plan(run_command, preset(options, body), "preset=mine")
     assert done.returncode == 0, done.stderr
@@ -211,22 +225,33 @@ def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [
-        ("lr: {a: 1}", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
-                       "0.2]`, got {'a': 1}"),
-        ("loss: {gamma: 1,2}", "hydra.sweeper.params.loss: expected choices"),
-        ("lr: []", "hydra.sweeper.params.lr: expected choices"),
-        ("lr: null", "lr: expected a value, got null"),
-        ("lr: [0.1, fast]", "lr: expected a number, got 'fast'"),
-        ("los: ce", "los: there is no such value; did you mean loss?"),
-        ("loss: [ce, nope]", "loss: there is no option 'nope'"),
-        ("loss: focal\nloss.gama: 1", "loss.gama: loss=focal has no value of this name; did you "
-                                      "mean loss.gamma?"),
-        ("lr: 0.1,,", "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
-                      "0.2]`, got '0.1,,': "),
-        ("- lr", "hydra.sweeper.params: expected a mapping such as `lr: 0.1,0.2`, got ['lr']"),
-    ],
-)  # fmt: skip
+    first(
+        2,
+        [
+            (
+                "lr: {a: 1}",
+                "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
+                "0.2]`, got {'a': 1}",
+            ),
+            ("loss: {gamma: 1,2}", "hydra.sweeper.params.loss: expected choices"),
+            ("lr: []", "hydra.sweeper.params.lr: expected choices"),
+            ("lr: null", "lr: expected a value, got null"),
+            ("lr: [0.1, fast]", "lr: expected a number, got 'fast'"),
+            ("los: ce", "los: there is no such value; did you mean loss?"),
+            ("loss: [ce, nope]", "loss: there is no option 'nope'"),
+            (
+                "loss: focal\nloss.gama: 1",
+                "loss.gama: loss=focal has no value of this name; did you mean loss.gamma?",
+            ),
+            (
+                "lr: 0.1,,",
+                "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
+                "0.2]`, got '0.1,,': ",
+            ),
+            ("- lr", "hydra.sweeper.params: expected a mapping such as `lr: 0.1,0.2`, got ['lr']"),
+        ],
+    ),
+)
 def test_a_mistake_in_a_preset_is_one_sentence(options, run_command, body, words):
     done = plan(run_command, preset(options, body), "preset=mine")
     assert done.returncode != 0
@@ -236,14 +261,19 @@ def test_a_mistake_in_a_preset_is_one_sentence(options, run_command, body, words
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [
-        ("epoch: 3\n", "epoch: there is no such value; did you mean epochs?"),
-        ("hydra: {sweeper: {parms: {lr: 1}}}\n", "unexpected keyword argument 'parms'"),
-        ("defaults: [override /loss: nope]\n", "loss: there is no option 'nope'"),
-        ("hydra: {searchpath: [x]}\n", "hydra.searchpath is only supported from the primary "
-                                       "config"),
-    ],
-)  # fmt: skip
+    first(
+        1,
+        [
+            ("epoch: 3\n", "epoch: there is no such value; did you mean epochs?"),
+            ("hydra: {sweeper: {parms: {lr: 1}}}\n", "unexpected keyword argument 'parms'"),
+            ("defaults: [override /loss: nope]\n", "loss: there is no option 'nope'"),
+            (
+                "hydra: {searchpath: [x]}\n",
+                "hydra.searchpath is only supported from the primary config",
+            ),
+        ],
+    ),
+)
 def test_an_unknown_name_in_a_preset_is_one_sentence(options, run_command, text, words):
     directory = options("preset/mine", f"# @package _global_\n{text}")
     done = plan(run_command, directory, "-m", "preset=mine")
@@ -266,26 +296,32 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [
-        (
-            "_target_: paddle.nn.functional.cross_entropy\nreduction: none",
-            "expected 'logits' (10 of them) or 'prediction' (1 number), got 'input'; where a "
-            "function of "
-            "another library names it otherwise, put `head: logits` or `head: prediction` into "
-            "the option",
-        ),
-        (
-            "_target_: paddle.nn.functional.cross_entropy\nhead: logits",
-            "returned []; where it takes the mean by itself, put `reduction: none` into the option",
-        ),
-        ("_target_: paddle.nn.CrossEntropyLoss\nhead: logits", "got a class; write a function"),
-        ("_target_: mine.column", ", 1]; sum what belongs to one example, in a function of your "
-                                  "own"),
-        ("_target_: mine.fails", "loss=mine: loss.k: expected 1, got 2"),
-        ("_target_: experiments.loses.ce", "cannot load experiments.loses.ce"),
-        ("_target_: experiments.losses.ce\n_partial_: false", "expected `_partial_: true`"),
-    ],
-)  # fmt: skip
+    first(
+        2,
+        [
+            (
+                "_target_: paddle.nn.functional.cross_entropy\nreduction: none",
+                "expected 'logits' (10 of them) or 'prediction' (1 number), got 'input'; where a "
+                "function of "
+                "another library names it otherwise, put `head: logits` or `head: prediction` into "
+                "the option",
+            ),
+            (
+                "_target_: paddle.nn.functional.cross_entropy\nhead: logits",
+                "returned []; where it takes the mean by itself, put `reduction: none` into the "
+                "option",
+            ),
+            ("_target_: paddle.nn.CrossEntropyLoss\nhead: logits", "got a class; write a function"),
+            (
+                "_target_: mine.column",
+                ", 1]; sum what belongs to one example, in a function of your own",
+            ),
+            ("_target_: mine.fails", "loss=mine: loss.k: expected 1, got 2"),
+            ("_target_: experiments.loses.ce", "cannot load experiments.loses.ce"),
+            ("_target_: experiments.losses.ce\n_partial_: false", "expected `_partial_: true`"),
+        ],
+    ),
+)
 def test_a_loss_that_cannot_be_used_is_refused_with_advice(options, run_command, option, words):
     default = "" if "_partial_" in option else "_partial_: true\n"
     directory = options("loss/mine", f"{default}{option}\n")

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from helpers.commands import mlflow_server
 from helpers.forked import generate
+from helpers.marks import with_slow
 from omegaconf import OmegaConf
 
 from experiments import config, places, tracking
 from experiments.tracking import StoreError
 
 SMALL = ["data=digits", "model=softmax", "epochs=1"]
-ODD = ["per%20cent", "q?x=1", "sp ace", "#hash", "中文", "a'b", "100%"]
+ODD = ["q?x=1 100%20'中", "#hash", "per%20cent", "q?x=1", "sp ace", "中文", "a'b", "100%"]
 
 
 def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
@@ -74,6 +75,7 @@ def test_other_addresses_are_refused_with_the_reason(tmp_path, monkeypatch, uri,
         places.store_uri(None, tmp_path)
 
 
+@pytest.mark.slow
 def test_both_halves_refuse_a_query_in_a_sentence(tmp_path, run_command):
     uri = {"MLFLOW_TRACKING_URI": "sqlite:///m.db?timeout=60"}
     for done in (run_command(tmp_path, "-m", *SMALL, **uri), generate(tmp_path, **uri)):
@@ -93,7 +95,7 @@ def test_a_store_reached_by_two_paths_is_one(tmp_path):
     assert places.store_uri("sqlite:///other.db", tmp_path) == address
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", with_slow(ODD[:2], ODD[2:]))
 def test_any_name_of_a_directory_works(tmp_path, name):
     directory = tmp_path / name
     directory.mkdir()
@@ -202,6 +204,7 @@ def test_a_moved_store_is_written_where_it_is_now(moved, run_command):
     assert (moved.parent / "a").read_bytes() == b""
 
 
+@pytest.mark.slow
 def test_a_run_whose_artifacts_cannot_be_written_has_failed_and_says_why(tmp_path):
     store = tracking.open_store(None, "mine", directory=tmp_path)
     shutil.rmtree(tmp_path / "mlartifacts")
@@ -244,6 +247,7 @@ def test_a_server_on_loopback_is_reached_past_a_proxy(tmp_path, run_command):
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_variable_of_mlflows_that_is_not_read_is_told(tmp_path, run_command):
     name = {"MLFLOW_EXPERIMENT_NAME": "theirs"}
     line = "MLFLOW_EXPERIMENT_NAME is set and not read: experiment=NAME chooses the experiment"
@@ -272,6 +276,7 @@ def test_why_a_network_cannot_be_exported_is_told_without_credentials(monkeypatc
         tracking.run._Flavor().save_model()
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_exported_is_a_warning(tmp_path, run_command):
     (tmp_path / "net.py").write_text(
         "import paddle\n"

@@ -194,6 +194,7 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
 OPTUNA = ["-m", "hydra/sweeper=optuna", "loss=mae,ce", *TUNE[3:]]
 
 
+@pytest.mark.slow
 def test_optuna_wants_an_interval(tmp_path, run_command):
     for rates in ("lr=0.1,0.3", "lr=0.1", "lr=interval(1,0.1)", "lr=interval(0,1)", "epochs=2"):
         done = run_command(tmp_path, *OPTUNA, rates)

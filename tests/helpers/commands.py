@@ -16,6 +16,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data=digits", "model=mlp", "epochs=2", "lr=0.003"]
 
+
+def but(words: list[str], *others: str) -> list[str]:
+    """The words of a command, where `others` replace those with the same names."""
+    names = {word.partition("=")[0] for word in others}
+    return [*(word for word in words if word.partition("=")[0] not in names), *others]
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -160,6 +160,7 @@ def test_what_someone_deleted_in_mlflow_can_be_computed_again(store):
         pass
 
 
+@pytest.mark.slow
 def test_neither_a_forked_child_nor_a_program_keeps_the_lock_of_a_dead_process(store):
     """And a child that ends well does not free it while its parent lives."""
     process = subprocess.Popen(

@@ -41,6 +41,7 @@ def test_where_the_store_is(tmp_path, monkeypatch):
     assert tracking.resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
 
 
+@pytest.mark.slow
 def test_mlflow_sends_no_telemetry():
     """It decides when it loads, so the variable has to be set before.
 
@@ -67,6 +68,7 @@ def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(tmp
     assert tracking.open_store(store.uri, "mine").experiment_id == store.experiment_id
 
 
+@pytest.mark.slow
 def test_a_creation_that_died_half_way_is_begun_anew(tmp_path):
     (tmp_path / "mlflow.db.creating").write_bytes(b"half a database")
     assert tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine").experiment_id

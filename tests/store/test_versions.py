@@ -9,13 +9,12 @@ import io
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.forked import generate
+from helpers.commands import Report
 from helpers.stores import TEST, Store
 
 from experiments import heads, metrics, source_digest
@@ -66,11 +65,6 @@ def edited(store: Store) -> dict[str, list[str]]:
         for seed in range(4)
     ]
     return {"before": before, "after": after, "ce": other}
-
-
-def report(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
-    """What `generate report` prints in the store's directory."""
-    return generate(store.path.parent, "formats=[svg]", *words)
 
 
 # ---- the newest code -----------------------------------------------------------------------------
@@ -301,19 +295,20 @@ def test_numbers_that_disagree_where_the_code_is_unknown(store: Store) -> None:
     )
 
 
-def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store, report: Report) -> None:
     edited(store)
     store.add(
         "ce0", tags=code("c", "experiments/losses/true_class.py"), test={"test/accuracy": 0.7}
     )
-    told = report(store)
-    assert told.returncode == 0, told.stderr
+    told = report(store.path.parent, "formats=[svg]")
+    assert told.code == 0, told.text
     markdown = (store.path.parent / "outputs" / "reports" / "mine" / "report.md").read_text("utf-8")
     markdown = markdown.replace("\\", "")
     broken = "processor, kernel, versions and code are equal: determinism is broken"
     left = "left out: 2 runs of mine made by earlier code (aaaaaaa): my_losses.py changed"
-    assert "WARNING: 1 finished run disagrees" in told.stdout and broken in told.stdout
-    assert f"note: {left}" in told.stdout
+    assert "WARNING: 1 finished run disagrees" in told.text and broken in told.text
+    assert f"note: {left}" in told.text
     assert broken in markdown and left in markdown
     assert (
         "digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb; "
@@ -322,15 +317,16 @@ def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store) -> No
 
 
 @pytest.mark.slow
-def test_a_report_compares_with_the_version_that_is_named_or_the_newest(store: Store) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_compares_with_the_version_that_is_named_or_the_newest(
+    store: Store, report: Report
+) -> None:
     edited(store)
-    named = report(store, "versions=true", "reference=mine@aaaaaaa")
-    assert named.returncode == 0, named.stderr
-    assert (
-        "mine@bbbbbbb against mine@aaaaaaa" in named.stdout or "than mine@aaaaaaa" in named.stdout
-    )
-    newest = report(store, "versions=true", "reference=mine")
-    assert "than mine@bbbbbbb" in newest.stdout or "against mine@bbbbbbb" in newest.stdout
+    named = report(store.path.parent, "formats=[svg]", "versions=true", "reference=mine@aaaaaaa")
+    assert named.code == 0, named.text
+    assert "mine@bbbbbbb against mine@aaaaaaa" in named.text or "than mine@aaaaaaa" in named.text
+    newest = report(store.path.parent, "formats=[svg]", "versions=true", "reference=mine")
+    assert "than mine@bbbbbbb" in newest.text or "against mine@bbbbbbb" in newest.text
 
 
 # ---- what the caveats say ------------------------------------------------------------------------
@@ -396,12 +392,15 @@ def test_unknown_code_is_said(store: Store) -> None:
 # ---- an earlier report is checked on its own runs ------------------------------------------------
 
 
-def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(store: Store) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(
+    store: Store, report: Report
+) -> None:
     made = edited(store)
     for seed in range(4):
         store.add(f"old{seed}", tags=code("a"), loss="mine", seed=seed)
-    first = report(store, "output=first", "where.seed=[0,1]")
-    assert first.returncode == 0, first.stderr
+    first = report(store.path.parent, "formats=[svg]", "output=first", "where.seed=[0,1]")
+    assert first.code == 0, first.text
     content = json.loads((store.path.parent / "first" / "verdicts.json").read_text("utf-8"))
     assert content["settings"][0]["code"] == {"ce": ["c" * 64], "mine": ["a" * 64]}
     assert not verdicts.runs_of(content) & set(made["after"])
@@ -409,11 +408,11 @@ def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(store: Store) -
     store.add(
         "ce0", tags=code("c", "experiments/losses/true_class.py"), test={"test/accuracy": 0.1}
     )
-    checked = report(store, "check=first/verdicts.json")
+    checked = report(store.path.parent, "formats=[svg]", "check=first/verdicts.json")
     total = len(content["contrasts"])
-    assert checked.returncode == 0, checked.stderr
-    assert f"all {total} verdicts of first/verdicts.json hold" in checked.stdout
-    assert "a new report would be of other runs: 3 of these runs no longer count" in checked.stdout
+    assert checked.code == 0, checked.text
+    assert f"all {total} verdicts of first/verdicts.json hold" in checked.text
+    assert "a new report would be of other runs: 3 of these runs no longer count" in checked.text
 
 
 def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(store: Store) -> None:
@@ -460,12 +459,13 @@ def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_a_report_compares_options_that_compute_the_same(store: Store) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_compares_options_that_compute_the_same(store: Store, report: Report) -> None:
     the_same_twice(store)
-    told = report(store, "reference=focal_g3")
-    assert told.returncode == 0, told.stderr
+    told = report(store.path.parent, "formats=[svg]", "reference=focal_g3")
+    assert told.code == 0, told.text
     for loss in ("focal", "ce", "my_ce"):
-        assert re.search(rf"^  {loss} .*focal_g3", told.stdout, re.MULTILINE)
+        assert re.search(rf"^  {loss} .*focal_g3", told.text, re.MULTILINE)
 
 
 # ---- metrics from predictions --------------------------------------------------------------------
@@ -481,7 +481,10 @@ def stored(rng: np.random.Generator, outputs: int) -> tuple[bytes, np.ndarray, n
     return file.getvalue(), raw, labels
 
 
-def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(store: Store) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(
+    store: Store, report: Report
+) -> None:
     rng = np.random.default_rng(0)
     logits, number = stored(rng, 10), stored(rng, 1)
     lacking = {"test/accuracy": 0.5, "test/temperature": 2.0}
@@ -513,9 +516,9 @@ def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(sto
     error = float(np.mean(np.abs(number[1][:, 0].astype(np.float64) - number[2])))
     assert computed("test_mean_absolute_error") == {third: error}
     assert without not in computed("test_macro_f1") and len(notes[-1]) == 1
-    told = report(store, "metric=test/aurc")
-    assert told.returncode == 0, told.stderr
-    assert "note: the test AURC of 1 run was computed by this report" in told.stdout
+    told = report(store.path.parent, "formats=[svg]", "metric=test/aurc")
+    assert told.code == 0, told.text
+    assert "note: the test AURC of 1 run was computed by this report" in told.text
 
 
 def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:

@@ -426,6 +426,7 @@ def test_the_diagram_shows_every_rank_the_difference_and_the_groups() -> None:
 # ---- simulated -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_false_verdicts_are_at_most_five_per_cent() -> None:
     """The same at length: tests/benchmarks/across_data.py. Three standard errors are allowed."""
     found = across_data.simulate(200, 0, data_sets=9, losses=4)

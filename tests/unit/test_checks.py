@@ -18,6 +18,7 @@ import paddle.nn.functional as F
 import pytest
 from helpers.commands import SMALL
 from helpers.losses import CONFIGS, LOSSES, OTHER_HYPERPARAMETERS
+from helpers.marks import with_slow
 from helpers.pages import made, text
 from helpers.synthetic_runs import runs as synthetic
 from mlflow import MlflowClient
@@ -31,6 +32,12 @@ from reports.page import caveats
 from reports.runs import load
 from reports.runs.store import _from_entity
 
+QUICK = (
+    "ce",
+    "ce_double_softmax",
+    "focal",
+    "mse",
+)  # of the losses, those that the fast suite tries
 KNOWN_BAD = {"ce_double_softmax": ["softmax-twice"]}
 
 # Beyond the corners that helpers/losses.py lists: what someone might set who looks for where a loss
@@ -63,7 +70,7 @@ def names(found: list[TrainingWarning]) -> list[str]:
 # ---- losses --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", CONFIGS)
+@pytest.mark.parametrize("option", with_slow(QUICK, sorted({*CONFIGS} - {*QUICK})))
 def test_of_our_losses_the_specimen_alone_is_a_mistake(option):
     tried = [{}, *OTHER_HYPERPARAMETERS.get(option, []), *EXTREMES.get(option, [])]
     for hyper in tried:
@@ -220,7 +227,7 @@ def test_a_loss_over_the_batch_is_tried_in_batches_of_the_runs_size(rows):
     assert checks.of_loss(largest_of_the_batch, rows=49) == []  # it raises, as it does in rehearsal
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 100, 333])
+@pytest.mark.parametrize("rows", with_slow([2, 100], [1, 7, 333]))
 def test_the_size_of_the_batch_changes_no_finding(rows):
     assert checks.of_loss(losses.ce, rows=rows) == checks.of_loss(losses.mse, rows=rows) == []
     assert names(checks.of_loss(softmaxed, rows=rows)) == ["softmax-twice"]
@@ -399,6 +406,7 @@ def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
         assert "Warnings of the training checks:" in page and dead[1] in page
 
 
+@pytest.mark.slow
 def test_the_page_says_nothing_where_there_is_none_and_names_edges():
     (section,), _, html, _ = made(*synthetic(seeds=range(2), advantage=0))
     assert caveats.training_checks(section) == []

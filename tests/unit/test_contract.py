@@ -47,6 +47,7 @@ def test_every_string_arrives_through_a_shell_and_hydra():
     assert [received(word) for word in words] == ODD
 
 
+@pytest.mark.slow
 def test_strings_of_signs_that_mean_something_arrive():
     draw = random.Random(0)
     signs = "ab1e0.-+_:/%@\\\\\\'\"${} ,=()[]~\n\té实"

@@ -460,6 +460,7 @@ def test_a_cache_in_the_home_directory(monkeypatch, tmp_path):
     assert conv_block._cache() == tmp_path / "cache" / "kernels"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
 def test_where_one_compiler_fails_another_builds(fused, afresh, monkeypatch, tmp_path):
     real = next(filter(None, map(shutil.which, conv_block._COMPILERS)))
@@ -487,6 +488,7 @@ def test_what_would_take_too_much_memory_is_left_to_the_stock_operators():
     assert not ConvBlock(1, 1, kernel_size=3, padding=1)._covers(paddle.zeros([1, 1, 1024, 1024]))
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_built_again(fused, afresh):
     path = conv_block._built()
     whole = path.read_bytes()
@@ -503,6 +505,7 @@ def test_a_damaged_file_is_built_again(fused, afresh):
     assert kernel() != "stock"
 
 
+@pytest.mark.slow
 def test_another_source_is_another_file(fused, afresh, monkeypatch, tmp_path, caplog):
     """No stale kernel is taken.
 
@@ -519,6 +522,7 @@ def test_another_source_is_another_file(fused, afresh, monkeypatch, tmp_path, ca
     assert "interface 0" in caplog.records[-1].getMessage()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_computes_nonsense_is_refused(fused, afresh, monkeypatch, tmp_path, caplog):
     source = conv_block._SOURCE.read_text()
     broken = source.replace("best += bias[b];", "best -= bias[b];")
@@ -529,6 +533,7 @@ def test_a_kernel_that_computes_nonsense_is_refused(fused, afresh, monkeypatch, 
     assert "does not compute" in caplog.records[-1].getMessage()
 
 
+@pytest.mark.slow
 def test_processes_that_build_at_once(fused, afresh):
     code = (
         "from experiments import machine; machine.prepare(); "

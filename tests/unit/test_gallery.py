@@ -50,7 +50,7 @@ def weights(found: Gallery, loss: str) -> tuple[np.ndarray, np.ndarray]:
     return own["p"].to_numpy(), own["weight"].to_numpy()
 
 
-# ../shared/losses.md: dL/dz = w(p_y) (p - e)
+# dL/dz = w(p_y) (p - e)
 @pytest.mark.parametrize(
     ("loss", "w"),
     [
@@ -184,6 +184,7 @@ def test_what_cannot_be_drawn_is_named_with_the_reason(
     )  # what a store names is not called unless it is a loss
 
 
+@pytest.mark.slow
 def test_importing_it_does_not_load_paddle() -> None:
     code = "import sys, reports.gallery, reports.page.report; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

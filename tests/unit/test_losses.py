@@ -37,6 +37,7 @@ from helpers.losses import (
     random_predictions,
     tempered_log_softmax,
 )
+from helpers.marks import with_slow
 
 from experiments import losses
 
@@ -354,7 +355,7 @@ def test_bitempered_is_bounded_by_t1_where_ce_is_not(t1: float):
 
 
 @pytest.mark.parametrize("t2", [1, 1.001, 1.2, 2, 4])
-@pytest.mark.parametrize("classes", [2, 10, 1000])
+@pytest.mark.parametrize("classes", with_slow([2, 10], [1000]))
 def test_bitempered_s_probabilities_sum_to_one(t2: float, classes: int):
     """With t1 = 0 the loss is (sum p^2 + 1) / 2 - p_y.
 

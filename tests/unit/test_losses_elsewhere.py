@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax.losses
 import pytest
 from helpers.losses import (
     KINK_AT_ZERO,
@@ -28,9 +25,21 @@ from helpers.losses import (
     random_predictions,
 )
 
-jax.config.update("jax_enable_x64", True)
+pytestmark = pytest.mark.slow
 
-Loss = Callable[..., jax.Array]
+Loss = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _libraries() -> None:
+    """Import JAX and optax, which takes long, when a test needs them."""
+    global jax, jnp, optax
+    import jax
+    import jax.numpy as jnp
+    import optax
+    import optax.losses
+
+    jax.config.update("jax_enable_x64", True)
 
 
 def one_hot(z: jax.Array, y: np.ndarray) -> jax.Array:
@@ -43,9 +52,9 @@ def lead_of_class_one(z: jax.Array) -> jax.Array:
 
 
 OPTAX: dict[str, Loss] = {
-    "mse": optax.losses.squared_error,
+    "mse": lambda f, y: optax.losses.squared_error(f, y),
     "huber": lambda f, y, delta=1: optax.losses.huber_loss(f, y, delta=delta),
-    "ce": optax.losses.softmax_cross_entropy_with_integer_labels,
+    "ce": lambda z, y: optax.losses.softmax_cross_entropy_with_integer_labels(z, y),
     "ce_double_softmax": lambda z, y: optax.losses.softmax_cross_entropy_with_integer_labels(
         jax.nn.softmax(z), y
     ),
@@ -57,7 +66,7 @@ OPTAX: dict[str, Loss] = {
     ),
     "brier": lambda z, y: optax.losses.squared_error(jax.nn.softmax(z), one_hot(z, y)).sum(axis=1),
     "spherical": lambda z, y: -optax.losses.cosine_similarity(jax.nn.softmax(z), one_hot(z, y)),
-    "crammer_singer": optax.losses.multiclass_hinge_loss,
+    "crammer_singer": lambda z, y: optax.losses.multiclass_hinge_loss(z, y),
     "ovr_bce": lambda z, y: optax.losses.sigmoid_binary_cross_entropy(z, one_hot(z, y)).sum(axis=1),
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.marks import with_slow
 from helpers.pages import IMAGES, made, main, read, source, text
 from helpers.synthetic_runs import HOSTILE, measured, predictions, runs
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -306,6 +307,7 @@ def test_runs_that_all_failed_make_an_honest_page() -> None:
     assert set(section.headline["verdict"]) == {"undecided"}
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_added_for_other_losses_is_not_called_left_out() -> None:
     summary, curves = runs()
     added = (summary["loss"] == "mse") & (summary["seed"] >= 8)  # two seeds of ce and focal alone
@@ -365,31 +367,35 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
 
 @pytest.mark.parametrize(
     ("losses", "seeds", "outcome", "of", "kept", "metric"),
-    [
-        (
-            ("ce", "focal gamma=3", "mse"),
-            range(10),
-            "diverged",
-            "loss == 'mse'",
-            "",
-            "test_accuracy",
-        ),
-        (("ce", "mse"), range(10), "failed", "loss == 'mse'", "", "test_accuracy"),
-        (("ce", "mse"), range(3), "diverged", "loss in ['ce', 'mse']", "", "test_accuracy"),
-        (
-            ("ce", "focal gamma=3"),
-            range(5),
-            "diverged",
-            "loss == 'ce' and seed < 4",
-            "",
-            "test_nll",
-        ),
-        (("ce", "mse"), [0], "ok", "", "", "test_accuracy"),
-        (("ce",), range(3), "ok", "", "", "test_accuracy"),
-        (("ce", "mse"), range(6), "ok", "", "(loss == 'ce') == (seed < 3)", "test_accuracy"),
-        (("ce", "mse"), range(2), "ok", "", "(loss == 'ce') == (seed < 1)", "test_nll"),
-        (("ce", "mse"), range(4), "ok", "", "loss == 'ce' or lr < 0.02", "test_accuracy"),
-    ],
+    with_slow(
+        [
+            (
+                ("ce", "focal gamma=3", "mse"),
+                range(10),
+                "diverged",
+                "loss == 'mse'",
+                "",
+                "test_accuracy",
+            ),
+            (("ce", "mse"), range(6), "ok", "", "(loss == 'ce') == (seed < 3)", "test_accuracy"),
+        ],
+        [
+            (("ce", "mse"), range(10), "failed", "loss == 'mse'", "", "test_accuracy"),
+            (("ce", "mse"), range(3), "diverged", "loss in ['ce', 'mse']", "", "test_accuracy"),
+            (
+                ("ce", "focal gamma=3"),
+                range(5),
+                "diverged",
+                "loss == 'ce' and seed < 4",
+                "",
+                "test_nll",
+            ),
+            (("ce", "mse"), [0], "ok", "", "", "test_accuracy"),
+            (("ce",), range(3), "ok", "", "", "test_accuracy"),
+            (("ce", "mse"), range(2), "ok", "", "(loss == 'ce') == (seed < 1)", "test_nll"),
+            (("ce", "mse"), range(4), "ok", "", "loss == 'ce' or lr < 0.02", "test_accuracy"),
+        ],
+    ),
 )
 def test_no_text_says_nan_inf_or_none(
     losses: tuple[str, ...],
@@ -445,6 +451,7 @@ def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None
         assert re.search(r"\b\d+ (pairs of )?runs?\b", caption), name
 
 
+@pytest.mark.slow
 def test_captions_of_one_seed_and_of_two_stages() -> None:
     one = captions(made(*runs(seeds=[3]))[1])
     assert "means over 1 run per loss, without a confidence band (n = 1)." in one["accuracy"]
@@ -469,6 +476,7 @@ def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
     )
 
 
+@pytest.mark.slow
 def test_without_a_second_rate_there_are_no_figures_of_rates_and_their_table_stays() -> None:
     one = made(*runs(seeds=range(2), rates=(0.03,)))[1]
     assert not {"learning-rates", "heat-map"} & one.figures.keys()
@@ -533,6 +541,7 @@ def test_settings_are_never_pooled() -> None:
     assert {"setting-1-accuracy", "setting-2-accuracy"} <= set(report.figures)
 
 
+@pytest.mark.slow
 def test_what_is_missing_from_the_grid_of_a_sweep_is_said_once_for_all_settings() -> None:
     one, curves = runs(seeds=range(2))
     both = pd.concat(
@@ -599,6 +608,7 @@ def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
     assert "loss=focal loss.gamma=3.0 lr=0.1 " in words
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_had_are_said_to_be_missing() -> None:
     _, _, html, _ = made(*runs(seeds=range(2)), images="no network")
     assert "The test images cannot be shown: no network." in text(html)
@@ -619,7 +629,7 @@ def test_a_metric_that_a_head_does_not_have() -> None:
     assert "Test NLL after the last epoch" in text(html)
 
 
-@pytest.mark.parametrize("place", ["loss", "setting", "note", "experiment"])
+@pytest.mark.parametrize("place", with_slow(["loss"], ["setting", "note", "experiment"]))
 def test_hostile_names_stay_text(place: str) -> None:
     losses = ["ce", HOSTILE] if place == "loss" else ["ce", "mse"]
     summary, curves = runs(losses, seeds=range(2))
@@ -1184,6 +1194,7 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     assert set(after.best.set_index("loss").loc["brier", "seeds"]) == set(range(10))
 
 
+@pytest.mark.slow
 def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None:
     summary, curves = close_rates(60)
     tuned = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(2)}

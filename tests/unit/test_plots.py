@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.marks import with_slow
 from helpers.synthetic_runs import HOSTILE, TEST_SIZE, predictions, runs
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -392,6 +393,7 @@ def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
     assert palette.png(one) == palette.png(other)
 
 
+@pytest.mark.slow
 def test_figures_do_not_depend_on_the_settings_of_a_notebook(section: Section) -> None:
     def drawings() -> list[str | bytes]:
         draw = FigureBuilder(section, palette.looks(section.losses))
@@ -521,10 +523,7 @@ def assert_apart(found: list[Any]) -> None:
             assert not one.overlaps(other), (one, other)
 
 
-MANY = pytest.param(24, marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("count", [2, 8, MANY])
+@pytest.mark.parametrize("count", with_slow([2], [8, 24]))
 @pytest.mark.parametrize("ends", ["close", "apart"])
 def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str) -> None:
     section = many(count, ends=ends)
@@ -596,6 +595,7 @@ def test_few_losses_have_no_grey() -> None:
     assert illustration.figure.axes[0].get_title(loc="right") == ""
 
 
+@pytest.mark.slow
 def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
     section = many(24, ends="apart")
     front = in_front([section])
@@ -615,7 +615,7 @@ def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
     assert few is not None and len(few.figure.axes) == 1
 
 
-@pytest.mark.parametrize("count", [2, 8, MANY])
+@pytest.mark.parametrize("count", with_slow([2], [8, 24]))
 def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) -> None:
     losses = ["ce", *(f"loss_{i:02d}_double (baseline)" for i in range(1, count))]
     summary, history = runs(losses, seeds=range(3), rates=(0.01, 0.03), advantage=-0.035)

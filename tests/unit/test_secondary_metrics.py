@@ -290,7 +290,7 @@ def judged_by(name: str, values: dict[str, float | None]) -> tuple[Section, obje
     return found, report, text(html)
 
 
-QUICK = {"test_accuracy", "test_nll", "test_aurc", "test_accuracy_3", "corrupted_accuracy"}
+QUICK = {"test_nll", "corrupted_accuracy"}
 
 
 @pytest.mark.parametrize(
@@ -343,6 +343,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
         assert ("higher" if metric.higher_is_better else "lower") + " is better." in table.caption
 
 
+@pytest.mark.slow
 def test_the_margin_of_a_digit_is_two_of_its_images() -> None:
     found, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
     assert found.test_size == 50  # of 500

@@ -76,6 +76,7 @@ def test_each_loss_stands_at_its_own_best_rate_of_each_value() -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_is_no_number_or_not_alone_in_differing_has_no_overview() -> None:
     assert overviews(sections(*runs(seeds=range(2)))) == []
     assert overviews(sections(*over("model", ["mlp", "softmax"], seeds=range(2)))) == []

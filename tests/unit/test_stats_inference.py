@@ -179,6 +179,7 @@ def marginal(d: np.ndarray, one_sided: bool) -> float:
     return float(np.trapezoid(over_delta, logs) / np.trapezoid(likelihood(0.0)[:, 0], logs))
 
 
+@pytest.mark.slow
 def test_e_values_are_the_bayes_factors_they_stand_for() -> None:
     d = np.array([0.3, 1.4, 0.2, 0.9, -0.1])
     found = two_way.estimate([d])

@@ -211,6 +211,7 @@ def test_what_is_learned_of_flipped_labels(splits):
     }
 
 
+@pytest.mark.slow
 def test_a_network_that_learns_by_heart_predicts_the_wrong_labels():
     noisy = data.digits(seed=0, train_size=100, validation_size=50, label_noise=0.5)
     records, _ = learn(
