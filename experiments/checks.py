@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.heads import CLASSES, LOGITS, NUMBER, Head, head_of, log_softmax
+from experiments.heads import Head, head_of, log_softmax
 
 if TYPE_CHECKING:
     import paddle
@@ -61,11 +61,11 @@ class Probe:
     @property
     def by_label(self) -> np.ndarray:
         """The values as [outputs tried, labels]."""
-        return self.values.reshape(-1, CLASSES)
+        return self.values.reshape(-1, self.head.classes)
 
 
 def of_loss(
-    loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS
+    loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS, classes: int = 10
 ) -> list[TrainingWarning]:
     """The mistakes in a loss, `(logits or prediction, labels) -> [batch]`.
 
@@ -76,11 +76,12 @@ def of_loss(
         loss: The loss with its own values.
         rows: The size of the batches with which it is tried.
         calls: How often it is called with the same arguments, within five seconds.
+        classes: The number of classes, at least 2.
     """
-    state = hidden_state(loss, rows, calls)
+    state = hidden_state(loss, rows, calls, classes)
     if state:
         return [TrainingWarning("hidden-state", state)]
-    probe = _probe(loss, rows)
+    probe = _probe(loss, rows, classes)
     if probe is None:
         return []
     return _told((broadcast,), probe) or _told(_LOSS_CHECKS, probe)
@@ -101,9 +102,9 @@ def of_outputs(
     return found
 
 
-def of_labels(labels: np.ndarray) -> list[TrainingWarning]:
+def of_labels(labels: np.ndarray, classes: int = 10) -> list[TrainingWarning]:
     """The mistakes that show in the labels of a data set."""
-    return _told((label_type,), labels)
+    return _told((label_type,), labels, classes)
 
 
 def tags(warnings: Sequence[TrainingWarning]) -> dict[str, str]:
@@ -116,11 +117,13 @@ def tags(warnings: Sequence[TrainingWarning]) -> dict[str, str]:
 # ---- in a loss -----------------------------------------------------------------------------------
 
 
-def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> str | None:
+def hidden_state(
+    loss: Callable[..., paddle.Tensor], rows: int, calls: int, classes: int
+) -> str | None:
     """The loss keeps a state, or draws random numbers: equal calls give different values."""
     import paddle
 
-    head, outputs, labels = _drawn(loss)
+    head, outputs, labels = _drawn(loss, classes)
     some = np.arange(rows) % len(labels)
     end = time.monotonic() + _CALLS_SECONDS
     first = None
@@ -145,20 +148,21 @@ def hidden_state(loss: Callable[..., paddle.Tensor], rows: int, calls: int) -> s
 
 
 def softmax_twice(probe: Probe) -> str | None:
-    """The loss applies softmax twice, and cannot fall below ln(e + 9) - 1 = 1.4612.
+    """The loss applies softmax twice; with 10 classes it stays above ln(e + 9) - 1 = 1.4612.
 
     With a label fixed, its values fall exactly as softmax(softmax(z))_y rises. Other losses order
     the same logits differently.
     """
-    if probe.head is not LOGITS:
+    if probe.head.name != "logits":
         return None
     twice = log_softmax(np.exp(log_softmax(probe.outputs)))[
         np.arange(len(probe.labels)), probe.labels
     ]
-    order = np.argsort(twice.reshape(-1, CLASSES), axis=0)
+    order = np.argsort(twice.reshape(-1, probe.head.classes), axis=0)
     steps = np.diff(np.take_along_axis(probe.by_label, order, axis=0), axis=0)
     fall = np.ptp(probe.by_label, axis=0)
-    if not fall.any() or (steps > 1e-4 * fall).any():
+    # Of two classes, any loss has this order; only after a second softmax it stays far from 0.
+    if not fall.any() or (steps > 1e-4 * fall).any() or probe.surest[0] < 0.01:
         return None
     return (
         "softmax is applied twice: however sure and right the network is, this loss stays at "
@@ -187,7 +191,7 @@ def labels_ignored(probe: Probe) -> str | None:
     for label, values in enumerate(probe.by_label.T):
         alike = next((other for other in groups if _same(probe.by_label[:, other], values)), label)
         groups.setdefault(alike, []).append(label)
-    if len(groups) == CLASSES:
+    if len(groups) == probe.head.classes:
         return None
     if len(groups) == 1:
         return "the value does not depend on the label: nothing can be learned from it"
@@ -203,7 +207,7 @@ def labels_as_numbers(probe: Probe) -> str | None:
 
     The value stays the same when the logits change places.
     """
-    indifferent = probe.head is LOGITS and _same(probe.turned, probe.values[probe.some])
+    indifferent = probe.head.name == "logits" and _same(probe.turned, probe.values[probe.some])
     if not indifferent or labels_ignored(probe):
         return None
     return (
@@ -233,7 +237,7 @@ def logit_unused(probe: Probe) -> str | None:
 
 def wrong_way(probe: Probe) -> str | None:
     """The sign is wrong: the loss never falls towards the label."""
-    if probe.head is LOGITS:
+    if probe.head.name == "logits":
         towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
     else:
         towards = probe.slopes[:, 0] * (probe.labels - probe.outputs[:, 0])
@@ -252,26 +256,28 @@ _LOSS_CHECKS = (
 )
 
 
-def _drawn(loss: Callable[..., paddle.Tensor]) -> tuple[Head, np.ndarray, np.ndarray]:
-    """The loss's head, outputs [100, outputs] and labels [100]: ten random outputs, all labels."""
-    head = head_of(loss)
+def _drawn(loss: Callable[..., paddle.Tensor], classes: int) -> tuple[Head, np.ndarray, np.ndarray]:
+    """The loss's head, outputs [m K, outputs] and labels [m K]: m random outputs, all K labels."""
+    head, count = head_of(loss, classes), max(10, classes)
     rng = np.random.default_rng(0)
-    drawn = rng.normal(size=(CLASSES, CLASSES)) * np.geomspace(0.3, 10, CLASSES)[:, None]
+    drawn = rng.normal(size=(count, classes)) * np.geomspace(0.3, 10, count)[:, None]
     for row, largest in enumerate(drawn.argmax(axis=1)):  # each class is the predicted one once
-        drawn[row, [row, largest]] = drawn[row, [largest, row]]
-    if head is NUMBER:
-        drawn = rng.uniform(-2, 11, (CLASSES, 1))
-    outputs = drawn.astype(np.float32).repeat(CLASSES, axis=0)
-    return head, outputs, np.tile(np.arange(CLASSES), CLASSES)
+        swapped = [row % classes, largest]
+        drawn[row, swapped] = drawn[row, swapped[::-1]]
+    if head.name == "prediction":
+        drawn = rng.uniform(-2, classes + 1, (count, 1))
+    outputs = drawn.astype(np.float32).repeat(classes, axis=0)
+    return head, outputs, np.tile(np.arange(classes), count)
 
 
-def _probe(loss: Callable[..., paddle.Tensor], rows: int) -> Probe | None:
+def _probe(loss: Callable[..., paddle.Tensor], rows: int, classes: int) -> Probe | None:
     """`loss` tried on random outputs; None where it raises or is not finite."""
-    head, outputs, labels = _drawn(loss)
+    head, outputs, labels = _drawn(loss, classes)
     order = np.random.default_rng(1).permutation(len(labels))  # neighbours in a batch are any two
     some = order[1:21]  # and other two
-    right = np.array([3, 7])
-    surest = (np.eye(CLASSES)[right] * 1e4 if head is LOGITS else right[:, None]).astype(np.float32)
+    right = np.array([3, 7]) % classes
+    logits = head.name == "logits"
+    surest = (np.eye(classes)[right] * 1e4 if logits else right[:, None]).astype(np.float32)
     try:
         values, slopes = (
             found[order.argsort()]
@@ -316,7 +322,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 # ---- in labels and outputs -----------------------------------------------------------------------
 
 
-def label_type(labels: np.ndarray) -> str | None:
+def label_type(labels: np.ndarray, classes: int) -> str | None:
     """The labels are no classes: Paddle's cross_entropy truncates floats without an error."""
     found = f"{labels.dtype} {list(labels.shape)}"
     if labels.dtype != np.int64 or labels.ndim != 1:
@@ -324,16 +330,16 @@ def label_type(labels: np.ndarray) -> str | None:
             f"the labels are {found}, expected int64 [n]: a loss that does not look cuts or "
             "broadcasts them in silence"
         )
-    if len(labels) and (labels.min() < 0 or labels.max() >= CLASSES):
+    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         return (
-            f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {CLASSES - 1}"
+            f"the labels are {labels.min()} to {labels.max()}, expected classes 0 to {classes - 1}"
         )
     return None
 
 
 def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
     """The network ends with a softmax: its logits are never negative and have the sum 1."""
-    if head is not LOGITS or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
+    if head.name != "logits" or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
         return None
     return (
         "the network's outputs are probabilities already (none is negative, their sum is 1), and "
@@ -364,7 +370,7 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
     The error is within 10 % of the labels' variance, and the predictions vary little and not with
     the labels, as those of a network that begins to learn do.
     """
-    if head is not NUMBER:
+    if head.name != "prediction":
         return None
     prediction, wanted = outputs[:, 0].astype(np.float64), labels.astype(np.float64)
     error, variance = float(np.mean((prediction - wanted) ** 2)), float(wanted.var())

@@ -35,6 +35,7 @@ from experiments import contract, credentials, machine, places, source_digest
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
 HEADS = ("logits", "prediction")  # as in `experiments.heads`
+_PLACES = ("root", "path", "test_path")  # of data: where they lie; their content is in the digest
 TAKEN = "taken"  # what a job returns whose run another sweep has taken
 CHOICES = {
     "device": ("auto", "cpu", "gpu"),
@@ -139,7 +140,7 @@ class Settings:
         words = (word.lstrip("+").partition("=") for word in self.words)
         values = {name: value for name, _, value in words}  # of two, the last one counts
         others = "|".join(group for group in GROUPS if group != "loss")
-        shown = rf"({others})\b(?!\.root)|(batch_size|threads|corruptions)$"
+        shown = rf"({others})\b(?!\.(root|path|test_path))|(batch_size|threads|corruptions)$"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
         parts += [f"{name}={value}" for name, value in values.items() if re.match(shown, name)]
         return " ".join(parts)
@@ -220,7 +221,8 @@ class Settings:
 
     def _digest(self, data_digest: str, scalars: Sequence[str]) -> str:
         options = {group: dict(self.options[group]) for group in GROUPS}
-        options["data"].pop("root", None)  # where the files lie; what is in them is in the digest
+        for place in _PLACES:
+            options["data"].pop(place, None)
         values = {name: getattr(self, name) for name in scalars} | self._unusual
         decides = _numbers_alike({"options": options, "scalars": values, "data": data_digest})
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
@@ -238,10 +240,11 @@ def own_values(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def credentials_in(options: Mapping[str, Any]) -> list[str]:
-    """A sentence for each value that holds a credential; a path, `data.root`, may have any name."""
-    values = own_values(options)
-    values.pop("data.root", None)
-    return credentials.refused_values(values)
+    """A sentence for each value that holds a credential; a path of data may have any name."""
+    paths = [f"data.{place}" for place in _PLACES]
+    return credentials.refused_values(
+        {name: value for name, value in own_values(options).items() if name not in paths}
+    )
 
 
 def _typed(value: Any) -> Any:
@@ -269,9 +272,10 @@ def anchor(cfg: DictConfig, directory: str) -> None:
     except places.AddressError as error:
         raise CommandError(str(error)) from error
     cfg.tracking.directory = directory
-    root = OmegaConf.select(cfg, "data.root")
-    if isinstance(root, str) and root and "://" not in root:
-        cfg.data.root = str(Path(directory, Path(root).expanduser()))
+    for place in _PLACES:
+        path = OmegaConf.select(cfg, f"data.{place}")
+        if isinstance(path, str) and path and "://" not in path:
+            cfg.data[place] = str(Path(directory, Path(path).expanduser()))
 
 
 def require_writable(directory: Path) -> None:
@@ -515,7 +519,7 @@ def function(settings: Settings, group: str) -> functools.partial[Any]:
     """The function that an option names, with the option's own values bound.
 
     Lists and mappings among the values are plain Python. A loss whose option states its head has it
-    as the attribute `head`, for `heads.head_of`.
+    as the attribute `head`, for `heads.head_name`.
 
     Raises:
         CommandError: It cannot be imported, or does not take what it is given.
@@ -589,9 +593,9 @@ def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -
                 f"{where}: expected a function of outputs and labels, got a class; write a "
                 "function that calls an object of it"
             )
-        from experiments.heads import head_of
+        from experiments.heads import head_name
 
         try:
-            head_of(bound)
+            head_name(bound)
         except ValueError as error:
             raise CommandError(f"{where}: {error}") from error

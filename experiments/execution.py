@@ -78,13 +78,23 @@ def execute(
     if warnings is None:
         passed = (text.partition(": ") for text in settings.tracking["warnings"] or [])
         warnings = [TrainingWarning(name, text) for name, _, text in passed]
-    warnings = [*warnings, *checks.of_labels(splits.train.labels)]
+    classes = len(splits.classes)
+    warnings = [*warnings, *checks.of_labels(splits.train.labels, classes)]
     steps = training.total_steps(
         len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
     )
     device = machine.device(settings.device)
     with training.fresh(settings.seed, device), contextlib.ExitStack() as locked:
-        learner = training.build(model, loss, optimizer, scheduler, lr=settings.lr, steps=steps)
+        learner = training.build(
+            model,
+            loss,
+            optimizer,
+            scheduler,
+            lr=settings.lr,
+            steps=steps,
+            shape=splits.shape,
+            classes=classes,
+        )
         source_digest.refresh()  # all of it is loaded by now
         code, identity = settings.code, settings.identity(splits.digest)
         made_by = tracking.versions() | training.weight_hashes(learner.network) | code.tags
@@ -186,7 +196,7 @@ class _Book:
             tags=self.tags | checks.tags(self.warnings) | settings.identities(digest),
             parent=settings.tracking["parent_run"],
             texts=dict(self.artifacts),
-            dataset=(self.splits.name, digest, self.splits.train.images.shape),
+            dataset=(self.splits.name, digest, self.splits.train.inputs.shape),
         )
 
     def log(self, tracked: TrackedRun, record: Record) -> None:
@@ -230,7 +240,8 @@ class _Book:
         found = checks.tags([*self.warnings, *self.seen(learner, last)])
         test, diverged = self.splits.test, last.diverged
         if not diverged:
-            outputs, losses = training.evaluate(learner, training.pixels(test.images), test.labels)
+            inputs = training.tensor(self.splits, test)
+            outputs, losses = training.evaluate(learner, inputs, test.labels)
             if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
                 diverged = f"the loss on the test images is not finite after epoch {last.epoch}"
                 text = "%s | DIVERGED: %s"
@@ -250,11 +261,11 @@ class _Book:
             {f"test/{name}": value for name, value in numbers.items()}, step=last.epoch
         )
         if settings.corruptions:
-            tracked.log_metrics(_robustness(learner, test), step=last.epoch)
+            tracked.log_metrics(_robustness(learner, self.splits), step=last.epoch)
         tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
         if settings.tracking["log_model"]:
             try:
-                tracked.log_model(learner.network, learner.head.outputs)
+                tracked.log_model(learner.network, learner.shape, learner.head.outputs)
             except tracking.ExportError as error:
                 log.warning(
                     "%s | the run has no model, it cannot be exported: %s",
@@ -267,14 +278,14 @@ class _Book:
         return [f"val/accuracy {validation:.2%}", f"test/accuracy {numbers['accuracy']:.2%}"]
 
 
-def _robustness(learner: Learner, test: Examples) -> dict[str, float]:
+def _robustness(learner: Learner, splits: Splits) -> dict[str, float]:
     """`corrupted/accuracy_NAME` on the test images under each corruption, and their mean."""
     from experiments import corruptions
 
-    found = {}
+    found, test = {}, splits.test
     for name in corruptions.CORRUPTIONS:
-        images = training.pixels(corruptions.corrupt(name, test.images))
-        outputs, _ = training.evaluate(learner, images, test.labels)
+        corrupted = Examples(corruptions.corrupt(name, test.inputs), test.labels)
+        outputs, _ = training.evaluate(learner, training.tensor(splits, corrupted), test.labels)
         predicted = learner.head.predict(outputs)
         found[f"corrupted/accuracy_{name}"] = metrics.accuracy(predicted, test.labels)
     return found | {"corrupted/accuracy": sum(found.values()) / len(found)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.heads import CLASSES, Head, log_softmax
+from experiments.heads import Head, log_softmax
 
 ECE_BINS = 15
 
@@ -23,8 +23,8 @@ def correct(predicted: np.ndarray, labels: np.ndarray | int) -> np.ndarray:
 
 
 def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`accuracy_0` to `accuracy_9`: the accuracy on each class of which there are examples."""
-    classes = [(c, labels == c) for c in range(CLASSES)]
+    """`accuracy_0`, `accuracy_1`, ...: that on each class of which there are examples."""
+    classes = [(c, labels == c) for c in range(int(labels.max(initial=0)) + 1)]
     return {f"accuracy_{c}": accuracy(predicted[of_c], c) for c, of_c in classes if of_c.any()}
 
 
@@ -33,8 +33,9 @@ def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
 
     F1 is 2 x right / (predicted + true). The classes are those that are predicted or are labels.
     """
+    count = int(max(predicted.max(initial=0), labels.max(initial=0))) + 1
     right, predictions, truths = (
-        np.bincount(classes, minlength=CLASSES)
+        np.bincount(classes, minlength=count)
         for classes in (labels[predicted == labels], predicted, labels)
     )
     there = predictions + truths > 0

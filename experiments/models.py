@@ -1,12 +1,21 @@
-"""Networks: images to raw outputs.
+"""Networks: inputs to raw outputs.
 
-A model is a function `(outputs, *, init_scale, hyperparameters) -> Network`; `outputs` is the width
-of the last layer and comes from the loss's head. It draws its initial weights from Paddle's stream,
-body first, so that with one seed the body is the same whatever the head. `init_scale` (> 0)
-multiplies the initial weights of the last layer: a large one starts from saturated outputs.
+A model is a function `(outputs, *, shape, init_scale, hyperparameters)` that returns a Paddle
+layer. `outputs` is the width of the last layer and comes from the loss's head, `shape` is that of
+an input and comes from the data: (channels, height, width) or (features,). It draws its initial
+weights from Paddle's stream, body first, so that with one seed the body is the same whatever the
+head. `init_scale` (> 0) multiplies the initial weights of the last layer: a large one starts from
+saturated outputs.
+
+A network of a user's own may be any `paddle.nn.Layer`, and needs no parameter `shape`. Its head is
+its sublayer `head`, or else the last sublayer with weights; the others are its body.
 """
 
 from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
 
 import paddle
 from paddle import nn
@@ -14,18 +23,28 @@ from paddle import nn
 from experiments.guards import check_number
 from experiments.kernels.conv_block import ConvBlock
 
-PIXELS = 28 * 28
+Shape = tuple[int, ...]
+
+IMAGE: Shape = (1, 28, 28)
 
 
 class Network(nn.Layer):
-    """A body that ends in `features` numbers per image, and a linear head over them.
+    """A body that ends in `features` numbers per input, and a linear head over them.
 
-    `forward` takes images [batch, 1, 28, 28] or [batch, 28, 28], float32 in [0, 1], and returns raw
-    outputs [batch, outputs].
+    `forward` takes float32 [batch, *shape], where images may lack a channel axis of 1, and returns
+    raw outputs [batch, outputs].
     """
 
-    def __init__(self, body: nn.Layer, features: int, outputs: int, init_scale: float = 1.0):
+    def __init__(
+        self,
+        body: nn.Layer,
+        features: int,
+        outputs: int,
+        init_scale: float = 1.0,
+        shape: Shape = IMAGE,
+    ):
         super().__init__()
+        self.shape = shape
         self.body = body
         self.head = nn.Linear(features, outputs)
         if init_scale != 1:
@@ -33,65 +52,157 @@ class Network(nn.Layer):
 
     # Exported by running it once, which is faster than translating its source.
     @paddle.jit.not_to_static
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Raw outputs [batch, outputs] for images [batch, 1, 28, 28]."""
+    def forward(self, inputs: paddle.Tensor) -> paddle.Tensor:
+        """Raw outputs [batch, outputs] for inputs [batch, *shape]."""
         # The reshape is for loaders that squeeze the channel away, mlflow.pyfunc among them.
-        return self.head(self.body(images.reshape([-1, 1, 28, 28])))
+        return self.head(self.body(inputs.reshape([-1, *self.shape])))
 
 
-def convnet(outputs: int, *, init_scale: float = 1.0) -> Network:
+def convnet(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
     """The tutorial's: two 5x5 convolutions with 20 channels, pooled 2x2, and a linear layer."""
     check_number("init_scale", init_scale, above=0)
+    channels, height, width = _image("convnet", shape, least=4)
     body = nn.Sequential(
-        ConvBlock(1, 20, kernel_size=5, padding=2),
+        ConvBlock(channels, 20, kernel_size=5, padding=2),
         ConvBlock(20, 20, kernel_size=5, padding=2),
         nn.Flatten(),
     )
-    return Network(body, 20 * 7 * 7, outputs, init_scale)
+    return Network(body, 20 * (height // 4) * (width // 4), outputs, init_scale, shape)
 
 
-def lenet5(outputs: int, *, init_scale: float = 1.0) -> Network:
+def lenet5(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
     """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): average pooling, tanh.
 
     Convolutions 5x5 with 6 and 16 channels, linear layers of 120 and 84. As in what is called
     LeNet-5 today, pooling has no weights, every channel sees every other, and tanh is not scaled.
     """
     check_number("init_scale", init_scale, above=0)
+    channels, height, width = _image("lenet5", shape, least=12)
     body = nn.Sequential(
-        nn.Conv2D(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2D(2),
+        nn.Conv2D(channels, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2D(2),
         nn.Conv2D(6, 16, 5), nn.Tanh(), nn.AvgPool2D(2),
         nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120), nn.Tanh(),
+        nn.Linear(16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2), 120), nn.Tanh(),
         nn.Linear(120, 84), nn.Tanh(),
     )  # fmt: skip
-    return Network(body, 84, outputs, init_scale)
+    return Network(body, 84, outputs, init_scale, shape)
 
 
-def cnn_bn(outputs: int, *, init_scale: float = 1.0) -> Network:
-    """Batch normalisation: 3x3 convolutions with 32 and 64 channels, linear layers of 128 and 10.
+def cnn_bn(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
+    """Batch normalisation: 3x3 convolutions with 32 and 64 channels, a linear layer of 128.
 
     Comparisons of losses under label noise train it on MNIST (Ma et al., Normalized loss functions,
     2020). Its running means and variances are part of a checkpoint and of `init_hash`.
     """
     check_number("init_scale", init_scale, above=0)
+    channels, height, width = _image("cnn_bn", shape, least=4)
     body = nn.Sequential(
-        nn.Conv2D(1, 32, 3, padding=1), nn.BatchNorm2D(32), nn.ReLU(), nn.MaxPool2D(2),
+        nn.Conv2D(channels, 32, 3, padding=1), nn.BatchNorm2D(32), nn.ReLU(), nn.MaxPool2D(2),
         nn.Conv2D(32, 64, 3, padding=1), nn.BatchNorm2D(64), nn.ReLU(), nn.MaxPool2D(2),
         nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 128), nn.BatchNorm1D(128), nn.ReLU(),
+        nn.Linear(64 * (height // 4) * (width // 4), 128), nn.BatchNorm1D(128), nn.ReLU(),
     )  # fmt: skip
-    return Network(body, 128, outputs, init_scale)
+    return Network(body, 128, outputs, init_scale, shape)
 
 
-def mlp(outputs: int, *, hidden: int = 128, init_scale: float = 1.0) -> Network:
-    """One hidden layer of `hidden` (>= 1) rectified units."""
-    check_number("hidden", hidden, at_least=1, whole=True)
+def mlp(
+    outputs: int,
+    *,
+    shape: Shape = IMAGE,
+    hidden: int | Sequence[int] = 128,
+    dropout: float = 0.0,
+    init_scale: float = 1.0,
+) -> Network:
+    """Hidden layers of rectified units on pixels or features.
+
+    Args:
+        outputs: The width of the last layer.
+        shape: That of an input.
+        hidden: The width (>= 1) of the hidden layer, or of each of several.
+        dropout: The probability, in [0, 1), that a hidden unit is left out of a training step.
+        init_scale: See above.
+    """
+    widths = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else None
+    for width in [hidden] if widths is None else widths:
+        check_number("hidden", width, at_least=1, whole=True)
+    check_number("dropout", dropout, at_least=0, below=1)
     check_number("init_scale", init_scale, above=0)
-    body = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, int(hidden)), nn.ReLU())
-    return Network(body, int(hidden), outputs, init_scale)
+    sizes = [math.prod(shape), *map(int, [hidden] if widths is None else widths)]
+    layers: list[nn.Layer] = [nn.Flatten()]
+    for size, width in itertools.pairwise(sizes):
+        layers += [nn.Linear(size, width), nn.ReLU()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return Network(nn.Sequential(*layers), sizes[-1], outputs, init_scale, shape)
 
 
-def softmax(outputs: int, *, init_scale: float = 1.0) -> Network:
-    """One linear layer on the pixels: with `loss=ce`, softmax regression."""
+def softmax(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
+    """One linear layer on pixels or features: with `loss=ce`, softmax regression."""
     check_number("init_scale", init_scale, above=0)
-    return Network(nn.Flatten(), PIXELS, outputs, init_scale)
+    return Network(nn.Flatten(), math.prod(shape), outputs, init_scale, shape)
+
+
+def resnet(
+    outputs: int, *, shape: Shape = IMAGE, depth: int = 20, init_scale: float = 1.0
+) -> Network:
+    """The residual network of He et al. (2016, section 4.2) for small images.
+
+    A 3x3 convolution, three stages of blocks with 16, 32 and 64 channels, each stage at half the
+    resolution of the one before, and the mean over all places. Where the resolution changes, the
+    shortcut takes every second pixel and pads channels with zeros.
+
+    Args:
+        outputs: The width of the last layer.
+        shape: (channels, height, width) of an image.
+        depth: The number of layers with weights, 6 n + 2: 8, 14, 20, ...
+        init_scale: See above.
+    """
+    check_number("init_scale", init_scale, above=0)
+    check_number("depth", depth, at_least=8, whole=True)
+    if depth % 6 != 2:
+        raise ValueError(f"depth: expected 6 n + 2, such as 8 or 20, got {depth}")
+    channels, _, _ = _image("resnet", shape, least=4)
+    first = [nn.Conv2D(channels, 16, 3, padding=1, bias_attr=False), nn.BatchNorm2D(16), nn.ReLU()]
+    blocks = [
+        _Residual(before, width, stride)
+        for width in (16, 32, 64)
+        for before, stride in [
+            (max(16, width // 2), 1 if width == 16 else 2),
+            *[(width, 1)] * (depth // 6 - 1),
+        ]
+    ]
+    body = nn.Sequential(*first, *blocks, nn.AdaptiveAvgPool2D(1), nn.Flatten())
+    return Network(body, 64, outputs, init_scale, shape)
+
+
+class _Residual(nn.Layer):
+    """Two 3x3 convolutions with batch normalisation, beside a shortcut."""
+
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.stride, self.more = stride, width - before
+        self.convolutions = nn.Sequential(
+            nn.Conv2D(before, width, 3, stride, padding=1, bias_attr=False),
+            nn.BatchNorm2D(width),
+            nn.ReLU(),
+            nn.Conv2D(width, width, 3, padding=1, bias_attr=False),
+            nn.BatchNorm2D(width),
+        )
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Images [batch, before, height, width] to [batch, width, height/stride, width/stride]."""
+        shortcut = images
+        if self.more:
+            shortcut = nn.functional.pad(
+                images[:, :, :: self.stride, :: self.stride], [0, 0, 0, self.more, 0, 0, 0, 0]
+            )
+        return nn.functional.relu(self.convolutions(images) + shortcut)
+
+
+def _image(name: str, shape: Shape, least: int) -> tuple[int, int, int]:
+    """Channels, height and width; ValueError where they are not of a large enough image."""
+    if len(shape) != 3 or min(shape[1:]) < least:
+        raise ValueError(
+            f"model={name}: expected images of at least {least} x {least} pixels, got inputs of "
+            f"the shape {list(shape)}; for features take model=mlp or model=softmax"
+        )
+    return shape[0], shape[1], shape[2]

@@ -33,12 +33,23 @@ Send = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Data:
-    """The digest of a data set, and how many examples each of its splits has."""
+    """What others have to know of a data set.
+
+    Attributes:
+        digest: Of its content.
+        train: How many examples; so `validation` and `test`.
+        shape: That of an input.
+        classes: How many there are.
+        ordered: Whether labels are numbers.
+    """
 
     digest: str
     train: int
     validation: int
     test: int
+    shape: tuple[int, ...] = (1, 28, 28)
+    classes: int = 10
+    ordered: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
     """What the checks of each run's options have shown; warnings are logged.
 
     Every option is bound to its function's signature, the loss is tried on random outputs, and
-    every distinct combination takes training steps on blank images, with batches of the sizes that
+    every distinct combination takes training steps on blank inputs, with batches of the sizes that
     training has.
 
     Raises:
@@ -103,7 +114,7 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
     keys, tasks = [], {}
     for job, its in zip(jobs, map(data, jobs), strict=True):
         key = json.dumps(
-            [job.options, job.choices, job.device, job.threads, job.batch_size, its.train],
+            [job.options, job.choices, job.device, job.threads, job.batch_size, vars(its)],
             sort_keys=True,
             default=str,
         )
@@ -164,7 +175,7 @@ def load(job: Settings) -> Splits:
 def data_of(splits: Splits) -> Data:
     """`splits` as others have to know them."""
     sizes = (len(part) for part in (splits.train, splits.validation, splits.test))
-    return Data(splits.digest, *sizes)
+    return Data(splits.digest, *sizes, splits.shape, len(splits.classes), splits.ordered)
 
 
 def _each(
@@ -231,7 +242,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
 
     import numpy as np
 
-    from experiments import checkpoints, checks, training
+    from experiments import checkpoints, checks, heads, training
     from experiments.kernels import conv_block
 
     try:
@@ -243,6 +254,12 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         config.naming_function(job, group) for group in ("loss", "model", "optimizer", "scheduler")
     )
     alone = f"loss={job.choices['loss']}"
+    if heads.head_name(loss) == "prediction" and not data.ordered:
+        raise CommandError(
+            f"{alone}: expected data whose labels are numbers, since this loss trains one number; "
+            f"the classes of data={job.choices['data']} have no order. Take a loss of logits, such "
+            "as loss=ce, or say that they have one (`ordered`)"
+        )
     together = " ".join(
         f"{group}={job.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
     )
@@ -260,7 +277,16 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
 
     try:
         with training.fresh(job.seed, device):
-            learner = training.build(model, announced, optimizer, scheduler, lr=job.lr, steps=1)
+            learner = training.build(
+                model,
+                announced,
+                optimizer,
+                scheduler,
+                lr=job.lr,
+                steps=1,
+                shape=data.shape,
+                classes=data.classes,
+            )
             _limit()  # a compiler may have to build the kernel
             kernel = conv_block.notices(learner.network)
             for size in sizes:
@@ -276,7 +302,9 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         _limit(max(rows, 1000))
         size = rows
         calls = 2 if config.is_shipped(job, "loss") else checks.CALLS
-        warnings = checks.of_loss(config.function(job, "loss"), rows=rows, calls=calls)
+        warnings = checks.of_loss(
+            config.function(job, "loss"), rows=rows, calls=calls, classes=data.classes
+        )
     except Exception as error:
         text = redacted(str(error)).strip()
         text = text if isinstance(error, CommandError) else f"{together}: {text}"

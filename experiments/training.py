@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import math
 import random
 import time
@@ -20,9 +21,8 @@ import numpy as np
 import paddle
 
 from experiments.data import Examples, Splits, epoch_order
-from experiments.heads import CLASSES, Head, head_of
+from experiments.heads import Head, head_of
 from experiments.metrics import accuracy, epoch_metrics, memorisation
-from experiments.models import Network
 
 EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
 MEASURED_STEPS = 10  # of an epoch: those whose gradient and change of the weights are measured
@@ -49,12 +49,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network with what teaches it."""
+    """A network with what teaches it.
 
-    network: Network
+    Attributes:
+        shape: That of an input, (channels, height, width) or (features,).
+    """
+
+    network: paddle.nn.Layer
     head: Head
     loss: Callable[..., paddle.Tensor]
     optimizer: paddle.optimizer.Optimizer
+    shape: tuple[int, ...] = (1, 28, 28)
 
     def losses(self, outputs: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """The loss of every example: raw outputs [n, outputs], labels [n] int64 -> [n]."""
@@ -76,21 +81,26 @@ def fresh(seed: int, device: str = "cpu") -> Iterator[None]:
 
 
 def build(
-    model: Callable[..., Network],
+    model: Callable[..., paddle.nn.Layer],
     loss: Callable[..., paddle.Tensor],
     optimizer: Callable[..., paddle.optimizer.Optimizer],
     scheduler: Callable[..., Any],
     *,
     lr: float,
     steps: int,
+    shape: tuple[int, ...] = (1, 28, 28),
+    classes: int = 10,
 ) -> Learner:
-    """The network that `loss`'s head asks for, with its optimizer over `steps` (>= 1) steps."""
-    head = head_of(loss)
-    network = model(head.outputs)
+    """The network for inputs of `shape` and `loss`'s head of `classes` classes.
+
+    It comes with its optimizer over `steps` (>= 1) steps.
+    """
+    head = head_of(loss, classes)
+    takes = inspect.signature(model).parameters
+    network = model(head.outputs, **({"shape": shape} if "shape" in takes else {}))
     rate = scheduler(lr, steps=steps)
-    return Learner(
-        network, head, loss, optimizer(learning_rate=rate, parameters=network.parameters())
-    )
+    teacher = optimizer(learning_rate=rate, parameters=network.parameters())
+    return Learner(network, head, loss, teacher, shape)
 
 
 def total_steps(examples: int, *, epochs: int, batch_size: int) -> int:
@@ -106,12 +116,12 @@ _SHAPE_ADVICE = {
 
 
 def rehearse(learner: Learner, rows: int = 2) -> None:
-    """One step on `rows` (>= 1) blank images, to see whether the options can train at all.
+    """One step on `rows` (>= 1) blank inputs, to see whether the options can train at all.
 
     Raises:
         ValueError: A shape or a dtype is wrong. An option's own error is raised as it is.
     """
-    outputs = learner.network(paddle.zeros([rows, 1, 28, 28]))
+    outputs = learner.network(paddle.zeros([rows, *learner.shape]))
     if outputs.shape != [rows, learner.head.outputs]:
         raise ValueError(
             f"the model must return [batch, {learner.head.outputs}], returned "
@@ -128,7 +138,7 @@ def rehearse_loss(learner: Learner, rows: int) -> None:
 
 def _rehearsed_losses(learner: Learner, outputs: paddle.Tensor) -> paddle.Tensor:
     rows = len(outputs)
-    values = learner.losses(outputs, paddle.arange(rows, dtype="int64") % CLASSES)
+    values = learner.losses(outputs, paddle.arange(rows, dtype="int64") % learner.head.classes)
     if not isinstance(values, paddle.Tensor):
         raise ValueError(
             f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}"
@@ -173,10 +183,10 @@ def train(
         done: The epochs that `learner`, restored from a `state`, has behind it; their records are
             not yielded again.
     """
-    images = pixels(splits.train.images)
+    inputs = tensor(splits, splits.train)
     labels = splits.train.labels
     labels_tensor = paddle.to_tensor(labels)
-    validation = pixels(splits.validation.images)
+    validation = tensor(splits, splits.validation)
 
     if done is None:
         yield _validated(learner, splits.validation, validation, 0, {}, "")
@@ -194,7 +204,7 @@ def train(
         for first in firsts:
             batch = slice(first, first + batch_size)
             index = positions[batch]
-            outputs = learner.network(paddle.index_select(images, index))
+            outputs = learner.network(paddle.index_select(inputs, index))
             values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
             raw[batch], losses[batch] = outputs.numpy(), values.numpy()
             batch_sum = float(losses[batch].sum())
@@ -253,16 +263,16 @@ def restore(learner: Learner, kept: dict[str, Any]) -> None:
 
 
 def evaluate(
-    learner: Learner, images: paddle.Tensor, labels: np.ndarray
+    learner: Learner, inputs: paddle.Tensor, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Raw outputs [n, outputs] float32 and the loss of every example [n], without learning.
 
-    images: [n, 1, 28, 28] from `pixels`; labels: [n] int64.
+    inputs: [n, ...] from `tensor`; labels: [n] int64.
     """
     learner.network.eval()
     with paddle.no_grad():
         parts = [
-            learner.network(images[first : first + EVALUATION_BATCH]).numpy()
+            learner.network(inputs[first : first + EVALUATION_BATCH]).numpy()
             for first in range(0, len(labels), EVALUATION_BATCH)
         ]
         outputs = np.concatenate(parts)
@@ -271,22 +281,41 @@ def evaluate(
     return outputs, losses
 
 
-def pixels(images: np.ndarray) -> paddle.Tensor:
-    """uint8 images [n, 28, 28] as one float32 tensor [n, 1, 28, 28] in [0, 1]."""
-    scaled = np.divide(images, np.float32(255), dtype=np.float32)
+def tensor(splits: Splits, examples: Examples) -> paddle.Tensor:
+    """The inputs of `examples` as one float32 tensor [n, *splits.shape], as the network gets them.
+
+    Images are in [0, 1]; inputs are normalized where `splits` says so.
+    """
+    inputs = examples.inputs
+    if inputs.dtype == np.uint8:
+        inputs = np.divide(inputs, np.float32(255), dtype=np.float32)
+    if splits.mean is not None:
+        inputs = (inputs - splits.mean) / splits.std
     # By `reshape`, not `[:, None]`: that gives the new axis a stride of 0, and Paddle would copy
     # all images at each step.
-    return paddle.from_dlpack(scaled.reshape(-1, 1, 28, 28)).to(
-        paddle.get_device()
-    )  # a CPU makes no copy
+    shaped = inputs.reshape(-1, *splits.shape)
+    return paddle.from_dlpack(shaped).to(paddle.get_device())  # a CPU makes no copy
 
 
-def weight_hashes(network: Network) -> dict[str, str]:
-    """SHA-256 of weights and buffers: `head_hash` of the last layer, `init_hash` of the others."""
+def head_prefix(network: paddle.nn.Layer) -> str:
+    """How the names of the head's weights begin: of the sublayer `head`, or else of the last one.
+
+    The last one is that with weights that the network defines last, at any depth; a network that
+    is one such layer is all head.
+    """
+    if hasattr(network, "head"):
+        return "head."
+    names = [name for name, _ in network.named_parameters()]
+    return f"{names[-1].rpartition('.')[0]}.".removeprefix(".") if names else ""
+
+
+def weight_hashes(network: paddle.nn.Layer) -> dict[str, str]:
+    """SHA-256 of weights and buffers: `head_hash` of the head, `init_hash` of the others."""
     digests = {"init_hash": hashlib.sha256(), "head_hash": hashlib.sha256()}
+    head = head_prefix(network)
     for name, value in network.state_dict().items():
         array = value.numpy()
-        digest = digests["head_hash" if name.startswith("head.") else "init_hash"]
+        digest = digests["head_hash" if name.startswith(head) else "init_hash"]
         about = f"{name.partition('.')[2]} {array.dtype} {array.shape}"
         digest.update(about.encode() + array.tobytes())
     return {name: digest.hexdigest() for name, digest in digests.items()}
@@ -337,20 +366,20 @@ def _means(sizes: Sequence[tuple[float, float]]) -> dict[str, float]:
 def _validated(
     learner: Learner,
     examples: Examples,
-    images: paddle.Tensor,
+    inputs: paddle.Tensor,
     epoch: int,
     metrics: dict[str, float],
     diverged: str,
 ) -> Record:
     """The record of an epoch, with the metrics of validation, which must be finite, too."""
     start = time.perf_counter()
-    outputs, losses = evaluate(learner, images, examples.labels)
+    outputs, losses = evaluate(learner, inputs, examples.labels)
     if np.isfinite(outputs).all():
         found = epoch_metrics(learner.head, outputs, examples.labels, losses)
         metrics = metrics | {f"val/{name}": value for name, value in found.items()}
     else:
         diverged = (
-            diverged or f"the outputs on the validation images are not finite after epoch {epoch}"
+            diverged or f"the outputs on the validation set are not finite after epoch {epoch}"
         )
     metrics = metrics | {"time/val_seconds": time.perf_counter() - start}
     for name, value in metrics.items():
@@ -359,7 +388,7 @@ def _validated(
     return Record(epoch, {k: v for k, v in metrics.items() if np.isfinite(v)}, outputs, diverged)
 
 
-def _not_finite(network: Network, epoch: int) -> str:
+def _not_finite(network: paddle.nn.Layer, epoch: int) -> str:
     """Which weight is not finite after `epoch`; empty when all are."""
     for name, value in network.state_dict().items():
         if not np.isfinite(value.numpy()).all():

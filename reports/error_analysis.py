@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-CLASSES = 10
-
 
 @dataclass(frozen=True)
 class Mistakes:
     """Over the runs whose predictions were read.
 
-    runs: how many, by loss. confusion: [10, 10] by loss, mean number of images per run, label by
+    runs: how many, by loss. confusion: [K, K] by loss, mean number of images per run, label by
     prediction.
     classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with a row per
     test image: image (place in file order), label, wrong (share of runs, losses weighing the same),
@@ -86,7 +84,7 @@ def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistake
         skipped += len(runs) - len(rows)
         if rows:
             usable[loss] = np.stack(rows)
-    if not usable or labels.min() < 0 or labels.max() >= CLASSES:
+    if not usable or labels.min() < 0:
         return None
     return Mistakes(
         runs={loss: len(rows) for loss, rows in usable.items()},
@@ -99,16 +97,19 @@ def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistake
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean number of images per run [10, 10], label by prediction, from predictions [runs.
+    """Mean number of examples per run [K, K], label by prediction.
 
-    N] and labels [n].
+    Args:
+        predicted: [runs, n].
+        labels: [n].
 
-    >>> confusion(np.array([[1, 1], [0, 1]]), np.array([0, 1]))[:2, :2].tolist()
+    >>> confusion(np.array([[1, 1], [0, 1]]), np.array([0, 1])).tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
-    counts = np.zeros((CLASSES, CLASSES))
+    count = int(max(labels.max(), predicted.max())) + 1
+    counts = np.zeros((count, count))
     for row in predicted:
-        np.add.at(counts, (labels, np.clip(row, 0, CLASSES - 1)), 1)
+        np.add.at(counts, (labels, row), 1)
     return counts / len(predicted)
 
 
@@ -130,8 +131,7 @@ def _class_accuracy(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> 
             "images": int((labels == digit).sum()),
         }
         for loss, right in ((loss, rows == labels) for loss, rows in predicted.items())
-        for digit in range(CLASSES)
-        if (labels == digit).any()
+        for digit in np.unique(labels).tolist()
     ]
     return pd.DataFrame(rows)
 
@@ -139,10 +139,11 @@ def _class_accuracy(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> 
 def _images(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> pd.DataFrame:
     wrong = {loss: (rows != labels).mean(axis=0) for loss, rows in predicted.items()}
     shares = np.stack(list(wrong.values()))
-    answers = np.zeros((len(labels), CLASSES))
+    count = int(max(labels.max(), *(rows.max() for rows in predicted.values()))) + 1
+    answers = np.zeros((len(labels), count))
     for rows in predicted.values():
         for row in rows:
-            answers[np.arange(len(labels)), np.clip(row, 0, CLASSES - 1)] += 1 / len(rows)
+            answers[np.arange(len(labels)), row] += 1 / len(rows)
     answers[np.arange(len(labels)), labels] = 0
     taken_for = np.where(answers.max(axis=1) > 0, answers.argmax(axis=1), -1)
     frame = {

@@ -473,10 +473,11 @@ def test_images(section: Section) -> Any:
     from experiments import data
 
     name = str(section.runs["data"].iloc[0])
-    if name not in ("mnist", "digits"):
+    known = {"mnist": data.mnist, "digits": data.digits, "fashion": data.fashion}
+    if name not in known:
         return f"no pictures are known for the data {name!r}"
     try:
-        return (data.digits if name == "digits" else data.mnist)(seed=0).test.images
+        return known[name](seed=0).test.inputs
     except (data.DataError, OSError) as error:
         return f"{name} cannot be read here ({error})"
 

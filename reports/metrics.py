@@ -26,7 +26,7 @@ REFUSED = {
 """What runs say of the test set that orders no losses, and why."""
 
 _PER_CENT, _NATS = "%", "nats"
-_LOGITS = "of networks with 10 logits"
+_LOGITS = "of networks with a logit for each class"
 _NUMBER = "of networks with 1 number"
 _CORRUPTED = "with corruptions=true"
 _FLIPPED = "where data.label_noise flips labels"

@@ -1,26 +1,28 @@
-"""The images a run trains on and is evaluated on.
+"""The data a run trains on and is evaluated on.
 
 The map:
 
-    sets.py     the functions that `data=` chooses, each from a seed to `Splits`
-    splits.py   training, validation and test set; label noise; the order of an epoch
-    sources.py  where files come from: the table of sources, the cache, the checks of a file
+    sets.py       the data sets that `data=` chooses by name, each from a seed to `Splits`
+    files.py      a user's own: IDX files, an npz file, a folder of images, a CSV file
+    partition.py  training, validation and test set; label noise; the order of an epoch
+    sources.py    where files come from: the table of sources, the cache, the checks of a file
 
-A function of a user's own draws its splits as `sets.py` does: `Draw(total, seed, ...)` checks the
-options, `draw.split(name, digest, pool, test)` gives the `Splits`. Nothing here imports Paddle,
-Hydra or MLflow.
+A function of a user's own returns `splits(inputs, labels, seed=seed, name=...)`. Nothing here
+imports Paddle, Hydra or MLflow.
 """
 
-from experiments.data.sets import digits, mnist
-from experiments.data.sources import DataError
-from experiments.data.splits import (
+from experiments.data.files import csv, folder, idx, npz
+from experiments.data.partition import (
     NOISE_KINDS,
     Draw,
     Examples,
     Splits,
     epoch_order,
     order_hash,
+    splits,
 )
+from experiments.data.sets import cifar10, cifar100, digits, fashion, mnist, table
+from experiments.data.sources import DataError
 
 __all__ = [
     "NOISE_KINDS",
@@ -28,8 +30,17 @@ __all__ = [
     "Draw",
     "Examples",
     "Splits",
+    "cifar10",
+    "cifar100",
+    "csv",
     "digits",
     "epoch_order",
+    "fashion",
+    "folder",
+    "idx",
     "mnist",
+    "npz",
     "order_hash",
+    "splits",
+    "table",
 ]

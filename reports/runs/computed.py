@@ -109,10 +109,11 @@ def _computed(arrays: Mapping[str, np.ndarray] | None, row: pd.Series) -> dict[s
     """The metrics of one run that its predictions tell, by column; none without predictions."""
     from experiments import heads, metrics
 
-    by_outputs = {head.outputs: head for head in (heads.LOGITS, heads.NUMBER)}
-    head = None if arrays is None else by_outputs.get(arrays["outputs"].shape[1])
-    if arrays is None or head is None:
+    if arrays is None:
         return {}
+    width = arrays["outputs"].shape[1]
+    classes = int(max(arrays["label"].max(), arrays["predicted"].max())) + 1
+    head = heads.logits_head(width) if width > 1 else heads.number_head(classes)
     stored = row.get("test_temperature", math.nan)
     temperature = float(stored) if pd.notna(stored) else None
     found = metrics.of_outputs(head, arrays["outputs"], arrays["label"], temperature)

@@ -39,16 +39,15 @@ def of_predictions(predictions: Mapping[str, np.ndarray], metric: str) -> np.nda
         metric: test_accuracy, test_nll or test_brier; another one is no mean over images: None.
     """
     from experiments import metrics
-    from experiments.heads import LOGITS
+    from experiments.heads import log_softmax
 
     outputs, labels = predictions["outputs"], predictions["label"]
     if metric == "test_accuracy":
         return metrics.correct(predictions["predicted"], labels).astype(np.float32)
     by_example = {"test_nll": metrics.nll_by_example, "test_brier": metrics.brier_by_example}
-    if metric not in by_example or outputs.shape[1] != LOGITS.outputs:
+    if metric not in by_example or outputs.shape[1] == 1:
         return None
-    assert LOGITS.log_probabilities
-    return by_example[metric](LOGITS.log_probabilities(outputs), labels).astype(np.float32)
+    return by_example[metric](log_softmax(outputs), labels).astype(np.float32)
 
 
 def constant(labels: np.ndarray) -> np.ndarray:

@@ -166,7 +166,7 @@ def test_the_table_of_losses_names_every_loss_and_its_arguments(option):
     own = {name: float(value) for name, value in values.items() if not name.startswith("_")}
     assert {name: float(value) for name, value in arguments} == own
     first = next(iter(get_object(values["_target_"]).__code__.co_varnames))
-    assert line.rstrip(" |").endswith({"logits": "10 logits", "prediction": "1 number"}[first])
+    assert line.rstrip(" |").endswith({"logits": "K logits", "prediction": "1 number"}[first])
     name = line.split(" | ")[1].strip()
     assert len(name) > 4 and name not in (option, f"`{option}`")  # what people call it
 
@@ -295,7 +295,7 @@ def test_the_file_map_names_every_module():
 
 def test_long_mechanisms_have_a_reason():
     """Modules of more than 100 lines that are neither training, statistics nor report."""
-    training = {"training", "models", "optimizers", "corruptions", "metrics", "splits", "tuning"}
+    training = {"training", "models", "optimizers", "corruptions", "metrics", "partition", "sets", "tuning"}
     training |= {
         "run",
         "regression",

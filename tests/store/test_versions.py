@@ -475,7 +475,7 @@ def stored(rng: np.random.Generator, outputs: int) -> tuple[bytes, np.ndarray, n
     """predictions.npz of 50 images, and what is in it."""
     labels = np.arange(50) % 10
     raw = (rng.normal(size=(50, outputs)) * 2).astype(np.float32)
-    head = heads.LOGITS if outputs == 10 else heads.NUMBER
+    head = heads.logits_head(10) if outputs == 10 else heads.number_head(10)
     file = io.BytesIO()
     np.savez_compressed(file, outputs=raw, predicted=head.predict(raw), label=labels)
     return file.getvalue(), raw, labels
@@ -558,7 +558,7 @@ def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
 def test_what_is_computed_is_what_training_computes() -> None:
     rng = np.random.default_rng(1)
     labels, losses = np.arange(50) % 10, np.ones(50)
-    for head in (heads.LOGITS, heads.NUMBER):
+    for head in (heads.logits_head(10), heads.number_head(10)):
         outputs, validation = (
             rng.normal(size=(50, head.outputs)).astype(np.float32) for _ in range(2)
         )

@@ -26,7 +26,7 @@ from mlflow.entities import Run, RunData, RunInfo, RunTag
 
 from experiments import checks, data, losses, models, schedulers, training, tuning
 from experiments.checks import TrainingWarning
-from experiments.heads import LOGITS, NUMBER
+from experiments.heads import logits_head, number_head
 from reports import analysis
 from reports.page import caveats
 from reports.runs import load
@@ -38,6 +38,7 @@ QUICK = (
     "focal",
     "mse",
 )  # of the losses, those that the fast suite tries
+LOGITS, NUMBER = logits_head(10), number_head(10)
 KNOWN_BAD = {"ce_double_softmax": ["softmax-twice"]}
 
 # Beyond the corners that helpers/losses.py lists: what someone might set who looks for where a loss
@@ -420,6 +421,7 @@ def test_the_page_says_nothing_where_there_is_none_and_names_edges():
 
 MINE = """
 import paddle.nn.functional as F
+
 
 def softmaxed(logits, labels):
     return F.cross_entropy(F.softmax(logits, axis=1), labels, reduction="none")

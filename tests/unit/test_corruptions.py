@@ -164,7 +164,7 @@ def test_a_digit_can_still_be_read(name):
     """
     splits = data.digits(seed=0)
     every = np.concatenate(
-        [splits.test.images, splits.train.images]
+        [splits.test.inputs, splits.train.inputs]
     )  # one stack: no two have the same noise
     flat = corrupt(name, every).reshape(len(every), -1).astype(np.float32)
     test, train = flat[:360], flat[360:]

@@ -24,7 +24,7 @@ RESEMBLES = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
 def same(a: Splits, b: Splits) -> bool:
     """Whether two splits agree in every image and label."""
     return all(
-        np.array_equal(x.images, y.images) and np.array_equal(x.labels, y.labels)
+        np.array_equal(x.inputs, y.inputs) and np.array_equal(x.labels, y.labels)
         for x, y in ((a.train, b.train), (a.validation, b.validation), (a.test, b.test))
     )
 
@@ -40,11 +40,11 @@ def test_digits_golden() -> None:
     )
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (1077, 360, 360)
     assert splits.test.labels[:10].tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 9]
-    assert int(splits.test.images.sum()) == 16_117_164
-    pool = int(splits.train.images.sum()) + int(splits.validation.images.sum())
-    assert int(data.digits(seed=5).train.images.sum()) != int(splits.train.images.sum())
+    assert int(splits.test.inputs.sum()) == 16_117_164
+    pool = int(splits.train.inputs.sum()) + int(splits.validation.inputs.sum())
+    assert int(data.digits(seed=5).train.inputs.sum()) != int(splits.train.inputs.sum())
     other = data.digits(seed=5)
-    assert int(other.train.images.sum()) + int(other.validation.images.sum()) == pool
+    assert int(other.train.inputs.sum()) + int(other.validation.inputs.sum()) == pool
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -57,25 +57,25 @@ def test_digits_are_scikit_learns() -> None:
         (splits.validation, splits.validation_positions),
         (splits.test, np.arange(1437, 1797)),
     ):
-        assert examples.images.dtype == np.uint8 and examples.labels.dtype == np.int64
-        assert examples.images.shape == (len(examples), 28, 28)
+        assert examples.inputs.dtype == np.uint8 and examples.labels.dtype == np.int64
+        assert examples.inputs.shape == (len(examples), 28, 28)
         np.testing.assert_array_equal(examples.labels, bundle.target[positions])
         # every one of the 9 pixels that came from one, back from 0..255 to 0..16; nothing in the
         # margin
-        inner = examples.images[:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3)
+        inner = examples.inputs[:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3)
         blocks = np.broadcast_to(bundle.images[positions][:, :, None, :, None], inner.shape)
         np.testing.assert_array_equal(np.rint(inner / 255 * 16), blocks)
-        assert examples.images.sum(dtype=np.int64) == inner.sum(dtype=np.int64)
-    assert splits.train.images.max() == 255
+        assert examples.inputs.sum(dtype=np.int64) == inner.sum(dtype=np.int64)
+    assert splits.train.inputs.max() == 255
 
 
 def fingerprint(splits: Splits) -> str:
     """SHA-256 of every array of the splits, with its type and shape."""
     digest = hashlib.sha256()
     for array in (
-        *(splits.train.images, splits.train.labels),
-        *(splits.validation.images, splits.validation.labels),
-        *(splits.test.images, splits.test.labels),
+        *(splits.train.inputs, splits.train.labels),
+        *(splits.validation.inputs, splits.validation.labels),
+        *(splits.test.inputs, splits.test.labels),
         *(splits.clean_labels, splits.train_positions, splits.validation_positions),
     ):
         digest.update(str((array.dtype, array.shape)).encode())
@@ -150,7 +150,7 @@ def test_the_seed_decides() -> None:
     a, b = data.digits(seed=1), data.digits(seed=2)
     assert not np.array_equal(a.train_positions, b.train_positions)
     assert not np.array_equal(a.validation_positions, b.validation_positions)
-    np.testing.assert_array_equal(a.test.images, b.test.images)
+    np.testing.assert_array_equal(a.test.inputs, b.test.inputs)
 
 
 def test_the_global_generator_is_neither_read_nor_moved() -> None:
@@ -168,10 +168,10 @@ def test_smaller_training_sets_nest(noise: float) -> None:
     for size in (1, 10, 500, 1077):
         small = data.digits(seed=4, label_noise=noise, train_size=size)
         assert len(small.train) == size
-        np.testing.assert_array_equal(small.train.images, full.train.images[:size])
+        np.testing.assert_array_equal(small.train.inputs, full.train.inputs[:size])
         np.testing.assert_array_equal(small.train.labels, full.train.labels[:size])
         np.testing.assert_array_equal(small.clean_labels, full.clean_labels[:size])
-        np.testing.assert_array_equal(small.validation.images, full.validation.images)
+        np.testing.assert_array_equal(small.validation.inputs, full.validation.inputs)
 
 
 def test_sizes_of_validation() -> None:
@@ -229,7 +229,7 @@ def test_asymmetric_noise_moves_exactly_the_digits_that_resemble_others() -> Non
 def test_noise_touches_nothing_but_training_labels(kind: str) -> None:
     clean = data.digits(seed=6)
     noisy = data.digits(seed=6, label_noise=1.0, noise_kind=kind)
-    np.testing.assert_array_equal(noisy.train.images, clean.train.images)
+    np.testing.assert_array_equal(noisy.train.inputs, clean.train.inputs)
     np.testing.assert_array_equal(noisy.clean_labels, clean.train.labels)
     np.testing.assert_array_equal(noisy.validation.labels, clean.validation.labels)
     np.testing.assert_array_equal(noisy.test.labels, clean.test.labels)
@@ -256,7 +256,7 @@ def test_label_noise_out_of_range(bad: object) -> None:
 @pytest.mark.parametrize("bad", ["Symmetric", "", None, 1])
 def test_noise_kind_unknown(bad: object) -> None:
     with pytest.raises(
-        DataError, match=r"data\.noise_kind: expected one of symmetric, asymmetric, got"
+        DataError, match=r"data\.noise_kind: expected one of symmetric, asymmetric, uniform, got"
     ):
         data.digits(seed=0, noise_kind=bad)  # type: ignore[arg-type]
 
@@ -390,10 +390,10 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
         15,
         20,
     )
-    np.testing.assert_array_equal(splits.train.images, images[splits.train_positions])
+    np.testing.assert_array_equal(splits.train.inputs, images[splits.train_positions])
     np.testing.assert_array_equal(splits.train.labels, labels[splits.train_positions])
-    np.testing.assert_array_equal(splits.validation.images, images[splits.validation_positions])
-    np.testing.assert_array_equal(splits.test.images, images[60:])
+    np.testing.assert_array_equal(splits.validation.inputs, images[splits.validation_positions])
+    np.testing.assert_array_equal(splits.test.inputs, images[60:])
     assert splits.train.labels.dtype == splits.test.labels.dtype == np.int64
     assert not set(splits.train_positions) & set(splits.validation_positions)
 

@@ -5,7 +5,9 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
 from experiments import metrics
-from experiments.heads import LOGITS, NUMBER, log_softmax
+from experiments.heads import log_softmax, logits_head, number_head
+
+LOGITS, NUMBER = logits_head(10), number_head(10)
 
 RNG = np.random.default_rng(0)
 LOGIT_VALUES = RNG.normal(size=(500, 10)) * 3

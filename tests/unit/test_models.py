@@ -9,7 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import models, training
-from experiments.heads import LOGITS, NUMBER
+from experiments.heads import logits_head, number_head
+
+LOGITS, NUMBER = logits_head(10), number_head(10)
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))

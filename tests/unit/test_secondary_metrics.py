@@ -18,7 +18,7 @@ from helpers.synthetic_runs import measured, predictions, runs
 from experiments import contract
 from experiments import corruptions as corruption_module
 from experiments import metrics as experiment_metrics
-from experiments.heads import LOGITS, NUMBER
+from experiments.heads import logits_head, number_head
 from reports import analysis, metrics, secondary_metrics, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
@@ -34,6 +34,8 @@ TITLES = (
     "Gradient norm and update size",
     "Corrupted test images",
 )
+
+LOGITS, NUMBER = logits_head(10), number_head(10)
 NAMES = {"memorization", "steps", "corruptions"}
 
 

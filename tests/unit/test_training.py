@@ -75,7 +75,7 @@ def test_training_numbers_are_exact_sums_over_every_example_once(splits):
             models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
         )
         outputs, values = training.evaluate(
-            learner, training.pixels(splits.train.images), splits.train.labels
+            learner, training.tensor(splits, splits.train), splits.train.labels
         )
     assert records[1].metrics["train/loss"] == pytest.approx(
         values.mean(dtype=np.float64), rel=1e-6
@@ -92,7 +92,7 @@ def test_one_step_is_the_gradient_step_of_the_mean_loss(splits):
         )
         weight, bias = (p.numpy().astype(np.float64) for p in before.network.parameters())
     _, (new_weight, new_bias) = learn(splits, lr=0.5, epochs=1, batch_size=n)
-    x = splits.train.images.reshape(n, -1) / 255.0
+    x = splits.train.inputs.reshape(n, -1) / 255.0
     z = x @ weight + bias
     p = np.exp(z - z.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
@@ -113,12 +113,12 @@ def test_the_sizes_of_a_step_by_numpy(splits):
         )
         weights = [p.numpy().astype(np.float64) for p in before.network.parameters()]
         outputs, _ = training.evaluate(
-            before, training.pixels(splits.train.images), splits.train.labels
+            before, training.tensor(splits, splits.train), splits.train.labels
         )
     p = np.exp(log_softmax(outputs))
     p[np.arange(n), splits.train.labels] -= 1
     gradient = np.hypot(
-        np.linalg.norm(splits.train.images.reshape(n, -1).T / 255 @ p / n),
+        np.linalg.norm(splits.train.inputs.reshape(n, -1).T / 255 @ p / n),
         np.linalg.norm(p.mean(0)),
     )
     weight = np.hypot(*(np.linalg.norm(w) for w in weights))
@@ -164,7 +164,7 @@ def test_ten_steps_are_measured_evenly_or_all_there_are(
         )
     few = dataclasses.replace(
         splits,
-        train=data.Examples(splits.train.images[:size], splits.train.labels[:size]),
+        train=data.Examples(splits.train.inputs[:size], splits.train.labels[:size]),
         clean_labels=splits.clean_labels[:size],
     )
     learn(few, epochs=1, batch_size=batch_size)
@@ -197,7 +197,7 @@ def test_what_is_learned_of_flipped_labels(splits):
             models.softmax, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
         )
         outputs, _ = training.evaluate(
-            learner, training.pixels(noisy.train.images), noisy.train.labels
+            learner, training.tensor(noisy, noisy.train), noisy.train.labels
         )
     predicted, flipped = outputs.argmax(1), noisy.train.labels != noisy.clean_labels
     record = learn(noisy, lr=1e-30, epochs=1, batch_size=64)[0][1]
@@ -260,7 +260,7 @@ def test_a_seed_fixes_body_and_order_for_every_loss_and_the_head_for_every_loss_
             )
             hashes = training.weight_hashes(learner.network)
         init.add(hashes["init_hash"])
-        head.setdefault(head_of(loss).name, set()).add(hashes["head_hash"])
+        head.setdefault(head_of(loss, 10).name, set()).add(hashes["head_hash"])
         order.add(data.order_hash(splits, seed=seed))
     assert len(init) == 1
     assert len(order) == 1
@@ -342,7 +342,7 @@ def test_evaluation_does_not_depend_on_its_batches(splits, monkeypatch):
         learner = training.build(
             models.convnet, losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
         )
-        images = training.pixels(splits.test.images)
+        images = training.tensor(splits, splits.test)
         outputs, values = training.evaluate(learner, images, splits.test.labels)
         monkeypatch.setattr(training, "EVALUATION_BATCH", 7)
         again, _ = training.evaluate(learner, images, splits.test.labels)

@@ -1,0 +1,323 @@
+"""Data of a user's own, tables, and colour: what is read, and what is refused with its place."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import pickle
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+
+from experiments import data, losses, models, optimizers, schedulers, training
+from experiments.data import DataError, sources
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (60, 12, 9), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (60, 3, 12, 9), dtype=np.uint8)
+LABELS = np.tile(["cat", "dog", "eel"], 20)
+
+
+def of(inputs=GREY, labels=LABELS, **options) -> data.Splits:
+    return data.splits(inputs, labels, **{"seed": 0, "name": "own"} | options)
+
+
+# --- splits ---
+
+
+def test_classes_are_numbered_in_their_order_and_shapes_are_the_networks() -> None:
+    found = of()
+    assert (found.classes, found.shape, found.ordered) == (("cat", "dog", "eel"), (1, 12, 9), False)
+    assert (len(found.train), len(found.validation), len(found.test)) == (39, 9, 12)
+    assert of(COLOUR).shape == (3, 12, 9)
+    assert of(RNG.normal(size=(60, 5))).shape == (5,)
+    named = of(labels=np.tile([0, 1, 2], 20), classes=("x", "y", "z"))
+    np.testing.assert_array_equal(named.train.labels, found.train.labels)
+    assert of(labels=np.tile([5, 7, 10], 20)).classes == ("5", "7", "10")
+
+
+def test_each_part_has_each_class_in_its_share_and_the_test_set_is_one_for_all_seeds() -> None:
+    labels = np.repeat(["many", "few"], [50, 10])
+    parts = [of(labels=labels, seed=seed) for seed in range(5)]
+    for found in parts:
+        counts = [np.bincount(part.labels).tolist() for part in (found.validation, found.test)]
+        assert counts == [[2, 7], [2, 10]] or counts == [[1, 8], [2, 10]]
+        np.testing.assert_array_equal(found.test.inputs, parts[0].test.inputs)
+    assert not np.array_equal(parts[0].train_positions, parts[1].train_positions)
+
+
+def test_features_are_normalized_by_the_training_set_alone() -> None:
+    features = RNG.normal(3, [1.0, 20.0, 1.0], size=(60, 3))
+    features[:, 2] = 7.0  # a constant one stays finite
+    found = of(features)
+    trained = training.tensor(found, found.train).numpy()
+    np.testing.assert_allclose(trained.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(trained.std(axis=0), [1, 1, 0], atol=1e-5)
+    raw = found.test.inputs
+    expected = (raw - found.train.inputs.mean(axis=0)) / [*found.train.inputs[:, :2].std(axis=0), 1]
+    np.testing.assert_allclose(training.tensor(found, found.test).numpy(), expected, atol=1e-4)
+    assert of(features, normalize=False).mean is None
+    colours = of(COLOUR, normalize=True)
+    assert colours.mean is not None and colours.mean.shape == (3, 1, 1)
+
+
+def test_uniform_noise_hits_the_true_class_too_and_symmetric_never() -> None:
+    labels = np.tile(np.arange(4), 1000)
+    inputs = np.zeros((4000, 1))
+    symmetric = of(inputs, labels, label_noise=0.6)
+    uniform = of(inputs, labels, label_noise=0.6, noise_kind="uniform")
+    assert abs(symmetric.flipped - 0.6) < 0.04
+    assert abs(uniform.flipped - 0.6 * 3 / 4) < 0.04
+
+
+def test_asymmetric_noise_needs_to_know_which_class_resembles_which() -> None:
+    with pytest.raises(DataError, match="expected symmetric or uniform, got asymmetric"):
+        of(noise_kind="asymmetric")
+    found = of(noise_kind="asymmetric", label_noise=1.0, resembles={"cat": "dog"})
+    assert found.classes[0] == "cat" and 0 not in found.train.labels
+    np.testing.assert_array_equal(found.train.labels == 2, found.clean_labels == 2)
+    with pytest.raises(DataError, match="resembles: expected names of classes, got cow"):
+        of(resembles={"cow": "dog"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": GREY / 255}, r"expected images uint8 .* got float64 \[60, 12, 9\]"),
+        ({"inputs": np.full((60, 2), np.nan)}, r"got nan in row 0, column 0"),
+        ({"labels": LABELS[:59]}, r"one for each of 60 inputs, got <U3 \[59\]"),
+        ({"labels": np.arange(60) + 0.5}, r"expected whole numbers or texts.*float64"),
+        ({"labels": np.full(60, "one")}, r"classes: expected two at least, all different"),
+        ({"classes": ("cat", "dog")}, r"label 2 is eel, expected one of 2 classes: cat, dog"),
+        (
+            {"labels": np.tile([0, 1, 2], 20), "classes": ("a", "b")},
+            r"label 2 is 2, expected one of 2",
+        ),
+        ({"validation_size": 48}, r"data.validation_size: expected .* from 1 to 47"),
+        ({"test": (COLOUR, LABELS)}, r"test inputs: expected uint8 of the shape \(12, 9\)"),
+        ({"train_size": 2}, r"the training set of seed 0 has no example of the class"),
+    ],
+)
+def test_wrong_data_are_refused_with_their_place(changes, message) -> None:
+    with pytest.raises(DataError, match=message):
+        of(**changes)
+
+
+def test_the_digest_is_that_of_the_content() -> None:
+    changed = GREY.copy()
+    changed[59, 11, 8] ^= 1
+    digests = {of().digest, of(changed).digest, of(labels=np.roll(LABELS, 1)).digest}
+    assert len(digests) == 3
+    assert of(seed=3, label_noise=0.5).digest == of().digest
+
+
+# --- files ---
+
+
+def write_csv(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_csv_file_with_numbers_and_texts(tmp_path: Path) -> None:
+    rows = [
+        f"{number},{'red' if number % 2 else 'blue'},{'AB'[number % 3 == 0]}"
+        for number in range(30)
+    ]
+    path = write_csv(tmp_path / "flowers.csv", "size,hue,kind\n" + "\n".join(rows) + "\n")
+    found = data.csv(path=path, label="kind", seed=0)
+    assert (found.name, found.shape, found.classes) == ("flowers", (3,), ("A", "B"))
+    blue, red = found.test.inputs[:, 1], found.test.inputs[:, 2]
+    np.testing.assert_array_equal(blue, found.test.inputs[:, 0] % 2 == 0)
+    np.testing.assert_array_equal(blue + red, 1)
+    np.testing.assert_array_equal(found.test.labels, found.test.inputs[:, 0] % 3 == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "message"),
+    [
+        ("a,b\n1,x\n2,y\n", "c", r"has no column 'c'; expected one of a, b"),
+        ("a,b\n1,x\n2\n", "b", r"line 3: expected 2 cells, as the header has, got 1"),
+        ("a,b\n1,x\n,y\n", "b", r"line 3, column 'a': expected a value, got an empty cell"),
+        ("a,b\n", "b", r"got 2 columns and 0 rows"),
+        ("a,a\n1,2\n", "a", r"got 'a' twice"),
+    ],
+)
+def test_a_wrong_csv_file_is_refused_with_its_line(tmp_path: Path, text, label, message) -> None:
+    with pytest.raises(DataError, match=message):
+        data.csv(path=write_csv(tmp_path / "f.csv", text), label=label, seed=0)
+
+
+def test_an_npz_file_with_the_channels_last(tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    np.savez(path, x=np.moveaxis(COLOUR, 1, 3), y=LABELS, x_test=COLOUR[:6], y_test=LABELS[:6])
+    found = data.npz(path=str(path), seed=0)
+    assert (found.shape, len(found.test)) == ((3, 12, 9), 6)
+    np.testing.assert_array_equal(found.train.inputs, COLOUR[found.train_positions])
+    np.savez(path, x=COLOUR, z=LABELS)
+    with pytest.raises(DataError, match=r"has no array 'y'; .* got x, z"):
+        data.npz(path=str(path), seed=0)
+    path.write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(DataError, match="cannot be read as an npz file"):
+        data.npz(path=str(path), seed=0)
+
+
+def test_a_folder_of_images(tmp_path: Path) -> None:
+    for number, (image, label) in enumerate(zip(GREY, LABELS, strict=True)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / label / f"{number:02}.png")
+    found = data.folder(root=str(tmp_path), seed=0)
+    assert (found.shape, found.classes, len(found.test)) == ((1, 12, 9), ("cat", "dog", "eel"), 12)
+    by_class = GREY[np.argsort(LABELS, kind="stable")]
+    kept = np.delete(
+        np.arange(60), [int((by_class == each).all((1, 2)).argmax()) for each in found.test.inputs]
+    )
+    np.testing.assert_array_equal(found.train.inputs, by_class[kept][found.train_positions])
+    Image.fromarray(GREY[0, :5]).save(tmp_path / "eel" / "small.png")
+    with pytest.raises(DataError, match=r"small.png has 9 x 5 pixels, expected 9 x 12"):
+        data.folder(root=str(tmp_path), seed=0)
+    (tmp_path / "cat" / "00.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"00.png cannot be read as an image"):
+        data.folder(root=str(tmp_path), seed=0)
+
+
+def as_idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
+
+
+def test_idx_files_of_any_size(tmp_path: Path) -> None:
+    numbers = np.tile(np.arange(1, 27, dtype=np.uint8), 10)[:60]
+    images = tmp_path / "emnist-letters-train-images-idx3-ubyte.gz"
+    images.write_bytes(gzip.compress(as_idx(GREY)))
+    (tmp_path / "emnist-letters-train-labels-idx1-ubyte").write_bytes(as_idx(numbers % 4))
+    found = data.idx(root=str(tmp_path), seed=0)
+    assert (found.shape, found.classes) == ((1, 12, 9), ("0", "1", "2", "3"))
+    images.write_bytes(gzip.compress(as_idx(GREY)[:-7]))
+    with pytest.raises(DataError, match=r"announces 60 x 12 x 9 bytes .* got 6,473: is it trunc"):
+        data.idx(root=str(tmp_path), seed=0)
+    images.unlink()
+    with pytest.raises(DataError, match="lacks a file of images"):
+        data.idx(root=str(tmp_path), seed=0)
+
+
+def test_cifar_is_read_from_an_archive_of_its_form(tmp_path: Path, monkeypatch) -> None:
+    rows = RNG.integers(0, 256, (60, 3072), dtype=np.uint8)
+    labels = np.arange(60) % 10
+    path = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, part in {"data_batch_1": slice(0, 20), "data_batch_2": slice(20, 40),
+                           "test_batch": slice(40, 60)}.items():  # fmt: skip
+            content = pickle.dumps({"data": rows[part], "labels": labels[part].tolist()}, 3)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(DataError, match="expected MD5 c58f30108f718f92721af3b95e74349a, got"):
+        data.cifar10(root=str(tmp_path), seed=0)
+    md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(sources._CIFAR, "cifar10", (path.name, md5))
+    found = data.cifar10(root=str(tmp_path), seed=0, validation_size=10)
+    assert (found.shape, found.classes[3], len(found.test)) == ((3, 32, 32), "cat", 20)
+    np.testing.assert_array_equal(found.test.inputs, rows[40:].reshape(-1, 3, 32, 32))
+    np.testing.assert_array_equal(found.test.labels, labels[40:])
+
+
+def test_scikit_learns_tables() -> None:
+    from sklearn.datasets import load_wine
+
+    bundle, found = load_wine(), data.table(name="wine", seed=0)
+    assert found.classes == tuple(bundle.target_names) and found.shape == (13,)
+    together = np.concatenate([found.train.inputs, found.validation.inputs, found.test.inputs])
+    np.testing.assert_array_equal(
+        np.sort(together, axis=0), np.sort(bundle.data.astype(np.float32), axis=0)
+    )
+    assert [len(part) for part in (found.train, found.validation, found.test)] == [115, 28, 35]
+
+
+# --- networks and training ---
+
+
+def learner(model, splits: data.Splits, loss=losses.ce) -> training.Learner:
+    return training.build(
+        model, loss, optimizers.sgd, schedulers.constant,
+        lr=0.05, steps=1, shape=splits.shape, classes=len(splits.classes),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet5", "cnn_bn", "mlp", "softmax", "resnet"])
+@pytest.mark.parametrize("shape", [(1, 12, 15), (3, 32, 32)])
+def test_every_network_takes_images_of_any_shape_and_any_number_of_classes(name, shape) -> None:
+    with training.fresh(0):
+        network = getattr(models, name)(26, shape=shape)
+        assert network(paddle.rand([2, *shape])).shape == [2, 26]
+
+
+def test_networks_for_images_refuse_features() -> None:
+    with pytest.raises(ValueError, match=r"model=lenet5: expected images .* shape \[13\]; .*mlp"):
+        models.lenet5(3, shape=(13,))
+
+
+def test_resnets_have_the_number_of_weights_of_the_paper() -> None:
+    def weights(depth: int) -> int:
+        network = models.resnet(10, shape=(3, 32, 32), depth=depth)
+        return sum(weight.size for weight in network.parameters() if not weight.stop_gradient)
+
+    assert round(weights(20) / 1e6, 2) == 0.27  # He et al. 2016, table 6
+    assert (
+        weights(8)
+        == 3 * 16 * 9
+        + 2 * 16 * 16 * 9
+        + (16 * 32 + 32 * 32) * 9
+        + (32 * 64 + 64 * 64) * 9
+        + 2 * (16 * 3 + 32 * 2 + 64 * 2)
+        + 650
+    )
+    with pytest.raises(ValueError, match=r"depth: expected 6 n \+ 2, such as 8 or 20, got 10"):
+        models.resnet(10, depth=10)
+
+
+def test_several_hidden_layers_with_dropout() -> None:
+    with training.fresh(0):
+        network = models.mlp(3, shape=(13,), hidden=[8, 4], dropout=0.5)
+    shapes = [tuple(weight.shape) for weight in network.parameters()]
+    assert shapes == [(13, 8), (8,), (8, 4), (4,), (4, 3), (3,)]
+    inputs = paddle.rand([64, 13])
+    assert not np.array_equal(network(inputs).numpy(), network(inputs).numpy())
+    network.eval()
+    np.testing.assert_array_equal(network(inputs).numpy(), network(inputs).numpy())
+
+
+class Own(paddle.nn.Layer):
+    """A network of a user's own, of ordinary layers."""
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.hidden = paddle.nn.Linear(13, 8)
+        self.last = paddle.nn.Linear(8, outputs)
+
+    def forward(self, features):
+        return self.last(paddle.tanh(self.hidden(features)))
+
+
+def test_the_head_of_a_users_network_is_its_last_layer_with_weights() -> None:
+    hashes = []
+    for outputs in (3, 7):
+        with training.fresh(0):
+            hashes.append(training.weight_hashes(Own(outputs)))
+    assert training.head_prefix(Own(3)) == "last."
+    assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
+    assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
+
+
+def test_a_table_is_learned_by_a_users_network() -> None:
+    splits = data.table(name="wine", seed=0)
+    with training.fresh(0):
+        taught = learner(Own, splits)
+        *_, last = training.train(taught, splits, epochs=20, batch_size=10, seed=0)
+    assert last.validation_outputs.shape == (28, 3)
+    assert last.metrics["val/accuracy"] > 0.9
