@@ -41,6 +41,7 @@ CHOICES = {
     "device": ("auto", "cpu", "gpu"),
     "on_failure": ("continue", "stop", "retry"),
     "reuse": ("same", "any"),
+    "augment": ("none", "shift", "crop_flip"),
 }
 _MOST_SEEDS = 5000  # of a question, and characters of their text: it is kept in a tag
 
@@ -78,6 +79,7 @@ class RunConfig:
     device: str = MISSING
     threads: int = MISSING
     corruptions: bool = MISSING
+    augment: str = MISSING
     force: bool = MISSING
     checkpoint: Any = MISSING
     on_failure: str = MISSING
@@ -125,6 +127,7 @@ class Settings:
     reuse: str = "same"
     close_stale: bool = False
     verbose: bool = False
+    augment: str = "none"
     question: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 
@@ -140,7 +143,9 @@ class Settings:
         words = (word.lstrip("+").partition("=") for word in self.words)
         values = {name: value for name, _, value in words}  # of two, the last one counts
         others = "|".join(group for group in GROUPS if group != "loss")
-        shown = rf"({others})\b(?!\.(root|path|test_path))|(batch_size|threads|corruptions)$"
+        shown = (
+            rf"({others})\b(?!\.(root|path|test_path))|(batch_size|threads|corruptions|augment)$"
+        )
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
         parts += [f"{name}={value}" for name, value in values.items() if re.match(shown, name)]
         return " ".join(parts)
@@ -210,6 +215,8 @@ class Settings:
         found: dict[str, Any] = {}
         if self.threads != 1:  # sums in another order: other last digits
             found["threads"] = self.threads
+        if self.augment != "none":
+            found["augment"] = self.augment
         if self.corruptions:  # more numbers
             found["corruptions"] = True
         if (device := machine.resolved_device(self.device, self.threads)) != "cpu":  # other kernels

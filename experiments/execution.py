@@ -130,6 +130,7 @@ def execute(
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
+                augment=settings.augment,
                 done=done,
             ):
                 records.append(record)

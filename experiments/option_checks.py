@@ -60,12 +60,14 @@ class Checked:
         warnings: Those about its loss.
         kernel: What to log of the network's kernel, each with its level.
         checkpoint: The size of a checkpoint, in bytes.
+        start: The model, the seed, and the hash of the initial weights outside the head.
         failure: Why there is no result, where the process ended without one.
     """
 
     warnings: tuple[TrainingWarning, ...] = ()
     kernel: tuple[tuple[int, str], ...] = ()
     checkpoint: int = 0
+    start: tuple[str, str] = ("", "")
     failure: str = ""
 
 
@@ -133,6 +135,7 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
     if wrong:
         failures = [_known[key].failure for key in tasks if key in _known]
         config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
+    _warn_of_starts([_known[key].start for key in dict.fromkeys(keys)])
     for job, checked in zip(jobs, (_known[key] for key in keys), strict=True):
         warnings = [f"{job.loss_label}: {each.name}: {each.text}" for each in checked.warnings]
         messages = [(logging.WARNING, warning) for warning in warnings]
@@ -142,6 +145,22 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
                 _logged.add(message)
                 log.log(level, "%s", message)
     return [_known[key] for key in keys]
+
+
+def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
+    """Log which networks do not begin alike, so that their losses are compared unpaired."""
+    hashes: dict[str, set[str]] = {}
+    for network, init_hash in starts:
+        hashes.setdefault(network, set()).add(init_hash)
+    for network, found in hashes.items():
+        message = (
+            f"{network}: with one seed, the losses begin from different weights outside the head, "
+            "so their runs are compared as unpaired, which is less certain; define the head last, "
+            "as the sublayer `head`"
+        )
+        if len(found) > 1 and message not in _logged:
+            _logged.add(message)
+            log.warning("%s", message)
 
 
 def check_one(job: Settings) -> Sequence[TrainingWarning]:
@@ -263,6 +282,15 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     together = " ".join(
         f"{group}={job.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
     )
+    for name, asked, right, wanted in (
+        ("augment", job.augment != "none", len(data.shape) == 3, "images"),
+        ("corruptions", job.corruptions, data.shape == (1, 28, 28), "grey images of 28 x 28"),
+    ):
+        if asked and not right:
+            raise CommandError(
+                f"{name}: expected data of {wanted}, got data={job.choices['data']} with inputs of "
+                f"the shape {list(data.shape)}; leave {name} out"
+            )
     rows = min(job.batch_size, data.train)
     sizes = [rows, data.train % rows] if data.train % rows else [rows]  # the last batch is smaller
     size = rows
@@ -287,6 +315,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
                 shape=data.shape,
                 classes=data.classes,
             )
+            start = training.weight_hashes(learner.network)["init_hash"]
             _limit()  # a compiler may have to build the kernel
             kernel = conv_block.notices(learner.network)
             for size in sizes:
@@ -309,4 +338,6 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         text = redacted(str(error)).strip()
         text = text if isinstance(error, CommandError) else f"{together}: {text}"
         raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
-    return Checked(tuple(warnings), kernel, checkpoint)
+    own = [f"{name}={value}" for name, value in job.params.items() if name.startswith("model.")]
+    network = " ".join([f"model={job.choices['model']}", *own, f"seed={job.seed}"])
+    return Checked(tuple(warnings), kernel, checkpoint, (network, start))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from experiments.data import Examples, Splits, epoch_order
+from experiments.data import Examples, Splits, augmentation, augmented, epoch_order
 from experiments.heads import Head, head_of
 from experiments.metrics import accuracy, epoch_metrics, memorisation
 
@@ -162,6 +162,7 @@ def train(
     epochs: int,
     batch_size: int,
     seed: int,
+    augment: str = "none",
     done: int | None = None,
 ) -> Iterator[Record]:
     """Train for `epochs` (>= 0) epochs and yield a record of each, the untrained network's first.
@@ -179,7 +180,8 @@ def train(
         splits: The data.
         epochs: How many epochs.
         batch_size: How many examples a step has.
-        seed: Decides the order of the examples.
+        seed: Decides the order of the examples, and what `augment` draws.
+        augment: What changes the training images, see `data.augmented`; "none": nothing.
         done: The epochs that `learner`, restored from a `state`, has behind it; their records are
             not yielded again.
     """
@@ -193,6 +195,7 @@ def train(
     for epoch in range((done or 0) + 1, epochs + 1):
         start = time.perf_counter()
         order = epoch_order(len(labels), seed=seed, epoch=epoch)
+        drawn = augmentation(seed=seed, epoch=epoch)
         positions = paddle.to_tensor(order)  # once per epoch: for each batch it would take longer
         firsts = range(0, len(order), batch_size)
         measured = {
@@ -204,7 +207,10 @@ def train(
         for first in firsts:
             batch = slice(first, first + batch_size)
             index = positions[batch]
-            outputs = learner.network(paddle.index_select(inputs, index))
+            given = paddle.index_select(inputs, index)
+            if augment != "none":
+                given = paddle.to_tensor(augmented(given.numpy(), augment, drawn))
+            outputs = learner.network(given)
             values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
             raw[batch], losses[batch] = outputs.numpy(), values.numpy()
             batch_sum = float(losses[batch].sum())

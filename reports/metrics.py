@@ -26,8 +26,8 @@ REFUSED = {
 """What runs say of the test set that orders no losses, and why."""
 
 _PER_CENT, _NATS = "%", "nats"
-_LOGITS = "of networks with a logit for each class"
-_NUMBER = "of networks with 1 number"
+_LOGITS = "of losses of logits"
+_NUMBER = "of losses of 1 number"
 _CORRUPTED = "with corruptions=true"
 _FLIPPED = "where data.label_noise flips labels"
 

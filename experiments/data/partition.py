@@ -19,12 +19,13 @@ from experiments.data.sources import DataError
 Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+AUGMENTATIONS = ("none", "shift", "crop_flip")
 NOISE_KINDS = ("symmetric", "asymmetric", "uniform")
 
 DIGITS = tuple("0123456789")
 
 # The streams of random numbers, one for each thing that is drawn.
-_SPLIT, _NOISE, _ORDER, _TEST = 1, 2, 3, 4
+_SPLIT, _NOISE, _ORDER, _TEST, _AUGMENT = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,6 +284,34 @@ def epoch_order(size: int, *, seed: int, epoch: int) -> Ints:
     _whole("epoch", epoch, 1)
     _whole("seed", seed, 0)
     return _generator(seed, _ORDER, epoch).permutation(size).astype(np.int64, copy=False)
+
+
+def augmented(
+    images: npt.NDArray[np.float32], kind: str, generator: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Images [batch, channels, height, width] as an augmentation changes them.
+
+    Args:
+        images: The images of one batch.
+        kind: "shift": by up to 2 pixels in each direction; "crop_flip": by up to 4 pixels, and
+            every other one from left to right, as He et al. (2016) train on CIFAR.
+        generator: That of the epoch, of `augmentation`.
+    """
+    margin = {"shift": 2, "crop_flip": 4}[kind]
+    count, _, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+    down, right = generator.integers(0, 2 * margin + 1, (2, count))
+    cut = windows[np.arange(count), :, down, right]
+    if kind == "crop_flip":
+        turned = generator.random(count) < 0.5
+        cut[turned] = cut[turned, :, :, ::-1]
+    return np.ascontiguousarray(cut)
+
+
+def augmentation(*, seed: int, epoch: int) -> np.random.Generator:
+    """The generator of an epoch's augmentation, which nothing else draws from."""
+    return _generator(seed, _AUGMENT, epoch)
 
 
 def order_hash(splits: Splits, *, seed: int) -> str:

@@ -275,7 +275,7 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
     for line in metrics.described().splitlines():
         assert line.strip() in said.text
     assert (
-        "test/aurc                 test AURC (%): lower is better; only of networks with a logit for each class"
+        "test/aurc                 test AURC (%): lower is better; only of losses of logits"
         in said.text
     )
 

@@ -295,7 +295,16 @@ def test_the_file_map_names_every_module():
 
 def test_long_mechanisms_have_a_reason():
     """Modules of more than 100 lines that are neither training, statistics nor report."""
-    training = {"training", "models", "optimizers", "corruptions", "metrics", "partition", "sets", "tuning"}
+    training = {
+        "training",
+        "models",
+        "optimizers",
+        "corruptions",
+        "metrics",
+        "partition",
+        "sets",
+        "tuning",
+    }
     training |= {
         "run",
         "regression",

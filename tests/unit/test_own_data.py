@@ -321,3 +321,34 @@ def test_a_table_is_learned_by_a_users_network() -> None:
         *_, last = training.train(taught, splits, epochs=20, batch_size=10, seed=0)
     assert last.validation_outputs.shape == (28, 3)
     assert last.metrics["val/accuracy"] > 0.9
+
+
+def test_augmentations_move_and_mirror_what_is_there() -> None:
+    images = COLOUR.astype(np.float32)
+    drawn = [data.augmentation(seed=1, epoch=2) for _ in range(3)]
+    moved = data.augmented(images, "shift", drawn[0])
+    np.testing.assert_array_equal(moved, data.augmented(images, "shift", drawn[1]))
+    padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    for before, after in zip(padded, moved, strict=True):
+        cuts = [before[:, y : y + 12, x : x + 9] for y in range(5) for x in range(5)]
+        assert any(np.array_equal(cut, after) for cut in cuts)
+    wide = np.zeros((400, 1, 12, 9), np.float32)
+    wide[:, :, :, 4] = np.arange(12)  # mirrored, the column stays in the middle
+    wide[:, :, 6, 5] = 99
+    turned = data.augmented(wide, "crop_flip", drawn[2])
+    column = turned.max(axis=(1, 2)).argmax(axis=1)
+    assert set(column) <= set(range(9)) and len(set(column)) == 9
+    assert not np.array_equal(turned, wide)
+
+
+def test_augmented_training_is_equal_for_equal_seeds() -> None:
+    splits = data.digits(seed=0, train_size=200)
+    ends = []
+    for augment in ("shift", "shift", "none"):
+        with training.fresh(0):
+            taught = learner(models.softmax, splits)
+            *_, last = training.train(
+                taught, splits, epochs=2, batch_size=50, seed=0, augment=augment
+            )
+        ends.append(last.metrics["val/loss"])
+    assert ends[0] == ends[1] != ends[2]
