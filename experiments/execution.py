@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from experiments import (
 )
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
-from experiments.data import Examples, Splits, order_hash
+from experiments.data import DIGITS, Examples, Splits, order_hash
 from experiments.kernels import conv_block
 from experiments.terminal import duration
 from experiments.tracking import Planned, Store, TrackedRun
@@ -104,6 +105,8 @@ def execute(
             "order_hash": order_hash(splits, seed=settings.seed),
         }
         constant = {**(tags or {}), **made_by}
+        if splits.classes != DIGITS:
+            constant["classes"] = json.dumps(splits.classes)
         made_by |= {"threads": str(settings.threads)}
         if parent:
             planned = tracking.planned(store, parent)

@@ -6,6 +6,7 @@ epochs and seed; runs of different settings are never pooled.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -302,10 +303,16 @@ def section(
         else pd.DataFrame(columns=["loss", "lr", "epochs", "seed"]),
         test_size=test_size,
         diverged_as=diverged_as,
-        mistakes=error_analysis.summarise(read),
+        mistakes=error_analysis.summarise(read, _class_names(runs)),
         **_declared(at_headline, question, reference, declared),
         notes=notes,
     )
+
+
+def _class_names(runs: pd.DataFrame) -> list[str]:
+    """The names of the classes that the runs have recorded; none where they are numbers."""
+    recorded = runs["classes"].dropna() if "classes" in runs else []
+    return json.loads(recorded.iloc[0]) if len(recorded) else []
 
 
 def _declared(

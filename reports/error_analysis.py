@@ -20,10 +20,11 @@ class Mistakes:
 
     runs: how many, by loss. confusion: [K, K] by loss, mean number of images per run, label by
     prediction.
-    classes: a frame with loss, digit, accuracy in [0, 1], images. images: a frame with a row per
-    test image: image (place in file order), label, wrong (share of runs, losses weighing the same),
-    taken_for (the most frequent wrong answer, -1: none), spread (largest minus smallest share of
-    wrong runs between losses) and, for each loss, `wrong in LOSS`. labels: [n].
+    classes: a frame with loss, class (its name), accuracy in [0, 1], images. images: a frame with a
+    row per test image: image (place in file order), label (its name), wrong (share of runs, losses
+    weighing the same), taken_for (the name of the most frequent wrong answer, empty: none), spread
+    (largest minus smallest share of wrong runs between losses) and, for each loss, `wrong in LOSS`.
+    labels: [n]. names: of the classes.
     """
 
     runs: dict[str, int]
@@ -31,6 +32,7 @@ class Mistakes:
     classes: pd.DataFrame
     images: pd.DataFrame
     labels: np.ndarray
+    names: tuple[str, ...]
     skipped: int
 
 
@@ -63,10 +65,12 @@ def constant_answer(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> n
     return np.asarray(labels == classes[counts.argmax()])
 
 
-def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistakes | None:
+def summarise(
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str] = ()
+) -> Mistakes | None:
     """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`.
 
-    It is None without predictions.
+    It is None without predictions. Without the names of the classes they are their numbers.
 
     Runs whose labels are not those of the first run are of another test set, and are skipped and
     counted.
@@ -86,27 +90,30 @@ def summarise(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mistake
             usable[loss] = np.stack(rows)
     if not usable or labels.min() < 0:
         return None
+    count = int(max(labels.max(), *(rows.max() for rows in usable.values()))) + 1
+    names = tuple(names) if len(names) >= count else tuple(map(str, range(count)))
     return Mistakes(
         runs={loss: len(rows) for loss, rows in usable.items()},
-        confusion={loss: confusion(rows, labels) for loss, rows in usable.items()},
-        classes=_class_accuracy(usable, labels),
-        images=_images(usable, labels),
+        confusion={loss: confusion(rows, labels, len(names)) for loss, rows in usable.items()},
+        classes=_class_accuracy(usable, labels, names),
+        images=_images(usable, labels, names),
         labels=labels,
+        names=names,
         skipped=skipped,
     )
 
 
-def confusion(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def confusion(predicted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     """Mean number of examples per run [K, K], label by prediction.
 
     Args:
         predicted: [runs, n].
         labels: [n].
+        count: the number K of classes.
 
-    >>> confusion(np.array([[1, 1], [0, 1]]), np.array([0, 1])).tolist()
+    >>> confusion(np.array([[1, 1], [0, 1]]), np.array([0, 1]), 2).tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
-    count = int(max(labels.max(), predicted.max())) + 1
     counts = np.zeros((count, count))
     for row in predicted:
         np.add.at(counts, (labels, row), 1)
@@ -122,33 +129,37 @@ def _same(run: Mapping[str, Any], labels: np.ndarray) -> bool:
     )
 
 
-def _class_accuracy(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> pd.DataFrame:
+def _class_accuracy(
+    predicted: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str]
+) -> pd.DataFrame:
     rows = [
         {
             "loss": loss,
-            "digit": digit,
-            "accuracy": float(right[:, labels == digit].mean()),
-            "images": int((labels == digit).sum()),
+            "class": names[label],
+            "accuracy": float(right[:, labels == label].mean()),
+            "images": int((labels == label).sum()),
         }
         for loss, right in ((loss, rows == labels) for loss, rows in predicted.items())
-        for digit in np.unique(labels).tolist()
+        for label in np.unique(labels).tolist()
     ]
     return pd.DataFrame(rows)
 
 
-def _images(predicted: Mapping[str, np.ndarray], labels: np.ndarray) -> pd.DataFrame:
+def _images(
+    predicted: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str]
+) -> pd.DataFrame:
     wrong = {loss: (rows != labels).mean(axis=0) for loss, rows in predicted.items()}
     shares = np.stack(list(wrong.values()))
-    count = int(max(labels.max(), *(rows.max() for rows in predicted.values()))) + 1
-    answers = np.zeros((len(labels), count))
+    answers = np.zeros((len(labels), len(names)))
     for rows in predicted.values():
         for row in rows:
             answers[np.arange(len(labels)), row] += 1 / len(rows)
     answers[np.arange(len(labels)), labels] = 0
-    taken_for = np.where(answers.max(axis=1) > 0, answers.argmax(axis=1), -1)
+    named = np.array(names)
+    taken_for = np.where(answers.max(axis=1) > 0, named[answers.argmax(axis=1)], "")
     frame = {
         "image": np.arange(len(labels)),
-        "label": labels,
+        "label": named[labels],
         "wrong": shares.mean(axis=0),
         "taken_for": taken_for,
     }

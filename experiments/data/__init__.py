@@ -13,6 +13,7 @@ imports Paddle, Hydra or MLflow.
 
 from experiments.data.files import csv, folder, idx, npz
 from experiments.data.partition import (
+    DIGITS,
     NOISE_KINDS,
     Draw,
     Examples,
@@ -27,6 +28,7 @@ from experiments.data.sets import cifar10, cifar100, digits, fashion, mnist, tab
 from experiments.data.sources import DataError
 
 __all__ = [
+    "DIGITS",
     "NOISE_KINDS",
     "DataError",
     "Draw",

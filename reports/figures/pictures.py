@@ -27,13 +27,17 @@ from reports.figures.palette import ALARM, MUTED, PAPER, Look, tint
 
 
 def confusions(
-    matrices: Mapping[str, np.ndarray], *, order: Sequence[str], names: Mapping[str, str]
+    matrices: Mapping[str, np.ndarray],
+    *,
+    order: Sequence[str],
+    names: Mapping[str, str],
+    classes: Sequence[str],
 ) -> Figure:
     """What was taken for what.
 
     A panel per loss, the mean number of test images per run, the right ones left out.
 
-    matrices: [10, 10] by loss, label by prediction.
+    matrices: [K, K] by loss, label by prediction. classes: the names of the K classes.
     """
     shown = [loss for loss in order if loss in matrices]
     columns = 1 if narrow() else 3 if len(shown) > 4 else min(2, max(1, len(shown)))
@@ -54,15 +58,16 @@ def confusions(
         )
         heat_cells(axis, matrix, words, tint(ALARM), (0, top), 5.5 if columns == 3 else 7)
         axis.set_aspect("equal")
-        axis.set_xticks(np.arange(len(matrix)) + 0.5, [str(n) for n in range(len(matrix))])
-        axis.set_yticks(np.arange(len(matrix)) + 0.5, [str(n) for n in range(len(matrix))])
-        for digit in range(len(matrix)):
+        turn = 90 if max(map(len, classes)) > 2 else 0
+        axis.set_xticks(np.arange(len(matrix)) + 0.5, classes, rotation=turn)
+        axis.set_yticks(np.arange(len(matrix)) + 0.5, classes, rotation=0)
+        for place in range(len(matrix)):
             axis.add_patch(
-                Rectangle((digit, digit), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0)
+                Rectangle((place, place), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0)
             )
         axis.set_title(names[loss])
-        axis.set_xlabel("predicted digit")
-        axis.set_ylabel("digit")
+        axis.set_xlabel("predicted class")
+        axis.set_ylabel("class")
     hide_unused(axes, len(shown))
     return figure
 
@@ -75,31 +80,31 @@ def class_accuracy(
     names: Mapping[str, str],
     behind: Collection[str] = (),
 ) -> Figure:
-    """Draw the test accuracy of each loss on each digit.
+    """Draw the test accuracy of each loss on each class.
 
-    Each digit has a row, so that the losses can be compared on it.
+    Each class has a row, so that the losses can be compared on it.
 
     Of the losses `behind` the marks are alike, and grey.
 
-    classes: a row per loss and digit: loss, digit, accuracy in [0, 1].
+    classes: a row per loss and class: loss, class, accuracy in [0, 1].
     """
     shown = [loss for loss in order if loss in set(classes["loss"])]
-    digits = sorted(classes["digit"].unique())
-    figure, axes = canvas(1, 1, 0.22 * len(digits) + 1.1)
+    labels = classes["class"].drop_duplicates().tolist()
+    figure, axes = canvas(1, 1, 0.22 * len(labels) + 1.1)
     axis: Axes = axes.flat[0]
-    low = classes.groupby("digit")["accuracy"].min()
-    high = classes.groupby("digit")["accuracy"].max()
-    for row, digit in enumerate(digits):
+    low = classes.groupby("class")["accuracy"].min()
+    high = classes.groupby("class")["accuracy"].max()
+    for row, label in enumerate(labels):
         axis.plot(
-            [100 * low[digit], 100 * high[digit]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6
+            [100 * low[label], 100 * high[label]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6
         )
     for loss in shown:
         if loss in behind:
             continue
-        own = classes[classes["loss"] == loss].set_index("digit")["accuracy"].reindex(digits)
+        own = classes[classes["loss"] == loss].set_index("class")["accuracy"].reindex(labels)
         axis.plot(
             100 * own.to_numpy(),
-            range(len(digits)),
+            range(len(labels)),
             looks[loss].marker,
             color=looks[loss].color,
             markersize=4.5,
@@ -111,11 +116,11 @@ def class_accuracy(
     grey = [loss for loss in shown if loss in behind]
     if grey:
         own = classes[classes["loss"].isin(grey)]
-        rows = own["digit"].map(digits.index)
+        rows = own["class"].map(labels.index)
         axis.plot(100 * own["accuracy"], rows, "|", label=others(grey), markersize=5, **BEHIND)
-    label_rows(axis, [str(digit) for digit in digits])
-    axis.set_ylabel("digit")
-    axis.set_xlabel("test accuracy on the images of this digit (%)")
+    label_rows(axis, labels)
+    axis.set_ylabel("class")
+    axis.set_xlabel("test accuracy on the examples of this class (%)")
     legend_above(figure, axis)
     return figure
 
@@ -132,7 +137,7 @@ def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
     figure, axes = _gallery(images, found, columns=4 if narrow() else 8, height=1.05)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
         axis.set_title(
-            f"{int(row['label'])}, read as {int(row['taken_for'])}",
+            f"{row['label']}, read as {row['taken_for']}",
             pad=3,
             loc="center",
         )
@@ -157,7 +162,7 @@ def most_disagreed(
     """
     figure, axes = _gallery(images, found, columns=2 if narrow() else 5, height=1.75)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
-        axis.set_title(f"a {int(row['label'])}", pad=3, loc="center")
+        axis.set_title(str(row["label"]), pad=3, loc="center")
         shares = {
             loss: float(row[f"wrong in {loss}"])
             for loss in order

@@ -17,7 +17,12 @@ from reports.verdicts import upper_first
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 OTHER_WAY = {"better": "worse", "worse": "better"}
-_DATA = {"mnist": "MNIST", "digits": "digits"}
+_DATA = {
+    "mnist": "MNIST",
+    "fashion": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+}
 _OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
 
 

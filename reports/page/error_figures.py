@@ -18,20 +18,26 @@ class ErrorFigures(SectionFigures):
     """Draws which examples the losses classify wrongly."""
 
     def class_accuracy(self, mistakes: Mistakes) -> PageFigure:
-        """Accuracy on each digit."""
+        """Accuracy on each class."""
         draw = partial(pictures.class_accuracy, mistakes.classes, **self._together)
         caption = (
-            "Accuracy on the test images of each digit, mean over "
+            "Accuracy on the test examples of each class, mean over "
             f"{runs_behind(mistakes.runs.values())} per loss; the line spans the losses."
         )
         caption += self._grey_words()
-        hardest = mistakes.classes.groupby("digit")["accuracy"].mean().idxmin()
-        return PageFigure("classes", caption, f"{caption} The hardest digit is {hardest}.", draw)
+        hardest = mistakes.classes.groupby("class")["accuracy"].mean().idxmin()
+        return PageFigure("classes", caption, f"{caption} The hardest class is {hardest}.", draw)
 
     def confusions(self, mistakes: Mistakes) -> PageFigure:
-        """Which digits were taken for which."""
+        """Which classes were taken for which."""
         shown = [loss for loss in self.order if loss in self.front and loss in mistakes.confusion]
-        draw = partial(pictures.confusions, mistakes.confusion, order=shown, names=self.names)
+        draw = partial(
+            pictures.confusions,
+            mistakes.confusion,
+            order=shown,
+            names=self.names,
+            classes=mistakes.names,
+        )
         caption = (
             "Confusion matrices: mean number of wrongly classified test images per run, over "
             f"{runs_behind(mistakes.runs.values())} per loss. The diagonal, right answers, is left "
@@ -43,8 +49,8 @@ class ErrorFigures(SectionFigures):
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             worst.append(
-                f"{plain(loss)}: most often {row} read as {column}, {wrong[row, column]:.1f} per "
-                "run"
+                f"{plain(loss)}: most often {mistakes.names[row]} read as "
+                f"{mistakes.names[column]}, {wrong[row, column]:.1f} per run"
             )
         return PageFigure("confusions", caption, f"{caption} {'; '.join(worst)}.", draw)
 

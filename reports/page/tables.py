@@ -159,12 +159,12 @@ def corruptions(section: Section, order: Sequence[str]) -> Table | None:
 
 
 def classes(mistakes: Mistakes, order: Sequence[str]) -> Table:
-    """Test accuracy per digit and loss."""
-    frame = mistakes.classes.pivot(index="loss", columns="digit", values="accuracy")
-    frame = frame.rename(columns=str)
-    digits = [Column(f"digit_{digit}", digit, digit, scale=100) for digit in frame]
-    caption = "Test accuracy (%) on each digit, mean over runs."
-    return tabulate("classes", caption, _ordered(frame.reset_index(), order), [LOSS, *digits])
+    """Test accuracy per class and loss."""
+    frame = mistakes.classes.pivot(index="loss", columns="class", values="accuracy")
+    frame = frame[mistakes.classes["class"].drop_duplicates()]
+    shown = [Column(f"class_{name}", name, name, scale=100) for name in frame]
+    caption = "Test accuracy (%) on each class, mean over runs."
+    return tabulate("classes", caption, _ordered(frame.reset_index(), order), [LOSS, *shown])
 
 
 PAIR = (

@@ -29,7 +29,10 @@ CURVES = {  # metrics with a history, and their columns in `curves`
 TAG_COLUMNS = {  # tags, and their columns in `summary`
     **{tag: tag for tag in ("identity", "configuration", "init_hash", "head_hash", "order_hash")},
     **{"code": "code", "code.parts": "code_parts", "code.metrics": "code_metrics"},
-    **{tag: tag for tag in ("git_commit", "git_dirty", "python_version", "paddle_version")},
+    **{
+        tag: tag
+        for tag in ("classes", "git_commit", "git_dirty", "python_version", "paddle_version")
+    },
     **{"kernel": "kernel", "processor": "processor", "mlflow.parentRunId": "parent_run_id"},
 }
 OLD_CONFIGURATION = "cell"  # what the tag was called before the code was part of it

@@ -331,9 +331,11 @@ def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
 
 def test_confusions_leave_out_what_was_right() -> None:
     labels = np.array([0, 1, 1, 2])
-    matrix = error_analysis.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels)
+    matrix = error_analysis.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels, 10)
     assert matrix[1, 2] == 0.5 and matrix[2, 7] == 0.5 and matrix[1, 1] == 1.5 and matrix.sum() == 4
-    figure = pictures.confusions({"ce": matrix}, order=["ce"], names={"ce": "ce"})
+    figure = pictures.confusions(
+        {"ce": matrix}, order=["ce"], names={"ce": "ce"}, classes=list("0123456789")
+    )
     assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == [
         "0.5",
         "0.5",
@@ -356,10 +358,21 @@ def test_mistakes_of_images_by_hand() -> None:
     assert found.runs == {"ce": 2, "mse": 1} and found.skipped == 1
     assert found.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
     assert found.images["spread"].tolist() == [0.0, 0.5, 1.0]
-    assert found.images["taken_for"].tolist() == [-1, 1, 9]
-    accuracy = found.classes.set_index(["loss", "digit"])["accuracy"]
-    assert accuracy["ce", 4] == 0.5 and accuracy["ce", 5] == 0.0 and accuracy["mse", 5] == 1.0
+    assert found.images["taken_for"].tolist() == ["", "1", "9"]
+    accuracy = found.classes.set_index(["loss", "class"])["accuracy"]
+    assert accuracy["ce", "4"] == 0.5 and accuracy["ce", "5"] == 0.0 and accuracy["mse", "5"] == 1.0
     assert error_analysis.summarise({}) is None
+
+
+def test_mistakes_name_the_classes() -> None:
+    runs = {"ce": [{"predicted": np.array([0, 2, 2]), "label": np.array([0, 1, 2])}]}
+    found = error_analysis.summarise(runs, ["cat", "dog", "eel"])
+    assert found is not None
+    assert found.classes["class"].tolist() == ["cat", "dog", "eel"]
+    assert found.images[["label", "taken_for"]].to_numpy().tolist() == [
+        ["cat", ""], ["dog", "eel"], ["eel", ""],
+    ]  # fmt: skip
+    assert found.confusion["ce"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
 
 def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
