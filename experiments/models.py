@@ -202,7 +202,7 @@ def _image(name: str, shape: Shape, least: int) -> tuple[int, int, int]:
     """Channels, height and width; ValueError where they are not of a large enough image."""
     if len(shape) != 3 or min(shape[1:]) < least:
         raise ValueError(
-            f"model={name}: expected images of at least {least} x {least} pixels, got inputs of "
+            f"expected images of at least {least} x {least} pixels, got inputs of "
             f"the shape {list(shape)}; for features take model=mlp or model=softmax"
         )
     return shape[0], shape[1], shape[2]

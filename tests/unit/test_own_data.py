@@ -258,7 +258,7 @@ def test_every_network_takes_images_of_any_shape_and_any_number_of_classes(name,
 
 
 def test_networks_for_images_refuse_features() -> None:
-    with pytest.raises(ValueError, match=r"model=lenet5: expected images .* shape \[13\]; .*mlp"):
+    with pytest.raises(ValueError, match=r"expected images .* shape \[13\]; .*mlp"):
         models.lenet5(3, shape=(13,))
 
 
