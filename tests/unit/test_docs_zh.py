@@ -121,7 +121,14 @@ def test_every_command_parses(command):
             names = list(chosen.list) if isinstance(chosen, ChoiceSweep) else [chosen]
             for name in names:
                 there = (ROOT / "conf" / group / f"{name}.yaml").exists()
-                assert there or name in ("tempered", "mine", "NAME", "submitit_local"), name
+                assert there or name in (
+                    "tempered",
+                    "mine",
+                    "deep",
+                    "rings",
+                    "NAME",
+                    "submitit_local",
+                ), name
 
 
 def test_there_are_commands_to_test():
@@ -147,7 +154,7 @@ def test_the_table_of_losses_has_the_arguments_and_outputs_of_each(option):
     own = {key: float(value) for key, value in values.items() if not key.startswith("_")}
     assert {key: float(n) for key, n in re.findall(r"`(\w+)` ([\d.]+)", arguments)} == own
     first = next(iter(get_object(values["_target_"]).__code__.co_varnames))
-    assert outputs == {"logits": "10 个 logits", "prediction": "1 个数"}[first]
+    assert outputs == {"logits": "K 个 logits", "prediction": "1 个数"}[first]
     assert name
 
 
