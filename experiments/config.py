@@ -589,7 +589,8 @@ def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -
     try:
         signature.bind(*positional, **dict.fromkeys(keywords), **own)
     except TypeError as error:
-        takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
+        program = (*keywords, "shape") if group == "model" else keywords
+        takes = [name for name in signature.parameters if name not in program][len(positional) :]
         raise CommandError(
             f"{where}: {error}; "
             f"its own arguments are {', '.join(takes) or 'none'}, got {', '.join(own) or 'none'}"

@@ -52,7 +52,7 @@ def bare(epochs: int) -> Iterator[None]:
     network = models.convnet(10)
     optimizer = paddle.optimizer.SGD(learning_rate=0.003, parameters=network.parameters())
     images = {
-        name: training.pixels(part.images)
+        name: training.tensor(splits, part)
         for name, part in (
             ("train", splits.train),
             ("validation", splits.validation),

@@ -158,6 +158,7 @@ def test_params(ce):
     expected = {
         "loss": "ce", "model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant",
         "lr": "0.003", "epochs": "2", "batch_size": "100", "seed": "0", "model.hidden": "128",
+        "model.dropout": "0.0",
         "data.train_size": "None", "data.validation_size": "360", "data.label_noise": "0.0",
         "data.noise_kind": "symmetric", "optimizer.weight_decay": "None",
         "optimizer.clip_norm": "None", "model.init_scale": "1.0",
@@ -246,7 +247,7 @@ def test_the_logged_model_predicts_what_the_run_predicted(ce):
     run, store, directory = ce
     mlflow.set_tracking_uri(f"sqlite:///{directory / 'mlflow.db'}")
     uri = f"runs:/{run.info.run_id}/model"
-    images = (digits(seed=0).test.images / np.float32(255))[:, None]
+    images = (digits(seed=0).test.inputs / np.float32(255))[:, None]
     with np.load(
         store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))
     ) as arrays:

@@ -12,7 +12,7 @@ import pytest
 from experiments import data
 from experiments.corruptions import CORRUPTIONS, corrupt
 
-IMAGES = data.digits(seed=0).test.images
+IMAGES = data.digits(seed=0).test.inputs
 NAMES = list(CORRUPTIONS)
 
 
@@ -65,7 +65,7 @@ def test_the_same_bytes_in_another_process_whatever_it_did_before():
         "import hashlib, numpy\n"
         "from experiments import data\n"
         "from experiments.corruptions import CORRUPTIONS, corrupt\n"
-        "numpy.random.seed(5); images = data.digits(seed=3).test.images\n"
+        "numpy.random.seed(5); images = data.digits(seed=3).test.inputs\n"
         "for name in reversed(CORRUPTIONS): print(name, hashlib.sha256(corrupt(name, "
         "images).tobytes()).hexdigest())"
     )

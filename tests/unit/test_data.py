@@ -294,13 +294,26 @@ def test_options_are_refused_before_anything_is_read() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_an_option_file_holds_its_functions_arguments_and_defaults(path: Path) -> None:
-    option = OmegaConf.to_container(OmegaConf.load(path))
-    assert option.pop("_target_") == f"experiments.data.{path.stem}"
+    loaded = OmegaConf.load(path)
+    for base in loaded.pop("defaults", []):  # of a table: the others' values
+        loaded = OmegaConf.merge(OmegaConf.load(path.with_stem(base)), loaded)
+    option = OmegaConf.to_container(loaded)
+    function = option.pop("_target_")
+    assert function in (f"experiments.data.{path.stem}", "experiments.data.table")
     assert option.pop("_partial_") is True
-    parameters = inspect.signature(getattr(data, path.stem)).parameters
-    assert {
-        name: parameter.default for name, parameter in parameters.items() if name != "seed"
-    } == option
+    parameters = dict(inspect.signature(getattr(data, function.rpartition(".")[2])).parameters)
+    if parameters.pop("options", None):  # those of `splits`
+        further = inspect.signature(data.splits).parameters
+        parameters = {name: further[name] for name in option if name in further} | parameters
+    for name, parameter in parameters.items():
+        if name == "seed":
+            continue
+        needed = parameter.default is inspect.Parameter.empty
+        sizes = {"validation_size": 10_000, "normalize": True}  # what an option may change
+        assert option[name] == ("???" if needed else parameter.default) or (
+            option[name] == (path.stem if name == "name" else sizes[name])
+        )
+    assert set(option) == set(parameters) - {"seed"}
 
 
 def test_the_digits_option_builds() -> None:

@@ -455,7 +455,7 @@ def test_paddles_files_are_read_where_paddle_put_them(
     tiny.write(tmp_path / "mnist", packed=True)
     monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path))
     monkeypatch.setattr(sources, "_PADDLE_SERVER", "nowhere://")
-    assert sources._from_paddle(tiny.dataset) == tiny.contents
+    assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
 
 
 def test_paddles_server_is_asked_for_what_paddle_does_not_have(
@@ -464,17 +464,17 @@ def test_paddles_server_is_asked_for_what_paddle_does_not_have(
     with http_server(tiny.write(tmp_path / "server" / "mnist", packed=True).parent) as url:
         monkeypatch.setattr(sources, "_PADDLE_SERVER", url)
         monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path / "paddle"))
-        assert sources._from_paddle(tiny.dataset) == tiny.contents
-        assert sources._from_paddle(tiny.dataset) == tiny.contents
+        assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
+        assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
         (tmp_path / "paddle" / "mnist" / f"{TEST_LABELS}.gz").unlink()
         other = gzip.compress(tiny.contents[3][:-1])
         (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").write_bytes(other)
         found = hashlib.md5(other).hexdigest()
         with pytest.raises(ValueError, match=f"expected md5:{tiny.files[3].md5} but got {found}"):
-            sources._from_paddle(tiny.dataset)
+            sources._from_paddle(tiny.dataset, server="mnist")
         (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").unlink()
         with pytest.raises(requests.HTTPError, match="404"):
-            sources._from_paddle(tiny.dataset)
+            sources._from_paddle(tiny.dataset, server="mnist")
     assert sorted(path.name for path in (tmp_path / "paddle" / "mnist").iterdir()) == sorted(
         f"{file.name}.gz" for file in tiny.files[:3]
     )

@@ -32,6 +32,17 @@ PARAMETERS = {  # weights and biases with 10 outputs, by arithmetic
     + (128 * 10 + 10),
     "mlp": (784 * 128 + 128) + (128 * 10 + 10),
     "softmax": 784 * 10 + 10,
+    # 3x3 convolutions without bias, three stages, four numbers a channel in each normalisation
+    **{
+        f"resnet{6 * n + 2}": 9 * 16
+        + sum(
+            9 * width * (before + (2 * n - 1) * width)
+            for before, width in ((16, 16), (16, 32), (32, 64))
+        )
+        + 4 * (16 + 2 * n * (16 + 32 + 64))
+        + 650
+        for n in (1, 3)
+    },
 }
 
 

@@ -440,7 +440,10 @@ def test_a_resumed_run_in_bfloat16_equals_the_undisturbed_one(splits, tmp_path):
 
 def test_pixels_lie_as_paddle_takes_them_without_a_copy():
     images = np.arange(3 * 28 * 28, dtype=np.uint32).reshape(3, 28, 28).astype(np.uint8)
-    found = training.pixels(images)
+    examples = data.Examples(images, np.arange(3))
+    none = np.empty(0, np.int64)
+    splits = data.Splits("own", "", examples, examples, examples, none, none, none)
+    found = training.tensor(splits, examples)
     assert found.shape == [3, 1, 28, 28] and found.dtype == paddle.float32
     assert found.is_contiguous() and found.strides == [784, 784, 28, 1]
     np.testing.assert_array_equal(found.numpy()[:, 0], images.astype(np.float32) / np.float32(255))
