@@ -200,7 +200,7 @@ def edited(monkeypatch):
         ("metrics.py", "np.asarray(predicted == labels)", "predicted", {}, ["training"]),
         ("metrics.py", '"accuracy_flipped": accuracy(', '"accuracy_flipped": '
                                                         '-accuracy(', {}, ["training"]),
-        ("schedulers.py", "T_max=steps", "T_max=steps + 1", {}, []),
+        ("schedulers.py", "T_max=max(1, steps - first)", "T_max=steps + 1", {}, []),
         ("optimizers.py", "from paddle.optimizer import SGD", "from mine import "
                                                               "SGD", {}, ["optimizer"]),
     ],
