@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -122,12 +123,12 @@ def mlp(
         dropout: The probability, in [0, 1), that a hidden unit is left out of a training step.
         init_scale: See above.
     """
-    widths = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else None
-    for width in [hidden] if widths is None else widths:
+    widths: list[Any] = list(hidden) if isinstance(hidden, (list, tuple)) else [hidden]
+    for width in widths:
         check_number("hidden", width, at_least=1, whole=True)
     check_number("dropout", dropout, at_least=0, below=1)
     check_number("init_scale", init_scale, above=0)
-    sizes = [math.prod(shape), *map(int, [hidden] if widths is None else widths)]
+    sizes = [math.prod(shape), *map(int, widths)]
     layers: list[nn.Layer] = [nn.Flatten()]
     for size, width in itertools.pairwise(sizes):
         layers += [nn.Linear(size, width), nn.ReLU()]

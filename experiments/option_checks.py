@@ -193,8 +193,15 @@ def load(job: Settings) -> Splits:
 
 def data_of(splits: Splits) -> Data:
     """`splits` as others have to know them."""
-    sizes = (len(part) for part in (splits.train, splits.validation, splits.test))
-    return Data(splits.digest, *sizes, splits.shape, len(splits.classes), splits.ordered)
+    return Data(
+        splits.digest,
+        train=len(splits.train),
+        validation=len(splits.validation),
+        test=len(splits.test),
+        shape=splits.shape,
+        classes=len(splits.classes),
+        ordered=splits.ordered,
+    )
 
 
 def _each(

@@ -295,7 +295,7 @@ def tensor(splits: Splits, examples: Examples) -> paddle.Tensor:
     inputs = examples.inputs
     if inputs.dtype == np.uint8:
         inputs = np.divide(inputs, np.float32(255), dtype=np.float32)
-    if splits.mean is not None:
+    if splits.mean is not None and splits.std is not None:
         inputs = (inputs - splits.mean) / splits.std
     # By `reshape`, not `[:, None]`: that gives the new axis a stride of 0, and Paddle would copy
     # all images at each step.

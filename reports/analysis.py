@@ -311,8 +311,8 @@ def section(
 
 def _class_names(runs: pd.DataFrame) -> list[str]:
     """The names of the classes that the runs have recorded; none where they are numbers."""
-    recorded = runs["classes"].dropna() if "classes" in runs else []
-    return json.loads(recorded.iloc[0]) if len(recorded) else []
+    recorded = runs["classes"].dropna().tolist() if "classes" in runs else []
+    return json.loads(recorded[0]) if recorded else []
 
 
 def _declared(

@@ -261,8 +261,8 @@ def splits(
     found = draw.split(
         name, digest.hexdigest(), pool, held_out, features if normalize is None else normalize
     )
-    for where, part in (("training", found.clean_labels), ("validation", found.validation.labels)):
-        counts = np.bincount(part, minlength=len(named))
+    for where, own in (("training", found.clean_labels), ("validation", found.validation.labels)):
+        counts = np.bincount(own, minlength=len(named))
         if not counts.all():
             raise DataError(
                 f"the {where} set of seed {seed} has no example of the class "

@@ -102,7 +102,7 @@ def _idx_splits(
     classes: tuple[str, ...],
     ordered: bool,
     resembles: tuple[int, ...],
-    options: tuple[Any, ...],
+    options: tuple[int, int | None, int, float, str],
 ) -> Splits:
     draw = Draw(source.files[0].count, *options, classes, ordered, resembles, stratified=False)
     images, labels, test_images, test_labels = sources.load(source, root)
