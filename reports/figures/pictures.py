@@ -134,12 +134,15 @@ def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
         images: uint8 [n, 28, 28], ink high: the whole test set.
         found: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
     """
-    figure, axes = _gallery(images, found, columns=4 if narrow() else 8, height=1.05)
+    long = any(found["label"].str.len() > 2)  # names of classes, and not digits
+    height = 1.35 if long else 1.05
+    figure, axes = _gallery(images, found, columns=4 if narrow() else 8, height=height)
     for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
         axis.set_title(
-            f"{row['label']}, read as {row['taken_for']}",
+            f"{row['label']},{chr(10) if long else ' '}read as {row['taken_for']}",
             pad=3,
             loc="center",
+            fontsize=6.5 if long else None,
         )
         axis.set_xlabel(f"{100 * row['wrong']:.0f} % wrong", labelpad=2, color=MUTED)
     return figure
