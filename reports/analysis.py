@@ -73,8 +73,8 @@ class Section:
     number of trials. test_size: test examples that the metric counts.
     diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
     counts; None: not known, or not of this metric. declared: the question that was declared before
-    these runs; confirmatory: whether it is the one that this report asks, of all its seeds. notes:
-    what a reader has to know.
+    these runs. exploratory: why it is not the one that this report asks, of all its seeds; "" if it
+    is. notes: what a reader has to know.
     """
 
     setting: str
@@ -106,8 +106,13 @@ class Section:
     diverged_as: float | None
     mistakes: error_analysis.Mistakes | None
     declared: Declared | None = None
-    confirmatory: bool = False
+    exploratory: str = "no question was declared before these runs"
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def confirmatory(self) -> bool:
+        """Whether the question of this report was declared before its runs."""
+        return not self.exploratory
 
     @property
     def headline(self) -> pd.DataFrame:
@@ -180,6 +185,7 @@ def sections(
     predictions: Predictions,
     scores: Scores | None = None,
     declared: Sequence[Declared] = (),
+    disagreement: str = "",
 ) -> list[Section]:
     """A section per setting, in the order of their titles, numbers in them by size.
 
@@ -191,9 +197,10 @@ def sections(
         scores: the values of a metric for each test image; without it verdicts are about these
             test images only.
         declared: the questions that were declared before runs, the oldest first.
+        disagreement: why sweeps that are taken together have no common question, else "".
     """
     found = [
-        section(runs, curves, question, predictions, scores, declared)
+        section(runs, curves, question, predictions, scores, declared, disagreement)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
     return sorted(found, key=lambda each: _natural(each.title))
@@ -214,6 +221,7 @@ def section(
     predictions: Predictions,
     scores: Scores | None = None,
     declared: Sequence[Declared] = (),
+    disagreement: str = "",
 ) -> Section:
     """Everything about the runs of one setting.
 
@@ -304,7 +312,7 @@ def section(
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=error_analysis.summarise(read, _class_names(runs)),
-        **_declared(at_headline, question, reference, declared),
+        **_declared(at_headline, question, reference, declared, disagreement),
         notes=notes,
     )
 
@@ -316,19 +324,30 @@ def _class_names(runs: pd.DataFrame) -> list[str]:
 
 
 def _declared(
-    runs: pd.DataFrame, question: Question, reference: str, declared: Sequence[Declared]
+    runs: pd.DataFrame,
+    question: Question,
+    reference: str,
+    declared: Sequence[Declared],
+    disagreement: str,
 ) -> dict[str, Any]:
-    """The question that was declared before some of these runs, and whether it is asked now."""
+    """The question that was declared before some of these runs, and why it is not asked now."""
     sweeps = set(runs["parent_run_id"]) if "parent_run_id" in runs else set()
     own = [each for each in declared if each.sweep in sweeps]
-    typed = read_metric(question.metric).typed
-    plain_question = not question.all_pairs and not question.subjects
-    for each in own if plain_question else ():
-        asked = (typed, question.rope, reference) == (each.metric, each.margin, each.reference)
-        here = runs[runs["epochs"] == each.epochs]
-        if asked and len(here) and set(each.seeds) <= set(here["seed"]):
-            return {"declared": each, "confirmatory": True}
-    return {"declared": own[0] if own else None}
+    if not own:
+        return {"exploratory": disagreement or "no question was declared before these runs"}
+    asks = read_metric(question.metric).typed, question.rope, reference
+    usual = not question.all_pairs and not question.subjects
+    why = disagreement or "another question was declared before the runs"
+    chosen = own[0]
+    for each in own if usual and not disagreement else ():
+        here = set(runs.loc[runs["epochs"] == each.epochs, "seed"])
+        if asks != (each.metric, each.margin, each.reference) or not here:
+            continue
+        lacking = sorted(set(each.seeds) - here)
+        if not lacking:
+            return {"declared": each, "exploratory": ""}
+        chosen, why = each, f"{len(lacking)} of the {len(each.seeds)} declared seeds have no run"
+    return {"declared": chosen, "exploratory": why}
 
 
 def _of_test_set(

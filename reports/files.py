@@ -31,22 +31,21 @@ class OutputError(RuntimeError):
 def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """The name of a report's directory: safe in every file system, and different for other reports.
 
-    It names the experiment or the imported file, the sweep with the beginning of its run's id, and
-    whatever is not as usual. The name for a store or file elsewhere than `mlflow.db` or a file in
-    the current directory ends with a hash.
+    It names the experiments or the imported file, the sweeps with the beginning of their run's id,
+    and whatever is not as usual. The name for a store or file elsewhere than `mlflow.db` or a file
+    in the current directory ends with a hash.
 
     Args:
         runs: what is reported.
         where: the filter, by param.
         asked: the options that are not as usual.
     """
-    name = runs.experiment
-    if runs.sweep is not None:
-        name += f"-{runs.sweep_name}-{runs.sweep[:8]}"
+    sweeps = (f"{name}-{run_id[:8]}" for run_id, name in runs.sweeps.items())
+    name = "-".join([*runs.experiments, *sweeps])
     words = [name, *(f"{key}-{value}" for key, value in sorted(where.items()))]
     text = " ".join([*words, *(f"{key}={value}" for key, value in sorted(asked.items()))])
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
-    if runs.uri not in (places.sqlite_uri(Path.cwd() / "mlflow.db"), runs.experiment):
+    if runs.uri not in (places.sqlite_uri(Path.cwd() / "mlflow.db"), *runs.experiments):
         text = f"{shown(runs.uri)} {text}"
     if safe == text:
         return safe
@@ -167,7 +166,7 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     """
     if runs.imported:
         return f"not stored in MLflow: the runs are imported from {one_line(runs.uri)}"
-    parent = runs.sweep or _only_parent(runs)
+    parent = next(iter(runs.sweeps)) if len(runs.sweeps) == 1 else _only_parent(runs)
     if parent is None:
         return (
             "not stored in MLflow: these runs are not of one sweep (sweep=NAME_OR_ID chooses one)"

@@ -68,7 +68,7 @@ def report(cfg: DictConfig) -> None:
         elif asked.compare is not None:
             from reports.compare import compare
 
-            print(compare(asked.uri, asked.experiment, asked.compare))
+            print(compare(asked.uri, next(iter(asked.experiments), None), asked.compare))
         elif asked.watch:
             watch(asked)
         else:
@@ -104,8 +104,8 @@ def generate(asked: Options) -> Path:
     comparisons = verdicts.document(
         sections,
         {
-            "experiment": runs.experiment,
-            "sweep": runs.sweep,
+            "experiments": list(runs.experiments),
+            "sweeps": list(runs.sweeps),
             "where": asked.where,
             "versions": asked.versions,
             "baselines": asked.baselines,
@@ -161,6 +161,7 @@ def sections_of(asked: Options, runs: Runs) -> list[Section]:
         lambda run_id: predictions(runs, run_id),
         scores_of(runs),
         runs.declared,
+        runs.disagreement,
     )
 
 
@@ -169,15 +170,15 @@ def source_of(asked: Options, runs: Runs, directory: Path) -> Source:
     from reports.page.cross_setting import Source
 
     return Source(
-        experiment=runs.experiment,
-        sweep=runs.sweep_name,
+        experiments=runs.experiments,
+        chosen=tuple(runs.sweeps.values()),
         uri=None if is_default(runs.uri) else runs.uri,
         imported=runs.imported,
         overrides=words_for(asked, runs),
         missing=len(runs.missing),
         notes=runs.notes,
         warnings=runs.warnings,
-        sweeps=() if asked.sweep or runs.imported else sweeps_of(runs),
+        sweeps=() if runs.imported else sweeps_of(runs),
         verdicts=(directory / "verdicts.json").as_posix(),
         baselines=runs.baselines,
     )
@@ -213,8 +214,8 @@ def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
         return tuple(words)
     if asked.uri is None and not is_default(runs.uri):
         words.append(override("tracking.uri", runs.uri))
-    if asked.experiment is None and asked.sweep is None:  # the newest, today
-        words.append(override("experiment", runs.experiment))
+    if not asked.experiments and not asked.sweeps:  # the newest, today
+        words.append(override("experiment", *runs.experiments))
     return tuple(words)
 
 
@@ -251,10 +252,12 @@ def unusual(asked: Options) -> dict[str, str]:
 
 
 def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
-    """The sweeps that some of the runs were started by, the newest first: run id and name."""
+    """The sweeps that were chosen, else those that started the runs: run id and name."""
     from reports.runs import sweeps
 
-    found = sweeps(runs.uri, runs.experiment)
+    if runs.sweeps:
+        return list(runs.sweeps.items())
+    found = sweeps(runs.uri, runs.experiments)
     found = found[found["run_id"].isin(set(runs.summary["parent_run_id"]))]
     return list(zip(found["run_id"], found["name"], strict=True))
 
@@ -273,14 +276,14 @@ def check(asked: Options) -> None:
 
     assert asked.check is not None
     content = verdicts.read(Path(asked.check))
-    experiment = asked.experiment or content["source"].get("experiment")
+    experiments = asked.experiments or content["source"].get("experiments")
     made_of = verdicts.runs_of(content)
     metric = metrics.column(str(content["question"].get("metric", "test/accuracy")))
     csv = asked.csv or content["source"].get("from")
     if csv:
         runs = imported.load(Path(csv), metric, content["source"].get("where") or {})
     else:
-        runs = read(asked.uri, experiment, None, None, run_ids=made_of)
+        runs = read(asked.uri, experiments, None, None, run_ids=made_of)
     summary = with_metric(runs, metric, lambda run: predictions(runs, run)).summary
     if baselines := asked.baselines or content["source"].get("baselines"):
         of_file = load_baselines(_file(str(baselines)))
@@ -289,8 +292,8 @@ def check(asked: Options) -> None:
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
     versions = bool(content["source"].get("versions"))
     try:
-        sweep = content["source"].get("sweep")
-        now = runs if csv else read(asked.uri, experiment, sweep, None, versions=versions)
+        sweeps = content["source"].get("sweeps")
+        now = runs if csv else read(asked.uri, experiments, sweeps, None, versions=versions)
     except ReadError as error:
         print(f"the same report cannot be made again: {error}")
     else:
@@ -329,14 +332,14 @@ def keep_baselines(asked: Options) -> None:
     shipped = path.resolve() == SHIPPED
     kept = collect_baselines(
         asked.uri,
-        asked.experiment,
-        asked.sweep,
+        asked.experiments,
+        asked.sweeps,
         asked.where,
         file=SHIPPED.relative_to(CONF.parent).as_posix() if shipped else path.name,
     )
     data = baselines.pack(kept)
     files.save(path, data)
-    runs = read(asked.uri, asked.experiment, asked.sweep, asked.where)
+    runs = read(asked.uri, asked.experiments, asked.sweeps, asked.where)
     tell_of_runs(runs)
     for warning in source_code.warnings(runs.summary[runs.summary["status"] == "FINISHED"]):
         print(f"WARNING: {warning}")
@@ -393,7 +396,7 @@ def load(asked: Options) -> Runs:
         return imported.load(Path(asked.csv), asked.metric, asked.where)
     baselines = None if asked.baselines is None else _file(asked.baselines)
     found = runs.load(
-        *(asked.uri, asked.experiment, asked.sweep, asked.where, baselines),
+        *(asked.uri, asked.experiments, asked.sweeps, asked.where, baselines),
         versions=asked.versions,
     )
     if not len(found.summary):
@@ -402,7 +405,8 @@ def load(asked: Options) -> Runs:
             if asked.where
             else ""
         )
-        raise runs.ReadError(f"the experiment {found.experiment!r} has no runs{why} to report on")
+        names = " and ".join(map(repr, found.experiments))
+        raise runs.ReadError(f"the experiment {names} has no runs{why} to report on")
     return with_metric(found, asked.metric, lambda run_id: runs.predictions(found, run_id))
 
 

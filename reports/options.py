@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, StringNode, open_dict
 
 from experiments import contract, credentials
@@ -38,8 +40,8 @@ class Tracking:
 class ReportConfig:
     """The schema of conf/report.yaml. Hydra checks types against it, `read` the values."""
 
-    experiment: str | None = None
-    sweep: str | None = None
+    experiment: Any = None  # a name, or a list of several
+    sweep: Any = None
     tracking: Tracking = field(default_factory=Tracking)
     where: dict[str, Any] = field(default_factory=dict)
     versions: bool = MISSING
@@ -70,14 +72,14 @@ NAMES = (*(each.name for each in fields(ReportConfig)), "from")
 class Options:
     """The options of one report, checked; those not named here as in `ReportConfig`.
 
-    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow. csv: the
-    option from.
+    experiments, sweeps: the names and ids of the options experiment and sweep, each none, one or
+    several. metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
     asked_reference: whether the user named the reference. baselines: "true" for the file that comes
-    with the project. overrides: as typed.
+    with the project. csv: the option from. overrides: as typed.
     """
 
-    experiment: str | None
-    sweep: str | None
+    experiments: tuple[str, ...]
+    sweeps: tuple[str, ...]
     uri: str | None
     where: dict[str, Any]
     versions: bool
@@ -144,8 +146,6 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
     kept = {
         key: values[key]
         for key in (
-            "experiment",
-            "sweep",
             "versions",
             "reference",
             "all_pairs",
@@ -166,6 +166,8 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         baselines = {"true": "true"}.get(baselines.lower())
     return Options(
         **kept,
+        experiments=_listed(values["experiment"]),
+        sweeps=_listed(values["sweep"]),
         baselines=baselines,
         csv=values["from"],
         uri=values["tracking"]["uri"],
@@ -199,19 +201,45 @@ def of_compare(words: Sequence[str]) -> list[str]:
 
 
 _LONG = {"where.": "++where."}
+_SEVERAL = ("experiment=", "sweep=")
 
 
 def lengthen(arguments: list[str]) -> list[str]:
     """A command line as Hydra has to read it.
 
-    `where.KEY=X` adds a key.
+    `where.KEY=X` adds a key, and `sweep=A,B`, which Hydra refuses without -m, is a list.
     """
-    return [_replaced(text, _LONG) for text in arguments]
+    return [_as_list(_replaced(text, _LONG)) for text in arguments]
 
 
 def shorten(overrides: list[str]) -> list[str]:
     """The overrides as a user types them: the reverse of `lengthen`."""
-    return [_replaced(text, {long: short for short, long in _LONG.items()}) for text in overrides]
+    short = {long: short for short, long in _LONG.items()}
+    return [
+        f"{text[: text.index('[')]}{text[text.index('[') + 1 : -1]}"
+        if text.startswith(tuple(f"{key}[" for key in _SEVERAL)) and text != "sweep=[]"
+        else _replaced(text, short)
+        for text in overrides
+    ]
+
+
+def _as_list(text: str) -> str:
+    """The override with a list, where it is several values."""
+    if not text.startswith(_SEVERAL) or "," not in text:
+        return text
+    try:
+        several = OverridesParser.create().parse_override(text).is_choice_sweep()
+    except HydraException:  # Hydra's own message follows
+        return text
+    key, _, value = text.partition("=")
+    return f"{key}=[{value}]" if several and not value.startswith("choice(") else text
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    """The names in an option that is null, one name, or a list of them."""
+    if value is None:
+        return ()
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
 
 def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
@@ -286,12 +314,11 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         )
     if values["compare"] is not None and len(values["compare"]) != 2:
         found.append(f"compare={values['compare']}: expected two run ids, compare=[A,B]")
+    found += _wrong_names(values)
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):
         found.append(refusal)
     for key in (
-        "experiment",
-        "sweep",
         "output",
         "check",
         "aa",
@@ -305,6 +332,23 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
                 f"{key}: expected a name, got nothing"
                 + ("" if key == "reference" else f"; {key}=null is the default")
             )
+    return found
+
+
+def _wrong_names(values: Mapping[Any, Any]) -> list[str]:
+    """What is wrong with the names of experiments and sweeps."""
+    found = []
+    for key in ("experiment", "sweep"):
+        each = values[key] if isinstance(values[key], list) else [values[key]]
+        if values[key] is None:
+            continue
+        if any(isinstance(name, dict | list) for name in each):
+            found.append(f"{key}={values[key]}: expected a name, or several: {key}=A,B")
+        elif not each or not all(str(name).strip() for name in each):
+            found.append(f"{key}: expected a name, got nothing; {key}=null is the default")
+    for key, names in (("compare", "experiment"), ("watch", "sweep")):
+        if values[key] and len(_listed(values[names])) > 1:
+            found.append(f"{key}: expected one {names}, got several")
     return found
 
 

@@ -54,8 +54,8 @@ def watch(options: Options, steps: Steps) -> Path:
     sweep = newest_sweep(options)
     chosen = replace(
         options,
-        experiment=str(sweep["experiment"]),
-        sweep=str(sweep["run_id"]),
+        experiments=(str(sweep["experiment"]),),
+        sweeps=(str(sweep["run_id"]),),
         overrides=(
             *(text for text in options.overrides if not text.startswith(("sweep=", "watch="))),
             override("sweep", str(sweep["run_id"])),
@@ -83,12 +83,12 @@ def newest_sweep(options: Options) -> pd.Series:
     Raises:
         ReadError: No such sweep exists.
     """
-    found = sweeps(options.uri, options.experiment)
-    if options.sweep is not None:
-        found = found[(found["run_id"] == options.sweep) | (found["name"] == options.sweep)]
+    found = sweeps(options.uri, options.experiments)
+    for name in options.sweeps:
+        found = found[found["run_id"].str.startswith(name) | (found["name"] == name)]
     if not len(found):
         raise ReadError(
-            f"watch: expected a sweep{'' if options.sweep is None else ' ' + options.sweep}, got "
+            f"watch: expected {' '.join(['a sweep', *options.sweeps])}, got "
             "none; python experiments/run.py -m loss=mse,ce starts one"
         )
     return found.iloc[0]

@@ -36,8 +36,8 @@ NO_PULL = 1e-6  # a weight that is 0 but for rounding
 class Source:
     """Where the runs of a report come from, for the commands and the caveats."""
 
-    experiment: str
-    sweep: str | None
+    experiments: Sequence[str]  # or the name of the file
+    chosen: Sequence[str]  # the names of the sweeps that were chosen
     uri: str | None  # as the user gave it
     overrides: Sequence[str]
     missing: int
@@ -51,7 +51,7 @@ class Source:
     @property
     def file(self) -> str:
         """The file that the runs come from; "" for those of a store."""
-        return plain(self.experiment, 80) if self.imported else ""
+        return plain(self.experiments[0], 80) if self.imported else ""
 
 
 def overview_picture(

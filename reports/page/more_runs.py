@@ -128,17 +128,27 @@ class MoreRuns:
         epochs: int,
         runs: pd.DataFrame | None = None,
     ) -> list[str]:
+        """Of several experiments each loss goes on in that of its newest run."""
         if self.source.imported:
             return []
-        return commands.run_command(
-            losses,
-            rates,
-            seeds,
-            self.section.runs if runs is None else runs,
-            epochs=int(epochs),
-            experiment=self.source.experiment,
-            uri=self.source.uri,
-        )
+        runs = self.section.runs if runs is None else runs
+        places = dict.fromkeys(losses, self.source.experiments[-1])
+        if len(self.source.experiments) > 1:
+            there = runs[runs["experiment"] != ""].groupby("loss", observed=True)["experiment"]
+            places |= {loss: name for loss, name in there.last().items() if loss in places}
+        return [
+            line
+            for place in dict.fromkeys(places.values())
+            for line in commands.run_command(
+                [loss for loss in losses if places[loss] == place],
+                rates,
+                seeds,
+                runs,
+                epochs=int(epochs),
+                experiment=place,
+                uri=self.source.uri,
+            )
+        ]
 
 
 def _seeds_needed(row: Mapping[str, Any]) -> float | None:

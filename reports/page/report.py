@@ -182,9 +182,12 @@ def _title(across: Across) -> str:
 
 
 def _subtitle(sections: Sequence[Section], source: Source) -> str:
-    name = plain(source.sweep or source.experiment, 80)
+    names = source.chosen or source.experiments
+    name = plain(", ".join(names), 80)
     if source.imported:
         name = f"imported from {name}"
+    elif len(names) > 1:
+        name = f"{len(names)} {'sweeps' if source.chosen else 'experiments'}: {name}"
     if not sections:
         return name
     runs = pd.concat([section.runs for section in sections])

@@ -43,7 +43,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -59,8 +59,8 @@ from reports.runs.baselines import read as read_baselines
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
 from reports.runs.plans import Declared
 from reports.runs.records import ReadError, age
-from reports.runs.selection import active, experiment_named, pick
-from reports.runs.wording import MAKE_RUNS, count
+from reports.runs.selection import Picked, active, experiment_named, pick
+from reports.runs.wording import MAKE_RUNS, count, quote, some
 
 if TYPE_CHECKING:
     from reports.runs.store import Database, Server
@@ -85,12 +85,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Runs:
-    """What a store holds about one experiment or sweep.
+    """What a store holds about some experiments or sweeps.
 
     Texts are those of the store; the page escapes them.
 
     uri: of the store, an SQLite file's made absolute, a server's with the password that it may
     hold.
+    experiments: their names; of imported runs the name of the file. sweeps: the names of those that
+    were chosen, by run id.
     summary: one row per run that counts, oldest first. run_id, name, status, identity,
         configuration, parent_run_id, init_hash, head_hash, order_hash, git_commit,
         python_version, paddle_version, kernel, processor: text, missing where there is none;
@@ -98,6 +100,7 @@ class Runs:
         code: the digest of the code that computed the numbers, code_parts: the tag with its files,
         code_metrics: the digest of the code of the test metrics; missing where they were not
         recorded: the code is unknown.
+        experiment: the name of the run's experiment, "" of a baseline or an imported run.
         baseline: whether the run is of a file of baselines, and its loss called "ce (baseline)".
         planned: whether the run's seed was declared before it and others were seen: by the first
         sweep of two seeds or more with a run of this setting, epochs, loss and code. Of baselines
@@ -121,20 +124,20 @@ class Runs:
     curves: one row per run and epoch, sorted by run_id and epoch; epoch 0 is the untrained network.
         train_seconds: of this epoch; elapsed_seconds: of all epochs up to this one; lr_now: at the
         epoch's end.
-    missing: identities in the sweep's grid that no run has (column identity); empty without a
+    missing: identities in the sweeps' grids that no run has (column identity); empty without a
     sweep.
     notes: what was left out or looks odd, a sentence each.
     warnings: what may make numbers wrong, a sentence each.
     baselines: the file of which some runs may be.
-    declared: the questions that were declared with the sweeps of the experiment, oldest first.
+    declared: the questions that were declared with the sweeps of the experiments, oldest first.
+    disagreement: why several sweeps or experiments have no common question, else "".
     store: where the files of the runs are read; without it, it is opened again for each file.
     imported: whether the runs are of a CSV file: then they have no files.
     """
 
     uri: str
-    experiment: str
-    sweep: str | None
-    sweep_name: str | None
+    experiments: tuple[str, ...]
+    sweeps: dict[str, str]
     summary: pd.DataFrame
     curves: pd.DataFrame
     missing: pd.DataFrame
@@ -142,6 +145,7 @@ class Runs:
     warnings: list[str] = field(default_factory=list)
     baselines: Baselines | None = None
     declared: list[Declared] = field(default_factory=list)
+    disagreement: str = ""
     store: Database | Server | None = field(default=None, repr=False, compare=False)
     imported: bool = False
 
@@ -152,27 +156,30 @@ Source: TypeAlias = "Runs | Database | Server | str | None"
 
 def load(
     uri: str | None = None,
-    experiment: str | None = None,
-    sweep: str | None = None,
+    experiment: str | Sequence[str] | None = None,
+    sweep: str | Sequence[str] | None = None,
     where: Mapping[str, Any] | None = None,
     baselines: Path | None = None,
     *,
     versions: bool = False,
     run_ids: Collection[str] | None = None,
 ) -> Runs:
-    """The runs of an experiment, or of one sweep wherever in its experiment they ran.
+    """The runs of experiments, or of sweeps wherever in their experiment they ran.
+
+    Several are taken together: a run of several of them counts once.
 
     Args:
         uri: sqlite:///FILE or http(s)://HOST; None: MLFLOW_TRACKING_URI, else mlflow.db in the
             current directory.
-        experiment: its name; None: the one with the newest run.
-        sweep: a parent run's id, or its name; the newest of that name.
+        experiment: its name, or several; None: the one with the newest run, or those of the sweeps.
+        sweep: a parent run's id or its beginning, or its name (the newest of that name); or several
+            of these.
         where: values of params that a run must have, e.g. {"model": "mlp", "lr": 0.003}; a list
             means any of them.
         baselines: a file of baselines. Those join whose loss none of these runs has; None: none.
         versions: whether all versions of a loss's code count, each as a loss of its own,
             `loss@digest`; else the newest code of each loss in each setting, which is that of its
-            newest FINISHED run. A sweep has the code it ran.
+            newest FINISHED run. A single sweep has the code it ran.
         run_ids: these runs and no others, whatever else was run since.
 
     Of several runs of one identity the newest FINISHED one counts, else the newest.
@@ -183,14 +190,19 @@ def load(
             an error, nor are runs that all failed.
     """
     store = open_store(uri)
-    picked = pick(store, experiment, sweep, where or {}, versions=versions, run_ids=run_ids)
+    named = _names(experiment), _names(sweep)
+    picked = pick(store, *named, where or {}, versions=versions, run_ids=run_ids)
     kept = None if baselines is None else read_baselines(baselines)
     joined = joining(kept, picked.runs) if kept else []
 
     notes = picked.notes
+    if several := _several(picked):
+        notes.insert(0, several)
     summary = summary_frame(
         [*picked.runs, *joined], notes, versions=versions, planned=picked.planned
     )
+    names = {each.id: each.name for each in picked.experiments}
+    summary["experiment"] = [names.get(run.experiment, "") for run in (*picked.runs, *joined)]
     if still := int((summary["outcome"] == "running").sum()):
         notes.append(
             f"{count(still, 'run')} in status RUNNING: under way, or killed without a word"
@@ -201,9 +213,8 @@ def load(
     curves = curves_frame(histories, summary, notes)
     return Runs(
         uri=store.uri,
-        experiment=picked.experiment.name,
-        sweep=picked.parent.run_id if picked.parent else None,
-        sweep_name=picked.parent.name if picked.parent else None,
+        experiments=tuple(each.name for each in picked.experiments),
+        sweeps={run.run_id: run.name for run in picked.parents},
         summary=with_epochs(summary, curves),
         curves=curves,
         missing=pd.DataFrame({"identity": picked.missing}, dtype=object),
@@ -211,8 +222,23 @@ def load(
         warnings=picked.warnings,
         baselines=kept,
         declared=picked.declared,
+        disagreement=picked.disagreement,
         store=store,
     )
+
+
+def _names(named: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if named is None else (named,) if isinstance(named, str) else tuple(named)
+
+
+def _several(picked: Picked) -> str:
+    """A note on the sweeps or experiments that are taken together; "" for one."""
+    named = [f"{quote(run.name)} ({run.run_id})" for run in picked.parents]
+    kind = "sweeps" if named else "experiments"
+    named = named or [quote(each.name) for each in picked.experiments]
+    if len(named) < 2:
+        return ""
+    return f"the runs of {len(named)} {kind} together, each run once: {some(named)}"
 
 
 def load_baselines(path: Path = SHIPPED) -> Runs:
@@ -226,9 +252,8 @@ def load_baselines(path: Path = SHIPPED) -> Runs:
     curves = curves_frame([kept.histories(run.run_id for run in kept.runs)], summary, notes)
     return Runs(
         uri=str(path),
-        experiment="",
-        sweep=None,
-        sweep_name=kept.origin.sweep,
+        experiments=(),
+        sweeps={},
         summary=with_epochs(summary, curves),
         curves=curves,
         missing=pd.DataFrame({"identity": []}, dtype=object),
@@ -239,8 +264,8 @@ def load_baselines(path: Path = SHIPPED) -> Runs:
 
 def collect_baselines(
     uri: str | None,
-    experiment: str | None,
-    sweep: str | None,
+    experiment: str | Sequence[str] | None,
+    sweep: str | Sequence[str] | None,
     where: Mapping[str, Any] | None,
     *,
     file: str,
@@ -253,7 +278,7 @@ def collect_baselines(
         ReadError: as `load`; or there are none, or of more than one protocol.
     """
     store = open_store(uri)
-    picked = pick(store, experiment, sweep, where or {})
+    picked = pick(store, _names(experiment), _names(sweep), where or {})
     curves = curves_frame(
         store.histories([run.run_id for run in picked.runs]), summary_frame(picked.runs, []), []
     )
@@ -268,7 +293,7 @@ def collect_baselines(
     return collect(
         picked.runs,
         curves,
-        sweep=picked.parent.name if picked.parent else "",
+        sweep=", ".join(run.name for run in picked.parents),
         file=file,
         missing=len(picked.missing),
         overrides=[
@@ -279,13 +304,14 @@ def collect_baselines(
     )
 
 
-def sweeps(uri: str | None = None, experiment: str | None = None) -> pd.DataFrame:
-    """The parent runs of an experiment, or of all, newest first.
+def sweeps(uri: str | None = None, experiment: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """The parent runs of experiments, or of all, newest first.
 
     run_id, name, experiment, status, started, seconds.
     """
     store = open_store(uri)
-    experiments = [experiment_named(store, experiment)] if experiment is not None else active(store)
+    named = [experiment_named(store, name) for name in _names(experiment)]
+    experiments = named or active(store)
     names = {each.id: each.name for each in experiments}
     rows = [
         (run.run_id, run.name, names[run.experiment], run.status, run.started, run.seconds)

@@ -100,7 +100,7 @@ def load(path: Path, metric: str, where: Mapping[str, Any]) -> Runs:
     for name in names & _CURVES.keys() if "epoch" not in names else ():
         summary[name] = [by_id[run.run_id][0].values.get(name, math.nan) for run in runs]
     return Runs(
-        *(str(path), path.name, None, None, summary, curves),
+        *(str(path), (path.name,), {}, summary.assign(experiment=""), curves),
         missing=pd.DataFrame({"identity": []}, dtype=object),
         notes=notes,
         warnings=[f"imported from {path.name}: pairing not proved"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from experiments.contract import METRICS, numbers_in
 from reports.runs.naming import loss_values, scalars, setting_key
 from reports.runs.records import Run
 from reports.runs.versions import code_of
+from reports.runs.wording import some
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,37 @@ class Declared:
     reference: str
     epochs: int
     seeds: tuple[int, ...]
+
+    @property
+    def asks(self) -> tuple[str, float | None, str, int]:
+        """What is asked, whoever declared it and of which seeds."""
+        return self.metric, self.margin, self.reference, self.epochs
+
+
+def common(named: Mapping[str, Sequence[Declared]]) -> tuple[list[Declared], str]:
+    """The questions that several sweeps or experiments declared alike, of all their seeds.
+
+    Args:
+        named: the questions of each, by its name for people.
+
+    Returns:
+        The questions, and "" or why there are none; without a common question those of all.
+    """
+    every = [each for own in named.values() for each in own]
+    shared = set.intersection(*({each.asks for each in own} for own in named.values()))
+    if not shared:
+        without = [name for name, own in named.items() if not own]
+        why = (
+            f"no question was declared with {some(without)}"
+            if without
+            else (f"{some(list(named))} declared different questions")
+        )
+        return every, why
+    seeds = {
+        asks: tuple(sorted({seed for each in every if each.asks == asks for seed in each.seeds}))
+        for asks in shared
+    }
+    return [replace(each, seeds=seeds[each.asks]) for each in every if each.asks in shared], ""
 
 
 def questions(sweeps: Iterable[Run]) -> list[Declared]:
@@ -59,11 +91,13 @@ def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> set[str]:
     The runs of one setting, number of epochs, loss and code have one plan: the seeds of the first
     sweep of two seeds or more that started one of them. Where two or more of its seeds had
     finished before, their results may have led to the plan, and they are not of it. (One seed says
-    nothing about the losses.) Single runs without a sweep declare nothing.
+    nothing about the losses.) Seeds of another sweep belong to the plan, too, where at most one
+    seed had finished when that sweep began: as of sweeps that run side by side. Single runs without
+    a sweep declare nothing.
 
     Args:
-        runs: every complete run of the experiment, those that do not count included.
-        sweeps: the parent runs of the experiment, the oldest first.
+        runs: every complete run of the experiments, those that do not count included.
+        sweeps: the parent runs of the experiments, the oldest first.
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     children: dict[str, list[Run]] = {}
@@ -75,9 +109,11 @@ def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> set[str]:
     for sweep in sweeps:
         own = children.get(sweep.run_id, [])
         seeds = _declared(sweep, own)
-        for key in {keys[run.run_id] for run in own} - plans.keys():
-            if len(seeds) > 1:
-                before = {_seed(run) for run in groups[key] if _ended_before(run, sweep)}
+        for key in {keys[run.run_id] for run in own}:
+            before = {_seed(run) for run in groups[key] if _ended_before(run, sweep)}
+            if key in plans and len(before) < 2:
+                plans[key] = plans[key] | seeds
+            elif key not in plans and len(seeds) > 1:
                 plans[key] = seeds - before if len(before) > 1 else seeds
     return {
         run.run_id for key, seeds in plans.items() for run in groups[key] if _seed(run) in seeds

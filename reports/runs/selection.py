@@ -11,7 +11,7 @@ from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
 from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
-from reports.runs.plans import Declared, planned, questions
+from reports.runs.plans import Declared, common, planned, questions
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
@@ -27,44 +27,47 @@ OTHER_CODE = (
 
 @dataclass(frozen=True)
 class Picked:
-    """The runs that count, one per configuration and seed, oldest first; the sweep's parent.
+    """The runs that count, one per configuration and seed, oldest first, and where they are from.
 
-    Identities of its grid without a run; notes.
-
+    parents: of the sweeps that were named. missing: identities of their grids without a run.
     warnings: what may make the numbers wrong, a sentence each. planned: the ids of the runs whose
-    seeds were declared before. declared: the questions, the oldest first.
+    seeds were declared before. declared: the questions, the oldest first. disagreement: why several
+    sweeps or experiments have no common question; "" where they have one, or where one was named.
     """
 
-    experiment: Experiment
-    parent: Run | None
+    experiments: list[Experiment]
+    parents: list[Run]
     runs: list[Run]
     missing: list[str]
     notes: list[str]
     warnings: list[str]
     planned: set[str]
     declared: list[Declared]
+    disagreement: str
 
 
 def pick(
     store: Database | Server,
-    experiment: str | None,
-    sweep: str | None,
+    experiments: Sequence[str],
+    sweeps: Sequence[str],
     where: Mapping[str, Any],
     *,
     versions: bool = False,
     run_ids: Collection[str] | None = None,
 ) -> Picked:
-    """The runs of an experiment, or of one sweep wherever in its experiment they ran.
+    """The runs of experiments, or of sweeps wherever in their experiment they ran.
 
-    Arguments as in `reports.runs.load`.
+    Arguments as in `reports.runs.load`, names as sequences.
     """
-    chosen, parent, notes = choose(store, experiment, sweep)
+    chosen, parents, notes = choose(store, experiments, sweeps)
 
-    every = [run for run in store.runs("run", [chosen.id]) if run.tags.get("identity")]
-    if not every and not parent:
-        raise ReadError(
-            f"the experiment {quote(chosen.name)} in {shown(store.uri)} has no runs. {MAKE_RUNS}"
-        )
+    every = [run for run in store.runs("run", [each.id for each in chosen]) if is_identified(run)]
+    there = {run.experiment for run in every}
+    for each in [] if parents else chosen:
+        if each.id not in there:
+            raise ReadError(
+                f"the experiment {quote(each.name)} in {shown(store.uri)} has no runs. {MAKE_RUNS}"
+            )
 
     begun = with_digests([run for run in every if is_complete(run)])
     if len(begun) < len(every):
@@ -73,22 +76,20 @@ def pick(
             f"left out: {count(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
             f"which ended before they were written or were changed since: {some(bad)}"
         )
-    sweeps = sorted(store.runs("sweep", [chosen.id], deleted=True), key=age)
-    declared = planned(begun, sweeps), questions(run for run in sweeps if not run.deleted)
+    ids = [each.id for each in chosen]
+    all_sweeps = sorted(store.runs("sweep", ids, deleted=True), key=age)
+    declared = _declared(chosen, parents, [run for run in all_sweeps if not run.deleted])
+    plan = planned(begun, all_sweeps), *declared
     if run_ids is not None:
         asked = [run for run in begun if run.run_id in run_ids]
-        return Picked(chosen, None, sorted(asked, key=age), [], notes, [], *declared)
+        return Picked(chosen, [], sorted(asked, key=age), [], notes, [], *plan)
     grid: list[str] = []
     left: list[tuple[Run, Run]] = []
-    if parent:
-        grid, code = grid_of(store, parent, begun, notes)
-        wanted = set(grid)
-        begun = [run for run in begun if run.tags["identity"] in wanted]
-        notes += taken(begun, code)
-    elif not versions:
+    if parents:
+        grid, begun = _of_sweeps(store, parents, begun, notes)
+    missing = sorted(set(grid) - {run.tags["identity"] for run in begun}, key=grid.index)
+    if len(parents) != 1 and not versions:
         begun, left = newest_code(begun)
-    there = {run.tags["identity"] for run in begun}
-    missing = [name for name in grid if name not in there]
 
     lost = left_out([pair for pair in left if _fits(pair[0], where)])
     notes += [f"{text}; {OTHER_CODE}" for text in lost]
@@ -99,43 +100,107 @@ def pick(
             f"choose "
             "is not known"
         )
-    parents = {run.run_id for run in sweeps if not run.deleted} | {""}
-    if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - parents:
+    known = {run.run_id for run in all_sweeps if not run.deleted} | {""}
+    if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - known:
         notes.append(
             f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs "
             "count like all others"
         )
     return Picked(
-        *(chosen, parent, one_per_identity(filtered, notes), missing, notes),
-        *(disagreements(filtered), *declared),
+        *(chosen, parents, one_per_identity(filtered, notes), missing, notes),
+        *(disagreements(filtered), *plan),
     )
 
 
-def choose(
-    store: Database | Server, experiment: str | None, sweep: str | None
-) -> tuple[Experiment, Run | None, list[str]]:
-    """The experiment, the sweep's parent if one was asked for, and notes on the choice."""
-    chosen = None if experiment is None else experiment_named(store, experiment)
-    if sweep is None:
-        if chosen is None:
-            live = active(store)
-            newest = next(store.runs("run", [each.id for each in live], newest=True), None)
-            if newest is None:
-                raise ReadError(
-                    f"the store {shown(store.uri)} has no runs of this program. {MAKE_RUNS}"
-                )
-            chosen = next(each for each in live if each.id == newest.experiment)
-        return chosen, None, []
+def is_identified(run: Run) -> bool:
+    """Whether a run has its identity, without which it cannot be told from others."""
+    return bool(run.tags.get("identity"))
 
-    sweep = str(sweep)
-    scope = {each.id: each for each in ([chosen] if chosen else active(store))}
+
+def _declared(
+    experiments: Sequence[Experiment], parents: Sequence[Run], sweeps: Sequence[Run]
+) -> tuple[list[Declared], str]:
+    """The questions of the sweeps, and why those that were named together share none."""
+    if len(parents) > 1:
+        return common({quote(each.name): questions([each]) for each in parents})
+    if len(experiments) > 1:
+        own = [[run for run in sweeps if run.experiment == each.id] for each in experiments]
+        return common(
+            {quote(each.name): questions(r) for each, r in zip(experiments, own, strict=True)}
+        )
+    return questions(sweeps), ""
+
+
+def _of_sweeps(
+    store: Database | Server, parents: Sequence[Run], runs: Sequence[Run], notes: list[str]
+) -> tuple[list[str], list[Run]]:
+    """The identities of the sweeps' grids, and the runs that have them, each run once."""
+    grids: dict[str, None] = {}
+    kept: dict[str, Run] = {}
+    for parent in parents:
+        here = [run for run in runs if run.experiment == parent.experiment]
+        grid, code = grid_of(store, parent, here, notes)
+        own = [run for run in here if run.tags["identity"] in set(grid)]
+        notes += taken(own, code)
+        grids |= dict.fromkeys(grid)
+        kept |= {run.run_id: run for run in own}
+    return list(grids), list(kept.values())
+
+
+def choose(
+    store: Database | Server, experiments: Sequence[str], sweeps: Sequence[str]
+) -> tuple[list[Experiment], list[Run], list[str]]:
+    """The experiments, the parents of the sweeps that were named, and notes on the choice.
+
+    The experiments are those named, those of the sweeps, or the one with the newest run.
+    """
+    chosen = [experiment_named(store, name) for name in dict.fromkeys(experiments)]
+    if not sweeps:
+        return chosen or [_newest(store)], [], []
+    scope = {each.id: each for each in chosen or active(store)}
     every = sorted(store.runs("sweep", list(scope), deleted=True), key=age, reverse=True)
-    named = [run for run in every if run.run_id == sweep] or [
-        run for run in every if run.name == sweep
+    place = " and ".join(f"the experiment {quote(each.name)}" for each in chosen)
+    notes: list[str] = []
+    found = [
+        _sweep_named(store, str(name), every, place or shown(store.uri), notes) for name in sweeps
     ]
+    parents = {run.run_id: run for run in found}
+    used = dict.fromkeys(scope[run.experiment].id for run in found)
+    return [scope[each] for each in used], list(parents.values()), notes
+
+
+def _newest(store: Database | Server) -> Experiment:
+    """The experiment with the newest run."""
+    live = active(store)
+    newest = next(store.runs("run", [each.id for each in live], newest=True), None)
+    if newest is None:
+        raise ReadError(f"the store {shown(store.uri)} has no runs of this program. {MAKE_RUNS}")
+    return next(each for each in live if each.id == newest.experiment)
+
+
+def _sweep_named(
+    store: Database | Server, sweep: str, every: Sequence[Run], place: str, notes: list[str]
+) -> Run:
+    """The sweep of this id or name, or the only one whose id begins so.
+
+    Args:
+        store: where it is.
+        sweep: its id, the beginning of its id, or its name.
+        every: all sweeps of the experiments, deleted ones included, the newest first.
+        place: where they are, for messages.
+        notes: to which is added that others have the same name.
+    """
+    named = [run for run in every if run.run_id == sweep]
+    named = named or [run for run in every if run.name == sweep]
+    if not named and sweep:
+        named = [run for run in every if run.run_id.startswith(sweep) and not run.deleted]
+        if len(named) > 1:
+            raise ReadError(
+                f"expected one sweep, but the ids of several begin with {quote(sweep)}: "
+                f"{some([run.run_id for run in named])}"
+            )
     found = [run for run in named if not run.deleted]
     if not found:
-        place = f"the experiment {quote(chosen.name)}" if chosen else shown(store.uri)
         if named:
             raise ReadError(
                 f"the sweep {quote(sweep)} was deleted; bring it back with "
@@ -146,14 +211,13 @@ def choose(
             f"no sweep in {place} has the run id or name {quote(sweep)}; expected one of: "
             f"{some(choices) or 'none there'}"
         )
-    notes = []
     if len(found) > 1:
         others = [run.run_id for run in found[1:]]
         notes.append(
             f"{len(found)} sweeps are named {quote(sweep)}: this is the newest; the others are "
             f"{some(others)}"
         )
-    return scope[found[0].experiment], found[0], notes
+    return found[0]
 
 
 def active(store: Database | Server) -> list[Experiment]:

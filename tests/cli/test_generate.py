@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pandas as pd
@@ -52,11 +53,11 @@ def written(store: Path) -> tuple[Path, str]:
     return store / "outputs" / "reports" / "mnist-losses", done.stdout
 
 
-def named(experiment: str, **fields: str) -> Runs:
+def named(experiment: str, **fields: Any) -> Runs:
     """No runs of an experiment in the store of the current directory."""
     none = pd.DataFrame()
     fields = {"uri": f"sqlite:///{Path.cwd() / 'mlflow.db'}"} | fields
-    empty = Runs("", experiment, None, None, summary=none, curves=none, missing=none)
+    empty = Runs("", (experiment,), {}, summary=none, curves=none, missing=none)
     return replace(empty, **fields)
 
 
@@ -633,19 +634,21 @@ def test_names_that_differ_have_directories_that_differ() -> None:
 
 
 def test_reports_of_different_sweeps_or_stores_have_directories_that_differ(tmp_path: Path) -> None:
-    sweep = named("first", sweep="0123456789", sweep_name="losses")
+    sweep = named("first", sweeps={"0123456789": "losses"})
     assert files.report_name(sweep, {}, {}) == "first-losses-01234567"
     others = [
-        named("second", sweep="abcdef0123", sweep_name="losses"),
-        named("first", sweep="abcdef0123", sweep_name="losses"),
-        named("first", sweep="0123456789", sweep_name="rates"),
+        named("second", sweeps={"abcdef0123": "losses"}),
+        named("first", sweeps={"abcdef0123": "losses"}),
+        named("first", sweeps={"0123456789": "rates"}),
+        named("first", sweeps={"0123456789": "losses", "abcdef0123": "losses"}),
+        replace(named("first"), experiments=("first", "second")),
         replace(sweep, uri=f"sqlite:///{tmp_path / 'mlflow.db'}"),
         replace(sweep, uri="http://one:5000"),
         replace(sweep, uri="http://other:5000"),
         named("losses"),
         named("first"),
     ]
-    assert len({files.report_name(each, {}, {}) for each in [sweep, *others]}) == 9
+    assert len({files.report_name(each, {}, {}) for each in [sweep, *others]}) == 11
 
 
 @pytest.mark.slow

@@ -71,8 +71,8 @@ def main(html: str) -> str:
 
 def source(**changes: Any) -> page_report.Source:
     values: dict[str, Any] = {
-        "experiment": "mnist-losses",
-        "sweep": None,
+        "experiments": ["mnist-losses"],
+        "chosen": [],
         "uri": None,
         "overrides": (),
         "missing": 0,

@@ -93,12 +93,7 @@ def test_every_value_of_a_run_in_the_summary(store):
     run_id = store.add("i", tags=tags, own=own, digest="d" * 32, seed=4294967295)
     found = store.load()
     assert len(found.summary) == 1
-    assert (
-        found.uri == store.uri
-        and found.experiment == "mine"
-        and found.sweep is None
-        and found.sweep_name is None
-    )
+    assert found.uri == store.uri and found.experiments == ("mine",) and found.sweeps == {}
     got = found.summary.iloc[0].to_dict()
     setting = got.pop("setting")
     assert setting.startswith("digits mlp sgd constant 100 ")
@@ -137,6 +132,7 @@ def test_every_value_of_a_run_in_the_summary(store):
             "paddle_version": "3.3.1",
         },
         **{"kernel": "stock", "processor": "a processor", "baseline": False, "planned": False},
+        "experiment": "mine",
         **{"started": pd.Timestamp("2023-11-14 22:13:30", tz="UTC"), "seconds": 5.0},
         **{
             "train_loss": 1.0,
@@ -430,7 +426,7 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
         assert got["loss"] == loss and got["model"] == long and got["name"] == HOSTILE
         assert got["identity"] == "i" + HOSTILE and got["data." + "k" * 100] == HOSTILE
         assert long in got["setting"] and found.curves["loss"].eq(loss).all()
-    assert store.load(sweep=HOSTILE).sweep == sweep
+    assert list(store.load(sweep=HOSTILE).sweeps) == [sweep]
     for call in (
         {"experiment": HOSTILE * 100},
         {"sweep": HOSTILE * 100},
@@ -565,12 +561,12 @@ def test_the_default_is_the_experiment_of_the_newest_run_of_ours(store):
     store.add(None, kind=None, experiment=third)  # newest, but foreign
     store.add_sweep("a sweep", [])
     store.client.delete_run(store.add("k", experiment=second))
-    assert store.load().experiment == "mine"
-    assert store.load(experiment="second").experiment == "second"
+    assert store.load().experiments == ("mine",)
+    assert store.load(experiment="second").experiments == ("second",)
     store.add("l", experiment=second)
-    assert store.load().experiment == "second"
+    assert store.load().experiments == ("second",)
     store.client.delete_experiment(second)
-    assert store.load().experiment == "mine"
+    assert store.load().experiments == ("mine",)
 
 
 def test_an_unknown_experiment_is_answered_with_those_there_are(store):
@@ -611,7 +607,7 @@ def test_a_sweep_is_the_runs_of_its_identities_wherever_they_ran(store):
     for name in (sweep, "first sweep"):
         found = store.load(sweep=name)
         assert found.summary["run_id"].tolist() == [before, child]
-        assert (found.experiment, found.sweep, found.sweep_name) == ("mine", sweep, "first sweep")
+        assert (found.experiments, found.sweeps) == (("mine",), {sweep: "first sweep"})
         assert found.missing["identity"].tolist() == ["never"] and found.notes == []
     filtered = store.load(sweep=sweep, where={"seed": 1})
     assert filtered.summary["run_id"].tolist() == [child]
@@ -637,10 +633,10 @@ def test_of_sweeps_with_one_name_the_newest_is_taken_and_noted(store):
     store.add("a")
     first, second = store.add_sweep("twin", ["a"]), store.add_sweep("twin", ["a"])
     found = store.load(sweep="twin")
-    assert found.sweep == second
+    assert list(found.sweeps) == [second]
     assert found.notes == [f"2 sweeps are named 'twin': this is the newest; the others are {first}"]
     store.client.delete_run(second)
-    assert store.load(sweep="twin").sweep == first and store.load(sweep="twin").notes == []
+    assert list(store.load(sweep="twin").sweeps) == [first] and store.load(sweep="twin").notes == []
 
 
 def test_an_unknown_sweep_is_answered_with_those_there_are(store):
@@ -651,7 +647,7 @@ def test_an_unknown_sweep_is_answered_with_those_there_are(store):
             ReadError, match=rf"has the run id or name '{wrong}'; expected one of: 'one' \({one}\)$"
         ):
             store.load(sweep=wrong)
-    assert store.load(sweep="one").experiment == "mine"
+    assert store.load(sweep="one").experiments == ("mine",)
     with pytest.raises(
         ReadError, match=r"no sweep in the experiment 'second' .* expected one of: none there$"
     ):
@@ -1236,11 +1232,7 @@ def _same(left: Runs, right: Runs) -> None:
     pd.testing.assert_frame_equal(left.curves, right.curves)
     pd.testing.assert_frame_equal(left.missing, right.missing)
     assert left.notes == right.notes
-    assert (left.experiment, left.sweep, left.sweep_name) == (
-        right.experiment,
-        right.sweep,
-        right.sweep_name,
-    )
+    assert (left.experiments, left.sweeps) == (right.experiments, right.sweeps)
 
 
 @pytest.mark.server
@@ -1437,7 +1429,7 @@ def test_the_example_for_notebooks_after_its_command(tmp_path, monkeypatch):
 def test_what_the_command_wrote_is_what_is_read(sweep):
     directory, printed = sweep
     found = load(f"sqlite:///{directory}/mlflow.db")
-    assert found.notes == [] and found.experiment == "mnist-losses"
+    assert found.notes == [] and found.experiments == ("mnist-losses",)
     summary, curves = found.summary, found.curves
     assert sorted(zip(summary["loss"], summary["seed"], strict=True)) == [
         ("ce", 0),

@@ -229,7 +229,7 @@ def page(found: Gallery | None) -> tuple[page_report.Report, str]:
     sections = analysis.sections(
         *runs(("ce", "mse", "own"), seeds=range(2)), Question(), predictions
     )
-    source = page_report.Source("e", None, None, (), 0, [])
+    source = page_report.Source(["e"], [], None, (), 0, [])
     report = page_report.report(sections, source, lambda section: "none", gallery=found)
     return report, render.to_html(report.page)
 

@@ -639,7 +639,7 @@ def test_hostile_names_stay_text(place: str) -> None:
         )
     changes: dict[str, Any] = {
         "note": {"notes": [HOSTILE]},
-        "experiment": {"experiment": HOSTILE},
+        "experiment": {"experiments": [HOSTILE]},
     }.get(place, {})
     _, report, html, markdown = made(summary, curves, **changes)
     tags = [tag for tag, _ in read(html).tags]
@@ -1049,9 +1049,11 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
     text, standing = told(asked)
     assert "Confirmatory: exactly this question was declared on 2026-01-02 03:04 UTC" in text
     assert standing == {"confirmatory", "exploratory"}  # the second view was not declared
+    text, standing = told(replace(asked, seeds=(0, 9)))
+    assert "Exploratory: 1 of the 2 declared seeds have no run. Declared on 2026-01-02" in text
+    assert standing == {"exploratory"}
     for other in (
         told(replace(asked, metric="test/nll")),
-        told(replace(asked, seeds=(0, 9))),
         told(replace(asked, reference="mse")),
         told(asked, rope=0.3),
         told(asked, all_pairs=True),
