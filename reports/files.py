@@ -165,7 +165,7 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     default one, under its own name.
     """
     if runs.imported:
-        return f"not stored in MLflow: the runs are imported from {one_line(runs.uri)}"
+        return f"not stored in MLflow: the runs are imported from {one_line(shown(runs.uri))}"
     parent = next(iter(runs.sweeps)) if len(runs.sweeps) == 1 else _only_parent(runs)
     if parent is None:
         return (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -109,7 +110,7 @@ def generate(asked: Options) -> Path:
             "where": asked.where,
             "versions": asked.versions,
             "baselines": asked.baselines,
-            "from": asked.csv,
+            "from": asked.mapping or asked.csv,
         },
     )
     if over_all:
@@ -210,7 +211,7 @@ def scores_of(runs: Runs) -> Scores:
 def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
     """The overrides that make this report again: as typed, and where its runs were found."""
     words = list(asked.overrides)
-    if runs.imported:
+    if asked.csv is not None:
         return tuple(words)
     if asked.uri is None and not is_default(runs.uri):
         words.append(override("tracking.uri", runs.uri))
@@ -270,7 +271,7 @@ def check(asked: Options) -> None:
     import pandas as pd
 
     from reports import across, metrics, verdicts
-    from reports.runs import ReadError, constant_scores, imported, load_baselines, predictions
+    from reports.runs import ReadError, constant_scores, load_baselines, predictions
     from reports.runs import load as read
     from reports.runs.computed import with_metric
 
@@ -279,12 +280,14 @@ def check(asked: Options) -> None:
     experiments = asked.experiments or content["source"].get("experiments")
     made_of = verdicts.runs_of(content)
     metric = metrics.column(str(content["question"].get("metric", "test/accuracy")))
-    csv = asked.csv or content["source"].get("from")
-    if csv:
-        runs = imported.load(Path(csv), metric, content["source"].get("where") or {})
+    source = asked.mapping or asked.csv or content["source"].get("from")
+    if source:
+        where = content["source"].get("where") or {}
+        runs = imported(source, asked.uri, experiments, metric, where, made_of)
     else:
-        runs = read(asked.uri, experiments, None, None, run_ids=made_of)
-    summary = with_metric(runs, metric, lambda run: predictions(runs, run)).summary
+        stored = read(asked.uri, experiments, None, None, run_ids=made_of)
+        runs = with_metric(stored, metric, lambda run: predictions(stored, run))
+    summary = runs.summary
     if baselines := asked.baselines or content["source"].get("baselines"):
         of_file = load_baselines(_file(str(baselines)))
         runs = replace(runs, baselines=of_file.baselines)  # with right or wrong of each test image
@@ -293,7 +296,7 @@ def check(asked: Options) -> None:
     versions = bool(content["source"].get("versions"))
     try:
         sweeps = content["source"].get("sweeps")
-        now = runs if csv else read(asked.uri, experiments, sweeps, None, versions=versions)
+        now = runs if source else read(asked.uri, experiments, sweeps, None, versions=versions)
     except ReadError as error:
         print(f"the same report cannot be made again: {error}")
     else:
@@ -389,11 +392,10 @@ def compare_with_itself(asked: Options) -> None:
 def load(asked: Options) -> Runs:
     """The runs that the options choose, with the metric wherever it can be computed."""
     from reports import runs
-    from reports.runs import imported
     from reports.runs.computed import with_metric
 
-    if asked.csv is not None:
-        return imported.load(Path(asked.csv), asked.metric, asked.where)
+    if source := asked.mapping or asked.csv:
+        return imported(source, asked.uri, asked.experiments, asked.metric, asked.where)
     baselines = None if asked.baselines is None else _file(asked.baselines)
     found = runs.load(
         *(asked.uri, asked.experiments, asked.sweeps, asked.where, baselines),
@@ -410,6 +412,24 @@ def load(asked: Options) -> Runs:
     return with_metric(found, asked.metric, lambda run_id: runs.predictions(found, run_id))
 
 
+def imported(
+    source: str | Mapping[str, Any],
+    uri: str | None,
+    experiments: Sequence[str],
+    metric: str,
+    where: Mapping[str, Any],
+    run_ids: Collection[str] | None = None,
+) -> Runs:
+    """The runs of a CSV file, or by a mapping those of MLflow experiments of other programs."""
+    if isinstance(source, str):
+        from reports.runs import csv_file
+
+        return csv_file.load(Path(source), metric, where)
+    from reports.runs import foreign
+
+    return foreign.load(uri, experiments, source, metric, where, run_ids=run_ids)
+
+
 def _file(baselines: str) -> Path:
     """The file of baselines that was asked for."""
     from reports.runs import SHIPPED
@@ -421,7 +441,7 @@ def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
     """What the sections are asked; a baseline that the user named must be there.
 
     Unless one was named, losses that are run here are compared with every other one where baselines
-    have joined them.
+    have joined them, and imported ones that have no ce with the first of them.
     """
     from reports.analysis import Question, QuestionError
     from reports.names import BASELINE, plain
@@ -432,6 +452,8 @@ def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
         sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
     )
     compared_with, subjects = asked.reference, ()
+    if runs.imported and not asked.asked_reference and compared_with not in losses:
+        compared_with = str(runs.summary["loss"].iloc[0])
     if len(here) < len(losses):
         if not asked.asked_reference:
             compared_with, subjects = here[0], here

@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf, StringNode, open_dict
+from omegaconf import MISSING, AnyNode, DictConfig, OmegaConf, open_dict
 
 from experiments import contract, credentials
 from reports import metrics
@@ -75,7 +75,8 @@ class Options:
     experiments, sweeps: the names and ids of the options experiment and sweep, each none, one or
     several. metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
     asked_reference: whether the user named the reference. baselines: "true" for the file that comes
-    with the project. csv: the option from. overrides: as typed.
+    with the project. csv, mapping: the option from, a file or from.KEY=VALUE.
+    overrides: as typed.
     """
 
     experiments: tuple[str, ...]
@@ -102,6 +103,7 @@ class Options:
     baselines: str | None
     baselines_to: str | None
     csv: str | None
+    mapping: dict[str, Any] | None
     overrides: tuple[str, ...]
 
 
@@ -109,7 +111,7 @@ def register() -> None:
     """Make the schema known to Hydra, and to its --help what the metrics are."""
     schema = OmegaConf.structured(ReportConfig)
     with open_dict(schema):
-        schema["from"] = StringNode(None)
+        schema["from"] = AnyNode(None)  # a file, or a mapping from.KEY=VALUE
     ConfigStore.instance().store(name="report_config", node=schema)
     OmegaConf.register_new_resolver(
         "report_metrics", lambda: textwrap.indent(metrics.described(), "  "), replace=True
@@ -139,7 +141,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
     """
     values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
-    wrong = _problems(values)
+    wrong = _problems(values) + _wrong_import(values, overrides)
     if wrong:
         raise OptionError("\n".join(wrong))
     tuning = values["tuning_seeds"]
@@ -161,6 +163,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
             "baselines_to",
         )
     }
+    mapping = _flat(values["from"]) if isinstance(values["from"], dict) else None
     baselines = values["baselines"]  # true is a text here, like any file's name
     if str(baselines).lower() in ("true", "false"):
         baselines = {"true": "true"}.get(baselines.lower())
@@ -169,7 +172,8 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         experiments=_listed(values["experiment"]),
         sweeps=_listed(values["sweep"]),
         baselines=baselines,
-        csv=values["from"],
+        csv=None if values["from"] is None or mapping else str(values["from"]),
+        mapping=mapping,
         uri=values["tracking"]["uri"],
         where=_flat(values["where"]),
         asked_reference=any(
@@ -200,14 +204,15 @@ def of_compare(words: Sequence[str]) -> list[str]:
     return [*flags, *places, *([contract.override("compare", run_ids)] if run_ids else [])]
 
 
-_LONG = {"where.": "++where."}
+_LONG = {"where.": "++where.", "from.": "++from."}
 _SEVERAL = ("experiment=", "sweep=")
 
 
 def lengthen(arguments: list[str]) -> list[str]:
     """A command line as Hydra has to read it.
 
-    `where.KEY=X` adds a key, and `sweep=A,B`, which Hydra refuses without -m, is a list.
+    `where.KEY=X` and `from.KEY=X` add a key. `sweep=A,B`, which Hydra refuses without -m, is a
+    list.
     """
     return [_as_list(_replaced(text, _LONG)) for text in arguments]
 
@@ -279,15 +284,6 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     ]
     if beside:
         found.append(f"across and {' and '.join(beside)}: expected one of them, got both")
-    found += [
-        f"from and {key}: expected one of them, got both"
-        for key in (
-            *("experiment", "sweep", "versions", "compare", "watch", "baselines", "baselines_to"),
-        )
-        if values["from"] is not None and values[key]
-    ]
-    if values["from"] is not None and values["tracking"]["uri"] is not None:
-        found.append("from and tracking.uri: expected one of them, got both")
     if values["seed"] < 0:
         found.append(f"seed={values['seed']}: expected a whole number of at least 0")
     formats = values["formats"]
@@ -332,6 +328,25 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
                 f"{key}: expected a name, got nothing"
                 + ("" if key == "reference" else f"; {key}=null is the default")
             )
+    return found
+
+
+def _wrong_import(values: Mapping[Any, Any], overrides: Sequence[str]) -> list[str]:
+    """What does not go with results from elsewhere, a CSV file or a mapping."""
+    given = values["from"]
+    if given is None:
+        return []
+    mapped = isinstance(given, dict)
+    beside = ["sweep", "versions", "compare", "watch", "baselines", "baselines_to"]
+    beside += [] if mapped else ["experiment"]
+    name = "from.KEY" if mapped else "from"
+    found = [f"{name} and {key}: expected one of them, got both" for key in beside if values[key]]
+    if not mapped and values["tracking"]["uri"] is not None:
+        found.append("from and tracking.uri: expected one of them, got both")
+    if mapped and not values["experiment"]:
+        found.append("from.KEY: expected experiment=NAME, the experiment in MLflow to import")
+    if mapped and any(text.startswith("from=") for text in overrides):
+        found.append("from=FILE and from.KEY: expected one of them, got both")
     return found
 
 

@@ -39,8 +39,13 @@ def described(runs: pd.DataFrame) -> str:
 
 
 def codes(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """The digests of the code behind each loss; "" for runs that record none."""
-    found = runs["code"].fillna("").astype(str) if "code" in runs else pd.Series("", runs.index)
+    """The digests of the code behind each loss; "" for runs that record none.
+
+    Imported runs cannot record any, and have no such column: then it is empty.
+    """
+    if "code" not in runs:
+        return {}
+    found = runs["code"].fillna("").astype(str)
     losses = runs["loss"].astype(str).astype(object)
     return {str(loss): sorted(set(own)) for loss, own in found.groupby(losses, sort=True)}
 

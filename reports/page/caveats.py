@@ -308,16 +308,29 @@ def _dropped(section: Section) -> Fact | None:
 
 
 def _versions(section: Section) -> Iterable[Fact]:
+    """Versions and machine; nothing of what imported runs cannot record, which has no column."""
     runs = section.runs
-    paddle = distinct(runs, "paddle_version")
-    text = f"PaddlePaddle {', '.join(paddle) or 'unknown'}."
-    yield Fact("Versions", text, len(paddle) > 1, "several versions of PaddlePaddle")
+    if "paddle_version" in runs:
+        paddle = distinct(runs, "paddle_version")
+        text = f"PaddlePaddle {', '.join(paddle) or 'unknown'}."
+        yield Fact("Versions", text, len(paddle) > 1, "several versions of PaddlePaddle")
+    if "git_commit" in runs:
+        yield from _code(runs)
+    machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
+    if any(machines.values()):
+        text = "; ".join(f"{name} {', '.join(found)}" for name, found in machines.items() if found)
+        several = any(len(found) > 1 for found in machines.values())
+        text += (
+            ": processors round float32 differently, so the last digits depend on the machine"
+            if several
+            else ""
+        )
+        yield Fact("Machine", f"{text}.", several, "several machines")
+
+
+def _code(runs: pd.DataFrame) -> Iterable[Fact]:
     commits = [commit[:10] for commit in distinct(runs, "git_commit")]
-    dirty = (
-        int((runs["git_dirty"].astype(str).str.lower() == "true").sum())
-        if "git_dirty" in runs
-        else 0
-    )
+    dirty = int((runs["git_dirty"].astype(str).str.lower() == "true").sum())
     text = f"commit {', '.join(commits)}" if commits else "commit unknown"
     if dirty:
         text += (
@@ -333,16 +346,6 @@ def _versions(section: Section) -> Iterable[Fact]:
     label = "uncommitted changes" if dirty else label
     yield Fact("Code", f"{text}.", len(commits) != 1 or dirty > 0 or bool(warnings), label)
     yield from (Fact("Warning", warning, True, plain(warning, 60)) for warning in warnings)
-    machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
-    if any(machines.values()):
-        text = "; ".join(f"{name} {', '.join(found)}" for name, found in machines.items() if found)
-        several = any(len(found) > 1 for found in machines.values())
-        text += (
-            ": processors round float32 differently, so the last digits depend on the machine"
-            if several
-            else ""
-        )
-        yield Fact("Machine", f"{text}.", several, "several machines")
 
 
 def _time(section: Section) -> Fact | None:

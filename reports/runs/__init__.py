@@ -35,7 +35,9 @@ loads it. The modules, each knowing only those above it:
     per_image.py     what a run says of each test image
     computed.py      test metrics, from the predictions of runs that did not store them
     frames.py        the frames, from the runs that count
-    imported.py      the same frames from a CSV file
+    imported.py      the same frames from results of other programs
+    csv_file.py      such results in a CSV file
+    foreign.py       such results in MLflow
 """
 
 from __future__ import annotations
@@ -132,7 +134,8 @@ class Runs:
     declared: the questions that were declared with the sweeps of the experiments, oldest first.
     disagreement: why several sweeps or experiments have no common question, else "".
     store: where the files of the runs are read; without it, it is opened again for each file.
-    imported: whether the runs are of a CSV file: then they have no files.
+    imported: whether the runs are of another program: then they have no files, and no columns of
+    versions and code.
     """
 
     uri: str

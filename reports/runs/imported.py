@@ -1,18 +1,16 @@
-"""Runs from elsewhere: a CSV file in, the frames of a report out.
+"""Runs from elsewhere: checked lines of a table in, the frames of a report out.
 
 A line is a run, or with a column `epoch` an epoch of a run. Nothing proves that runs of one seed
-share anything, so losses are compared without pairs.
+share anything, so losses are compared without pairs. `csv_file` and `foreign` make the lines.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -26,58 +24,106 @@ from reports.runs.selection import where_params
 from reports.runs.wording import count, number, quote, some
 
 OUTCOMES = {"ok": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-_CURVES = {column: name for name, column in CURVES.items() if name != "lr"}
-_METRICS = {*metrics.OFFERED, *_CURVES, "test_loss"}
+OUTCOMES |= {"running": "RUNNING"}
+CURVE_METRICS = {column: name for name, column in CURVES.items() if name != "lr"}
+METRICS = {*metrics.OFFERED, *CURVE_METRICS, "test_loss"}
 NOT_NAMED = "data and network not named"
-_WHOLE = ("seed", "epochs", "epoch")
+WHOLE = ("seed", "epochs", "epoch")
 _EMPTY = "a run that did not end well has an empty value, and says so in a column outcome"
+_NOT_OURS = [
+    *("git_commit", "git_dirty", "python_version", "paddle_version", "kernel", "processor"),
+    *("code", "code_parts", "code_metrics"),
+]
 
 
-class _Line(NamedTuple):
-    """A line of the file: its number, and its texts and metrics by the column's name."""
+class Line(NamedTuple):
+    """A line of the table: its place for messages, and its texts and metrics by column.
 
-    number: int
+    run: an id that lines of one run share; "" where runs are known by their values alone. times:
+    start and end of the run, milliseconds since 1970, where known.
+    """
+
+    place: str
     texts: dict[str, str]
     values: dict[str, float]
+    run: str = ""
+    times: tuple[int | None, int | None] = (None, None)
 
 
-def load(path: Path, metric: str, where: Mapping[str, Any]) -> Runs:
-    """The runs of a CSV file, in the frames of `reports.runs.load`.
+@dataclass(frozen=True)
+class Table:
+    """Lines from elsewhere, and what messages call their place.
+
+    source: the file, or the store and the experiments. name: the same, shorter, for a page.
+    experiments: as in `reports.runs.Runs`. settings, lacks and advice: how a message says what is a
+    setting, that there is no column {name}, and what a column {name} would be. notes: what was
+    left out.
+    """
+
+    source: str
+    name: str
+    uri: str
+    experiments: tuple[str, ...]
+    lines: list[Line]
+    columns: set[str]
+    settings: str
+    lacks: str
+    advice: str
+    notes: list[str] = field(default_factory=list)
+
+    def wrong(
+        self, place: str, expected: str, value: object, column: object = "", advice: str = ""
+    ) -> ReadError:
+        """What is wrong at a place of the table."""
+        return wrong(f"{self.source}, {place}", expected, value, column, advice)
+
+
+def wrong(
+    where: str, expected: str, value: object, column: object = "", advice: str = ""
+) -> ReadError:
+    """An error that names its place, and its column."""
+    got = quote(str(value)) if value != "" else "nothing"
+    at = f"from: {where}{f', column {column}' if column else ''}"
+    return ReadError(f"{at}: expected {expected}, got {got}{f'; {advice}' if advice else ''}")
+
+
+def frames(table: Table, metric: str, where: Mapping[str, Any]) -> Runs:
+    """The runs of a table, in the frames of `reports.runs.load`.
 
     Args:
-        path: of the file.
+        table: with the columns loss, seed and `metric` at least.
         metric: the column that decides, which every run has that ended well.
         where: values that a run must have.
 
     Raises:
-        ReadError: the file cannot be read, or no report can be made of it; the message names the
-            line and the column.
+        ReadError: no report can be made of these runs; the message names the line and the column.
     """
-    lines, names = _read(path, metric)
+    lines, names = table.lines, table.columns
     largest = max(int(line.texts.get("epoch", 0)) for line in lines)
-    by_run: dict[str, dict[int, _Line]] = {}
+    by_id: dict[str, dict[int, Line]] = {}
     for line in lines:
         texts = {"lr": "0.0", "epochs": str(largest), **line.texts}
         epoch, outcome = int(texts.pop("epoch", 0)), texts.pop("outcome", "ok")
         if epoch > int(texts["epochs"]):
-            raise _wrong(path, line.number, f"at most its epochs {texts['epochs']}", epoch, "epoch")
-        epochs = by_run.setdefault(json.dumps(texts, sort_keys=True), {})
+            raise table.wrong(line.place, f"at most its epochs {texts['epochs']}", epoch, "epoch")
+        key = json.dumps(texts, sort_keys=True)
+        run_id = line.run or hashlib.sha256(key.encode()).hexdigest()[:32]
+        epochs = by_id.setdefault(run_id, {})
         if epoch in epochs:
             each = f"one line for each run{' and epoch' if 'epoch' in names else ''}"
-            raise _wrong(path, line.number, each, f"the run of line {epochs[epoch].number} again")
+            raise table.wrong(line.place, each, f"the run of {epochs[epoch].place} again")
         epochs[epoch] = line._replace(texts=texts | {"outcome": outcome})
-    by_id = {hashlib.sha256(key.encode()).hexdigest()[:32]: each for key, each in by_run.items()}
-    every = [_run(path, run_id, each[max(each)], metric) for run_id, each in by_id.items()]
+    every = [_run(table, run_id, each[max(each)], metric) for run_id, each in by_id.items()]
     runs = where_params(every, where)
     settings = [
         {name: run.params[name] for name in sorted(names) if _is_setting(name) and run.params[name]}
         for run in runs
     ]
-    _check(path, runs, settings, "val_accuracy" in names)
-    notes = [f"all seeds of {path.name} count as planned before the first result"]
+    _check(table, runs, settings)
+    notes = [f"all seeds of {table.name} count as planned before the first result", *table.notes]
     for name, shown in (("lr", 0), ("epochs", largest)):
         if name not in names:
-            notes.append(f"{path.name} has no column {name}: it is shown as {shown}")
+            notes.append(f"{table.name} {table.lacks.format(name=name)}: it is shown as {shown}")
     short = [run for run in runs if max(by_id[run.run_id]) < int(run.params["epochs"])]
     if short and "epoch" in names:
         notes.append(f"{count(len(short), 'run')} ended before the last epoch, with these values")
@@ -87,62 +133,35 @@ def load(path: Path, metric: str, where: Mapping[str, Any]) -> Runs:
     )
     histories = [
         [
-            (run.run_id, _CURVES[name], epoch, 0, value)
+            (run.run_id, CURVE_METRICS[name], epoch, 0, value)
             for epoch, line in by_id[run.run_id].items()
             for name, value in line.values.items()
-            if name in _CURVES
+            if name in CURVE_METRICS
         ]
         for run in runs
         if "epoch" in names
     ]
     curves = curves_frame([each for each in histories if each], summary, notes)
     summary = with_epochs(summary, curves)
-    for name in names & _CURVES.keys() if "epoch" not in names else ():
+    for name in names & CURVE_METRICS.keys() if "epoch" not in names else ():
         summary[name] = [by_id[run.run_id][0].values.get(name, math.nan) for run in runs]
+    summary = summary.drop(columns=_NOT_OURS).assign(experiment="")
     return Runs(
-        *(str(path), (path.name,), {}, summary.assign(experiment=""), curves),
+        *(table.uri, table.experiments, {}, summary, curves),
         missing=pd.DataFrame({"identity": []}, dtype=object),
         notes=notes,
-        warnings=[f"imported from {path.name}: pairing not proved"],
+        warnings=[f"imported from {table.name}: pairing not proved"],
         imported=True,
     )
 
 
-def _read(path: Path, metric: str) -> tuple[list[_Line], set[str]]:
-    """The lines of a file and the names of its columns, each value checked on its own."""
-    data = b""
-    try:
-        data = path.read_bytes()
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
-    except OSError as error:
-        raise ReadError(f"from: cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _wrong(path, line, "text in UTF-8", "other bytes") from error
-    except csv.Error as error:
-        raise _wrong(path, reader.line_num, "a line of a CSV file", str(error)) from error
-    if len(rows) < 2:
-        raise _wrong(path, 1, "the names of columns, and below a line for each run", "no run")
-    columns = [_column(text) for text in rows[0][1]]
-    names = [name for name, _ in columns]
-    for at, name in enumerate(names):
-        if not name or name in names[:at]:
-            raise _wrong(path, 1, "a name of its own for each column", name, at + 1)
-    if lacking := [name for name in ("loss", "seed", metric) if name not in names]:
-        there = some([name for name in names if name in metrics.OFFERED]) or "none of this file"
-        advice = f"metric=NAME decides by another metric: {there}"
-        raise _wrong(path, 1, f"columns {', '.join(lacking)}", some(names), advice=advice)
-    return [_line(path, place, cells, columns) for place, cells in rows[1:]], set(names)
-
-
-def _column(text: str) -> tuple[str, int]:
+def column_of(text: str) -> tuple[str, int]:
     """The name of a column, and what its values are divided by."""
     name = metrics.column(text)
     share = name.removesuffix("_percent")
-    if share != name and share in _METRICS and _bounds(share)[1] == 1:
+    if share != name and share in METRICS and _bounds(share)[1] == 1:
         return share, 100
-    return (name if name in _METRICS else text), 1
+    return (name if name in METRICS else text), 1
 
 
 def _bounds(name: str) -> tuple[float, float]:
@@ -151,14 +170,18 @@ def _bounds(name: str) -> tuple[float, float]:
     return (0.0, 1.0) if "accuracy" in name else (-math.inf, math.inf)
 
 
-def _line(path: Path, place: int, cells: list[str], columns: list[tuple[str, int]]) -> _Line:
-    """A line with its metrics as numbers, and lr, seed, epochs and epoch in one form."""
-    if len(cells) != len(columns):
-        raise _wrong(path, place, f"{len(columns)} values", len(cells))
-    line = _Line(place, {}, {})
+def line_of(
+    source: str, place: str, cells: Sequence[str], columns: Sequence[tuple[str, int]]
+) -> Line:
+    """A line with its metrics as numbers, and lr, seed, epochs and epoch in one form.
+
+    Raises:
+        ReadError: a value is none of its column.
+    """
+    line = Line(place, {}, {})
     for text, (name, divisor) in zip(cells, columns, strict=True):
         value, expected, advice = number(text), "", ""
-        if name in _METRICS:
+        if name in METRICS:
             low, high = (divisor * bound for bound in _bounds(name))
             if text and value is None:
                 expected, advice = "a finite number", _EMPTY
@@ -167,8 +190,8 @@ def _line(path: Path, place: int, cells: list[str], columns: list[tuple[str, int
                 advice = f"in per cent it is called {name}_percent" if high == 1 else ""
             elif value is not None:
                 line.values[name] = value / divisor
-        elif name in _WHOLE or name == "lr":
-            whole = name in _WHOLE
+        elif name in WHOLE or name == "lr":
+            whole = name in WHOLE
             if value is None or not 0 <= value < 2**63 or (whole and value != int(value)):
                 expected = f"a {'whole ' if whole else ''}number of at least 0"
             else:
@@ -180,38 +203,31 @@ def _line(path: Path, place: int, cells: list[str], columns: list[tuple[str, int
             elif name == "outcome" and text not in OUTCOMES:
                 expected = f"one of {', '.join(OUTCOMES)}"
         if expected:
-            raise _wrong(path, place, expected, text, name, advice)
+            raise wrong(f"{source}, {place}", expected, text, name, advice)
     return line
 
 
-def _wrong(
-    path: Path, line: int, expected: str, value: object, column: object = "", advice: str = ""
-) -> ReadError:
-    where = f"from: {path}, line {line}{f', column {column}' if column else ''}"
-    got = quote(str(value)) if value != "" else "nothing"
-    return ReadError(f"{where}: expected {expected}, got {got}{f'; {advice}' if advice else ''}")
-
-
-def _run(path: Path, run_id: str, line: _Line, metric: str) -> Run:
+def _run(table: Table, run_id: str, line: Line, metric: str) -> Run:
     """A run from the line of its last epoch."""
     params = {**dict.fromkeys(GROUPS, ""), "batch_size": "0", **line.texts}
     outcome = params.pop("outcome")
     if outcome == "ok" and metric not in line.values:
-        raise _wrong(path, line.number, "a number", "", metric, _EMPTY)
+        raise table.wrong(line.place, "a number", "", metric, _EMPTY)
     at_end: dict[str, float | None] = {
-        name.replace("_", "/", 1): line.values[name] for name in line.values.keys() - _CURVES.keys()
+        name.replace("_", "/", 1): line.values[name]
+        for name in line.values.keys() - CURVE_METRICS.keys()
     }
     name, status = f"{params['loss']} seed={params['seed']}", OUTCOMES[outcome]
-    start = (run_id, name, "", status, None, None, False)
+    start = (run_id, name, "", status, *line.times, False)
     return Run(*start, tags={"outcome": outcome}, params=params, metrics=at_end)
 
 
 def _is_setting(name: str) -> bool:
-    own = name in (*_METRICS, *_WHOLE, "loss", "lr", "outcome")
+    own = name in (*METRICS, *WHOLE, "loss", "lr", "outcome")
     return not own and not name.startswith("loss.")
 
 
-def _check(path: Path, runs: list[Run], settings: list[dict[str, str]], validated: bool) -> None:
+def _check(table: Table, runs: list[Run], settings: list[dict[str, str]]) -> None:
     """Refuse runs of which none can be compared, and rates among which nothing can choose."""
     losses: dict[str, set[str]] = {}
     rates: dict[str, set[str]] = {}
@@ -223,13 +239,13 @@ def _check(path: Path, runs: list[Run], settings: list[dict[str, str]], validate
     if len(set().union(*losses.values())) > 1 and max(map(len, losses.values())) == 1:
         names = some(sorted({name for each in settings for name in each}))
         raise ReadError(
-            f"from: {path}: expected two losses in one setting, got none to compare. Every column "
-            f"that is no metric is a setting, here {names or 'epochs'}: leave out what is none. "
+            f"from: {table.source}: expected two losses in one setting, got none to compare. "
+            f"{table.settings}, here {names or 'epochs'}: leave out what is none. "
             f"Metrics are {metrics.choices()}"
         )
-    if not validated and max(map(len, rates.values())) > 1:
+    if "val_accuracy" not in table.columns and max(map(len, rates.values())) > 1:
         raise ReadError(
-            f"from: {path}: a loss has several learning rates, and no column val_accuracy says "
-            "which is the best. Add val_accuracy, or keep one rate for each loss, chosen without "
-            "the test set (where.lr=RATE takes one rate of the file)"
+            f"from: {table.source}: a loss has several learning rates, and no column val_accuracy "
+            f"says which is the best. Add {table.advice.format(name='val_accuracy')}, or keep one "
+            "rate for each loss, chosen without the test set (where.lr=RATE takes one rate)"
         )

@@ -11,7 +11,7 @@ from scipy.stats import ttest_ind
 
 from reports import analysis
 from reports.analysis import Question, Section
-from reports.runs import ReadError, Runs, imported, predictions
+from reports.runs import ReadError, Runs, csv_file, imported, predictions
 from reports.stats import two_way
 
 HEADER = "loss,lr,seed,epochs,test_accuracy"
@@ -21,7 +21,7 @@ ACCURACY = {"ce": [0.91, 0.92, 0.905, 0.915], "mse": [0.94, 0.935, 0.93, 0.945]}
 def load(tmp_path: Path, *lines: str, metric: str = "test_accuracy", **where: object) -> Runs:
     path = tmp_path / "results.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return imported.load(path, metric, where)
+    return csv_file.load(path, metric, where)
 
 
 def rows(form: str = "{loss},0.1,{seed},10,{value}", scale: float = 1) -> list[str]:
@@ -181,7 +181,8 @@ def test_another_metric_decides(tmp_path: Path) -> None:
         ([f"{HEADER}_percent", "ce,0.1,0,1,101"],
          "line 2, column test_accuracy: expected a number from 0 to 100, got '101'"),
         ([f"{HEADER},outcome", "ce,0.1,0,1,0.9,done"],
-         "line 2, column outcome: expected one of ok, diverged, failed, killed, got 'done'"),
+         "line 2, column outcome: expected one of ok, diverged, failed, killed, running, got "
+         "'done'"),
         ([HEADER, "ce,0.1,0,1,0.9", "ce,0.10,0,1,0.8"],
          "line 3: expected one line for each run, got 'the run of line 2 again'"),
         ([f"{HEADER},epoch", "ce,1,0,2,0.9,1", "ce,1,0,2,0.9,1"],
@@ -206,7 +207,7 @@ def test_a_wrong_file_is_refused_by_line_and_column(
 def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     with pytest.raises(ReadError, match=r"from: cannot read .*results\.csv: No such file"):
-        imported.load(path, "test_accuracy", {})
+        csv_file.load(path, "test_accuracy", {})
     path.write_bytes(HEADER.encode() + b"\nce,0.1,0,1,0.9\n\xff\xfe,0.1,1,1,0.9\n")
     with pytest.raises(ReadError, match="line 3: expected text in UTF-8, got 'other bytes'"):
-        imported.load(path, "test_accuracy", {})
+        csv_file.load(path, "test_accuracy", {})

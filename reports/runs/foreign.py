@@ -1,0 +1,371 @@
+"""Results of other programs in MLflow: a mapping from their params, metrics and tags to columns.
+
+Any store that MLflow knows is read by MLflow's own client, which loads here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # These are read when MLflow loads.
+os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # It is only read here.
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiments import places
+from experiments.contract import override
+from experiments.credentials import redacted, shown
+from reports.runs import Runs
+from reports.runs.imported import CURVE_METRICS, METRICS, Line, Table, column_of, frames, line_of
+from reports.runs.records import ReadError
+from reports.runs.wording import count, cut, quote, some
+
+KINDS = ("params", "metrics", "tags")
+_TEXTS = ("loss", "seed", "lr", "epochs", "outcome")
+_LISTS = ("settings", "loss_values")
+_STATUS = {"FINISHED": "ok", "FAILED": "failed", "KILLED": "killed"}
+_PAGE = 1000
+
+
+class _Key(NamedTuple):
+    """A param, metric or tag, and whether the user named it."""
+
+    kind: str
+    name: str
+    named: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.name}"
+
+    def of(self, run: MlflowRun) -> Any:
+        """The value of a run; None where it has none."""
+        return getattr(run.data, self.kind).get(self.name)
+
+
+def load(
+    uri: str | None,
+    experiments: Sequence[str],
+    mapping: Mapping[str, Any],
+    metric: str,
+    where: Mapping[str, Any],
+    *,
+    run_ids: Collection[str] | None = None,
+) -> Runs:
+    """The runs of MLflow experiments of any program, in the frames of `reports.runs.load`.
+
+    Args:
+        uri: of the store, any that MLflow knows; None: as in `reports.runs.load`.
+        experiments: their names.
+        mapping: what each column is in these runs: params.NAME, metrics.NAME or tags.NAME, by the
+            column's name (`metric` is the one that decides), and lists of them for `settings` and
+            `loss_values`. Columns that are left out are the params and metrics of their name.
+        metric: the column that decides.
+        where: values that a run must have.
+        run_ids: these runs and no others.
+
+    Raises:
+        ReadError: the store cannot be read, the mapping names what no run has, or no report can be
+            made of these runs.
+    """
+    address = _address(uri)
+    client = MlflowClient(tracking_uri=address)
+    try:
+        found = _runs(client, experiments)
+        runs = [run for run in found if run_ids is None or run.info.run_id in run_ids]
+        keys = _keys(mapping, metric, runs, experiments)
+        histories = _histories(client, runs, keys)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        text = cut(redacted(str(error)), 500)
+        raise ReadError(f"from: cannot read {shown(address)}: {text}") from error
+    name = " and ".join(map(quote, experiments))
+    notes: list[str] = []
+    lines = list(_lines(runs, keys, histories, metric, name, notes))
+    table = Table(
+        *(f"experiment {name}", f"MLflow experiment {name}", address, tuple(experiments)),
+        lines=lines,
+        columns={name for line in lines for name in (*line.texts, *line.values)},
+        settings="from.settings names what has to be equal",
+        lacks="has no {name} (from.{name}=KEY)",
+        advice="from.{name}=metrics.NAME",
+        notes=notes,
+    )
+    return frames(table, metric, where)
+
+
+def _address(uri: str | None) -> str:
+    """The store's address; one that is not there is refused before MLflow would create it."""
+    given = uri or os.environ.get("MLFLOW_TRACKING_URI", "").strip() or places.DEFAULT_URI
+    if given.startswith(("sqlite:", "http:", "https:")):
+        try:
+            given = places.store_uri(given, Path.cwd())
+        except places.AddressError as error:
+            raise ReadError(str(error)) from error
+        path = places.database(given)
+    else:
+        parts = urlsplit(given)
+        local = parts.scheme in ("", "file")
+        path = Path(url2pathname(parts.path)) if local else None
+        given = path.resolve().as_uri() if path else given
+    if path and not path.exists():
+        raise ReadError(f"from: there is no MLflow store {path}; choose one with tracking.uri=URI")
+    return given
+
+
+def _runs(client: MlflowClient, experiments: Sequence[str]) -> list[MlflowRun]:
+    """All runs of the experiments, the oldest first."""
+    known = {each.name: each.experiment_id for each in _pages(client.search_experiments)}
+    for name in experiments:
+        if name not in known:
+            raise ReadError(
+                f"no experiment is named {quote(name)}; expected one of: "
+                f"{some(sorted(map(quote, known)))}"
+            )
+    ids = [known[name] for name in experiments]
+
+    def search(**page: Any) -> Any:
+        order = ["attributes.start_time ASC"]
+        return client.search_runs(ids, "", ViewType.ACTIVE_ONLY, order_by=order, **page)
+
+    runs = list(_pages(search))
+    if not runs:
+        raise ReadError(f"from: the experiment {' and '.join(map(quote, experiments))} has no runs")
+    return runs
+
+
+def _pages(search: Any) -> Iterator[Any]:
+    token: str | None = ""
+    while token is not None:
+        page = search(max_results=_PAGE, page_token=token or None)
+        yield from page
+        token = page.token or None
+
+
+def _keys(
+    mapping: Mapping[str, Any], metric: str, runs: Sequence[MlflowRun], experiments: Sequence[str]
+) -> dict[str, _Key]:
+    """By column what it is in these runs: what was named, and else what has the column's name."""
+    keys: dict[str, _Key] = {}
+    for name, value in mapping.items():
+        if name in _LISTS:
+            texts = value if isinstance(value, list) else [value]
+            prefix = "loss." if name == "loss_values" else ""
+            keys |= {prefix + key.name: key for key in (_key(name, text) for text in texts)}
+            continue
+        column = f"{metric}{name.removeprefix('metric')}" if name.startswith("metric") else name
+        if name not in _TEXTS and column_of(column)[0] not in METRICS:
+            choices = [*_TEXTS, "metric", "metric_percent", *_LISTS, *sorted(CURVE_METRICS)]
+            raise ReadError(
+                f"from.{name}: expected one of {', '.join(choices)}, or a metric such as test_nll"
+            )
+        keys[column] = _key(name, value)
+    lacking = {
+        column: key for column, key in keys.items() if all(key.of(run) is None for run in runs)
+    }
+    named = {column_of(column)[0] for column in keys}
+    for column in [*_TEXTS[:-1], *METRICS]:
+        kind = "metrics" if column in METRICS else "params"
+        spellings = dict.fromkeys((column, column.replace("_", "/", 1)))
+        there = [_Key(kind, name) for name in spellings]
+        found = [key for key in there if any(key.of(run) is not None for run in runs)]
+        if column not in named and found:
+            keys[column] = found[0]
+    have = {column_of(column)[0] for column in keys}
+    lacking |= {name: _Key("params", name) for name in ("loss", "seed") if name not in have}
+    lacking |= {name: _Key("metrics", name) for name in (metric,) if name not in have}
+    if lacking:
+        raise ReadError(_none_has(lacking, metric, runs, experiments))
+    return keys
+
+
+def _key(name: str, value: Any) -> _Key:
+    kind, dot, rest = str(value).partition(".")
+    if kind not in KINDS or not dot or not rest:
+        raise ReadError(
+            f"from.{name}: expected params.NAME, metrics.NAME or tags.NAME, got {quote(str(value))}"
+        )
+    return _Key(kind, rest, named=True)
+
+
+def _none_has(
+    lacking: Mapping[str, _Key],
+    metric: str,
+    runs: Sequence[MlflowRun],
+    experiments: Sequence[str],
+) -> str:
+    """The message on columns that no run has."""
+    names = [
+        f"{key} (from.{'metric' if column == metric else column})"
+        for column, key in lacking.items()
+    ]
+    there = []
+    for kind in KINDS:
+        own = {name for run in runs for name in getattr(run.data, kind)}
+        shown = sorted(name for name in own if not name.startswith("mlflow."))
+        there.append(f"{kind}: {some(shown, 40) or 'none'}")
+    example = override("from.loss", "params.criterion")
+    return (
+        f"from: no run of experiment {' and '.join(map(quote, experiments))} has "
+        f"{' or '.join(names)}. Name the key that holds it, such as {example}. "
+        f"The runs have\n  " + "\n  ".join(there)
+    )
+
+
+def _histories(
+    client: MlflowClient, runs: Sequence[MlflowRun], keys: Mapping[str, _Key]
+) -> dict[str, dict[str, dict[int, float]]]:
+    """By run and column the values of metrics with a curve, by step."""
+    curves = {
+        column: key
+        for column, key in keys.items()
+        if key.kind == "metrics" and column_of(column)[0] in CURVE_METRICS
+    }
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for run in runs:
+        own = found.setdefault(run.info.run_id, {})
+        for column, key in curves.items():
+            if key.of(run) is not None:
+                history = client.get_metric_history(run.info.run_id, key.name)
+                ordered = sorted(history, key=lambda each: each.timestamp)
+                own[column] = {each.step: each.value for each in ordered}
+    return found
+
+
+def _lines(
+    runs: Sequence[MlflowRun],
+    keys: Mapping[str, _Key],
+    histories: Mapping[str, Mapping[str, Mapping[int, float]]],
+    metric: str,
+    name: str,
+    notes: list[str],
+) -> Iterator[Line]:
+    """The lines of the runs that count, with a note on those that do not."""
+    needed = {column: keys[column] for column in ("loss", "seed")}
+    complete = [run for run in runs if all(key.of(run) is not None for key in needed.values())]
+    if left := len(runs) - len(complete):
+        notes.append(
+            f"left out: {count(left, 'run')} without {' or '.join(map(str, needed.values()))}"
+        )
+    curves = {
+        run.info.run_id: {
+            column: values for column, values in histories[run.info.run_id].items() if values
+        }
+        for run in complete
+    }
+    lengths = {
+        run.info.run_id: int(float(keys["epochs"].of(run)))
+        for run in complete
+        if "epochs" in keys and _is_number(keys["epochs"].of(run))
+    }
+    numbered = _numbered(curves, lengths)
+    if numbered is None and any(len(v) > 1 for own in curves.values() for v in own.values()):
+        notes.append("no curves are shown: the steps of the metrics are no epochs")
+    by_configuration: dict[str, list[Line]] = {}
+    lost = again = 0
+    for run in complete:
+        cells = {column: _text(key.of(run)) for column, key in keys.items()}
+        outcome = _STATUS.get(run.info.status, "running")
+        deciding = next(key for column, key in keys.items() if column_of(column)[0] == metric)
+        value = deciding.of(run)
+        if outcome == "ok" and "outcome" not in keys and not _is_number(value):
+            outcome = "failed" if value is None else "diverged"
+            lost += value is None
+        cells = {"outcome": outcome} | cells
+        own = list(_of_run(run, cells, curves[run.info.run_id], numbered, name))
+        texts = {k: v for k, v in own[-1].texts.items() if k not in ("epoch", "outcome")}
+        key = json.dumps(texts, sort_keys=True)
+        before = by_configuration.get(key)
+        again += before is not None
+        done = ("ok", "diverged")
+        if before is None or outcome in done or before[-1].texts["outcome"] not in done:
+            by_configuration[key] = own
+    if lost:
+        notes.append(f"{count(lost, 'FINISHED run')} without {deciding} count as failed")
+    if again:
+        notes.append(
+            f"left out: {count(again, 'run')} of configurations that ran more than once; the "
+            "newest FINISHED run counts"
+        )
+    for own in by_configuration.values():
+        yield from own
+
+
+def _of_run(
+    run: MlflowRun,
+    cells: Mapping[str, str],
+    curves: Mapping[str, Mapping[int, float]],
+    numbered: Mapping[str, Mapping[int, int]] | None,
+    name: str,
+) -> Iterator[Line]:
+    """The lines of a run: one for each epoch where there are curves, the last with all values."""
+    source, place = f"experiment {name}", f"run {run.info.run_id} ({cut(run.info.run_name, 40)})"
+    times = run.info.start_time, run.info.end_time
+    epochs = numbered[run.info.run_id] if numbered is not None else {}
+    last = max(epochs.values(), default=0)
+    for step, epoch in sorted(epochs.items(), key=lambda each: each[1]) or [(0, 0)]:
+        values = dict(cells)
+        if numbered is not None:
+            values["epoch"] = str(epoch)
+        for column in curves if epochs else ():
+            single = len(curves[column]) == 1
+            value = curves[column].get(step, math.nan)
+            if epoch != last or not single:
+                values[column] = _text(value)
+        if epoch != last:
+            rest = [c for c in values if column_of(c)[0] in METRICS and c not in curves]
+            values |= dict.fromkeys(rest, "")
+        line = line_of(source, place, list(values.values()), [column_of(c) for c in values])
+        yield line._replace(run=run.info.run_id, times=times)
+
+
+def _numbered(
+    curves: Mapping[str, Mapping[str, Mapping[int, float]]], lengths: Mapping[str, int]
+) -> dict[str, dict[int, int]] | None:
+    """The epoch of each step, by run; None where no metric has a curve, or steps are no epochs.
+
+    Steps may begin at 0 or at 1, or count batches: a run with as many steps as epochs has one
+    after each. With one more, the first is of the untrained network.
+
+    Args:
+        curves: by run and column the values by step.
+        lengths: the epochs of each run, where they are known.
+    """
+    steps = {run: sorted({s for v in own.values() for s in v}) for run, own in curves.items()}
+    steps = {run: own for run, own in steps.items() if own}
+    if not any(len(own) > 1 for own in steps.values()):
+        return None
+    more = {len(own) - lengths.get(run, len(own)) for run, own in steps.items()}
+    if more <= {0} or more <= {1}:
+        first = 1 - next(iter(more))
+        found = {run: {s: at + first for at, s in enumerate(own)} for run, own in steps.items()}
+    elif all(own[0] == 0 and own[-1] < lengths.get(run, math.inf) for run, own in steps.items()):
+        found = {run: {s: s + 1 for s in own} for run, own in steps.items()}
+    elif all(own[-1] <= lengths.get(run, math.inf) for run, own in steps.items()):
+        found = {run: {s: s for s in own} for run, own in steps.items()}
+    else:
+        return None
+    return {run: found.get(run, {}) for run in curves}
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _text(value: Any) -> str:
+    """A value as a cell of a table; "" for none, and for what is no finite number."""
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return "" if value is None else str(value)
