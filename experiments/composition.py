@@ -6,6 +6,7 @@ would hide is refused, too. Importing this costs Hydra alone.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from experiments.config import GROUPS, CommandError, wrong_value
+from experiments.config import GROUPS, CommandError, ends_command, wrong_value
 
 
 def install() -> None:
@@ -38,9 +39,25 @@ def install() -> None:
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader of configs."""
+    """Hydra's loader of configs.
 
-    def load_configuration(
+    What is wrong in the config of a command ends it, in a sentence. Those of the runs of a sweep
+    follow, and raise their errors.
+    """
+
+    _in_sweep = False
+
+    def load_sweep_config(self, *arguments: Any, **keywords: Any) -> DictConfig:
+        """The config of a run of a sweep."""
+        self._in_sweep = True
+        return super().load_sweep_config(*arguments, **keywords)
+
+    def load_configuration(self, *arguments: Any, **keywords: Any) -> DictConfig:
+        """The composed config. Raises CommandError or an error of Hydra's own."""
+        with contextlib.nullcontext() if self._in_sweep else ends_command():
+            return self._load(*arguments, **keywords)
+
+    def _load(
         self,
         config_name: str | None,
         overrides: list[str],
@@ -48,7 +65,8 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """The composed config. Raises CommandError or an error of Hydra's own."""
+        if not self._in_sweep:
+            _refuse_repeated(overrides)
 
         def compose(words: list[str]) -> DictConfig:
             return super(Loader, self).load_configuration(
@@ -102,6 +120,14 @@ class Loader(ConfigLoaderImpl):
                     f"{group}: expected the name of one option, got {got}. There are {there}"
                 )
         return None
+
+
+def _refuse_repeated(overrides: list[str]) -> None:
+    """Raise CommandError for an option with two values, of which Hydra would take the last."""
+    values: dict[str, str] = {}
+    for name, _, value in (word.partition("=") for word in overrides):
+        if (first := values.setdefault(name, value)) != value:
+            raise CommandError(f"{name}: expected one value, got {first} and {value}")
 
 
 def _of_group(override: Override) -> bool:

@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import functools
 import hashlib
-import importlib.util
-import inspect
-import itertools
 import json
-import math
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Transformer
-from hydra.errors import CompactHydraException, HydraException
+from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -34,16 +28,8 @@ from experiments import contract, credentials, machine, places, source_digest
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
-HEADS = ("logits", "prediction")  # as in `experiments.heads`
 _PLACES = ("root", "path", "test_path")  # of data: where they lie; their content is in the digest
 TAKEN = "taken"  # what a job returns whose run another sweep has taken
-CHOICES = {
-    "device": ("auto", "cpu", "gpu"),
-    "on_failure": ("continue", "stop", "retry"),
-    "reuse": ("same", "any"),
-    "augment": ("none", "shift", "crop_flip"),
-}
-_MOST_SEEDS = 5000  # of a question, and characters of their text: it is kept in a tag
 
 
 class CommandError(CompactHydraException):
@@ -134,7 +120,7 @@ class Settings:
     @property
     def loss_label(self) -> str:
         """The loss with its own values, in words."""
-        own = (f" {name}={_typed(value)}" for name, value in self._own_values("loss").items())
+        own = (f" {name}={_typed(value)}" for name, value in self.own_values("loss").items())
         return f"loss={self.choices['loss']}{''.join(own)}"
 
     @property
@@ -223,7 +209,8 @@ class Settings:
             found["device"] = device
         return found
 
-    def _own_values(self, group: str) -> dict[str, Any]:
+    def own_values(self, group: str) -> dict[str, Any]:
+        """The values of a group's option, without those that only Hydra reads."""
         return {key: value for key, value in self.options[group].items() if not key.startswith("_")}
 
     def _digest(self, data_digest: str, scalars: Sequence[str]) -> str:
@@ -357,140 +344,24 @@ def own_words(overrides: Iterable[str]) -> list[str]:
     return [word for word in overrides if not word.startswith(passed)]
 
 
-def problems(settings: Settings) -> list[str]:
-    """What is wrong with the values themselves, a sentence each. Imports nothing heavy."""
-    found = []
-    if not (math.isfinite(settings.lr) and settings.lr > 0):
-        found.append(f"lr: expected a finite number above 0, got {settings.lr}")
-    for name, least in (("epochs", 0), ("batch_size", 1), ("seed", 0), ("threads", 1)):
-        value = getattr(settings, name)
-        if value < least:
-            found.append(f"{name}: expected a whole number of at least {least}, got {value}")
-    if settings.seed >= 2**32:
-        found.append(f"seed: expected a whole number below 2**32, got {settings.seed}")
-    for name, choices in CHOICES.items():
-        value = getattr(settings, name)
-        if value not in choices:
-            found.append(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
-    if settings.device == "gpu" and machine.built_for_cpu():
-        found.append(machine.NO_GPU)
-    if not (isinstance(settings.checkpoint, bool) or settings.checkpoint == "running"):
-        checkpoint = repr(settings.checkpoint)
-        found.append(f"checkpoint: expected one of true, running, false, got {checkpoint}")
-    if settings.force and settings.reuse == "any":
-        found.append(
-            "reuse=any takes finished runs and force=true runs them again; choose one of the two"
-        )
-    log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
-    if not isinstance(log_model, bool):
-        found.append(f"tracking.log_model: expected true or false, got {log_model!r}")
-    number = isinstance(patience, (int, float)) and not isinstance(patience, bool)
-    if not (number and 0 <= patience < math.inf):
-        said = f"expected a number of seconds, at least 0, got {patience!r}"
-        found.append(f"tracking.patience: {said}")
-    if refusal := credentials.refusal(settings.tracking["uri"]):
-        found.append(refusal)
-    found += credentials_in(settings.options)
-    found += _problems_of_question(settings.question)
-    if not settings.experiment.strip():
-        found.append("experiment: expected a name, got an empty one")
-    for group in GROUPS:
-        try:
-            _check_option(settings, group)
-        except CommandError as error:
-            found.append(str(error))
-    return found
-
-
-def _problems_of_question(question: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values of a question, a sentence each."""
-    asked = {name: value for name, value in question.items() if value is not None}
-    found = []
-    metric, margin, epochs = (asked.get(name) for name in ("metric", "margin", "epochs"))
-    if metric is not None and metric not in contract.METRICS:
-        near = difflib.get_close_matches(metric, contract.METRICS, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        found.append(
-            "question.metric: expected one of those that `generate report --help` lists, such as "
-            f"test/accuracy or test/nll, got {metric!r}{meant}"
-        )
-    if margin is not None and not 0 <= margin < math.inf:
-        found.append(f"question.margin: expected a finite number of at least 0, got {margin}")
-    if epochs is not None and epochs < 0:
-        found.append(f"question.epochs: expected a whole number of at least 0, got {epochs}")
-    if "reference" in asked and not asked["reference"].strip():
-        found.append("question.reference: expected the name of a loss, got an empty one")
+@contextlib.contextmanager
+def ends_command() -> Iterator[None]:
+    """End the command at a CommandError in the block, without Hydra's hint to see a traceback."""
     try:
-        question_seeds(asked.get("seeds"))
+        yield
     except CommandError as error:
-        found.append(str(error))
-    return found
-
-
-def question_seeds(value: Any) -> tuple[int, ...]:
-    """The seeds that `question.seeds` declares; none where it is null.
-
-    Args:
-        value: null, a list, or a text as it is typed for `seed`, such as "range(20)" or "0,1,2".
-
-    Raises:
-        CommandError: it is none of these, or too long for a tag of a run.
-    """
-    wrong = CommandError(
-        "question.seeds: expected whole numbers of at least 0, such as range(20) or [0,1,2], got "
-        f"{value!r}"
-    )
-    if value is None:
-        return ()
-    seeds: Sequence[Any] = value if isinstance(value, (list, tuple)) else []
-    if isinstance(value, str):
-        try:
-            word = OverridesParser.create().parse_override(f"seed={value}")
-            if word.is_discrete_sweep():
-                every = word.sweep_iterator(Transformer.identity)
-                seeds = list(itertools.islice(every, _MOST_SEEDS + 1))
-        except HydraException:
-            raise wrong from None
-    whole = all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
-    if not seeds or not whole:
-        raise wrong
-    if len(seeds) > _MOST_SEEDS or len(contract.ranges(seeds)) > _MOST_SEEDS:
-        raise CommandError(
-            f"question.seeds: expected at most {_MOST_SEEDS:,} seeds, fewer where they are not "
-            f"contiguous, got {value!r}"
-        )
-    return tuple(sorted(set(seeds)))
-
-
-def _check_option(settings: Settings, group: str) -> None:
-    """Raise CommandError for what is wrong with an option, without loading its function."""
-    option, own = settings.options[group], settings._own_values(group)
-    where = f"{group}={settings.choices[group]}"
-    if option.get("_partial_") is not True:
-        raise CommandError(
-            f"{where}: expected `_partial_: true` in the option, so that the program can call "
-            f"{option['_target_']}"
-        )
-    for name, value in own.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise CommandError(f"{group}.{name}: expected a finite number, got {value}")
-    package = str(option["_target_"]).partition(".")[0]
-    known = package == "__main__" or not package.isidentifier()
-    if not known and importlib.util.find_spec(package) is None:
-        raise _cannot_load(settings, group, ModuleNotFoundError(f"no module named {package!r}"))
-    if group == "loss" and own.get("head", HEADS[0]) not in HEADS:
-        raise CommandError(
-            f"{where}: loss.head: expected one of {', '.join(HEADS)}, got {own['head']!r}"
-        )
-
-
-def check_values(jobs: Sequence[Settings]) -> None:
-    """Raise CommandError with all `problems` of all runs, if there are any."""
-    refuse(sorted({problem for job in jobs for problem in problems(job)}))
+        sys.exit(str(error))
 
 
 @contextlib.contextmanager
 def errors_without_credentials() -> Iterator[None]:
+    """`ends_command`, also at an unexpected error, with its redacted traceback."""
+    with ends_command(), redacted_errors():
+        yield
+
+
+@contextlib.contextmanager
+def redacted_errors() -> Iterator[None]:
     """Make of an unexpected error in the block a CommandError with its redacted traceback."""
     try:
         yield
@@ -505,105 +376,3 @@ def refuse(wrong: Sequence[str]) -> None:
     """Raise CommandError with these sentences, if there are any."""
     if wrong:
         raise CommandError("\n".join(wrong) + "\nNothing was trained.")
-
-
-# How the program calls each option's function, besides the option's own values.
-_CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "loss": (("outputs", "labels"), ()),
-    "model": (("outputs",), ()),
-    "data": ((), ("seed",)),
-    "optimizer": ((), ("learning_rate", "parameters")),
-    "scheduler": (("lr",), ("steps",)),
-}
-
-
-def is_shipped(settings: Settings, group: str) -> bool:
-    """Whether the function of an option is this project's own, and not a user's."""
-    return str(settings.options[group]["_target_"]).startswith("experiments.")
-
-
-def function(settings: Settings, group: str) -> functools.partial[Any]:
-    """The function that an option names, with the option's own values bound.
-
-    Lists and mappings among the values are plain Python. A loss whose option states its head has it
-    as the attribute `head`, for `heads.head_name`.
-
-    Raises:
-        CommandError: It cannot be imported, or does not take what it is given.
-    """
-    from hydra.utils import get_object, instantiate
-
-    option = {"_convert_": "all"} | settings.options[group]
-    head = option.pop("head", None) if group == "loss" else None
-    try:
-        bound = instantiate(option)
-    except Exception as error:
-        raise _cannot_load(settings, group, error.__cause__ or error) from error
-    # Hydra's own wrapper takes longer for a call than most losses do.
-    bound = functools.partial(get_object(option["_target_"]), **bound.keywords)
-    if head is not None:
-        bound.head = head  # type: ignore[attr-defined]
-    _check_call(settings, group, bound)
-    return bound
-
-
-def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
-    """`function`, whose errors in a call become CommandErrors that name the option and value."""
-    bound = function(settings, group)
-
-    @functools.wraps(bound.func)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return bound.func(*args, **kwargs)
-        except Exception as error:
-            name = str(error).partition(":")[0]
-            said = f"{group}.{error}" if name in bound.keywords else str(error)
-            said = said or type(error).__name__
-            raise CommandError(f"{group}={settings.choices[group]}: {said}") from error
-
-    named = functools.partial(call, **bound.keywords)
-    named.__dict__.update(bound.__dict__)  # the head that a loss's option states
-    return named
-
-
-def _cannot_load(settings: Settings, group: str, cause: BaseException) -> CommandError:
-    mine = isinstance(cause, ImportError)
-    hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if mine else ""
-    target = settings.options[group]["_target_"]
-    why = credentials.redacted(" ".join(str(cause).split()))
-    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {why}{hint}")
-
-
-def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
-    """Raise CommandError unless an option's function takes its own values and the program's."""
-    positional, keywords = _CALLS[group]
-    own, target = bound.keywords, settings.options[group]["_target_"]
-    where = f"{group}={settings.choices[group]}: {target}"
-    try:
-        signature = inspect.signature(bound.func)
-    except (TypeError, ValueError) as error:
-        raise CommandError(
-            f"{where}: expected a function whose parameters Python can tell, got {bound.func!r}; "
-            "call it from a function of your own"
-        ) from error
-    try:
-        signature.bind(*positional, **dict.fromkeys(keywords), **own)
-    except TypeError as error:
-        program = (*keywords, "shape") if group == "model" else keywords
-        takes = [name for name in signature.parameters if name not in program][len(positional) :]
-        raise CommandError(
-            f"{where}: {error}; "
-            f"its own arguments are {', '.join(takes) or 'none'}, got {', '.join(own) or 'none'}"
-        ) from error
-    if group == "loss":
-        if inspect.isclass(bound.func):
-            raise CommandError(
-                f"{where}: expected a function of outputs and labels, got a class; write a "
-                "function that calls an object of it"
-            )
-        from experiments.heads import head_name
-
-        try:
-            head_name(bound)
-        except ValueError as error:
-            raise CommandError(f"{where}: {error}") from error

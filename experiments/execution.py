@@ -18,6 +18,7 @@ from experiments import (
     checks,
     config,
     contract,
+    functions,
     machine,
     metrics,
     progress,
@@ -72,7 +73,7 @@ def execute(
         CommandError: The code has been edited since the run was planned.
     """
     machine.loaded()
-    loss, model, _, optimizer, scheduler = (config.function(settings, g) for g in config.GROUPS)
+    loss, model, _, optimizer, scheduler = (functions.function(settings, g) for g in config.GROUPS)
     parent = settings.tracking["parent_run"]
     store = tracking.open_for(settings, wait=bool(parent))
     splits = splits or _load(settings, store)
@@ -160,7 +161,7 @@ def _load(settings: Settings, store: Store) -> Splits:
     """The run's data; where they cannot be loaded again after the check, a FAILED run says why."""
     digest = settings.tracking["data_digest"]
     try:
-        return config.function(settings, "data")(seed=settings.seed)
+        return functions.function(settings, "data")(seed=settings.seed)
     except Exception:
         with tracking.tracked_run(
             store,

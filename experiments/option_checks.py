@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments import config, machine, processes
+from experiments import config, functions, machine, processes
 from experiments.checks import TrainingWarning
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
@@ -85,14 +85,14 @@ def data(job: Settings) -> Data:
     """The digest and the sizes of a run's data; a user's function is called in a new process."""
     key = _data_key(job)
     if key not in _data:
-        shipped = config.is_shipped(job, "data")
+        shipped = functions.is_shipped(job, "data")
         _data[key] = data_of(load(job)) if shipped else describe(job)
     return _data[key]
 
 
 def splits(job: Settings) -> Splits | None:
     """The run's data; None where they come from a user's function, which is not called here."""
-    if not config.is_shipped(job, "data"):
+    if not functions.is_shipped(job, "data"):
         return None
     loaded = load(job)
     _data[_data_key(job)] = data_of(loaded)
@@ -186,7 +186,7 @@ def load(job: Settings) -> Splits:
 
     machine.prepare(job.threads)  # a function of a user's may load Paddle
     try:
-        return config.function(job, "data")(seed=job.seed)
+        return functions.function(job, "data")(seed=job.seed)
     except DataError as error:
         raise CommandError(f"data={job.choices['data']}: {error}") from error
 
@@ -240,12 +240,12 @@ def _limit(rows: int = 0) -> None:
 
 def _functions(send: Send, job: Settings, groups: Sequence[str]) -> list[functools.partial[Any]]:
     """The functions of the options; what is imported next is sent before."""
-    functions = []
+    found = []
     for group in groups:
         send(f"{group}={job.choices[group]} (import of {job.options[group]['_target_']})")
         _limit(1)
-        functions.append(config.function(job, group))
-    return functions
+        found.append(functions.function(job, group))
+    return found
 
 
 def _describe(send: Send, job: Settings) -> Data:
@@ -277,7 +277,8 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         raise CommandError(str(error)) from error
     _functions(send, job, config.GROUPS)
     loss, model, optimizer, scheduler = (
-        config.naming_function(job, group) for group in ("loss", "model", "optimizer", "scheduler")
+        functions.naming_function(job, group)
+        for group in ("loss", "model", "optimizer", "scheduler")
     )
     alone = f"loss={job.choices['loss']}"
     if heads.head_name(loss) == "prediction" and not data.ordered:
@@ -337,9 +338,9 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         send(alone)
         _limit(max(rows, 1000))
         size = rows
-        calls = 2 if config.is_shipped(job, "loss") else checks.CALLS
+        calls = 2 if functions.is_shipped(job, "loss") else checks.CALLS
         warnings = checks.of_loss(
-            config.function(job, "loss"), rows=rows, calls=calls, classes=data.classes
+            functions.function(job, "loss"), rows=rows, calls=calls, classes=data.classes
         )
     except Exception as error:
         text = redacted(str(error)).strip()

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import comparison, config, contract, machine, option_checks, places, reuse, table
+from experiments import (
+    comparison,
+    config,
+    contract,
+    machine,
+    option_checks,
+    places,
+    ranges,
+    reuse,
+    table,
+)
 from experiments.config import CommandError, Settings
 
 if TYPE_CHECKING:
@@ -58,7 +68,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     choices = {group: before.data.params[group] for group in config.GROUPS}
     settings = config.read(cfg, choices, _words(store, before))
     settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)
-    config.check_values([settings])
+    ranges.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
     warnings = option_checks.check_one(settings)
     if settings.identity(option_checks.data(settings).digest) != before.data.tags.get("identity"):

@@ -30,6 +30,7 @@ from experiments import (
     places,
     processes,
     progress,
+    ranges,
     terminal,
 )
 from experiments.config import Settings, require_writable
@@ -48,13 +49,12 @@ composition.install()
 def run(cfg: DictConfig) -> str | list[str]:
     """One run, or those of a job: from their config to the ids of the runs in MLflow."""
     terminal.accept_any_character()  # for the processes of a launcher
-    config.anchor(cfg, HydraConfig.get().runtime.cwd)
     if cfg.tracking.parent_run:
         with progress.in_job(verbose=cfg.verbose):
             return run_in_sweep(cfg)
-    settings, artifacts = _read(cfg, HydraConfig.get().overrides.task)
     with config.errors_without_credentials():
-        return _run_one(cfg, settings, artifacts)
+        config.anchor(cfg, HydraConfig.get().runtime.cwd)
+        return _run_one(cfg, *_read(cfg, HydraConfig.get().overrides.task))
 
 
 def _read(cfg: DictConfig, words: Sequence[str]) -> tuple[Settings, dict[str, str]]:
@@ -67,7 +67,7 @@ def _read(cfg: DictConfig, words: Sequence[str]) -> tuple[Settings, dict[str, st
 def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> str:
     """A command without -m: a run, the plan of one, or one that is run again."""
     hydra_cfg = HydraConfig.get()
-    config.check_values([settings])
+    ranges.check_values([settings])
     if settings.asks:
         raise config.CommandError(
             "question: expected a sweep, which keeps it, got a single run; add -m"
@@ -113,7 +113,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
 
 def _in_own_process(*arguments: Any) -> str:
     """`_record`; the traceback of an unexpected error is made here, where it is complete."""
-    with config.errors_without_credentials():
+    with config.redacted_errors():
         return _record(*arguments)
 
 
@@ -162,6 +162,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
     Raises:
         Exception: The first that a run has raised, after the others.
     """
+    config.anchor(cfg, HydraConfig.get().runtime.cwd)
     machine.load_paddle(cfg.threads)
 
     from experiments import execution, tracking

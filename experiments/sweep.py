@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 
-from experiments import config, contract, machine, option_checks, places, processes, reuse, table
+from experiments import (
+    config,
+    contract,
+    machine,
+    option_checks,
+    places,
+    processes,
+    ranges,
+    reuse,
+    table,
+)
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
 from experiments.option_checks import Checked
@@ -110,7 +120,7 @@ def run(
     machine.loaded()  # from here on it may wait for hours
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
     own = {*seeds, *(job.seed for job in settings)}
-    declared = config.question_seeds(settings[0].question.get("seeds")) or own
+    declared = ranges.question_seeds(settings[0].question.get("seeds")) or own
     asked = question(settings, declared)
     with tracking.tracked_sweep(
         store,

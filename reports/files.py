@@ -191,5 +191,5 @@ def _only_parent(runs: Runs) -> str | None:
     if "parent_run_id" not in runs.summary:
         return None
     here = runs.summary[~runs.summary["baseline"].astype(bool)]
-    parents = here["parent_run_id"].dropna().unique()
+    parents = here["parent_run_id"].fillna("").unique()  # empty where a run is of no sweep
     return str(parents[0]) if len(parents) == 1 and str(parents[0]) else None

@@ -148,9 +148,21 @@ def _seeds(section: Section) -> Fact:
 
 
 def _budget(section: Section) -> Fact | None:
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
-    if not len(chosen):
+    """The budget of the headline, and of other epochs where it is not equal."""
+    of_epochs = dict(list(section.chosen.groupby("epochs")))
+    if section.epochs not in of_epochs:
         return None
+    found = _budget_at(of_epochs.pop(section.epochs))
+    for epochs, chosen in of_epochs.items():
+        other = _budget_at(chosen)
+        if other.alarm:
+            text = f"{found.text} After {counted(epochs, 'epoch')}: {other.text}"
+            found = found._replace(text=text, alarm=True, label=other.label)
+    return found
+
+
+def _budget_at(chosen: pd.DataFrame) -> Fact:
+    """The trials of each loss at one number of epochs."""
     each = ", ".join(f"{plain(row.loss)} {row.budget}" for row in chosen.itertuples())
     if bool(chosen["equal_budget"].all()):
         count = int(chosen["budget"].iloc[0])

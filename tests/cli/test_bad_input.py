@@ -58,8 +58,9 @@ LIGHT = [  # answered without Paddle or MLflow
         ],
     ),
     (
-        ["-m", "lr=0,-1,nan,inf,0.003"],
+        ["-m", "lr=0,-1,nan,inf,0.003", "threads=9999"],
         [
+            "threads: expected 1 to ",
             *(
                 f"lr: expected a finite number above 0, got {lr}"
                 for lr in ("0.0", -1.0, "nan", "inf")
@@ -82,6 +83,7 @@ LIGHT = [  # answered without Paddle or MLflow
             "loss=ce: loss.head: expected one of logits, prediction, got 'score'",
         ],
     ),
+    (["loss=ce", "loss=mse"], ["loss: expected one value, got ce and mse"]),
     (["loss=cee"], ["loss: there is no option 'cee'; did you mean ce?"]),
     (["los=ce"], ["los: there is no such value; did you mean loss? There are loss, model, data"]),
     (
@@ -203,6 +205,9 @@ def test_wrong_values_are_answered_before_anything_heavy_loads(
     for message in messages:
         assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert ("HYDRA_FULL_ERROR" in done.stderr) == (
+        "--multirun" in done.stderr
+    )  # Hydra's own refusal
     loaded = imported(done.stderr)
     assert "hydra" in loaded
     assert not loaded & {"paddle", "mlflow", "pandas", "sklearn", "scipy", "matplotlib"}
@@ -286,7 +291,7 @@ def test_wrong_options_are_refused_before_training(tmp_path, run_command, argume
     assert done.returncode != 0
     for message in messages:
         assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and "HYDRA_FULL_ERROR" not in done.stderr
     assert "mlflow" not in imported(done.stderr)  # which takes longer to load than the checks
     assert not (tmp_path / "mlflow.db").exists()
 

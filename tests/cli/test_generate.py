@@ -607,10 +607,11 @@ def test_no_store(tmp_path: Path) -> None:
 
 def test_a_report_that_cannot_be_stored_says_why(store: Path) -> None:
     runs = load(f"sqlite:///{store / 'mlflow.db'}")
-    runs.summary["parent_run_id"] = ["one", "one", "other", "other"]
-    assert files.store_with_parent(store, runs).startswith(
-        "not stored in MLflow: these runs are not of one sweep"
-    )
+    for parents in (["one", "one", "other", "other"], ["one", "one", "one", None]):
+        runs.summary["parent_run_id"] = parents
+        assert files.store_with_parent(store, runs).startswith(
+            "not stored in MLflow: these runs are not of one sweep"
+        )
 
 
 @pytest.mark.parametrize(

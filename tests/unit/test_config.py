@@ -6,12 +6,13 @@ How options are bound to their functions.
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 from helpers.settings import BASE, settings
 
-from experiments import config, machine, source_digest
+from experiments import config, functions, machine, ranges, source_digest
 from experiments.config import CommandError, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ def test_the_defaults_are_the_tutorials():
         "scheduler": "constant",
     }  # fmt: skip
     assert (found.lr, found.epochs, found.batch_size, found.seed) == (0.003, 10, 100, 0)
-    assert config.problems(found) == []
+    assert ranges.problems(found) == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_params_are_names_scalars_and_dotted_values():
     ],
 )
 def test_ranges(name, value, words):
-    (problem,) = config.problems(dataclasses.replace(BASE, **{name: value}))
+    (problem,) = ranges.problems(dataclasses.replace(BASE, **{name: value}))
     assert words in problem
 
 
@@ -172,8 +173,10 @@ def test_a_label_tells_options_apart_that_were_asked_for():
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_loads_and_sets_only_what_its_function_takes(group, option):
-    found = settings(f"{group}={option}")
-    assert callable(config.function(found, group))
+    text = (ROOT / "conf" / group / f"{option}.yaml").read_text(encoding="utf-8")
+    required = [f"{group}.{name}=x" for name in re.findall(r"(?m)^(\w+): \?\?\?", text)]
+    found = settings(f"{group}={option}", *required)
+    assert callable(functions.function(found, group))
     assert found.options[group]["_partial_"] is True
 
 
@@ -193,16 +196,16 @@ def test_an_argument_the_function_does_not_take_is_refused_with_those_it_does():
         match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, got "
         r"init_scale, widht",
     ):
-        config.function(changed("model", widht=3), "model")
+        functions.function(changed("model", widht=3), "model")
 
 
 def test_a_function_that_does_not_exist_is_refused():
     with pytest.raises(CommandError, match=r"loss=ce: cannot load experiments.losses.nope"):
-        config.function(changed("loss", _target_="experiments.losses.nope"), "loss")
+        functions.function(changed("loss", _target_="experiments.losses.nope"), "loss")
 
 
 def test_an_option_without_partial_is_refused():
-    (problem,) = config.problems(changed("scheduler", _partial_=False))
+    (problem,) = ranges.problems(changed("scheduler", _partial_=False))
     assert problem.startswith("scheduler=constant: expected `_partial_: true`")
 
 
@@ -214,7 +217,7 @@ def test_an_option_without_partial_is_refused():
     ],
 )
 def test_the_seeds_of_a_question(value, seeds):
-    assert config.question_seeds(value) == seeds
+    assert ranges.question_seeds(value) == seeds
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_the_seeds_of_a_question(value, seeds):
 )
 def test_seeds_of_a_question_that_are_refused(value):
     with pytest.raises(CommandError, match=r"question\.seeds: expected"):
-        config.question_seeds(value)
+        ranges.question_seeds(value)
 
 
 def test_a_question_is_declared_where_any_value_is_set():

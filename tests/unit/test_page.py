@@ -1110,6 +1110,17 @@ def test_the_caveats_raise_no_alarm_when_all_is_well() -> None:
     assert by_term["Wall time"] == "3 min over all runs of this setting."
 
 
+def test_an_unequal_budget_at_other_epochs_is_said() -> None:
+    summary, curves = runs(("ce", "mse"), seeds=range(2), epochs=(3, 5))
+    fewer = (summary["loss"] == "mse") & (summary["epochs"] == 3) & (summary["lr"] > 0.01)
+    (section,) = analysis.sections(summary[~fewer], curves, Question(), predictions)
+    (budget,) = [fact for fact in caveats.facts(section) if fact.term == "Budget"]
+    assert budget.alarm and budget.text == (
+        "equal: each loss had 6 finished trials to choose its rate from. After 3 epochs: UNEQUAL: "
+        "finished trials to choose the rate from: ce 6, mse 2."
+    )
+
+
 # ---- more seeds ----------------------------------------------------------------------------------
 
 FIVE = ("ce", "brier", "focal", "gce", "mae")

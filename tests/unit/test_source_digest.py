@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 
-from experiments import source_digest
+from experiments import source_digest, source_syntax
 from experiments.contract import changed_files
 
 OPTIONS = {
@@ -59,7 +59,7 @@ class A(c, metaclass=type):
 
 
 def digest(text: str) -> str:
-    return source_digest._short(source_digest.dump(ast.parse(text)).encode())
+    return source_digest._short(source_syntax.dump(ast.parse(text)).encode())
 
 
 def test_a_golden_digest():
@@ -436,7 +436,7 @@ def test_a_digest_costs_little(user):
 
     The bound is for a machine that is busy with other things.
     """
-    source_digest._source.cache_clear()
+    source_syntax.parsed.cache_clear()
     begun = time.process_time()
     source_digest.refresh()
     source_digest.of_options(OPTIONS | {"model": {"_target_": "experiments.models.convnet"}})

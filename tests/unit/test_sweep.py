@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from helpers.settings import BASE, settings
 
-from experiments import config, option_checks
+from experiments import config, option_checks, ranges
 from experiments.config import CommandError
 
 
@@ -17,7 +17,7 @@ def test_every_wrong_value_of_every_run_is_named_at_once():
         CommandError,
         match=r"(?s)epochs: expected.*got -2.*lr: expected.*got -1.0.*Nothing was trained",
     ):
-        config.check_values(jobs)
+        ranges.check_values(jobs)
 
 
 def test_what_a_rehearsal_finds_names_the_options():

@@ -23,7 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
-from experiments import config, contract, source_digest
+from experiments import config, contract, ranges, source_digest
 from experiments.terminal import plural
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ class GridSweeper(Sweeper):
             )
         log.info("%s: reading the options", plural(len(grid), "run"))
         jobs = self._compose_all(grid, parser)
-        config.check_values([job for _, job in jobs])
+        here = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
+        elsewhere = not self.master.hydra.launcher._target_.endswith(here)
+        ranges.check_values([job for _, job in jobs], elsewhere=elsewhere)
         if any(job.rerun is not None for _, job in jobs):
             raise config.CommandError("rerun: expected one run at a time, without -m")
         self._check_question([job for _, job in jobs])
@@ -136,7 +138,7 @@ class GridSweeper(Sweeper):
                 f"{', '.join(map(str, lengths))}, got {question['epochs']}"
             )
         own = {*self.seeds, *(job.seed for job in jobs)}
-        seeds = config.question_seeds(question["seeds"] or sorted(own)) if jobs[0].asks else ()
+        seeds = ranges.question_seeds(question["seeds"] or sorted(own)) if jobs[0].asks else ()
         if seeds and (more := own - set(seeds)):
             wrong.append(
                 "question.seeds: expected all seeds of the sweep, and any others; without "
