@@ -56,8 +56,8 @@ def report(
     under way; the page then reloads itself.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in answer.ranked(section)))
-    front = in_front(sections)
     going = [] if progress is None else sorted(set(progress.runs["loss"].astype(str)))
+    front = list(dict.fromkeys([*in_front(sections), *going]))[: palette.TOGETHER]
     looks = palette.looks(list(dict.fromkeys([*front, *order, *going])))
     made = Collector(looks, front, width)
     titles = answer.titles(sections)
