@@ -404,7 +404,7 @@ def of_original(path: str, anchor: str) -> str:
         there = [each for _, each in headings((ROOT / path).read_text(encoding="utf-8"))]
         number = f", heading {there.index(anchor) + 1 if anchor in there else anchor}"
     originals = {translation: name for name, translation in TRANSLATIONS.items()}
-    return originals.get(path, path) + number
+    return originals.get(path, path.replace(".zh-CN.ipynb", ".ipynb")) + number
 
 
 def what_no_translation_changes(name: str, text: str) -> dict[str, object]:
