@@ -16,18 +16,6 @@ _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<file>[^?]*)(?P<query>\?.*)?"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
-# What MLflow's own functions and commands read, and nothing here: its name, and what to use
-# instead.
-_IGNORED = {
-    "MLFLOW_EXPERIMENT_NAME": "experiment=NAME chooses the experiment",
-    "MLFLOW_EXPERIMENT_ID": "experiment=NAME chooses the experiment",
-    "MLFLOW_RUN_ID": "every run gets an id of its own",
-    "MLFLOW_BACKEND_STORE_URI": "MLFLOW_TRACKING_URI or tracking.uri=URI chooses the store",
-    "MLFLOW_DEFAULT_ARTIFACT_ROOT": f"artifacts lie in {ARTIFACTS}/ beside the database, or where "
-    "a server keeps them",
-    "MLFLOW_REGISTRY_URI": "no model is registered",
-}
-
 
 class AddressError(ValueError):
     """No store has such an address; the message says what was expected, and what to do."""
@@ -146,12 +134,3 @@ def keep_cache() -> None:
     """Make FAIRLOSS_CACHE absolute, for processes that will work in other directories."""
     if cache := os.environ.get("FAIRLOSS_CACHE"):
         os.environ["FAIRLOSS_CACHE"] = str(Path(cache).expanduser().absolute())
-
-
-def ignored_variables() -> list[str]:
-    """A line for each variable of MLflow's in the environment that has no effect here."""
-    return [
-        f"{name} is set and not read: {instead}"
-        for name, instead in _IGNORED.items()
-        if os.environ.get(name)
-    ]

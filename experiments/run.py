@@ -238,8 +238,6 @@ def main() -> None:
                 'hydra/launcher=slurm: submitit is not installed; pip install -e ".[slurm]"'
             )
         places.keep_cache()
-        for line in places.ignored_variables():
-            print(line, file=sys.stderr)
         run()
     except config.CommandError as error:
         sys.exit(str(error))

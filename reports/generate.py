@@ -21,7 +21,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments import places, terminal
+from experiments import terminal
 from experiments.contract import is_default, override
 from reports import options
 from reports.names import counted, one_line
@@ -591,8 +591,6 @@ def main() -> None:
         options.check_names(sys.argv[1:])
     except options.OptionError as error:
         sys.exit(str(error))
-    for line in places.ignored_variables():
-        print(line, file=sys.stderr)
     sys.argv[1:] = options.lengthen(sys.argv[1:])
     os.environ["MPLBACKEND"] = "agg"  # one that a notebook sets may not be installed here
     report()

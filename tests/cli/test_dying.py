@@ -38,7 +38,7 @@ GRID = [
 SIX = ["-m", "loss=mse,ce", "seed=0,1,2", *GRID]
 FOUR = ["-m", "loss=mse,ce", "seed=0,1", *GRID]  # of the six
 TINY = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
-KILLS = 30
+KILLS = 15
 
 Numbers = list[tuple[str, int, float]]
 

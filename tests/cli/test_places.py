@@ -247,14 +247,6 @@ def test_a_server_on_loopback_is_reached_past_a_proxy(tmp_path, run_command):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_a_variable_of_mlflows_that_is_not_read_is_told(tmp_path, run_command):
-    name = {"MLFLOW_EXPERIMENT_NAME": "theirs"}
-    line = "MLFLOW_EXPERIMENT_NAME is set and not read: experiment=NAME chooses the experiment"
-    assert line in run_command(tmp_path, *SMALL, "plan=true", **name).stderr.splitlines()
-    assert line in generate(tmp_path, **name).stderr.splitlines()
-
-
 @pytest.mark.parametrize(
     "message",
     [

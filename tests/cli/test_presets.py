@@ -60,7 +60,7 @@ def test_a_saved_question_can_be_asked(question, tmp_path, run_command):
     parent = max(runs(tmp_path, "sweep"), key=lambda run: run.info.start_time)
     assert parent.info.run_name.startswith(question)
 
-    report = generate(tmp_path, f"sweep={parent.info.run_id}")
+    report = generate(tmp_path, f"sweep={parent.info.run_id}", "formats=[svg]")
     assert report.returncode == 0, report.stderr
     (page,) = Path(tmp_path / "outputs" / "reports").glob("*/index.html")
     assert f"{losses[0]}" in page.read_text(encoding="utf-8")
