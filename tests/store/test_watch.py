@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from helpers.commands import Report
+from helpers.commands import ROOT, SMALL, Report, clean_environment
 from helpers.pages import not_drawn
 from helpers.stores import HISTORY, Store
 
@@ -109,3 +112,34 @@ def test_without_a_sweep_there_is_nothing_to_watch(tmp_path: Path, report: Repor
 
 def text_of(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+@pytest.mark.slow
+def test_a_real_sweep_is_followed_to_its_end(
+    tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LEAST_SECONDS", 1.0)
+    program = [sys.executable, str(ROOT / "experiments" / "run.py")]
+    options = ["-m", "loss=mse,ce", *SMALL, "seed=range(6)"]
+    with (tmp_path / "sweep.log").open("w") as log:
+        sweep = subprocess.Popen(
+            [*program, *options], cwd=tmp_path, env=clean_environment(), stdout=log, stderr=log
+        )
+    try:
+        while sweep.poll() is None and not begun(f"sqlite:///{tmp_path / 'mlflow.db'}"):
+            time.sleep(0.2)
+        code, text = report(tmp_path, "watch=true", "formats=[svg]")
+    finally:
+        assert sweep.wait(timeout=300) == 0
+    assert code == 0 and re.search(r"^\d+/12 runs", text, re.MULTILINE), text
+    (path,) = (tmp_path / "outputs" / "reports").glob("*/index.html")
+    page = path.read_text(encoding="utf-8")
+    assert "12 runs" in page and 'http-equiv="refresh"' not in page
+
+
+def begun(uri: str) -> bool:
+    """Whether a store has a sweep; False while it is being created."""
+    try:
+        return len(watch.sweeps(uri)) > 0
+    except ReadError:
+        return False
