@@ -168,7 +168,7 @@ def next_commands(
     usual = {"metric": contract.METRIC, "margin": None, "reference": contract.REFERENCE}
     for name, value in (question or {}).items():
         if name in usual and value not in (None, usual[name]):
-            words.append(override("rope" if name == "margin" else name, value))
+            words.append(override(name, value))
     if not parent or settings.experiment != "mnist-losses":  # a report's own is the newest
         words.append(override("experiment", settings.experiment))
     return f"next:  {browse}\n       {command('generate report', *words)}"

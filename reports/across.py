@@ -103,7 +103,7 @@ def _compare(
             scores,
             reference=reference,
             metric=metric.name,
-            margin=metric.margin(question.rope, None),
+            margin=metric.margin(question.margin, None),
             all_pairs=question.all_pairs,
             seed=question.seed,
         )
@@ -334,7 +334,7 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
     question = Question(
         reference=then["reference"],
         metric=column(then["metric"]),
-        rope=asked.get("rope"),
+        margin=asked.get("margin"),
         all_pairs=bool(asked.get("all_pairs")),
         tuning_seeds=tuple(asked["tuning_seeds"]) if asked.get("tuning_seeds") else None,
         seed=int(asked.get("seed", 0)),

@@ -42,7 +42,7 @@ class QuestionError(ValueError):
 class Question:
     """What is compared, and how.
 
-    metric: a column such as test_accuracy. rope: the margin in its unit; None means the default.
+    metric: a column such as test_accuracy. margin: the margin in its unit; None means the default.
     target: a validation accuracy in [0, 1], of which the report says when it was reached; None
     means `reports.stats.budget.usual_target`.
 
@@ -51,7 +51,7 @@ class Question:
 
     reference: str = "ce"
     metric: str = "test_accuracy"
-    rope: float | None = None
+    margin: float | None = None
     all_pairs: bool = False
     subjects: tuple[str, ...] = ()
     tuning_seeds: tuple[int, ...] | None = None
@@ -312,7 +312,7 @@ def section(
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=error_analysis.summarise(read, _class_names(runs)),
-        **_declared(at_headline, question, reference, declared, disagreement),
+        **standing(at_headline, question, reference, declared, disagreement),
         notes=notes,
     )
 
@@ -323,7 +323,7 @@ def _class_names(runs: pd.DataFrame) -> list[str]:
     return json.loads(recorded[0]) if recorded else []
 
 
-def _declared(
+def standing(
     runs: pd.DataFrame,
     question: Question,
     reference: str,
@@ -335,7 +335,7 @@ def _declared(
     own = [each for each in declared if each.sweep in sweeps]
     if not own:
         return {"exploratory": disagreement or "no question was declared before these runs"}
-    asks = read_metric(question.metric).typed, question.rope, reference
+    asks = read_metric(question.metric).typed, question.margin, reference
     usual = not question.all_pairs and not question.subjects
     why = disagreement or "another question was declared before the runs"
     chosen = own[0]
@@ -377,7 +377,7 @@ def comparisons(
             all_pairs=question.all_pairs,
             subjects=question.subjects,
             tuning_seeds=question.tuning_seeds,
-            rope=question.rope,
+            margin=question.margin,
             test_size=test_size,
             scores=scores,
             diverged=math.nan if diverged_as is None else diverged_as,
@@ -428,7 +428,7 @@ def same_loss(
         found = stats.same_loss_contrasts(
             *halves,
             metric=question.metric,
-            rope=question.rope,
+            margin=question.margin,
             test_size=test_size,
             scores=of_metric(scores, question),
             diverged=math.nan if constant is None else float(constant.mean()),

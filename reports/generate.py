@@ -228,7 +228,7 @@ def unusual(asked: Options) -> dict[str, str]:
     usual = Question()
     found = {
         name: str(getattr(asked, name))
-        for name in ("rope", "all_pairs", "seed")
+        for name in ("margin", "all_pairs", "seed")
         if getattr(asked, name) != getattr(usual, name)
     }
     if asked.metric != usual.metric:
@@ -294,19 +294,25 @@ def check(asked: Options) -> None:
         theirs = of_file.summary
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
     versions = bool(content["source"].get("versions"))
+    declared = None
     try:
         sweeps = content["source"].get("sweeps")
         now = runs if source else read(asked.uri, experiments, sweeps, None, versions=versions)
     except ReadError as error:
         print(f"the same report cannot be made again: {error}")
     else:
+        declared = now.declared, now.disagreement
         if later := len(set(runs.summary["run_id"]) - set(now.summary["run_id"])):
             print(
                 f"a new report would be of other runs: {later} of these runs no longer count, "
                 "since newer code or a newer run of the same identity is there"
             )
     broken = verdicts.check(
-        content, summary, scores_of(runs), lambda run_ids: constant_scores(runs, run_ids)
+        content,
+        summary,
+        scores_of(runs),
+        lambda run_ids: constant_scores(runs, run_ids),
+        declared,
     )
     total = len(content["contrasts"])
     if "across" in content:
@@ -468,7 +474,7 @@ def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
         reference=compared_with,
         subjects=subjects,
         metric=asked.metric,
-        rope=asked.rope,
+        margin=asked.margin,
         all_pairs=asked.all_pairs,
         target=asked.target,
         tuning_seeds=asked.tuning_seeds,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from experiments.contract import CORRUPTIONS
 
-ROPE = 0.1
+MARGIN = 0.1
 """Default margin for accuracies, in points.
 
 The binomial standard error of 10,000 test examples near 99 %.
@@ -102,25 +102,25 @@ class Metric:
     def _in_brackets(self) -> str:
         return f" ({self.value_unit})" if self.value_unit else ""
 
-    def margin(self, rope: float | None, test_size: int | None) -> float:
+    def margin(self, margin: float | None, test_size: int | None) -> float:
         """The margin of equivalence in the unit of the differences; NaN if there is none.
 
         Args:
-            rope: the margin; None means for accuracies `ROPE` or two test examples, whichever
+            margin: the margin; None means for accuracies `MARGIN` or two test examples, whichever
                 is larger, and for other metrics that none was chosen.
             test_size: test examples that the metric counts; no accuracy on them is told apart by
                 less than one.
         """
-        if rope is not None and not (math.isfinite(rope) and rope >= 0):
+        if margin is not None and not (math.isfinite(margin) and margin >= 0):
             raise ValueError(
-                f"rope: expected a number >= 0, in the unit of the difference, got {rope!r}"
+                f"margin: expected a number >= 0, in the unit of the difference, got {margin!r}"
             )
         if test_size is not None and test_size < 1:
             raise ValueError(f"test_size: expected a number of examples >= 1, got {test_size!r}")
         if not self.accuracy:
-            return math.nan if rope is None else rope
+            return math.nan if margin is None else margin
         example = self.one_example(test_size)
-        return max(ROPE, 2 * example) if rope is None else max(rope, example)
+        return max(MARGIN, 2 * example) if margin is None else max(margin, example)
 
     @property
     def of_all_test_images(self) -> bool:

@@ -50,7 +50,7 @@ class ReportConfig:
     across: str | None = None
     metric: str = MISSING
     target: float | None = None
-    rope: float | None = None
+    margin: float | None = None
     tuning_seeds: list[int] | None = None
     seed: int = MISSING
     formats: list[str] = MISSING
@@ -90,7 +90,7 @@ class Options:
     across: str | None
     metric: str
     target: float | None
-    rope: float | None
+    margin: float | None
     tuning_seeds: tuple[int, ...] | None
     seed: int
     formats: tuple[str, ...]
@@ -153,7 +153,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
             "all_pairs",
             "across",
             "target",
-            "rope",
+            "margin",
             "seed",
             "width",
             "output",
@@ -262,10 +262,10 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         refused = metrics.REFUSED.get(name) if part in ("train", "val", "test") else None
         why = f"{refused}; " if refused else ""
         found.append(f"metric={metric}: {why}expected one of {metrics.choices()}")
-    rope = values["rope"]
-    if rope is not None and not (math.isfinite(rope) and rope >= 0):
+    margin = values["margin"]
+    if margin is not None and not (math.isfinite(margin) and margin >= 0):
         found.append(
-            f"rope={rope}: expected a number of at least 0, in the metric's unit (points for "
+            f"margin={margin}: expected a number of at least 0, in the metric's unit (points for "
             "shares in %), or null"
         )
     target = values["target"]

@@ -11,25 +11,34 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from reports import analysis, source_code
+from reports import analysis, source_code, stats
 from reports.analysis import Question, Section
 from reports.metrics import column, read_metric
-from reports.names import plain
+from reports.names import counted, plain
 from reports.stats.contrasts import COLUMNS
+from reports.stats.two_way import PLANNED
 from reports.stats.verdicts import IMAGES, SEEDS
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from reports.runs import Declared
+
+SCHEMA_VERSION = 3
 
 _OF_THE_PAGE = {"unit", "dropped", "lacking", "pairing", "sd", "error", "freedom", "of_images"}
 _OF_THE_PAGE |= {"trusted", "p_equivalence_decides"}
 
 COMPARISON = tuple(name for name in COLUMNS if name not in _OF_THE_PAGE)
 """Keys of a contrast."""
+
+DERIVED = ("estimand", "population", "looks", "standing")
+"""Further keys, which say what the numbers are about."""
+
+ALPHA = 0.05
 
 _KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
 
@@ -186,14 +195,14 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
     """
     contrasts = [
         {"setting": section.setting}
-        | {key: _json(row[key]) for key in COMPARISON}
+        | _entry(row, section.runs)
         | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
-        | {"standing": _standing(section, row)}
+        | {"standing": _standing(section.exploratory, section.epochs, row)}
         for section in sections
         for row in section.contrasts.to_dict("records")
     ]
     return {
-        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
         "source": dict(source),
         "question": {key: _json(value) for key, value in asdict(sections[0].question).items()}
         | {"metric": sections[0].metric.typed}
@@ -207,6 +216,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "code": source_code.codes(section.runs),
                 "diverged_as": section.diverged_as,
                 "declared": _declared(section),
+                "exploratory": section.exploratory,
                 "runs": {
                     str(loss): sorted(runs["run_id"].astype(str))
                     for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
@@ -218,10 +228,51 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
     }
 
 
-def _standing(section: Section, row: Mapping[str, Any]) -> str:
+def _entry(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
+    """A contrast as the file has it: its numbers, and what they are about.
+
+    Args:
+        row: of `reports.stats.contrasts`.
+        runs: of its setting, all rates and epochs.
+    """
+    own = runs[(runs["epochs"] == row["epochs"]) & runs["run_id"].astype(str).isin(row["run_ids"])]
+    seeds = {
+        side: sorted(own.loc[own["loss"].astype(str) == row[side], "seed"].astype(int).tolist())
+        for side in ("a", "b")
+    }
+    missing = own["declared_missing"].max() if len(own) and "declared_missing" in own else 0
+    return {key: _json(row[key]) for key in COMPARISON} | {
+        "estimand": _estimand(row),
+        "population": {
+            "seeds_a": seeds["a"], "seeds_b": seeds["b"], "images": _json(row["test_images"]),
+        },
+        "looks": {
+            "declared": _json(row["planned_n"]),
+            "declared_missing": int(missing),
+            "later": _json(row["n"] - row["planned_n"]),
+            "alpha_spent": round(ALPHA * PLANNED, 6) if row["planned_n"] else 0.0,
+            "alpha_of_later": round(ALPHA * (1 - PLANNED), 6),
+        },
+    }  # fmt: skip
+
+
+def _estimand(row: Mapping[str, Any]) -> str:
+    """What the difference estimates, in words."""
+    metric, a, b = read_metric(row["metric"]), plain(row["a"], 48), plain(row["b"], 48)
+    unit = f", in {metric.unit}" if metric.unit else ""
+    rates = "each at its best learning rate by validation"
+    if row["view"] != "best":
+        rates = f"both at learning rate {row['lr_a']:g}"
+    return (
+        f"mean over seeds of {metric.words} of {a} minus that of {b}{unit}, after "
+        f"{counted(row['epochs'], 'epoch')}, {rates}; runs that diverged count"
+    )
+
+
+def _standing(exploratory: str, epochs: int, row: Mapping[str, Any]) -> str:
     """Whether a contrast answers a question that was declared before the runs."""
-    headline = row["view"] == "best" and row["epochs"] == section.epochs
-    return "confirmatory" if section.confirmatory and headline else "exploratory"
+    headline = row["view"] == "best" and row["epochs"] == epochs
+    return "exploratory" if exploratory or not headline else "confirmatory"
 
 
 def _declared(section: Section) -> dict[str, Any] | None:
@@ -256,15 +307,15 @@ def read(path: Path) -> dict[str, Any]:
         raise CheckError(
             f"check: {path}: expected a verdicts.json of this program, with {', '.join(shape)}"
         )
-    if content.get("format") != FORMAT:
+    if (version := content.get("schema_version")) != SCHEMA_VERSION:
         raise CheckError(
-            f"check: {path} has format {content.get('format')!r}, this program reads {FORMAT}: its "
+            f"check: {path}: expected schema_version {SCHEMA_VERSION}, got {version!r}: its "
             "verdicts follow other rules; make the report again"
         )
     lacking = {
         key
         for comparison in content["contrasts"]
-        for key in ("setting", *COMPARISON)
+        for key in ("setting", *COMPARISON, *DERIVED)
         if not isinstance(comparison, dict) or key not in comparison
     }
     if lacking:
@@ -294,6 +345,7 @@ def check(
     summary: pd.DataFrame,
     scores: analysis.Scores | None = None,
     constant: Callable[[Iterable[str]], np.ndarray | None] | None = None,
+    declared: tuple[Sequence[Declared], str] | None = None,
 ) -> list[str]:
     """The verdicts of an earlier file that no longer follow from `summary`, a line each.
 
@@ -305,6 +357,8 @@ def check(
         summary: the runs.
         scores: as in `analysis.sections`.
         constant: on which test images the best constant answer is right, from the ids of runs.
+        declared: the questions that were declared, and why they are not common; None: not known,
+            and whether verdicts are confirmatory is not checked.
 
     Raises:
         CheckError: the file's question makes no sense.
@@ -327,7 +381,7 @@ def check(
             runs = _labelled(summary, label)
             gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
             right = constant(label) if constant is not None else None
-            rows = _derive(runs, setting, question, scores, right)
+            rows = _derive(runs, setting, question, scores, right, declared)
             derived[setting["setting"]] = rows, gone
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckError(
@@ -368,6 +422,7 @@ def _derive(
     question: Question,
     scores: analysis.Scores | None,
     constant: np.ndarray | None,
+    declared: tuple[Sequence[Declared], str] | None,
 ) -> dict[tuple, dict[str, Any]]:
     usable, _ = analysis.countable(runs)
     if not len(usable) or setting["reference"] not in set(usable["loss"]):
@@ -383,7 +438,17 @@ def _derive(
         None if setting["diverged_as"] is None else constant,
         analysis.of_metric(scores, question),
     )
-    rows = [{key: _json(row[key]) for key in COMPARISON} for row in found.to_dict("records")]
+    kept = stats.newest_runs(usable)
+    epochs = int(kept["epochs"].max())
+    now = None
+    if declared is not None:
+        at_headline = kept[kept["epochs"] == epochs]
+        now = analysis.standing(at_headline, question, setting["reference"], *declared)
+    rows = [
+        _entry(row, kept)
+        | ({"standing": _standing(now["exploratory"], epochs, row)} if now is not None else {})
+        for row in found.to_dict("records")
+    ]
     return {_key(row): row for row in rows}
 
 
@@ -392,7 +457,7 @@ def _differences(comparison: Mapping[str, Any], now: Mapping[str, Any] | None) -
         return "can no longer be derived from the runs"
     wrong = [
         f"{key} was {_shown(comparison[key])}, is {_shown(now[key])}"
-        for key in COMPARISON
+        for key in now
         if not _holds(comparison[key], now[key])
     ]
     return "; ".join(wrong)

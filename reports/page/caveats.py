@@ -32,7 +32,14 @@ class Fact(NamedTuple):
 
 def facts(section: Section) -> list[Fact]:
     """The caveats of one setting."""
-    found = [_runs(section), _seeds(section), _budget(section), _choice(section), _edges(section)]
+    found = [
+        _runs(section),
+        _seeds(section),
+        _plan(section),
+        _budget(section),
+        _choice(section),
+        _edges(section),
+    ]
     found += [
         _pairing(section),
         _detectable(section),
@@ -145,6 +152,23 @@ def _seeds(section: Section) -> Fact:
     if split.tuning != split.evaluation:
         text += f"; tuning seeds {listed(split.tuning)}"
     return Fact("Seeds", f"{text}. {split.reason[:1].upper()}{split.reason[1:]}.")
+
+
+def _plan(section: Section) -> Fact | None:
+    """The declared seeds that have no result yet."""
+    runs = section.runs[section.runs["epochs"] == section.epochs]
+    if "declared_missing" not in runs:
+        return None
+    missing = runs.groupby(runs["loss"].astype(str))["declared_missing"].max()
+    missing = missing[missing > 0]
+    if not len(missing):
+        return None
+    each = ", ".join(f"{int(n)} of {plain(loss)}" for loss, n in missing.items())
+    text = (
+        f"declared seeds without a result so far: {each}. The test of the declared seeds is made "
+        "once, when all have one. Until then it is not spent, and only an e-value decides."
+    )
+    return Fact("Declared seeds", text, True, "declared seeds are missing")
 
 
 def _budget(section: Section) -> Fact | None:

@@ -106,7 +106,7 @@ class Runs:
         baseline: whether the run is of a file of baselines, and its loss called "ce (baseline)".
         planned: whether the run's seed was declared before it and others were seen: by the first
         sweep of two seeds or more with a run of this setting, epochs, loss and code. Of baselines
-        all are.
+        all are. declared_missing: how many declared seeds of the same loss have no result yet.
         loss: the loss's label, its option's name and those of its own values that differ between
         runs of that option ("focal gamma=3"), with versions "focal@1a2b3c4 gamma=3"; loss_option:
         the bare name. model, data, optimizer, scheduler: names of options.

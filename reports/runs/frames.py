@@ -6,7 +6,7 @@ Computes nothing that needs a statistician.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def summary_frame(
     notes: list[str],
     *,
     versions: bool = False,
-    planned: Collection[str] = (),
+    planned: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """One row per run, all but what comes from the histories.
 
@@ -57,8 +57,10 @@ def summary_frame(
         runs: those that count.
         notes: to which what was left empty is added.
         versions: whether each version of a loss's code is a loss of its own, `loss@digest`.
-        planned: the ids of runs whose seeds were declared; those of baselines were, anyway.
+        planned: the ids of runs whose seeds were declared, and how many declared seeds have no
+            result; those of baselines were declared, anyway.
     """
+    planned = planned or {}
     if not runs:
         return summary_frame([_NOBODY], []).iloc[:0]
     labels = loss_labels(runs, version_marks(runs) if versions else None)
@@ -78,6 +80,7 @@ def summary_frame(
         rows.append(
             {"run_id": run.run_id, "name": run.name, "loss": label, "baseline": run.baseline}
             | {"planned": run.baseline or run.run_id in planned}
+            | {"declared_missing": planned.get(run.run_id, 0)}
             | {"loss_option": run.params["loss"], "outcome": outcome, "status": run.status}
             | {name: run.params[name] for name in GROUPS[1:]}
             | scalars(run)

@@ -127,7 +127,9 @@ def frames(table: Table, metric: str, where: Mapping[str, Any]) -> Runs:
     short = [run for run in runs if max(by_id[run.run_id]) < int(run.params["epochs"])]
     if short and "epoch" in names:
         notes.append(f"{count(len(short), 'run')} ended before the last epoch, with these values")
-    summary = summary_frame(runs, notes, planned={run.run_id for run in runs}).assign(
+    summary = summary_frame(
+        runs, notes, planned=dict.fromkeys((run.run_id for run in runs), 0)
+    ).assign(
         setting=[json.dumps(each) for each in settings],
         setting_text=[", ".join(map("=".join, each.items())) or NOT_NAMED for each in settings],
     )

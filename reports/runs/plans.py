@@ -85,8 +85,8 @@ def questions(sweeps: Iterable[Run]) -> list[Declared]:
     return found
 
 
-def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> set[str]:
-    """The ids of the runs whose seeds were declared.
+def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> dict[str, int]:
+    """The runs whose seeds were declared: by id, how many seeds of the plan have no result yet.
 
     The runs of one setting, number of epochs, loss and code have one plan: the seeds of the first
     sweep of two seeds or more that started one of them. Where two or more of its seeds had
@@ -115,9 +115,11 @@ def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> set[str]:
                 plans[key] = plans[key] | seeds
             elif key not in plans and len(seeds) > 1:
                 plans[key] = seeds - before if len(before) > 1 else seeds
-    return {
-        run.run_id for key, seeds in plans.items() for run in groups[key] if _seed(run) in seeds
-    }
+    found: dict[str, int] = {}
+    for key, seeds in plans.items():
+        missing = len(seeds - {_seed(run) for run in groups[key] if run.status == "FINISHED"})
+        found |= {run.run_id: missing for run in groups[key] if _seed(run) in seeds}
+    return found
 
 
 def _declared(sweep: Run, children: Iterable[Run]) -> set[int]:

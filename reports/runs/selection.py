@@ -30,9 +30,10 @@ class Picked:
     """The runs that count, one per configuration and seed, oldest first, and where they are from.
 
     parents: of the sweeps that were named. missing: identities of their grids without a run.
-    warnings: what may make the numbers wrong, a sentence each. planned: the ids of the runs whose
-    seeds were declared before. declared: the questions, the oldest first. disagreement: why several
-    sweeps or experiments have no common question; "" where they have one, or where one was named.
+    warnings: what may make the numbers wrong, a sentence each. planned: the runs whose seeds were
+    declared before, and how many of their plan have no result. declared: the questions, the oldest
+    first. disagreement: why several sweeps or experiments have no common question; "" where they
+    have one, or where one was named.
     """
 
     experiments: list[Experiment]
@@ -41,7 +42,7 @@ class Picked:
     missing: list[str]
     notes: list[str]
     warnings: list[str]
-    planned: set[str]
+    planned: dict[str, int]
     declared: list[Declared]
     disagreement: str
 

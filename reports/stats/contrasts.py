@@ -97,7 +97,7 @@ def contrasts(
     all_pairs: bool = False,
     subjects: Sequence[str] = (),
     tuning_seeds: Iterable[int] | None = None,
-    rope: float | None = None,
+    margin: float | None = None,
     test_size: int | None = None,
     scores: Scores | None = None,
     diverged: float = math.nan,
@@ -126,7 +126,9 @@ def contrasts(
 
     Args:
         summary: runs of one setting (see `reports.stats.runs`). A column `planned` says which runs
-            were declared before they were run; without it all were.
+            were declared before they were run; without it all were. A column `declared_missing`
+            says how many declared seeds of a loss have no result yet: until none is missing, only
+            e-values decide.
         reference: b of every contrast.
         metric: a column; shares are compared in percentage points, others in their own unit.
         view: "best" or "equal", as above.
@@ -134,7 +136,7 @@ def contrasts(
         subjects: losses each of which is compared, as a, with every other loss, whatever the
             baseline.
         tuning_seeds: as in `split_seeds`, at each value of epochs; for the view "best".
-        rope: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points
+        margin: margin of equivalence in the unit of the difference; None: for accuracies 0.1 points
             or two test examples, whichever is larger, else no margin.
         test_size: test examples that the metric counts: the margin of an accuracy is at least one
             of them, and the spread of runs is at least that of rounding to one.
@@ -183,7 +185,7 @@ def contrasts(
     if view not in VIEWS:
         raise ValueError(f"view: expected one of {VIEWS}, got {view!r}")
     rules = _rules(
-        metric, higher_is_better, rope, test_size, scores, diverged, constant, alpha, power
+        metric, higher_is_better, margin, test_size, scores, diverged, constant, alpha, power
     )
     kept = _checked(summary, metric)
     losses = sorted(str(loss) for loss in kept["loss"].unique())
@@ -240,7 +242,7 @@ def same_loss_contrasts(
     summary_b: pd.DataFrame,
     *,
     metric: str = "test_accuracy",
-    rope: float | None = None,
+    margin: float | None = None,
     test_size: int | None = None,
     scores: Scores | None = None,
     diverged: float = math.nan,
@@ -261,7 +263,7 @@ def same_loss_contrasts(
         ValueError: the two frames have a seed in common.
     """
     rules = _rules(
-        metric, higher_is_better, rope, test_size, scores, diverged, constant, alpha, power
+        metric, higher_is_better, margin, test_size, scores, diverged, constant, alpha, power
     )
     runs_a, runs_b = _checked(summary_a, metric), _checked(summary_b, metric)
     common = sorted(set(runs_a["seed"]) & set(runs_b["seed"]))
@@ -286,7 +288,7 @@ def same_loss_contrasts(
 def _rules(
     metric: str,
     higher_is_better: bool | None,
-    rope: float | None,
+    margin: float | None,
     test_size: int | None,
     scores: Scores | None,
     diverged: float,
@@ -299,9 +301,9 @@ def _rules(
             raise ValueError(f"{name}: expected a number between 0 and 1, got {share!r}")
     read = read_metric(metric, higher_is_better)
     step = read.one_example(test_size) or math.nan
-    margin = read.margin(rope, test_size)
     return _Rules(
-        read, margin, step, diverged, constant, alpha, power, scores or (lambda run_id: None)
+        *(read, read.margin(margin, test_size), step, diverged, constant, alpha, power),
+        scores or (lambda run_id: None),
     )
 
 
@@ -309,6 +311,8 @@ def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     check_columns(summary, [metric, "init_hash", "order_hash"])
     kept = newest_runs(summary)
     planned = kept["planned"].fillna(True).astype(bool) if "planned" in kept else True
+    if "declared_missing" in kept:  # the declared seeds are tested once, when all are there
+        planned &= kept["declared_missing"].fillna(0) == 0
     numbers = kept[metric].to_numpy(dtype=float, na_value=math.nan)
     return kept.assign(**{metric: numbers, "planned": planned})
 

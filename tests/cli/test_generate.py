@@ -214,7 +214,7 @@ def test_a_report_by_another_metric_than_accuracy(
         ("DELETE FROM latest_metrics WHERE key = 'test/aurc'", ()),
         *((put, (value, *which)) for which, value in values.items()),
     )
-    said = report(tmp_path, "metric=test/aurc", "rope=1.4", "formats=[svg]", "output=by-aurc")
+    said = report(tmp_path, "metric=test/aurc", "margin=1.4", "formats=[svg]", "output=by-aurc")
     assert said.code == 0, said.text
     assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in said.text
     assert "are for new seeds on this test set, not for other test images. Equiv" in said.text
@@ -425,8 +425,8 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
             ["metric=test/temperature"],
             "metric=test/temperature: no temperature is better than another; expected",
         ),
-        (["rope=-0.1"], "rope=-0.1: expected a number of at least 0"),
-        (["rope=wide"], "rope"),
+        (["margin=-0.1"], "margin=-0.1: expected a number of at least 0"),
+        (["margin=wide"], "margin"),
         (["formats=[gif]"], "expected a list of some of svg, png"),
         (["formats=[]"], "expected a list of some of svg, png"),
         (["tuning_seeds=[]"], "tuning_seeds=[]: expected some seeds"),
@@ -557,11 +557,11 @@ def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
     before = contents(directory)
     (page,) = store.glob("mlartifacts/**/artifacts/report/index.html")
     stored = page.read_bytes()
-    said = report(store, "metric=test/macro_f1", "rope=1", "formats=[svg]")
+    said = report(store, "metric=test/macro_f1", "margin=1", "formats=[svg]")
     assert said.code == 0, said.text
     name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
     assert name is not None
-    assert re.fullmatch(r"mnist-losses-metric-test-macro_f1-rope-1\.0-[0-9a-f]{6}", name[1])
+    assert re.fullmatch(r"mnist-losses-metric-test-macro_f1-margin-1\.0-[0-9a-f]{6}", name[1])
     assert contents(directory) == before
     assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
     (other,) = store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
@@ -576,12 +576,14 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
             cfg = hydra.compose("report", typed)
             return generate.unusual(options.read(cfg, typed))
 
-    assert unusual() == unusual("metric=test/accuracy", "reference=ce", "rope=null", "seed=0") == {}
+    assert (
+        unusual() == unusual("metric=test/accuracy", "reference=ce", "margin=null", "seed=0") == {}
+    )
     assert unusual("formats=[svg]", "output=x", "where.model=mlp", "sweep=y") == {}
     found = {
         "metric": ("metric=test/ece", "test/ece"),
         "reference": ("reference=mse", "mse"),
-        "rope": ("rope=0.5", "0.5"),
+        "margin": ("margin=0.5", "0.5"),
         "all_pairs": ("all_pairs=true", "True"),
         "across": ("across=data", "data"),
         "target": ("target=0.90", "0.9"),

@@ -20,7 +20,7 @@ def test_a_question_is_kept_with_its_sweep_before_anything_trains(tmp_path, run_
     assert json.loads(parent.data.tags["question"]) == {
         "metric": "test/macro_f1", "margin": 0.5, "reference": "ce", "epochs": 1, "seeds": "0-3",
     }  # fmt: skip
-    report = f"generate report sweep={parent.info.run_id} metric=test/macro_f1 rope=0.5"
+    report = f"generate report sweep={parent.info.run_id} metric=test/macro_f1 margin=0.5"
     assert done.stdout.splitlines()[-1].endswith(report)
     assert len(runs(tmp_path)) == 4  # seeds of the question are not choices of the grid
 

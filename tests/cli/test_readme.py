@@ -321,7 +321,7 @@ def test_long_mechanisms_have_a_reason():
 
 
 def test_the_page_on_reports_names_every_key_metric_and_warning():
-    keys = {*verdicts.COMPARISON, "setting", "sentence", "standing"}
+    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence"}
     assert rows(REPORT, "verdicts.json") == keys
     offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
     assert rows(REPORT, "Metrics") == offered

@@ -14,7 +14,9 @@ import pytest
 from helpers.commands import Report
 from helpers.stores import Store
 
-from reports import options
+from reports import analysis, options, verdicts
+from reports.analysis import Question
+from reports.page import caveats
 from reports.runs import ReadError, selection
 from reports.runs.records import Run
 
@@ -27,10 +29,16 @@ def store(empty_store: Path, tmp_path: Path) -> Store:
 
 
 def add_sweep(
-    store: Store, name: str, losses: str, seeds: range, experiment: str | None = None, **question
+    store: Store,
+    name: str,
+    losses: str,
+    seeds: range,
+    experiment: str | None = None,
+    declared: str = "",
+    **question,
 ) -> str:
     """A sweep of these losses and seeds, which declares its seeds and, if given, a question."""
-    tags = {"seeds": f"{seeds[0]}-{seeds[-1]}"}
+    tags = {"seeds": declared or f"{seeds[0]}-{seeds[-1]}"}
     if question:
         tags["question"] = json.dumps(QUESTION | {"seeds": tags["seeds"]} | question)
     identities = [f"{loss} {seed}" for loss in losses.split() for seed in seeds]
@@ -130,6 +138,39 @@ def test_seeds_of_a_sweep_that_saw_no_result_of_the_other_are_planned(store):
     assert planned.tolist() == [True] * 6
 
 
+def test_declared_seeds_without_a_result_leave_their_test_unspent(store):
+    add_sweep(store, "one", "ce mse", range(6), declared="0-7")
+    summary, curves = (store.load().summary, store.load().curves)
+    assert set(summary["declared_missing"]) == {2} and summary["planned"].all()
+    (section,) = analysis.sections(summary, curves, Question(), lambda run_id: None)
+    (row,) = section.headline.to_dict("records")
+    assert (row["n"], row["planned_n"]) == (6, 0)
+    facts = {fact.term: fact for fact in caveats.facts(section)}
+    assert facts["Declared seeds"].text.startswith(
+        "declared seeds without a result so far: 2 of ce, 2 of mse."
+    )
+    looks = verdicts.document([section], {})["contrasts"][0]["looks"]
+    assert (looks["declared_missing"], looks["declared"], looks["later"]) == (2, 0, 6)
+    assert (looks["alpha_spent"], looks["alpha_of_later"]) == (0, 0.005)
+    for loss in ("ce", "mse"):
+        for seed in (6, 7):
+            hashes = {"init_hash": f"i{seed}", "order_hash": f"o{seed}"}
+            test = {"test/accuracy": 0.75 if loss == "ce" else 0.77}
+            store.add(f"{loss} {seed}", test=test, tags=hashes, **{"loss": loss, "seed": seed})
+    whole = store.load()
+    assert set(whole.summary["declared_missing"]) == {0}
+    (section,) = analysis.sections(whole.summary, whole.curves, Question(), lambda run_id: None)
+    content = verdicts.document([section], {})["contrasts"][0]
+    assert content["looks"]["declared"] == 8 and content["looks"]["alpha_spent"] == 0.045
+    assert content["population"] == {
+        "seeds_a": list(range(8)), "seeds_b": list(range(8)), "images": 0,
+    }  # fmt: skip
+    assert content["estimand"].startswith(
+        "mean over seeds of test accuracy of mse minus that of ce"
+    )
+    assert not any(fact.term == "Declared seeds" for fact in caveats.facts(section))
+
+
 def test_only_a_question_that_all_sweeps_declared_is_common(store):
     one = add_sweep(store, "one", "ce mse", range(2), margin=0.5)
     two = add_sweep(store, "two", "ce mse", range(2, 5), margin=0.5)
@@ -173,7 +214,7 @@ def test_a_report_on_two_sweeps_of_two_experiments(
     other = store.add_experiment("other")
     one = add_sweep(store, "one", "ce", range(3), margin=0.5)
     two = add_sweep(store, "two", "mse", range(3), experiment=other, margin=0.5)
-    done = report(tmp_path, f"sweep={one},{two}", "rope=0.5", "formats=[svg]", "output=out")
+    done = report(tmp_path, f"sweep={one},{two}", "margin=0.5", "formats=[svg]", "output=out")
     assert done.code == 0, done.text
     assert f"note: the runs of 2 sweeps together, each run once: 'one' ({one})" in done.text
     assert "Confirmatory: exactly this question was declared" in done.text
@@ -185,8 +226,8 @@ def test_a_report_on_two_sweeps_of_two_experiments(
         for line in page.splitlines()
         if line.startswith(("generate report", "python experiments/run.py"))
     ]
-    assert f"generate report sweep={one},{two} rope=0.5 'formats=[svg]' output=out" in printed
-    assert f"generate report rope=0.5 'formats=[svg]' output=out sweep={one}" in printed
+    assert f"generate report sweep={one},{two} margin=0.5 'formats=[svg]' output=out" in printed
+    assert f"generate report margin=0.5 'formats=[svg]' output=out sweep={one}" in printed
     runs = [shlex.split(line) for line in printed if line.startswith("python")]
     assert {tuple(w for w in line if w.startswith(("loss=", "experiment="))) for line in runs} == {
         ("loss=ce", "experiment=mine"), ("loss=mse", "experiment=other"),

@@ -342,11 +342,11 @@ def test_what_the_file_says_can_be_derived_again_and_a_changed_number_is_named()
     summary, _ = over_data(seeds=range(3))
     lost = (summary["data"] == "data04") & (summary["loss"] == "mse") & (summary["seed"] == 1)
     summary.loc[lost, ["outcome", "test_accuracy"]] = ["diverged", math.nan]
-    found = answer(summary, rope=0.5)
+    found = answer(summary, margin=0.5)
     assert found.scores["diverged"].sum() == 1
     content = {
         "across": across.document(found),
-        "question": {"rope": 0.5, "tuning_seeds": None, "seed": 0},
+        "question": {"margin": 0.5, "tuning_seeds": None, "seed": 0},
         "settings": [
             {
                 "diverged_as": section.diverged_as,

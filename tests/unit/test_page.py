@@ -1055,7 +1055,7 @@ def test_the_page_says_whether_its_question_was_declared_before_the_runs() -> No
     for other in (
         told(replace(asked, metric="test/nll")),
         told(replace(asked, reference="mse")),
-        told(asked, rope=0.3),
+        told(asked, margin=0.3),
         told(asked, all_pairs=True),
     ):
         assert "another question was declared" in other[0] and other[1] == {"exploratory"}

@@ -360,7 +360,7 @@ def test_the_margin_of_a_digit_is_two_of_its_images() -> None:
 def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
     summary, curves = measured(*runs(seeds=range(3), rates=(0.03,)))
     summary["train_accuracy_flipped"] = 0.1
-    question = Question(metric="train_accuracy_flipped", rope=0.2)  # one of 500 is 0.2 points
+    question = Question(metric="train_accuracy_flipped", margin=0.2)  # one of 500 is 0.2 points
     (found,) = analysis.sections(summary, curves, question, predictions)
     assert set(found.headline["margin"]) == {0.2} and "one test image" not in basis(found)
 

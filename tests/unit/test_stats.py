@@ -344,9 +344,9 @@ def test_margins() -> None:
     assert accuracy.margin(0.1, 360) == pytest.approx(0.2778, abs=1e-4)  # asked for less than one
     assert math.isnan(nll.margin(None, 10_000))
     assert nll.margin(0.02, 10_000) == 0.02
-    with pytest.raises(ValueError, match="rope"):
+    with pytest.raises(ValueError, match="margin"):
         accuracy.margin(-0.1, None)
-    with pytest.raises(ValueError, match="rope"):
+    with pytest.raises(ValueError, match="margin"):
         accuracy.margin(NAN, None)
     with pytest.raises(ValueError, match="test_size"):
         accuracy.margin(None, 0)
@@ -818,7 +818,7 @@ def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
     assert (row["verdict"], row["unit"], row["p_better"]) == ("better", "", 1)
     assert row["difference"] == pytest.approx(-0.004)
     assert math.isnan(row["margin"])
-    assert only(contrasts(table, metric="test_nll", rope=0.01))["verdict"] == "equivalent"
+    assert only(contrasts(table, metric="test_nll", margin=0.01))["verdict"] == "equivalent"
 
 
 def test_with_one_seed_there_is_a_difference_and_no_interval_and_no_verdict() -> None:
@@ -1137,7 +1137,7 @@ def test_numbers_that_cannot_be_are_refused() -> None:
         {"alpha": 0},
         {"alpha": 5},
         {"power": 1},
-        {"rope": -1},
+        {"margin": -1},
         {"test_size": 0},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):

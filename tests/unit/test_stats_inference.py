@@ -404,7 +404,7 @@ def test_later_seeds_need_an_e_value_and_declared_ones_keep_their_verdict() -> N
             made.add(loss, seed, np.zeros(1, bool), test_accuracy=accuracy, planned=seed < 8)
     made.bits.clear()
     frame = pd.DataFrame(made.rows)
-    how: dict[str, Any] = {"rope": 0.0}
+    how: dict[str, Any] = {"margin": 0.0}
     declared = only(contrasts(frame[frame["seed"] < 8], **how))
     assert declared["verdict"] == "worse" and declared["planned_n"] == declared["n"] == 8
     every = only(contrasts(frame, **how))
@@ -467,7 +467,7 @@ def test_more_seeds_cannot_decide_what_the_images_do_not_show() -> None:
             right = ~np.isin(np.arange(IMAGES), wrong)
             right[rng.choice(hard[50:], 2)] = False
             made.add(loss, seed, right)
-    row = only(made.contrasts(rope=0.0))
+    row = only(made.contrasts(margin=0.0))
     assert row["p_seeds"] < 0.01 < 0.3 < row["p"]
     assert (row["verdict"], row["reason"]) == ("undecided", "too close to tell")
     assert row["seeds_needed"] == math.inf

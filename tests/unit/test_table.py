@@ -63,7 +63,7 @@ def test_the_next_report_is_asked_what_was_declared(tmp_path, monkeypatch):
         (None, ""),
         (usual, ""),
         (usual | {"metric": "test/ece", "reference": "mse"}, " metric=test/ece reference=mse"),
-        (usual | {"margin": 0.2}, " rope=0.2"),
+        (usual | {"margin": 0.2}, " margin=0.2"),
     ):
         printed = table.next_commands(BASE, "1a", question=question)
         assert printed == f"next:  mlflow ui\n       generate report sweep=1a{words}"
