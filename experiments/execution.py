@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -206,7 +207,8 @@ class _Book:
 
     def log(self, tracked: TrackedRun, record: Record) -> None:
         """The metrics of one epoch."""
-        flipped = {"data/flipped": self.splits.flipped} if record.epoch == 0 else {}
+        share = self.splits.flipped if record.epoch == 0 else 0.0
+        flipped = {"data/flipped": share} if share else {}
         tracked.log_metrics(
             record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000)
         )
@@ -262,15 +264,17 @@ class _Book:
             last.validation_outputs,
             self.splits.validation.labels,
         )
-        tracked.log_metrics(
-            {f"test/{name}": value for name, value in numbers.items()}, step=last.epoch
-        )
+        # A report computes the accuracy of each class from the predictions.
+        logged = {n: value for n, value in numbers.items() if not re.fullmatch(r"accuracy_\d+", n)}
+        tracked.log_metrics({f"test/{n}": value for n, value in logged.items()}, step=last.epoch)
         if settings.corruptions:
             tracked.log_metrics(_robustness(learner, self.splits), step=last.epoch)
         tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
         if settings.tracking["log_model"]:
             try:
-                tracked.log_model(learner.network, learner.shape, learner.head.outputs)
+                tracked.log_model(
+                    learner.network, learner.shape, learner.head.outputs, settings.label
+                )
             except tracking.ExportError as error:
                 log.warning(
                     "%s | the run has no model, it cannot be exported: %s",

@@ -145,7 +145,8 @@ def _record(
             settings, artifacts, splits=splits, planned=planned, warnings=warnings
         )
     row = table.row(settings, store.client.get_run(run_id))
-    print(f"\n{table.text([row])}\n\n{table.next_commands(settings)}")
+    following = table.next_commands(settings, link=tracking.link(store))
+    print(f"\n{table.text([row])}\n\n{following}")
     for warning in reuse.disagreements_of(tracking.all_runs(store), [identity]):
         log.warning("%s", warning)
     return run_id

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import shlex
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -158,8 +159,13 @@ def run(
         edges = "\n".join(table.at_the_edge(settings, found))
         there = {job.choices["loss"] for job in settings}
         told = {k: v for k, v in (asked or {}).items() if k != "reference" or v in there}
-        following = table.next_commands(settings[0], parent, tuning_seeds, told)
-        said = [table.text(rows), edges, table.of_one_seed(settings, found), following]
+        link = tracking.link(store)
+        following = table.next_commands(settings[0], parent, tuning_seeds, told, link)
+        shown = [table.text(rows), edges, table.of_one_seed(settings, found)]
+        if todo:  # else it has that of its report
+            note = textwrap.indent("\n\n".join(filter(None, shown)), "    ")
+            tracking.describe(store, parent, note, table.means(rows))
+        said = [*shown, following]
         print("\n" + "\n\n".join(filter(None, said)))
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)

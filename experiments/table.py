@@ -41,6 +41,22 @@ def row(job: Settings, found: Run | None) -> dict[str, Any]:
     }
 
 
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean test accuracy of each loss, at its settings of the best mean validation accuracy."""
+    import pandas as pd
+
+    names = [name for row in rows for name in row if name not in (*_FOUND, "seed")]
+    ok = pd.DataFrame([row for row in rows if row["outcome"] == "ok"])
+    if ok.empty:
+        return {}
+    keys = [name for name in dict.fromkeys(names) if name in ok]
+    means = ok.astype(dict.fromkeys(keys, str)).groupby(keys, sort=False, dropna=False)[
+        ["val acc", "test acc"]
+    ]
+    best = means.mean().sort_values("val acc", ascending=False).groupby("loss", sort=False)
+    return {str(loss): float(value) for loss, value in best["test acc"].first().items()}
+
+
 def text(rows: list[dict[str, Any]]) -> str:
     """The rows as text, with those of the options' own values that differ between rows.
 
@@ -143,6 +159,7 @@ def next_commands(
     parent: str = "",
     tuning_seeds: int = 0,
     question: Mapping[str, Any] | None = None,
+    link: str = "",
 ) -> str:
     """The two commands that a user will want next.
 
@@ -151,6 +168,7 @@ def next_commands(
         parent: The sweep's run.
         tuning_seeds: How many seeds, from 0 on, only chose rates.
         question: What the report is to be asked, as far as it is not usual.
+        link: Where MLflow's pages show the curves of the losses.
     """
     directory = Path(settings.tracking["directory"] or "")
     uri = places.store_uri(settings.tracking["uri"], directory)
@@ -171,7 +189,8 @@ def next_commands(
             words.append(override(name, value))
     if not parent or settings.experiment != "mnist-losses":  # a report's own is the newest
         words.append(override("experiment", settings.experiment))
-    return f"next:  {browse}\n       {command('generate report', *words)}"
+    lines = [browse, *([link] if link else []), command("generate report", *words)]
+    return "next:  " + "\n       ".join(lines)
 
 
 def _percent(share: Any) -> str:

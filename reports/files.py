@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FILES = ("index.html", "report.md", "checklist.md", "verdicts.json", ".writable")
 _OWN = {"figures": (".svg", ".png", ".pdf"), "tables": (".csv", ".tex")}
+_NOTE_LENGTH = 7500  # of a description; MLflow keeps 8000 characters of a tag
 
 
 class OutputError(RuntimeError):
@@ -158,11 +159,14 @@ def save(path: Path, data: bytes) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> str:
+def store_with_parent(
+    directory: Path, runs: Runs, *, beside: bool = False, description: str = ""
+) -> str:
     """Store the report as artifacts of the sweep's parent run; a sentence that says so, or why not.
 
     A report on some of the runs only, or with options that are not the defaults, goes `beside` the
-    default one, under its own name.
+    default one, under its own name. The default one's `description`, in Markdown, becomes that of
+    the run, with the place of the report.
     """
     if runs.imported:
         return f"not stored in MLflow: the runs are imported from {one_line(shown(runs.uri))}"
@@ -177,11 +181,16 @@ def store_with_parent(directory: Path, runs: Runs, *, beside: bool = False) -> s
     from mlflow.tracking import MlflowClient
 
     path = f"report-{directory.resolve().name}" if beside else "report"
+    client = MlflowClient(tracking_uri=runs.uri)
     try:
         database = places.database(runs.uri)
-        recorded = MlflowClient(tracking_uri=runs.uri).get_run(parent).info.artifact_uri
+        recorded = client.get_run(parent).info.artifact_uri
         now = places.current(recorded, database) if database else recorded
         get_artifact_repository(now, tracking_uri=runs.uri).log_artifacts(str(directory), path)
+        if description and not beside:
+            where = f"Report: `{directory / 'index.html'}`, and the artifact `{path}/index.html`"
+            text = f"{description[:_NOTE_LENGTH]}\n\n{where}"
+            client.set_tag(parent, "mlflow.note.content", text)
     except (MlflowException, OSError) as error:
         return f"not stored in MLflow: {one_line(redacted(str(error)))}"
     return f"stored with the sweep's run {parent} in MLflow, artifact path {path}"

@@ -86,7 +86,7 @@ def generate(asked: Options) -> Path:
     """Write the report; the path of its page."""
     from reports import across, files, gallery, verdicts
     from reports.figures import fonts, palette
-    from reports.page import provenance, render
+    from reports.page import answer, provenance, render
     from reports.page import report as page_report
     from reports.runs import configuration
 
@@ -137,7 +137,12 @@ def generate(asked: Options) -> Path:
             result=result,
             formats=asked.formats,
         )
-    stored = files.store_with_parent(directory, runs, beside=bool(asked.where or apart))
+    stored = files.store_with_parent(
+        directory,
+        runs,
+        beside=bool(asked.where or apart),
+        description=answer.description(result.page.title, sections),
+    )
     if runs.baselines and sections:
         for text, _ in provenance.told(runs.baselines, sections[0].runs):
             print(text)

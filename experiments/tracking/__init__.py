@@ -3,6 +3,7 @@
     store.py          where the store is, opened or created whole, and asked with patience
     locks.py          one process at a time computes a run
     run.py            one run, from its first param to its end
+    pages.py          what MLflow's own pages show of a sweep
     sweep.py          many runs: those of a grid, its parent, and those whose process has ended
     provenance.py     versions, code, machine
     worker_init.py    what a run needs of MLflow, for processes that are forked
@@ -18,6 +19,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow lo
 from mlflow.exceptions import MlflowException
 
 from experiments.tracking.locks import Taken
+from experiments.tracking.pages import describe, link
 from experiments.tracking.provenance import git_state, sources, versions
 from experiments.tracking.run import ExportError, TrackedRun, tracked_run
 from experiments.tracking.store import Away, Store, StoreError, open_for, open_store, resolve_uri

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import tempfile
 import time
 import traceback
@@ -140,10 +141,11 @@ class TrackedRun:
             )
             self.store.client.log_artifacts(self.run_id, name)
 
-    def log_model(self, network: Any, shape: tuple[int, ...], outputs: int) -> None:
+    def log_model(self, network: Any, shape: tuple[int, ...], outputs: int, name: str) -> None:
         """The network as an MLflow model.
 
-        Inputs [n, *shape] float32 as in training -> raw outputs [n, outputs] float32.
+        Inputs [n, *shape] float32 as in training -> raw outputs [n, outputs] float32. Characters
+        that MLflow refuses in the name of a model become `_`.
 
         Raises ExportError where the network cannot be exported; what is wrong with the store is
         told as ever.
@@ -170,7 +172,9 @@ class TrackedRun:
                 # What mlflow.paddle.log_model does, but that it knows no run except the active one
                 # of its process.
                 model = self.store.client.create_logged_model(
-                    self.store.experiment_id, name="model", source_run_id=self.run_id
+                    self.store.experiment_id,
+                    name=re.sub(r"""[/:.%"']""", "_", name),
+                    source_run_id=self.run_id,
                 )
                 Model.log(
                     artifact_path=None,

@@ -11,7 +11,18 @@ import pandas as pd
 
 from reports.analysis import Section
 from reports.names import counted, full_name, plain
-from reports.page.table import Cell, Column, Table, as_it_is, count, number, rate, tabulate
+from reports.page.table import (
+    Cell,
+    Column,
+    Table,
+    as_it_is,
+    count,
+    markdown,
+    number,
+    rate,
+    tabulate,
+    to_markdown,
+)
 from reports.page.tables import difference, metric_means
 from reports.verdicts import upper_first
 
@@ -58,6 +69,15 @@ def versus(section: Section) -> pd.DataFrame:
             }  # fmt: skip
         rows.append(row | {"why": undecided(row) if row["verdict"] == "undecided" else ""})
     return pd.DataFrame(rows, columns=None if rows else ["a", "verdict", "difference", "why"])
+
+
+def description(title: str, sections: Sequence[Section]) -> str:
+    """The answer in Markdown: its sentence, and a table of verdicts for each setting."""
+    parts = [f"**{markdown(title)}**"]
+    for section in sections:
+        parts += [f"*{markdown(section.title)}*"] if len(sections) > 1 else []
+        parts.append(to_markdown(table(section)))
+    return "\n\n".join(parts)
 
 
 def table(section: Section) -> Table:

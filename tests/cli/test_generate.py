@@ -132,6 +132,10 @@ def test_the_report_is_stored_with_the_sweep(
     (page,) = store.glob(f"mlartifacts/**/{parent}/artifacts/report/index.html")
     assert contents(page.parent) == contents(directory)
     assert list(sweep[0].glob("mlartifacts/**/report")) == []
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    note = client.get_run(parent).data.tags["mlflow.note.content"]
+    assert "| cross-entropy (ce) |" in note and "undecided" in note
+    assert "`report/index.html`" in note and f"{directory.name}/index.html`" in note
 
 
 @pytest.mark.slow

@@ -246,7 +246,7 @@ def test_the_logged_model_predicts_what_the_run_predicted(ce):
 
     run, store, directory = ce
     mlflow.set_tracking_uri(f"sqlite:///{directory / 'mlflow.db'}")
-    uri = f"runs:/{run.info.run_id}/model"
+    uri = f"models:/{run.outputs.model_outputs[0].model_id}"
     images = (digits(seed=0).test.inputs / np.float32(255))[:, None]
     with np.load(
         store.download_artifacts(run.info.run_id, "predictions.npz", str(directory))

@@ -60,6 +60,10 @@ class Browser:
 
     def open(self, page: Path, width: int, height: int, *, dark: bool = False) -> None:
         """Show a file in a window of this size."""
+        self.open_url(page.resolve().as_uri(), width, height, dark=dark)
+
+    def open_url(self, url: str, width: int, height: int, *, dark: bool = False) -> None:
+        """Show a page in a window of this size."""
         phone = width < 600
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -68,7 +72,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
         self.events.clear()
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         while "Page.loadEventFired" not in self.events:
             self._note(self._read())
 

@@ -75,6 +75,9 @@ def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
         "next:  mlflow ui\n       generate report experiment=mnist-losses"
     )
     assert table.next_commands(BASE, "1a") == "next:  mlflow ui\n       generate report sweep=1a"
+    assert table.next_commands(BASE, "1a", link="http://a/#/b").splitlines() == [
+        "next:  mlflow ui", "       http://a/#/b", "       generate report sweep=1a",
+    ]  # fmt: skip
     other = settings("tracking.uri=sqlite:///a.db", "experiment=mine")
     assert table.next_commands(other).splitlines() == [
         f"next:  mlflow ui --backend-store-uri sqlite:///{tmp_path}/a.db",
@@ -146,3 +149,24 @@ def test_more_runs_than_rows_are_shown_by_configuration():
     assert len(lines) == 1 + table.MOST_ROWS + 1
     assert {line.split()[0] for line in lines[1:-1]} == {"*"}
     assert "60 configurations, of which the best of each loss are shown" in lines[-1]
+
+
+def test_the_mean_of_each_loss_is_that_of_its_best_settings():
+    def rows(loss, lr, scores, **own):
+        return [
+            {"loss": loss, "lr": lr, "epochs": 2, "seed": seed, "outcome": "ok", **own}
+            | {"val acc": score, "test acc": score - 0.1}
+            for seed, score in enumerate(scores)
+        ]
+
+    found = table.means(
+        [
+            *rows("ce", "0.1", [0.5, 0.7]),
+            *rows("ce", "0.2", [0.65, 0.4]),
+            *rows("focal", "0.1", [0.3, 0.5], **{"loss.gamma": 2.0}),
+            *rows("focal", "0.1", [0.2, 0.4], **{"loss.gamma": 3.0}),
+            {"loss": "mse", "lr": "0.1", "outcome": "diverged"},
+        ]
+    )
+    assert found == pytest.approx({"ce": 0.5, "focal": 0.3})
+    assert table.means([{"loss": "mse", "outcome": "failed"}]) == {}
