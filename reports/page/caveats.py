@@ -269,7 +269,8 @@ def _pairing(section: Section) -> Fact | None:
             f"NOT proved for {len(unpaired)} of {len(frame)} contrasts, analyzed as unpaired: "
             f"{each}."
         )
-        return Fact("Pairing", text, True, f"{len(unpaired)} contrasts not paired")
+        label = f"{counted(len(unpaired), 'contrast')} not paired"
+        return Fact("Pairing", text, True, label)
     if not (frame["n"] > 0).any():
         return Fact("Pairing", "nothing to pair.")
     text = (
