@@ -144,7 +144,7 @@ def generate(asked: Options) -> Path:
         description=answer.description(result.page.title, sections),
     )
     if runs.baselines and sections:
-        for text, _ in provenance.told(runs.baselines, sections[0].runs):
+        for text, _ in provenance.sentences(runs.baselines, sections[0].runs):
             print(text)
     tell_of_runs(runs)
     if over_all:

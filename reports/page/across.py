@@ -119,10 +119,10 @@ def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
         "of Nemenyi's test (level 0.05); the verdicts come from Wilcoxon's test, which has more "
         "power."
     )
-    told = ", ".join(f"{plain(loss)} {rank:.2f}" for loss, rank in average.items())
+    ranked = ", ".join(f"{plain(loss)} {rank:.2f}" for loss, rank in average.items())
     joined = "; ".join(", ".join(map(plain, group)) for group in comparison.groups) or "none"
     alt = (
-        f"Critical-difference diagram. {caption} Average ranks: {told}. Critical difference: "
+        f"Critical-difference diagram. {caption} Average ranks: {ranked}. Critical difference: "
         f"{comparison.critical_difference:.2f}. Joined: {joined}."
     )
     return PageFigure("across-ranks", caption, alt, draw)

@@ -90,7 +90,7 @@ def overview_picture(
             "axis."
         )
     unit = " %" if metric.in_points else ""
-    told = [
+    values = [
         f"{plain(panel, 60)} {plain(loss)}: ".lstrip()
         + ", ".join(
             f"{r.value:g} {number(r.mean, metric.digits, scale=metric.scale).text}{unit}"
@@ -98,7 +98,7 @@ def overview_picture(
         )
         for (panel, loss), own in means.groupby(["panel", "loss"], sort=False)
     ]
-    return PageFigure(_name(overview), caption, f"Line chart. {caption} {'; '.join(told)}.", draw)
+    return PageFigure(_name(overview), caption, f"Line chart. {caption} {'; '.join(values)}.", draw)
 
 
 def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> Table:
@@ -170,8 +170,10 @@ def _weights(
     )
     caption += ", and ends at −1." if (frame["weight"] < drawings.LEAST).any() else "."
     caption += _flat_words(frame, shown, "a flat 0")
-    told = [f"{plain(loss)}: {_at(frame, loss, 'p', (0.01, 0.1, 0.9), 'weight')}" for loss in shown]
-    return PageFigure("loss-weights", caption, f"Line chart. {caption} {'; '.join(told)}.", draw)
+    values = [
+        f"{plain(loss)}: {_at(frame, loss, 'p', (0.01, 0.1, 0.9), 'weight')}" for loss in shown
+    ]
+    return PageFigure("loss-weights", caption, f"Line chart. {caption} {'; '.join(values)}.", draw)
 
 
 def _margins(
@@ -191,8 +193,8 @@ def _margins(
         "cannot be compared."
     )
     caption += _flat_words(gallery.weights, shown, "a step")
-    told = [f"{plain(loss)}: {_at(frame, loss, 'margin', (-5, 0, 5), 'value')}" for loss in shown]
-    return PageFigure("loss-margins", caption, f"Line charts. {caption} {'; '.join(told)}.", draw)
+    values = [f"{plain(loss)}: {_at(frame, loss, 'margin', (-5, 0, 5), 'value')}" for loss in shown]
+    return PageFigure("loss-margins", caption, f"Line charts. {caption} {'; '.join(values)}.", draw)
 
 
 def _errors(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -> PageFigure | None:
@@ -204,8 +206,8 @@ def _errors(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -
         order=shown, looks=looks, names=short_names(shown),
     )  # fmt: skip
     caption = "Value of each loss of one number over its error. Each panel has its own axis."
-    told = [f"{plain(loss)}: {_at(frame, loss, 'error', (-2, 0, 2), 'value')}" for loss in shown]
-    return PageFigure("loss-errors", caption, f"Line charts. {caption} {'; '.join(told)}.", draw)
+    values = [f"{plain(loss)}: {_at(frame, loss, 'error', (-2, 0, 2), 'value')}" for loss in shown]
+    return PageFigure("loss-errors", caption, f"Line charts. {caption} {'; '.join(values)}.", draw)
 
 
 def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:

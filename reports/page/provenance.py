@@ -20,7 +20,7 @@ ROUNDING = (
 )
 
 
-def told(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
+def sentences(baselines: Baselines, runs: pd.DataFrame) -> list[tuple[str, bool]]:
     """The caveats on the baselines among the runs: each a sentence, and whether it is an alarm."""
     joined = runs.loc[runs["baseline"].astype(bool), "loss"].nunique()
     if not joined:

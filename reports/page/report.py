@@ -99,7 +99,7 @@ def report(
         parts.append(Part("Caveats of all settings", "caveats.jinja", _only(shared)))
         labels += [fact for fact in shared if fact.alarm]
     top |= {
-        "baselines": provenance.told(source.baselines, sections[0].runs)
+        "baselines": provenance.sentences(source.baselines, sections[0].runs)
         if source.baselines and sections
         else [],
         "labels": list({fact.label: fact for fact in labels}.values())[:8],

@@ -317,7 +317,7 @@ def marked(origin: Baselines | None = None) -> tuple[pd.DataFrame, pd.DataFrame]
 def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
     runs, _ = marked()
     baselines = read(kept)
-    (first, alarm), (rounding, _), *warnings = provenance.told(baselines, runs)
+    (first, alarm), (rounding, _), *warnings = provenance.sentences(baselines, runs)
     assert first.startswith("2 losses here are baselines") and not alarm
     for part in (
         "lr=0.003,0.1",
@@ -333,12 +333,12 @@ def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
     assert baselines.sha256 in facts["Their digest"] and "seeds 0, 1" in facts["Baselines"]
 
     others = runs.assign(paddle_version="3.2.0", seed=runs["seed"] + 100)
-    said = " ".join(text for text, alarm in provenance.told(baselines, others) if alarm)
+    said = " ".join(text for text, alarm in provenance.sentences(baselines, others) if alarm)
     assert "with PaddlePaddle 3.3.1, the runs here with 3.2.0" in said
     assert (
         "No seed is common to the runs here and the baselines" in said and "run seeds 0, 1." in said
     )
-    assert "no baseline" in provenance.told(baselines, runs[~runs["baseline"]])[0][0].lower()
+    assert "no baseline" in provenance.sentences(baselines, runs[~runs["baseline"]])[0][0].lower()
 
 
 def test_the_caveats_name_several_processors() -> None:
