@@ -101,6 +101,8 @@ def test_a_function_refuses_wrong_values_by_name(group, option):
     assert call(group, function, own) == ""
     for name in own:
         for wrong in ("abc", [1], float("nan"), float("inf")):
+            if (name, wrong) == ("hidden", [1]):
+                continue  # the widths of several layers
             words = call(group, function, own | {name: wrong})
             assert words.startswith(f"{name}: expected ")
             assert words.endswith(f"got {wrong!r}")
