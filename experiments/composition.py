@@ -145,6 +145,11 @@ def _refused_name(error: BaseException) -> OmegaConfBaseException | None:
 def _no_such_value(refused: OmegaConfBaseException, choices: dict[str, Any]) -> CommandError:
     """The message for a name that is not in the config, with those that are."""
     full_key, parent = str(refused.full_key), refused.parent_node
+    if full_key == "tune":
+        return CommandError(
+            "tune: expected a sweep, two values or more, and the names of a loss and of its value, "
+            "such as -m loss=ce,focal tune.focal.gamma=1,2,3 lr=0.01,0.1"
+        )
     names = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
     names = [name for name in names if not name.startswith("_") and name != "hydra"]
     group, _, name = full_key.rpartition(".")

@@ -92,6 +92,7 @@ class Settings:
             "experiments.losses.focal", "gamma": 2.0}}.
         question: The values of `Question`.
         words: The overrides, e.g. "model=mlp", for the label alone.
+        tuned: Of the sweep, by loss: its own values that are tuned, e.g. {"focal": ["loss.gamma"]}.
     """
 
     choices: dict[str, str]
@@ -116,6 +117,7 @@ class Settings:
     augment: str = "none"
     question: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    tuned: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def loss_label(self) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import checkpoints, machine, option_checks, places, reuse, table
+from experiments import checkpoints, machine, option_checks, places, reuse, table, trials
 from experiments.config import Settings
 from experiments.terminal import duration, plural, size
 
@@ -58,7 +58,10 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
             estimate = seconds[identity]
             row["time"] = "about " + duration(estimate) if estimate is not None else "?"
         rows.append(row)
-    print(f"\n{table.text(rows)}\n\n{summary(list(states.values()), list(jobs.values()), slots)}")
+    text = table.text(rows, trials.names(planned))
+    print(f"\n{text}\n\n{summary(list(states.values()), list(jobs.values()), slots)}")
+    if counted := trials.counted(planned):
+        print(f"{counted}.")
     for note in earlier.notes:
         print(note)
     if continued := sum(start > 0 for start in starts.values()):

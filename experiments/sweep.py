@@ -25,6 +25,7 @@ from experiments import (
     ranges,
     reuse,
     table,
+    trials,
 )
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
@@ -131,6 +132,7 @@ def run(
         code=by_option,
         seeds=declared,
         question=asked,
+        tuned=trials.declared(settings),
     ) as sweep:
         parent = sweep.run_id
         for identity in todo:
@@ -161,7 +163,8 @@ def run(
         told = {k: v for k, v in (asked or {}).items() if k != "reference" or v in there}
         link = tracking.link(store)
         following = table.next_commands(settings[0], parent, tuning_seeds, told, link)
-        shown = [table.text(rows), edges, table.of_one_seed(settings, found)]
+        shown = [table.text(rows, trials.names(settings)), trials.counted(settings), edges]
+        shown.append(table.of_one_seed(settings, found))
         if todo:  # else it has that of its report
             note = textwrap.indent("\n\n".join(filter(None, shown)), "    ")
             tracking.describe(store, parent, note, table.means(rows))

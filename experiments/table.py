@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import contract, places, terminal
+from experiments import contract, places, terminal, trials
 from experiments.config import Settings
 from experiments.contract import command, override
 
@@ -57,10 +57,14 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {str(loss): float(value) for loss, value in best["test acc"].first().items()}
 
 
-def text(rows: list[dict[str, Any]]) -> str:
+def text(rows: list[dict[str, Any]], tuned: Collection[str] = ()) -> str:
     """The rows as text, with those of the options' own values that differ between rows.
 
     More than `MOST_ROWS` runs are shown as configurations, with the mean over their seeds.
+
+    Args:
+        rows: From `row`.
+        tuned: Names of own values among which the best is marked, as among learning rates.
     """
     import pandas as pd
 
@@ -72,14 +76,14 @@ def text(rows: list[dict[str, Any]]) -> str:
         and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
     if len(frame) > MOST_ROWS:
-        return _configurations(frame, own)
+        return _configurations(frame, own, tuned)
     shown = frame[_ASKED + own + _FOUND].copy()
     for name in ("val acc", "test acc"):
         shown[name] = [_percent(value) for value in frame[name]]
     return shown.fillna("").astype(str).to_string(index=False)
 
 
-def _configurations(frame: pd.DataFrame, own: list[str]) -> str:
+def _configurations(frame: pd.DataFrame, own: list[str], tuned: Collection[str]) -> str:
     """A row for each configuration; of many those at the best learning rate of each loss."""
     import pandas as pd
 
@@ -99,7 +103,8 @@ def _configurations(frame: pd.DataFrame, own: list[str]) -> str:
             | {"score": sum(scores["val acc"]) / max(len(scores["val acc"]), 1)}
         )
     table = pd.DataFrame(rows)
-    best = table.groupby(["loss", "epochs", *own], sort=False)["score"].transform("max")
+    apart = ["loss", "epochs", *(name for name in own if name not in tuned)]
+    best = table.groupby(apart, sort=False)["score"].transform("max")
     table.insert(0, "", ["*" if chosen else "" for chosen in table["score"] == best])
     note = "* best validation accuracy of this loss; mean ± standard deviation over seeds"
     if len(table) > MOST_ROWS:
@@ -118,21 +123,31 @@ def _mean(scores: Sequence[float]) -> str:
 
 
 def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
-    """A line for each loss whose best learning rate is the last of those that were tried."""
+    """A line for each loss whose best learning rate is the last of those that were tried.
+
+    Where own values are tuned, it is the rate of the best trial.
+    """
     from experiments import tuning
 
     values = [{name: str(value) for name, value in job.params.items()} for job in jobs]
-    names = {name for each in values for name in each} - {"lr", "seed", "loss"}
+    tuned = trials.names(jobs) if jobs else set()
+    names = {name for each in values for name in each} - {"lr", "seed", "loss", *tuned}
     apart = {name for name in names if len({other.get(name) for other in values}) > 1}
-    trials: dict[str, dict[float, list[float | None]]] = {}
+    tried: dict[str, dict[str, dict[float, list[float | None]]]] = {}
     for job, own, run in zip(jobs, values, found, strict=True):
         if run is not None and run.info.status == "FINISHED":
             named = [f"{name}={own[name]}" for name in own if name in apart]
-            rates = trials.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
+            trial = "".join(f" {name}={own[name]}" for name in sorted(tuned & own.keys()))
+            its = tried.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
+            rates = its.setdefault(trial, {})
             ok = run.data.tags.get("outcome") == "ok"
             score = run.data.metrics.get("val/accuracy") if ok else None
             rates.setdefault(job.lr, []).append(score)
-    return list(filter(None, (tuning.at_the_edge(loss, rates) for loss, rates in trials.items())))
+    lines = []
+    for loss, each in tried.items():
+        best = max(each, key=lambda trial: tuning.mean(each[trial][tuning.choose(each[trial])]))
+        lines.append(tuning.at_the_edge(loss + best, each[best]))
+    return list(filter(None, lines))
 
 
 def of_one_seed(jobs: Sequence[Settings], found: Sequence[Run | None]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import pandas as pd
 
 from reports import error_analysis, secondary_metrics, stats
 from reports.metrics import Metric, read_metric
-from reports.names import plain
+from reports.names import natural, plain
 from reports.stats import budget
 from reports.stats.runs import FINISHED, OUTCOMES
 
@@ -159,9 +158,25 @@ class Section:
         return read_metric(self.question.metric)
 
     @property
+    def tuned(self) -> dict[str, int]:
+        """The losses whose own values were tuned, and how many choices of them were tried."""
+        at = self.rates[(self.rates["epochs"] == self.epochs) & (self.rates["tuned"] != "")]
+        return {str(loss): own["tuned"].nunique() for loss, own in at.groupby("loss", sort=True)}
+
+    @property
+    def drawn(self) -> str:
+        """What a trial is one of, in words."""
+        return "pairs of a learning rate and own values" if self.tuned else "learning rates"
+
+    @property
     def at_rates(self) -> str:
         """At which learning rates the losses are shown, in words."""
         tried = self.rates.loc[self.rates["epochs"] == self.epochs, "lr"].unique()
+        if self.tuned:
+            names = " and ".join(plain(loss) for loss in self.tuned)
+            return (
+                f"each loss in its own best trial (learning rate; of {names} its own values, too)"
+            )
         return (
             f"at learning rate {tried[0]:g}"
             if len(tried) == 1
@@ -203,15 +218,7 @@ def sections(
         section(runs, curves, question, predictions, scores, declared, disagreement)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
-    return sorted(found, key=lambda each: _natural(each.title))
-
-
-def _natural(text: str) -> list[tuple[float, str]]:
-    """What orders texts by their words, and by the size of the numbers in them."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
-    return [
-        (float(part), "") if place % 2 else (-math.inf, part) for place, part in enumerate(parts)
-    ]
+    return sorted(found, key=lambda each: natural(each.title))
 
 
 def section(
@@ -458,11 +465,9 @@ def _judged(
     seeds: Sequence[int],
     outcomes: Sequence[str] = ("ok",),
 ) -> pd.DataFrame:
-    """The runs whose numbers are shown: ok, at their loss's rate, of the evaluation seeds."""
+    """The runs whose numbers are shown: ok, of their loss's trial, of the evaluation seeds."""
     ok = kept[kept["outcome"].isin(outcomes) & kept["seed"].isin(seeds)]
-    rates = dict(zip(chosen["loss"], chosen["lr"], strict=True))
-    at_best = [row.lr == rates.get(row.loss) for row in ok[["loss", "lr"]].itertuples()]
-    return ok[np.array(at_best, dtype=bool)].sort_values(["loss", "seed"], ignore_index=True)
+    return ok[stats.at_chosen(ok, chosen)].sort_values(["loss", "seed"], ignore_index=True)
 
 
 def _read_predictions(
@@ -536,6 +541,7 @@ def _best_table(
         row: dict[str, Any] = {
             "loss": loss,
             "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
+            "tuned": str(picked["tuned"].iloc[0]) if len(picked) else "",
         }
         row["tuning_seeds"] = picked["tuning_seeds"].iloc[0] if len(picked) else ()
         row["seeds"] = tuple(sorted(int(seed) for seed in runs["seed"]))
@@ -565,7 +571,7 @@ def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float,
 def _means(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
     """The metric at each loss's best rate for every value of epochs.
 
-    Epochs, loss, lr, mean, low, high, n, tuning_seeds, seeds.
+    Epochs, loss, lr, tuned, mean, low, high, n, tuning_seeds, seeds.
 
     tuning_seeds: those that chose the rate. seeds: those of the runs that are averaged.
     """
@@ -582,6 +588,7 @@ def _means(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.D
                     "epochs": int(epochs),
                     "loss": choice["loss"],
                     "lr": choice["lr"],
+                    "tuned": choice["tuned"],
                     "mean": mean,
                     "low": low,
                     "high": high,
@@ -590,5 +597,5 @@ def _means(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.D
                     "seeds": tuple(sorted(int(seed) for seed in runs["seed"])),
                 }
             )
-    columns = ["epochs", "loss", "lr", "mean", "low", "high", "n", "tuning_seeds", "seeds"]
+    columns = ["epochs", "loss", "lr", "tuned", "mean", "low", "high", "n", "tuning_seeds", "seeds"]
     return pd.DataFrame(rows, columns=columns)

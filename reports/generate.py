@@ -113,6 +113,10 @@ def generate(asked: Options) -> Path:
             "from": asked.mapping or asked.csv,
         },
     )
+    evaluated = {run_id for section in sections for run_id in section.judged["run_id"]}
+    chosen_first = runs.summary.sort_values(  # a loss is drawn with the values that it is shown at
+        "run_id", key=lambda run_ids: ~run_ids.isin(evaluated), kind="stable"
+    )
     if over_all:
         comparisons["across"] = across.document(over_all)
     with warnings.catch_warnings(), palette.style(families):
@@ -124,7 +128,7 @@ def generate(asked: Options) -> Path:
             test_images,
             gallery=None
             if runs.imported
-            else gallery.gallery(runs.summary, lambda run_id: configuration(runs, run_id)),
+            else gallery.gallery(chosen_first, lambda run_id: configuration(runs, run_id)),
             figure_format=asked.formats[0],
             across=over_all,
             width=asked.width,

@@ -5,6 +5,8 @@ Losses, runs and settings are called by whoever made them, in any characters and
 
 from __future__ import annotations
 
+import math
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -51,6 +53,14 @@ def one_line(text: object) -> str:
         c if c in _JOINERS or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}"
         for c in " ".join(str(text).split())
     )
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """What orders texts by their words, and by the size of the numbers in them."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [
+        (float(part), "") if place % 2 else (-math.inf, part) for place, part in enumerate(parts)
+    ]
 
 
 def counted(count: int, noun: str) -> str:

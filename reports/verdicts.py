@@ -40,7 +40,7 @@ DERIVED = ("estimand", "population", "looks", "standing")
 
 ALPHA = 0.05
 
-_KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b")
+_KEY = ("view", "epochs", "metric", "a", "b", "lr_a", "lr_b", "tuned_a", "tuned_b")
 
 
 class CheckError(ValueError):
@@ -52,9 +52,14 @@ def upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def called(loss: object, tuned: str = "") -> str:
+    """A loss with its own values that were tuned: focal (gamma=2)."""
+    return f"{plain(loss, 48)} ({plain(tuned, 48)})" if tuned else plain(loss, 48)
+
+
 def sentence(row: Mapping[str, Any]) -> str:
     """One contrast as a sentence, which says no more than its verdict."""
-    a, b = plain(row["a"], 48), plain(row["b"], 48)
+    a, b = (called(row[side], row.get(f"tuned_{side}", "")) for side in ("a", "b"))
     metric, unit = read_metric(row["metric"]), f" {row['unit']}" if row["unit"] else ""
     words, digits = metric.words, metric.digits
     if row["n"] == 0:
@@ -158,10 +163,12 @@ def needed(row: Mapping[str, Any]) -> str:
         return "The variance cannot be estimated from one pair of runs: more seeds will tell."
     if row["reason"] == "rates":
         lr_a, lr_b = row["weakest"]
+        tuned = row.get("weakest_tuned", ["", ""])
+        a, b = (called(row[side], own) for side, own in zip(("a", "b"), tuned, strict=True))
+        best, these = ("trials", "trials") if any(tuned) else ("learning rates", "rates")
         return (
-            f"It is clear at the best learning rates, but not with {plain(row['a'], 48)} at "
-            f"{lr_a:g} and {plain(row['b'], 48)} at {lr_b:g}. Validation does not show that these "
-            "rates are worse."
+            f"It is clear at the best {best}, but not with {a} at {lr_a:g} and {b} at {lr_b:g}. "
+            f"Validation does not show that these {these} are worse."
         )
     if row["reason"] == "not to be trusted":
         return (
@@ -217,6 +224,14 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "diverged_as": section.diverged_as,
                 "declared": _declared(section),
                 "exploratory": section.exploratory,
+                "trials": _trials(section),
+                "tuned": {
+                    str(run_id): tuned
+                    for run_id, tuned in zip(
+                        section.runs["run_id"], section.runs["tuned"], strict=True
+                    )
+                    if tuned
+                },
                 "runs": {
                     str(loss): sorted(runs["run_id"].astype(str))
                     for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
@@ -258,15 +273,23 @@ def _entry(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
 
 def _estimand(row: Mapping[str, Any]) -> str:
     """What the difference estimates, in words."""
-    metric, a, b = read_metric(row["metric"]), plain(row["a"], 48), plain(row["b"], 48)
+    metric = read_metric(row["metric"])
+    a, b = (called(row[side], row[f"tuned_{side}"]) for side in ("a", "b"))
     unit = f", in {metric.unit}" if metric.unit else ""
-    rates = "each at its best learning rate by validation"
+    tuned = row["tuned_a"] or row["tuned_b"]
+    rates = f"each {'in its best trial' if tuned else 'at its best learning rate'} by validation"
     if row["view"] != "best":
         rates = f"both at learning rate {row['lr_a']:g}"
     return (
         f"mean over seeds of {metric.words} of {a} minus that of {b}{unit}, after "
         f"{counted(row['epochs'], 'epoch')}, {rates}; runs that diverged count"
     )
+
+
+def _trials(section: Section) -> dict[str, int]:
+    """The number of trials of each loss that has one, at the headline's epochs."""
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    return {str(row.loss): int(row.trials) for row in chosen.itertuples()}
 
 
 def _standing(exploratory: str, epochs: int, row: Mapping[str, Any]) -> str:
@@ -378,7 +401,7 @@ def check(
             label = {
                 run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids
             }
-            runs = _labelled(summary, label)
+            runs = _labelled(summary, label, setting.get("tuned", {}))
             gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
             right = constant(label) if constant is not None else None
             rows = _derive(runs, setting, question, scores, right, declared)
@@ -398,15 +421,19 @@ def check(
     return broken
 
 
-def _labelled(summary: pd.DataFrame, label: Mapping[str, str]) -> pd.DataFrame:
-    """The runs in `label`, each loss with its label in the earlier file.
+def _labelled(
+    summary: pd.DataFrame, label: Mapping[str, str], tuned: Mapping[str, str]
+) -> pd.DataFrame:
+    """The runs in `label`, each with its loss's label and tuned values in the earlier file.
 
     A label contains what differs between the runs that were reported.
 
     A run whose loss is another than its label says is left out.
     """
     runs = summary[summary["run_id"].astype(str).isin(label.keys())]
-    runs = runs.assign(loss=[label[run_id] for run_id in runs["run_id"].astype(str)])
+    run_ids = list(runs["run_id"].astype(str))
+    own = [tuned.get(run_id, "") for run_id in run_ids]
+    runs = runs.assign(loss=[label[run_id] for run_id in run_ids], tuned=own)
     if "loss_option" not in runs:
         return runs
     fits = [

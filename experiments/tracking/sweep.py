@@ -202,6 +202,7 @@ def tracked_sweep(
     code: source_digest.Parts | None = None,
     seeds: Iterable[int] = (),
     question: Mapping[str, Any] | None = None,
+    tuned: Mapping[str, Any] | None = None,
 ) -> Iterator[Sweep]:
     """The parent run of the grid with these identities, RUNNING and locked during the block.
 
@@ -219,10 +220,13 @@ def tracked_sweep(
             does not change when it goes on.
         question: What its report will be asked; kept in the tag `question` in the same way. A
             parent with another question does not go on: there is a new one beside it.
+        tuned: The values that are tuned, by loss and name; kept in the tag `tune` in the same way.
     """
     declared = {"seeds": contract.ranges(seeds)}
     if question is not None:
         declared["question"] = json.dumps(question)
+    if tuned:
+        declared["tune"] = json.dumps(tuned)
     grid = sorted(set(identities))
     digest = hashlib.sha256(json.dumps(grid).encode()).hexdigest()
     with contextlib.ExitStack() as stack:
@@ -231,6 +235,7 @@ def tracked_sweep(
             run
             for run in store.search(f"tags.kind = 'sweep' and tags.grid = '{digest}'")
             if question is None or run.data.tags.get("question") == declared["question"]
+            if run.data.tags.get("tune") == declared.get("tune")
         ]
         for run in same[-1:]:
             if run.info.status != "RUNNING" and not (again and run.info.status == "FINISHED"):

@@ -51,8 +51,9 @@ def rate_sensitivity(
     Args:
         trials: a row per run: loss, lr, seed, outcome, val_accuracy in [0, 1] (NaN where there is
             none).
-        rates: a row per loss and rate: loss, lr, val_accuracy (mean), diverged (runs).
-        chosen: a row per loss: loss, lr (NaN: none), edge ("none", "low", "high").
+        rates: a row per loss and trial: loss, lr, tuned (its tuned values; "": none), val_accuracy
+            (mean), diverged (runs). Each choice of tuned values has a line.
+        chosen: a row per loss: loss, lr (NaN: none), tuned, edge ("none", "low", "high").
         order: the losses, in the order in which they are shown.
         looks: the color, line and mark of each loss.
         names: by loss, the name that is shown.
@@ -71,13 +72,18 @@ def rate_sensitivity(
         own, mean = scored[scored["loss"] == loss], rates[rates["loss"] == loss].sort_values("lr")
         axis.set_xscale("log")
         axis.axhspan(strip - 0.08 * room, strip + 0.08 * room, color=FAINT, alpha=0.55, linewidth=0)
-        axis.plot(
-            mean["lr"],
-            100 * mean["val_accuracy"],
-            color=look.color,
-            linewidth=1,
-            gid=look.gid("means"),
-        )
+        for tuned, line in mean.groupby("tuned", sort=False):
+            axis.plot(
+                line["lr"],
+                100 * line["val_accuracy"],
+                color=look.color,
+                linewidth=1,
+                gid=look.gid("means"),
+            )
+            end = (line["lr"].iloc[-1], 100 * line["val_accuracy"].iloc[-1])
+            if tuned and np.isfinite(end[1]):
+                beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+                axis.annotate(tuned, end, color=MUTED, gid="tuned", **beside)
         axis.plot(
             own["lr"],
             100 * own["val_accuracy"],
@@ -89,7 +95,7 @@ def rate_sensitivity(
             linestyle="none",
             gid=look.gid("trials"),
         )
-        for lr, count in zip(mean["lr"], mean["diverged"], strict=True):
+        for lr, count in mean.groupby("lr")["diverged"].sum().items():
             if count:
                 axis.plot(
                     [lr],
@@ -108,8 +114,8 @@ def rate_sensitivity(
                     color=ALARM,
                     va="center",
                 )
-        best = chosen.loc[chosen["loss"] == loss, ["lr", "edge"]].merge(
-            mean[["lr", "val_accuracy"]], on="lr"
+        best = chosen.loc[chosen["loss"] == loss, ["lr", "tuned", "edge"]].merge(
+            mean[["lr", "tuned", "val_accuracy"]], on=["lr", "tuned"]
         )
         for _, row in best.iterrows():
             y = 100 * row["val_accuracy"]
@@ -182,17 +188,20 @@ def heat_map(
     The number of diverged runs stands in the cell, and the chosen rate is framed.
 
     Args:
-        rates: a row per loss and rate: loss, lr, val_accuracy (mean, NaN: no run has one),
-            diverged, missing.
-        chosen: a row per loss: loss, lr.
+        rates: a row per loss and trial: loss, lr, tuned, val_accuracy (mean, NaN: no run has one),
+            diverged, missing. Each choice of tuned values has a row.
+        chosen: a row per loss: loss, lr, tuned.
         order: the losses, in the order in which they are shown.
         names: by loss, the name that is shown.
     """
-    table = (
-        rates.pivot(index="loss", columns="lr", values="val_accuracy").reindex(order).astype(float)
+    tuned = {loss: list(own["tuned"].unique()) for loss, own in rates.groupby("loss")}
+    rows = [(loss, each) for loss in order for each in tuned.get(loss, [""])]
+    table, lost = (
+        rates.pivot(index=["loss", "tuned"], columns="lr", values=name).reindex(rows).astype(float)
+        for name in ("val_accuracy", "diverged")
     )
-    lost = rates.pivot(index="loss", columns="lr", values="diverged").reindex(order).fillna(0)
-    figure, axes = canvas(1, 1, 0.32 * len(order) + 0.6)
+    lost = lost.fillna(0)
+    figure, axes = canvas(1, 1, 0.32 * len(rows) + 0.6)
     axis = axes.flat[0]
     finite = 100 * table.to_numpy()[np.isfinite(table.to_numpy())]
     # Colors over the better part: rates that collapse would take all of the scale and leave the
@@ -200,20 +209,20 @@ def heat_map(
     low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
     words = np.array(
         [
-            [cell_words(table.loc[loss, lr], int(lost.loc[loss, lr])) for lr in table.columns]
-            for loss in table.index
+            [cell_words(table.at[row, lr], int(lost.at[row, lr])) for lr in table.columns]
+            for row in rows
         ]
     )
     high = max(finite.max(initial=low), low + 0.5)
     size = min(8.0, 9.5 * width() / max(1, table.shape[1]))
     heat_cells(axis, 100 * table.to_numpy(), words, tint("#0072b2"), (low, high), size)
-    for _, row in chosen.iterrows():
-        if row["loss"] in table.index and row["lr"] in table.columns:
-            x, y = table.columns.get_loc(row["lr"]), list(table.index).index(row["loss"])
-            axis.add_patch(cell_frame(x, y))
+    for loss, lr, own in chosen[["loss", "lr", "tuned"]].itertuples(index=False):
+        if (loss, own) in rows and lr in table.columns:
+            axis.add_patch(cell_frame(table.columns.get_loc(lr), rows.index((loss, own))))
     axis.set_xticks(
         np.arange(table.shape[1]) + 0.5, [f"{lr:g}" for lr in table.columns], rotation=0
     )
-    axis.set_yticks(np.arange(len(order)) + 0.5, [names[loss] for loss in order], rotation=0)
+    called = [f"{names[loss]} {own}".rstrip() for loss, own in rows]
+    axis.set_yticks(np.arange(len(rows)) + 0.5, called, rotation=0)
     axis.set_xlabel("learning rate")
     return figure

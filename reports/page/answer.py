@@ -100,7 +100,7 @@ def table(section: Section) -> Table:
             values
             | {key: row.get(key, math.nan) for key in ("difference", "low", "high")}
             | {
-                "loss": Cell(full_name(loss), str(loss)),
+                "loss": Cell(full_name(f"{loss} {values['tuned']}".rstrip()), str(loss)),
                 "verdict": Cell(words, verdict, verdict not in ("undecided", "")),
                 "lr": rate(values["lr"])._replace(text=rate(values["lr"]).text + edge),
                 "runs": Cell(*count(np.nan_to_num(values["runs"]))[:2]),
@@ -115,7 +115,8 @@ def table(section: Section) -> Table:
         Column("runs", "runs", form=as_it_is),
     ]
     shown = pd.DataFrame(rows, columns=None if rows else _KEYS)
-    same = [name for name in ("lr", "runs") if shown[name].nunique() < 2]  # the caption says it
+    said = ("runs",) if section.tuned else ("lr", "runs")  # by the caption, where it is one
+    same = [name for name in said if shown[name].nunique() < 2]
     same += [] if against else ["verdict", "difference"]
     columns = [each for each in columns if each.key not in same]
     better = "higher" if metric.higher_is_better else "lower"

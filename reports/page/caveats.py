@@ -41,6 +41,7 @@ def facts(section: Section) -> list[Fact]:
         _edges(section),
     ]
     found += [
+        _tuned_edges(section),
         _pairing(section),
         _detectable(section),
         _failures(section),
@@ -64,33 +65,6 @@ def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] 
         text = f"{planned} of the sweep's own grid have never been run."
         found.insert(0, Fact("Sweep", text, True, f"{planned} never run"))
     return found
-
-
-CHECKLIST = {
-    "How hyperparameters were chosen, from which range, with how many trials": ("Budget", "Edges"),
-    "Number of training runs, and what became of them": ("Runs", "Left out"),
-    "Seeds, and their use for tuning and evaluation": ("Seeds",),
-    "What runs share so that they can be compared in pairs": ("Pairing",),
-    "The smallest difference that the runs can show": ("Detectable",),
-    "Code and its version": ("Code",),
-    "Versions of the dependencies": ("Versions",),
-    "Computing infrastructure": ("Machine",),
-    "Run time": ("Wall time",),
-}
-"""Questions of reproducibility checklists, and the facts that answer them."""
-
-
-def checklist(facts: Sequence[Fact], words: Sequence[str]) -> list[dict[str, object]]:
-    """The questions with their answers; done: there is an answer, and it is no alarm."""
-    items: list[dict[str, object]] = [
-        {"question": "Data, network and optimizer", "answer": ", ".join(words), "done": True}
-    ]
-    for question, terms in CHECKLIST.items():
-        found = [fact for fact in facts if fact.term in terms]
-        answer = " ".join(fact.text for fact in found) or "not recorded."
-        done = bool(found) and not any(fact.alarm for fact in found)
-        items.append({"question": question, "answer": answer, "done": done})
-    return items
 
 
 def training_checks(section: Section) -> list[Fact]:
@@ -187,6 +161,15 @@ def _budget(section: Section) -> Fact | None:
 
 def _budget_at(chosen: pd.DataFrame) -> Fact:
     """The trials of each loss at one number of epochs."""
+    if (chosen["tuned"] != "").any():
+        each = "; ".join(
+            f"{plain(row.loss)} {counted(row.trials, 'trial')} at "
+            f"{counted(row.rates, 'learning rate')} ({counted(row.budget, 'finished run')})"
+            for row in chosen.itertuples()
+        )
+        equal = bool(chosen["equal_budget"].all())
+        text = f"{'equal' if equal else 'UNEQUAL'}, own values included: {each}."
+        return Fact("Budget", text, not equal, "" if equal else "unequal tuning budgets")
     each = ", ".join(f"{plain(row.loss)} {row.budget}" for row in chosen.itertuples())
     if bool(chosen["equal_budget"].all()):
         count = int(chosen["budget"].iloc[0])
@@ -253,6 +236,14 @@ def _edges(section: Section) -> Fact:
     n = len(edge)
     label = f"{n} best rate{'s' if n > 1 else ''} at the edge of the grid"
     return Fact("Edges", text, True, label)
+
+
+def _tuned_edges(section: Section) -> Fact | None:
+    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    edge = [(plain(row.loss), row.tuned_edge) for row in chosen.itertuples() if row.tuned_edge]
+    each = "; ".join(f"{loss} with {value}" for loss, value in edge)
+    text = f"the best is at the edge of those tried: {each}. A better one may lie beyond."
+    return Fact("Own values", text, True, "a best own value at the edge") if edge else None
 
 
 def _pairing(section: Section) -> Fact | None:

@@ -37,7 +37,8 @@ def run_command(
 ) -> list[str]:
     """The commands that run these losses at these rates with these seeds in the setting of `runs`.
 
-    One command for all losses without hyperparameters of their own, and one for each other. Where
+    One command for all losses without hyperparameters of their own, and one for each other, with
+    all of its tuned values. Where
     an option is not in conf/, a user's own, a comment says what the command lacks: no run records
     where its file was. Another one says that a command runs the code as it is now, where the losses
     are versions of their code.
@@ -54,16 +55,10 @@ def run_command(
     first = {
         loss: runs[runs["loss"] == loss].iloc[0] for loss in losses if (runs["loss"] == loss).any()
     }
-    together = [
-        _text(row.get("loss_option", loss))
-        for loss, row in first.items()
-        if not _changed(row, "loss", loss)
-    ]
-    alone = [
-        ([_text(row["loss_option"])], _changed(row, "loss", loss))
-        for loss, row in first.items()
-        if _changed(row, "loss", loss)
-    ]
+    own = {loss: _own_values(runs[runs["loss"] == loss], loss) for loss in first}
+    names = {loss: _text(row.get("loss_option", loss)) for loss, row in first.items()}
+    together = [name for loss, name in names.items() if not own[loss]]
+    alone = [([name], own[loss]) for loss, name in names.items() if own[loss]]
     shared = next(iter(first.values()), pd.Series(dtype=object))
     rest = [
         override("lr", *(float(rate) for rate in rates)),
@@ -79,19 +74,15 @@ def run_command(
     options: list[tuple[list[str], list[str]]]
     options = ([(list(dict.fromkeys(together)), [])] if together else []) + alone
     lines = [
-        command("python experiments/run.py -m", override("loss", *names), *values, *rest)
-        for names, values in options
+        command("python experiments/run.py -m", override("loss", *chosen), *values, *rest)
+        for chosen, values in options
     ]
-    versions = {
-        _text(row.get("loss_option", loss))
-        for loss, row in first.items()
-        if loss.startswith(f"{_text(row.get('loss_option', loss))}@")
-    }
+    versions = {name for loss, name in names.items() if loss.startswith(f"{name}@")}
     others = [(group, _text(shared[group])) for group in GROUPS if _known(shared.get(group))]
-    for place, (names, _) in enumerate(options):
-        chosen = [*(("loss", name) for name in names), *others]
+    for place, (losses, _) in enumerate(options):
+        chosen = [*(("loss", name) for name in losses), *others]
         comments = [] if all(_in_conf(*option) for option in chosen) else [_AS_FIRST]
-        comments += [_AS_NOW] if versions & set(names) else []
+        comments += [_AS_NOW] if versions & set(losses) else []
         if comments:
             lines[place] += f"  # {'; '.join(comments)}"
     return lines
@@ -117,17 +108,19 @@ def seeds_to_reach(
     return seeds + list(range(following, following + max(0, int(needed) - len(seeds))))
 
 
-def wider_rates(grid: Sequence[float], edge: str) -> list[float]:
+def wider_rates(grid: Sequence[float], edge: str, count: int = 1) -> list[float]:
     """The learning rate half a decade beyond the low or the high edge of a grid (> 0).
 
-    It is 1 or 3 times a power of ten.
+    It is 1 or 3 times a power of ten. With `count` above 1 there are so many, up to this one.
 
     As `experiments.tuning` extends a grid and the program's own table advises, so that all three
     say the same.
     """
     last, step = (max(grid), 1) if edge == "high" else (min(grid), -1)
     number = round(2 * math.log10(last)) + step
-    return [float(f"{(1, 3)[number % 2]}e{number // 2}")]
+    end = float(f"{(1, 3)[number % 2]}e{number // 2}")
+    between = (float(f"{last * (end / last) ** (place / count):.3g}") for place in range(1, count))
+    return sorted([*between, end])
 
 
 def _setting(row: pd.Series) -> list[str]:
@@ -152,6 +145,17 @@ def _setting(row: pd.Series) -> list[str]:
         override(name, value_of_param(str(row[name])))
         for name in ("device", "threads", "corruptions")
         if _known(row.get(name))
+    ]
+
+
+def _own_values(runs: pd.DataFrame, loss: str) -> list[str]:
+    """The own values of a loss that are not those of its file; of a tuned one all that it has."""
+    own = [str(name) for name in runs if str(name).startswith("loss.")]
+    tuned = [name for name in own if runs[name].nunique() > 1]
+    every = {name: [value_of_param(str(each)) for each in runs[name].unique()] for name in tuned}
+    return [
+        *_changed(runs.iloc[0].drop(labels=tuned), "loss", loss),
+        *(override(name, *values) for name, values in every.items()),
     ]
 
 

@@ -16,7 +16,7 @@ from reports.page.error_figures import ErrorFigures
 from reports.page.figure import PageFigure, bar_words, runs_behind, span
 from reports.page.table import number
 from reports.stats import budget
-from reports.verdicts import upper_first
+from reports.verdicts import called, upper_first
 
 
 class FigureBuilder(CurveFigures, ErrorFigures):
@@ -63,8 +63,8 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         )
         caption = (
             "Expected validation accuracy of the best of a number of trials. Each trial has one of "
-            "the learning rates that were tried, drawn at random, and one seed. From "
-            f"{runs_behind(means['n'])} per loss." + self._grey_words()
+            f"the {self.section.drawn} that were tried, drawn at random, and one seed. "
+            f"From {runs_behind(means['n'])} per loss." + self._grey_words()
         )
         last = means.groupby("loss").tail(1)
         return PageFigure(
@@ -84,8 +84,11 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             "Validation accuracy by learning rate. Marks are runs, lines are means over "
             f"{runs_behind(self._rates()['scored'])} per rate. The grey strip counts diverged "
             "runs. A ring marks the best rate of each loss."
+            + (" Each choice of tuned values has a line." if section.tuned else "")
         )
-        picks = [f"{plain(c.loss)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)]
+        picks = [
+            f"{called(c.loss, c.tuned)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)
+        ]
         return PageFigure(
             "learning-rates", caption, f"{caption} Chosen: {', '.join(picks) or 'none'}.", draw
         )
@@ -101,11 +104,13 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             "Mean validation accuracy (%) by loss and learning rate, over "
             f"{runs_behind(table['scored'])} per cell; framed: the rate of each loss that its "
             f"tuning seeds ({seeds}) chose. The color begins at the lower quartile."
+            + (" Each choice of tuned values has a row." if self.section.tuned else "")
         )
         words = [
             f"{plain(loss)}: "
             + ", ".join(
-                f"{r.lr:g} {number(r.val_accuracy, 2, scale=100).text}" for r in own.itertuples()
+                f"{r.lr:g} {r.tuned} {number(r.val_accuracy, 2, scale=100).text}".replace("  ", " ")
+                for r in own.itertuples()
             )
             for loss, own in table.groupby("loss", sort=False)
         ]

@@ -27,13 +27,13 @@ def basis(section: Section) -> str:
     least = section.metric.one_example(section.test_size)
     images = round(margin / least) if least and math.isfinite(margin) else 0
     exact = images in (1, 2) and math.isclose(margin, images * least)
-    rates = section.rates.loc[section.rates["epochs"] == section.epochs, "lr"].nunique()
+    rates = section.rates.loc[section.rates["epochs"] == section.epochs, ["lr", "tuned"]]
     several = section.headline[section.headline["n"] > 1]
     return say(
         "basis",
         section,
         section.split,
-        rates > 1,
+        len(rates.drop_duplicates()) > 1,
         margin if math.isfinite(margin) else None,
         ("one test image", "two test images")[images - 1] if exact else "",
         {

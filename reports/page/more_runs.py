@@ -46,13 +46,18 @@ class MoreRuns:
         section = self.section
         seeds = sorted(set(section.split.tuning) | set(section.split.evaluation))
         edges = set(caveats.edge_rates(section)["edge"])
+        most = max(section.tuned.values(), default=1)
+        rates: dict[int, list[str]] = {}  # losses by the number of rates that are as many trials
+        for loss in section.here:
+            rates.setdefault(-(-most // section.tuned.get(loss, 1)), []).append(loss)
         return [
             line
             for edge in ("low", "high")
             if edge in edges
+            for count, losses in rates.items()
             for line in self._run(
-                section.here,
-                commands.wider_rates(self._rates(section.epochs), edge),
+                losses,
+                commands.wider_rates(self._rates(section.epochs), edge, count),
                 seeds,
                 section.epochs,
             )
@@ -62,10 +67,15 @@ class MoreRuns:
         """The commands for the runs without a result."""
         open_runs = self.section.unfinished
         open_runs = open_runs[open_runs["loss"].isin(self.section.here)]
+        runs = self.section.runs
         return [
             line
-            for (loss, lr, epochs), subset in open_runs.groupby(["loss", "lr", "epochs"], sort=True)
-            for line in self._run([loss], [lr], list(subset["seed"]), epochs)
+            for (loss, lr, tuned, epochs), subset in open_runs.groupby(
+                ["loss", "lr", "tuned", "epochs"], sort=True
+            )
+            for line in self._run(
+                [loss], [lr], list(subset["seed"]), epochs, runs[runs["tuned"] == tuned]
+            )
         ]
 
     def again(self) -> list[str]:
@@ -73,9 +83,7 @@ class MoreRuns:
         return [
             line
             for epochs, subset in self.section.runs.groupby("epochs", sort=True)
-            for line in self._run(
-                self.section.here, sorted(subset["lr"].unique()), list(subset["seed"]), epochs
-            )
+            for line in self._run(self.section.here, None, list(subset["seed"]), epochs)
         ]
 
     def lacking(self, losses: Sequence[str], every: pd.DataFrame) -> list[str]:
@@ -92,9 +100,11 @@ class MoreRuns:
             every.assign(**setting_values(runs)),
         )
 
-    def _rates(self, epochs: int) -> list[float]:
-        rates = self.section.rates
-        return sorted(rates.loc[rates["epochs"] == epochs, "lr"].unique())
+    def _rates(self, epochs: int, loss: str | None = None) -> list[float]:
+        """The rates of a loss, or of all; where no own value is tuned, these are the same."""
+        rates = self.section.rates[self.section.rates["epochs"] == epochs]
+        own = rates[rates["loss"] == loss]
+        return sorted((own if len(own) else rates)["lr"].unique())
 
     def _more_seeds(
         self, rows: Sequence[Mapping[str, Any]], needed: float, epochs: int
@@ -108,7 +118,7 @@ class MoreRuns:
         seeds = commands.seeds_to_reach(split.evaluation, needed, tuning)
         if not split.two_stage:
             wanted = dict.fromkeys(row[side] for row in rows for side in ("a", "b"))
-            return self._run(list(wanted), self._rates(epochs), seeds, epochs)
+            return self._run(list(wanted), None, seeds, epochs)
         by_rate: dict[float, dict[str, None]] = {}
         for row in rows:
             for loss, lr in ((row["a"], row["lr_a"]), (row["b"], row["lr_b"])):
@@ -123,12 +133,15 @@ class MoreRuns:
     def _run(
         self,
         losses: Sequence[str],
-        rates: Sequence[float],
+        rates: Sequence[float] | None,
         seeds: Sequence[int],
         epochs: int,
         runs: pd.DataFrame | None = None,
     ) -> list[str]:
-        """Of several experiments each loss goes on in that of its newest run."""
+        """The commands; rates None: those that each loss has.
+
+        Of several experiments each loss goes on in that of its newest run.
+        """
         if self.source.imported:
             return []
         runs = self.section.runs if runs is None else runs
@@ -136,12 +149,16 @@ class MoreRuns:
         if len(self.source.experiments) > 1:
             there = runs[runs["experiment"] != ""].groupby("loss", observed=True)["experiment"]
             places |= {loss: name for loss, name in there.last().items() if loss in places}
+        together: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+        for loss, place in places.items():
+            own = self._rates(epochs, loss) if rates is None else rates
+            together.setdefault((place, tuple(own)), []).append(loss)
         return [
             line
-            for place in dict.fromkeys(places.values())
+            for (place, own), group in together.items()
             for line in commands.run_command(
-                [loss for loss in losses if places[loss] == place],
-                rates,
+                group,
+                own,
                 seeds,
                 runs,
                 epochs=int(epochs),

@@ -19,6 +19,7 @@ from reports.page import across as page_across
 from reports.page import (
     answer,
     caveats,
+    checklist,
     commands,
     cross_setting,
     provenance,
@@ -117,7 +118,7 @@ def report(
     items = [
         item
         for section in sections
-        for item in caveats.checklist(caveats.facts(section), answer.words_of(section))
+        for item in checklist.checklist(caveats.facts(section), answer.words_of(section))
     ]
     made.report.checklist = render.checklist(items)
     return made.report

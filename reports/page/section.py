@@ -121,7 +121,8 @@ class SectionParts:
         """The folded parts of figures and tables."""
         section, shown, figures = self.section, self.shown, self.made.figures
         at_end = section.runs[section.runs["epochs"] == section.epochs]
-        several_rates = (at_end.groupby("loss", observed=True)["lr"].nunique() > 1).any()
+        trials = at_end.drop_duplicates(["loss", "lr", "tuned"])
+        several_rates = trials["loss"].duplicated().any()
         reached = draw.to_target()
         wanted = reached or (len(section.to_target) and section.question.target is not None)
         return [

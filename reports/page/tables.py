@@ -24,10 +24,11 @@ from reports.page.table import (
 )
 from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
 from reports.stats import budget
-from reports.verdicts import upper_first
+from reports.verdicts import called, upper_first
 
 LOSS = Column("loss", "loss", form=name_cell)
 RATE = Column("lr", "learning rate", form=rate)
+TUNED = Column("tuned", "own values", form=name_cell)
 RUNS = Column("runs", "runs", form=count)
 ENDS = ["ok", "diverged", "failed", "killed", "missing"]
 MOST_RUNS = 2000
@@ -56,6 +57,7 @@ def best(section: Section, order: Sequence[str]) -> Table:
     columns = [
         LOSS,
         Column("lr", "learning rate", "lr_text", form=_rate_with_edge),
+        *_tuned(frame),
         Column("val_accuracy_percent", "validation (%)", "val_accuracy", scale=100),
         Column(
             "test_accuracy_percent", "test (%)", "test_accuracy", scale=100,
@@ -90,7 +92,7 @@ def judged(section: Section, order: Sequence[str]) -> Table | None:
     )
     if (frame["runs"] == 0).any() and metric.there:
         caption += f" n/a: its runs have none; there is one only {metric.there}."
-    return tabulate("metric", caption, frame, [LOSS, RATE, column, RUNS])
+    return tabulate("metric", caption, frame, [LOSS, RATE, *_tuned(frame), column, RUNS])
 
 
 def further(section: Section, order: Sequence[str]) -> Table | None:
@@ -142,7 +144,7 @@ def expected(section: Section, order: Sequence[str]) -> Table:
     frame = frame.rename(columns=lambda n: f"trials_{n}").reset_index()
     caption = (
         "Expected validation accuracy (%) of the best of a number of trials. Each trial has one of "
-        "the learning rates that were tried, drawn at random, and one seed."
+        f"the {section.drawn} that were tried, drawn at random, and one seed."
     )
     return tabulate("trials", caption, _ordered(frame, order), [LOSS, *trials])
 
@@ -195,6 +197,10 @@ def difference(metric: Metric, none: str = NOT_AVAILABLE) -> Column:
 def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:
     """Contrasts with everything behind their verdicts."""
     frame = pairs(frame).assign(
+        pair=[
+            f"{called(row.a, row.tuned_a)} − {called(row.b, row.tuned_b)}"
+            for row in frame.itertuples()
+        ],
         pairs=[
             Cell(f"{row.n}" if row.paired else f"{row.n_a} / {row.n_b}", int(row.n))
             for row in frame.itertuples()
@@ -204,6 +210,7 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
     many, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
     columns = [
         *PAIR,
+        *(Column(each, form=name_cell) for each in ("tuned_a", "tuned_b") if frame[each].any()),
         *([Column("epochs", "epochs", form=count)] if many else []),
         *([Column("lr", "learning rate", "lr_a", form=rate)] if equal else []),
         difference(section.metric),
@@ -241,16 +248,17 @@ def epochs(section: Section, order: Sequence[str]) -> Table:
         f"{upper_first(section.metric.words)} by length of training, each loss at its best rate "
         "for that length."
     )
-    columns = [Column("epochs", "epochs", form=count), LOSS, RATE, column, RUNS]
+    columns = [Column("epochs", "epochs", form=count), LOSS, RATE, *_tuned(frame), column, RUNS]
     return tabulate("epochs", caption, frame, columns)
 
 
 def rates(section: Section, order: Sequence[str]) -> Table:
     """Mean validation accuracy of every loss at every rate, with what diverged."""
-    frame = section.rates[section.rates["epochs"] == section.epochs].sort_values("lr")
+    frame = section.rates[section.rates["epochs"] == section.epochs].sort_values(["lr", "tuned"])
     accuracy = Column("val_accuracy_percent", "validation accuracy (%)", "val_accuracy", scale=100)
     caption = "Mean validation accuracy over all seeds, loss by learning rate."
-    columns = [LOSS, RATE, accuracy, *(Column(key, key, form=count) for key in ENDS)]
+    columns = [LOSS, RATE, *_tuned(frame), accuracy]
+    columns += [Column(key, key, form=count) for key in ENDS]
     return tabulate("rates", caption, _ordered(frame, order), columns)
 
 
@@ -265,6 +273,7 @@ def runs(section: Section, order: Sequence[str]) -> Table:
     columns = [
         LOSS,
         RATE,
+        *_tuned(frame),
         Column("epochs", "epochs", form=count),
         Column("seed", "seed", form=count),
         Column("outcome", "outcome", form=name_cell),
@@ -326,6 +335,11 @@ def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Column]:
         for each in measures
         if frame[each.column].notna().any()
     ]  # fmt: skip
+
+
+def _tuned(frame: pd.DataFrame) -> list[Column]:
+    """The column of own values that were tuned, where some were."""
+    return [TUNED] if (frame["tuned"] != "").any() else []
 
 
 def _rate_with_edge(value: tuple[float, str]) -> Cell:

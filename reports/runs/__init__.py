@@ -109,7 +109,8 @@ class Runs:
         all are. declared_missing: how many declared seeds of the same loss have no result yet.
         loss: the loss's label, its option's name and those of its own values that differ between
         runs of that option ("focal gamma=3"), with versions "focal@1a2b3c4 gamma=3"; loss_option:
-        the bare name. model, data, optimizer, scheduler: names of options.
+        the bare name. tuned: its own values that a sweep tuned, as "gamma=3"; "": none; they are
+        not in the label. model, data, optimizer, scheduler: names of options.
         lr: float; epochs, batch_size, seed: int; every other param under its MLflow name
         ("data.label_noise"), a number where all of its values are.
         setting: everything that decides the numbers but loss, lr, epochs and seed, as a key that is
@@ -202,7 +203,10 @@ def load(
     if several := _several(picked):
         notes.insert(0, several)
     summary = summary_frame(
-        [*picked.runs, *joined], notes, versions=versions, planned=picked.planned
+        *([*picked.runs, *joined], notes),
+        versions=versions,
+        planned=picked.planned,
+        tuned=picked.tuned,
     )
     names = {each.id: each.name for each in picked.experiments}
     summary["experiment"] = [names.get(run.experiment, "") for run in (*picked.runs, *joined)]

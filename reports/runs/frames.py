@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.runs.naming import loss_labels, scalars, setting_key, setting_texts
+from reports.runs.naming import (
+    Tuned,
+    loss_labels,
+    scalars,
+    setting_key,
+    setting_texts,
+    tuned_values,
+)
 from reports.runs.records import (
     AT_END,
     CURVES,
@@ -50,6 +57,7 @@ def summary_frame(
     *,
     versions: bool = False,
     planned: Mapping[str, int] | None = None,
+    tuned: Sequence[Tuned] = (),
 ) -> pd.DataFrame:
     """One row per run, all but what comes from the histories.
 
@@ -59,14 +67,16 @@ def summary_frame(
         versions: whether each version of a loss's code is a loss of its own, `loss@digest`.
         planned: the ids of runs whose seeds were declared, and how many declared seeds have no
             result; those of baselines were declared, anyway.
+        tuned: the own values of losses that were tuned: a run is then a trial of its loss.
     """
     planned = planned or {}
     if not runs:
         return summary_frame([_NOBODY], []).iloc[:0]
-    labels = loss_labels(runs, version_marks(runs) if versions else None)
+    own = [tuned_values(run, tuned) for run in runs]
+    labels = loss_labels(runs, version_marks(runs) if versions else None, own)
     texts = setting_texts(runs)
     rows, params, odd, dropped = [], [], 0, 0
-    for run, label, text in zip(runs, labels, texts, strict=True):
+    for run, label, text, trial in zip(runs, labels, texts, own, strict=True):
         outcome, sure = _outcome(run)
         odd += not sure
         found = {
@@ -82,6 +92,7 @@ def summary_frame(
             | {"planned": run.baseline or run.run_id in planned}
             | {"declared_missing": planned.get(run.run_id, 0)}
             | {"loss_option": run.params["loss"], "outcome": outcome, "status": run.status}
+            | {"tuned": " ".join(f"{k.removeprefix('loss.')}={v}" for k, v in trial.items())}
             | {name: run.params[name] for name in GROUPS[1:]}
             | scalars(run)
             | {"setting": setting_key(run), "setting_text": text, "data_digest": run.digest}
@@ -101,12 +112,11 @@ def summary_frame(
     if dropped:
         notes.append(f"{count(dropped, 'test value')} not finite: left empty")
     frame = pd.DataFrame(rows)
-    own = pd.DataFrame(params, index=frame.index)
-    own = own.rename(columns={name: f"param {name}" for name in own if name in frame}).apply(
-        _numeric
-    )
+    further = pd.DataFrame(params, index=frame.index)
+    taken = {name: f"param {name}" for name in further if name in frame}
+    further = further.rename(columns=taken).apply(_numeric)
     frame["git_dirty"] = frame["git_dirty"].astype(object)
-    return pd.concat([frame.assign(started=utc(frame["started"])), own], axis=1)
+    return pd.concat([frame.assign(started=utc(frame["started"])), further], axis=1)
 
 
 def _lint(run: Run) -> dict[str, str | None]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from reports.names import BASELINE
 from reports.runs.records import NEEDED, Run
 from reports.runs.wording import number, short
+
+Tuned = Mapping[str, Mapping[str, Sequence[str]]]
+"""The own values that a sweep tuned, as params, by loss and by name (`loss.gamma`)."""
 
 
 def is_complete(run: Run) -> bool:
@@ -88,7 +91,23 @@ def _key_of(items: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-def loss_labels(runs: Sequence[Run], marks: Sequence[str] | None = None) -> list[str]:
+def tuned_values(run: Run, declared: Iterable[Tuned]) -> dict[str, str]:
+    """Those of the loss's own values that were tuned: the run has one of the values declared."""
+    own = loss_values(run)
+    for each in () if run.baseline else declared:
+        names = each.get(own["loss"], {})
+        if names and all(
+            name in own and own[name] in map(short, values) for name, values in names.items()
+        ):
+            return {name: own[name] for name in names}
+    return {}
+
+
+def loss_labels(
+    runs: Sequence[Run],
+    marks: Sequence[str] | None = None,
+    tuned: Sequence[Mapping[str, str]] | None = None,
+) -> list[str]:
     """The loss of each run: its option, and its own values that differ between runs of the option.
 
     The label of a baseline says that it is one.
@@ -96,8 +115,12 @@ def loss_labels(runs: Sequence[Run], marks: Sequence[str] | None = None) -> list
     Args:
         runs: all runs that are shown together.
         marks: what follows the option's name, such as "@1a2b3c4" for a version of its code.
+        tuned: the `tuned_values` of each run, which its label does not have.
     """
-    losses = [loss_values(run) for run in runs]
+    losses = [
+        {name: value for name, value in loss_values(run).items() if name not in left_out}
+        for run, left_out in zip(runs, tuned or [{}] * len(runs), strict=True)
+    ]
     labels = _told_apart(losses, [each["loss"] for each in losses])
     labels = [
         each["loss"] + mark + label[len(each["loss"]) :]

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.contract import METRICS, numbers_in
-from reports.runs.naming import loss_values, scalars, setting_key
+from reports.runs.naming import Tuned, loss_values, scalars, setting_key
 from reports.runs.records import Run
 from reports.runs.versions import code_of
 from reports.runs.wording import some
@@ -82,6 +82,23 @@ def questions(sweeps: Iterable[Run]) -> list[Declared]:
             if content["metric"] in METRICS:
                 name = content["metric"]
                 found.append(Declared(sweep.run_id, sweep.name, time, name, margin, *texts, seeds))
+    return found
+
+
+def tunings(sweeps: Iterable[Run]) -> list[Tuned]:
+    """The own values that these sweeps declared as tuned; what cannot be read is left out."""
+    found: list[Tuned] = []
+    for sweep in sweeps:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            content = json.loads(sweep.tags["tune"])
+            found.append(
+                {
+                    str(loss): {
+                        str(name): [str(value) for value in values] for name, values in each.items()
+                    }
+                    for loss, each in content.items()
+                }
+            )
     return found
 
 

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
-from reports.runs.naming import is_complete, loss_values, scalars, setting_key, with_digests
-from reports.runs.plans import Declared, common, planned, questions
+from reports.runs.naming import (
+    Tuned,
+    is_complete,
+    loss_values,
+    scalars,
+    setting_key,
+    with_digests,
+)
+from reports.runs.plans import Declared, common, planned, questions, tunings
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.versions import code_of, left_out, newest_code, taken
 from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
@@ -34,6 +41,7 @@ class Picked:
     declared before, and how many of their plan have no result. declared: the questions, the oldest
     first. disagreement: why several sweeps or experiments have no common question; "" where they
     have one, or where one was named.
+    tuned: the own values of losses that the sweeps tuned.
     """
 
     experiments: list[Experiment]
@@ -45,6 +53,7 @@ class Picked:
     planned: dict[str, int]
     declared: list[Declared]
     disagreement: str
+    tuned: list[Tuned]
 
 
 def pick(
@@ -79,8 +88,8 @@ def pick(
         )
     ids = [each.id for each in chosen]
     all_sweeps = sorted(store.runs("sweep", ids, deleted=True), key=age)
-    declared = _declared(chosen, parents, [run for run in all_sweeps if not run.deleted])
-    plan = planned(begun, all_sweeps), *declared
+    live = [run for run in all_sweeps if not run.deleted]
+    plan = planned(begun, all_sweeps), *_declared(chosen, parents, live), tunings(parents or live)
     if run_ids is not None:
         asked = [run for run in begun if run.run_id in run_ids]
         return Picked(chosen, [], sorted(asked, key=age), [], notes, [], *plan)

@@ -42,7 +42,7 @@ from reports.stats.significance import (
     probability_of_improvement,
     sign_flip_p,
 )
-from reports.stats.tuning import SeedSplit, choose_rates, rate_table, split_seeds
+from reports.stats.tuning import SeedSplit, at_chosen, choose_rates, rate_table, split_seeds
 from reports.stats.verdicts import (
     Comparison,
     Contrast,
@@ -65,6 +65,7 @@ __all__ = [
     "SeedSplit",
     "Seeds",
     "Values",
+    "at_chosen",
     "bands",
     "choose_rates",
     "compare",

@@ -23,7 +23,7 @@ from reports.metrics import read_metric
 from reports.stats.intervals import named_generator
 from reports.stats.runs import FINISHED, newest_runs
 from reports.stats.significance import holm
-from reports.stats.tuning import choose_rates
+from reports.stats.tuning import at_chosen, choose_rates
 
 LEAST = 6
 """The fewest data sets that are tested: of five, the exact two-sided p is never below 0.05."""
@@ -121,9 +121,9 @@ def scores(
     for name, runs in units.items():
         epochs = max(common or set(runs["epochs"]))
         family = runs[runs["epochs"] == epochs]
-        rates = choose_rates(family, fixed).set_index("loss")["lr"]
-        at_best = family["lr"] == family["loss"].astype(str).map(rates)
-        evaluated = family[at_best & ~family["seed"].isin(fixed or ())]
+        chosen = choose_rates(family, fixed)
+        rates = chosen.set_index("loss")["lr"]
+        evaluated = family[at_chosen(family, chosen) & ~family["seed"].isin(fixed or ())]
         for loss, own in evaluated[evaluated["outcome"].isin(FINISHED)].groupby("loss", sort=True):
             lost = (own["outcome"] == "diverged").to_numpy()
             as_assigned = diverged.get(name, math.nan)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from reports.stats.runs import TRIAL, with_tuned
 from reports.stats.tuning import DIVERGED
 
 SHARE = 0.95
@@ -128,24 +129,26 @@ def _kaplan_meier(own: pd.DataFrame, measure: str) -> Any:
 def expected_best(runs: pd.DataFrame) -> pd.DataFrame:
     """The best validation accuracy to expect after a number of trials, for each loss.
 
-    A trial draws one of the learning rates that were tried, each as likely as the others, and
-    trains once: its result is that of one of the seeds there. With V_1 <= V_2 <= ... the results
-    and F_i the probability of a result up to V_i, the mean of the best of n is the sum of
-    V_i (F_i^n - F_{i-1}^n), in closed form. A run that diverged is a result, `DIVERGED`.
+    A trial draws one of the learning rates that were tried (with tuned values, one of the pairs),
+    each as likely as the others, and trains once: its result is that of one of the seeds there.
+    With V_1 <= V_2 <= ... the results and F_i the probability of a result up to V_i, the mean of
+    the best of n is the sum of V_i (F_i^n - F_{i-1}^n), in closed form. A run that diverged is a
+    result, `DIVERGED`.
 
     Args:
         runs: finished runs of one length of training: loss, lr, outcome, val_accuracy.
 
     Returns:
-        loss, trials (1 to the number of rates of the loss), mean and `n` (runs behind it); nothing
-        of losses with one rate.
+        loss, trials (1 to the number of rates or pairs of the loss), mean and `n` (runs behind it);
+        nothing of losses with one of them.
     """
     rows = []
+    runs = with_tuned(runs)
     diverged = runs["outcome"] == "diverged"
     values = runs.assign(value=runs["val_accuracy"].astype(float).mask(diverged, DIVERGED))
     for loss, own in values[np.isfinite(values["value"])].groupby("loss", sort=True):
-        rates = own["lr"].nunique()
-        weights = 1 / (rates * own.groupby("lr")["value"].transform("size"))
+        rates = len(own[TRIAL].drop_duplicates())
+        weights = 1 / (rates * own.groupby(TRIAL)["value"].transform("size"))
         order = np.argsort(own["value"].to_numpy(), kind="stable")
         results = own["value"].to_numpy()[order]
         up_to = np.cumsum(weights.to_numpy()[order])

@@ -14,7 +14,7 @@ from reports.metrics import Metric, read_metric
 from reports.names import plain
 from reports.stats import two_way
 from reports.stats.power import DECIDED_FROM, Seeds, detectable_difference, seeds_needed
-from reports.stats.runs import FINISHED, check_columns, ended_badly, newest_runs
+from reports.stats.runs import FINISHED, Trial, check_columns, ended_badly, newest_runs, trials
 from reports.stats.significance import holm
 from reports.stats.tuning import choose_rates, split_seeds
 from reports.stats.verdicts import (
@@ -37,12 +37,12 @@ CONTRAST = tuple(
 )
 
 COLUMNS = [
-    *("view", "epochs", "metric", "unit", "a", "b", "lr_a", "lr_b"),
+    *("view", "epochs", "metric", "unit", "a", "b", "lr_a", "lr_b", "tuned_a", "tuned_b"),
     *CONTRAST,
     *("pairing", "shared_seeds", "dropped", "lacking"),
     *("diverged_a", "diverged_b", "failed_a", "failed_b"),
     *("survivors_n", "survivors_difference", "survivors_low", "survivors_high"),
-    *("combinations", "weakest", "at_these_rates"),
+    *("combinations", "weakest", "weakest_tuned", "at_these_rates"),
     *("p_decides", "p_holm", "family", "p_equivalence_holm", "margin", "verdict", "reason"),
     *("detectable", "seeds_needed", "seeds_needed_low", "seeds_needed_high"),
     *("outliers", "run_ids"),
@@ -76,16 +76,21 @@ class _Rules:
     scores: Scores
 
 
-_Runs = dict[int, Any]  # the runs of one loss at one rate, by seed
+_Runs = dict[int, Any]  # the runs of one loss in one trial, by seed
 
 
 class _Side(NamedTuple):
-    """A loss at one rate. has: whether its head has the metric."""
+    """A loss in one trial. has: whether its head has the metric."""
 
     loss: str
-    lr: float
+    trial: Trial
     runs: _Runs
     has: bool
+
+    @property
+    def lr(self) -> float:
+        """Its learning rate."""
+        return self.trial.lr
 
 
 def contrasts(
@@ -108,8 +113,9 @@ def contrasts(
 ) -> pd.DataFrame:
     """Compare losses over the seeds they share, and over the test images.
 
-    View "best": each loss at the rate `choose_rates` gives it, on the evaluation seeds of
-    `split_seeds`. A verdict has to hold at every rate that validation cannot tell from the best.
+    View "best": each loss in the trial `choose_rates` gives it (a rate, and tuned values where it
+    has some), on the evaluation seeds of `split_seeds`. A verdict has to hold in every trial that
+    validation cannot tell from the best.
     View "equal": each loss against the reference at every rate both have, on all seeds, since
     nothing is chosen. All contrasts of one view at one value of epochs are one family for Holm.
 
@@ -153,7 +159,7 @@ def contrasts(
         A row per contrast, the largest epochs first, with the columns `COLUMNS`:
 
         * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be
-          chosen);
+          chosen), `tuned_a`, `tuned_b` (own values that were tuned, as "gamma=2"; "": none);
         * the fields of `Contrast` but for `outliers`, which is a list of texts that name the runs;
         * `pairing` (why, or why not), `shared_seeds` (some tuning seeds are evaluated, too),
           `dropped` (list of `Dropped`), `lacking` (where n = 0: which runs ended how, in words; ""
@@ -163,9 +169,9 @@ def contrasts(
           (failed or killed, not counted), `survivors_n`, `survivors_difference`, `survivors_low`,
           `survivors_high` (the same contrast of the runs that did not diverge; NaN and 0 where none
           diverged);
-        * `combinations` (pairs of rates at which the verdict has to hold), `weakest` (the pair of
-          rates with the largest p), `at_these_rates` (other rates may be the best, and the
-          evaluation seeds did not run them);
+        * `combinations` (pairs of trials in which the verdict has to hold), `weakest` (the rates of
+          the pair with the largest p), `weakest_tuned` (its tuned values), `at_these_rates` (other
+          trials may be the best, and the evaluation seeds did not run them);
         * `p_decides` (the largest over the combinations of that of all looks), `p_holm` (its
           correction for the family), `family` (contrasts Holm adjusts for), `p_equivalence_holm`;
         * `margin` (NaN: none), `verdict` (speaks of a), `reason` (of undecided contrasts: nothing
@@ -204,23 +210,26 @@ def contrasts(
         if view == "best":
             split = split_seeds(runs, fixed)
             best = choose_rates(runs, fixed).set_index("loss")["candidates"]
-            rates = {loss: best.get(loss, ()) or (math.nan,) for loss in losses}
+            chosen = {loss: best.get(loss, ()) or (Trial(math.nan),) for loss in losses}
             sides, shared = _sides(runs[runs["seed"].isin(split.evaluation)], has), split.shared
-            plan = [(a, rates[a], b, rates[b], split.two_stage) for a, b in pairs]
+            plan = [(a, chosen[a], b, chosen[b], split.two_stage) for a, b in pairs]
         else:
             sides = _sides(runs, has)
-            grid = sorted(set(runs["lr"]))
+            own: dict[str, list[Trial]] = {loss: [] for loss in losses}
+            for loss, trial in sorted(sides, key=lambda side: side[1].place):
+                own[loss].append(trial)
             plan = [
-                (a, (lr,), b, (lr,), False)
+                (a, (one,), b, (other,), False)
                 for a, b in pairs
-                for lr in grid
-                if (a, lr) in sides and (b, lr) in sides
+                for one in own[a]
+                for other in own[b]
+                if one.lr == other.lr
             ]
         family = []
-        for a, rates_a, b, rates_b, two_stage in plan:
+        for a, trials_a, b, trials_b, two_stage in plan:
             sides_a, sides_b = (
-                [sides.get((loss, lr), _Side(loss, lr, {}, has.get(loss, True))) for lr in each]
-                for loss, each in ((a, rates_a), (b, rates_b))
+                [sides.get((loss, one), _Side(loss, one, {}, has.get(loss, True))) for one in each]
+                for loss, each in ((a, trials_a), (b, trials_b))
             )
             family.append(_row(sides_a, sides_b, view, epochs, two_stage, rules, runs))
         rows += _decided(family, shared, rules)
@@ -327,10 +336,10 @@ def _has(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
     return {loss: loss in valued for loss in set(ok["loss"].astype(str))}
 
 
-def _sides(kept: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, float], _Side]:
-    sides: dict[tuple[str, float], _Side] = {}
-    for run in kept.to_dict("records"):
-        key = str(run["loss"]), float(run["lr"])
+def _sides(kept: pd.DataFrame, has: Mapping[str, bool]) -> dict[tuple[str, Trial], _Side]:
+    sides: dict[tuple[str, Trial], _Side] = {}
+    for run, trial in zip(kept.to_dict("records"), trials(kept), strict=True):
+        key = str(run["loss"]), trial
         side = sides.setdefault(key, _Side(*key, {}, has.get(key[0], True)))
         side.runs[int(run["seed"])] = run
     return sides
@@ -374,7 +383,7 @@ def _row(
     """One contrast without what depends on the others of its family.
 
     Args:
-        sides_a: a at the rate it is shown at, then at the others that may be its best.
+        sides_a: a in the trial it is shown in, then in the others that may be its best.
         sides_b: the same of b.
         view: as in `contrasts`.
         epochs: of all runs.
@@ -416,14 +425,14 @@ def _row(
         survivors = _compared(alive_a, alive_b, usable.paired, rules)
     failed = [sum(drop.reason in ("failed", "killed") for drop in drops) for drops in lost]
     several = len(sides_a) * len(sides_b) > 1
-    at_rates = {(a.lr, b.lr): (_side_of_zero(result), result.p_decides)}
+    at_rates = {(a.trial, b.trial): (_side_of_zero(result), result.p_decides)}
     equivalence = [result.p_equivalence_decides]
     if several and not two_stage and result.n:
         for side_a in sides_a:
             for side_b in sides_b:
-                if (side_a.lr, side_b.lr) not in at_rates:
+                if (side_a.trial, side_b.trial) not in at_rates:
                     direction, p, p_equivalence = _at_rates(side_a, side_b, disjoint, rules)
-                    at_rates[side_a.lr, side_b.lr] = direction, p
+                    at_rates[side_a.trial, side_b.trial] = direction, p
                     equivalence.append(p_equivalence)
     weakest = max(at_rates, key=lambda rates: at_rates[rates][1] if result.n else 0.0)
     p_decides = at_rates[weakest][1]
@@ -432,6 +441,7 @@ def _row(
     return {
         **{"view": view, "epochs": int(epochs), "metric": name, "unit": rules.metric.unit},
         **{"a": a.loss, "b": b.loss, "lr_a": a.lr, "lr_b": b.lr},
+        **{"tuned_a": a.trial.tuned, "tuned_b": b.trial.tuned},
         **vars(result),
         **{"pairing": usable.pairing, "dropped": [*lost[0], *lost[1]], "margin": rules.margin},
         **{"diverged_a": diverged[0], "diverged_b": diverged[1]},
@@ -440,7 +450,8 @@ def _row(
         "survivors_difference": survivors.difference if survivors else math.nan,
         "survivors_low": survivors.low if survivors else math.nan,
         "survivors_high": survivors.high if survivors else math.nan,
-        **{"combinations": len(at_rates), "weakest": list(weakest)},
+        **{"combinations": len(at_rates), "weakest": [trial.lr for trial in weakest]},
+        "weakest_tuned": [trial.tuned for trial in weakest],
         **{"at_these_rates": several and two_stage, "p_decides": p_decides},
         "p_equivalence_decides": max(equivalence),
         "lacking": "" if result.n else _why_nothing((a, b), view, runs),
@@ -664,7 +675,8 @@ def _why_nothing(sides: Iterable[_Side], view: str, runs: pd.DataFrame) -> str:
     for side in sides:
         name, tried = plain(side.loss, 48), runs[runs["loss"].astype(str) == side.loss]
         if view != "best":  # at its other rates the loss may have done well
-            name, tried = f"{name} at learning rate {side.lr:g}", tried[tried["lr"] == side.lr]
+            name = f"{name} at learning rate {side.lr:g}"
+            tried = tried[(tried["lr"] == side.lr) & (tried["tuned"] == side.trial.tuned)]
         texts.append(_ended(side, name, [str(outcome) for outcome in tried["outcome"]]))
     return " and ".join(dict.fromkeys(text for text in texts if text))
 

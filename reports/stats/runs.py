@@ -4,20 +4,48 @@ A `summary` here and in the modules beside this one is a frame with one row per 
 (data, model, optimizer and all else equal): `run_id` str, `loss` str, `lr` float, `epochs` int,
 `seed` int, `outcome` one of `OUTCOMES`, `init_hash` and `order_hash` (str or None), and metrics as
 columns: `val_accuracy`, `test_accuracy` in [0, 1], `test_nll` and so on, NaN where a run has none.
+A trial of a loss is a learning rate, with the loss's own values that were tuned (`tuned`, such as
+"gamma=2"). Without the column `tuned` none were, as for the losses whose `tuned` is "".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from reports.names import natural
 
 OUTCOMES = ("ok", "diverged", "failed", "killed")
 FINISHED = ("ok", "diverged")
 """Outcomes that are results: a diverged run is one, a crashed or killed run has none."""
 
-KEY = ["loss", "lr", "epochs", "seed"]
+TRIAL = ["lr", "tuned"]
+KEY = ["loss", *TRIAL, "epochs", "seed"]
+
+
+class Trial(NamedTuple):
+    """What is chosen for a loss by validation; NaN: nothing could be."""
+
+    lr: float
+    tuned: str = ""
+
+    @property
+    def place(self) -> tuple[float, list[tuple[float, str]]]:
+        """What orders trials: the rate, then the tuned values."""
+        return self.lr, natural(self.tuned)
+
+
+def with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with the column `tuned`."""
+    return frame if "tuned" in frame else frame.assign(tuned="")
+
+
+def trials(runs: pd.DataFrame) -> list[Trial]:
+    """The trial of each run."""
+    return [Trial(float(lr), str(tuned)) for lr, tuned in runs[TRIAL].itertuples(index=False)]
 
 
 def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
@@ -28,7 +56,7 @@ def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
 
 
 def newest_runs(summary: pd.DataFrame) -> pd.DataFrame:
-    """The run that counts for each (loss, lr, epochs, seed): the last finished one.
+    """The run that counts for each (loss, trial, epochs, seed): the last finished one.
 
     Rows are ordered from the oldest to the newest.
 
@@ -38,6 +66,7 @@ def newest_runs(summary: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: a column is missing, an outcome is unknown, or a key is NaN.
     """
+    summary = with_tuned(summary)
     check_columns(summary, [*KEY, "run_id", "outcome"])
     unknown = set(summary["outcome"]) - set(OUTCOMES)
     if unknown:
@@ -76,35 +105,40 @@ def expected_runs(summary: pd.DataFrame) -> pd.DataFrame:
     Evaluation seeds of a two-stage sweep, with runs at the one rate that was chosen for each loss,
     are expected at that rate alone.
 
-    For when the grid that was asked for is not at hand. Returns the columns loss, lr, epochs, seed.
+    Where own values are tuned, each loss is expected at all of its own trials.
+
+    For when the grid that was asked for is not at hand. Returns the columns `KEY`.
     """
+    summary = with_tuned(summary)
     check_columns(summary, KEY)
     losses = pd.DataFrame({"loss": sorted(summary["loss"].unique())})
-    parts = [losses.iloc[:0].merge(summary[["lr", "epochs", "seed"]], how="cross")]
+    parts = [losses.iloc[:0].merge(summary[[*TRIAL, "epochs", "seed"]], how="cross")]
     for _, family in summary.groupby("epochs", sort=True):
         at_one_rate = family["seed"].isin(evaluation_only(family))
         evaluated = family[at_one_rate]
-        chosen, seeds = (
-            evaluated[names].drop_duplicates() for names in (["loss", "lr"], ["epochs", "seed"])
-        )
-        grid = family.loc[~at_one_rate, ["lr", "epochs", "seed"]].drop_duplicates()
-        parts += [losses.merge(grid, how="cross"), chosen.merge(seeds, how="cross")]
+        each = ["loss", *TRIAL], ["epochs", "seed"]
+        chosen, seeds = (evaluated[names].drop_duplicates() for names in each)
+        rest = family[~at_one_rate]
+        grid = losses.merge(rest[[*TRIAL, "epochs", "seed"]].drop_duplicates(), how="cross")
+        if (family["tuned"] != "").any():
+            own, every = (rest[names].drop_duplicates() for names in each)
+            grid = own.merge(every, how="cross")
+        parts += [grid, chosen.merge(seeds, how="cross")]
     return pd.concat(
         [part[KEY] for part in parts if len(part)] or [parts[0][KEY]], ignore_index=True
     )
 
 
 def evaluation_only(family: pd.DataFrame) -> list[int]:
-    """The seeds at which each loss has one and the same rate, where other seeds have several.
+    """The seeds at which each loss has one and the same trial, where other seeds have several.
 
     The list is empty if there are no such seeds.
     """
-    rates = (
-        family.groupby(["seed", "loss"], observed=True)["lr"].nunique().groupby(level="seed").max()
-    )
-    alone = list(rates.index[rates == 1])
-    per_loss = family[family["seed"].isin(alone)].groupby("loss", observed=True)["lr"].nunique()
-    return alone if len(alone) < len(rates) and (per_loss == 1).all() else []
+    each = family.drop_duplicates(["seed", "loss", *TRIAL])
+    most = each.groupby(["seed", "loss"], observed=True).size().groupby(level="seed").max()
+    alone = list(most.index[most == 1])
+    there = family[family["seed"].isin(alone)].drop_duplicates(["loss", *TRIAL])
+    return alone if len(alone) < len(most) and not there["loss"].duplicated().any() else []
 
 
 def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -112,7 +146,7 @@ def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) ->
 
     Args:
         summary: all runs of one setting.
-        expected: the grid, with the columns loss, lr, epochs, seed (a sweep's own grid); None means
+        expected: the grid, with the columns `KEY` (a sweep's own grid); None means
             `expected_runs(summary)`.
 
     Returns:
@@ -130,7 +164,7 @@ def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) ->
 
 
 def unfinished_runs(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What is still to run: loss, lr, epochs, seed and `state` (missing, failed or killed)."""
+    """What is still to run: the columns `KEY` and `state` (missing, failed or killed)."""
     merged = _with_expected(summary, expected)
     open_runs = merged[merged["state"].isin(["missing", "failed", "killed"])]
     return open_runs[[*KEY, "state"]].sort_values(KEY, ignore_index=True)
@@ -142,7 +176,7 @@ def _with_expected(summary: pd.DataFrame, expected: pd.DataFrame | None) -> pd.D
     The state is the outcome, missing (expected only) or extra (present only).
     """
     kept = newest_runs(summary)[[*KEY, "outcome"]]
-    grid = expected_runs(summary) if expected is None else expected
+    grid = expected_runs(summary) if expected is None else with_tuned(expected)
     check_columns(grid, KEY)
     # Plain objects: a categorical or another string type on one side must not keep equal names
     # apart.

@@ -1,13 +1,15 @@
 """Which learning rate each loss is shown at: tuning seeds choose it, evaluation seeds are compared.
 
 The rate is a nuisance, the loss is the question: every loss gets the same grid and the same number
-of trials, and the choice looks at validation only.
+of trials, and the choice looks at validation only. Where own values of a loss are tuned, they are
+chosen together with its rate: a trial is one of each.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,9 +21,12 @@ from reports.stats import two_way
 from reports.stats.runs import (
     FINISHED,
     OUTCOMES,
+    TRIAL,
+    Trial,
     check_columns,
     evaluation_only,
     newest_runs,
+    trials,
 )
 
 DIVERGED = 0.1
@@ -83,7 +88,7 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
     if tuning_seeds is not None:
         evaluation = tuple(seed for seed in seeds if seed not in tuning)
         return SeedSplit(tuple(tuning), evaluation, False, True, "tuning seeds as given")
-    if not kept[["loss", "lr"]].drop_duplicates()["loss"].duplicated().any():
+    if not kept[["loss", *TRIAL]].drop_duplicates()["loss"].duplicated().any():
         reason = "one learning rate per loss: nothing to choose"
         return SeedSplit(tuple(seeds), tuple(seeds), False, False, reason)
     reason = "all seeds choose the learning rates on validation and are evaluated on test"
@@ -105,7 +110,7 @@ def _tuning_seeds(kept: pd.DataFrame, given: Iterable[int] | None) -> dict[str, 
     finished = kept[kept["outcome"].isin(FINISHED)]
     chosen: dict[str, tuple[int, ...]] = {}
     for loss, runs in finished.groupby("loss", observed=True):
-        at_rates = [{int(seed) for seed in each["seed"]} for _, each in runs.groupby("lr")]
+        at_rates = [{int(seed) for seed in each["seed"]} for _, each in runs.groupby(TRIAL)]
         chosen[str(loss)] = tuple(sorted(_largest_block(at_rates)))
     return {loss: chosen.get(loss) or seeds for loss in losses}
 
@@ -158,8 +163,9 @@ def rate_table(
         metric: a column, finite for runs that have it.
 
     Returns:
-        A row per epochs, loss and rate of the grid (the rates any loss has at these epochs):
-        epochs, loss, lr, `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok
+        A row per epochs, loss and rate of the grid (the rates any loss has at these epochs; where
+        own values are tuned, the trials of the loss): epochs, loss, lr, tuned,
+        `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok
         and have the metric), `ok`, `diverged`, `failed`, `killed`, `missing` (runs of the seeds
         counted; sum: their number), `seeds` (tuple: those of the scored runs).
     """
@@ -173,38 +179,42 @@ def rate_table(
         for row in _trials(family, each, metric)
     ]
     return pd.DataFrame(
-        rows, columns=["epochs", "loss", "lr", metric, "scored", *OUTCOMES, "missing", "seeds"]
+        rows, columns=["epochs", "loss", *TRIAL, metric, "scored", *OUTCOMES, "missing", "seeds"]
     )
 
 
 def _trials(
     family: pd.DataFrame, seeds: Mapping[str, Iterable[int]], metric: str
 ) -> list[dict[str, Any]]:
-    """The rows of `rate_table` for one value of epochs, by loss and rate.
+    """The rows of `rate_table` for one value of epochs, by loss and trial.
 
     seeds: those that count, by loss.
     """
     scores = family[metric].to_numpy(dtype=float, na_value=math.nan).tolist()
     wanted = {loss: set(each) & set(family["seed"]) for loss, each in seeds.items()}
-    runs: dict[tuple[str, float], list[tuple[str, float, int]]] = {}
-    for loss, lr, seed, outcome, score in zip(
-        *(family[name] for name in ("loss", "lr", "seed", "outcome")), scores, strict=True
+    runs: dict[tuple[str, Trial], list[tuple[str, float, int]]] = {}
+    for loss, trial, seed, outcome, score in zip(
+        family["loss"], trials(family), family["seed"], family["outcome"], scores, strict=True
     ):
-        runs.setdefault((str(loss), float(lr)), [])
+        runs.setdefault((str(loss), trial), [])
         if seed in wanted[str(loss)]:
-            runs[str(loss), float(lr)].append((outcome, score, int(seed)))
+            runs[str(loss), trial].append((outcome, score, int(seed)))
+    tuned = any(trial.tuned for _, trial in runs)
     rows = []
-    for loss, lr in itertools.product(
-        sorted({loss for loss, _ in runs}), sorted({lr for _, lr in runs})
+    for loss, trial in itertools.product(
+        sorted({loss for loss, _ in runs}),
+        sorted({trial for _, trial in runs}, key=lambda each: each.place),
     ):
-        kept = runs.get((loss, lr), [])
+        if tuned and (loss, trial) not in runs:
+            continue
+        kept = runs.get((loss, trial), [])
         good = [(score, seed) for end, score, seed in kept if end == "ok" and math.isfinite(score)]
         scored = [score for score, _ in good]
         rows.append(
             {
                 "epochs": int(family["epochs"].iloc[0]),
                 "loss": loss,
-                "lr": lr,
+                **trial._asdict(),
                 metric: sum(scored) / len(scored) if scored else math.nan,
                 "scored": len(scored),
                 **{name: sum(outcome == name for outcome, *_ in kept) for name in OUTCOMES},
@@ -223,13 +233,13 @@ def choose_rates(
     *,
     metric: str = "val_accuracy",
 ) -> pd.DataFrame:
-    """The learning rate each loss is shown at: the one with the best mean validation accuracy.
+    """The trial each loss is shown at: the one with the best mean validation accuracy.
 
     A tuning seed at which a rate diverged is a result, as in a verdict: it counts with the accuracy
     of a constant answer, `DIVERGED`. A seed that failed or is missing is no result, so
     rates are ranked by the number of tuning seeds with a result first: a mean over fewer seeds
     never beats one over more. Of equal rates the smaller wins, so a loss that diverged in all its
-    trials is shown at the smallest of its rates.
+    trials is shown at the smallest of its rates; then of equal tuned values the first.
 
     Args:
         summary: runs of one setting.
@@ -238,15 +248,17 @@ def choose_rates(
         metric: a column of which higher is better.
 
     Returns:
-        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `metric`
+        A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `tuned` (its
+        tuned values; "": none), `metric`
         (mean at lr of the runs that ended well), `scored` (runs behind that mean),
-        `tuning_seeds` (tuple), `candidates` (tuple: lr, then the rates that validation
-        cannot tell from it: those with p > .3 in a paired t test on the tuning seeds),
-        `rates` (tried, that is with a finished run), `edge` ("low", "high": lr is the
-        smallest or largest rate tried; "none": it is not, or only one was), `budget`
-        (finished trials, diverged ones included), `diverged`, `unfinished` (runs of the
-        grid failed, killed or missing), `equal_budget` (every loss at these epochs finished
-        as many trials at each rate).
+        `tuning_seeds` (tuple), `candidates` (tuple of `Trial`: the chosen one, then those that
+        validation cannot tell from it: with p > .3 in a paired t test on the tuning seeds),
+        `rates` (tried, that is with a finished run), `trials` (tried), `edge` ("low", "high": lr
+        is the smallest or largest rate tried; "none": it is not, or only one was), `tuned_edge`
+        (the same of a tuned number, in words; "": it is not), `budget` (finished runs of trials,
+        diverged ones included), `diverged`, `unfinished` (runs of the grid failed, killed or
+        missing), `equal_budget` (every loss at these epochs finished as many runs at each rate;
+        where own values are tuned, as many trials, with as many runs each).
     """
     kept = newest_runs(summary)
     check_columns(kept, [metric])
@@ -255,31 +267,32 @@ def choose_rates(
     for epochs, family in kept.groupby("epochs", sort=True):
         tuning = _tuning_seeds(family, fixed)
         table = _trials(family, tuning, metric)
-        finished: dict[float, set[int]] = {}
-        for row in table:
-            finished.setdefault(row["lr"], set()).add(row["ok"] + row["diverged"])
-        equal = all(len(counts) == 1 for counts in finished.values())
+        equal = _equal_budget(table)
         for loss, group in itertools.groupby(table, key=lambda row: row["loss"]):
-            trials = list(group)
-            tried = [row["lr"] for row in trials if row["ok"] + row["diverged"]]
+            own = list(group)
+            tried = [_trial(row) for row in own if row["ok"] + row["diverged"]]
+            first = tried[0] if tried else Trial(math.nan)
             best = min(
-                (row for row in trials if row["scored"] + row["diverged"]),
+                (row for row in own if row["scored"] + row["diverged"]),
                 key=lambda row: _rank(row, metric),
-                default={"lr": min(tried, default=math.nan), metric: math.nan, "scored": 0},
+                default=first._asdict() | {metric: math.nan, "scored": 0},
             )
+            chosen = _trial(best)
             rows.append(
                 {
                     "epochs": int(epochs),
                     "loss": loss,
-                    **{name: best[name] for name in ("lr", metric, "scored")},
+                    **{name: best[name] for name in (*TRIAL, metric, "scored")},
                     "tuning_seeds": tuning[loss],
-                    "candidates": _candidates(best["lr"], trials),
-                    "rates": len(tried),
-                    "edge": _edge(best["lr"], tried),
-                    "budget": sum(row["ok"] + row["diverged"] for row in trials),
-                    "diverged": sum(row["diverged"] for row in trials),
+                    "candidates": _candidates(chosen, own),
+                    "rates": len({each.lr for each in tried}),
+                    "trials": len(tried),
+                    "edge": _edge(chosen.lr, [each.lr for each in tried]),
+                    "tuned_edge": _tuned_edge(chosen.tuned, [each.tuned for each in tried]),
+                    "budget": sum(row["ok"] + row["diverged"] for row in own),
+                    "diverged": sum(row["diverged"] for row in own),
                     "unfinished": sum(
-                        row["failed"] + row["killed"] + row["missing"] for row in trials
+                        row["failed"] + row["killed"] + row["missing"] for row in own
                     ),
                     "equal_budget": equal,
                 }
@@ -287,17 +300,47 @@ def choose_rates(
     columns = [
         "epochs",
         "loss",
-        "lr",
+        *TRIAL,
         metric,
         "scored",
         "tuning_seeds",
         "candidates",
         "rates",
+        "trials",
         "edge",
+        "tuned_edge",
         "budget",
         "diverged",
     ]
     return pd.DataFrame(rows, columns=[*columns, "unfinished", "equal_budget"])
+
+
+def at_chosen(runs: pd.DataFrame, chosen: pd.DataFrame) -> np.ndarray:
+    """Which runs are of the trial that was chosen for their loss, bool [runs].
+
+    Args:
+        runs: of one value of epochs.
+        chosen: a row per loss, from `choose_rates`.
+    """
+    best = dict(zip(chosen["loss"].astype(str), trials(chosen), strict=True))
+    each = zip(runs["loss"].astype(str), trials(runs), strict=True)
+    return np.array([best.get(loss) == trial for loss, trial in each], dtype=bool)
+
+
+def _trial(row: Mapping[str, Any]) -> Trial:
+    return Trial(row["lr"], row["tuned"])
+
+
+def _equal_budget(table: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every loss has as many results as the others, see `choose_rates`."""
+    tuned = any(row["tuned"] for row in table)
+    finished: dict[Any, list[int]] = {}
+    for row in table:
+        key = row["loss"] if tuned else row["lr"]
+        finished.setdefault(key, []).append(row["ok"] + row["diverged"])
+    if tuned:
+        return len({tuple(sorted(counts)) for counts in finished.values()}) < 2
+    return all(len(set(counts)) == 1 for counts in finished.values())
 
 
 def _rank(row: Mapping[str, Any], metric: str) -> tuple[float, ...]:
@@ -307,19 +350,20 @@ def _rank(row: Mapping[str, Any], metric: str) -> tuple[float, ...]:
     return -results, -round((ended_well + DIVERGED * row["diverged"]) / results, _DIGITS), row["lr"]
 
 
-def _candidates(lr: float, trials: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """The rates that may be the best, the chosen one first; a diverged run counts as in `_rank`.
+def _candidates(best: Trial, rows: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
+    """The trials that may be the best, the chosen one first; a diverged run counts as in `_rank`.
 
-    A rate with results at fewer of the tuning seeds is none: it comes after the others anyway.
+    A trial with results at fewer of the tuning seeds is none: it comes after the others anyway.
     """
-    results = {row["lr"]: row["results"] for row in trials if row["results"]}
-    if lr not in results:
-        return () if math.isnan(lr) else (lr,)
-    found = [lr]
-    complete = {rate for rate, each in results.items() if len(each) >= len(results[lr])}
-    for other in sorted(complete - {lr}):
-        common = sorted(results[lr].keys() & results[other].keys())
-        d = np.array([results[lr][seed] - results[other][seed] for seed in common])
+    results = {_trial(row): row["results"] for row in rows if row["results"]}
+    if best not in results:
+        return () if math.isnan(best.lr) else (best,)
+    found = [best]
+    for other, its in results.items():
+        if other == best or len(its) < len(results[best]):
+            continue
+        common = sorted(results[best].keys() & its.keys())
+        d = np.array([results[best][seed] - its[seed] for seed in common])
         p = float(two_way.p_difference(two_way.estimate([d]))) if len(common) > 1 else 1.0
         if p > INDISTINCT:
             found.append(other)
@@ -330,3 +374,24 @@ def _edge(lr: float, tried: list[float]) -> str:
     if len(tried) < 2 or math.isnan(lr):
         return "none"
     return "low" if lr == min(tried) else "high" if lr == max(tried) else "none"
+
+
+def _tuned_edge(chosen: str, tried: Sequence[str]) -> str:
+    """Which tuned numbers of a choice are the smallest or the largest that were tried, in words.
+
+    >>> _tuned_edge("gamma=3", ["gamma=1", "gamma=2", "gamma=3"])
+    'gamma=3, the highest of 3 values'
+    """
+    found = []
+    for name, text in _pairs(chosen):
+        numbers = {float(each) for one in tried for own, each in _pairs(one) if own == name}
+        if len(numbers) > 1 and float(text) in (min(numbers), max(numbers)):
+            side = "lowest" if float(text) == min(numbers) else "highest"
+            found.append(f"{name}={text}, the {side} of {len(numbers)} values")
+    return "; ".join(found)
+
+
+def _pairs(tuned: str) -> list[tuple[str, str]]:
+    """Names and values of tuned numbers; other values are left out."""
+    pairs = (each.partition("=")[::2] for each in tuned.split(" "))
+    return [(name, text) for name, text in pairs if re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text)]

@@ -251,7 +251,7 @@ def roots(spans: Iterable[str]) -> set[str]:
 def test_every_option_that_the_text_sets_is_there():
     spans = {name: re.findall(r"`([^`\n]+)`", FENCED.sub("", text)) for name, text in PAGES.items()}
     known = {each.name for each in dataclasses.fields(config.RunConfig)}
-    known |= {*report_options.NAMES, "hydra", "hydra/launcher", "hydra/sweeper", "preset"}
+    known |= {*report_options.NAMES, "hydra", "hydra/launcher", "hydra/sweeper", "preset", "tune"}
     known |= {"kind", "outcome"}  # tags of runs
     known |= {"FAIRLOSS_CACHE", "FAIRLOSS_KERNEL"}  # environment variables
     for name, found in spans.items():

@@ -106,6 +106,8 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
             ["hydra.sweeper.tuning_seeds=0"],
             "tuning_seeds: expected a whole number of at least 1, got 0",
         ),
+        (["tune.mse.gamma=1,2"], "tune: expected hydra/sweeper=grid"),
+        (["tune.ce.gamma=1"], "tune: expected a sweep, two values or more"),
     ):
         done = run_command(tmp_path, *TUNE, *arguments)
         assert done.returncode == 1
@@ -224,3 +226,30 @@ def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_
     again = run_command(tmp_path, *arguments)
     assert f"{count} runs, {count} finished before, 0 to run" in again.stdout
     assert len(runs(tmp_path)) == count
+
+
+@pytest.mark.slow
+def test_tuned_values_are_trials_of_one_loss(tmp_path, run_command):
+    from helpers.stores import runs
+
+    from reports.runs import load
+
+    grid = ["loss=ce,focal", "lr=0.01,0.1", *TUNE[3:-2], "epochs=1", TUNE[-1]]
+    done = run_command(tmp_path, "-m", "tune.focal.gamma=1,2", *grid)
+    assert done.returncode == 0, done.stderr
+    trials = "Trials of each loss: 4 (ce: 4 learning rates; focal: 2 learning rates x 2 values of"
+    assert trials in done.stdout
+    (parent,) = runs(tmp_path, "sweep")
+    assert json.loads(parent.data.tags["tune"]) == {"focal": {"loss.gamma": ["1", "2"]}}
+
+    # The runs are those of a grid over the value, which declares nothing.
+    same = [word for word in grid if not word.startswith("loss=")]
+    again = run_command(tmp_path, "-m", "loss=focal", "loss.gamma=1,2", *same)
+    assert "4 runs, 4 finished before, 0 to run" in again.stdout
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    sweeps = {run.data.tags.get("tune", ""): run.info.run_id for run in runs(tmp_path, "sweep")}
+    of_grid = load(uri, sweep=sweeps[""]).summary
+    assert sorted(of_grid["loss"].unique()) == ["focal gamma=1", "focal gamma=2"]
+    for found in (load(uri), load(uri, sweep=parent.info.run_id)):
+        pairs = found.summary.groupby("loss")["tuned"].value_counts().to_dict()
+        assert pairs == {("ce", ""): 4, ("focal", "gamma=1"): 2, ("focal", "gamma=2"): 2}

@@ -166,3 +166,22 @@ def over(
         summaries.append(summary)
         histories.append(curves.assign(run_id=f"{place}" + curves["run_id"]))
     return pd.concat(summaries, ignore_index=True), pd.concat(histories, ignore_index=True)
+
+
+def tuned(
+    gammas: Sequence[float] = (1, 2, 3), *, best: float = 2, drop: float = 0.01, **how: Any
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs of ce at six rates, and of focal at two rates and these values of gamma.
+
+    Focal is better than ce by .02 at the `best` gamma, and worse by `drop` for each step from it.
+    """
+    ce, curves = runs(("ce",), rates=(0.01, 0.0158, 0.0251, 0.0398, 0.0631, 0.1), **how)
+    summaries, histories = [ce.assign(tuned="", **{"loss.gamma": np.nan})], [curves]
+    for place, gamma in enumerate(gammas, start=1):
+        summary, curves = runs(("focal",), rates=(0.01, 0.1), **how)
+        run_ids = {own: f"run{place}{own[3:]}" for own in summary["run_id"]}
+        summary[["val_accuracy", "test_accuracy"]] += 0.02 - drop * abs(gamma - best)
+        summary["loss.gamma"], summary["tuned"] = float(gamma), f"gamma={gamma:g}"
+        summaries.append(summary.assign(run_id=summary["run_id"].map(run_ids)))
+        histories.append(curves.assign(run_id=curves["run_id"].map(run_ids)))
+    return pd.concat(summaries, ignore_index=True), pd.concat(histories, ignore_index=True)

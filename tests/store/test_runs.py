@@ -108,7 +108,7 @@ def test_every_value_of_a_run_in_the_summary(store):
         *("train_gradient_norm", "train_update_ratio"),
     ]
     assert {name: value for name, value in got.items() if name not in nothing} == {
-        **{"run_id": run_id, "name": "a run", "loss": "ce", "loss_option": "ce"},
+        **{"run_id": run_id, "name": "a run", "loss": "ce", "loss_option": "ce", "tuned": ""},
         **{"model": "mlp", "data": "digits", "optimizer": "sgd", "scheduler": "constant"},
         **{"lr": 0.003, "epochs": 2, "batch_size": 100, "seed": 4294967295},
         **{"setting_text": "digits, mlp, sgd, constant, batch size 100", "data_digest": "d" * 32},

@@ -311,11 +311,12 @@ def test_a_rate_without_a_result_says_so() -> None:
         {
             "loss": ["ce", "ce"],
             "lr": [0.1, 1.0],
+            "tuned": ["", ""],
             "val_accuracy": [0.5, math.nan],
             "diverged": [0, 4],
         }
     )
-    chosen = pd.DataFrame({"loss": ["ce"], "lr": [0.1]})
+    chosen = pd.DataFrame({"loss": ["ce"], "lr": [0.1], "tuned": [""]})
     figure = rates.heat_map(table, chosen, order=["ce"], names={"ce": "ce"})
     assert [text.get_text() for text in figure.axes[0].texts] == ["50.00", "no result\n4 diverged"]
 

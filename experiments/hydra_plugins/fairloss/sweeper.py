@@ -23,7 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
-from experiments import config, contract, ranges, source_digest
+from experiments import config, contract, ranges, source_digest, trials
 from experiments.terminal import plural
 
 log = logging.getLogger(__name__)
@@ -58,13 +58,17 @@ class GridSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
         words = [_of_question(word, parser) for word in words]
-        grid = BasicSweeper.split_arguments(words, None)[0]
+        grids, tuned = trials.grids(words, parser)
+        grid = [job for each in grids for job in BasicSweeper.split_arguments(each, None)[0]]
         if len({text for job in grid for text in job if text.startswith("preset=")}) > 1:
             raise config.CommandError(
                 "preset: expected one preset at a time; run them one after the other"
             )
         log.info("%s: reading the options", plural(len(grid), "run"))
-        jobs = self._compose_all(grid, parser)
+        jobs = [
+            (overrides, dataclasses.replace(job, tuned=tuned))
+            for overrides, job in self._compose_all(grid, parser)
+        ]
         here = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
         elsewhere = not self.master.hydra.launcher._target_.endswith(here)
         ranges.check_values([job for _, job in jobs], elsewhere=elsewhere)

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra_plugins.fairloss.sweeper import GridSweeper, Job
 
-from experiments import config
+from experiments import config, trials
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,11 @@ class _Tuner(GridSweeper):
             raise config.CommandError(
                 "seed: tuning chooses the seeds itself; hydra.sweeper.tuning_seeds and "
                 "hydra.sweeper.evaluation_seeds say how many"
+            )
+        if any(word.startswith(trials.PREFIX) for word in [*arguments, *self.params]):
+            raise config.CommandError(
+                "tune: expected hydra/sweeper=grid, where every seed runs every trial; this "
+                "sweeper chooses learning rates alone"
             )
         return self.jobs([*arguments, f"seed=range({self.tuning_seeds})"])
 
