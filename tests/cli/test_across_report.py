@@ -89,7 +89,11 @@ def test_few_data_sets_are_shown_and_not_tested(store: Path, report: Report) -> 
         (["across=data", "aa=ce"], "across and aa: expected one of them, got both"),
         (["across=data", "baselines=true"], "across and baselines: expected one of them"),
         (["target=95"], "target=95.0: expected a validation accuracy between 0 and 1"),
-        (["across=model"], "across=model: expected runs of several models that differ in nothing"),
+        pytest.param(
+            ["across=model"],
+            "across=model: expected runs of several models that differ in nothing",
+            marks=pytest.mark.slow,
+        ),
         (["across=data", "where.data=svhn"], "expected runs of several data sets"),
     ],
 )

@@ -234,6 +234,7 @@ def page(found: Gallery | None) -> tuple[page_report.Report, str]:
     return report, render.to_html(report.page)
 
 
+@pytest.mark.slow
 def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
     found = of("ce", "mse")
     report, html = page(
