@@ -313,9 +313,7 @@ def section(
             of_metric(scores, question),
         ),
         denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
-        unfinished=stats.unfinished_runs(runs)
-        if len(runs)
-        else pd.DataFrame(columns=["loss", "lr", "epochs", "seed"]),
+        unfinished=stats.unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=stats.KEY),
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=error_analysis.summarise(read, _class_names(runs)),

@@ -109,7 +109,7 @@ def shares_reached(
     labels = {"epochs": "epochs", "seconds": "seconds of training"}
     for axis, measure in zip(axes.flat, measures, strict=True):
         lines = shares[shares["measure"] == measure]
-        end = float(lines["at"].max())
+        end = float(lines["at"].max()) or 1.0  # 0 where no run has trained yet
         for loss in [*behind, *(loss for loss in order if loss not in behind)]:
             _steps(axis, lines[lines["loss"] == loss], end, loss, looks, names, loss in behind)
         axis.set(xlabel=labels[measure], ylim=(-3, 103), xlim=(-0.02 * end, 1.02 * end))

@@ -32,7 +32,7 @@ from reports.stats.power import (
     detectable_difference,
     seeds_needed,
 )
-from reports.stats.runs import denominators, expected_runs, newest_runs, unfinished_runs
+from reports.stats.runs import KEY, denominators, expected_runs, newest_runs, unfinished_runs
 from reports.stats.significance import (
     differences,
     effect_size_dz,
@@ -55,6 +55,7 @@ from reports.stats.verdicts import (
 )
 
 __all__ = [
+    "KEY",
     "Comparison",
     "Contrast",
     "Dropped",
