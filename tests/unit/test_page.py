@@ -648,7 +648,7 @@ def test_hostile_names_stay_text(place: str) -> None:
         name.startswith("on") for _, attributes in read(html).tags for name in attributes
     )
     prose = re.sub(r"(?ms)^(`{3,})sh\n.*?^\1$", "", markdown)
-    assert "<script" not in prose and "](javascript" not in prose
+    assert "<script" not in prose and not re.search(r"(?<!\\)\]\(javascript", prose)
     for name, table in report.tables.items():
         assert re.fullmatch(r"[a-z0-9-]+", name)
         assert r"\frac" not in page_table.to_latex(table)
