@@ -28,7 +28,7 @@ from helpers.synthetic_runs import HOSTILE, predictions
 from helpers.synthetic_runs import runs as synthetic
 from mlflow.tracking import MlflowClient
 
-from reports import files, generate, metrics, options
+from reports import files, generate, metrics, options, request
 from reports.analysis import Question, same_loss
 from reports.figures import fonts
 from reports.runs import Runs, load, sweeps
@@ -578,7 +578,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
         with hydra.initialize_config_dir(str(generate.CONF), version_base="1.3"):
             typed = options.lengthen(list(overrides))
             cfg = hydra.compose("report", typed)
-            return generate.unusual(options.read(cfg, typed))
+            return request.unusual(options.read(cfg, typed))
 
     assert (
         unusual() == unusual("metric=test/accuracy", "reference=ce", "margin=null", "seed=0") == {}

@@ -19,8 +19,8 @@ from helpers.stores import TEST, Store
 
 from experiments import heads, metrics, source_digest
 from reports import gallery, source_code, verdicts
-from reports.generate import newest_version
 from reports.page import caveats
+from reports.request import newest_version
 from reports.runs import ReadError, collect_baselines, predictions
 from reports.runs.computed import metrics_code, with_metric
 

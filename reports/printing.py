@@ -1,0 +1,70 @@
+"""What a report prints in the terminal: notes on its runs, and the verdicts in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.names import counted
+
+if TYPE_CHECKING:
+    from reports.across import Across
+    from reports.analysis import Section
+    from reports.runs import Runs
+
+
+def print_notes(runs: Runs) -> None:
+    """Print what was left out of the runs, and what may make their numbers wrong."""
+    from reports.names import plain
+
+    for warning in runs.warnings:
+        print(f"WARNING: {plain(warning, 1000)}")
+    for note in runs.notes:
+        print(f"note: {plain(note, 1000)}")
+
+
+def print_verdicts(sections: list[Section]) -> None:
+    """Print the verdicts in plain sentences."""
+    from reports import source_code, verdicts
+    from reports.names import plain
+    from reports.page.methods import basis
+
+    for section in sections:
+        if len(sections) > 1:
+            print(f"\n== {plain(section.title, 400)} ==")
+        for note in section.notes:
+            print(note)
+        for warning in source_code.warnings(section.runs):
+            print(f"WARNING: {warning}")
+        if not len(section.headline):
+            print(
+                "nothing to compare: "
+                + ("no run has a result" if not len(section.judged) else "there is one loss")
+            )
+            continue
+        print(basis(section))
+        for row in section.compared(section.epochs).to_dict("records"):
+            print(f"  {verdicts.sentence(row)} {verdicts.needed(row)}".rstrip())
+        for epochs in section.lengths[1:]:
+            if tally := verdicts.tally(section.compared(epochs).to_dict("records")):
+                print(
+                    f"After {counted(epochs, 'epoch')}: {tally}; where.epochs={epochs} makes a "
+                    "report on them."
+                )
+
+
+def print_across(found: Across, sections: list[Section]) -> None:
+    """Print the verdicts across data sets or models, and how many each of these has alone."""
+    from reports import across, verdicts
+    from reports.names import plain
+
+    print(across.basis(found))
+    for row in found.comparison.contrasts.to_dict("records"):
+        print(f"  {across.sentence(found, row)}")
+    for advice in across.advice(found):
+        print(f"note: {advice}")
+    if found.units:
+        ranks = found.comparison.average_ranks.items()
+        print(f"Average ranks: {', '.join(f'{plain(loss)} {rank:.2f}' for loss, rank in ranks)}")
+    for section in sections:
+        tally = verdicts.tally(section.compared(section.epochs).to_dict("records"))
+        print(f"On {plain(section.runs[found.key].iloc[0])} alone: {tally or 'nothing to compare'}")

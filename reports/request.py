@@ -1,0 +1,242 @@
+"""What the options of a report ask for: its runs, its question, its sections, its images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.contract import is_default, override
+from reports.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from reports.analysis import Question, Scores, Section
+    from reports.page.cross_setting import Source
+    from reports.runs import Runs
+
+
+def load(asked: Options) -> Runs:
+    """The runs that the options choose, with the metric wherever it can be computed."""
+    from reports import runs
+    from reports.runs.computed import with_metric
+
+    if source := asked.mapping or asked.csv:
+        return imported(source, asked.uri, asked.experiments, asked.metric, asked.where)
+    baselines = None if asked.baselines is None else baselines_file(asked.baselines)
+    found = runs.load(
+        *(asked.uri, asked.experiments, asked.sweeps, asked.where, baselines),
+        versions=asked.versions,
+    )
+    if not len(found.summary):
+        why = (
+            f" with {', '.join(f'{key}={value}' for key, value in asked.where.items())}"
+            if asked.where
+            else ""
+        )
+        names = " and ".join(map(repr, found.experiments))
+        raise runs.ReadError(f"the experiment {names} has no runs{why} to report on")
+    return with_metric(found, asked.metric, lambda run_id: runs.predictions(found, run_id))
+
+
+def imported(
+    source: str | Mapping[str, Any],
+    uri: str | None,
+    experiments: Sequence[str],
+    metric: str,
+    where: Mapping[str, Any],
+    run_ids: Collection[str] | None = None,
+) -> Runs:
+    """The runs of a CSV file, or by a mapping those of MLflow experiments of other programs."""
+    if isinstance(source, str):
+        from reports.runs import csv_file
+
+        return csv_file.load(Path(source), metric, where)
+    from reports.runs import foreign
+
+    return foreign.load(uri, experiments, source, metric, where, run_ids=run_ids)
+
+
+def baselines_file(baselines: str) -> Path:
+    """The file of baselines that was asked for."""
+    from reports.runs import SHIPPED
+
+    return SHIPPED if baselines == "true" else Path(baselines)
+
+
+def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
+    """What the sections are asked; a baseline that the user named must be there.
+
+    Unless one was named, losses that are run here are compared with every other one where baselines
+    have joined them, and imported ones that have no ce with the first of them.
+    """
+    from reports.analysis import Question, QuestionError
+    from reports.names import BASELINE, plain
+
+    losses = sorted(set(runs.summary["loss"].astype(str)))
+    asked = replace(asked, reference=newest_version(asked.reference, runs.summary))
+    here = tuple(
+        sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
+    )
+    compared_with, subjects = asked.reference, ()
+    if runs.imported and not asked.asked_reference and compared_with not in losses:
+        compared_with = str(runs.summary["loss"].iloc[0])
+    if len(here) < len(losses):
+        if not asked.asked_reference:
+            compared_with, subjects = here[0], here
+        elif (marked := asked.reference + BASELINE) in losses:
+            compared_with = marked
+    if reference and asked.asked_reference and compared_with not in losses:
+        raise QuestionError(
+            f"reference={asked.reference}: no run has this loss; there are "
+            f"{', '.join(plain(loss) for loss in losses)}"
+        )
+    return Question(
+        reference=compared_with,
+        subjects=subjects,
+        metric=asked.metric,
+        margin=asked.margin,
+        all_pairs=asked.all_pairs,
+        target=asked.target,
+        tuning_seeds=asked.tuning_seeds,
+        seed=asked.seed,
+    )
+
+
+def newest_version(loss: str, summary: pd.DataFrame) -> str:
+    """The label of the newest version of a loss's code, or `loss` itself if there is only one.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"loss": ["ce@1a2b3c4", "ce@5d6e7f8"], "status": "FINISHED"})
+    >>> newest_version("ce", runs.assign(loss_option="ce", started=[2, 1]))
+    'ce@1a2b3c4'
+    """
+    labels = summary["loss"].astype(str)
+    if loss in set(labels):
+        return loss
+    same = summary[labels.str.replace(r"@\w+", "", n=1, regex=True) == loss]
+    if not len(same):
+        return loss
+    finished = same[same["status"] == "FINISHED"]
+    return str((finished if len(finished) else same).sort_values("started")["loss"].iloc[-1])
+
+
+def sections_of(asked: Options, runs: Runs) -> list[Section]:
+    """What the report says about each setting."""
+    from reports import analysis
+    from reports.runs import predictions
+
+    return analysis.sections(
+        runs.summary,
+        runs.curves,
+        question(asked, runs),
+        lambda run_id: predictions(runs, run_id),
+        scores_of(runs),
+        runs.declared,
+        runs.disagreement,
+    )
+
+
+def source_of(asked: Options, runs: Runs, directory: Path) -> Source:
+    """Where the runs come from, for the page's commands and caveats."""
+    from reports.page.cross_setting import Source
+
+    return Source(
+        experiments=runs.experiments,
+        chosen=tuple(runs.sweeps.values()),
+        uri=None if is_default(runs.uri) else runs.uri,
+        imported=runs.imported,
+        overrides=words_for(asked, runs),
+        missing=len(runs.missing),
+        notes=runs.notes,
+        warnings=runs.warnings,
+        sweeps=() if runs.imported else sweeps_of(runs),
+        verdicts=(directory / "verdicts.json").as_posix(),
+        baselines=runs.baselines,
+    )
+
+
+def scores_of(runs: Runs) -> Scores:
+    """What a metric of a run is the mean of, read once for each run."""
+    from reports.runs import scores
+
+    @cache
+    def read(run_id: str, metric: str) -> np.ndarray | None:
+        found = scores(runs, run_id, metric)
+        counts = found is not None and metric == "test_accuracy"
+        return found.astype(bool) if found is not None and counts else found
+
+    return read
+
+
+def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
+    """The overrides that make this report again: as typed, and where its runs were found."""
+    words = list(asked.overrides)
+    if asked.csv is not None:
+        return tuple(words)
+    if asked.uri is None and not is_default(runs.uri):
+        words.append(override("tracking.uri", runs.uri))
+    if not asked.experiments and not asked.sweeps:  # the newest, today
+        words.append(override("experiment", *runs.experiments))
+    return tuple(words)
+
+
+def unusual(asked: Options) -> dict[str, str]:
+    """The options in which a report differs from the usual one on the same runs, as typed."""
+    from reports.analysis import Question
+    from reports.metrics import read_metric
+
+    usual = Question()
+    found = {
+        name: str(getattr(asked, name))
+        for name in ("margin", "all_pairs", "seed")
+        if getattr(asked, name) != getattr(usual, name)
+    }
+    if asked.metric != usual.metric:
+        found["metric"] = read_metric(asked.metric).typed
+    if asked.tuning_seeds is not None:
+        found["tuning_seeds"] = ",".join(map(str, sorted(set(asked.tuning_seeds))))
+    if asked.across is not None:
+        found["across"] = asked.across
+    if asked.target is not None:
+        found["target"] = f"{asked.target:g}"
+    if asked.versions:
+        found["versions"] = "true"
+    if asked.baselines is not None:
+        found["baselines"] = asked.baselines
+    # With baselines the losses that are run here are compared with all others unless one is named,
+    # even the usual one.
+    if asked.reference != usual.reference or (
+        asked.baselines is not None and asked.asked_reference
+    ):
+        found["reference"] = asked.reference
+    return found
+
+
+def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
+    """The sweeps that were chosen, else those that started the runs: run id and name."""
+    from reports.runs import sweeps
+
+    if runs.sweeps:
+        return list(runs.sweeps.items())
+    found = sweeps(runs.uri, runs.experiments)
+    found = found[found["run_id"].isin(set(runs.summary["parent_run_id"]))]
+    return list(zip(found["run_id"], found["name"], strict=True))
+
+
+def test_images(section: Section) -> Any:
+    """The test images uint8 [n, 28, 28] of a section's data, or why they cannot be had."""
+    from experiments import data
+
+    name = str(section.runs["data"].iloc[0])
+    known = {"mnist": data.mnist, "digits": data.digits, "fashion": data.fashion}
+    if name not in known:
+        return f"no pictures are known for the data {name!r}"
+    try:
+        return known[name](seed=0).test.inputs
+    except (data.DataError, OSError) as error:
+        return f"{name} cannot be read here ({error})"
