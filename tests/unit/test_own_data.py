@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from experiments import data, losses, models, optimizers, schedulers, training
-from experiments.data import DataError, sources
+from experiments.data import DataError, archives
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (60, 12, 9), dtype=np.uint8)
@@ -220,7 +220,7 @@ def test_cifar_is_read_from_an_archive_of_its_form(tmp_path: Path, monkeypatch) 
     with pytest.raises(DataError, match="expected MD5 c58f30108f718f92721af3b95e74349a, got"):
         data.cifar10(root=str(tmp_path), seed=0)
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(sources._CIFAR, "cifar10", (path.name, md5))
+    monkeypatch.setitem(archives._CIFAR, "cifar10", (path.name, md5))
     found = data.cifar10(root=str(tmp_path), seed=0, validation_size=10)
     assert (found.shape, found.classes[3], len(found.test)) == ((3, 32, 32), "cat", 20)
     np.testing.assert_array_equal(found.test.inputs, rows[40:].reshape(-1, 3, 32, 32))

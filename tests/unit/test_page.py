@@ -26,7 +26,7 @@ from matplotlib.text import Text
 
 from experiments import tuning
 from experiments.contract import LOSS_NAMES
-from reports import analysis, verdicts
+from reports import analysis, generate, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
