@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 
 from experiments.contract import override, value_of_param
-from reports import analysis
 from reports.analysis import Question, QuestionError, Section
 from reports.metrics import Metric, column, read_metric
 from reports.names import counted, plain
 from reports.sensitivity import setting_text, setting_values
+from reports.sentences import amount
+from reports.setting_frames import countable
 from reports.stats import across as statistics
 from reports.stats.across import LEAST, Comparison
-from reports.verdicts import amount
 
 WORDS = {"data": "data set", "model": "model"}
 _OF_THE_DATA = ("data.train_size", "data.validation_size", "data.digest", "data_digest")
@@ -321,7 +321,7 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
     }
     runs = summary[summary["run_id"].astype(str).isin(label)]
     runs = runs.assign(loss=[label[run_id] for run_id in runs["run_id"].astype(str)])
-    usable, _ = analysis.countable(runs)
+    usable, _ = countable(runs)
     unit = dict(zip(usable["run_id"].astype(str), usable[then["key"]].astype(str), strict=True))
     diverged = {
         unit[run_id]: setting["diverged_as"]

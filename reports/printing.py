@@ -24,7 +24,7 @@ def print_notes(runs: Runs) -> None:
 
 def print_verdicts(sections: list[Section]) -> None:
     """Print the verdicts in plain sentences."""
-    from reports import source_code, verdicts
+    from reports import sentences, source_code
     from reports.names import plain
     from reports.page.methods import basis
 
@@ -43,9 +43,9 @@ def print_verdicts(sections: list[Section]) -> None:
             continue
         print(basis(section))
         for row in section.compared(section.epochs).to_dict("records"):
-            print(f"  {verdicts.sentence(row)} {verdicts.needed(row)}".rstrip())
+            print(f"  {sentences.sentence(row)} {sentences.needed(row)}".rstrip())
         for epochs in section.lengths[1:]:
-            if tally := verdicts.tally(section.compared(epochs).to_dict("records")):
+            if tally := sentences.tally(section.compared(epochs).to_dict("records")):
                 print(
                     f"After {counted(epochs, 'epoch')}: {tally}; where.epochs={epochs} makes a "
                     "report on them."
@@ -54,7 +54,7 @@ def print_verdicts(sections: list[Section]) -> None:
 
 def print_across(found: Across, sections: list[Section]) -> None:
     """Print the verdicts across data sets or models, and how many each of these has alone."""
-    from reports import across, verdicts
+    from reports import across, sentences
     from reports.names import plain
 
     print(across.basis(found))
@@ -66,5 +66,5 @@ def print_across(found: Across, sections: list[Section]) -> None:
         ranks = found.comparison.average_ranks.items()
         print(f"Average ranks: {', '.join(f'{plain(loss)} {rank:.2f}' for loss, rank in ranks)}")
     for section in sections:
-        tally = verdicts.tally(section.compared(section.epochs).to_dict("records"))
+        tally = sentences.tally(section.compared(section.epochs).to_dict("records"))
         print(f"On {plain(section.runs[found.key].iloc[0])} alone: {tally or 'nothing to compare'}")

@@ -116,7 +116,7 @@ def compare_with_itself(asked: Options) -> None:
 
     This shows which verdicts chance alone gives on this store.
     """
-    from reports import analysis, verdicts
+    from reports import analysis, sentences
     from reports.names import plain
     from reports.runs import predictions
 
@@ -135,7 +135,7 @@ def compare_with_itself(asked: Options) -> None:
             "halves to compare"
         )
     for row in frame.to_dict("records"):
-        print(f"lr={row['lr_a']:g} epochs={row['epochs']}: {verdicts.sentence(row)}")
+        print(f"lr={row['lr_a']:g} epochs={row['epochs']}: {sentences.sentence(row)}")
     false = int(frame["verdict"].isin(["better", "worse"]).sum())
     names = ", ".join(plain(name) for name in sorted(set(frame["a"])))
     print(

@@ -14,7 +14,7 @@ from reports.names import counted, plain, short_names
 from reports.page.figure import PageFigure
 from reports.page.table import Cell, Column, Table, count, name_cell, number, tabulate
 from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
-from reports.verdicts import upper_first
+from reports.sentences import upper_first
 
 HOW = (
     "Each data set counts once, whatever its number of seeds and images. A comparison is decided "

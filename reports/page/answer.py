@@ -24,7 +24,7 @@ from reports.page.table import (
     to_markdown,
 )
 from reports.page.tables import difference, metric_means
-from reports.verdicts import upper_first
+from reports.sentences import upper_first
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 OTHER_WAY = {"better": "worse", "worse": "better"}

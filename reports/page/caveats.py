@@ -12,8 +12,8 @@ import pandas as pd
 from reports import source_code
 from reports.analysis import Section
 from reports.names import counted, one_line, plain
+from reports.sentences import upper_first
 from reports.stats.tuning import DIVERGED
-from reports.verdicts import upper_first
 
 
 class Fact(NamedTuple):

@@ -23,7 +23,7 @@ from reports.page.render import anchor
 from reports.page.table import Column, Table, count, name_cell, number, rate, tabulate
 from reports.page.tables import LOSS, RATE, RUNS, metric_means
 from reports.sensitivity import Overview
-from reports.verdicts import upper_first
+from reports.sentences import upper_first
 
 if TYPE_CHECKING:
     from reports.runs import Baselines

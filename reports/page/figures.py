@@ -15,8 +15,8 @@ from reports.page.curve_figures import CurveFigures
 from reports.page.error_figures import ErrorFigures
 from reports.page.figure import PageFigure, bar_words, runs_behind, span
 from reports.page.table import number
+from reports.sentences import called, upper_first
 from reports.stats import budget
-from reports.verdicts import called, upper_first
 
 
 class FigureBuilder(CurveFigures, ErrorFigures):

@@ -22,7 +22,7 @@ from experiments.terminal import duration
 from reports.names import counted, full_name, plain
 from reports.page import table as page_table
 from reports.page.table import Table
-from reports.verdicts import upper_first
+from reports.sentences import upper_first
 
 if TYPE_CHECKING:
     from reports.page.under_way import Progress

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.contract import override
-from reports import verdicts
+from reports import sentences
 from reports.across import Across
 from reports.across import basis as basis_across
 from reports.analysis import Section
@@ -177,7 +177,7 @@ def _across(across: Across, sections: Sequence[Section], source: Source, made: C
 
 
 def _title(across: Across) -> str:
-    tally = verdicts.tally(across.comparison.contrasts.to_dict("records"))
+    tally = sentences.tally(across.comparison.contrasts.to_dict("records"))
     against = f" Against {full_name(across.reference)}: {tally}." if tally else ""
     return f"{basis_across(across)}{against}"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.contract import override
-from reports import verdicts
+from reports import sentences
 from reports.analysis import Section
 from reports.names import plain
 from reports.page import answer, caveats, commands, provenance, tables
@@ -88,7 +88,7 @@ class SectionParts:
             "name": name,
             "commands": [commands.report_command([*again, override(f"where.{key}", name)])],
         }
-        tally = verdicts.tally(rows) or "nothing to compare"
+        tally = sentences.tally(rows) or "nothing to compare"
         return made.part(f"{plain(name, 120)}: {tally}", "short.jinja", values, folded=True)
 
     def _caveats(self) -> list[Fact]:
@@ -196,7 +196,7 @@ class SectionParts:
         return {
             "epochs": epochs,
             "items": [_verdict(row) for row in rows],
-            "tally": verdicts.tally(rows),
+            "tally": sentences.tally(rows),
             "commands": [command] if {row["a"] for row in rows} & set(absent) else [],
         }
 
@@ -273,7 +273,7 @@ class SectionParts:
 def _verdict(row: Mapping[str, Any], lines: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "verdict": row["verdict"],
-        "sentence": verdicts.sentence(row),
-        "more": verdicts.needed(row),
+        "sentence": sentences.sentence(row),
+        "more": sentences.needed(row),
         "commands": lines,
     }

@@ -23,8 +23,8 @@ from reports.page.table import (
     tabulate,
 )
 from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
+from reports.sentences import called, upper_first
 from reports.stats import budget
-from reports.verdicts import called, upper_first
 
 LOSS = Column("loss", "loss", form=name_cell)
 RATE = Column("lr", "learning rate", form=rate)

@@ -26,7 +26,7 @@ from matplotlib.text import Text
 
 from experiments import tuning
 from experiments.contract import LOSS_NAMES
-from reports import analysis, generate, verdicts
+from reports import analysis, generate, sentences, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
@@ -64,8 +64,8 @@ def test_the_page_has_every_verdict_and_every_number_of_its_tables(usual: Any) -
     words = text(html)
     assert len(section.headline) == 2
     for row in section.headline.to_dict("records"):
-        assert verdicts.sentence(row) in words
-        assert page_table.markdown(verdicts.sentence(row)) in markdown
+        assert sentences.sentence(row) in words
+        assert page_table.markdown(sentences.sentence(row)) in markdown
     for table in [table for name, table in report.tables.items() if name not in FILES_ALONE]:
         for cells in table.for_people.rows:
             for cell in cells:
@@ -416,7 +416,7 @@ def test_no_text_says_nan_inf_or_none(
     sections, report, html, markdown = made(summary, curves, Question(metric=metric))
     said = [text(html), markdown, *(page_table.to_latex(table) for table in report.tables.values())]
     rows = sections[0].contrasts.to_dict("records")
-    said += [words for row in rows for words in (verdicts.sentence(row), verdicts.needed(row))]
+    said += [words for row in rows for words in (sentences.sentence(row), sentences.needed(row))]
     figures = report.figures.values()
     said += [each.get_text() for figure in figures for each in figure.findobj(Text)]
     summary.print_verdicts(sections)
@@ -804,26 +804,26 @@ ROW: dict[str, Any] = {
     ],
 )
 def test_a_verdict_in_words(changes: dict[str, Any], words: str) -> None:
-    assert verdicts.sentence(ROW | changes) == words
+    assert sentences.sentence(ROW | changes) == words
 
 
 def test_what_it_would_take_in_words() -> None:
     undecided = ROW | {"verdict": "undecided"}
-    assert verdicts.needed(ROW | {"verdict": "better"}) == ""
-    assert verdicts.needed(undecided | {"n": 1, "generalises": ONE_SEED}) == ""
+    assert sentences.needed(ROW | {"verdict": "better"}) == ""
+    assert sentences.needed(undecided | {"n": 1, "generalises": ONE_SEED}) == ""
     seeds = {"seeds_needed_low": 21.0, "seeds_needed": 34.0, "seeds_needed_high": 75.0}
-    assert verdicts.needed(undecided | seeds) == (
+    assert sentences.needed(undecided | seeds) == (
         "10 seeds show a difference of 0.3 points with 80 % power. 21 to 75 seeds would decide "
         "with 80 % power: half of the differences and spreads that fit these runs need a number in "
         "this range."
     )
-    assert " 21 or more seeds " in verdicts.needed(
+    assert " 21 or more seeds " in sentences.needed(
         undecided | seeds | {"seeds_needed_high": math.inf}
     )
-    assert "up to 10,000" in verdicts.needed(undecided | {"seeds_needed": math.inf})
+    assert "up to 10,000" in sentences.needed(undecided | {"seeds_needed": math.inf})
     rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1]}
-    assert "with focal at 0.03 and ce at 0.1. Validation does not" in verdicts.needed(rates)
-    assert "not to be trusted" in verdicts.needed(undecided | {"reason": "not to be trusted"})
+    assert "with focal at 0.03 and ce at 0.1. Validation does not" in sentences.needed(rates)
+    assert "not to be trusted" in sentences.needed(undecided | {"reason": "not to be trusted"})
 
 
 def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:

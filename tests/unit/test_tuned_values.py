@@ -11,7 +11,7 @@ import pytest
 from helpers.pages import made, source
 from helpers.synthetic_runs import predictions, tuned
 
-from reports import analysis, verdicts
+from reports import analysis, sentences, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
 from reports.page import caveats
@@ -79,10 +79,10 @@ def test_a_verdict_has_to_hold_in_every_trial_that_may_be_the_best() -> None:
     (row,) = contrasts(summary).to_dict("records")
     assert (row["verdict"], row["reason"], row["combinations"]) == ("undecided", "rates", 2)
     assert row["weakest"] == [0.1, 0.0398] and row["weakest_tuned"] == ["gamma=3", ""]
-    assert "not with focal (gamma=3) at 0.1 and ce at 0.0398" in verdicts.needed(row)
+    assert "not with focal (gamma=3) at 0.1 and ce at 0.0398" in sentences.needed(row)
     (clear,) = contrasts(summary[~third]).to_dict("records")
     assert (clear["verdict"], clear["tuned_a"], clear["combinations"]) == ("better", "gamma=2", 1)
-    assert verdicts.sentence(clear).startswith("focal (gamma=2) is better than ce: ")
+    assert sentences.sentence(clear).startswith("focal (gamma=2) is better than ce: ")
 
 
 def test_equal_rates_are_compared_for_each_value() -> None:

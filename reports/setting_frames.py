@@ -1,0 +1,160 @@
+"""The frames of one setting: which runs are shown, their curves, and the means of each loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from reports import secondary_metrics, stats
+from reports.stats.runs import OUTCOMES
+
+if TYPE_CHECKING:
+    from reports.analysis import Question
+
+
+def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The runs that have ended and name their configuration; how many are still running."""
+    running = summary["outcome"] == "running"
+    known = summary["outcome"].isin(OUTCOMES) & summary[
+        ["loss", "lr", "epochs", "seed"]
+    ].notna().all(axis=1)
+    kept = summary[known]
+    loss = kept["loss"].astype(str).astype(object)
+    kept = kept.assign(loss=loss, epochs=kept["epochs"].astype(int), seed=kept["seed"].astype(int))
+    return kept, int(running.sum())
+
+
+def judged_runs(
+    kept: pd.DataFrame,
+    chosen: pd.DataFrame,
+    seeds: Sequence[int],
+    outcomes: Sequence[str] = ("ok",),
+) -> pd.DataFrame:
+    """The runs whose numbers are shown: ok, of their loss's trial, of the evaluation seeds."""
+    ok = kept[kept["outcome"].isin(outcomes) & kept["seed"].isin(seeds)]
+    return ok[stats.at_chosen(ok, chosen)].sort_values(["loss", "seed"], ignore_index=True)
+
+
+def own_curves_of(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves of the runs that are shown, with the seconds since the start of training."""
+    wanted = curves[curves["run_id"].isin(judged["run_id"])]
+    wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
+    seconds = (
+        wanted["elapsed_seconds"]
+        if "elapsed_seconds" in wanted
+        else pd.Series(np.nan, wanted.index)
+    )
+    return wanted.assign(seconds=seconds.mask(wanted["epoch"] == 0, 0.0).astype(float)).sort_values(
+        ["loss", "seed", "epoch"], ignore_index=True
+    )
+
+
+def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Mean and band of validation accuracy per loss and epoch, and the mean seconds up to it."""
+    bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
+    seconds = curves.groupby(["loss", "epoch"], observed=True)["seconds"].mean().reset_index()
+    return bands.merge(seconds, on=["loss", "epoch"], how="left")
+
+
+def own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Mean and band of each loss's own value by epoch, in training and in validation."""
+    parts = (("training", "train_loss"), ("validation", "val_loss"))
+    return pd.concat(
+        [
+            stats.bands(curves, column, by=["loss"], seed=seed).assign(part=part)
+            for part, column in parts
+        ],
+        ignore_index=True,
+    )
+
+
+def best_table(
+    kept: pd.DataFrame,
+    judged: pd.DataFrame,
+    chosen: pd.DataFrame,
+    losses: Sequence[str],
+    seed: int,
+) -> pd.DataFrame:
+    """A row per loss at its own best rate.
+
+    It has the mean of every metric, the intervals of the accuracies, and the counts of runs.
+    """
+    rows = []
+    for loss in losses:
+        runs, picked = judged[judged["loss"] == loss], chosen[chosen["loss"] == loss]
+        row: dict[str, Any] = {
+            "loss": loss,
+            "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
+            "tuned": str(picked["tuned"].iloc[0]) if len(picked) else "",
+        }
+        row["tuning_seeds"] = picked["tuning_seeds"].iloc[0] if len(picked) else ()
+        row["seeds"] = tuple(sorted(int(seed) for seed in runs["seed"]))
+        row["edge"] = str(picked["edge"].iloc[0]) if len(picked) else "none"
+        for name in ("val_accuracy", "test_accuracy"):
+            row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
+                runs, name, seed, loss
+            )
+        for name, *_ in secondary_metrics.LIKELIHOOD + secondary_metrics.FURTHER:
+            row[name], *_, row[f"{name}_n"] = _column(runs, name, seed, loss)
+        row["epoch_seconds"], *_ = _column(runs, "epoch_seconds", seed, loss)
+        trials = kept[(kept["loss"] == loss)]
+        row |= {
+            "runs": len(runs),
+            "diverged": int((trials["outcome"] == "diverged").sum()),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def means_by_epochs(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
+    """The metric at each loss's best rate for every value of epochs.
+
+    Epochs, loss, lr, tuned, mean, low, high, n, tuning_seeds, seeds.
+
+    tuning_seeds: those that chose the rate. seeds: those of the runs that are averaged.
+    """
+    rows = []
+    for epochs, family in kept.groupby("epochs", sort=True):
+        split = stats.split_seeds(family, question.tuning_seeds)
+        picked = chosen[chosen["epochs"] == epochs]
+        judged = judged_runs(family, picked, split.evaluation)
+        for _, choice in picked.iterrows():
+            runs = judged[judged["loss"] == choice["loss"]]
+            mean, low, high, n = _column(runs, question.metric, question.seed, str(choice["loss"]))
+            rows.append(
+                {
+                    "epochs": int(epochs),
+                    "loss": choice["loss"],
+                    "lr": choice["lr"],
+                    "tuned": choice["tuned"],
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "n": n,
+                    "tuning_seeds": choice["tuning_seeds"],
+                    "seeds": tuple(sorted(int(seed) for seed in runs["seed"])),
+                }
+            )
+    columns = ["epochs", "loss", "lr", "tuned", "mean", "low", "high", "n", "tuning_seeds", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float, float, float, int]:
+    if name not in runs.columns:
+        return math.nan, math.nan, math.nan, 0
+    return _interval(runs[name], seed, name, loss)
+
+
+def _interval(values: pd.Series, seed: int, *names: object) -> tuple[float, float, float, int]:
+    finite = values.astype(float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return math.nan, math.nan, math.nan, 0
+    mean, low, high, _ = stats.mean_interval(
+        finite.to_numpy(), stats.named_generator(seed, "mean", *names)
+    )
+    return mean, low, high, len(finite)
