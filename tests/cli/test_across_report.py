@@ -34,6 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal(
     store: Path, report: Report

@@ -11,6 +11,7 @@ from reports.runs import load
 TINY = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false", "loss=mse,ce"]
 
 
+@pytest.mark.slow
 def test_a_question_is_kept_with_its_sweep_before_anything_trains(tmp_path, run_command):
     arguments = ["-m", *TINY, "seed=0,1", "question.metric=test/macro_f1", "question.margin=0.5"]
     done = run_command(tmp_path, *arguments, "question.seeds=range(4)")

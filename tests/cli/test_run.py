@@ -408,6 +408,7 @@ def test_no_epochs(tmp_path, run_command):
     }
 
 
+@pytest.mark.slow
 def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path, run_command):
     (tmp_path / "mine.py").write_text(
         "from experiments.losses import ce\n"

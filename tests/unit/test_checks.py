@@ -428,6 +428,7 @@ def softmaxed(logits, labels):
 """
 
 
+@pytest.mark.slow
 def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: Path, run_command):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "loss").mkdir()

@@ -253,6 +253,7 @@ def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
     )
 
 
+@pytest.mark.slow
 def test_without_losses_to_show_there_is_no_gallery() -> None:
     for found in (None, gallery(pd.DataFrame(columns=["loss", "run_id"]), lambda run_id: None)):
         report, html = page(found)
