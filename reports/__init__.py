@@ -2,8 +2,10 @@
 
 The map, in the order in which a report is made:
 
-    generate.py  the command: load, summarise, plot, write; checks an earlier report; compares a
-                 loss with itself
+    generate.py  the command: load, summarise, plot, write
+    request.py   the runs, the question and the sections that its options ask for
+    tasks.py     its other tasks: check an earlier report, keep baselines, a loss against itself
+    printing.py  notes and verdicts in the terminal
     options.py   what a report is asked for: typed options and their checks
     compare.py   what differs between two runs, printed
     watch.py     the page of a sweep under way, until it has ended
@@ -16,11 +18,13 @@ The map, in the order in which a report is made:
     secondary_metrics.py  what is measured besides accuracy, in which table; frames by epoch and
                           corruption
     analysis.py  everything a report says about one setting, as frames
+    setting_frames.py  the parts of that: runs shown, curves, means
     sensitivity.py the losses over a number in which settings differ
     across.py    the losses over data sets or models: verdicts, words, file, check
     source_code.py the code that computed the runs, in words
     gallery.py   what the losses themselves are: how hard each pulls, and its value
-    verdicts.py  verdicts in words and as a file, and the check that they still hold
+    sentences.py verdicts in words
+    verdicts.py  verdicts as a file, and the check that they still hold
     names.py     names for people, whatever characters they have
     figures/     frames in, figures out
     page/        the text, the tables and the figures in their order; HTML and Markdown
@@ -30,9 +34,9 @@ Import rule: `metrics` and `names` import nothing of the package; `stats`, `erro
 `figures` nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
 `runs.versions`; `secondary_metrics` draws on `stats`, `analysis` on these and `error_analysis`,
 `sensitivity` on `analysis`, `across` on these and `verdicts`, `page` on all of these; only
-`generate` and `watch` join them to `runs` and `files`, `compare` knows `runs` and `names`. Only
-`runs` and `compare` read MLflow, only `files` writes to it. Of `experiments`, `contract`,
-`credentials`, `places` and `terminal` may be imported, and, inside the function that needs them,
-`comparison`, `data`, `losses`, `heads`, `metrics` and `source_digest`. This file imports nothing,
-so that `from reports.runs import load` costs what it needs and no more.
+`generate`, `request`, `tasks`, `printing` and `watch` join them to `runs` and `files`, `compare`
+knows `runs` and `names`. Only `runs` and `compare` read MLflow, only `files` writes to it. Of
+`experiments`, `contract`, `credentials`, `places` and `terminal` may be imported, and, inside the
+function that needs them, `comparison`, `data`, `losses`, `heads`, `metrics` and `source_digest`.
+This file imports nothing, so that `from reports.runs import load` costs what it needs and no more.
 """

@@ -26,7 +26,7 @@ from matplotlib.text import Text
 
 from experiments import tuning
 from experiments.contract import LOSS_NAMES
-from reports import analysis, generate, sentences, verdicts
+from reports import analysis, generate, printing, sentences, verdicts
 from reports.analysis import Question, Section
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
@@ -419,7 +419,7 @@ def test_no_text_says_nan_inf_or_none(
     said += [words for row in rows for words in (sentences.sentence(row), sentences.needed(row))]
     figures = report.figures.values()
     said += [each.get_text() for figure in figures for each in figure.findobj(Text)]
-    summary.print_verdicts(sections)
+    printing.print_verdicts(sections)
     said.append(capsys.readouterr().out)
     assert not [words for words in said if re.search(r"\b(nan|NaN|inf|None)\b", words)]
     if outcome == "failed":
