@@ -28,7 +28,7 @@ from experiments import contract, credentials, machine, places, source_digest
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
-_PLACES = ("root", "path", "test_path")  # of data: where they lie; their content is in the digest
+_PLACES = [name.removeprefix("data.") for name in contract.DATA_PLACES]
 TAKEN = "taken"  # what a job returns whose run another sweep has taken
 
 

@@ -38,6 +38,9 @@ METRICS = (
 )
 """The metrics by which losses can be compared, as users type them."""
 
+DATA_PLACES = ("data.root", "data.path", "data.test_path")
+"""Where data lie; what lies there is in the digest of the data."""
+
 METRIC, REFERENCE = "test/accuracy", "ce"
 """What a report compares, and with which loss, unless it is asked for something else."""
 

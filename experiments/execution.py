@@ -37,6 +37,8 @@ from experiments.training import Learner, Record
 
 log = logging.getLogger(__name__)
 
+_MOST_NAMES = 5000  # characters of the names of classes: they are kept in a tag
+
 
 def execute_alone(*arguments: Any, **keywords: Any) -> str:
     """`execute` for a command with one run, which ends where another process computes this run."""
@@ -107,15 +109,20 @@ def execute(
             "order_hash": order_hash(splits, seed=settings.seed),
         }
         constant = {**(tags or {}), **made_by}
-        if splits.classes != DIGITS:
-            constant["classes"] = json.dumps(splits.classes)
+        names = json.dumps(splits.classes)
+        if splits.classes != DIGITS and len(names) <= _MOST_NAMES:
+            constant["classes"] = names
         made_by |= {"threads": str(settings.threads)}
         if parent:
             planned = tracking.planned(store, parent)
         if planned:
             _check_plan(planned, settings, identity)
         locked.enter_context(tracking.run_lock(store, identity, again=settings.force))
-        book = _Book(store, splits, {**artifacts, **tracking.sources(code)}, constant, warnings)
+        texts = {**artifacts, **tracking.sources(code)}
+        if splits.mean is not None and splits.std is not None:
+            numbers = {"mean": splits.mean.ravel(), "std": splits.std.ravel()}
+            texts["normalization.json"] = json.dumps({k: v.tolist() for k, v in numbers.items()})
+        book = _Book(store, splits, texts, constant, warnings)
         trajectory = settings.trajectory(splits.digest)
         place = checkpoints.place(store.directory, store.key, store.experiment_id, trajectory)
         records: list[Record] = []
@@ -293,7 +300,9 @@ def _robustness(learner: Learner, splits: Splits) -> dict[str, float]:
 
     found, test = {}, splits.test
     for name in corruptions.CORRUPTIONS:
-        corrupted = Examples(corruptions.corrupt(name, test.inputs), test.labels)
+        corrupted = Examples(
+            corruptions.corrupt(name, test.inputs.reshape(-1, 28, 28)), test.labels
+        )
         outputs, _ = training.evaluate(learner, training.tensor(splits, corrupted), test.labels)
         predicted = learner.head.predict(outputs)
         found[f"corrupted/accuracy_{name}"] = metrics.accuracy(predicted, test.labels)

@@ -89,11 +89,12 @@ def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -
             f"{where}: expected a function whose parameters Python can tell, got {bound.func!r}; "
             "call it from a function of your own"
         ) from error
+    if group == "model" and "shape" in signature.parameters:
+        keywords = (*keywords, "shape")
     try:
         signature.bind(*positional, **dict.fromkeys(keywords), **own)
     except TypeError as error:
-        program = (*keywords, "shape") if group == "model" else keywords
-        takes = [name for name in signature.parameters if name not in program][len(positional) :]
+        takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
         raise CommandError(
             f"{where}: {error}; "
             f"its own arguments are {', '.join(takes) or 'none'}, got {', '.join(own) or 'none'}"

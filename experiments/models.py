@@ -62,7 +62,7 @@ class Network(nn.Layer):
 def convnet(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
     """The tutorial's: two 5x5 convolutions with 20 channels, pooled 2x2, and a linear layer."""
     check_number("init_scale", init_scale, above=0)
-    channels, height, width = _image("convnet", shape, least=4)
+    channels, height, width = _image(shape, least=4)
     body = nn.Sequential(
         ConvBlock(channels, 20, kernel_size=5, padding=2),
         ConvBlock(20, 20, kernel_size=5, padding=2),
@@ -78,7 +78,7 @@ def lenet5(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Ne
     LeNet-5 today, pooling has no weights, every channel sees every other, and tanh is not scaled.
     """
     check_number("init_scale", init_scale, above=0)
-    channels, height, width = _image("lenet5", shape, least=12)
+    channels, height, width = _image(shape, least=12)
     body = nn.Sequential(
         nn.Conv2D(channels, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2D(2),
         nn.Conv2D(6, 16, 5), nn.Tanh(), nn.AvgPool2D(2),
@@ -96,7 +96,7 @@ def cnn_bn(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Ne
     2020). Its running means and variances are part of a checkpoint and of `init_hash`.
     """
     check_number("init_scale", init_scale, above=0)
-    channels, height, width = _image("cnn_bn", shape, least=4)
+    channels, height, width = _image(shape, least=4)
     body = nn.Sequential(
         nn.Conv2D(channels, 32, 3, padding=1), nn.BatchNorm2D(32), nn.ReLU(), nn.MaxPool2D(2),
         nn.Conv2D(32, 64, 3, padding=1), nn.BatchNorm2D(64), nn.ReLU(), nn.MaxPool2D(2),
@@ -161,7 +161,7 @@ def resnet(
     check_number("depth", depth, at_least=8, whole=True)
     if depth % 6 != 2:
         raise ValueError(f"depth: expected 6 n + 2, such as 8 or 20, got {depth}")
-    channels, _, _ = _image("resnet", shape, least=4)
+    channels, _, _ = _image(shape, least=4)
     first = [nn.Conv2D(channels, 16, 3, padding=1, bias_attr=False), nn.BatchNorm2D(16), nn.ReLU()]
     blocks = [
         _Residual(before, width, stride)
@@ -199,7 +199,7 @@ class _Residual(nn.Layer):
         return nn.functional.relu(self.convolutions(images) + shortcut)
 
 
-def _image(name: str, shape: Shape, least: int) -> tuple[int, int, int]:
+def _image(shape: Shape, least: int) -> tuple[int, int, int]:
     """Channels, height and width; ValueError where they are not of a large enough image."""
     if len(shape) != 3 or min(shape[1:]) < least:
         raise ValueError(

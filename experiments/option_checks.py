@@ -290,11 +290,11 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     together = " ".join(
         f"{group}={job.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")
     )
-    for name, asked, right, wanted in (
+    for name, is_set, right, wanted in (
         ("augment", job.augment != "none", len(data.shape) == 3, "images"),
         ("corruptions", job.corruptions, data.shape == (1, 28, 28), "grey images of 28 x 28"),
     ):
-        if asked and not right:
+        if is_set and not right:
             raise CommandError(
                 f"{name}: expected data of {wanted}, got data={job.choices['data']} with inputs of "
                 f"the shape {list(data.shape)}; leave {name} out"
@@ -347,5 +347,6 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         text = text if isinstance(error, CommandError) else f"{together}: {text}"
         raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
     own = [f"{name}={value}" for name, value in job.params.items() if name.startswith("model.")]
-    network = " ".join([f"model={job.choices['model']}", *own, f"seed={job.seed}"])
+    on = f"data={job.choices['data']}"
+    network = " ".join([f"model={job.choices['model']}", *own, on, f"seed={job.seed}"])
     return Checked(tuple(warnings), kernel, checkpoint, (network, start))

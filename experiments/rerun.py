@@ -48,7 +48,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     """
     for word in overrides:
         key = word.lstrip("+~").partition("=")[0]
-        if key != "data.root" and key.partition(".")[0] in (*_DECIDES, "plan"):
+        if key not in contract.DATA_PLACES and key.partition(".")[0] in (*_DECIDES, "plan"):
             raise CommandError(
                 f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, "
                 "and runs it; leave this out"
@@ -134,7 +134,7 @@ def find(store: Store, run_id: object) -> Any:
 def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config `now`, with the values that decided the numbers of `run`.
 
-    Device, threads and data.root may be set by `overrides`, since the machine may be another one.
+    Device, threads and where data lie may be set by `overrides`: the machine may be another one.
     """
     kept = comparison.read(store, run, "config.yaml")
     if kept is None:
@@ -147,7 +147,8 @@ def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str])
     for name in sorted(set(then) - set(values)):
         log.warning("%s=%s was set then, and means nothing any more; left out", name, then[name])
     given = {word.lstrip("+").partition("=")[0] for word in overrides}
-    root = {"root": values["data"]["root"]} if "data.root" in given else {}
+    names = [name.removeprefix("data.") for name in contract.DATA_PLACES if name in given]
+    root = {name: values["data"][name] for name in names}
     values |= {name: then[name] for name in _OF_THEN if name in then and name not in given}
     return OmegaConf.create(values | {"data": values["data"] | root})
 

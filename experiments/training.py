@@ -49,7 +49,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network with what teaches it.
+    """A network with its loss and its optimizer.
 
     Attributes:
         shape: That of an input, (channels, height, width) or (features,).
@@ -309,9 +309,9 @@ def head_prefix(network: paddle.nn.Layer) -> str:
     The last one is that with weights that the network defines last, at any depth; a network that
     is one such layer is all head.
     """
-    if hasattr(network, "head"):
-        return "head."
     names = [name for name, _ in network.named_parameters()]
+    if any(name.startswith("head.") for name in names):
+        return "head."
     return f"{names[-1].rpartition('.')[0]}.".removeprefix(".") if names else ""
 
 

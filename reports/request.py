@@ -235,7 +235,7 @@ def test_images(section: Section) -> Any:
     name = str(section.runs["data"].iloc[0])
     known = {"mnist": data.mnist, "digits": data.digits, "fashion": data.fashion}
     if name not in known:
-        return f"no pictures are known for the data {name!r}"
+        return f"data={name} has no images that can be shown"
     try:
         return known[name](seed=0).test.inputs
     except (data.DataError, OSError) as error:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from experiments.contract import DATA_PLACES
 from reports.analysis import Section
 
-APART = ("data.root",)  # where the data lie decides no number
+APART = DATA_PLACES
 OPTIONS = ("model", "data", "optimizer", "scheduler")
 NAMED = (
     *OPTIONS,

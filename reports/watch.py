@@ -65,8 +65,8 @@ def watch(options: Options, steps: Steps) -> Path:
     while sweep["status"] == "RUNNING":
         began = time.monotonic()
         try:
-            said = page(chosen, steps)
             sweep = newest_sweep(chosen)
+            said = page(chosen, steps)
         except (ReadError, analysis.QuestionError) as error:
             said = f"the store will be read again: {one_line(str(error))}"
         if said != last:

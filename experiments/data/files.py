@@ -154,7 +154,7 @@ def csv(*, path: str, label: str, test_path: str | None = None, **options: Any) 
     place = names.index(label)
     others: list[list[str]] = []
     if test_path is not None:
-        more = _file(test_path)
+        more = _file(test_path, "data.test_path")
         theirs, others = _rows(more)
         if theirs != names:
             raise DataError(
@@ -193,9 +193,11 @@ def table_arrays(
             features.extend((column == value).astype(np.float32) for value in values)
     labels = np.array([row[label] for row in rows])
     try:
-        return np.stack(features, axis=1), labels.astype(np.float64).astype(np.int64)
+        numbers = labels.astype(np.float64)
     except ValueError:
         return np.stack(features, axis=1), labels
+    whole = np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()
+    return np.stack(features, axis=1), numbers.astype(np.int64) if whole else labels
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -274,7 +276,7 @@ def _images_by_class(base: Path) -> list[tuple[Path, str]]:
 
 
 def _open_image(path: Path) -> Any:
-    """An image of Pillow's."""
+    """The image in a file, as an object of Pillow."""
     from PIL import Image
 
     try:
@@ -296,9 +298,9 @@ def _directory(root: object) -> Path:
     return _existing("data.root", root, "a directory", Path.is_dir)
 
 
-def _file(path: object) -> Path:
-    """`path` as a file that exists."""
-    return _existing("data.path", path, "a file", Path.is_file)
+def _file(path: object, name: str = "data.path") -> Path:
+    """`path`, the value `name`, as a file that exists."""
+    return _existing(name, path, "a file", Path.is_file)
 
 
 def _existing(name: str, value: object, what: str, there: Any) -> Path:

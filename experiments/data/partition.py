@@ -25,7 +25,6 @@ from experiments.data.sources import DataError
 
 Ints = npt.NDArray[np.int64]
 
-AUGMENTATIONS = ("none", "shift", "crop_flip")
 NOISE_KINDS = ("symmetric", "asymmetric", "uniform")
 
 DIGITS = tuple("0123456789")
@@ -300,7 +299,7 @@ def augmented(
     Args:
         images: The images of one batch.
         kind: "shift": by up to 2 pixels in each direction; "crop_flip": by up to 4 pixels, and
-            every other one from left to right, as He et al. (2016) train on CIFAR.
+            each mirrored with probability 0.5, as He et al. (2016) train on CIFAR.
         generator: That of the epoch, of `augmentation`.
     """
     margin = {"shift": 2, "crop_flip": 4}[kind]
@@ -356,10 +355,11 @@ def _test_positions(labels: Ints) -> tuple[Ints, Ints]:
 
 def _moments(inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
     """Mean and standard deviation of each channel or feature; 1 for one that is constant."""
-    scaled = inputs / 255 if inputs.dtype == np.uint8 else inputs
     axes = (0,) if inputs.ndim == 2 else (0, inputs.ndim - 2, inputs.ndim - 1)
-    std = scaled.std(axis=axes, keepdims=True, dtype=np.float64)
-    mean = scaled.mean(axis=axes, keepdims=True, dtype=np.float64)
+    scale = 255 if inputs.dtype == np.uint8 else 1
+    mean = inputs.mean(axis=axes, keepdims=True, dtype=np.float64)
+    std = inputs.std(axis=axes, keepdims=True, dtype=np.float64)
+    mean, std = mean / scale, std / scale
     return {
         "mean": mean.astype(np.float32)[0],
         "std": np.where(std > 0, std, 1).astype(np.float32)[0],

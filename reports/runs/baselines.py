@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.contract import command, override
+from experiments.contract import DATA_PLACES, command, override
 from reports.runs.naming import loss_values, scalars, setting_values
 from reports.runs.records import AT_END, CURVES, ReadError, Run
 from reports.runs.versions import code_of
@@ -48,7 +48,7 @@ _GRID = (
     "loss",
     "lr",
     "seed",
-    "data.root",
+    *DATA_PLACES,
 )  # overrides that differ from run to run, or from machine to machine
 _HASHES = ("order_hash", "init_hash")  # equal where splits, labels, order and initial weights are
 
@@ -396,7 +396,7 @@ def _tags(runs: Sequence[Run], name: str) -> list[str]:
 def _kept(run: Run) -> Run:
     """The run without what is of its store or its machine alone."""
     metrics = {name: value for name, value in run.metrics.items() if name.startswith(AT_END)}
-    params = {name: value for name, value in run.params.items() if name != "data.root"}
+    params = {name: value for name, value in run.params.items() if name not in DATA_PLACES}
     own = {
         name: getattr(run, name)
         for name in ("run_id", "name", "status", "started", "ended", "tags", "digest")

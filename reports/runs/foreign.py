@@ -91,6 +91,11 @@ def load(
     name = " and ".join(map(quote, experiments))
     notes: list[str] = []
     lines = list(_lines(runs, keys, histories, metric, name, notes))
+    if not lines:
+        raise ReadError(
+            f"from: no run of experiment {name} has both {keys['loss']} (from.loss) and "
+            f"{keys['seed']} (from.seed); name the keys that hold them"
+        )
     table = Table(
         *(f"experiment {name}", f"MLflow experiment {name}", address, tuple(experiments)),
         lines=lines,

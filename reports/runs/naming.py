@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from experiments.contract import DATA_PLACES
 from reports.names import BASELINE
 from reports.runs.records import NEEDED, Run
 from reports.runs.wording import number, short
@@ -43,12 +44,7 @@ def loss_values(run: Run) -> dict[str, str]:
 
 def setting_values(run: Run) -> dict[str, str]:
     """Every value that decides the numbers but the loss's, lr, epochs and seed."""
-    apart = (
-        "lr",
-        "epochs",
-        "seed",
-        "data.root",
-    )  # where the data lie does not matter, what they are does
+    apart = ("lr", "epochs", "seed", *DATA_PLACES)
     values = {name: short(value) for name, value in sorted(run.params.items()) if name not in apart}
     own = {
         name: value

@@ -384,6 +384,16 @@ def links(name: str, text: str) -> list[tuple[str, str, str]]:
     return found
 
 
+@pytest.mark.slow
+def test_the_examples_of_data_and_of_a_network_of_ones_own_run(tmp_path, run_command):
+    write_examples(tmp_path)
+    options = ["--config-dir", "options", "loss=ce", "data=rings", "model=deep"]
+    done = run_command(tmp_path, *options, "epochs=30", "lr=0.1", PYTHONPATH=".")
+    assert done.returncode == 0, done.stderr
+    accuracy = re.search(r"\bce +0\.1 +30 +0 +([\d.]+)%", done.stdout)
+    assert accuracy and float(accuracy[1]) > 60, done.stdout  # of three classes
+
+
 @pytest.mark.parametrize("name", [*PAGES, *OTHER_PAGES])
 def test_links_lead_somewhere(name):
     text = (PAGES | OTHER_PAGES)[name]
