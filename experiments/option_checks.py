@@ -154,9 +154,9 @@ def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
         hashes.setdefault(network, set()).add(init_hash)
     for network, found in hashes.items():
         message = (
-            f"{network}: with one seed, the losses begin from different weights outside the head, "
-            "so their runs are compared as unpaired, which is less certain; define the head last, "
-            "as the sublayer `head`"
+            f"{network}: at the same seed, the losses begin from different weights outside the "
+            "head, so their runs are compared as unpaired, which is less certain; define the head "
+            "last, as the sublayer `head`"
         )
         if len(found) > 1 and message not in _logged:
             _logged.add(message)
@@ -285,7 +285,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
         raise CommandError(
             f"{alone}: expected data whose labels are numbers, since this loss trains one number; "
             f"the classes of data={job.choices['data']} have no order. Take a loss of logits, such "
-            "as loss=ce, or say that they have one (`ordered`)"
+            "as loss=ce; for data of your own whose labels are numbers, set data.ordered=true"
         )
     together = " ".join(
         f"{group}={job.choices[group]}" for group in ("loss", "model", "optimizer", "scheduler")

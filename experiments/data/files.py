@@ -83,7 +83,10 @@ def npz(*, path: str, **options: Any) -> Splits:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"data.path: {file} cannot be read as an npz file: {error}") from error
+        raise DataError(
+            f"data.path: expected an npz file of arrays of numbers or texts, which numpy.savez "
+            f"writes; {file} cannot be read as one ({type(error).__name__})"
+        ) from error
     tests = {"x_test", "y_test"} & arrays.keys()
     needed = ["x", "y", *(["x_test", "y_test"] if tests else [])]
     if missing := [name for name in needed if name not in arrays]:
@@ -188,7 +191,8 @@ def table_arrays(
             if len(values) > _MOST_VALUES:
                 raise DataError(
                     f"column {name!r}: expected numbers, or at most {_MOST_VALUES} different "
-                    f"texts, got {len(values):,}, such as {column[0]!r}; leave the column out"
+                    f"texts, got {len(values):,}, such as {_no_number(column)!r}; correct it, or "
+                    "leave the column out"
                 ) from None
             features.extend((column == value).astype(np.float32) for value in values)
     labels = np.array([row[label] for row in rows])
@@ -198,6 +202,16 @@ def table_arrays(
         return np.stack(features, axis=1), labels
     whole = np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()
     return np.stack(features, axis=1), numbers.astype(np.int64) if whole else labels
+
+
+def _no_number(texts: npt.NDArray[Any]) -> str:
+    """The first text that is not a number."""
+    for text in texts.tolist():
+        try:
+            float(text)
+        except ValueError:
+            return str(text)
+    raise ValueError("all are numbers")
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:

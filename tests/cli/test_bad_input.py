@@ -163,7 +163,7 @@ MORE_LIGHT = [
     (["+epoch=3"], ["epoch: there is no such value; did you mean epochs?"]),
     (
         ["data.noise_kind=odd"],
-        ["data=mnist: data.noise_kind: expected one of symmetric, asymmetric, got 'odd'"],
+        ["data=mnist: data.noise_kind: expected one of symmetric, asymmetric, uniform, got 'odd'"],
     ),
     (
         ["data.train_size=0"],
@@ -237,7 +237,8 @@ MORE_OPTIONS = [
         [
             "model=mlp",
             "'widht'",
-            "its own arguments are hidden, init_scale, got hidden, init_scale, widht",
+            "its own arguments are hidden, dropout, init_scale, "
+            "got hidden, dropout, init_scale, widht",
         ],
     ),
     (

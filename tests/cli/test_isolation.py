@@ -15,7 +15,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from helpers.commands import Command
+from helpers.commands import Command, but
 from helpers.settings import BASE
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -113,7 +113,8 @@ def mine(tmp_path: Path, run_command: Command):
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / name).mkdir(exist_ok=True)
         where = ["--config-dir", str(tmp_path)]
-        return run_command(tmp_path / name, *where, *TINY, *arguments, PYTHONPATH=str(tmp_path))
+        words = but(TINY, *arguments)
+        return run_command(tmp_path / name, *where, *words, PYTHONPATH=str(tmp_path))
 
     return run
 

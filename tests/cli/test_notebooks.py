@@ -36,6 +36,7 @@ def test_the_notebook_trains_draws_and_reads_the_verdict(
     nbclient, nbformat = (pytest.importorskip(name) for name in ("nbclient", "nbformat"))
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # a report in this process may have set it
     notebook = nbformat.read(ENGLISH, as_version=4)
     nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}

@@ -28,6 +28,15 @@ def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
+def content(directory: Path) -> list[str]:
+    """All that a store's database holds, but the description that a report gives its sweep."""
+    connection = sqlite3.connect(directory / "mlflow.db")
+    try:
+        return [line for line in connection.iterdump() if "mlflow.note.content" not in line]
+    finally:
+        connection.close()
+
+
 # ---- addresses ----------------------------------------------------------------------------------
 
 
@@ -183,13 +192,13 @@ def moved(tmp_path, sweep):
 
 @pytest.mark.slow
 def test_a_moved_store_is_read_as_it_is(moved):
-    before = (moved / "mlflow.db").read_bytes()
+    before = content(moved)
     done = generate(moved, "formats=[svg]")
     assert done.returncode == 0, done.stderr
     assert "stored with the sweep's run" in done.stdout
     ((parent,),) = rows(moved, "SELECT run_uuid FROM tags WHERE key='kind' AND value='sweep'")
     assert (moved / "mlartifacts" / str(parent) / "artifacts" / "report" / "index.html").exists()
-    assert (moved / "mlflow.db").read_bytes() == before
+    assert content(moved) == before
     assert (moved.parent / "a").read_bytes() == b""
 
 

@@ -352,7 +352,7 @@ def test_the_margin_of_a_digit_is_two_of_its_images() -> None:
     assert set(found.headline["margin"]) == {4.0} and set(found.headline["verdict"]) == {
         "equivalent"
     }
-    assert "within ±4 points, which is two test images of 50 of this digit." in words
+    assert "within ±4 points, which is two test images of 50 of this class." in words
     whole, _, _ = judged_by("test_accuracy", {"ce": 0.95, "focal gamma=3": 0.95})
     assert whole.test_size == 500 and set(whole.headline["margin"]) == {0.4}
 
