@@ -13,7 +13,6 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -34,9 +33,6 @@ from reports.request import (
 )
 from reports.tasks import check, compare_with_itself, keep_baselines
 
-if TYPE_CHECKING:
-    pass
-
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 options.register()
@@ -50,7 +46,7 @@ def report(cfg: DictConfig) -> None:
     """
     os.chdir(HydraConfig.get().runtime.cwd)  # whatever hydra.job.chdir says: a report is no job
     try:
-        asked = options.read(cfg, list(HydraConfig.get().overrides.task))
+        request = options.read(cfg, list(HydraConfig.get().overrides.task))
     except OptionError as error:
         sys.exit(str(error))
     print("reading the runs", file=sys.stderr, flush=True)  # what follows takes seconds to load
@@ -61,20 +57,20 @@ def report(cfg: DictConfig) -> None:
     from reports.verdicts import CheckError
 
     try:
-        if asked.check is not None:
-            check(asked)
-        elif asked.baselines_to is not None:
-            keep_baselines(asked)
-        elif asked.aa is not None:
-            compare_with_itself(asked)
-        elif asked.compare is not None:
+        if request.check is not None:
+            check(request)
+        elif request.baselines_to is not None:
+            keep_baselines(request)
+        elif request.aa is not None:
+            compare_with_itself(request)
+        elif request.compare is not None:
             from reports.compare import compare
 
-            print(compare(asked.uri, next(iter(asked.experiments), None), asked.compare))
-        elif asked.watch:
-            watch(asked)
+            print(compare(request.uri, next(iter(request.experiments), None), request.compare))
+        elif request.watch:
+            watch(request)
         else:
-            generate(asked)
+            generate(request)
         sys.stdout.flush()  # here, where a reader that has gone is noticed
     except (ReadError, QuestionError, CheckError, OutputError) as error:
         sys.exit(str(error))
@@ -83,7 +79,7 @@ def report(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def generate(asked: Options) -> Path:
+def generate(request: Options) -> Path:
     """Write the report; the path of its page."""
     from reports import across, files, gallery, verdicts
     from reports.figures import fonts, palette
@@ -91,27 +87,27 @@ def generate(asked: Options) -> Path:
     from reports.page import report as page_report
     from reports.runs import configuration
 
-    runs = load(asked)
-    apart = unusual(asked)
-    directory = files.prepare(asked.output, files.report_name(runs, asked.where, apart))
-    sections = sections_of(asked, runs)
+    runs = load(request)
+    apart = unusual(request)
+    directory = files.prepare(request.output, files.report_name(runs, request.where, apart))
+    sections = sections_of(request, runs)
     over_all = None
-    if asked.across is not None:
-        over_all = across.across(sections, asked.across, question(asked, runs))
+    if request.across is not None:
+        over_all = across.across(sections, request.across, question(request, runs))
     names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
     families, lacking = fonts.fallback({one_line(name) for name in names})
     if lacking:
         runs = replace(runs, notes=[*runs.notes, fonts.note(lacking)])
-    source = source_of(asked, runs, directory)
+    source = source_of(request, runs, directory)
     comparisons = verdicts.document(
         sections,
         {
             "experiments": list(runs.experiments),
             "sweeps": list(runs.sweeps),
-            "where": asked.where,
-            "versions": asked.versions,
-            "baselines": asked.baselines,
-            "from": asked.mapping or asked.csv,
+            "where": request.where,
+            "versions": request.versions,
+            "baselines": request.baselines,
+            "from": request.mapping or request.csv,
         },
     )
     evaluated = {run_id for section in sections for run_id in section.judged["run_id"]}
@@ -130,9 +126,9 @@ def generate(asked: Options) -> Path:
             gallery=None
             if runs.imported
             else gallery.gallery(chosen_first, lambda run_id: configuration(runs, run_id)),
-            figure_format=asked.formats[0],
+            figure_format=request.formats[0],
             across=over_all,
-            width=asked.width,
+            width=request.width,
         )
         written = files.write(
             directory,
@@ -140,12 +136,12 @@ def generate(asked: Options) -> Path:
             markdown=render.to_markdown(result.page),
             verdicts=verdicts.write(comparisons),
             result=result,
-            formats=asked.formats,
+            formats=request.formats,
         )
     stored = files.store_with_parent(
         directory,
         runs,
-        beside=bool(asked.where or apart),
+        beside=bool(request.where or apart),
         description=answer.description(result.page.title, sections),
     )
     if runs.baselines and sections:
@@ -160,12 +156,12 @@ def generate(asked: Options) -> Path:
     return written
 
 
-def watch(asked: Options) -> None:
+def watch(request: Options) -> None:
     """Show a sweep under way; Ctrl-C ends the program, and the last page stays."""
     from reports import watch
 
     try:
-        watch.watch(asked, watch.Steps(load, sections_of, source_of, test_images, generate))
+        watch.watch(request, watch.Steps(load, sections_of, source_of, test_images, generate))
     except KeyboardInterrupt:
         sys.exit("stopped; the last page stays")
 

@@ -74,8 +74,8 @@ class Options:
 
     experiments, sweeps: the names and ids of the options experiment and sweep, each none, one or
     several. metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
-    asked_reference: whether the user named the reference. baselines: "true" for the file that comes
-    with the project. csv, mapping: the option from, a file or from.KEY=VALUE.
+    reference_is_set: whether the user named the reference. baselines: "true" for the file that
+    comes with the project. csv, mapping: the option from, a file or from.KEY=VALUE.
     overrides: as typed.
     """
 
@@ -85,7 +85,7 @@ class Options:
     where: dict[str, Any]
     versions: bool
     reference: str
-    asked_reference: bool
+    reference_is_set: bool
     all_pairs: bool
     across: str | None
     metric: str
@@ -176,7 +176,7 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
         mapping=mapping,
         uri=values["tracking"]["uri"],
         where=_flat(values["where"]),
-        asked_reference=any(
+        reference_is_set=any(
             override.lstrip("+").startswith("reference=") for override in overrides
         ),
         metric=metrics.column(values["metric"]),

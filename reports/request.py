@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from reports.runs import Runs
 
 
-def load(asked: Options) -> Runs:
+def load(request: Options) -> Runs:
     """The runs that the options choose, with the metric wherever it can be computed."""
     from reports import runs
     from reports.runs.computed import with_metric
 
-    if source := asked.mapping or asked.csv:
-        return imported(source, asked.uri, asked.experiments, asked.metric, asked.where)
-    baselines = None if asked.baselines is None else baselines_file(asked.baselines)
+    if source := request.mapping or request.csv:
+        return imported(source, request.uri, request.experiments, request.metric, request.where)
+    baselines = None if request.baselines is None else baselines_file(request.baselines)
     found = runs.load(
-        *(asked.uri, asked.experiments, asked.sweeps, asked.where, baselines),
-        versions=asked.versions,
+        *(request.uri, request.experiments, request.sweeps, request.where, baselines),
+        versions=request.versions,
     )
     if not len(found.summary):
         why = (
-            f" with {', '.join(f'{key}={value}' for key, value in asked.where.items())}"
-            if asked.where
+            f" with {', '.join(f'{key}={value}' for key, value in request.where.items())}"
+            if request.where
             else ""
         )
         names = " and ".join(map(repr, found.experiments))
         raise runs.ReadError(f"the experiment {names} has no runs{why} to report on")
-    return with_metric(found, asked.metric, lambda run_id: runs.predictions(found, run_id))
+    return with_metric(found, request.metric, lambda run_id: runs.predictions(found, run_id))
 
 
 def imported(
@@ -68,7 +68,7 @@ def baselines_file(baselines: str) -> Path:
     return SHIPPED if baselines == "true" else Path(baselines)
 
 
-def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
+def question(request: Options, runs: Runs, *, reference: bool = True) -> Question:
     """What the sections are asked; a baseline that the user named must be there.
 
     Unless one was named, losses that are run here are compared with every other one where baselines
@@ -78,32 +78,32 @@ def question(asked: Options, runs: Runs, *, reference: bool = True) -> Question:
     from reports.names import BASELINE, plain
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
-    asked = replace(asked, reference=newest_version(asked.reference, runs.summary))
+    request = replace(request, reference=newest_version(request.reference, runs.summary))
     here = tuple(
         sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
     )
-    compared_with, subjects = asked.reference, ()
-    if runs.imported and not asked.asked_reference and compared_with not in losses:
+    compared_with, subjects = request.reference, ()
+    if runs.imported and not request.reference_is_set and compared_with not in losses:
         compared_with = str(runs.summary["loss"].iloc[0])
     if len(here) < len(losses):
-        if not asked.asked_reference:
+        if not request.reference_is_set:
             compared_with, subjects = here[0], here
-        elif (marked := asked.reference + BASELINE) in losses:
+        elif (marked := request.reference + BASELINE) in losses:
             compared_with = marked
-    if reference and asked.asked_reference and compared_with not in losses:
+    if reference and request.reference_is_set and compared_with not in losses:
         raise QuestionError(
-            f"reference={asked.reference}: no run has this loss; there are "
+            f"reference={request.reference}: no run has this loss; there are "
             f"{', '.join(plain(loss) for loss in losses)}"
         )
     return Question(
         reference=compared_with,
         subjects=subjects,
-        metric=asked.metric,
-        margin=asked.margin,
-        all_pairs=asked.all_pairs,
-        target=asked.target,
-        tuning_seeds=asked.tuning_seeds,
-        seed=asked.seed,
+        metric=request.metric,
+        margin=request.margin,
+        all_pairs=request.all_pairs,
+        target=request.target,
+        tuning_seeds=request.tuning_seeds,
+        seed=request.seed,
     )
 
 
@@ -125,7 +125,7 @@ def newest_version(loss: str, summary: pd.DataFrame) -> str:
     return str((finished if len(finished) else same).sort_values("started")["loss"].iloc[-1])
 
 
-def sections_of(asked: Options, runs: Runs) -> list[Section]:
+def sections_of(request: Options, runs: Runs) -> list[Section]:
     """What the report says about each setting."""
     from reports import analysis
     from reports.runs import predictions
@@ -133,7 +133,7 @@ def sections_of(asked: Options, runs: Runs) -> list[Section]:
     return analysis.sections(
         runs.summary,
         runs.curves,
-        question(asked, runs),
+        question(request, runs),
         lambda run_id: predictions(runs, run_id),
         scores_of(runs),
         runs.declared,
@@ -141,7 +141,7 @@ def sections_of(asked: Options, runs: Runs) -> list[Section]:
     )
 
 
-def source_of(asked: Options, runs: Runs, directory: Path) -> Source:
+def source_of(request: Options, runs: Runs, directory: Path) -> Source:
     """Where the runs come from, for the page's commands and caveats."""
     from reports.page.cross_setting import Source
 
@@ -150,7 +150,7 @@ def source_of(asked: Options, runs: Runs, directory: Path) -> Source:
         chosen=tuple(runs.sweeps.values()),
         uri=None if is_default(runs.uri) else runs.uri,
         imported=runs.imported,
-        overrides=words_for(asked, runs),
+        overrides=words_for(request, runs),
         missing=len(runs.missing),
         notes=runs.notes,
         warnings=runs.warnings,
@@ -173,47 +173,47 @@ def scores_of(runs: Runs) -> Scores:
     return read
 
 
-def words_for(asked: Options, runs: Runs) -> tuple[str, ...]:
+def words_for(request: Options, runs: Runs) -> tuple[str, ...]:
     """The overrides that make this report again: as typed, and where its runs were found."""
-    words = list(asked.overrides)
-    if asked.csv is not None:
+    words = list(request.overrides)
+    if request.csv is not None:
         return tuple(words)
-    if asked.uri is None and not is_default(runs.uri):
+    if request.uri is None and not is_default(runs.uri):
         words.append(override("tracking.uri", runs.uri))
-    if not asked.experiments and not asked.sweeps:  # the newest, today
+    if not request.experiments and not request.sweeps:  # the newest, today
         words.append(override("experiment", *runs.experiments))
     return tuple(words)
 
 
-def unusual(asked: Options) -> dict[str, str]:
+def unusual(request: Options) -> dict[str, str]:
     """The options in which a report differs from the usual one on the same runs, as typed."""
     from reports.analysis import Question
     from reports.metrics import read_metric
 
     usual = Question()
     found = {
-        name: str(getattr(asked, name))
+        name: str(getattr(request, name))
         for name in ("margin", "all_pairs", "seed")
-        if getattr(asked, name) != getattr(usual, name)
+        if getattr(request, name) != getattr(usual, name)
     }
-    if asked.metric != usual.metric:
-        found["metric"] = read_metric(asked.metric).typed
-    if asked.tuning_seeds is not None:
-        found["tuning_seeds"] = ",".join(map(str, sorted(set(asked.tuning_seeds))))
-    if asked.across is not None:
-        found["across"] = asked.across
-    if asked.target is not None:
-        found["target"] = f"{asked.target:g}"
-    if asked.versions:
+    if request.metric != usual.metric:
+        found["metric"] = read_metric(request.metric).typed
+    if request.tuning_seeds is not None:
+        found["tuning_seeds"] = ",".join(map(str, sorted(set(request.tuning_seeds))))
+    if request.across is not None:
+        found["across"] = request.across
+    if request.target is not None:
+        found["target"] = f"{request.target:g}"
+    if request.versions:
         found["versions"] = "true"
-    if asked.baselines is not None:
-        found["baselines"] = asked.baselines
+    if request.baselines is not None:
+        found["baselines"] = request.baselines
     # With baselines the losses that are run here are compared with all others unless one is named,
     # even the usual one.
-    if asked.reference != usual.reference or (
-        asked.baselines is not None and asked.asked_reference
+    if request.reference != usual.reference or (
+        request.baselines is not None and request.reference_is_set
     ):
-        found["reference"] = asked.reference
+        found["reference"] = request.reference
     return found
 
 

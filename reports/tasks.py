@@ -12,7 +12,7 @@ from reports.printing import print_notes
 from reports.request import baselines_file, imported, load, question, scores_of
 
 
-def check(asked: Options) -> None:
+def check(request: Options) -> None:
     """Derive the verdicts of an earlier verdicts.json again.
 
     Where some no longer hold, the program names them and exits with 1.
@@ -24,20 +24,20 @@ def check(asked: Options) -> None:
     from reports.runs import load as read
     from reports.runs.computed import with_metric
 
-    assert asked.check is not None
-    content = verdicts.read(Path(asked.check))
-    experiments = asked.experiments or content["source"].get("experiments")
+    assert request.check is not None
+    content = verdicts.read(Path(request.check))
+    experiments = request.experiments or content["source"].get("experiments")
     made_of = verdicts.runs_of(content)
     metric = metrics.column(str(content["question"].get("metric", "test/accuracy")))
-    source = asked.mapping or asked.csv or content["source"].get("from")
+    source = request.mapping or request.csv or content["source"].get("from")
     if source:
         where = content["source"].get("where") or {}
-        runs = imported(source, asked.uri, experiments, metric, where, made_of)
+        runs = imported(source, request.uri, experiments, metric, where, made_of)
     else:
-        stored = read(asked.uri, experiments, None, None, run_ids=made_of)
+        stored = read(request.uri, experiments, None, None, run_ids=made_of)
         runs = with_metric(stored, metric, lambda run: predictions(stored, run))
     summary = runs.summary
-    if baselines := asked.baselines or content["source"].get("baselines"):
+    if baselines := request.baselines or content["source"].get("baselines"):
         of_file = load_baselines(baselines_file(str(baselines)))
         runs = replace(runs, baselines=of_file.baselines)  # with right or wrong of each test image
         theirs = of_file.summary
@@ -46,7 +46,7 @@ def check(asked: Options) -> None:
     declared = None
     try:
         sweeps = content["source"].get("sweeps")
-        now = runs if source else read(asked.uri, experiments, sweeps, None, versions=versions)
+        now = runs if source else read(request.uri, experiments, sweeps, None, versions=versions)
     except ReadError as error:
         print(f"the same report cannot be made again: {error}")
     else:
@@ -71,33 +71,33 @@ def check(asked: Options) -> None:
         sys.exit(
             "\n".join(
                 [
-                    f"{len(broken)} of {total} verdicts of {asked.check} no longer hold:",
+                    f"{len(broken)} of {total} verdicts of {request.check} no longer hold:",
                     *(f"  {line}" for line in broken),
                 ]
             )
         )
-    print(f"all {total} verdicts of {asked.check} hold")
+    print(f"all {total} verdicts of {request.check} hold")
 
 
-def keep_baselines(asked: Options) -> None:
+def keep_baselines(request: Options) -> None:
     """Write the finished runs of a sweep to a file of baselines."""
     from reports import files, source_code
     from reports.runs import SHIPPED, baselines, collect_baselines
     from reports.runs import load as read
 
-    assert asked.baselines_to is not None
-    path = Path(asked.baselines_to)
+    assert request.baselines_to is not None
+    path = Path(request.baselines_to)
     shipped = path.resolve() == SHIPPED
     kept = collect_baselines(
-        asked.uri,
-        asked.experiments,
-        asked.sweeps,
-        asked.where,
+        request.uri,
+        request.experiments,
+        request.sweeps,
+        request.where,
         file=SHIPPED.relative_to(Path(__file__).parents[1]).as_posix() if shipped else path.name,
     )
     data = baselines.pack(kept)
     files.save(path, data)
-    runs = read(asked.uri, asked.experiments, asked.sweeps, asked.where)
+    runs = read(request.uri, request.experiments, request.sweeps, request.where)
     print_notes(runs)
     for warning in source_code.warnings(runs.summary[runs.summary["status"] == "FINISHED"]):
         print(f"WARNING: {warning}")
@@ -111,7 +111,7 @@ def keep_baselines(asked: Options) -> None:
     )
 
 
-def compare_with_itself(asked: Options) -> None:
+def compare_with_itself(request: Options) -> None:
     """Compare a loss with itself on two halves of its seeds, at every rate.
 
     This shows which verdicts chance alone gives on this store.
@@ -120,12 +120,12 @@ def compare_with_itself(asked: Options) -> None:
     from reports.names import plain
     from reports.runs import predictions
 
-    runs = load(asked)
+    runs = load(request)
     print_notes(runs)
     frame = analysis.same_loss(
         runs.summary,
-        question(asked, runs, reference=False),
-        None if asked.aa == "all" else asked.aa,
+        question(request, runs, reference=False),
+        None if request.aa == "all" else request.aa,
         lambda run_id: predictions(runs, run_id),
         scores_of(runs),
     )
