@@ -195,7 +195,7 @@ def _choice(section: Section) -> Fact | None:
     if (short["diverged"] > 0).any():
         text += (
             f" A diverged trial counts with a validation accuracy of {DIVERGED:.0%}, that of a "
-            "constant answer."
+            "constant answer among ten equally frequent classes."
         ).replace("%", " %")
     if (short["unfinished"] > 0).any():
         text += (
