@@ -412,35 +412,42 @@ class NumpyUnpickler(pickle.Unpickler):
 
 # --- the table ---
 
+
+def _files(*digests: tuple[str, str]) -> tuple[File, ...]:
+    """The four files of MNIST and of data sets in its form, from the SHA-256 and MD5 of each."""
+    names = {
+        "train-images-idx3-ubyte": (60_000, 28, 28),
+        "train-labels-idx1-ubyte": (60_000,),
+        "t10k-images-idx3-ubyte": (10_000, 28, 28),
+        "t10k-labels-idx1-ubyte": (10_000,),
+    }
+    return tuple(
+        File(name, shape, sha256, md5)
+        for (name, shape), (sha256, md5) in zip(names.items(), digests, strict=True)
+    )
+
+
 _PADDLES = f"Paddle's own download (at most {SERVER_SECONDS} s without an answer)"
 
 MNIST = DataSet(
     "mnist",
     "MNIST",
-    (
-        File(
-            "train-images-idx3-ubyte",
-            (60_000, 28, 28),
-            sha256="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            md5="f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    _files(
+        (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         ),
-        File(
-            "train-labels-idx1-ubyte",
-            (60_000,),
-            sha256="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            md5="d53e105ee54ea40749a09fcbcd1e9432",
+        (
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "d53e105ee54ea40749a09fcbcd1e9432",
         ),
-        File(
-            "t10k-images-idx3-ubyte",
-            (10_000, 28, 28),
-            sha256="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            md5="9fb629c4189551a2d022fa330f9573f3",
+        (
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "9fb629c4189551a2d022fa330f9573f3",
         ),
-        File(
-            "t10k-labels-idx1-ubyte",
-            (10_000,),
-            sha256="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            md5="ec29112dd5afa0611ce80d1b7f02629c",
+        (
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            "ec29112dd5afa0611ce80d1b7f02629c",
         ),
     ),
     {
@@ -457,30 +464,22 @@ MNIST = DataSet(
 FASHION = DataSet(
     "fashion-mnist",
     "Fashion-MNIST",
-    (
-        File(
-            "train-images-idx3-ubyte",
-            (60_000, 28, 28),
-            sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    _files(
+        (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
         ),
-        File(
-            "train-labels-idx1-ubyte",
-            (60_000,),
-            sha256="bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            md5="25c81989df183df01b3e8a0aad5dffbe",
+        (
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "25c81989df183df01b3e8a0aad5dffbe",
         ),
-        File(
-            "t10k-images-idx3-ubyte",
-            (10_000, 28, 28),
-            sha256="5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            md5="bef4ecab320f06d8554ea6380940ec79",
+        (
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "bef4ecab320f06d8554ea6380940ec79",
         ),
-        File(
-            "t10k-labels-idx1-ubyte",
-            (10_000,),
-            sha256="0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-            md5="bb300cfdad3c16e7a12a480ee83cd310",
+        (
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            "bb300cfdad3c16e7a12a480ee83cd310",
         ),
     ),
     {
