@@ -223,11 +223,11 @@ def sections(
         declared: the questions that were declared before runs, the oldest first.
         disagreement: why sweeps that are taken together have no common question, else "".
     """
-    found = [
+    unsorted = [
         section(runs, curves, question, predictions, scores, declared, disagreement)
         for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
     ]
-    return sorted(found, key=lambda each: natural(each.title))
+    return sorted(unsorted, key=lambda each: natural(each.title))
 
 
 def section(
@@ -457,10 +457,10 @@ def same_loss(
 def _read_predictions(
     judged: pd.DataFrame, losses: Sequence[str], predictions: Predictions
 ) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+    by_loss: dict[str, list[Any]] = {}
     for loss in losses:
         run_ids = judged.loc[judged["loss"] == loss, "run_id"].head(READ_AT_MOST)
         arrays = [array for run_id in run_ids if (array := predictions(str(run_id))) is not None]
         if arrays:
-            found[loss] = arrays
-    return found
+            by_loss[loss] = arrays
+    return by_loss

@@ -61,9 +61,9 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
     for _, run in summary.drop_duplicates("loss").iterrows():
         name = str(run["loss"])
         try:
-            asked = configuration(str(run["run_id"]))
-            _check_code(run, asked)
-            function, head = _loss(run, asked)
+            configured = configuration(str(run["run_id"]))
+            _check_code(run, configured)
+            function, head = _loss(run, configured)
             if head == "logits":
                 values, weights = _of_logits(function)
                 p = 1 / (1 + (CLASSES - 1) * np.exp(-MARGINS))

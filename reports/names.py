@@ -38,10 +38,10 @@ def full_name(loss: object, length: int = 40) -> str:
     """
     text = str(loss)
     own = text.removesuffix(BASELINE)
-    known = LOSS_NAMES.get(own.split(" ")[0].partition("@")[0]) if own else None
-    if known is None:
+    known_as = LOSS_NAMES.get(own.split(" ")[0].partition("@")[0]) if own else None
+    if known_as is None:
         return plain(text, length)
-    return f"{known} ({plain(own, length)}{', baseline' if own != text else ''})"
+    return f"{known_as} ({plain(own, length)}{', baseline' if own != text else ''})"
 
 
 def one_line(text: object) -> str:
@@ -75,13 +75,13 @@ def short_names(names: Sequence[str], length: int = 22) -> dict[str, str]:
 
     The mark of a baseline stays whole, and does not count.
     """
-    found: dict[str, str] = {}
+    shortened: dict[str, str] = {}
     for name in names:
         own = name.removesuffix(BASELINE)
         mark = name[len(own) :]
         short, count = plain(own, length) + mark, 1
-        while short in found.values():
+        while short in shortened.values():
             count += 1
             short = f"{plain(own, length - 4)} ({count}){mark}"
-        found[name] = short
-    return found
+        shortened[name] = short
+    return shortened

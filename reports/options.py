@@ -255,65 +255,65 @@ def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
 
 
 def _problems(values: Mapping[Any, Any]) -> list[str]:
-    found = []
+    problems = []
     metric = values["metric"]
     if metric not in {each.typed for each in metrics.OFFERED.values()}:
         part, _, name = metric.partition("/")
         refused = metrics.REFUSED.get(name) if part in ("train", "val", "test") else None
         why = f"{refused}; " if refused else ""
-        found.append(f"metric={metric}: {why}expected one of {metrics.choices()}")
+        problems.append(f"metric={metric}: {why}expected one of {metrics.choices()}")
     margin = values["margin"]
     if margin is not None and not (math.isfinite(margin) and margin >= 0):
-        found.append(
+        problems.append(
             f"margin={margin}: expected a number of at least 0, in the metric's unit (points for "
             "shares in %), or null"
         )
     target = values["target"]
     if target is not None and not 0 < target < 1:
-        found.append(
+        problems.append(
             f"target={target}: expected a validation accuracy between 0 and 1, e.g. target=0.95, "
             "or null"
         )
     across = values["across"]
     if across is not None and across not in ACROSS:
-        found.append(f"across={across}: expected one of {', '.join(ACROSS)}, or null")
+        problems.append(f"across={across}: expected one of {', '.join(ACROSS)}, or null")
     beside = [
         key
         for key in ("check", "aa", "compare", "baselines", "baselines_to")
         if across is not None and values[key] is not None
     ]
     if beside:
-        found.append(f"across and {' and '.join(beside)}: expected one of them, got both")
+        problems.append(f"across and {' and '.join(beside)}: expected one of them, got both")
     if values["seed"] < 0:
-        found.append(f"seed={values['seed']}: expected a whole number of at least 0")
+        problems.append(f"seed={values['seed']}: expected a whole number of at least 0")
     formats = values["formats"]
     if not formats or any(name not in FORMATS for name in formats):
-        found.append(
+        problems.append(
             f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. "
             "formats=[svg]"
         )
     if values["width"] not in WIDTHS:
-        found.append(f"width={values['width']}: expected one of {', '.join(WIDTHS)}")
+        problems.append(f"width={values['width']}: expected one of {', '.join(WIDTHS)}")
     if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
-        found.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
+        problems.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
     commands = ("check", "aa", "compare", "watch", "baselines_to")
     given = [key for key in commands if values[key] not in (None, False)]
     if len(given) > 1:
-        found.append(
+        problems.append(
             f"{' and '.join(given)}: expected one of them, got "
             f"{'both' if len(given) == 2 else 'all'}"
         )
     if values["versions"] and values["baselines_to"] is not None:
-        found.append(
+        problems.append(
             "versions and baselines_to: expected one of them, got both; a file of baselines has "
             "one version of each loss"
         )
     if values["compare"] is not None and len(values["compare"]) != 2:
-        found.append(f"compare={values['compare']}: expected two run ids, compare=[A,B]")
-    found += _wrong_names(values)
+        problems.append(f"compare={values['compare']}: expected two run ids, compare=[A,B]")
+    problems += _wrong_names(values)
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):
-        found.append(refusal)
+        problems.append(refusal)
     for key in (
         "output",
         "check",
@@ -324,11 +324,11 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
         "from",
     ):
         if values[key] is not None and not str(values[key]).strip():
-            found.append(
+            problems.append(
                 f"{key}: expected a name, got nothing"
                 + ("" if key == "reference" else f"; {key}=null is the default")
             )
-    return found
+    return problems
 
 
 def _wrong_import(values: Mapping[Any, Any], overrides: Sequence[str]) -> list[str]:
@@ -340,38 +340,40 @@ def _wrong_import(values: Mapping[Any, Any], overrides: Sequence[str]) -> list[s
     beside = ["sweep", "versions", "compare", "watch", "baselines", "baselines_to"]
     beside += [] if mapped else ["experiment"]
     name = "from.KEY" if mapped else "from"
-    found = [f"{name} and {key}: expected one of them, got both" for key in beside if values[key]]
+    problems = [
+        f"{name} and {key}: expected one of them, got both" for key in beside if values[key]
+    ]
     if not mapped and values["tracking"]["uri"] is not None:
-        found.append("from and tracking.uri: expected one of them, got both")
+        problems.append("from and tracking.uri: expected one of them, got both")
     if mapped and not values["experiment"]:
-        found.append("from.KEY: expected experiment=NAME, the experiment in MLflow to import")
+        problems.append("from.KEY: expected experiment=NAME, the experiment in MLflow to import")
     if mapped and any(text.startswith("from=") for text in overrides):
-        found.append("from=FILE and from.KEY: expected one of them, got both")
-    return found
+        problems.append("from=FILE and from.KEY: expected one of them, got both")
+    return problems
 
 
 def _wrong_names(values: Mapping[Any, Any]) -> list[str]:
     """What is wrong with the names of experiments and sweeps."""
-    found = []
+    problems = []
     for key in ("experiment", "sweep"):
         each = values[key] if isinstance(values[key], list) else [values[key]]
         if values[key] is None:
             continue
         if any(isinstance(name, dict | list) for name in each):
-            found.append(f"{key}={values[key]}: expected a name, or several: {key}=A,B")
+            problems.append(f"{key}={values[key]}: expected a name, or several: {key}=A,B")
         elif not each or not all(str(name).strip() for name in each):
-            found.append(f"{key}: expected a name, got nothing; {key}=null is the default")
+            problems.append(f"{key}: expected a name, got nothing; {key}=null is the default")
     for key, names in (("compare", "experiment"), ("watch", "sweep")):
         if values[key] and len(_listed(values[names])) > 1:
-            found.append(f"{key}: expected one {names}, got several")
-    return found
+            problems.append(f"{key}: expected one {names}, got several")
+    return problems
 
 
 def _flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat

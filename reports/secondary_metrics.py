@@ -31,9 +31,9 @@ class Measure(NamedTuple):
 
 
 def _measures(*names: str) -> tuple[Measure, ...]:
-    found = [OFFERED[name] for name in names]
+    metrics = [OFFERED[name] for name in names]
     return tuple(
-        Measure(metric.name, metric.column, metric.scale, metric.digits) for metric in found
+        Measure(metric.name, metric.column, metric.scale, metric.digits) for metric in metrics
     )
 
 

@@ -58,7 +58,7 @@ def overviews(sections: Sequence[Section]) -> list[Overview]:
     full = [section for section in sections if len(section.means)]
     values = pd.DataFrame([setting_values(section.runs) for section in full], dtype=object)
     texts = values.map(setting_text)
-    found = []
+    by_number = []
     for name in [name for name in texts if texts[name].nunique() > 1 and name not in OPTIONS]:
         numbers = pd.to_numeric(values[name], errors="coerce")
         rest = texts.drop(columns=name)
@@ -72,8 +72,8 @@ def overviews(sections: Sequence[Section]) -> list[Overview]:
             if frame["panel"].nunique() == 1:
                 frame["panel"] = ""
             there = frame.groupby("panel")["value"].nunique().sum()
-            found.append(Overview(str(name), frame, len(sections) - int(there)))
-    return found
+            by_number.append(Overview(str(name), frame, len(sections) - int(there)))
+    return by_number
 
 
 def _over(sections: Sequence[Section], numbers: pd.Series) -> pd.DataFrame:
@@ -88,12 +88,14 @@ def _over(sections: Sequence[Section], numbers: pd.Series) -> pd.DataFrame:
     every = pd.concat(
         [sections[place].means.assign(value=float(number)) for place, number in numbers.items()]
     )
-    known = every[np.isfinite(every["mean"].astype(float))]
-    shared = known.groupby("epochs")["value"].nunique()
+    finite = every[np.isfinite(every["mean"].astype(float))]
+    shared = finite.groupby("epochs")["value"].nunique()
     if not len(shared) or shared.max() < 2:
         return pd.DataFrame()
     longest = shared[shared == shared.max()].index.max()
-    return known[known["epochs"] == longest].sort_values("value", kind="stable", ignore_index=True)
+    return finite[finite["epochs"] == longest].sort_values(
+        "value", kind="stable", ignore_index=True
+    )
 
 
 def setting_values(runs: pd.DataFrame) -> dict[str, object]:

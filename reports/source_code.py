@@ -19,16 +19,18 @@ OURS = "experiments/"
 def described(runs: pd.DataFrame) -> str:
     """The digests of the code by loss, the user's files, and the losses of unknown code."""
     by_loss = codes(runs)
-    short = shortened(sorted({code for found in by_loss.values() for code in found if code}))
-    known = [
-        f"{plain(loss)} {', '.join(short[code] for code in found if code)}"
-        for loss, found in by_loss.items()
-        if any(found)
+    short = shortened(sorted({code for own in by_loss.values() for code in own if code}))
+    digests = [
+        f"{plain(loss)} {', '.join(short[code] for code in own if code)}"
+        for loss, own in by_loss.items()
+        if any(own)
     ]
     files = sorted({file for file in _files(runs) if not file.startswith(OURS)})
-    unknown = [loss for loss, found in by_loss.items() if "" in found]
-    parts = [f"digests of the code that computed the numbers: {', '.join(known)}"] if known else []
-    if known:
+    unknown = [loss for loss, own in by_loss.items() if "" in own]
+    parts = (
+        [f"digests of the code that computed the numbers: {', '.join(digests)}"] if digests else []
+    )
+    if digests:
         named = ", ".join(plain(file, 60) for file in files)
         parts.append(f"files of the user: {named}" if files else "no files of the user")
     if len(unknown) == len(by_loss):
@@ -45,9 +47,9 @@ def codes(runs: pd.DataFrame) -> dict[str, list[str]]:
     """
     if "code" not in runs:
         return {}
-    found = runs["code"].fillna("").astype(str)
+    digests = runs["code"].fillna("").astype(str)
     losses = runs["loss"].astype(str).astype(object)
-    return {str(loss): sorted(set(own)) for loss, own in found.groupby(losses, sort=True)}
+    return {str(loss): sorted(set(own)) for loss, own in digests.groupby(losses, sort=True)}
 
 
 def warnings(runs: pd.DataFrame) -> list[str]:
@@ -57,15 +59,17 @@ def warnings(runs: pd.DataFrame) -> list[str]:
 
 def _pooled(runs: pd.DataFrame) -> Iterator[str]:
     """Losses whose runs are of several versions of the code, as `reuse=any` leaves them."""
-    for loss, found in codes(runs).items():
-        if len(found) < 2:
+    for loss, digests in codes(runs).items():
+        if len(digests) < 2:
             continue
         own = runs[runs["loss"].astype(str) == loss]
         counts = own["code"].fillna("").astype(str).value_counts(sort=False).sort_index()
         short = shortened(counts.index)
         each = ", ".join(f"{count} by {short[code]}" for code, count in counts.items())
-        known = [_parts(own, code) for code in counts.index if code]
-        files = sorted({file for other in known[1:] for file in changed_files(known[0], other)})
+        files_by_code = [_parts(own, code) for code in counts.index if code]
+        files = sorted(
+            {file for other in files_by_code[1:] for file in changed_files(files_by_code[0], other)}
+        )
         differ = f"; {', '.join(plain(file, 60) for file in files)} changed" if files else ""
         yield (
             f"Runs of {plain(loss)} made by different code are taken together (reuse=any): "
@@ -76,7 +80,7 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
 
 def _unknown(runs: pd.DataFrame) -> Iterator[str]:
     by_loss = codes(runs)
-    unknown = [loss for loss, found in by_loss.items() if "" in found]
+    unknown = [loss for loss, digests in by_loss.items() if "" in digests]
     if not unknown:
         return
     if len(unknown) == len(by_loss):
@@ -97,8 +101,8 @@ def _unknown(runs: pd.DataFrame) -> Iterator[str]:
 def _shared(runs: pd.DataFrame) -> Iterator[str]:
     """Where losses differ in more than their own code, by part."""
     versions: dict[str, tuple[Parts, list[str]]] = {}
-    for loss, found in codes(runs).items():
-        for code in found:
+    for loss, digests in codes(runs).items():
+        for code in digests:
             parts = _parts(runs[runs["loss"].astype(str) == loss], code)
             if code and parts:
                 shared = {part: files for part, files in parts.items() if part != OWN}

@@ -66,12 +66,12 @@ def watch(options: Options, steps: Steps) -> Path:
         began = time.monotonic()
         try:
             sweep = newest_sweep(chosen)
-            said = page(chosen, steps)
+            message = page(chosen, steps)
         except (ReadError, analysis.QuestionError) as error:
-            said = f"the store will be read again: {one_line(str(error))}"
-        if said != last:
-            print(said, flush=True)
-            last = said
+            message = f"the store will be read again: {one_line(str(error))}"
+        if message != last:
+            print(message, flush=True)
+            last = message
         if sweep["status"] == "RUNNING":
             time.sleep(max(LEAST_SECONDS, (time.monotonic() - began) / SHARE))
     return steps.report(chosen)
@@ -83,15 +83,15 @@ def newest_sweep(options: Options) -> pd.Series:
     Raises:
         ReadError: No such sweep exists.
     """
-    found = sweeps(options.uri, options.experiments)
+    parents = sweeps(options.uri, options.experiments)
     for name in options.sweeps:
-        found = found[found["run_id"].str.startswith(name) | (found["name"] == name)]
-    if not len(found):
+        parents = parents[parents["run_id"].str.startswith(name) | (parents["name"] == name)]
+    if not len(parents):
         raise ReadError(
             f"watch: expected {' '.join(['a sweep', *options.sweeps])}, got "
             "none; python experiments/run.py -m loss=mse,ce starts one"
         )
-    return found.iloc[0]
+    return parents.iloc[0]
 
 
 def page(options: Options, steps: Steps) -> str:

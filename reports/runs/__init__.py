@@ -360,11 +360,11 @@ def scores(source: Source, run_id: str, metric: str) -> np.ndarray | None:
     metric = column(metric)
     if metric == "test_accuracy":
         kept = _correct_of_baselines(source)
-        found = kept.of_run(run_id) if kept else None
-        if found is None:
-            found = per_image.correct(_artifact(source, run_id, contract.CORRECT))
-        if found is not None:
-            return found
+        right = kept.of_run(run_id) if kept else None
+        if right is None:
+            right = per_image.correct(_artifact(source, run_id, contract.CORRECT))
+        if right is not None:
+            return right
     arrays = predictions(source, run_id)
     return None if arrays is None else per_image.of_predictions(arrays, metric)
 

@@ -104,8 +104,8 @@ class Correct:
 
     def of_run(self, run_id: str) -> np.ndarray | None:
         """Right (1) or wrong (0) of each image, float32; None of a run that is not among these."""
-        found = self._by_run.get(run_id)
-        return None if found is None else found.astype(np.float32)
+        bits = self._by_run.get(run_id)
+        return None if bits is None else bits.astype(np.float32)
 
     def of_constant(self) -> np.ndarray:
         """The same of the best constant answer."""
@@ -193,13 +193,12 @@ def collect(
     codes: dict[str, set[str]] = {}
     for run in finished:
         codes.setdefault(json.dumps(loss_values(run)), set()).add(code_of(run))
-    for loss, found in codes.items():
-        if len(found) > 1:
+    for loss, digests in codes.items():
+        if len(digests) > 1:
             raise ReadError(
-                f"baselines_to: expected one version of the code of each loss, got {len(found)} of "
-                f"{json.loads(loss)['loss']}, as reuse=any leaves them. Run the sweep without "
-                "reuse=any, and choose it with "
-                "sweep=NAME_OR_ID"
+                f"baselines_to: expected one version of the code of each loss, got "
+                f"{len(digests)} of {json.loads(loss)['loss']}, as reuse=any leaves them. Run the "
+                "sweep without reuse=any, and choose it with sweep=NAME_OR_ID"
             )
     ended = pd.to_datetime(max(run.ended or 0 for run in finished), unit="ms", utc=True)
     numbers = [scalars(run) for run in finished]
@@ -269,8 +268,8 @@ def read(path: Path) -> Baselines:
             runs = [
                 Run(**run, experiment="", deleted=False, baseline=True) for run in content["runs"]
             ]
-            found = Correct(**content["correct"]) if "correct" in content else None
-            return Baselines(Origin(**content["origin"]), runs, content["curves"], found, digest)
+            right = Correct(**content["correct"]) if "correct" in content else None
+            return Baselines(Origin(**content["origin"]), runs, content["curves"], right, digest)
     except (
         OSError,
         EOFError,
@@ -338,14 +337,14 @@ def _differences(baselines: Baselines, runs: Sequence[Run]) -> list[str]:
 
 def _unlike(name: str, baselines: Sequence[Run], runs: Sequence[Run]) -> Iterator[str]:
     """A line where runs of a seed have not the hash that the baselines of that seed have."""
-    known: dict[int | float, set[str]] = {}
+    hashes: dict[int | float, set[str]] = {}
     for run in baselines:
-        known.setdefault(scalars(run)["seed"], set()).add(run.tags.get(name, ""))
+        hashes.setdefault(scalars(run)["seed"], set()).add(run.tags.get(name, ""))
     seeds = {scalars(run)["seed"]: run.tags[name] for run in runs if run.tags.get(name)}
     differ = [
         str(seed)
         for seed, value in sorted(seeds.items())
-        if seed in known and value not in known[seed]
+        if seed in hashes and value not in hashes[seed]
     ]
     if differ:
         words = {
@@ -386,7 +385,7 @@ def _several(protocols: Sequence[Mapping[str, str]]) -> list[str]:
         name: sorted({each.get(name, "not set") for each in protocols}, key=natural)
         for name in names
     }
-    return [f"{name} is {some(found)}" for name, found in values.items() if len(found) > 1]
+    return [f"{name} is {some(texts)}" for name, texts in values.items() if len(texts) > 1]
 
 
 def _tags(runs: Sequence[Run], name: str) -> list[str]:

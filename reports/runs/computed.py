@@ -44,14 +44,16 @@ def with_metric(
         lacking &= summary[name].isna()
     first = again = 0
     for index, row in runs.summary[lacking | stale].iterrows():
-        found = _computed(predictions(str(row["run_id"])), row)
+        values = _computed(predictions(str(row["run_id"])), row)
         if stale[index]:
-            again += bool(found)
-            found = {each: found[each] for each in found if each == name or pd.notna(row.get(each))}
+            again += bool(values)
+            values = {
+                each: values[each] for each in values if each == name or pd.notna(row.get(each))
+            }
         else:
-            found = {name: found[name]} if name in found else {}
-            first += bool(found)
-        for each, value in found.items():
+            values = {name: values[name]} if name in values else {}
+            first += bool(values)
+        for each, value in values.items():
             summary.loc[index, each] = value
     notes, warnings = list(runs.notes), list(runs.warnings)
     if first:
@@ -83,8 +85,8 @@ def with_metric(
 
 def _by_other_code(summary: pd.DataFrame) -> pd.Series:
     """Which runs say that other code of the metrics computed theirs than there is now."""
-    said = summary["code_metrics"]
-    return said.notna() & (said != metrics_code() if said.notna().any() else False)
+    recorded = summary["code_metrics"]
+    return recorded.notna() & (recorded != metrics_code() if recorded.notna().any() else False)
 
 
 def metrics_code() -> str:
@@ -116,5 +118,5 @@ def _computed(arrays: Mapping[str, np.ndarray] | None, row: pd.Series) -> dict[s
     head = heads.logits_head(width) if width > 1 else heads.number_head(classes)
     stored = row.get("test_temperature", math.nan)
     temperature = float(stored) if pd.notna(stored) else None
-    found = metrics.of_outputs(head, arrays["outputs"], arrays["label"], temperature)
-    return {f"test_{name}": value for name, value in found.items() if math.isfinite(value)}
+    values = metrics.of_outputs(head, arrays["outputs"], arrays["label"], temperature)
+    return {f"test_{name}": value for name, value in values.items() if math.isfinite(value)}

@@ -79,12 +79,12 @@ def summary_frame(
     for run, label, text, trial in zip(runs, labels, texts, own, strict=True):
         outcome, sure = _outcome(run)
         odd += not sure
-        found = {
+        at_end = {
             name.replace("/", "_"): value
             for name, value in run.metrics.items()
             if name.startswith(AT_END)
         }
-        dropped += sum(value is None for value in found.values())
+        dropped += sum(value is None for value in at_end.values())
         tags = {OLD_CONFIGURATION: None} | dict.fromkeys(TAG_COLUMNS) | run.tags
         tags["configuration"] = tags["configuration"] or tags[OLD_CONFIGURATION]
         rows.append(
@@ -101,7 +101,7 @@ def summary_frame(
             | _lint(run)
             | {"started": run.started, "seconds": run.seconds}
             | dict.fromkeys(_TEST, math.nan)
-            | {name: math.nan if value is None else value for name, value in found.items()}
+            | {name: math.nan if value is None else value for name, value in at_end.items()}
         )
         params.append({name: value for name, value in run.params.items() if name not in NEEDED})
     if odd:
@@ -181,9 +181,9 @@ def curves_frame(
         )
     curves = curves.rename(columns=CURVES).rename_axis(index=["run_id", "epoch"], columns=None)
     curves = curves.sort_index().reset_index()
-    known = summary.set_index("run_id")
+    by_id = summary.set_index("run_id")
     for name in ("loss", "lr", "epochs", "seed", "setting"):
-        curves[name] = known[name].reindex(curves["run_id"]).array
+        curves[name] = by_id[name].reindex(curves["run_id"]).array
     curves["elapsed_seconds"] = _elapsed(curves)
     return curves[CURVE_COLUMNS]
 
@@ -192,23 +192,23 @@ def _elapsed(curves: pd.DataFrame) -> pd.Series:
     """Training seconds up to the end of each epoch; NaN from where an epoch's are not known."""
     trained = curves["train_seconds"].where(curves["epoch"] > 0)
     by_run = curves["run_id"]
-    known = trained.notna().groupby(by_run).cumsum()
-    return trained.fillna(0.0).groupby(by_run).cumsum().where(known == curves["epoch"])
+    epochs_with_time = trained.notna().groupby(by_run).cumsum()
+    return trained.fillna(0.0).groupby(by_run).cumsum().where(epochs_with_time == curves["epoch"])
 
 
 def with_epochs(summary: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """The summary with what the last epoch says, and the time of all."""
     last = curves.drop_duplicates("run_id", keep="last").set_index("run_id")
     trained = curves[curves["epoch"] > 0].groupby("run_id")["train_seconds"]
-    found = last[_LAST_EPOCH].assign(
+    last_values = last[_LAST_EPOCH].assign(
         last_epoch=last["epoch"].astype(float),
         train_seconds=last["elapsed_seconds"],
         epoch_seconds=trained.median(),
     )
-    found = found.reindex(summary["run_id"]).set_index(summary.index).astype(float)
+    last_values = last_values.reindex(summary["run_id"]).set_index(summary.index).astype(float)
     test = summary.columns.get_loc("test_accuracy")
     assert isinstance(test, int)
-    return pd.concat([summary.iloc[:, :test], found, summary.iloc[:, test:]], axis=1)
+    return pd.concat([summary.iloc[:, :test], last_values, summary.iloc[:, test:]], axis=1)
 
 
 def utc(milliseconds: pd.Series) -> pd.Series:

@@ -60,11 +60,11 @@ def with_digests(runs: Sequence[Run]) -> list[Run]:
     A run that ended before it recorded one gets the digest of the runs with the same params.
     """
     keys = [json.dumps(setting_values(replace(run, digest=""))) for run in runs]
-    known: dict[str, set[str]] = {}
+    digests: dict[str, set[str]] = {}
     for run, key in zip(runs, keys, strict=True):
-        known.setdefault(key, set()).update([run.digest] if run.digest else [])
+        digests.setdefault(key, set()).update([run.digest] if run.digest else [])
     return [
-        replace(run, digest=min(known[key])) if not run.digest and len(known[key]) == 1 else run
+        replace(run, digest=min(digests[key])) if not run.digest and len(digests[key]) == 1 else run
         for run, key in zip(runs, keys, strict=True)
     ]
 
@@ -149,7 +149,7 @@ def _told_apart(values: Sequence[dict[str, str]], texts: Sequence[str]) -> list[
         seen[text] = {name: {each.get(name) for each in distinct} for name in names}
     longer = []
     for each, text in zip(values, texts, strict=True):
-        differ = [name for name, found in seen[text].items() if len(found) > 1 and name in each]
+        differ = [name for name, values in seen[text].items() if len(values) > 1 and name in each]
         longer.append(
             " ".join([text, *(f"{name.removeprefix('loss.')}={each[name]}" for name in differ)])
         )

@@ -25,10 +25,10 @@ def arrays(data: bytes | None, names: Sequence[str]) -> dict[str, np.ndarray] | 
 
 def correct(data: bytes | None) -> np.ndarray | None:
     """Right (1) or wrong (0) of each image, from the file `contract.CORRECT`."""
-    found = arrays(data, ["correct"])
-    if found is None or found["correct"].ndim != 1 or found["correct"].dtype != bool:
+    stored = arrays(data, ["correct"])
+    if stored is None or stored["correct"].ndim != 1 or stored["correct"].dtype != bool:
         return None
-    return found["correct"].astype(np.float32)
+    return stored["correct"].astype(np.float32)
 
 
 def of_predictions(predictions: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:

@@ -91,8 +91,8 @@ def pick(
     live = [run for run in all_sweeps if not run.deleted]
     plan = planned(begun, all_sweeps), *_declared(chosen, parents, live), tunings(parents or live)
     if run_ids is not None:
-        asked = [run for run in begun if run.run_id in run_ids]
-        return Picked(chosen, [], sorted(asked, key=age), [], notes, [], *plan)
+        requested = [run for run in begun if run.run_id in run_ids]
+        return Picked(chosen, [], sorted(requested, key=age), [], notes, [], *plan)
     grid: list[str] = []
     left: list[tuple[Run, Run]] = []
     if parents:
@@ -110,8 +110,8 @@ def pick(
             f"choose "
             "is not known"
         )
-    known = {run.run_id for run in all_sweeps if not run.deleted} | {""}
-    if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - known:
+    sweep_ids = {run.run_id for run in all_sweeps if not run.deleted} | {""}
+    if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - sweep_ids:
         notes.append(
             f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs "
             "count like all others"
@@ -171,11 +171,11 @@ def choose(
     every = sorted(store.runs("sweep", list(scope), deleted=True), key=age, reverse=True)
     place = " and ".join(f"the experiment {quote(each.name)}" for each in chosen)
     notes: list[str] = []
-    found = [
+    named = [
         _sweep_named(store, str(name), every, place or shown(store.uri), notes) for name in sweeps
     ]
-    parents = {run.run_id: run for run in found}
-    used = dict.fromkeys(scope[run.experiment].id for run in found)
+    parents = {run.run_id: run for run in named}
+    used = dict.fromkeys(scope[run.experiment].id for run in named)
     return [scope[each] for each in used], list(parents.values()), notes
 
 
@@ -209,8 +209,8 @@ def _sweep_named(
                 f"expected one sweep, but the ids of several begin with {quote(sweep)}: "
                 f"{some([run.run_id for run in named])}"
             )
-    found = [run for run in named if not run.deleted]
-    if not found:
+    present = [run for run in named if not run.deleted]
+    if not present:
         if named:
             raise ReadError(
                 f"the sweep {quote(sweep)} was deleted; bring it back with "
@@ -221,13 +221,13 @@ def _sweep_named(
             f"no sweep in {place} has the run id or name {quote(sweep)}; expected one of: "
             f"{some(choices) or 'none there'}"
         )
-    if len(found) > 1:
-        others = [run.run_id for run in found[1:]]
+    if len(present) > 1:
+        others = [run.run_id for run in present[1:]]
         notes.append(
-            f"{len(found)} sweeps are named {quote(sweep)}: this is the newest; the others are "
+            f"{len(present)} sweeps are named {quote(sweep)}: this is the newest; the others are "
             f"{some(others)}"
         )
-    return found[0]
+    return present[0]
 
 
 def active(store: Database | Server) -> list[Experiment]:
@@ -370,14 +370,14 @@ def disagreements(runs: Iterable[Run]) -> list[str]:
     for run in sorted(runs, key=age):
         if run.status == "FINISHED":
             finished.setdefault(run.tags["identity"], []).append(run)
-    found: dict[str, list[tuple[Run, Run, str]]] = {}
+    differing: dict[str, list[tuple[Run, Run, str]]] = {}
     for *earlier, newest in finished.values():
         for run in earlier:
             if differ := contract.numbers_differ(run, newest):
                 why = contract.why_numbers_differ(run, newest)
-                found.setdefault(why, []).append((run, newest, differ))
+                differing.setdefault(why, []).append((run, newest, differ))
     warnings = []
-    for reason, pairs in found.items():
+    for reason, pairs in differing.items():
         run, newest, differ = pairs[0]
         many = f"{count(len(pairs), 'finished run')} disagree{'s' if len(pairs) == 1 else ''}"
         first = "" if len(pairs) == 1 else "the first: "

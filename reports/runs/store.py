@@ -192,8 +192,8 @@ class Database:
 
     def artifact(self, run_id: str, name: str) -> bytes | None:
         """The content of a file that the run stored; None when it cannot be read."""
-        found = self._rows(select(SqlRun.artifact_uri).where(SqlRun.run_uuid == run_id))
-        for (recorded,) in found:
+        rows = self._rows(select(SqlRun.artifact_uri).where(SqlRun.run_uuid == run_id))
+        for (recorded,) in rows:
             now = places.current(recorded, self._path) if self._path else recorded
             return _artifact(now, name, self.uri)
         return None

@@ -103,13 +103,13 @@ def left_out(left: Sequence[tuple[Run, Run]]) -> list[str]:
     reasons: dict[tuple[str, str], list[Run]] = {}
     for run, chosen in left:
         reasons.setdefault((_which(run, chosen), _why(run, chosen)), []).append(run)
-    found = []
+    notes = []
     for (which, why), runs in reasons.items():
         names = some(sorted({run.params["loss"] for run in runs}))
         short = shortened(sorted({code_of(run) for run in runs}))
         digests = "" if set(short) == {""} else f" ({some(list(short.values()))})"
-        found.append(f"left out: {count(len(runs), 'run')} of {names} {which}{digests}{why}")
-    return found
+        notes.append(f"left out: {count(len(runs), 'run')} of {names} {which}{digests}{why}")
+    return notes
 
 
 def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
