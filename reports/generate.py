@@ -8,6 +8,7 @@ Load, summarise, plot, write. It imports nothing heavy before the options are kn
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -20,7 +21,6 @@ from omegaconf import DictConfig
 
 from experiments import terminal
 from reports import options
-from reports.names import one_line
 from reports.options import OptionError, Options
 from reports.printing import print_across, print_notes, print_verdicts
 from reports.request import (
@@ -94,8 +94,7 @@ def generate(request: Options) -> Path:
     over_all = None
     if request.across is not None:
         over_all = across.across(sections, request.across, question(request, runs))
-    names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
-    families, lacking = fonts.fallback({one_line(name) for name in names})
+    families, lacking = fonts.fallback(fonts.names(runs.summary, sections))
     if lacking:
         runs = replace(runs, notes=[*runs.notes, fonts.note(lacking)])
     source = source_of(request, runs, directory)
@@ -192,6 +191,7 @@ def main() -> None:
     except options.OptionError as error:
         sys.exit(str(error))
     sys.argv[1:] = options.lengthen(sys.argv[1:])
+    gc.set_threshold(100_000)  # imported modules stay: the default looks at them again and again
     os.environ["MPLBACKEND"] = "agg"  # one that a notebook sets may not be installed here
     report()
 

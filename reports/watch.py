@@ -102,11 +102,11 @@ def page(options: Options, steps: Steps) -> str:
     progress = Progress.of(runs)
     # Without declared seeds only e-values decide, and these hold however often one looks.
     looked_at = replace(runs, summary=runs.summary.assign(planned=False), missing=runs.missing[:0])
-    names = runs.summary[["loss", "setting_text"]].astype(str).to_numpy().ravel()
-    families, _ = fonts.fallback({one_line(each) for each in names})
+    sections = steps.sections(options, looked_at)
+    families, _ = fonts.fallback(fonts.names(runs.summary, sections))
     with palette.style(families):
         made = report(
-            steps.sections(options, looked_at),
+            sections,
             steps.source(options, looked_at, path.parent),
             steps.images,
             progress=progress,

@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
@@ -283,6 +282,8 @@ def heat_cells(
     size: float,
 ) -> None:
     """Cells [rows, columns] from the top, in the color of their value, with words in each."""
+    import seaborn as sns  # here, since it takes half a second
+
     low, high = limits
     sns.heatmap(
         np.asarray(values, dtype=float), ax=axis, cmap=colors, vmin=low, vmax=high, cbar=False,

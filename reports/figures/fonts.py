@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
+import pandas as pd
 from matplotlib import font_manager
+
+from reports.names import one_line
+
+if TYPE_CHECKING:
+    from reports.analysis import Section
 
 USUAL = ("DejaVu Sans",)
 """The font that comes with matplotlib, so a drawing is the same on every machine.
@@ -21,6 +28,13 @@ _PREFERRED = (  # the others follow by name
 _BOXES = "Last Resort"  # comes with matplotlib, and draws a box for every character there is
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO")
 _NAMED = 10  # characters in a note
+
+
+def names(summary: pd.DataFrame, sections: Sequence[Section]) -> set[str]:
+    """The names that figures show: of losses, settings and classes."""
+    shown = set(summary[["loss", "setting_text"]].astype(str).to_numpy().ravel())
+    shown |= {name for each in sections if each.mistakes for name in each.mistakes.names}
+    return {one_line(name) for name in shown}
 
 
 def fallback(names: Iterable[str]) -> tuple[list[str], list[str]]:

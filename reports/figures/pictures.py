@@ -22,6 +22,7 @@ from reports.figures.drawing import (
     legend_above,
     narrow,
     others,
+    width,
 )
 from reports.figures.palette import ALARM, MUTED, PAPER, Look, tint
 
@@ -135,16 +136,14 @@ def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
         found: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
     """
     long = any(found["label"].str.len() > 2)  # names of classes, and not digits
-    height = 1.35 if long else 1.05
-    figure, axes = _gallery(images, found, columns=4 if narrow() else 8, height=height)
-    for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
-        axis.set_title(
-            f"{row['label']},{chr(10) if long else ' '}read as {row['taken_for']}",
-            pad=3,
-            loc="center",
-            fontsize=6.5 if long else None,
-        )
-        axis.set_xlabel(f"{100 * row['wrong']:.0f} % wrong", labelpad=2, color=MUTED)
+    columns, above = 4 if narrow() else 8, 0.36 if long else 0.24
+    figure, axis, tiles = _tiles(images, found, columns, 0.66, above, below=0.18)
+    for (middle, top, bottom), row in zip(tiles, found.itertuples(), strict=True):
+        words = f"{row.label},{chr(10) if long else ' '}read as {row.taken_for}"
+        size = 6.5 if long else None
+        axis.text(middle, top - 0.04, words, ha="center", va="bottom", fontsize=size)
+        share = f"{100 * row.wrong:.0f} % wrong"
+        axis.text(middle, bottom + 0.03, share, ha="center", va="top", color=MUTED)
     return figure
 
 
@@ -163,9 +162,10 @@ def most_disagreed(
     found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than
     five losses the two least and the two most often wrong are named.
     """
-    figure, axes = _gallery(images, found, columns=2 if narrow() else 5, height=1.75)
-    for axis, (_, row) in zip(axes.flat, found.iterrows(), strict=False):
-        axis.set_title(str(row["label"]), pad=3, loc="center")
+    columns, lines = 2 if narrow() else 5, min(5, len(order))
+    figure, axis, tiles = _tiles(images, found, columns, 0.87, 0.24, below=0.06 + 0.125 * lines)
+    for (middle, top, bottom), (_, row) in zip(tiles, found.iterrows(), strict=True):
+        axis.text(middle, top - 0.04, str(row["label"]), ha="center", va="bottom")
         shares = {
             loss: float(row[f"wrong in {loss}"])
             for loss in order
@@ -174,34 +174,51 @@ def most_disagreed(
         ranked = sorted(shares, key=lambda loss: (shares[loss], list(shares).index(loss)))
         named = ranked if len(ranked) <= 5 else ranked[:2] + ranked[-2:]
         for line, loss in enumerate(named):
-            axis.annotate(
-                f"{names[loss]}  {100 * shares[loss]:.0f} %",
-                (0.5, 0),
-                xycoords="axes fraction",
-                xytext=(0, -3 - 9 * line),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                color=looks[loss].text,
-                annotation_clip=False,
-            )
+            words = f"{names[loss]}  {100 * shares[loss]:.0f} %"
+            y = bottom + 0.04 + 0.125 * line
+            axis.text(middle, y, words, ha="center", va="top", color=looks[loss].text)
     return figure
 
 
-def _gallery(
-    images: np.ndarray, found: pd.DataFrame, *, columns: int, height: float
-) -> tuple[Figure, np.ndarray]:
+def _tiles(
+    images: np.ndarray,
+    found: pd.DataFrame,
+    columns: int,
+    side: float,
+    above: float,
+    below: float,
+) -> tuple[Figure, Axes, list[tuple[float, float, float]]]:
+    """Test images in rows, in one panel whose unit is an inch; a panel each would be slow.
+
+    Args:
+        images: the whole test set.
+        found: a row for each image that is shown, with its number in `image`.
+        columns: images in a row.
+        side: of an image in inches, smaller where the columns are narrower.
+        above: inches over each image, for texts.
+        below: inches under each image, for texts.
+
+    Returns:
+        The figure, its panel, and of each image the middle, the top and the bottom.
+    """
     rows = max(1, -(-len(found) // columns))
-    figure, axes = canvas(rows, columns, height * rows + 0.1, squeeze=False)
-    for axis, image in zip(axes.flat, found["image"], strict=False):
-        axis.imshow(images[int(image)], cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.grid(visible=False)
-        for spine in axis.spines.values():
-            spine.set_visible(True)
-    hide_unused(axes, len(found))
-    return figure, axes
+    room = width() / columns
+    side = min(0.94 * room, side)
+    height = above + side + below
+    figure, axes = canvas(1, 1, height * rows + 0.1)
+    axis: Axes = axes.flat[0]
+    axis.axis("off")
+    tiles = []
+    for place, image in enumerate(found["image"]):
+        row, column = divmod(place, columns)
+        left, bottom = (column + 0.5) * room - side / 2, (row + 1) * height - below
+        box = (left, left + side, bottom, bottom - side)
+        axis.imshow(images[int(image)], cmap="gray_r", vmin=0, vmax=255, extent=box,
+                    interpolation="nearest")  # fmt: skip
+        axis.add_patch(Rectangle((left, bottom), side, -side, fill=False, ec=MUTED, linewidth=0.6))
+        tiles.append((left + side / 2, bottom - side, bottom))
+    axis.set(xlim=(0, width()), ylim=(height * rows, 0))
+    return figure, axis, tiles
 
 
 def corruptions(

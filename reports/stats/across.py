@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from reports.metrics import read_metric
 from reports.stats.intervals import named_generator
@@ -228,9 +228,9 @@ def friedman(ranks: pd.DataFrame) -> Friedman | None:
         return None
     if (ranks.nunique(axis=1) == 1).all():  # all are equal on every unit
         return Friedman(0.0, 0.0, 1.0)
-    chi2 = float(stats.friedmanchisquare(*ranks.to_numpy().T).statistic)
+    chi2 = float(scipy.stats.friedmanchisquare(*ranks.to_numpy().T).statistic)
     f = iman_davenport(chi2, units, losses)
-    return Friedman(chi2, f, float(stats.f.sf(f, losses - 1, (losses - 1) * (units - 1))))
+    return Friedman(chi2, f, float(scipy.stats.f.sf(f, losses - 1, (losses - 1) * (units - 1))))
 
 
 def iman_davenport(chi2: float, units: int, losses: int) -> float:
@@ -253,7 +253,7 @@ def critical_difference(losses: int, units: int, alpha: float = 0.05) -> float:
     >>> round(critical_difference(4, 14, 0.10), 2)
     1.12
     """
-    q = stats.studentized_range.ppf(1 - alpha, losses, np.inf) / math.sqrt(2)
+    q = scipy.stats.studentized_range.ppf(1 - alpha, losses, np.inf) / math.sqrt(2)
     return float(q * math.sqrt(losses * (losses + 1) / (6 * units)))
 
 
@@ -284,7 +284,7 @@ def signed_rank_p(differences: Sequence[float] | np.ndarray) -> tuple[float, flo
     (0.25, 0.125)
     """
     values = np.asarray(differences, dtype=float)
-    doubled = np.rint(2 * stats.rankdata(np.abs(values))).astype(int)
+    doubled = np.rint(2 * scipy.stats.rankdata(np.abs(values))).astype(int)
     probabilities = _sums(doubled[values != 0])
     total = doubled[values != 0].sum()
     above = doubled[values > 0].sum()

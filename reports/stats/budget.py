@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from reports.stats.runs import TRIAL, with_tuned
 from reports.stats.tuning import DIVERGED
@@ -103,7 +103,7 @@ def median_times(times: pd.DataFrame) -> pd.DataFrame:
             curve = _kaplan_meier(own, measure)
             half = curve.quantiles[curve.probabilities <= 0.5 + 1e-12]
             ordered = own[measure].where(own["reached"], np.inf).to_numpy()
-            interval = stats.quantile_test(ordered, p=0.5).confidence_interval(0.95)
+            interval = scipy.stats.quantile_test(ordered, p=0.5).confidence_interval(0.95)
             ends = (float(interval.low), float(interval.high))
             if any(map(math.isnan, ends)):
                 ends = (math.nan, math.nan)
@@ -120,10 +120,10 @@ def _measured(times: pd.DataFrame, measure: str) -> list[tuple[str, pd.DataFrame
 def _kaplan_meier(own: pd.DataFrame, measure: str) -> Any:
     """The share of runs that have not reached the target: its `quantiles` and `probabilities`."""
     there = own["reached"]
-    sample = stats.CensoredData(
+    sample = scipy.stats.CensoredData(
         uncensored=own.loc[there, measure].to_numpy(), right=own.loc[~there, measure].to_numpy()
     )
-    return stats.ecdf(sample).sf
+    return scipy.stats.ecdf(sample).sf
 
 
 def expected_best(runs: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from reports.stats import two_way
 from reports.stats.intervals import finite_array
@@ -236,7 +237,7 @@ def contrast(
         sd, p_seeds, outliers = _sd(d), sign_flip_p(d, step), outlying(d, rounding)
     middle = [
         float(of(x) - of(y) if d is None else of(d))
-        for of in (np.median, lambda values: stats.trim_mean(values, 0.2))
+        for of in (np.median, lambda values: scipy.stats.trim_mean(values, 0.2))
     ]
     return Contrast(
         n=nothing.n,
@@ -303,7 +304,7 @@ def rank_contrast(
     >>> c.p, c.p_better, c.difference
     (0.03125, 0.0, nan)
     """
-    ranks = stats.rankdata(np.concatenate([a.scores, b.scores]))
+    ranks = scipy.stats.rankdata(np.concatenate([a.scores, b.scores]))
     x, y = ranks[: len(a.scores)], ranks[len(a.scores) :]
     chance = probability_of_improvement(
         x, y, paired=paired, higher_is_better=higher_is_better, level=level
@@ -333,12 +334,12 @@ def rank_contrast(
 
 def _rank_p(x: np.ndarray, y: np.ndarray, paired: bool) -> tuple[float, float]:
     if not paired:
-        return float(stats.mannwhitneyu(x, y).pvalue), math.nan
+        return float(scipy.stats.mannwhitneyu(x, y).pvalue), math.nan
     wins, losses = int((x > y).sum()), int((x < y).sum())
     if not wins + losses:
         return 1.0, 1.0
     log_e = (wins + losses) * math.log(2) + special.betaln(wins + 1, losses + 1)
-    return float(stats.binomtest(wins, wins + losses).pvalue), math.exp(log_e)
+    return float(scipy.stats.binomtest(wins, wins + losses).pvalue), math.exp(log_e)
 
 
 class Comparison(NamedTuple):

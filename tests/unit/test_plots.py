@@ -11,6 +11,7 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -385,9 +386,9 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
         make(section.mistakes, images) for make in (draw.most_wrong, draw.most_disagreed)
     )
     assert wrong is not None and disagreed is not None and section.mistakes is not None
-    first = wrong.figure.axes[0]
-    assert (np.asarray(first.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
-    assert first.get_title() == "0, read as 6" and first.get_xlabel() == "100 % wrong"
+    (panel,) = wrong.figure.axes
+    assert (np.asarray(panel.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
+    assert [text.get_text() for text in panel.texts[:2]] == ["0, read as 6", "100 % wrong"]
     table = section.mistakes.images.sort_values(["spread", "image"], ascending=[False, True])
     expected = int(table["image"].iloc[0])
     assert (np.asarray(disagreed.figure.axes[0].images[0].get_array()) == expected % 256).all()
@@ -450,6 +451,9 @@ def test_fonts_are_taken_by_the_characters_they_have(monkeypatch: pytest.MonkeyP
     assert fonts.fallback(["ce, λ=0.1", "é"]) == ([], [])  # the usual fonts have these
     assert fonts.fallback(["交叉"]) == (["han"], [])
     assert fonts.fallback(["交叉熵 한"]) == (["han", "more han"], ["한"])
+    (section,) = analysis.sections(*(frames := runs(["ce", "甲"])), Question(), predictions)
+    named = replace(section, mistakes=replace(section.mistakes, names=("猫", "狗")))
+    assert fonts.names(frames[0], [named]) == {"ce", "甲", "digits, mlp", "猫", "狗"}
     assert "for example Noto Sans CJK" in fonts.note(["한"])
     assert "CJK" not in fonts.note(["\U00011103"])
     assert "U+4E09) and 2 more. The" in fonts.note([chr(0x4E00 + place) for place in range(12)])
