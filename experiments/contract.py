@@ -38,7 +38,7 @@ METRICS = (
 )
 """The metrics by which losses can be compared, as users type them."""
 
-DATA_PLACES = ("data.root", "data.path", "data.test_path")
+DATA_PLACES = ("data.root", "data.path", "data.test_path", "data.noisy_labels")
 """Where data lie; what lies there is in the digest of the data."""
 
 METRIC, REFERENCE = "test/accuracy", "ce"

@@ -112,6 +112,8 @@ def execute(
         names = json.dumps(splits.classes)
         if splits.classes != DIGITS and len(names) <= _MOST_NAMES:
             constant["classes"] = names
+        if splits.folds:
+            constant["folds"] = str(splits.folds)
         made_by |= {"threads": str(settings.threads)}
         if parent:
             planned = tracking.planned(store, parent)

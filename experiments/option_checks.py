@@ -189,6 +189,10 @@ def load(job: Settings) -> Splits:
         return functions.function(job, "data")(seed=job.seed)
     except DataError as error:
         raise CommandError(f"data={job.choices['data']}: {error}") from error
+    except TypeError as error:  # a value that the function does not take
+        if not functions.is_shipped(job, "data"):
+            raise
+        raise CommandError(f"data={job.choices['data']}: {error}") from error
 
 
 def data_of(splits: Splits) -> Data:

@@ -29,6 +29,7 @@ from reports.setting_frames import (
 )
 from reports.stats import budget
 from reports.stats.runs import FINISHED
+from reports.stats.verdicts import FOLDS, SEEDS
 
 if TYPE_CHECKING:
     from reports.runs import Declared
@@ -80,7 +81,8 @@ class Section:
     evaluated run, diverged ones included, and the best validation accuracy to expect by loss and
     number of trials. test_size: test examples that the metric counts.
     diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
-    counts; None: not known, or not of this metric. declared: the question that was declared before
+    counts; None: not known, or not of this metric. folds: whether the data are cross-validated, so
+    that each seed has other test examples. declared: the question that was declared before
     these runs. exploratory: why it is not the one that this report asks, of all its seeds; "" if it
     is. notes: what a reader has to know.
     """
@@ -113,6 +115,7 @@ class Section:
     test_size: int | None
     diverged_as: float | None
     mistakes: error_analysis.Mistakes | None
+    folds: bool = False
     declared: Declared | None = None
     exploratory: str = "no question was declared before these runs"
     notes: list[str] = field(default_factory=list)
@@ -325,7 +328,10 @@ def section(
         unfinished=stats.unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=stats.KEY),
         test_size=test_size,
         diverged_as=diverged_as,
-        mistakes=error_analysis.summarise(read, _class_names(runs)),
+        mistakes=None
+        if _cross_validated(kept)
+        else error_analysis.summarise(read, _class_names(runs)),
+        folds=_cross_validated(kept),
         **standing(at_headline, question, reference, declared, disagreement),
         notes=notes,
     )
@@ -382,6 +388,8 @@ def comparisons(
     scores: stats.Scores | None = None,
 ) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
+    folds = _cross_validated(kept)
+    scores, constant = (None, None) if folds else (scores, constant)
     frames = [
         stats.contrasts(
             kept,
@@ -400,7 +408,15 @@ def comparisons(
         for view in ("best", "equal")
     ]
     full = [frame for frame in frames if len(frame)]
-    return pd.concat(full, ignore_index=True) if full else frames[0]
+    found = pd.concat(full, ignore_index=True) if full else frames[0]
+    if folds:
+        found["generalises"] = found["generalises"].replace({SEEDS: FOLDS})
+    return found
+
+
+def _cross_validated(runs: pd.DataFrame) -> bool:
+    """Whether runs of different seeds have different test examples, so none is common to them."""
+    return "folds" in runs and bool(runs["folds"].notna().any())
 
 
 def of_metric(scores: Scores | None, question: Question) -> stats.Scores | None:
@@ -439,14 +455,15 @@ def same_loss(
         ok = runs[runs["outcome"] == "ok"]
         read = _read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = _of_test_set(read, read_metric(question.metric))
+        folds = _cross_validated(runs)
         found = stats.same_loss_contrasts(
             *halves,
             metric=question.metric,
             margin=question.margin,
             test_size=test_size,
-            scores=of_metric(scores, question),
+            scores=None if folds else of_metric(scores, question),
             diverged=math.nan if constant is None else float(constant.mean()),
-            constant=constant,
+            constant=None if folds else constant,
         )
         frames += [found] if len(found) else []
     return (

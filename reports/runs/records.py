@@ -31,7 +31,14 @@ TAG_COLUMNS = {  # tags, and their columns in `summary`
     **{"code": "code", "code.parts": "code_parts", "code.metrics": "code_metrics"},
     **{
         tag: tag
-        for tag in ("classes", "git_commit", "git_dirty", "python_version", "paddle_version")
+        for tag in (
+            "classes",
+            "folds",
+            "git_commit",
+            "git_dirty",
+            "python_version",
+            "paddle_version",
+        )
     },
     **{"kernel": "kernel", "processor": "processor", "mlflow.parentRunId": "parent_run_id"},
 }

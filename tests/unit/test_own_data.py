@@ -86,12 +86,77 @@ def test_asymmetric_noise_needs_to_know_which_class_resembles_which() -> None:
         of(resembles={"cow": "dog"})
 
 
+def test_folds_test_each_example_once_and_are_drawn_again_after_each_block() -> None:
+    labels = np.repeat(["many", "few"], [43, 10])
+    numbers = np.arange(53.0)[:, None]
+    seeds = [of(numbers, labels, seed=seed, folds=5) for seed in range(10)]
+    tested = [np.sort(found.test.inputs[:, 0]) for found in seeds]
+    for block in (tested[:5], tested[5:]):
+        np.testing.assert_array_equal(np.sort(np.concatenate(block)), numbers[:, 0])
+    assert not any(np.array_equal(each, tested[0]) for each in tested[5:])
+    assert {(found.test.labels == 0).sum() for found in seeds} == {2}
+    assert len({found.digest for found in seeds}) == 1
+    for found in seeds:
+        everything = [found.train.inputs, found.validation.inputs, found.test.inputs]
+        np.testing.assert_array_equal(np.sort(np.concatenate(everything), axis=0), numbers)
+
+
+def test_noisy_labels_come_from_a_file_in_the_order_of_the_source(tmp_path: Path) -> None:
+    inputs, noisy = np.arange(60.0)[:, None], np.roll(LABELS, 1)
+    path = tmp_path / "noisy.txt"
+    path.write_text("\n".join(noisy) + "\n")
+    found = of(inputs, noisy_labels=str(path))
+    places = found.train.inputs[:, 0].astype(int)
+    assert np.array(found.classes)[found.train.labels].tolist() == noisy[places].tolist()
+    assert np.array(found.classes)[found.clean_labels].tolist() == LABELS[places].tolist()
+    assert found.flipped == 1
+    np.testing.assert_array_equal(found.validation.labels, of(inputs).validation.labels)
+    np.save(tmp_path / "noisy.npy", np.array(["cat", "dog", "eel"]).searchsorted(noisy))
+    same = of(inputs, noisy_labels=str(tmp_path / "noisy.npy"))
+    np.testing.assert_array_equal(same.train.labels, found.train.labels)
+    assert same.digest == found.digest == of(inputs, noisy_labels=str(path), seed=3).digest
+    assert found.digest != of(inputs).digest
+
+    folds = of(inputs, noisy_labels=str(path), folds=5, seed=2)
+    assert folds.flipped == 1 and folds.digest != found.digest
+    digits = tmp_path / "digits.txt"
+    digits.write_text("7\n" * 1437)
+    assert set(data.digits(seed=0, noisy_labels=str(digits)).train.labels) == {7}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("cat\n" * 59, r"data.noisy_labels: .*noisy.txt: .* each of 60 examples, got <U3 \[59\]"),
+        ("cat\n" * 59 + "cow", r"noisy.txt: label 59 is cow, expected one of 3 classes: cat, dog"),
+        ("0\n" * 59 + "3", r"noisy.txt: label 59 is 3, expected one of 3 classes"),
+        ("", r"noisy.txt: expected whole numbers or texts, one for each of 60 examples"),
+        (None, r"expected a .npy file or a text file .*noisy.txt cannot be read as one"),
+    ],
+)
+def test_a_wrong_file_of_noisy_labels_is_refused(tmp_path: Path, content, message) -> None:
+    path = tmp_path / "noisy.txt"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        of(noisy_labels=str(path))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"folds": 1}, r"data.folds: expected a whole number from 2 to 60, got 1"),
+        ({"folds": 5, "test": (GREY, LABELS)}, r"data.folds: expected null, since .* got 5"),
+        ({"noisy_labels": "f", "label_noise": 0.1}, r"data.label_noise: expected 0 .* got 0.1"),
+        ({"ordered": True}, r"data.ordered: expected .* whole numbers, got texts such as 'cat'"),
+        (
+            {"labels": [*LABELS[:59], "cow"]},
+            r"validation set of seed 0 has no example of the class 'cow', which has 1 in all sets",
+        ),
+        ({"test": (GREY[:2], LABELS[:2])}, r"the test set of seed 0 has no example of .*'eel'"),
         ({"inputs": GREY / 255}, r"expected images uint8 .* got float64 \[60, 12, 9\]"),
         ({"inputs": np.full((60, 2), np.nan)}, r"got nan in row 0, column 0"),
-        ({"labels": LABELS[:59]}, r"one for each of 60 inputs, got <U3 \[59\]"),
+        ({"labels": LABELS[:59]}, r"one for each of 60 examples, got <U3 \[59\]"),
         ({"labels": np.arange(60) + 0.5}, r"expected whole numbers or texts.*float64"),
         ({"labels": np.full(60, "one")}, r"classes: expected two at least, all different"),
         ({"classes": ("cat", "dog")}, r"label 2 is eel, expected one of 2 classes: cat, dog"),

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from reports import analysis
 from reports.stats import (
     contrasts,
     detectable_difference,
@@ -362,6 +363,16 @@ def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(
     row = only(made.contrasts())
     assert (row["interval"], row["generalises"]) == ("t", "new seeds, on this test set")
     assert (row["low"], row["high"]) == (row["seeds_only_low"], row["seeds_only_high"])
+
+
+def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
+    made = two_losses()
+    asked = ("ce", analysis.Question(), IMAGES, None, None, made.bits.get)
+    found = analysis.comparisons(pd.DataFrame(made.rows).assign(folds="5"), *asked)
+    assert set(found["interval"]) == {"t"} and set(found["test_images"]) == {0}
+    assert set(found["generalises"]) == {"new seeds, each tested on a fold of these data"}
+    (whole,) = set(analysis.comparisons(pd.DataFrame(made.rows), *asked)["interval"])
+    assert whole == "two-way"
 
 
 def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:
