@@ -90,12 +90,7 @@ def load(
         raise ReadError(f"from: cannot read {shown(address)}: {text}") from error
     name = " and ".join(map(quote, experiments))
     notes: list[str] = []
-    lines = list(_lines(runs, keys, histories, metric, name, notes))
-    if not lines:
-        raise ReadError(
-            f"from: no run of experiment {name} has both {keys['loss']} (from.loss) and "
-            f"{keys['seed']} (from.seed); name the keys that hold them"
-        )
+    lines = list(_lines(_complete(runs, keys, name, notes), keys, histories, metric, name, notes))
     table = Table(
         *(f"experiment {name}", f"MLflow experiment {name}", address, tuple(experiments)),
         lines=lines,
@@ -246,6 +241,31 @@ def _histories(
     return found
 
 
+def _complete(
+    runs: Sequence[MlflowRun], keys: Mapping[str, _Key], name: str, notes: list[str]
+) -> list[MlflowRun]:
+    """The runs that have what tells runs apart, with a note on those that have not."""
+    complete = list(runs)
+    for columns in (("loss", "seed"), ("lr", "epochs")):
+        needed = {column: keys[column] for column in columns if column in keys}
+        lacking = [run for run in complete if any(key.of(run) is None for key in needed.values())]
+        if lacking and len(lacking) == len(complete):
+            words = " and ".join(f"{key} (from.{column})" for column, key in needed.items())
+            raise ReadError(
+                f"from: expected a run of experiment {name} with {words}, got none: "
+                f"{_place(lacking[0])} is the first that lacks one. Name the keys that hold them"
+            )
+        if lacking:
+            words = " or ".join(map(str, needed.values()))
+            notes.append(f"left out: {count(len(lacking), 'run')} without {words}")
+            complete = [run for run in complete if run not in lacking]
+    return complete
+
+
+def _place(run: MlflowRun) -> str:
+    return f"run {run.info.run_id} ({cut(run.info.run_name, 40)})"
+
+
 def _lines(
     runs: Sequence[MlflowRun],
     keys: Mapping[str, _Key],
@@ -254,22 +274,16 @@ def _lines(
     name: str,
     notes: list[str],
 ) -> Iterator[Line]:
-    """The lines of the runs that count, with a note on those that do not."""
-    needed = {column: keys[column] for column in ("loss", "seed")}
-    complete = [run for run in runs if all(key.of(run) is not None for key in needed.values())]
-    if left := len(runs) - len(complete):
-        notes.append(
-            f"left out: {count(left, 'run')} without {' or '.join(map(str, needed.values()))}"
-        )
+    """The lines of the runs, with a note on those that ran more than once."""
     curves = {
         run.info.run_id: {
             column: values for column, values in histories[run.info.run_id].items() if values
         }
-        for run in complete
+        for run in runs
     }
     lengths = {
         run.info.run_id: int(float(keys["epochs"].of(run)))
-        for run in complete
+        for run in runs
         if "epochs" in keys and _is_number(keys["epochs"].of(run))
     }
     numbered = _numbered(curves, lengths)
@@ -277,7 +291,7 @@ def _lines(
         notes.append("no curves are shown: the steps of the metrics are no epochs")
     by_configuration: dict[str, list[Line]] = {}
     lost = again = 0
-    for run in complete:
+    for run in runs:
         cells = {column: _text(key.of(run)) for column, key in keys.items()}
         outcome = _STATUS.get(run.info.status, "running")
         deciding = next(key for column, key in keys.items() if column_of(column)[0] == metric)
@@ -313,7 +327,7 @@ def _of_run(
     name: str,
 ) -> Iterator[Line]:
     """The lines of a run: one for each epoch where there are curves, the last with all values."""
-    source, place = f"experiment {name}", f"run {run.info.run_id} ({cut(run.info.run_name, 40)})"
+    source, place = f"experiment {name}", _place(run)
     times = run.info.start_time, run.info.end_time
     epochs = numbered[run.info.run_id] if numbered is not None else {}
     last = max(epochs.values(), default=0)

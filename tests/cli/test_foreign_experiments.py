@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from helpers.commands import ROOT, Report
+from helpers.commands import ROOT, Report, mlflow_server
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
@@ -184,6 +185,41 @@ def test_runs_that_did_not_end_well_or_ran_again(store: Store) -> None:
     assert (
         "left out: 2 runs of configurations that ran more than once; the newest FINISHED run counts"
     ) in found.notes
+
+
+def test_runs_without_a_rate_or_epochs_are_left_out(store: Store) -> None:
+    experiment = store.experiment("resnet")
+    bare = {"curves": {}, "metrics": {"test_acc": 0.5}, "tags": {"seed": 4}}
+    lost = store.add(experiment, params={"criterion": "MSELoss", "n_epochs": 3}, **bare)
+    lone = {"curves": {}, "metrics": {}, "tags": {}}
+    other = store.add(experiment, params={"learning_rate": 0.1, "n_epochs": 3}, **lone)
+    message = (
+        "from: expected a run of experiment 'resnet' with params.learning_rate (from.lr) and "
+        f"params.n_epochs (from.epochs), got none: run {lost} ("
+    )
+    with pytest.raises(ReadError, match=re.escape(message)):
+        load(store, {"val_accuracy": "metrics.test_acc"})
+    for loss, values in TEST.items():
+        for seed, value in enumerate(values):
+            store.usual(experiment, loss, seed, value)
+    found = load(store)
+    assert len(found.summary) == 8 and not set(found.summary["run_id"]) & {lost, other}
+    assert found.notes[1:] == [
+        "left out: 1 run without params.criterion or tags.seed",
+        "left out: 1 run without params.learning_rate or params.n_epochs",
+    ]
+
+
+@pytest.mark.slow
+def test_an_experiment_on_a_server(store: Store, tmp_path: Path) -> None:
+    filled(store)
+    (tmp_path / "server").mkdir()
+    with mlflow_server(tmp_path / "server", f"--backend-store-uri={store.uri}") as uri:
+        there = foreign.load(uri, ["resnet"], MAPPING, "test_accuracy", {})
+    here = load(store)
+    pd.testing.assert_frame_equal(there.summary, here.summary)
+    pd.testing.assert_frame_equal(there.curves, here.curves)
+    assert there.notes == here.notes and there.uri == uri
 
 
 def test_a_metric_in_per_cent_says_so(store: Store) -> None:
