@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -26,7 +26,9 @@ Tuned = Mapping[str, Sequence[str]]
 
 
 def grids(
-    words: Sequence[Override], parser: OverridesParser
+    words: Sequence[Override],
+    parser: OverridesParser,
+    compose: Callable[[list[list[str]], OverridesParser], object] | None = None,
 ) -> tuple[list[list[Override]], dict[str, list[str]]]:
     """The grids that the overrides of a sweep describe, and the own values that they tune.
 
@@ -37,6 +39,7 @@ def grids(
     Args:
         words: The overrides; of two with the same key the last one counts.
         parser: Of the overrides that are made here.
+        compose: Refuses names of values that a loss does not have, with an error of its own.
 
     Raises:
         CommandError: A loss or a value cannot be tuned, or there are no other rates to be had.
@@ -52,6 +55,9 @@ def grids(
     losses = list(dict.fromkeys(_choices(last["loss"]))) if "loss" in last else []
     for loss, values in tuned.items():
         _check(loss, values, losses, last)
+        if compose is not None:
+            one = [f"loss.{name}={_choices(word)[0]}" for name, word in values.items()]
+            compose([[f"loss={loss}", *one]], parser)
     texts = _choices(last["lr"]) if "lr" in last else []
     count = dict.fromkeys(losses, 1) | {
         loss: math.prod(len(set(_choices(word))) for word in values.values())

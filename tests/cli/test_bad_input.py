@@ -91,6 +91,10 @@ LIGHT = [  # answered without Paddle or MLflow
         ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"],
     ),
     (
+        ["-m", "loss=ce,focal", "tune.focal.gama=1,2,3"],  # said before the rates that are lacking
+        ["loss.gama: loss=focal has no value of this name; did you mean loss.gamma?"],
+    ),
+    (
         ["loss=focal", "loss.gama=3"],
         [
             "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has "

@@ -58,7 +58,7 @@ class GridSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.loader)
         words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
         words = [_of_question(word, parser) for word in words]
-        grids, tuned = trials.grids(words, parser)
+        grids, tuned = trials.grids(words, parser, self._compose_all)
         grid = [job for each in grids for job in BasicSweeper.split_arguments(each, None)[0]]
         if len({text for job in grid for text in job if text.startswith("preset=")}) > 1:
             raise config.CommandError(
