@@ -49,8 +49,10 @@ def basis(section: Section) -> str:
 def methods(section: Section) -> dict[str, Any]:
     """What a paragraph on methods has to say of a section."""
     runs = section.runs[section.runs["epochs"] == section.epochs]
+    compared = section.headline[section.headline["n"] > 0] if len(section.headline) else None
     return {
         "section": section,
+        "paired": compared is None or bool(compared["paired"].all()),
         "words": answer.words_of(section),
         "rates": sorted(runs["lr"].unique()),
         "seeds": section.split.evaluation,

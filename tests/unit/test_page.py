@@ -520,6 +520,8 @@ def test_hashes_that_differ_are_reported() -> None:
         "NOT proved for 1 of 2 contrasts, analyzed as unpaired: mse and ce: init_hash differs at "
         "seed 5" in text(html)
     )
+    assert "not all comparisons are in pairs of runs with the same seed" in text(html)
+    assert "a seed fixes the split" not in text(html)
 
 
 def test_settings_are_never_pooled() -> None:
