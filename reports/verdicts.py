@@ -23,6 +23,7 @@ from reports.names import counted, plain
 from reports.sentences import called, sentence
 from reports.setting_frames import countable
 from reports.stats.contrasts import COLUMNS
+from reports.stats.significance import unseen_share
 from reports.stats.two_way import PLANNED
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         | _entry(row, section.runs)
         | {"metric": read_metric(row["metric"]).typed, "sentence": sentence(row)}
         | {"standing": _standing(section.exploratory, section.epochs, row)}
+        | {"rare_seeds": round(unseen_share(row["n"]), 4) if row["n"] else None}
         for section in sections
         for row in section.contrasts.to_dict("records")
     ]

@@ -13,6 +13,7 @@ from reports import source_code
 from reports.analysis import Section
 from reports.names import counted, one_line, plain
 from reports.sentences import upper_first
+from reports.stats.significance import unseen_share
 from reports.stats.tuning import DIVERGED
 
 
@@ -44,7 +45,7 @@ def facts(section: Section) -> list[Fact]:
         _tuned_edges(section),
         _pairing(section),
         _detectable(section),
-        _failures(section),
+        _rare_seeds(section),
         _dropped(section),
         *_versions(section),
         _time(section),
@@ -290,19 +291,18 @@ def _detectable(section: Section) -> Fact | None:
     return Fact("Detectable", text)
 
 
-def _failures(section: Section) -> Fact | None:
-    """Which rates of failure the seeds do not exclude (the rule of three, exactly)."""
+def _rare_seeds(section: Section) -> Fact | None:
+    """Which seeds the verdicts are not about."""
     frame = section.headline
-    clean = frame[(frame["n"] > 1) & (frame["diverged_a"] == 0) & (frame["diverged_b"] == 0)]
-    if not len(clean):
+    if not len(frame) or not (frame["n"] > 1).any():
         return None
-    n = int(clean["n"].min())
+    n = int(frame.loc[frame["n"] > 1, "n"].min())
     text = (
-        f"none of {n} seeds diverged, which excludes only failure rates above "
-        f"{100 * (1 - 0.05 ** (1 / n)):.0f} % (95 % confidence). The intervals do not include "
-        "failures that did not happen here."
+        f"a result that none of {n} seeds showed, such as a failure to train, may still occur in "
+        f"up to {100 * unseen_share(n):.0f} % of all seeds (95 % confidence). If it does, the "
+        "verdicts are about the other seeds."
     )
-    return Fact("Rare failures", text)
+    return Fact("Rare seeds", text)
 
 
 def _dropped(section: Section) -> Fact | None:

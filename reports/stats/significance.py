@@ -157,6 +157,21 @@ def is_trusted(
     return agrees and not (d[turning] * d.mean() < 0).any()
 
 
+def unseen_share(n: int, confidence: float = 0.95) -> float:
+    """The largest share of seeds with a result that n seeds can all fail to show.
+
+    A larger share would have been seen with the given confidence (the rule of three, exactly). It
+    is what a verdict cannot speak of: no test of a mean excludes rare values that did not occur.
+
+    Source: Hanley and Lippman-Hand 1983, J. of the American Medical Association 249; Bahadur and
+    Savage 1956, Annals of Mathematical Statistics 27.
+
+    >>> [round(unseen_share(n), 2) for n in (3, 10, 40)]
+    [0.63, 0.26, 0.07]
+    """
+    return float(1 - (1 - confidence) ** (1 / n))
+
+
 def probability_of_improvement(
     a: ArrayLike,
     b: ArrayLike,

@@ -165,10 +165,14 @@ def test_declared_seeds_without_a_result_leave_their_test_unspent(store):
     assert content["population"] == {
         "seeds_a": list(range(8)), "seeds_b": list(range(8)), "images": 0,
     }  # fmt: skip
+    assert content["rare_seeds"] == 0.3123  # 1 - 0.05 ** (1 / 8)
     assert content["estimand"].startswith(
         "mean over seeds of test accuracy of mse minus that of ce"
     )
-    assert not any(fact.term == "Declared seeds" for fact in caveats.facts(section))
+    terms = {fact.term: fact.text for fact in caveats.facts(section)}
+    assert "Declared seeds" not in terms
+    assert terms["Rare seeds"].startswith("a result that none of 8 seeds showed")
+    assert "up to 31 % of all seeds" in terms["Rare seeds"]
 
 
 def test_only_a_question_that_all_sweeps_declared_is_common(store):

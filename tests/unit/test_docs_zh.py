@@ -199,7 +199,7 @@ def test_the_tables_of_a_report_are_complete():
     named = first_names(section(page("options"), "报告的选项"))
     assert named == fields - {"tracking"} | {"tracking.uri"}
     report = page("reading-a-report")
-    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence"}
+    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence", "rare_seeds"}
     assert first_names(section(report, "verdicts.json")) == keys
     offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
     assert first_names(section(report, "指标")) == offered
