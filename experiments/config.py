@@ -48,6 +48,13 @@ class Question:
 
 
 @dataclass
+class Stop:
+    """When training ends before `epochs`; null: never."""
+
+    patience: int | None = None
+
+
+@dataclass
 class RunConfig:
     """The schema of conf/config.yaml. Hydra checks types against it, `problems` the ranges."""
 
@@ -75,6 +82,7 @@ class RunConfig:
     close_stale: bool = MISSING
     verbose: bool = MISSING
     question: Question = field(default_factory=Question)
+    stop: Stop = field(default_factory=Stop)
 
 
 def register() -> None:
@@ -90,6 +98,7 @@ class Settings:
         choices: The option's name of each group, e.g. {"loss": "ce", ...}.
         options: Each group's own values with `_target_`, e.g. {"loss": {"_target_":
             "experiments.losses.focal", "gamma": 2.0}}.
+        stop: The values of `Stop`.
         question: The values of `Question`.
         words: The overrides, e.g. "model=mlp", for the label alone.
         tuned: Of the sweep, by loss: its own values that are tuned, e.g. {"focal": ["loss.gamma"]}.
@@ -115,6 +124,7 @@ class Settings:
     close_stale: bool = False
     verbose: bool = False
     augment: str = "none"
+    stop: Mapping[str, Any] = field(default_factory=dict)
     question: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     tuned: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -131,9 +141,8 @@ class Settings:
         words = (word.lstrip("+").partition("=") for word in self.words)
         values = {name: value for name, _, value in words}  # of two, the last one counts
         others = "|".join(group for group in GROUPS if group != "loss")
-        shown = (
-            rf"({others})\b(?!\.(root|path|test_path))|(batch_size|threads|corruptions|augment)$"
-        )
+        scalars = r"(batch_size|threads|corruptions|augment|stop\.patience)$"
+        shown = rf"({others})\b(?!\.(root|path|test_path))|{scalars}"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
         parts += [f"{name}={value}" for name, value in values.items() if re.match(shown, name)]
         return " ".join(parts)
@@ -178,7 +187,13 @@ class Settings:
     @property
     def code(self) -> source_digest.Code:
         """The code that computes the numbers."""
-        return source_digest.of_options(self.options)
+        stop = {"stop": {"_target_": "experiments.stopping"}} if self.patience else {}
+        return source_digest.of_options(self.options | stop)
+
+    @property
+    def patience(self) -> int | None:
+        """How many epochs in a row may be no better before training stops; None: any number."""
+        return self.stop.get("patience")
 
     @property
     def code_by_option(self) -> source_digest.Parts:
@@ -205,6 +220,8 @@ class Settings:
             found["threads"] = self.threads
         if self.augment != "none":
             found["augment"] = self.augment
+        if self.patience is not None:
+            found["stop.patience"] = self.patience
         if self.corruptions:  # more numbers
             found["corruptions"] = True
         if (device := machine.resolved_device(self.device, self.threads)) != "cpu":  # other kernels

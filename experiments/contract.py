@@ -44,7 +44,7 @@ DATA_PLACES = ("data.root", "data.path", "data.test_path", "data.noisy_labels")
 METRIC, REFERENCE = "test/accuracy", "ce"
 """What a report compares, and with which loss, unless it is asked for something else."""
 
-_REPEATS = ("test/", "val/", "train/", "corrupted/", "data/")  # begin metrics that repeat
+_REPEATS = ("test/", "val/", "train/", "corrupted/", "data/", "stop/")  # begin metrics that repeat
 _MAKERS = {  # tags on which numbers may depend, in words
     "code": "code",
     "code.metrics": "code of the metrics",
@@ -205,6 +205,11 @@ class Recorded(Protocol):
     @property
     def metrics(self) -> Mapping[str, float | None]:
         """The last value of each metric by name; None if it is not a number."""
+
+
+def validation_accuracy(metrics: Mapping[str, float]) -> float | None:
+    """That of the weights of a run that were tested, which chooses rates; None without one."""
+    return metrics.get("stop/val_accuracy", metrics.get("val/accuracy"))
 
 
 def counting(runs: Sequence[Any]) -> Any:

@@ -24,6 +24,7 @@ from experiments import (
     metrics,
     progress,
     source_digest,
+    stopping,
     tracking,
     training,
 )
@@ -31,7 +32,7 @@ from experiments.checks import TrainingWarning
 from experiments.config import Settings
 from experiments.data import DIGITS, Examples, Splits, order_hash
 from experiments.kernels import conv_block
-from experiments.terminal import duration
+from experiments.terminal import duration, plural
 from experiments.tracking import Planned, Store, TrackedRun
 from experiments.training import Learner, Record
 
@@ -128,9 +129,10 @@ def execute(
         trajectory = settings.trajectory(splits.digest)
         place = checkpoints.place(store.directory, store.key, store.experiment_id, trajectory)
         records: list[Record] = []
+        best: dict[str, Any] | None = None
         stateful = any(warning.name == "hidden-state" for warning in warnings)
         if settings.checkpoint and not settings.force and not stateful:
-            records, begun_by = _start(learner, store, place, settings, made_by)
+            records, begun_by, best = _start(learner, store, place, settings, made_by)
             if records:
                 constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": begun_by}
 
@@ -138,10 +140,11 @@ def execute(
             for record in records:
                 book.log(tracked, record)
             begun, done = time.perf_counter(), records[-1].epoch if records else None
+            over = stopping.is_over(records, settings.patience)
             for record in training.train(
                 learner,
                 splits,
-                epochs=settings.epochs,
+                epochs=records[-1].epoch if over else settings.epochs,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
                 augment=settings.augment,
@@ -149,13 +152,20 @@ def execute(
             ):
                 records.append(record)
                 book.log(tracked, record)
-                line = _progress(settings, record, time.perf_counter() - begun, done or 0)
+                over = stopping.is_over(records, settings.patience)
+                line = _progress(settings, record, time.perf_counter() - begun, done or 0, over)
                 log.info("%s", line, extra=progress.epoch(record.epoch, settings.epochs))
-                book.warn(settings, learner, record)
-                if settings.checkpoint and not record.diverged:  # from there, nothing goes on
-                    content = {"run": tracked.run_id, "made_by": made_by}
+                book.warn(settings, learner, record, last=over or record.epoch == settings.epochs)
+                if record.diverged:  # from there, nothing goes on
+                    break
+                if settings.patience and stopping.best(records) is record:
+                    best = stopping.state(learner, record)
+                if settings.checkpoint:
+                    content = {"run": tracked.run_id, "made_by": made_by, "best": best}
                     _save(place, settings.epochs, records, content, learner)
-            end = book.conclude(tracked, settings, learner, records[-1])
+                if over:
+                    break
+            end = book.conclude(tracked, settings, learner, records, best)
         if settings.checkpoint:
             last = checkpoints.path(place, settings.epochs, records[-1].epoch)
             kept = last if settings.checkpoint is True else None
@@ -229,10 +239,9 @@ class _Book:
         labels = self.splits.validation.labels
         return checks.of_outputs(learner.head, record.validation_outputs, labels, record.epoch)
 
-    def warn(self, settings: Settings, learner: Learner, record: Record) -> None:
+    def warn(self, settings: Settings, learner: Learner, record: Record, *, last: bool) -> None:
         """Log each mistake once: after two consecutive epochs, or after the last one."""
         seen = self.seen(learner, record)
-        last = record.epoch == settings.epochs
         lasting = [warning for warning in seen if warning.name in self.before or last]
         of_labels = [w for w in self.warnings if w.name == "label-type"]
         for warning in [*of_labels, *lasting]:
@@ -246,13 +255,23 @@ class _Book:
         self.before = {warning.name for warning in seen}
 
     def conclude(
-        self, tracked: TrackedRun, settings: Settings, learner: Learner, last: Record
+        self,
+        tracked: TrackedRun,
+        settings: Settings,
+        learner: Learner,
+        records: Sequence[Record],
+        best: dict[str, Any] | None,
     ) -> list[str]:
         """Evaluate the test set, once, unless the run diverged, and write how it ended.
+
+        With early stopping the network gets the weights of the best epoch before, from `best`.
 
         Returns:
             The same for the line that a sweep shows.
         """
+        last = records[-1]
+        if best and not last.diverged:
+            last = stopping.restore(learner, records, best)
         found = checks.tags([*self.warnings, *self.seen(learner, last)])
         test, diverged = self.splits.test, last.diverged
         if not diverged:
@@ -276,6 +295,17 @@ class _Book:
         # A report computes the accuracy of each class from the predictions.
         logged = {n: value for n, value in numbers.items() if not re.fullmatch(r"accuracy_\d+", n)}
         tracked.log_metrics({f"test/{n}": value for n, value in logged.items()}, step=last.epoch)
+        validation = last.metrics["val/accuracy"]
+        end = [f"val/accuracy {validation:.2%}", f"test/accuracy {numbers['accuracy']:.2%}"]
+        if best:
+            trained = records[-1].epoch
+            stop = {
+                "tested_epoch": last.epoch,
+                "trained_epochs": trained,
+                "val_accuracy": validation,
+            }
+            tracked.log_metrics({f"stop/{n}": value for n, value in stop.items()}, step=last.epoch)
+            end.append(f"weights of epoch {last.epoch} of {trained}")
         if settings.corruptions:
             tracked.log_metrics(_robustness(learner, self.splits), step=last.epoch)
         tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
@@ -292,8 +322,7 @@ class _Book:
                 )
                 found |= {"model_export": str(error)}
         tracked.set_tags(found | {"outcome": "ok"})
-        validation = last.metrics["val/accuracy"]
-        return [f"val/accuracy {validation:.2%}", f"test/accuracy {numbers['accuracy']:.2%}"]
+        return end
 
 
 def _robustness(learner: Learner, splits: Splits) -> dict[str, float]:
@@ -327,11 +356,12 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
 
 def _start(
     learner: Learner, store: Store, place: Path, settings: Settings, made_by: Mapping[str, str]
-) -> tuple[list[Record], str]:
+) -> tuple[list[Record], str, dict[str, Any] | None]:
     """Restore `learner` from the longest usable checkpoint of its trajectory.
 
     Returns:
-        The records of its epochs, and the id of the run that saved it; empty without a checkpoint.
+        The records of its epochs, the id of the run that saved it, and with early stopping the
+        `stopping.state` of the best epoch; empty without a checkpoint.
     """
     for epoch, path in checkpoints.longest_first(place):
         content = checkpoints.load(path) if epoch <= settings.epochs else None
@@ -347,8 +377,9 @@ def _start(
         training.restore(learner, content["state"])
         source = f"epoch {epoch} of run {run.info.run_id} ({run.info.run_name})"
         log.info("%s | starts from %s", settings.label, source)
-        return [Record(**record) for record in content["records"]], run.info.run_id
-    return [], ""
+        records = [Record(**record) for record in content["records"]]
+        return records, run.info.run_id, content.get("best")
+    return [], "", None
 
 
 def _save(
@@ -363,14 +394,17 @@ def _save(
         checkpoints.remove(place, epochs, but=path)
 
 
-def _progress(settings: Settings, record: Record, seconds: float, done: int) -> str:
-    """The line that is logged after an epoch."""
+def _progress(settings: Settings, record: Record, seconds: float, done: int, over: bool) -> str:
+    """The line that is logged after an epoch; `over`: training stops here."""
     parts = [settings.label, f"epoch {record.epoch}/{settings.epochs}"]
     for name, form in (("train/loss", ".4g"), ("val/loss", ".4g"), ("val/accuracy", ".2%")):
         if name in record.metrics:
             parts.append(f"{name} {record.metrics[name]:{form}}")
     if record.diverged:
         parts.append(f"DIVERGED: {record.diverged}")
+    elif over:
+        epochs = plural(settings.patience or 0, "epoch")
+        parts.append(f"stopped: {epochs} without a better validation accuracy")
     elif record.epoch:
         left = seconds / (record.epoch - done) * (settings.epochs - record.epoch)
         parts.append(f"{duration(left)} left" if left else f"took {duration(seconds)}")

@@ -116,7 +116,15 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
     keys, tasks = [], {}
     for job, its in zip(jobs, map(data, jobs), strict=True):
         key = json.dumps(
-            [job.options, job.choices, job.device, job.threads, job.batch_size, vars(its)],
+            [
+                job.options,
+                job.choices,
+                job.stop,
+                job.device,
+                job.threads,
+                job.batch_size,
+                vars(its),
+            ],
             sort_keys=True,
             default=str,
         )
@@ -335,7 +343,9 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
                 _limit(size)
                 training.rehearse(learner, size)
             outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
-            checkpoint = len(checkpoints.packed([training.state(learner), outputs]))
+            state = training.state(learner)
+            best = [state["network"], outputs] if job.patience else []
+            checkpoint = len(checkpoints.packed([state, outputs, *best]))
             for size in {data.validation, data.test}:
                 _limit(size)
                 training.rehearse_loss(learner, size)

@@ -125,7 +125,7 @@ class _Pace:
         for run in store.search("tags.outcome = 'ok'") if store else []:
             metrics, info = run.data.metrics, run.info
             epoch = metrics.get("time/train_seconds", 0.0) + metrics.get("time/val_seconds", 0.0)
-            epochs = int(run.data.params.get("epochs", 0))
+            epochs = int(metrics.get("stop/trained_epochs", run.data.params.get("epochs", 0)))
             trained = epochs - int(run.data.tags.get("resumed_after", 0))
             whole = ((info.end_time or info.start_time) - info.start_time) / 1000
             for key in _alike(run.data.params):

@@ -36,6 +36,9 @@ def problems(settings: Settings) -> list[str]:
         value = getattr(settings, name)
         if value < least:
             found.append(f"{name}: expected a whole number of at least {least}, got {value}")
+    if settings.patience is not None and settings.patience < 1:
+        wrong = f"expected a whole number of epochs, at least 1, or null, got {settings.patience}"
+        found.append(f"stop.patience: {wrong}")
     if settings.seed >= 2**32:
         found.append(f"seed: expected a whole number below 2**32, got {settings.seed}")
     for name, choices in CHOICES.items():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DECIDES = (*config.GROUPS, *config.DECIDING_SCALARS, "corruptions")
+_DECIDES = (*config.GROUPS, *config.DECIDING_SCALARS, "corruptions", "augment", "stop")
 _OF_THEN = (*_DECIDES, "device", "threads")  # the last two may change rounding
 
 

@@ -33,7 +33,7 @@ def row(job: Settings, found: Run | None) -> dict[str, Any]:
     metrics, info = found.data.metrics, found.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
     return asked | {
-        "val acc": metrics.get("val/accuracy"),
+        "val acc": contract.validation_accuracy(metrics),
         "test acc": metrics.get("test/accuracy"),
         "time": terminal.duration(seconds),
         "outcome": found.data.tags.get("outcome", info.status.lower()),
@@ -141,7 +141,7 @@ def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[s
             its = tried.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
             rates = its.setdefault(trial, {})
             ok = run.data.tags.get("outcome") == "ok"
-            score = run.data.metrics.get("val/accuracy") if ok else None
+            score = contract.validation_accuracy(run.data.metrics) if ok else None
             rates.setdefault(job.lr, []).append(score)
     lines = []
     for loss, each in tried.items():

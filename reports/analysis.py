@@ -176,6 +176,11 @@ class Section:
         return {str(loss): own["tuned"].nunique() for loss, own in at.groupby("loss", sort=True)}
 
     @property
+    def stops_early(self) -> bool:
+        """Whether the weights of each run's best epoch were tested, not those of its last one."""
+        return "stop_tested_epoch" in self.runs and self.runs["stop_tested_epoch"].notna().any()
+
+    @property
     def drawn(self) -> str:
         """What a trial is one of, in words."""
         return "pairs of a learning rate and own values" if self.tuned else "learning rates"

@@ -54,9 +54,14 @@ def own_curves_of(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Mean and band of validation accuracy per loss and epoch, and the mean seconds up to it."""
+    """Mean and band of validation accuracy per loss and epoch, and the mean seconds up to it.
+
+    These are sums of the epochs' means, so that runs that end early do not turn the time back.
+    """
     bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
-    seconds = curves.groupby(["loss", "epoch"], observed=True)["seconds"].mean().reset_index()
+    each = curves.groupby("run_id")["seconds"].diff().where(curves["epoch"] > 0, curves["seconds"])
+    means = each.groupby([curves["loss"], curves["epoch"]], observed=True).mean()
+    seconds = means.groupby(level="loss").cumsum().rename("seconds").reset_index()
     return bands.merge(seconds, on=["loss", "epoch"], how="left")
 
 

@@ -200,6 +200,9 @@ def words_of(section: Section) -> list[str]:
     noise = first.get("data.label_noise")
     if noise is not None and "data.label_noise=" not in rest and float(noise or 0) > 0:
         rest = f"data.label_noise={float(noise):g} {rest}"
+    patience = first.get("stop.patience")
+    if pd.notna(patience) and "stop.patience=" not in rest:
+        rest = f"stop.patience={patience:g} {rest}"
     return words + [_setting(each) for each in rest.split(" ") if each]
 
 
@@ -210,6 +213,8 @@ def _setting(text: str) -> str:
         return plain(text, 120)
     if key == "data.label_noise":
         return f"label noise {100 * float(value):g} %"
+    if key == "stop.patience":
+        return plain(f"early stopping (patience {value})", 120)
     return plain(f"{key.rpartition('.')[2].replace('_', ' ')} {value}", 120)
 
 

@@ -38,6 +38,7 @@ def facts(section: Section) -> list[Fact]:
         _seeds(section),
         _plan(section),
         _budget(section),
+        _early_stopping(section),
         _choice(section),
         _edges(section),
     ]
@@ -184,6 +185,21 @@ def _budget_at(chosen: pd.DataFrame) -> Fact:
         return Fact("Budget", text)
     text = f"UNEQUAL: finished trials to choose the rate from: {each}."
     return Fact("Budget", text, True, "unequal tuning budgets")
+
+
+def _early_stopping(section: Section) -> Fact | None:
+    """How many epochs were trained at each number of them, where runs may end early."""
+    if not section.stops_early:
+        return None
+    each = [
+        f"{plain(loss)} {own['last_epoch'].sum():,.0f} of {epochs * len(own):,}"
+        for (epochs, loss), own in section.runs.groupby(["epochs", "loss"], sort=True)
+    ]
+    text = (
+        "a run ends when its validation accuracy has stopped rising, and the weights of its best "
+        f"epoch are tested. Epochs trained in all runs: {'; '.join(each)}."
+    )
+    return Fact("Early stopping", text)
 
 
 def _choice(section: Section) -> Fact | None:

@@ -9,6 +9,7 @@ from reports.page.caveats import Fact
 CHECKLIST = {
     "How hyperparameters were chosen, from which range, with how many trials": (
         "Budget",
+        "Early stopping",
         "Edges",
         "Own values",
     ),

@@ -142,8 +142,9 @@ def _setting(row: pd.Series) -> list[str]:
         chosen += _changed(row, group, "")
     # Recorded only where they are not as usual.
     return chosen + [
-        override(name, value_of_param(str(row[name])))
-        for name in ("device", "threads", "corruptions")
+        # A whole number is a float where another setting has none.
+        override(name, value_of_param(str(row[name]).removesuffix(".0")))
+        for name in ("device", "threads", "corruptions", "augment", "stop.patience")
         if _known(row.get(name))
     ]
 

@@ -121,8 +121,15 @@ def runs_behind(counts: Iterable[int]) -> str:
 
 
 def band_words(bands: pd.DataFrame) -> str:
-    """How many runs are behind the lines, and what the bands mean. bands: loss, low, n."""
+    """How many runs are behind the lines, and what the bands mean.
+
+    bands: loss, epoch, low, n.
+    """
     text = f"Lines are means over {runs_behind(bands.groupby('loss')['n'].max())} per loss"
+    fewer = bands[(bands["n"] > 0) & (bands["n"] < bands.groupby("loss")["n"].transform("max"))]
+    if len(fewer):
+        first = int(fewer["epoch"].min())
+        text += f" (from epoch {first} on over fewer, {runs_behind([fewer['n'].min()])} at the end)"
     if bands["low"].notna().any():
         return f"{text}, bands are pointwise 95 % intervals of the mean."
     return f"{text}, without a confidence band (n = 1)."

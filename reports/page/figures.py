@@ -117,7 +117,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         return PageFigure("heat-map", caption, f"{caption} {'; '.join(words)}.", draw)
 
     def final(self) -> PageFigure | None:
-        """The metric of each loss after its last epoch; None where no run has a value."""
+        """The metric of each loss at the end; None where no run has a value."""
         section = self.section
         column = section.question.metric
         metric = section.metric
@@ -136,8 +136,9 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             bounds=metric.bounds,
             **axes,
         )
+        epoch = "best epoch" if section.stops_early else "last epoch"
         caption = (
-            f"{upper_first(metric.words)} after the last epoch. Ticks are runs, marks are means "
+            f"{upper_first(metric.words)} after the {epoch}. Ticks are runs, marks are means "
             f"over {runs_behind(means['n'])} per loss.{bar_words(means)}"
         )
         if comparisons.enlarged(runs, means, axes["order"], axes["behind"], metric.scale):

@@ -121,8 +121,10 @@ class Runs:
         on each; missing where there are none.
         outcome: ok, diverged, failed, killed or running.
         started: UTC; seconds: wall time of the run; last_epoch: the last one that was recorded.
-        train_* and val_*: at the last epoch; test_* and corrupted_*: at the end; accuracies in [0,
-        1]; NaN where there is none.
+        train_* and val_*: at the last epoch, with early stopping at the one whose weights were
+        tested; test_* and corrupted_*: at the end; accuracies in [0, 1]; NaN where there is none.
+        stop_tested_epoch, stop_trained_epochs: that epoch, and the last one that was trained; only
+        where some run has early stopping.
         train_seconds: training alone, all epochs; epoch_seconds: the median of an epoch's.
     curves: one row per run and epoch, sorted by run_id and epoch; epoch 0 is the untrained network.
         train_seconds: of this epoch; elapsed_seconds: of all epochs up to this one; lr_now: at the

@@ -197,18 +197,26 @@ def _elapsed(curves: pd.DataFrame) -> pd.Series:
 
 
 def with_epochs(summary: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The summary with what the last epoch says, and the time of all."""
+    """The summary with what the last epoch says, and the time of all.
+
+    With early stopping it is the epoch whose weights were tested.
+    """
     last = curves.drop_duplicates("run_id", keep="last").set_index("run_id")
+    tested = last
+    if "stop_tested_epoch" in summary:
+        ends = summary.set_index("run_id")["stop_tested_epoch"].fillna(math.inf)
+        until = curves[curves["epoch"] <= curves["run_id"].map(ends)]
+        tested = until.drop_duplicates("run_id", keep="last").set_index("run_id")
     trained = curves[curves["epoch"] > 0].groupby("run_id")["train_seconds"]
-    last_values = last[_LAST_EPOCH].assign(
+    tested_values = tested[_LAST_EPOCH].assign(
         last_epoch=last["epoch"].astype(float),
         train_seconds=last["elapsed_seconds"],
         epoch_seconds=trained.median(),
     )
-    last_values = last_values.reindex(summary["run_id"]).set_index(summary.index).astype(float)
+    tested_values = tested_values.reindex(summary["run_id"]).set_index(summary.index).astype(float)
     test = summary.columns.get_loc("test_accuracy")
     assert isinstance(test, int)
-    return pd.concat([summary.iloc[:, :test], last_values, summary.iloc[:, test:]], axis=1)
+    return pd.concat([summary.iloc[:, :test], tested_values, summary.iloc[:, test:]], axis=1)
 
 
 def utc(milliseconds: pd.Series) -> pd.Series:

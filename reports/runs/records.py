@@ -44,7 +44,7 @@ TAG_COLUMNS = {  # tags, and their columns in `summary`
 }
 OLD_CONFIGURATION = "cell"  # what the tag was called before the code was part of it
 TAGS = {*TAG_COLUMNS, OLD_CONFIGURATION, "kind", "outcome", "lint", "seeds", "question", "tune"}
-AT_END = ("test/", "data/", "corrupted/")  # begin the metrics without a history
+AT_END = ("test/", "data/", "corrupted/", "stop/")  # begin the metrics without a history
 LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names
 HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
 

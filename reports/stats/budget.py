@@ -38,11 +38,11 @@ def usual_target(final: pd.Series) -> float:
 def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> pd.DataFrame:
     """When each run first reached the target, or until when it did not.
 
-    A run that diverged before is one that never reaches it: it counts as watched until the end of
-    the longest run, so that it stays in the denominator.
+    A run that diverged or was stopped early before is one that never reaches it: it counts as
+    watched until the end of the longest run, so that it stays in the denominator.
 
     Args:
-        runs: run_id, loss, outcome.
+        runs: run_id, loss, outcome; with early stopping also epochs and stop_trained_epochs.
         curves: run_id, epoch, val_accuracy, seconds (of training up to the end of the epoch).
         target: an accuracy in [0, 1].
 
@@ -56,10 +56,17 @@ def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> 
         at = hit.iloc[0] if len(hit) else curve.iloc[-1]
         rows.append((run_id, len(hit) > 0, float(at["epoch"]), float(at["seconds"])))
     found = pd.DataFrame(rows, columns=["run_id", "reached", *MEASURES])
-    found = runs[["run_id", "loss", "outcome"]].merge(found, on="run_id", how="left")
+    ended = runs["outcome"] == "diverged"
+    if "stop_trained_epochs" in runs:
+        ended |= runs["stop_trained_epochs"] < runs["epochs"]
+    found = (
+        runs[["run_id", "loss", "outcome"]]
+        .assign(ended=ended)
+        .merge(found, on="run_id", how="left")
+    )
     found["reached"] = found["reached"].eq(True)  # a run that diverged may have no curve
     found = found[(found["outcome"] == "diverged") | found["epochs"].notna()]
-    lost = (found["outcome"] == "diverged") & ~found["reached"]
+    lost = found["ended"] & ~found["reached"]
     for measure, column in (("epochs", "epoch"), ("seconds", "seconds")):
         end = curves[column].astype(float).max()
         found[measure] = found[measure].astype(float).mask(lost, end)

@@ -96,16 +96,21 @@ def test_a_finished_run_is_extended_to_the_same_bits(place, one_go, caplog):
     assert "resumed_after" not in place.run(4, force=True).data.tags
 
 
-def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go, monkeypatch):
+def killed_after(epoch: int):
+    """`training.train`, interrupted after this epoch."""
     train = training.train
 
     def killed(*arguments, **values):
         for record in train(*arguments, **values):
             yield record
-            if record.epoch == 3:
+            if record.epoch == epoch:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train", killed)
+    return killed
+
+
+def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go, monkeypatch):
+    monkeypatch.setattr(training, "train", killed_after(3))
     with pytest.raises(KeyboardInterrupt):
         place.run(9)
     monkeypatch.undo()
@@ -149,3 +154,48 @@ def test_a_diverged_run_keeps_none_and_a_longer_one_diverges_alike(place):
     assert [run.data.tags["outcome"] for run in ends] == ["diverged", "diverged"]
     assert ends[0].data.tags["diverged"] == ends[1].data.tags["diverged"]
     assert place.kept == []
+
+
+def test_early_stopping_tests_the_best_epoch_and_resumes_to_the_same_bits(place, monkeypatch):
+    words = ("data.train_size=200", "stop.patience=2")
+    run = place.run(30, *words)
+    numbers, run_id = place.numbers(run), run.info.run_id
+    curve = [m.value for m in place.client.get_metric_history(run_id, "val/accuracy")]
+    trained, best = len(curve) - 1, curve.index(max(curve))
+    assert trained == best + 2 < 30
+    assert run.data.metrics["stop/trained_epochs"] == trained
+    assert run.data.metrics["stop/tested_epoch"] == best
+    assert run.data.metrics["stop/val_accuracy"] == max(curve)
+    assert place.client.get_metric_history(run_id, "test/accuracy")[0].step == best
+
+    plain = place.run(best, words[0])
+    assert place.numbers(plain)[1:] == numbers[1:]  # the predictions on the test set
+    assert plain.data.metrics["test/nll_scaled"] == run.data.metrics["test/nll_scaled"]
+
+    longer = place.run(40, *words)
+    assert longer.data.tags["resumed_after"] == str(trained)
+    assert place.numbers(longer) == numbers
+    for file in (place.directory / "outputs" / "checkpoints").glob("*"):
+        file.unlink()
+    shorter = place.run(best - 1, *words)
+    assert shorter.data.metrics["stop/trained_epochs"] == best - 1
+    extended = place.run(20, *words)
+    assert extended.data.tags["resumed_after"] == str(best - 1)
+    assert place.numbers(extended) == numbers
+
+    for file in (place.directory / "outputs" / "checkpoints").glob("*"):
+        file.unlink()
+    monkeypatch.setattr(training, "train", killed_after(best + 1))
+    with pytest.raises(KeyboardInterrupt):
+        place.run(31, *words)
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(place.directory)
+    resumed = place.run(31, *words)
+    assert resumed.data.tags["resumed_after"] == str(best + 1)
+    assert place.numbers(resumed) == numbers
+
+
+def test_a_run_that_diverges_before_it_stops_is_not_tested(place):
+    run = place.run(2, "loss=mse", "stop.patience=1", lr=1e20)
+    assert run.data.tags["outcome"] == "diverged"
+    assert not {"test/accuracy", "stop/tested_epoch"} & set(run.data.metrics)

@@ -259,6 +259,20 @@ def test_measures_of_noise_steps_and_corruptions(store):
         assert found.curves[f"train_{name}"].tolist() == [0.1, 0.2] and got[f"train_{name}"] == 0.2
 
 
+def test_with_early_stopping_the_numbers_are_of_the_epoch_that_was_tested(store):
+    history = {
+        epoch: {"val/accuracy": value, "time/train_seconds": 5.0}
+        for epoch, value in ((1, 0.8), (2, 0.7))
+    }
+    stop = {"stop/tested_epoch": 1, "stop/trained_epochs": 2, "stop/val_accuracy": 0.8}
+    early = store.add("i", history=history, test={"test/accuracy": 0.75} | stop)
+    other = store.add("j", seed=1, history=history, test={"test/accuracy": 0.75})
+    found = store.load()
+    assert (row(found, early)["val_accuracy"], row(found, other)["val_accuracy"]) == (0.8, 0.7)
+    for run_id in (early, other):
+        assert row(found, run_id)["train_seconds"] == 10 and row(found, run_id)["last_epoch"] == 2
+
+
 def test_metrics_that_are_missing_are_nan(store):
     run_id = store.add(
         "i", history={0: {"val/accuracy": 0.1}}, test={}, outcome="diverged", epochs=5

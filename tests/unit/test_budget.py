@@ -54,6 +54,12 @@ def test_a_run_reaches_the_target_at_its_first_epoch_there() -> None:
     assert found["epochs"].to_dict() == {"a": 2, "b": 3, "c": 1, "d": 3, "e": 3}
     assert found["seconds"].to_dict() == {"a": 6, "b": 9, "c": 3, "d": 9, "e": 9}
 
+    early = runs[:2].assign(run_id=["f", "g"], epochs=9, stop_trained_epochs=[2, 9])
+    curves = pd.DataFrame(curve("f", 0.1, 0.2, 0.2) + curve("g", *[0.1] * 5))
+    found = budget.times_to_target(early, curves, 0.85).set_index("run_id")
+    # f, which was stopped early, never reaches it; g is watched until its last epoch with a value
+    assert found["epochs"].to_dict() == {"f": 4, "g": 4}
+
 
 def test_the_median_counts_runs_that_never_reach_it() -> None:
     """Of eight runs six reach it: one by 1, half of all by 3. Order statistics 1 and 8 are 95 %."""

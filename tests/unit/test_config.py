@@ -39,7 +39,7 @@ def test_the_defaults_are_the_tutorials():
         "lr=0.004", "epochs=11", "batch_size=50", "seed=1", "loss=mse", "model=mlp", "data=mnist",
         "optimizer=adam", "scheduler=cosine", "data.label_noise=0.1", "data.noise_kind=asymmetric",
         "data.train_size=100", "data.validation_size=100", "optimizer.weight_decay=0.1",
-        "threads=2", "corruptions=true",
+        "threads=2", "corruptions=true", "augment=shift", "stop.patience=3",
     ],
 )  # fmt: skip
 def test_what_changes_the_numbers_changes_the_identity(override):
@@ -126,6 +126,7 @@ def test_params_are_names_scalars_and_dotted_values():
         ("seed", -1, "seed: expected a whole number of at least 0, got -1"),
         ("seed", 2**32, "seed: expected a whole number below 2**32"),
         ("threads", 0, "threads: expected a whole number of at least 1, got 0"),
+        ("stop", {"patience": 0}, "stop.patience: expected a whole number of epochs, at least 1"),
         ("reuse", "none", "reuse: expected one of same, any, got 'none'"),
         ("device", "tpu", "device: expected one of auto, cpu, gpu, got 'tpu'"),
         ("experiment", " ", "experiment: expected a name"),

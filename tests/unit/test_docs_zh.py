@@ -169,8 +169,9 @@ def test_the_table_of_values_has_every_value_with_its_default():
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
     table = {row[0].strip("`"): row[1] for row in rows(section(page("options"), "普通取值"))}
     scalars = {field.name for field in dataclasses.fields(config.RunConfig)}
-    question = {f"question.{field.name}" for field in dataclasses.fields(config.Question)}
-    assert set(table) == scalars - {*config.GROUPS, "tracking", "question"} | question
+    groups = {"question": config.Question, "stop": config.Stop}
+    inner = {f"{name}.{f.name}" for name, kind in groups.items() for f in dataclasses.fields(kind)}
+    assert set(table) == scalars - {*config.GROUPS, "tracking", *groups} | inner
     for name, shown in table.items():
         value = OmegaConf.select(defaults, name)
         typed = str(value).lower() if isinstance(value, bool) else str(value)

@@ -342,6 +342,27 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     assert section.headline.set_index("a").loc["mse", "n"] == 8  # the one that diverged counts
 
 
+def test_early_stopping_says_what_was_trained_and_over_how_many_runs_lines_are() -> None:
+    setting = "digits, mlp, sgd, constant, batch size 100"
+    summary, curves = runs(("ce", "mse"), rates=(0.03,), seeds=range(5), setting=setting)
+    ended = (curves["seed"] > 0) & (curves["loss"] == "mse") & (curves["epoch"] > 2)
+    curves = curves[~ended]
+    last = summary["run_id"].map(curves.groupby("run_id")["epoch"].max())
+    summary = summary.assign(
+        **{"last_epoch": last, "stop_tested_epoch": 1.0, "stop.patience": 1, "epochs": 3}
+    )
+    (section,), report, html, _ = made(summary, curves)
+    facts = {term: text for term, text, *_ in caveats.facts(section)}
+    assert facts["Early stopping"].endswith("trained in all runs: ce 15 of 15; mse 11 of 15.")
+    lines = "means over 5 runs per loss (from epoch 3 on over fewer, 1 run at the end), bands"
+    assert lines in captions(report)["accuracy"]
+    assert "Test accuracy after the best epoch" in captions(report)["final"]
+    assert "early stopping (patience 1)" in text(html) and "for at most 3 epochs" in text(html)
+    at_end = section.bands[section.bands["epoch"] == 3].set_index("loss")
+    assert at_end["n"].to_dict() == {"ce": 5, "mse": 1}
+    assert section.bands.groupby("loss")["seconds"].last().to_dict() == {"ce": 1.5, "mse": 1.5}
+
+
 def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     summary, curves = runs(seeds=range(2), rates=(0.03,))
     gone = summary["loss"] == "mse"
@@ -939,7 +960,7 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     summary = summary.assign(
         batch_size=50,
         optimizer="momentum",
-        **{"data.label_noise": 0.2, "data.validation_size": 360},
+        **{"data.label_noise": 0.2, "data.validation_size": 360, "stop.patience": 3.0},
     )
     summary["data.root"] = "/somewhere"
     lines = commands.run_command(
@@ -954,11 +975,12 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     assert lines == [
         "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp "
         "data=digits optimizer=momentum "
-        "batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
+        "batch_size=50 data.label_noise=0.2 stop.patience=3 'experiment=\"it'\"'\"'s\"' "
+        "tracking.uri=http://h:1",
         "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' "
         "model=mlp data=digits "
-        "optimizer=momentum batch_size=50 data.label_noise=0.2 'experiment=\"it'\"'\"'s\"' "
-        "tracking.uri=http://h:1",
+        "optimizer=momentum batch_size=50 data.label_noise=0.2 stop.patience=3 "
+        "'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
     ]
     overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
     values = {override.key_or_group: override.value() for override in overrides}

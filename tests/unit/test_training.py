@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from paddle import nn
 
-from experiments import checkpoints, data, losses, models, schedulers, training
+from experiments import checkpoints, data, losses, models, schedulers, stopping, training
 from experiments.heads import head_of, log_softmax
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -447,3 +447,16 @@ def test_pixels_lie_as_paddle_takes_them_without_a_copy():
     assert found.shape == [3, 1, 28, 28] and found.dtype == paddle.float32
     assert found.is_contiguous() and found.strides == [784, 784, 28, 1]
     np.testing.assert_array_equal(found.numpy()[:, 0], images.astype(np.float32) / np.float32(255))
+
+
+def test_the_best_epoch_is_the_earliest_of_the_highest_and_never_the_untrained_network():
+    def records(*accuracies):
+        none = np.empty((0, 10), np.float32)
+        metrics = [{"val/accuracy": value} for value in accuracies]
+        return [training.Record(epoch, each, none) for epoch, each in enumerate(metrics)]
+
+    assert stopping.best(records(0.9)).epoch == 0
+    assert stopping.best(records(0.9, 0.2, 0.5, 0.5)).epoch == 2
+    assert [stopping.is_over(records(0.9, 0.2, 0.5, 0.5), n) for n in (1, 2)] == [True, False]
+    assert not stopping.is_over(records(0.9), 1) and not stopping.is_over([], 1)
+    assert not stopping.is_over(records(0.9, 0.2, 0.1), None)

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra_plugins.fairloss.sweeper import GridSweeper, Job
 
-from experiments import config, trials
+from experiments import config, contract, trials
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class _Tuner(GridSweeper):
         for (_, job), run in zip(jobs, self.run(jobs, stage="rates"), strict=True):
             ok = run.data.tags.get("outcome") == "ok"
             scores = trials.setdefault(_family(job), {}).setdefault(job.lr, [])
-            scores.append(run.data.metrics["val/accuracy"] if ok else None)
+            scores.append(contract.validation_accuracy(run.data.metrics) if ok else None)
         return trials
 
     def choose(self, jobs: list[Job], trials: dict[str, Trials]) -> dict[str, float]:
