@@ -6,6 +6,7 @@ Imports nothing heavy.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -31,15 +32,38 @@ CORRUPTIONS = (
 
 METRICS = (
     *("test/accuracy", "test/nll", "test/brier", "test/ece", "test/ece_scaled"),
-    *("test/mean_absolute_error", "test/off_by_one", "test/macro_f1", "test/margin", "test/aurc"),
-    *("test/nll_scaled", "test/brier_scaled", *(f"test/accuracy_{digit}" for digit in range(10))),
+    *("test/mean_absolute_error", "test/off_by_one", "test/balanced_accuracy", "test/macro_f1"),
+    *("test/top5_accuracy", "test/margin", "test/aurc", "test/nll_scaled", "test/brier_scaled"),
     *("corrupted/accuracy", *(f"corrupted/accuracy_{kind}" for kind in CORRUPTIONS)),
     *(f"train/accuracy_{which}" for which in ("flipped", "recovered", "untouched")),
 )
-"""The metrics by which losses can be compared, as users type them."""
+"""The metrics by which losses can be compared, as users type them, but for those of one class."""
+
+
+def is_metric(name: str) -> bool:
+    """Whether losses can be compared by a metric: one of `METRICS`, or test/accuracy_CLASS."""
+    return name in METRICS or re.fullmatch(r"test/accuracy_\d{1,4}", name) is not None
+
 
 DATA_PLACES = ("data.root", "data.path", "data.test_path", "data.noisy_labels")
 """Where data lie; what lies there is in the digest of the data."""
+
+
+def constant_accuracy(classes: object) -> float:
+    """The validation accuracy with which a diverged run counts when a learning rate is chosen.
+
+    It is 1/K, that of a constant answer among K equally frequent classes.
+
+    Args:
+        classes: A run's tag `classes`: the names of its classes, or their number, as JSON. A run
+            without a text there has ten digits.
+
+    >>> constant_accuracy('["cat", "dog"]'), constant_accuracy("1000"), constant_accuracy(None)
+    (0.5, 0.001, 0.1)
+    """
+    content = json.loads(classes) if isinstance(classes, str) else 10
+    return 1 / (content if isinstance(content, int) else len(content))
+
 
 METRIC, REFERENCE = "test/accuracy", "ce"
 """What a report compares, and with which loss, unless it is asked for something else."""

@@ -111,8 +111,8 @@ def execute(
         }
         constant = {**(tags or {}), **made_by}
         names = json.dumps(splits.classes)
-        if splits.classes != DIGITS and len(names) <= _MOST_NAMES:
-            constant["classes"] = names
+        if splits.classes != DIGITS:
+            constant["classes"] = names if len(names) <= _MOST_NAMES else str(classes)
         if splits.folds:
             constant["folds"] = str(splits.folds)
         made_by |= {"threads": str(settings.threads)}

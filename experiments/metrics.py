@@ -10,6 +10,7 @@ import numpy as np
 from experiments.heads import Head, log_softmax
 
 ECE_BINS = 15
+TOP = 5
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray | int) -> float:
@@ -26,6 +27,28 @@ def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, flo
     """`accuracy_0`, `accuracy_1`, ...: that on each class of which there are examples."""
     classes = [(c, labels == c) for c in range(int(labels.max(initial=0)) + 1)]
     return {f"accuracy_{c}": accuracy(predicted[of_c], c) for c, of_c in classes if of_c.any()}
+
+
+def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes with examples of the accuracy on the class, in [0, 1]; both [n]."""
+    return float(np.mean(balanced_by_example(predicted, labels)))
+
+
+def balanced_by_example(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether each example is right, [n], weighted so that the mean is `balanced_accuracy`."""
+    counts = np.bincount(labels)
+    weight = len(labels) / (np.count_nonzero(counts) * counts[labels])
+    return np.asarray(weight * correct(predicted, labels))
+
+
+def among_top(outputs: np.ndarray, labels: np.ndarray, count: int = TOP) -> np.ndarray:
+    """Whether each label is among the `count` classes of the largest logits: [n, K], [n] -> [n].
+
+    Of equal logits that of the smaller class comes first, as in a prediction.
+    """
+    own = outputs[np.arange(len(labels)), labels][:, None]
+    before = np.arange(outputs.shape[1]) < labels[:, None]
+    return np.asarray(((outputs > own) | ((outputs == own) & before)).sum(axis=1) < count)
 
 
 def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -161,8 +184,11 @@ def of_outputs(
     """The metrics of `test_metrics` but `loss`; without a temperature, none of the scaled ones."""
     predicted = head.predict(outputs)
     found = {"accuracy": accuracy(predicted, labels), "macro_f1": macro_f1(predicted, labels)}
+    found["balanced_accuracy"] = balanced_accuracy(predicted, labels)
     found |= class_accuracies(predicted, labels)
     if head.log_probabilities:
+        if outputs.shape[1] > 2 * TOP:
+            found["top5_accuracy"] = float(np.mean(among_top(outputs, labels)))
         log_p = head.log_probabilities(outputs)
         found["nll"] = nll(log_p, labels)
         found["brier"] = brier(log_p, labels)
@@ -191,12 +217,13 @@ def test_metrics(
     validation_outputs: np.ndarray,
     validation_labels: np.ndarray,
 ) -> dict[str, float]:
-    """What a run says about the test set: `loss`, `accuracy`, `macro_f1`, `class_accuracies`.
+    """What a run says about the test set.
 
-    With probabilities `nll`, `brier`, `ece`, `margin`, `aurc`, `temperature` (fitted on
-    validation), and with logits divided by it `nll_scaled`, `brier_scaled`, `ece_scaled`; with one
-    number `mean_absolute_error` of the raw prediction, in digits, and `off_by_one`, the share
-    predicted within one digit.
+    `loss`, `accuracy`, `balanced_accuracy`, `macro_f1` and `class_accuracies`. With probabilities
+    `top5_accuracy` (of more than 10 classes), `nll`, `brier`, `ece`, `margin`, `aurc`,
+    `temperature` (fitted on validation), and with logits divided by it `nll_scaled`,
+    `brier_scaled`, `ece_scaled`; with one number `mean_absolute_error` of the raw prediction, in
+    classes, and `off_by_one`, the share predicted within one class.
     """
     temperature = (
         fit_temperature(validation_outputs, validation_labels) if head.log_probabilities else None

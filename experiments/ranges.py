@@ -80,7 +80,7 @@ def _problems_of_question(question: Mapping[str, Any]) -> list[str]:
     asked = {name: value for name, value in question.items() if value is not None}
     found = []
     metric, margin, epochs = (asked.get(name) for name in ("metric", "margin", "epochs"))
-    if metric is not None and metric not in contract.METRICS:
+    if metric is not None and not contract.is_metric(metric):
         near = difflib.get_close_matches(metric, contract.METRICS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         found.append(

@@ -133,19 +133,19 @@ def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[s
     tuned = trials.names(jobs) if jobs else set()
     names = {name for each in values for name in each} - {"lr", "seed", "loss", *tuned}
     apart = {name for name in names if len({other.get(name) for other in values}) > 1}
-    tried: dict[str, dict[str, dict[float, list[float | None]]]] = {}
+    tried: dict[str, dict[str, dict[float, list[float]]]] = {}
     for job, own, run in zip(jobs, values, found, strict=True):
         if run is not None and run.info.status == "FINISHED":
             named = [f"{name}={own[name]}" for name in own if name in apart]
             trial = "".join(f" {name}={own[name]}" for name in sorted(tuned & own.keys()))
             its = tried.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
             rates = its.setdefault(trial, {})
-            ok = run.data.tags.get("outcome") == "ok"
-            score = contract.validation_accuracy(run.data.metrics) if ok else None
-            rates.setdefault(job.lr, []).append(score)
+            rates.setdefault(job.lr, []).append(tuning.score(run))
     lines = []
     for loss, each in tried.items():
-        best = max(each, key=lambda trial: tuning.mean(each[trial][tuning.choose(each[trial])]))
+        best = max(
+            each, key=lambda trial: statistics.fmean(each[trial][tuning.choose(each[trial])])
+        )
         lines.append(tuning.at_the_edge(loss + best, each[best]))
     return list(filter(None, lines))
 

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-DIVERGED = 0.1
-"""The validation accuracy that a diverged run counts with when a learning rate is chosen.
-
-It is the accuracy of a constant answer with ten equally frequent classes.
-"""
+from experiments import contract
 
 _DIGITS = 12  # mean accuracies that differ by less are equal
 
 
-def choose(trials: Mapping[float, Sequence[float | None]]) -> float:
+class Diverged(float):
+    """The accuracy that a diverged run counts with, see `contract.constant_accuracy`."""
+
+
+def score(run: Any) -> float:
+    """The validation accuracy in [0, 1] of a finished run of MLflow; `Diverged` if it diverged."""
+    if run.data.tags.get("outcome") == "ok":
+        return contract.validation_accuracy(run.data.metrics)
+    return Diverged(contract.constant_accuracy(run.data.tags.get("classes")))
+
+
+def all_diverged(trials: Mapping[float, Sequence[float]]) -> bool:
+    """Whether no run of any rate ended well."""
+    return all(isinstance(score, Diverged) for scores in trials.values() for score in scores)
+
+
+def choose(trials: Mapping[float, Sequence[float]]) -> float:
     """The rate (> 0) with the highest mean accuracy; of equal rates the smaller.
 
-    A run that diverged counts with `DIVERGED`, as in the reports.
+    The reports choose the same.
 
     Args:
-        trials: Of each rate its accuracies in [0, 1], None for a run that diverged.
+        trials: Of each rate the `score` of its runs.
     """
-    return min(trials, key=lambda rate: (-round(mean(trials[rate]), _DIGITS), rate))
-
-
-def mean(scores: Sequence[float | None]) -> float:
-    """The mean accuracy of runs, None standing for one that diverged."""
-    return sum(DIVERGED if score is None else score for score in scores) / len(scores)
+    return min(trials, key=lambda rate: (-round(statistics.fmean(trials[rate]), _DIGITS), rate))
 
 
 def extended(rates: Iterable[float], chosen: Iterable[float]) -> list[float]:
@@ -45,14 +54,14 @@ def half_decade(rate: float, steps: int) -> float:
     return float(f"{(1, 3)[number % 2]}e{number // 2}")
 
 
-def at_the_edge(loss: str, trials: Mapping[float, Sequence[float | None]]) -> str:
+def at_the_edge(loss: str, trials: Mapping[float, Sequence[float]]) -> str:
     """A warning where the best rate of a loss is the last that was tried on a side, else "".
 
     Args:
         loss: The loss, in words.
         trials: As for `choose`.
     """
-    if len(trials) < 2 or all(score is None for scores in trials.values() for score in scores):
+    if len(trials) < 2 or all_diverged(trials):
         return ""
     best = choose(trials)
     wider = [rate for rate in extended(trials, [best]) if rate not in trials]

@@ -343,9 +343,10 @@ def section(
 
 
 def _class_names(runs: pd.DataFrame) -> list[str]:
-    """The names of the classes that the runs have recorded; none where they are numbers."""
+    """The names of the classes that the runs have recorded; none where they are digits."""
     recorded = runs["classes"].dropna().tolist() if "classes" in runs else []
-    return json.loads(recorded[0]) if recorded else []
+    names = json.loads(recorded[0]) if recorded else []
+    return names if isinstance(names, list) else []  # of very many classes the number alone
 
 
 def standing(
@@ -380,7 +381,7 @@ def _of_test_set(
 ) -> tuple[int | None, np.ndarray | None]:
     """From predictions: the test examples of the metric, and where a constant answer is right."""
     constant = error_analysis.constant_answer(read) if metric.of_all_test_images else None
-    return error_analysis.size(read, metric.digit), constant
+    return error_analysis.size(read, metric.of_class), constant
 
 
 def comparisons(

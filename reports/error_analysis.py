@@ -37,14 +37,14 @@ class Mistakes:
 
 
 def size(
-    predictions: Mapping[str, Sequence[Mapping[str, Any]]], digit: int | None = None
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]], of_class: int | None = None
 ) -> int | None:
-    """The number of test examples, of all or of one digit; None without predictions."""
+    """The number of test examples, of all or of one class; None without predictions."""
     labels = [np.asarray(run["label"]) for runs in predictions.values() for run in runs]
     sizes = [
         size
         for each in labels
-        if (size := len(each) if digit is None else int((each == digit).sum()))
+        if (size := len(each) if of_class is None else int((each == of_class).sum()))
     ]
     return max(set(sizes), key=sizes.count) if sizes else None
 

@@ -8,6 +8,7 @@ Imports nothing heavy: the options need it first.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ REFUSED = {
 _PER_CENT, _NATS = "%", "nats"
 _LOGITS = "of losses of logits"
 _NUMBER = "of losses of 1 number"
+_MANY_CLASSES = "of losses of logits with more than 10 classes"
 _CORRUPTED = "with corruptions=true"
 _FLIPPED = "where data.label_noise flips labels"
 
@@ -39,7 +41,7 @@ class Metric:
     name: its column in the frames of `reports.runs`, e.g. test_accuracy. words: for people, in a
     sentence; heading: over a column. value_unit: "%" (a share in [0, 1], shown in per cent), "nats"
     or "". digits: decimals shown, of values and of differences. accuracy: a share of examples
-    answered right, which has a margin of equivalence by default. digit: the class it is about.
+    answered right, which has a margin of equivalence by default. of_class: the class it is about.
     there: which runs alone have it, "" for all. least: below which no value is; shares lie in [0,
     1] anyway.
     """
@@ -51,7 +53,7 @@ class Metric:
     value_unit: str = ""
     digits: int = 4
     accuracy: bool = False
-    digit: int | None = None
+    of_class: int | None = None
     there: str = ""
     least: float = -math.inf
 
@@ -142,11 +144,11 @@ def _accuracy(
     heading: str,
     *,
     higher: bool = True,
-    digit: int | None = None,
+    of_class: int | None = None,
     there: str = "",
 ) -> Metric:
     return Metric(
-        name, words, heading, higher, _PER_CENT, 2, accuracy=True, digit=digit, there=there
+        name, words, heading, higher, _PER_CENT, 2, accuracy=True, of_class=of_class, there=there
     )
 
 
@@ -173,7 +175,9 @@ _ON_THE_TEST_SET = (
         least=0.0,
     ),
     _accuracy("test_off_by_one", "test off-by-one accuracy", "off by one", there=_NUMBER),
+    Metric("test_balanced_accuracy", "test balanced accuracy", "balanced", True, _PER_CENT, 2),
     Metric("test_macro_f1", "test macro F1", "macro F1", True, _PER_CENT, 2),
+    _accuracy("test_top5_accuracy", "test top-5 accuracy", "top 5", there=_MANY_CLASSES),
     Metric("test_margin", "test probability margin", "margin", True, there=_LOGITS),
     Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, there=_LOGITS),
     Metric(
@@ -193,15 +197,6 @@ _ON_THE_TEST_SET = (
         there=_LOGITS,
         least=0.0,
     ),
-)
-_ON_A_DIGIT = tuple(
-    _accuracy(
-        f"test_accuracy_{digit}",
-        f"test accuracy on the digit {digit}",
-        f"digit {digit}",
-        digit=digit,
-    )
-    for digit in range(10)
 )
 _ON_CORRUPTED_IMAGES = (
     _accuracy(
@@ -240,10 +235,9 @@ _ON_FLIPPED_LABELS = (
 )
 
 OFFERED = {
-    metric.name: metric
-    for metric in _ON_THE_TEST_SET + _ON_A_DIGIT + _ON_CORRUPTED_IMAGES + _ON_FLIPPED_LABELS
+    metric.name: metric for metric in _ON_THE_TEST_SET + _ON_CORRUPTED_IMAGES + _ON_FLIPPED_LABELS
 }
-"""The metrics that `generate report metric=` takes, by column.
+"""The metrics that `generate report metric=` takes, by column, but for those of one class.
 
 None of them chose a rate, each orders losses, and each means the same for all losses.
 """
@@ -261,6 +255,15 @@ _KNOWN = {  # besides: what a rate is chosen by, and times, which are the machin
 }
 
 
+def offered(name: str) -> Metric | None:
+    """The metric in a column that `metric=` takes, such as test_accuracy_3 of class 3, or None."""
+    if (own := re.fullmatch(r"test_accuracy_(\d{1,4})", name)) is None:
+        return OFFERED.get(name)
+    number = int(own[1])
+    words = f"test accuracy on class {number}"
+    return _accuracy(name, words, f"class {number}", of_class=number)
+
+
 def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
     """The metric in a column such as `test_nll`, with another direction if one is told.
 
@@ -276,9 +279,8 @@ def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
             f"{name}: values of different losses are not comparable; compare accuracy, nll, brier "
             "or ece"
         )
-    known = OFFERED | _KNOWN
-    if name in known:
-        metric = known[name]
+    metric = offered(name) or _KNOWN.get(name)
+    if metric is not None:
         return (
             metric
             if higher_is_better is None
@@ -286,7 +288,7 @@ def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
         )
     if higher_is_better is None:
         raise ValueError(
-            f"{name}: say whether higher_is_better; known by name are {', '.join(known)}"
+            f"{name}: say whether higher_is_better; known by name are {', '.join(OFFERED | _KNOWN)}"
         )
     words = name.replace("_", " ")
     return Metric(name, words, words, bool(higher_is_better))
@@ -322,17 +324,11 @@ def described() -> str:
 def _rows() -> Iterator[tuple[str, str, Metric]]:
     """Name, label and an example of every metric that is offered, a family as one."""
     kinds = ",".join(CORRUPTIONS)
-    families = {
-        _ON_A_DIGIT: ("test/accuracy_{0..9}", "test accuracy on one digit (%)"),
-        _ON_CORRUPTED_IMAGES[1:]: (
-            f"corrupted/accuracy_{{{kinds}}}",
-            "test accuracy under one corruption (%)",
-        ),
-    }
-    inside = {metric.name for family in families for metric in family}
-    named = {family[0].name: told for family, told in families.items()}
+    corrupted = f"corrupted/accuracy_{{{kinds}}}"
     for metric in OFFERED.values():
-        if metric.name in named:
-            yield *named[metric.name], metric
-        elif metric.name not in inside:
+        if metric is _ON_CORRUPTED_IMAGES[0]:
+            yield "test/accuracy_CLASS", "test accuracy on one class (0, 1, ...) (%)", metric
+        if metric not in _ON_CORRUPTED_IMAGES[1:]:
             yield metric.typed, metric.label, metric
+        elif metric is _ON_CORRUPTED_IMAGES[1]:
+            yield corrupted, "test accuracy under one corruption (%)", metric

@@ -257,7 +257,7 @@ def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
 def _problems(values: Mapping[Any, Any]) -> list[str]:
     problems = []
     metric = values["metric"]
-    if metric not in {each.typed for each in metrics.OFFERED.values()}:
+    if "/" not in metric or metrics.offered(metrics.column(metric)) is None:
         part, _, name = metric.partition("/")
         refused = metrics.REFUSED.get(name) if part in ("train", "val", "test") else None
         why = f"{refused}; " if refused else ""

@@ -51,7 +51,9 @@ LIKELIHOOD = _measures(
 
 FURTHER = _measures(
     *(
+        "test_balanced_accuracy",
         "test_macro_f1",
+        "test_top5_accuracy",
         "test_margin",
         "test_aurc",
         "test_nll_scaled",

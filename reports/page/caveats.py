@@ -13,8 +13,8 @@ from reports import source_code
 from reports.analysis import Section
 from reports.names import counted, one_line, plain
 from reports.sentences import upper_first
+from reports.stats.runs import constant_accuracy
 from reports.stats.significance import unseen_share
-from reports.stats.tuning import DIVERGED
 
 
 class Fact(NamedTuple):
@@ -211,9 +211,10 @@ def _choice(section: Section) -> Fact | None:
     text = f"some trials for {names} diverged or have no result."
     if (short["diverged"] > 0).any():
         text += (
-            f" A diverged trial counts with a validation accuracy of {DIVERGED:.0%}, that of a "
-            "constant answer among ten equally frequent classes."
-        ).replace("%", " %")
+            " A diverged trial counts with a validation accuracy of "
+            f"{100 * constant_accuracy(section.runs):.3g} %, that of a constant answer among "
+            "equally frequent classes."
+        )
     if (short["unfinished"] > 0).any():
         text += (
             " A rate at which fewer tuning seeds have a result ranks after each rate at which "

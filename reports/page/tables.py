@@ -309,7 +309,9 @@ def curves(section: Section) -> Table:
 
 
 _EXPLAINED = {
-    "test_macro_f1": "Macro F1: mean over the digits.",
+    "test_balanced_accuracy": "Balanced: mean over the classes of the accuracy on each.",
+    "test_macro_f1": "Macro F1: mean over the classes.",
+    "test_top5_accuracy": "Top 5: the label is one of the five classes of highest probability.",
     "test_margin": "Margin: probability of the label minus the largest other.",
     "test_aurc": "AURC: selective risk averaged over coverage.",
     "test_nll_scaled": "Scaled: after the temperature fitted on validation.",

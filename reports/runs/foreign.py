@@ -27,7 +27,16 @@ from experiments import places
 from experiments.contract import override
 from experiments.credentials import redacted, shown
 from reports.runs import Runs
-from reports.runs.imported import CURVE_METRICS, METRICS, Line, Table, column_of, frames, line_of
+from reports.runs.imported import (
+    CURVE_METRICS,
+    METRICS,
+    Line,
+    Table,
+    column_of,
+    frames,
+    is_metric,
+    line_of,
+)
 from reports.runs.records import ReadError
 from reports.runs.wording import count, cut, quote, some
 
@@ -163,7 +172,7 @@ def _keys(
             keys |= {prefix + key.name: key for key in (_key(name, text) for text in texts)}
             continue
         column = f"{metric}{name.removeprefix('metric')}" if name.startswith("metric") else name
-        if name not in _TEXTS and column_of(column)[0] not in METRICS:
+        if name not in _TEXTS and not is_metric(column_of(column)[0]):
             choices = [*_TEXTS, "metric", "metric_percent", *_LISTS, *sorted(CURVE_METRICS)]
             raise ReadError(
                 f"from.{name}: expected one of {', '.join(choices)}, or a metric such as test_nll"
@@ -341,7 +350,7 @@ def _of_run(
             if epoch != last or not single:
                 values[column] = _text(value)
         if epoch != last:
-            rest = [c for c in values if column_of(c)[0] in METRICS and c not in curves]
+            rest = [c for c in values if is_metric(column_of(c)[0]) and c not in curves]
             values |= dict.fromkeys(rest, "")
         line = line_of(source, place, list(values.values()), [column_of(c) for c in values])
         yield line._replace(run=run.info.run_id, times=times)

@@ -26,7 +26,7 @@ from reports.runs.wording import count, number, quote, some
 OUTCOMES = {"ok": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 OUTCOMES |= {"running": "RUNNING"}
 CURVE_METRICS = {column: name for name, column in CURVES.items() if name != "lr"}
-METRICS = {*metrics.OFFERED, *CURVE_METRICS, "test_loss"}
+METRICS = {*metrics.OFFERED, *CURVE_METRICS, "test_loss"}  # but for those of one class
 NOT_NAMED = "data and network not named"
 WHOLE = ("seed", "epochs", "epoch")
 _EMPTY = "a run that did not end well has an empty value, and says so in a column outcome"
@@ -161,14 +161,19 @@ def column_of(text: str) -> tuple[str, int]:
     """The name of a column, and what its values are divided by."""
     name = metrics.column(text)
     share = name.removesuffix("_percent")
-    if share != name and share in METRICS and _bounds(share)[1] == 1:
+    if share != name and is_metric(share) and _bounds(share)[1] == 1:
         return share, 100
-    return (name if name in METRICS else text), 1
+    return (name if is_metric(name) else text), 1
+
+
+def is_metric(name: str) -> bool:
+    """Whether a column is a metric, such as test_nll or test_accuracy_3."""
+    return name in METRICS or metrics.offered(name) is not None
 
 
 def _bounds(name: str) -> tuple[float, float]:
-    if name in metrics.OFFERED:
-        return metrics.OFFERED[name].bounds
+    if (metric := metrics.offered(name)) is not None:
+        return metric.bounds
     return (0.0, 1.0) if "accuracy" in name else (-math.inf, math.inf)
 
 
@@ -183,7 +188,7 @@ def line_of(
     line = Line(place, {}, {})
     for text, (name, divisor) in zip(cells, columns, strict=True):
         value, expected, advice = number(text), "", ""
-        if name in METRICS:
+        if is_metric(name):
             low, high = (divisor * bound for bound in _bounds(name))
             if text and value is None:
                 expected, advice = "a finite number", _EMPTY
@@ -225,7 +230,7 @@ def _run(table: Table, run_id: str, line: Line, metric: str) -> Run:
 
 
 def _is_setting(name: str) -> bool:
-    own = name in (*METRICS, *WHOLE, "loss", "lr", "outcome")
+    own = is_metric(name) or name in (*WHOLE, "loss", "lr", "outcome")
     return not own and not name.startswith("loss.")
 
 

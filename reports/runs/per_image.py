@@ -36,7 +36,7 @@ def of_predictions(predictions: Mapping[str, np.ndarray], metric: str) -> np.nda
 
     Args:
         predictions: as `reports.runs.predictions` returns them.
-        metric: test_accuracy, test_nll or test_brier; another one is no mean over images: None.
+        metric: such as test_accuracy or test_nll; another one is no mean over examples: None.
     """
     from experiments import metrics
     from experiments.heads import log_softmax
@@ -44,7 +44,11 @@ def of_predictions(predictions: Mapping[str, np.ndarray], metric: str) -> np.nda
     outputs, labels = predictions["outputs"], predictions["label"]
     if metric == "test_accuracy":
         return metrics.correct(predictions["predicted"], labels).astype(np.float32)
+    if metric == "test_balanced_accuracy":
+        return metrics.balanced_by_example(predictions["predicted"], labels).astype(np.float32)
     by_example = {"test_nll": metrics.nll_by_example, "test_brier": metrics.brier_by_example}
+    if metric == "test_top5_accuracy" and outputs.shape[1] > 1:
+        return metrics.among_top(outputs, labels).astype(np.float32)
     if metric not in by_example or outputs.shape[1] == 1:
         return None
     return by_example[metric](log_softmax(outputs), labels).astype(np.float32)

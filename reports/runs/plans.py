@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.contract import METRICS, numbers_in
+from experiments.contract import is_metric, numbers_in
 from reports.runs.naming import Tuned, loss_values, scalars, setting_key
 from reports.runs.records import Run
 from reports.runs.versions import code_of
@@ -79,7 +79,7 @@ def questions(sweeps: Iterable[Run]) -> list[Declared]:
             time = pd.Timestamp(sweep.started or 0, unit="ms", tz="UTC")
             texts = str(content["reference"]), int(content["epochs"])
             seeds = numbers_in(content["seeds"])
-            if content["metric"] in METRICS:
+            if is_metric(content["metric"]):
                 name = content["metric"]
                 found.append(Declared(sweep.run_id, sweep.name, time, name, margin, *texts, seeds))
     return found

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from reports.stats.runs import TRIAL, with_tuned
-from reports.stats.tuning import DIVERGED
+from reports.stats.runs import TRIAL, constant_accuracy, with_tuned
 
 SHARE = 0.95
 """The usual target is this share of the reference's final validation accuracy."""
@@ -140,7 +139,7 @@ def expected_best(runs: pd.DataFrame) -> pd.DataFrame:
     each as likely as the others, and trains once: its result is that of one of the seeds there.
     With V_1 <= V_2 <= ... the results and F_i the probability of a result up to V_i, the mean of
     the best of n is the sum of V_i (F_i^n - F_{i-1}^n), in closed form. A run that diverged is a
-    result, `DIVERGED`.
+    result, with `constant_accuracy`.
 
     Args:
         runs: finished runs of one length of training: loss, lr, outcome, val_accuracy.
@@ -152,7 +151,9 @@ def expected_best(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     runs = with_tuned(runs)
     diverged = runs["outcome"] == "diverged"
-    values = runs.assign(value=runs["val_accuracy"].astype(float).mask(diverged, DIVERGED))
+    values = runs.assign(
+        value=runs["val_accuracy"].astype(float).mask(diverged, constant_accuracy(runs))
+    )
     for loss, own in values[np.isfinite(values["value"])].groupby("loss", sort=True):
         rates = len(own[TRIAL].drop_duplicates())
         weights = 1 / (rates * own.groupby(TRIAL)["value"].transform("size"))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from experiments import contract
 from reports.names import natural
 
 OUTCOMES = ("ok", "diverged", "failed", "killed")
@@ -46,6 +47,12 @@ def with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 def trials(runs: pd.DataFrame) -> list[Trial]:
     """The trial of each run."""
     return [Trial(float(lr), str(tuned)) for lr, tuned in runs[TRIAL].itertuples(index=False)]
+
+
+def constant_accuracy(runs: pd.DataFrame) -> float:
+    """What a diverged run of one setting counts with, as `experiments.contract` says."""
+    recorded = runs["classes"].dropna().tolist() if "classes" in runs else []
+    return contract.constant_accuracy(recorded[0] if recorded else None)
 
 
 def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:

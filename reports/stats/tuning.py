@@ -24,16 +24,11 @@ from reports.stats.runs import (
     TRIAL,
     Trial,
     check_columns,
+    constant_accuracy,
     evaluation_only,
     newest_runs,
     trials,
 )
-
-DIVERGED = 0.1
-"""The validation accuracy that a diverged run counts with when a learning rate is chosen.
-
-It is the accuracy of a constant answer with ten equally frequent classes.
-"""
 
 INDISTINCT = 0.3
 """A rate may be the best where a paired test on validation accuracy has a p above this."""
@@ -200,7 +195,7 @@ def _trials(
         if seed in wanted[str(loss)]:
             runs[str(loss), trial].append((outcome, score, int(seed)))
     tuned = any(trial.tuned for _, trial in runs)
-    rows = []
+    constant, rows = constant_accuracy(family), []
     for loss, trial in itertools.product(
         sorted({loss for loss, _ in runs}),
         sorted({trial for _, trial in runs}, key=lambda each: each.place),
@@ -221,7 +216,7 @@ def _trials(
                 "missing": len(wanted[loss]) - len(kept),
                 "seeds": tuple(sorted(seed for _, seed in good)),
                 "results": {seed: score for score, seed in good}
-                | {seed: DIVERGED for end, _, seed in kept if end == "diverged"},
+                | {seed: constant for end, _, seed in kept if end == "diverged"},
             }
         )
     return rows
@@ -236,7 +231,7 @@ def choose_rates(
     """The trial each loss is shown at: the one with the best mean validation accuracy.
 
     A tuning seed at which a rate diverged is a result, as in a verdict: it counts with the accuracy
-    of a constant answer, `DIVERGED`. A seed that failed or is missing is no result, so
+    of a constant answer, `constant_accuracy`. A seed that failed or is missing is no result, so
     rates are ranked by the number of tuning seeds with a result first: a mean over fewer seeds
     never beats one over more. Of equal rates the smaller wins, so a loss that diverged in all its
     trials is shown at the smallest of its rates; then of equal tuned values the first.
@@ -274,7 +269,7 @@ def choose_rates(
             first = tried[0] if tried else Trial(math.nan)
             best = min(
                 (row for row in own if row["scored"] + row["diverged"]),
-                key=lambda row: _rank(row, metric),
+                key=_rank,
                 default=first._asdict() | {metric: math.nan, "scored": 0},
             )
             chosen = _trial(best)
@@ -343,11 +338,10 @@ def _equal_budget(table: Sequence[Mapping[str, Any]]) -> bool:
     return all(len(set(counts)) == 1 for counts in finished.values())
 
 
-def _rank(row: Mapping[str, Any], metric: str) -> tuple[float, ...]:
+def _rank(row: Mapping[str, Any]) -> tuple[float, ...]:
     """Sorts the rows of `rate_table`, the best first."""
-    results = row["scored"] + row["diverged"]
-    ended_well = row[metric] * row["scored"] if row["scored"] else 0.0
-    return -results, -round((ended_well + DIVERGED * row["diverged"]) / results, _DIGITS), row["lr"]
+    results = row["results"].values()
+    return -len(results), -round(sum(results) / len(results), _DIGITS), row["lr"]
 
 
 def _candidates(best: Trial, rows: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:

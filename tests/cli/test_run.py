@@ -31,7 +31,7 @@ EPOCH_METRICS = {
     "time/val_seconds",
     "lr",
 }
-TEST_METRICS = {"test/loss", "test/accuracy", "test/macro_f1"}
+TEST_METRICS = {"test/loss", "test/accuracy", "test/balanced_accuracy", "test/macro_f1"}
 NUMBER_METRICS = TEST_METRICS | {"test/mean_absolute_error", "test/off_by_one"}
 LOGIT_METRICS = TEST_METRICS | {
     "val/nll", "test/nll", "test/brier", "test/ece", "test/margin", "test/aurc",

@@ -7,12 +7,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments import tuning
+
+
+def scores(trials: dict) -> dict:
+    """The accuracies of runs among ten classes; None stands for a run that diverged."""
+    return {
+        rate: [tuning.Diverged(0.1) if each is None else each for each in its]
+        for rate, its in trials.items()
+    }
+
+
+def test_a_diverged_run_counts_with_a_constant_answer_among_its_classes():
+    three = json.dumps(["cat", "dog", "eel"])
+    for classes, expected in ((None, 0.1), (three, 1 / 3), ("1000", 0.001)):
+        tags = {"outcome": "diverged"} | ({"classes": classes} if classes else {})
+        run = SimpleNamespace(data=SimpleNamespace(tags=tags, metrics={}))
+        assert tuning.score(run) == expected and tuning.all_diverged({0.1: [tuning.score(run)]})
+    from reports.stats.tuning import choose_rates
+
+    runs = pd.DataFrame({
+        "loss": "ce", "lr": [0.01, 0.1], "epochs": 1, "seed": 0, "run_id": ["a", "b"],
+        "outcome": ["ok", "diverged"], "val_accuracy": [0.3, np.nan],
+    })  # fmt: skip
+    assert choose_rates(runs)["lr"].item() == 0.01
+    assert choose_rates(runs.assign(classes=three))["lr"].item() == 0.1
 
 
 @pytest.mark.parametrize(
@@ -28,17 +53,16 @@ from experiments import tuning
     ],
 )
 def test_the_best_rate(trials, best):
-    assert tuning.choose(trials) == best
+    assert tuning.choose(scores(trials)) == best
 
 
 def test_where_everything_diverged_the_smallest_rate_is_chosen():
-    assert tuning.choose({1.0: [None], 0.1: [None, None]}) == 0.1
+    assert tuning.choose(scores({1.0: [None], 0.1: [None, None]})) == 0.1
 
 
 def test_the_reports_choose_the_same():
-    from reports.stats.tuning import DIVERGED, choose_rates
+    from reports.stats.tuning import choose_rates
 
-    assert DIVERGED == tuning.DIVERGED
     random = np.random.default_rng(0)
     for _ in range(50):
         rates, seeds = [0.01, 0.03, 0.1], range(3)
@@ -59,7 +83,9 @@ def test_the_reports_choose_the_same():
             for lr in rates
             for seed, score in zip(seeds, trials[lr], strict=True)
         ]
-        assert choose_rates(pd.DataFrame(rows), None)["lr"].tolist() == [tuning.choose(trials)]
+        assert choose_rates(pd.DataFrame(rows), None)["lr"].tolist() == [
+            tuning.choose(scores(trials))
+        ]
 
 
 @pytest.mark.parametrize(

@@ -371,10 +371,11 @@ def test_a_best_rate_on_the_edge_of_the_grid():
         "rate-edge: the best learning rate of loss=ce is 0.1, the highest of the 3 tried: a better "
         "one may lie beyond. Add lr=0.3 for every loss"
     )
-    lowest = {0.01: [0.8], 0.03: [None]}
+    diverged = tuning.Diverged(0.1)
+    lowest = {0.01: [0.8], 0.03: [diverged]}
     assert "0.01, the lowest of the 2 tried" in tuning.at_the_edge("loss=ce", lowest)
-    one_diverged = rates | {0.1: [0.99, None]}
-    for rates in (one_diverged, {0.1: [0.9]}, {0.1: [None], 0.3: [None]}):
+    one_diverged = rates | {0.1: [0.99, diverged]}
+    for rates in (one_diverged, {0.1: [0.9]}, {0.1: [diverged], 0.3: [diverged]}):
         assert tuning.at_the_edge("loss=ce", rates) == ""
 
 

@@ -69,6 +69,27 @@ def test_accuracies_by_class_by_hand():
     )
 
 
+def test_balanced_accuracy_counts_each_class_alike():
+    predicted, labels = np.array([0, 0, 0, 0, 1, 1, 9]), np.array([0, 0, 0, 0, 1, 9, 9])
+    assert metrics.balanced_accuracy(predicted, labels) == pytest.approx((1 + 1 + 0.5) / 3)
+    found = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
+    balanced = metrics.balanced_accuracy(LOGIT_VALUES.argmax(1), LABELS)
+    assert balanced == pytest.approx(np.mean(list(found.values())))
+
+
+def test_the_label_is_among_the_five_largest_logits():
+    outputs = np.tile(np.arange(12.0), (12, 1))
+    assert metrics.among_top(outputs, np.arange(12)).tolist() == [False] * 7 + [True] * 5
+    tied = np.zeros((12, 12))  # of equal logits the smaller class comes first, as in argmax
+    assert metrics.among_top(tied, np.arange(12)).tolist() == [True] * 5 + [False] * 7
+    one = metrics.among_top(LOGIT_VALUES, LABELS, 1)
+    np.testing.assert_array_equal(one, LOGIT_VALUES.argmax(1) == LABELS)
+    head = logits_head(12)
+    losses = np.zeros(12, np.float32)
+    found = metrics.test_metrics(head, outputs, np.arange(12), losses, outputs, np.arange(12))
+    assert found["top5_accuracy"] == pytest.approx(5 / 12)
+
+
 def test_macro_f1_by_hand():
     # 0: 2 right, 1 missed, F1 = 4/5; 1: 1 right, 1 too many, F1 = 2/3; 2: all missed; 3: never a
     # label, predicted once.
@@ -137,7 +158,17 @@ def test_what_a_classifier_reports():
     outputs = LOGIT_VALUES.astype(np.float32)
     found = metrics.test_metrics(LOGITS, outputs, LABELS, losses, outputs, LABELS)
     assert set(found) == {f"accuracy_{c}" for c in range(10)} | {
-        *("loss", "accuracy", "macro_f1", "nll", "brier", "ece", "margin", "aurc"),
+        *(
+            "loss",
+            "accuracy",
+            "balanced_accuracy",
+            "macro_f1",
+            "nll",
+            "brier",
+            "ece",
+            "margin",
+            "aurc",
+        ),
         *("temperature", "nll_scaled", "brier_scaled", "ece_scaled"),
     }
     assert found["loss"] == 249.5
@@ -165,6 +196,7 @@ def test_what_a_regression_reports():
     assert set(found) == {
         "loss",
         "accuracy",
+        "balanced_accuracy",
         "macro_f1",
         "mean_absolute_error",
         "off_by_one",

@@ -184,8 +184,8 @@ def test_the_page_is_silent_about_what_was_not_measured() -> None:
 
 # ---- the metrics that can be compared ------------------------------------------------------------
 
-LABELS = np.arange(200) % 10
-NOISE = np.random.default_rng(0).normal(0, 3, (200, 10)).astype(np.float32)
+LABELS = np.arange(240) % 12
+NOISE = np.random.default_rng(0).normal(0, 3, (240, 12)).astype(np.float32)
 
 
 def what_is_said(head: object, outputs: np.ndarray) -> dict[str, float]:
@@ -196,11 +196,11 @@ def what_is_said(head: object, outputs: np.ndarray) -> dict[str, float]:
 
 def good_and_bad() -> tuple[dict[str, float], dict[str, float]]:
     """Everything that runs can say: of networks that are right, and of some that guess."""
-    right = NOISE + 30 * np.eye(10, dtype=np.float32)[LABELS]
+    right = NOISE + 30 * np.eye(12, dtype=np.float32)[LABELS]
     rng = np.random.default_rng(1)
-    near = (LABELS + rng.normal(0, 0.4, 200)).astype(np.float32)[:, None]
-    far = rng.uniform(0, 9, (200, 1)).astype(np.float32)
-    given = np.where(np.arange(200) % 3 == 0, (LABELS + 1) % 10, LABELS)
+    near = (LABELS + rng.normal(0, 0.4, 240)).astype(np.float32)[:, None]
+    far = rng.uniform(0, 11, (240, 1)).astype(np.float32)
+    given = np.where(np.arange(240) % 3 == 0, (LABELS + 1) % 12, LABELS)
     found = []
     for logits, number, predicted in (
         (right, near, LABELS),
@@ -221,7 +221,10 @@ def good_and_bad() -> tuple[dict[str, float], dict[str, float]]:
 def test_every_metric_that_runs_write_is_offered_or_refused_with_a_reason() -> None:
     written, _ = good_and_bad()
     refused = {f"test_{name}" for name in REFUSED}
-    assert set(OFFERED) == set(written) - refused and refused <= set(written)
+    of_class = {f"test_accuracy_{number}" for number in range(12)}
+    assert set(OFFERED) | of_class == set(written) - refused and refused <= set(written)
+    assert contract.is_metric("test/accuracy_31") and not contract.is_metric("test/accuracy_x")
+    assert all(metrics.offered(name).of_class == int(name[14:]) for name in of_class)
     assert tuple(corruption_module.CORRUPTIONS) == contract.CORRUPTIONS
     assert sorted(contract.METRICS) == sorted(metric.typed for metric in OFFERED.values())
 
@@ -238,7 +241,9 @@ def test_a_network_that_is_right_is_better_by_every_metric_than_one_that_guesses
 def test_what_is_told_of_a_metric() -> None:
     expected = {  # label, heading, decimals, and whether a margin is there by default
         "test_accuracy": ("test accuracy (%)", "test (%)", 2, 0.1),
-        "test_accuracy_3": ("test accuracy on the digit 3 (%)", "digit 3 (%)", 2, 0.1),
+        "test_accuracy_31": ("test accuracy on class 31 (%)", "class 31 (%)", 2, 0.1),
+        "test_balanced_accuracy": ("test balanced accuracy (%)", "balanced (%)", 2, None),
+        "test_top5_accuracy": ("test top-5 accuracy (%)", "top 5 (%)", 2, 0.1),
         "test_macro_f1": ("test macro F1 (%)", "macro F1 (%)", 2, None),
         "test_aurc": ("test AURC (%)", "AURC (%)", 3, None),
         "test_ece": ("test ECE (%)", "ECE (%)", 2, None),
@@ -257,7 +262,7 @@ def test_what_is_told_of_a_metric() -> None:
         ),
     }  # fmt: skip
     for name, (label, heading, digits, margin) in expected.items():
-        metric = OFFERED[name]
+        metric = metrics.offered(name)
         assert (metric.label, metric.column, metric.digits) == (label, heading, digits)
         assert (
             metric.margin(None, 10_000) == margin
@@ -266,11 +271,11 @@ def test_what_is_told_of_a_metric() -> None:
         )
         assert metric.margin(0.5, None) == 0.5
     # one of 50 test images, of which no training example is one
-    assert OFFERED["test_accuracy_3"].margin(None, 50) == 4
+    assert metrics.offered("test_accuracy_3").margin(None, 50) == 4
     assert OFFERED["train_accuracy_flipped"].margin(None, 50) == 0.1
 
 
-def test_the_tables_have_every_metric_but_those_of_digits_and_corruptions() -> None:
+def test_the_tables_have_every_metric_but_those_of_classes_and_corruptions() -> None:
     shown = {
         measure.column
         for measure in secondary_metrics.LIKELIHOOD
@@ -346,7 +351,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
 
 
 @pytest.mark.slow
-def test_the_margin_of_a_digit_is_two_of_its_images() -> None:
+def test_the_margin_of_a_class_is_two_of_its_examples() -> None:
     found, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
     assert found.test_size == 50  # of 500
     assert set(found.headline["margin"]) == {4.0} and set(found.headline["verdict"]) == {
@@ -382,10 +387,11 @@ def test_every_choice_can_be_typed_and_the_list_names_them_all() -> None:
     choices = metrics.choices()
     assert choices.startswith("test/accuracy, test/nll, ")
     kinds = "{" + ",".join(corruption_module.CORRUPTIONS) + "}"
-    listed = [*re.sub(r", (test|corrupted)/accuracy_{[^}]*}", "", choices).split(", ")]
-    listed += [f"test/accuracy_{digit}" for digit in range(10)]
+    listed = [
+        *re.sub(r", (corrupted/accuracy_{[^}]*}|test/accuracy_CLASS)", "", choices).split(", ")
+    ]
     listed += [f"corrupted/accuracy_{kind}" for kind in corruption_module.CORRUPTIONS]
-    assert "test/accuracy_{0..9}" in choices and f"corrupted/accuracy_{kinds}" in choices
+    assert "test/accuracy_CLASS" in choices and f"corrupted/accuracy_{kinds}" in choices
     assert sorted(listed) == sorted(metric.typed for metric in OFFERED.values())
     for metric in OFFERED.values():
         if f"{metric.typed} " in told:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import statistics
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +20,7 @@ from experiments.config import Settings
 
 log = logging.getLogger(__name__)
 
-Trials = dict[float, list[float | None]]  # of each rate its accuracies
+Trials = dict[float, list[float]]  # of each rate its accuracies
 
 
 class _Tuner(GridSweeper):
@@ -46,12 +47,12 @@ class _Tuner(GridSweeper):
         return self.jobs([*arguments, f"seed=range({self.tuning_seeds})"])
 
     def trials(self, jobs: list[Job]) -> dict[str, Trials]:
-        """Run the jobs; of each family, by rate, the accuracies, None for a run that diverged."""
+        """Run the jobs; of each family, by rate, the accuracies of its runs."""
+        from experiments import tuning
+
         trials: dict[str, Trials] = {}
         for (_, job), run in zip(jobs, self.run(jobs, stage="rates"), strict=True):
-            ok = run.data.tags.get("outcome") == "ok"
-            scores = trials.setdefault(_family(job), {}).setdefault(job.lr, [])
-            scores.append(contract.validation_accuracy(run.data.metrics) if ok else None)
+            trials.setdefault(_family(job), {}).setdefault(job.lr, []).append(tuning.score(run))
         return trials
 
     def choose(self, jobs: list[Job], trials: dict[str, Trials]) -> dict[str, float]:
@@ -61,7 +62,7 @@ class _Tuner(GridSweeper):
         names = {_family(job): job.choices["loss"] for _, job in jobs}
         chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
         for family, by_rate in trials.items():
-            if all(score is None for scores in by_rate.values() for score in scores):
+            if tuning.all_diverged(by_rate):
                 tried = ", ".join(f"{rate:g}" for rate in sorted(by_rate))
                 log.warning(
                     "loss=%s: every trial diverged, at each of the rates %s; the smallest is "
@@ -157,7 +158,6 @@ class OptunaSweeper(_Tuner):
             raise config.CommandError(
                 'hydra/sweeper=optuna needs Optuna: pip install -e ".[optuna]"'
             ) from error
-        from experiments import tuning
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         words = [word for word in arguments if word.split("=", 1)[0] == "lr"] or [
@@ -188,7 +188,7 @@ class OptunaSweeper(_Tuner):
             now = [_at(job, lr=rates[_family(job[1])]) for job in one]
             for family, found in self.trials(now).items():
                 trials[family] |= found
-                studies[family].tell(asked[family], tuning.mean(found[rates[family]]))
+                studies[family].tell(asked[family], statistics.fmean(found[rates[family]]))
             jobs += now
         return self.judge(jobs, self.choose(jobs, trials))
 
