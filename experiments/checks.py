@@ -358,7 +358,7 @@ def dead_network(head: Head, outputs: np.ndarray) -> str | None:
     ).max():
         return None
     return (
-        f"the network is dead: its outputs hardly depend on the image, it says {said[0]} to all "
+        f"the network is dead: its outputs hardly depend on the input, it says {said[0]} to all "
         "of them. Too large a learning rate does "
         "that, and so do initial weights that are too large or 0"
     )
@@ -383,7 +383,7 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
     ):
         return None
     return (
-        f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every image: its "
+        f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every input: its "
         f"squared error is {error:.2f}, their variance {variance:.2f}. Another learning rate may "
         "help; [batch, 1] against [batch] in a loss does the same"
     )
@@ -395,8 +395,8 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
     if (said != said[0]).any():
         return None
     return (
-        f"it says {said[0]} to all {len(said):,} validation images: the learning rate is too small "
-        "or too large, or the loss misleads"
+        f"it says {said[0]} to all {len(said):,} validation examples: the learning rate is too "
+        "small or too large, or the loss misleads"
     )
 
 

@@ -34,7 +34,7 @@ _HASHES = {
 }
 _ARRAYS = {
     "outputs": "the network's outputs",
-    "predicted": "the predicted digits",
+    "predicted": "the predicted classes",
     "label": "the labels",
 }
 _UNEXPLAINED = (
@@ -251,7 +251,7 @@ def _equal(run: Record, unlike: set[str]) -> list[str]:
         lines.append(f"  {values} of {plural(len(curves), 'metric')}")
     for name, value in same.items():
         if isinstance(value, np.ndarray):
-            lines.append(f"  {name} of {plural(len(value), 'test image')}")
+            lines.append(f"  {name} of {plural(len(value), 'test example')}")
         elif not isinstance(value, dict):
             lines.append(f"  {name}")
     return lines
@@ -271,7 +271,7 @@ def _of_metric(a: Mapping[int, float], b: Mapping[int, float], unlike: list[int]
 
 
 def _of_images(a: np.ndarray, b: np.ndarray) -> str:
-    """How the arrays of all test images differ; empty where they are equal to the bit."""
+    """How the arrays of all test examples differ; empty where they are equal to the bit."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return f"{a.dtype} {list(a.shape)}, {b.dtype} {list(b.shape)}"
     one, other = (each.reshape(len(each), -1) for each in (a, b))
@@ -281,8 +281,8 @@ def _of_images(a: np.ndarray, b: np.ndarray) -> str:
         return ""
     image, output = unlike[0]
     return (
-        f"{len(set(unlike[:, 0])):,} of {plural(len(a), 'test image')} differ, first image {image}:"
-        f" {one[image, output].item()!r}, {other[image, output].item()!r}"
+        f"{len(set(unlike[:, 0])):,} of {plural(len(a), 'test example')} differ, the first is "
+        f"{image}: {one[image, output].item()!r}, {other[image, output].item()!r}"
     )
 
 

@@ -22,7 +22,7 @@ PREDICTIONS = "predictions.npz"
 """The artifact with a run's answers on the test set."""
 
 CORRECT = "test_correct.npz"
-"""The artifact that says of each test image whether a run predicted it right."""
+"""The artifact that says of each test example whether a run predicted it right."""
 
 CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "motion_blur", "shear"),

@@ -278,7 +278,7 @@ class _Book:
             inputs = training.tensor(self.splits, test)
             outputs, losses = training.evaluate(learner, inputs, test.labels)
             if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
-                diverged = f"the loss on the test images is not finite after epoch {last.epoch}"
+                diverged = f"the loss on the test set is not finite after epoch {last.epoch}"
                 text = "%s | DIVERGED: %s"
                 log.warning(text, settings.label, diverged, extra=progress.once("diverged"))
         if diverged:

@@ -162,9 +162,9 @@ def of_one_seed(jobs: Sequence[Settings], found: Sequence[Run | None]) -> str:
         return ""
     most, least = (choice(scores, key=lambda loss: scores[loss]) for choice in (max, min))
     return (
-        f"One network was trained with each loss. That of {most} answers the most test images "
+        f"One network was trained with each loss. That of {most} answers the most test examples "
         f"right ({_percent(scores[most])}),\nthat of {least} the fewest "
-        f"({_percent(scores[least])}). The report says how sure this is for new images. Whether\n"
+        f"({_percent(scores[least])}). The report says how sure this is for new examples. Whether\n"
         "the losses differ needs more seeds: add 'seed=range(10)'."
     )
 

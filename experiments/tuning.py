@@ -18,8 +18,9 @@ class Diverged(float):
 
 def score(run: Any) -> float:
     """The validation accuracy in [0, 1] of a finished run of MLflow; `Diverged` if it diverged."""
-    if run.data.tags.get("outcome") == "ok":
-        return contract.validation_accuracy(run.data.metrics)
+    accuracy = contract.validation_accuracy(run.data.metrics)
+    if run.data.tags.get("outcome") == "ok" and accuracy is not None:
+        return accuracy
     return Diverged(contract.constant_accuracy(run.data.tags.get("classes")))
 
 

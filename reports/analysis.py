@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
 Scores = Callable[[str, str], np.ndarray | None]
-"""What a metric of a run is the mean of: its value for each test image, by run id and column."""
+"""What a metric of a run is the mean of: its value for each test example, by run id and column."""
 
 READ_AT_MOST = 10
 """The most runs of one loss whose predictions are read: enough for pictures."""
@@ -226,8 +226,8 @@ def sections(
         curves: a row per run and epoch, from `reports.runs.load`.
         question: what the report is asked for.
         predictions: the predictions of a run, by its id; None where there are none.
-        scores: the values of a metric for each test image; without it verdicts are about these
-            test images only.
+        scores: the values of a metric for each test example; without it verdicts are about these
+            test examples only.
         declared: the questions that were declared before runs, the oldest first.
         disagreement: why sweeps that are taken together have no common question, else "".
     """
@@ -426,7 +426,7 @@ def _cross_validated(runs: pd.DataFrame) -> bool:
 
 
 def of_metric(scores: Scores | None, question: Question) -> stats.Scores | None:
-    """The values of the question's metric for each test image, by run id."""
+    """The values of the question's metric for each test example, by run id."""
     return None if scores is None else lambda run_id: scores(run_id, question.metric)
 
 

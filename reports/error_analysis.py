@@ -21,9 +21,10 @@ class Mistakes:
     runs: how many, by loss. confusion: [K, K] by loss, mean number of images per run, label by
     prediction.
     classes: a frame with loss, class (its name), accuracy in [0, 1], images. images: a frame with a
-    row per test image: image (place in file order), label (its name), wrong (share of runs, losses
-    weighing the same), taken_for (the name of the most frequent wrong answer, empty: none), spread
-    (largest minus smallest share of wrong runs between losses) and, for each loss, `wrong in LOSS`.
+    row per test example: image (place in file order), label (its name), wrong (share of runs,
+    losses weighing the same), taken_for (the name of the most frequent wrong answer, empty: none),
+    spread (largest minus smallest share of wrong runs between losses) and, for each loss,
+    `wrong in LOSS`.
     labels: [n]. names: of the classes.
     """
 
@@ -50,7 +51,7 @@ def size(
 
 
 def constant_answer(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray | None:
-    """On which test images the best constant answer is right: those of the most frequent label.
+    """On which test examples the best constant answer is right: those of the most frequent label.
 
     It is None without predictions.
 

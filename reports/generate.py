@@ -28,7 +28,7 @@ from reports.request import (
     question,
     sections_of,
     source_of,
-    test_images,
+    test_examples,
     unusual,
 )
 from reports.tasks import check, compare_with_itself, keep_baselines
@@ -121,7 +121,7 @@ def generate(request: Options) -> Path:
         result = page_report.report(
             sections,
             source,
-            test_images,
+            test_examples,
             gallery=None
             if runs.imported
             else gallery.gallery(chosen_first, lambda run_id: configuration(runs, run_id)),
@@ -160,7 +160,7 @@ def watch(request: Options) -> None:
     from reports import watch
 
     try:
-        watch.watch(request, watch.Steps(load, sections_of, source_of, test_images, generate))
+        watch.watch(request, watch.Steps(load, sections_of, source_of, test_examples, generate))
     except KeyboardInterrupt:
         sys.exit("stopped; the last page stays")
 

@@ -126,7 +126,7 @@ class Metric:
 
     @property
     def of_all_test_images(self) -> bool:
-        """Whether it is an accuracy on all test images.
+        """Whether it is an accuracy on all test examples.
 
         Then the value of the best constant answer is known.
         """

@@ -228,15 +228,31 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
     return list(zip(found["run_id"], found["name"], strict=True))
 
 
-def test_images(section: Section) -> Any:
-    """The test images uint8 [n, 28, 28] of a section's data, or why they cannot be had."""
+def test_examples(section: Section) -> Any:
+    """The test set of a section: uint8 images, or a frame with a column for each feature.
+
+    Where it cannot be had, a text says why.
+    """
+    import pandas as pd
+
     from experiments import data
 
-    name = str(section.runs["data"].iloc[0])
-    known = {"mnist": data.mnist, "digits": data.digits, "fashion": data.fashion}
-    if name not in known:
-        return f"data={name} has no images that can be shown"
+    run = section.runs.iloc[0]
+    name, values = str(run["data"]), run.to_dict()
+    function = getattr(data, "table" if "data.name" in values else name, None)
+    if function is None:
+        return f"data={name} is an option of your own, which a report does not load"
+    options = {
+        key: values[f"data.{key}"]
+        for key in ("name", "label", "root", "path", "test_path", "noisy_labels")
+        if isinstance(values.get(f"data.{key}"), str)
+    }
     try:
-        return known[name](seed=0).test.inputs
+        found = function(seed=0, **options)
     except (data.DataError, OSError) as error:
         return f"{name} cannot be read here ({error})"
+    if not found.digest.startswith(str(values.get("data_digest") or "")):
+        return f"{name} has changed since these runs"
+    test = found.test.inputs
+    names = found.features or [f"feature {place}" for place in range(1, test.shape[1] + 1)]
+    return pd.DataFrame(test, columns=names) if test.ndim == 2 else test

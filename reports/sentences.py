@@ -34,7 +34,7 @@ def sentence(row: Mapping[str, Any]) -> str:
     if row["generalises"] == IMAGES:
         how = "differ" if row["low"] > 0 or row["high"] < 0 else "do not clearly differ"
         return (
-            f"{a} against {b} is undecided (one seed). These two networks {how} on new images: "
+            f"{a} against {b} is undecided (one seed). These two networks {how} on new examples: "
             f"{size} ({interval}). Whether the losses differ needs more seeds."
         )
     here = " on this test set" if row["generalises"] == SEEDS else ""
@@ -147,7 +147,8 @@ def needed(row: Mapping[str, Any]) -> str:
         return f"{shows}."
     if math.isinf(row["seeds_needed"]):
         return (
-            f"{shows}; probably no number of seeds up to 10,000 would decide on these test images."
+            f"{shows}; probably no number of seeds up to 10,000 would decide on these test "
+            "examples."
         )
     low, high = int(row["seeds_needed_low"]), row["seeds_needed_high"]
     span = f"{low:,} or more" if math.isinf(high) else f"{low:,} to {int(high):,}"

@@ -39,7 +39,9 @@ def check(request: Options) -> None:
     summary = runs.summary
     if baselines := request.baselines or content["source"].get("baselines"):
         of_file = load_baselines(baselines_file(str(baselines)))
-        runs = replace(runs, baselines=of_file.baselines)  # with right or wrong of each test image
+        runs = replace(
+            runs, baselines=of_file.baselines
+        )  # with right or wrong of each test example
         theirs = of_file.summary
         summary = pd.concat([summary, theirs[~theirs["run_id"].isin(summary["run_id"])]])
     versions = bool(content["source"].get("versions"))

@@ -234,7 +234,7 @@ def check(
         content: of the file.
         summary: the runs.
         scores: as in `analysis.sections`.
-        constant: on which test images the best constant answer is right, from the ids of runs.
+        constant: on which test examples the best constant answer is right, from the ids of runs.
         declared: the questions that were declared, and why they are not common; None: not known,
             and whether verdicts are confirmatory is not checked.
 
@@ -266,7 +266,8 @@ def check(
             f"check: the question in the file cannot be asked again: {error}"
         ) from error
     for typed in content["contrasts"]:
-        comparison = typed | {"metric": column(str(typed["metric"]))}
+        about = str(typed.get("generalises")).replace("new images", "new examples")  # earlier files
+        comparison = typed | {"metric": column(str(typed["metric"])), "generalises": about}
         found, gone = derived.get(comparison["setting"], ({}, []))
         problem = _differences(comparison, found.get(_key(comparison)))
         if gone and problem:

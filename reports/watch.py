@@ -18,7 +18,7 @@ from reports.options import Options
 from reports.page import render
 from reports.page.cross_setting import Source
 from reports.page.report import report
-from reports.page.section import Images
+from reports.page.section import Examples
 from reports.page.under_way import Progress
 from reports.runs import ReadError, Runs, sweeps
 
@@ -36,7 +36,7 @@ class Steps:
     load: Callable[[Options], Runs]
     sections: Callable[[Options, Runs], list[analysis.Section]]
     source: Callable[[Options, Runs, Path], Source]
-    images: Images
+    examples: Examples
     report: Callable[[Options], Path]
 
 
@@ -108,7 +108,7 @@ def page(options: Options, steps: Steps) -> str:
         made = report(
             sections,
             steps.source(options, looked_at, path.parent),
-            steps.images,
+            steps.examples,
             progress=progress,
         )
     files.save(path, render.to_html(made.page).encode("utf-8", errors="replace"))

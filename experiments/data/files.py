@@ -163,27 +163,28 @@ def csv(*, path: str, label: str, test_path: str | None = None, **options: Any) 
                 f"{', '.join(names)}, as in {file}"
             )
     columns = [name for name in names if name != label]
-    inputs, labels = table_arrays([*rows, *others], place, columns)
+    inputs, labels, features = table_arrays([*rows, *others], place, columns)
     front = len(rows)
     test = (inputs[front:], labels[front:]) if others else None
-    return splits(inputs[:front], labels[:front], test=test, **{"name": file.stem} | options)
+    own = {"name": file.stem, "features": features}
+    return splits(inputs[:front], labels[:front], test=test, **own | options)
 
 
 def table_arrays(
     rows: Sequence[Sequence[str]], label: int, names: Sequence[str]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    """Features float32 [n, features] and labels [n] of rows of texts.
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], list[str]]:
+    """Features float32 [n, features], labels [n] and names of the features of rows of texts.
 
     Args:
         rows: The cells, the label among them.
         label: The place of the label in a row.
-        names: The names of the other columns, for messages.
+        names: The names of the other columns.
     """
     cells = np.array([[*row[:label], *row[label + 1 :]] for row in rows])
-    features: list[npt.NDArray[np.float32]] = []
+    features: dict[str, npt.NDArray[np.float32]] = {}
     for name, column in zip(names, cells.T, strict=True):
         try:
-            features.append(column.astype(np.float32))
+            features[name] = column.astype(np.float32)
         except ValueError:
             values = np.unique(column)
             if len(values) > _MOST_VALUES:
@@ -192,14 +193,16 @@ def table_arrays(
                     f"texts, got {len(values):,}, such as {_no_number(column)!r}; correct it, or "
                     "leave the column out"
                 ) from None
-            features.extend((column == value).astype(np.float32) for value in values)
-    labels = np.array([row[label] for row in rows])
+            features |= {
+                f"{name}={value}": (column == value).astype(np.float32) for value in values
+            }
+    inputs, labels = np.stack([*features.values()], axis=1), np.array([row[label] for row in rows])
     try:
         numbers = labels.astype(np.float64)
     except ValueError:
-        return np.stack(features, axis=1), labels
+        return inputs, labels, [*features]
     whole = np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()
-    return np.stack(features, axis=1), numbers.astype(np.int64) if whole else labels
+    return inputs, numbers.astype(np.int64) if whole else labels, [*features]
 
 
 def _no_number(texts: npt.NDArray[Any]) -> str:

@@ -68,6 +68,7 @@ class Splits:
             per channel or feature; None: nothing.
         std: What it is then divided by.
         folds: Of how many folds `test` is one; None: the test set is the same for every seed.
+        features: The names of the features; empty: they have none, or inputs are images.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Splits:
     mean: npt.NDArray[np.float32] | None = None
     std: npt.NDArray[np.float32] | None = None
     folds: int | None = None
+    features: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -206,6 +208,7 @@ def splits(
     classes: Sequence[str] | None = None,
     ordered: bool = False,
     resembles: Mapping[str, str] | None = None,
+    features: Sequence[str] = (),
     normalize: bool | None = None,
     train_size: int | None = None,
     validation_size: int | None = None,
@@ -230,6 +233,7 @@ def splits(
             be used.
         resembles: For asymmetric noise, the class that is taken for a class, by name; classes that
             are not in it stay.
+        features: The names of the features, for reports.
         normalize: Whether each channel or feature gets the mean 0 and the standard deviation 1 of
             the training set; None: features only.
         train_size: How many examples to train on; None: all but validation. A smaller set is a
@@ -290,7 +294,7 @@ def splits(
     normalize = pool.inputs.ndim == 2 if normalize is None else normalize
     found = draw.split(name, digest.hexdigest(), pool, tested, held_out=held, normalize=normalize)
     _refuse_empty_classes(found, seed)
-    return replace(found, folds=folds)
+    return replace(found, folds=folds, features=tuple(features))
 
 
 def _parts(

@@ -134,8 +134,8 @@ def table(*, name: str, **options: Any) -> Splits:
             lines = wheel.read(f"{place}{name}.dat").decode().splitlines()
         rows = strings(line for line in lines if not line.startswith("@"))
     names = [f"column {number}" for number in range(1, len(rows[0]))]
-    inputs, labels = table_arrays(rows, len(rows[0]) - 1, names)
-    own = {"name": name, "classes": classes, "ordered": name in _NUMBERED}
+    inputs, labels, features = table_arrays(rows, len(rows[0]) - 1, names)
+    own = {"name": name, "features": features, "classes": classes, "ordered": name in _NUMBERED}
     return splits(inputs, labels, **own | options)
 
 

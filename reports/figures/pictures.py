@@ -26,6 +26,8 @@ from reports.figures.drawing import (
 )
 from reports.figures.palette import ALARM, MUTED, PAPER, Look, tint
 
+_DARK = 64  # grey images with a darker background, such as digits, are drawn as ink on paper
+
 
 def confusions(
     matrices: Mapping[str, np.ndarray],
@@ -36,7 +38,7 @@ def confusions(
 ) -> Figure:
     """What was taken for what.
 
-    A panel per loss, the mean number of test images per run, the right ones left out.
+    A panel per loss, the mean number of test examples per run, the right ones left out.
 
     matrices: [K, K] by loss, label by prediction. classes: the names of the K classes.
     """
@@ -127,12 +129,12 @@ def class_accuracy(
 
 
 def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
-    """Draw the test images most often classified wrongly.
+    """Draw the test examples most often classified wrongly.
 
     Above each stand its label, the most frequent wrong answer, and the share of the runs.
 
     Args:
-        images: uint8 [n, 28, 28], ink high: the whole test set.
+        images: uint8 [n, height, width] or [n, channels, height, width]: the whole test set.
         found: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
     """
     long = any(found["label"].str.len() > 2)  # names of classes, and not digits
@@ -155,7 +157,7 @@ def most_disagreed(
     looks: Mapping[str, Look],
     names: Mapping[str, str],
 ) -> Figure:
-    """Draw the test images on which the losses differ most.
+    """Draw the test examples on which the losses differ most.
 
     Under each stands the share of each loss's runs that classified it wrongly.
 
@@ -208,17 +210,26 @@ def _tiles(
     figure, axes = canvas(1, 1, height * rows + 0.1)
     axis: Axes = axes.flat[0]
     axis.axis("off")
-    tiles = []
+    grey, tiles = "gray_r" if np.median(images) < _DARK else "gray", []
     for place, image in enumerate(found["image"]):
         row, column = divmod(place, columns)
-        left, bottom = (column + 0.5) * room - side / 2, (row + 1) * height - below
-        box = (left, left + side, bottom, bottom - side)
-        axis.imshow(images[int(image)], cmap="gray_r", vmin=0, vmax=255, extent=box,
+        pixels = _channels_last(images[int(image)])
+        tall, wide = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])
+        left, bottom = (column + 0.5) * room - wide / 2, (row + 1) * height - below
+        box = (left, left + wide, bottom, bottom - tall)
+        axis.imshow(pixels, cmap=grey, vmin=0, vmax=255, extent=box,
                     interpolation="nearest")  # fmt: skip
-        axis.add_patch(Rectangle((left, bottom), side, -side, fill=False, ec=MUTED, linewidth=0.6))
-        tiles.append((left + side / 2, bottom - side, bottom))
+        axis.add_patch(Rectangle((left, bottom), wide, -tall, fill=False, ec=MUTED, linewidth=0.6))
+        tiles.append((left + wide / 2, bottom - side, bottom))
     axis.set(xlim=(0, width()), ylim=(height * rows, 0))
     return figure, axis, tiles
+
+
+def _channels_last(image: np.ndarray) -> np.ndarray:
+    """An image [height, width] or [channels, height, width] as it is drawn."""
+    if image.ndim == 2 or len(image) not in (3, 4):
+        return np.asarray(image if image.ndim == 2 else image[0])
+    return np.moveaxis(image, 0, 2)
 
 
 def corruptions(

@@ -17,9 +17,9 @@ from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
 from reports.sentences import upper_first
 
 HOW = (
-    "Each data set counts once, whatever its number of seeds and images. A comparison is decided "
-    "by the exact Wilcoxon signed-rank test of the differences on each data set, corrected by "
-    "Holm's method; the estimated difference is that of Hodges and Lehmann."
+    "Each data set counts once, whatever its number of seeds and test examples. A comparison is "
+    "decided by the exact Wilcoxon signed-rank test of the differences on each data set, corrected "
+    "by Holm's method; the estimated difference is that of Hodges and Lehmann."
 )
 
 

@@ -39,7 +39,7 @@ class ErrorFigures(SectionFigures):
             classes=mistakes.names,
         )
         caption = (
-            "Confusion matrices: mean number of wrongly classified test images per run, over "
+            "Confusion matrices: mean number of wrongly classified test examples per run, over "
             f"{runs_behind(mistakes.runs.values())} per loss. The diagonal, right answers, is left "
             "out."
         )
@@ -55,7 +55,7 @@ class ErrorFigures(SectionFigures):
         return PageFigure("confusions", caption, f"{caption} {'; '.join(worst)}.", draw)
 
     def most_wrong(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
-        """The test images that most runs get wrong; None without errors."""
+        """The test examples that most runs get wrong; None without errors."""
         rows = mistakes.images[mistakes.images["wrong"] > 0].sort_values(
             ["wrong", "image"], ascending=[False, True]
         )
@@ -63,7 +63,7 @@ class ErrorFigures(SectionFigures):
             return None
         draw = partial(pictures.most_wrong, images, rows.head(WRONG))
         caption = (
-            "The test images that runs classified wrongly most often, over all losses: label and "
+            "The test examples that runs classified wrongly most often, over all losses: label and "
             f"most frequent wrong answer, over {runs_behind(mistakes.runs.values())} per loss."
         )
         words = [
@@ -73,7 +73,7 @@ class ErrorFigures(SectionFigures):
         return PageFigure("most-wrong", caption, f"{caption} {'; '.join(words)}.", draw)
 
     def most_disagreed(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
-        """The test images that the losses disagree on most; None with fewer than two losses."""
+        """The test examples that the losses disagree on most; None with fewer than two losses."""
         if len(mistakes.runs) < 2:
             return None
         rows = mistakes.images[mistakes.images["spread"] > 0].sort_values(
@@ -90,7 +90,7 @@ class ErrorFigures(SectionFigures):
             names=short_names(self.order, 15),
         )
         caption = (
-            "The test images on which the losses disagree most: the share of each loss's runs "
+            "The test examples on which the losses disagree most: the share of each loss's runs "
             f"that classified it wrongly, of {runs_behind(mistakes.runs.values())}."
         )
         words = [

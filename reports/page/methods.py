@@ -35,7 +35,7 @@ def basis(section: Section) -> str:
         section.split,
         len(rates.drop_duplicates()) > 1,
         margin if math.isfinite(margin) else None,
-        ("one test image", "two test images")[images - 1] if exact else "",
+        ("one test example", "two test examples")[images - 1] if exact else "",
         {
             "combinations": int(section.headline["combinations"].max()),
             "generalises": max(section.headline["generalises"], key=len),

@@ -33,7 +33,7 @@ from reports.page.figure import in_front
 from reports.page.methods import basis
 from reports.page.more_runs import MoreRuns
 from reports.page.render import Page, Part, say
-from reports.page.section import Images, SectionParts
+from reports.page.section import Examples, SectionParts
 from reports.page.under_way import Progress
 from reports.sensitivity import overviews
 
@@ -41,7 +41,7 @@ from reports.sensitivity import overviews
 def report(
     sections: Sequence[Section],
     source: Source,
-    images: Images,
+    examples: Examples,
     *,
     gallery: Gallery | None = None,
     figure_format: str = "svg",
@@ -51,7 +51,7 @@ def report(
 ) -> Report:
     """The whole report. Call inside `palette.style()`.
 
-    images: the test images [n, 28, 28] of a section, or why they cannot be had. gallery: what the
+    examples: the test set of a section, or why it cannot be had. gallery: what the
     losses themselves are. width: of the figures' files, a name in `palette.WIDTHS`. across: the
     losses over all sections, which comes first; the sections are then short. progress: of a sweep
     under way; the page then reloads itself.
@@ -79,7 +79,7 @@ def report(
     parts: list[Part] = []
     for number, (title, section) in enumerate(zip(titles, sections, strict=True), start=1):
         made.prefix = f"setting-{number}-" if several else ""
-        one = SectionParts(section, source, images, made)
+        one = SectionParts(section, source, examples, made)
         if across is not None:
             parts.append(one.short(across.key))
             continue

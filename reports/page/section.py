@@ -22,7 +22,8 @@ from reports.page.methods import against, basis, methods
 from reports.page.more_runs import MoreRuns
 from reports.page.render import Listing, Part, say
 
-Images = Callable[[Section], np.ndarray | str]
+Examples = Callable[[Section], np.ndarray | pd.DataFrame | str]
+"""The test set of a section: images, or a column for each feature; or why it cannot be had."""
 
 FEW = 5
 """So many verdicts are said one by one; more are counted."""
@@ -32,10 +33,9 @@ class SectionParts:
     """Makes the parts of one setting."""
 
     def __init__(
-        self, section: Section, source: Source, images: Images, collector: Collector
+        self, section: Section, source: Source, examples: Examples, collector: Collector
     ) -> None:
-        """images: the test images [n, 28, 28] of a section, or why they cannot be had."""
-        self.section, self.source, self.images, self.made = section, source, images, collector
+        self.section, self.source, self.examples, self.made = section, source, examples, collector
         self.order = answer.ranked(section)
         self.shown = [loss for loss in self.order if loss in section.shown]
         self.more_runs = MoreRuns(section, source)
@@ -222,15 +222,15 @@ class SectionParts:
         return made.part("Differences and their intervals", "contrasts.jinja", values)
 
     def _mistakes(self, draw: FigureBuilder) -> Part:
-        title, template = "Errors by class and image", "mistakes.jinja"
+        title, template = "Errors by class and example", "mistakes.jinja"
         mistakes = self.section.mistakes
         if mistakes is None:
             without = (
                 "The data are cross-validated: each seed is tested on other examples, so errors by "
                 "class and example are not shown."
                 if self.section.folds
-                else "No run here stored its predictions on the test set, so classes and images "
-                "cannot be shown."
+                else "No run here stored its predictions on the test set, so errors by class and "
+                "example cannot be shown."
             )
             values: dict[str, Any] = {"runs": {}, "without": without, "figures": [], "tables": []}
             return self.made.part(title, template, values, folded=True)
@@ -238,24 +238,29 @@ class SectionParts:
             draw.class_accuracy(mistakes),
             draw.confusions(mistakes),
         ]
-        images = self.images(self.section)
+        examples, listings = self.examples(self.section), [tables.classes(mistakes, self.order)]
         without = ""
-        if isinstance(images, str):
-            without = f"The test images cannot be shown: {images}."
-        elif len(images) != len(mistakes.labels):
+        if isinstance(examples, str):
+            without = f"The test examples cannot be shown: {examples}."
+        elif len(examples) != len(mistakes.labels):
             without = (
-                "The test images cannot be shown: the images at hand are not the test set of "
+                "The test examples cannot be shown: the data at hand are not the test set of "
                 "these runs."
             )
+        elif not (mistakes.images["wrong"] > 0).any():
+            without = "No run classified a test example wrongly."
+        elif isinstance(examples, pd.DataFrame):
+            listings.append(tables.most_wrong(mistakes, examples))
         else:
-            wrong = draw.most_wrong(mistakes, images)
-            figures += [wrong, draw.most_disagreed(mistakes, images)]
-            without = "" if wrong else "No run classified a test image wrongly."
+            figures += [
+                draw.most_wrong(mistakes, examples),
+                draw.most_disagreed(mistakes, examples),
+            ]
         values = {
             "runs": mistakes.runs,
             "without": without,
             "figures": [self.made.picture(each) for each in figures],
-            "tables": [self.made.table(tables.classes(mistakes, self.order))],
+            "tables": [self.made.table(each) for each in listings],
         }
         return self.made.part(title, template, values, folded=True)
 

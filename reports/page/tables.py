@@ -9,7 +9,7 @@ import pandas as pd
 from reports.analysis import Section
 from reports.error_analysis import Mistakes
 from reports.metrics import Metric, read_metric
-from reports.names import counted
+from reports.names import counted, plain
 from reports.page.table import (
     NOT_AVAILABLE,
     Cell,
@@ -32,6 +32,7 @@ TUNED = Column("tuned", "own values", form=name_cell)
 RUNS = Column("runs", "runs", form=count)
 ENDS = ["ok", "diverged", "failed", "killed", "missing"]
 MOST_RUNS = 2000
+MOST_WRONG, MOST_FEATURES = 16, 20  # single examples of a table, and features of each
 """Rows of the table of all runs."""
 
 MOST_TRIALS = 8
@@ -167,6 +168,31 @@ def classes(mistakes: Mistakes, order: Sequence[str]) -> Table:
     shown = [Column(f"class_{name}", name, name, scale=100) for name in frame]
     caption = "Test accuracy (%) on each class, mean over runs."
     return tabulate("classes", caption, _ordered(frame.reset_index(), order), [LOSS, *shown])
+
+
+def most_wrong(mistakes: Mistakes, examples: pd.DataFrame) -> Table:
+    """The test examples that runs classified wrongly most often, with their features."""
+    wrong = mistakes.images[mistakes.images["wrong"] > 0]
+    rows = wrong.sort_values(["wrong", "image"], ascending=[False, True]).head(MOST_WRONG)
+    shown = examples.iloc[rows["image"]].iloc[:, :MOST_FEATURES]
+    features = [
+        ", ".join(f"{plain(name)} {value:.4g}" for name, value in row.items())
+        + (", ..." if examples.shape[1] > MOST_FEATURES else "")
+        for _, row in shown.iterrows()
+    ]
+    columns = [
+        Column("example", "example", form=count),
+        Column("label", "label", form=name_cell),
+        Column("taken_for", "read as", form=name_cell),
+        Column("wrong_percent", "wrong (% of runs)", "wrong", digits=0, scale=100),
+        Column("features", "features", form=lambda text: Cell(text, text)),
+    ]
+    caption = (
+        "The test examples that runs classified wrongly most often, over all losses: place in the "
+        "test set from 0, label, most frequent wrong answer, and features."
+    )
+    frame = rows.assign(example=rows["image"], features=features)
+    return tabulate("most-wrong", caption, frame, columns)
 
 
 PAIR = (

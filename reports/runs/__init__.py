@@ -32,7 +32,7 @@ loads it. The modules, each knowing only those above it:
     selection.py     which experiment, which sweep, which runs count
     baselines.py     runs that travel in a file of their own, and whether they may be compared with
                      others
-    per_image.py     what a run says of each test image
+    per_image.py     what a run says of each test example
     computed.py      test metrics, from the predictions of runs that did not store them
     frames.py        the frames, from the runs that count
     imported.py      the same frames from results of other programs
@@ -348,7 +348,7 @@ def predictions(source: Source, run_id: str) -> dict[str, np.ndarray] | None:
 
 
 def scores(source: Source, run_id: str, metric: str) -> np.ndarray | None:
-    """What a metric is the mean of: a value for each test image, in file order, float32 [n].
+    """What a metric is the mean of: a value for each test example, in file order, float32 [n].
 
     Args:
         source: where the run is.
@@ -372,7 +372,7 @@ def scores(source: Source, run_id: str, metric: str) -> np.ndarray | None:
 
 
 def constant_scores(source: Source, run_ids: Iterable[str]) -> np.ndarray | None:
-    """Right (1) or wrong (0) of the best constant answer on each test image, float32 [n].
+    """Right (1) or wrong (0) of the best constant answer on each test example, float32 [n].
 
     Args:
         source: where the runs are.

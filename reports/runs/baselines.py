@@ -3,7 +3,7 @@
 For comparison with runs that were made elsewhere.
 
 The file is gzipped JSON: what made the runs, the runs as the store had them, their curves, and
-which test images each predicted right. Files made before version 0.2.0 lack the last. Reading
+which test examples each predicted right. Files made before version 0.2.0 lack the last. Reading
 checks a SHA-256 of it all. A protocol is every value that decides a run's numbers but its loss,
 learning rate and seed.
 """
@@ -84,7 +84,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Correct:
-    """Which test images the runs predicted right.
+    """Which test examples the runs predicted right.
 
     bits: a row of bits for each image, one for each of the runs, zipped, in base64. Images differ
     more than runs do, so a row is nearly constant: two thirds of the size of a row for each run.

@@ -1,4 +1,4 @@
-"""What a run says of each test image, from the files that it stored.
+"""What a run says of each test example, from the files that it stored.
 
 Pure: bytes and arrays in, arrays out. Test sets keep their file order, so the i-th value of every
 run of a setting is of the same image.

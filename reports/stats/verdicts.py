@@ -23,16 +23,16 @@ from reports.stats.significance import (
     sign_flip_p,
 )
 
-SEEDS_AND_IMAGES = "new seeds and new images"
+SEEDS_AND_IMAGES = "new seeds and new examples"
 SEEDS = "new seeds, on this test set"
-IMAGES = "new images, for these two networks"
+IMAGES = "new examples, for these two networks"
 FOLDS = "new seeds, each tested on a fold of these data"
 
 
 class Values(NamedTuple):
     """The runs of one side.
 
-    scores: the metric of each run, [n]. images: the same for each test image, [n, images], whose
+    scores: the metric of each run, [n]. images: the same for each test example, [n, images], whose
     mean is the score; None where it is not stored. planned: which runs were declared, [n].
     """
 
@@ -70,7 +70,7 @@ class Contrast:
     `n`: pairs, or the smaller sample when not paired; `planned_n`: those of them that were
     declared. `difference`: mean of a minus mean of b, `low` and `high` its interval (`interval`:
     none, two-way, t, welch, images, ranks), and `generalises` says over what. `seeds_only_low` and
-    `seeds_only_high`: the interval for new seeds on the same test images. `sd`: of the paired
+    `seeds_only_high`: the interval for new seeds on the same test examples. `sd`: of the paired
     differences, or the root mean square of the two samples' standard deviations; `error` and
     `freedom`: of the difference; `of_images`: the part of its variance that more seeds do not make
     smaller. `p`: of the interval's test; `p_seeds`: exact, of the seeds alone (sign flips when
@@ -192,7 +192,7 @@ def contrast(
 ) -> Contrast:
     """Compare the runs of two sides, values of one metric in one unit.
 
-    Accuracies are rounded to whole test images, so their spread may look smaller than it is, down
+    Accuracies are rounded to whole test examples, so their spread may look smaller than it is, down
     to 0. The tests use at least the spread of that rounding: step / sqrt(12) for a run, and step /
     sqrt(6) for the difference of two.
 
@@ -202,7 +202,7 @@ def contrast(
         paired: whether a and b are compared seed by seed.
         higher_is_better: False for errors such as NLL.
         level: of the intervals.
-        step: what one test image is worth, in the unit of the values; NaN where they are not
+        step: what one test example is worth, in the unit of the values; NaN where they are not
             rounded.
         margin: half the width of equivalence, in the same unit; NaN when it is not asked.
 
@@ -364,12 +364,12 @@ def compare(
     """Compare two losses from numbers of any program: one comparison, by the rules of a report.
 
     Args:
-        a: the metric of each run, [seeds], or its value for each test image, [seeds, images].
+        a: the metric of each run, [seeds], or its value for each test example, [seeds, images].
         b: the same of the other loss, in the same order of seeds when paired.
         paired: whether the runs of one seed belong together.
         higher_is_better: False for errors.
         margin: half the width of equivalence; NaN when it is not asked.
-        step: what one test image is worth; NaN where values are not rounded to it.
+        step: what one test example is worth; NaN where values are not rounded to it.
         planned: how many of the first seeds were declared before the runs; None: all.
         alpha: of the tests.
 
@@ -383,7 +383,7 @@ def compare(
     >>> right = np.random.default_rng(0).random((6, 500)) < [[0.97]] * 6
     >>> found = compare(100 * right, 100 * right[::-1], paired=False, margin=2.0, step=0.2)
     >>> found.verdict, found.contrast.generalises
-    ('equivalent', 'new seeds and new images')
+    ('equivalent', 'new seeds and new examples')
     """
     sides = []
     for each in (a, b):

@@ -188,7 +188,7 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
     assert said.code == 0, said.text
     assert said.text.count("undecided (one seed). These two networks") == 1
     assert re.search(
-        r"on new images: .\d+\.\d\d points of test accuracy \(95 % interval", said.text
+        r"on new examples: .\d+\.\d\d points of test accuracy \(95 % interval", said.text
     )
     assert "Whether the losses differ needs more seeds." in said.text
     names = contents(tmp_path / "new")
@@ -221,7 +221,7 @@ def test_a_report_by_another_metric_than_accuracy(
     said = report(tmp_path, "metric=test/aurc", "margin=1.4", "formats=[svg]", "output=by-aurc")
     assert said.code == 0, said.text
     assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in said.text
-    assert "are for new seeds on this test set, not for other test images. Equiv" in said.text
+    assert "are for new seeds on this test set, not for other test examples. Equiv" in said.text
     told = "mse against ce is undecided (too few seeds): +1.300 points of test AURC (95 % interval"
     assert told in said.text
     found = contents(tmp_path / "by-aurc")

@@ -386,7 +386,7 @@ def test_a_loss_that_is_infinite_on_the_test_images_alone_is_divergence(run_comm
     small = ["data=digits", "model=softmax", "epochs=1", "lr=0.1", "data.validation_size=200"]
     done = run_command(tmp_path, "--config-dir", "options", "loss=late", *small, PYTHONPATH=".")
     assert done.returncode == 0, done.stderr
-    assert "DIVERGED: the loss on the test images is not finite after epoch 1" in (
+    assert "DIVERGED: the loss on the test set is not finite after epoch 1" in (
         done.stdout + done.stderr
     )
     (late,) = runs(tmp_path)

@@ -82,7 +82,7 @@ def test_the_results_of_a_run_are_hashes_metrics_and_predictions_without_times(s
     }
     assert arrays == {
         "the network's outputs": [[0.25, 0.5], [float(np.float32(0.1)), 1.0]],
-        "the predicted digits": [1, 1],
+        "the predicted classes": [1, 1],
         "the labels": [1, 0],
     }
 
@@ -168,7 +168,7 @@ def test_an_image_has_the_first_output_that_differs():
     name = "the network's outputs"
     other = np.array([[0.25, 0.5], [0.75, 0.5]])
     (found,) = differences(recorded(**OUTPUTS), recorded(**{name: other}))
-    assert found == Difference(name, "1 of 2 test images differ, first image 1: 1.0, 0.5")
+    assert found == Difference(name, "1 of 2 test examples differ, the first is 1: 1.0, 0.5")
     (found,) = differences(recorded(**OUTPUTS), recorded(**{name: other[:, :1]}))
     assert found.text == "float64 [2, 2], float64 [2, 1]"
 
@@ -212,7 +212,7 @@ def test_agreement_in_words():
     a = replace(recorded(**WEIGHTS, **LOSS, **OUTPUTS), facts={"Versions": {"numpy": "1"}})
     equal = (
         "Every number is equal to the bit:\n  3 values of 1 metric\n  the initial weights\n"
-        "  the network's outputs of 2 test images"
+        "  the network's outputs of 2 test examples"
     )
     heads = "A: id name, FINISHED\nB: id name, FINISHED\n"
     assert text(a, a) == f"{heads}No difference in: versions\n{equal}"
@@ -241,7 +241,7 @@ def test_disagreement_in_words():
         "Equal to the bit:",
         "  1 value of 1 metric",
         "  the initial weights",
-        "  the network's outputs of 2 test images",
+        "  the network's outputs of 2 test examples",
     ]
 
 
@@ -276,12 +276,12 @@ def test_two_runs_of_a_store(store):
         "Numbers that differ (A, B):",
         "  val/loss: 0.25, 0.125 at the end; 1 of 2 epochs differ, first epoch 1: 0.25, 0.125 "
         "(largest relative difference 5.0e-01)",
-        "  the network's outputs: 1 of 2 test images differ, first image 1: 0.25, 0.125",
+        "  the network's outputs: 1 of 2 test examples differ, the first is 1: 0.25, 0.125",
         "Equal to the bit:",
         "  the initial weights",
         "  the outcome",
-        "  the predicted digits of 2 test images",
-        "  the labels of 2 test images",
+        "  the predicted classes of 2 test examples",
+        "  the labels of 2 test examples",
     ]
 
 

@@ -309,7 +309,7 @@ def test_the_command(sweep, tmp_path, run_command):
     done = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again")
     assert done.returncode == 0, done.stderr
     assert "Every number is equal to the bit:\n  31 values of 20 metrics\n" in done.stdout
-    assert "the network's outputs of 360 test images" in done.stdout
+    assert "the network's outputs of 360 test examples" in done.stdout
     threads = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again", "threads=2")
     assert threads.returncode in (0, 1)
     assert "threads: 1, 2" in threads.stdout + threads.stderr

@@ -302,7 +302,7 @@ def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     (found,) = checks.of_outputs(NUMBER, mean, LABELS, 1)
     assert found.name == "predicts-the-mean"
     assert (
-        "about the mean of the labels (4.00) for every image: its squared error is 8.51, their "
+        "about the mean of the labels (4.00) for every input: its squared error is 8.51, their "
         "variance 8.25." in found.text
     )
     right = LABELS[:, None] + rng.normal(size=(1000, 1))

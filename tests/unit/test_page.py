@@ -140,7 +140,7 @@ def test_the_answer_comes_first_and_only_what_it_rests_on_is_open(usual: Any) ->
         "All metrics, each loss at its best learning rate",
         "Epochs and seconds to 87.2 % validation accuracy",
         "Best validation accuracy to expect from a number of trials",
-        "Errors by class and image",
+        "Errors by class and example",
         "All runs",
         "Methods",
     ]
@@ -634,7 +634,7 @@ def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
 @pytest.mark.slow
 def test_images_that_cannot_be_had_are_said_to_be_missing() -> None:
     _, _, html, _ = made(*runs(seeds=range(2)), images="no network")
-    assert "The test images cannot be shown: no network." in text(html)
+    assert "The test examples cannot be shown: no network." in text(html)
     _, _, html, _ = made(*runs(seeds=range(2)), images=IMAGES[:9])
     assert "not the test set of these runs" in text(html)
     _, _, html, _ = made(*runs(seeds=range(2)), read_predictions=lambda run_id: None)
@@ -736,7 +736,7 @@ ROW: dict[str, Any] = {
     **{"a": "focal", "b": "ce", "metric": "test_accuracy", "unit": "points"},
     **{"n": 10, "n_a": 10, "n_b": 10, "planned_n": 10, "paired": True, "interval": "two-way"},
     **{"difference": 0.21, "low": 0.05, "high": 0.37, "p_holm": 0.012, "margin": 0.1, "family": 3},
-    **{"generalises": "new seeds and new images", "at_these_rates": False, "outliers": []},
+    **{"generalises": "new seeds and new examples", "at_these_rates": False, "outliers": []},
     **{"detectable": 0.3, "seeds_needed": math.nan, "reason": "too few seeds", "p_better": 0.8},
     **{"diverged_a": 0, "diverged_b": 0, "failed_a": 0, "failed_b": 0, "survivors_n": 0},
 }
@@ -777,15 +777,15 @@ ROW: dict[str, Any] = {
                 **{"verdict": "undecided", "n": 1, "generalises": ONE_SEED},
                 **{"difference": -45.1, "low": -46.1, "high": -44.0},
             },
-            "focal against ce is undecided (one seed). These two networks differ on new images: "
+            "focal against ce is undecided (one seed). These two networks differ on new examples: "
             "−45.10 points of test accuracy (95 % interval −46.10 to −44.00). Whether the losses "
             "differ needs more seeds.",
         ),
         (
             {"verdict": "undecided", "n": 1, "generalises": ONE_SEED, "low": -0.1},
             "focal against ce is undecided (one seed). These two networks do not clearly differ on "
-            "new images: +0.21 points of test accuracy (95 % interval −0.10 to +0.37). Whether the "
-            "losses differ needs more seeds.",
+            "new examples: +0.21 points of test accuracy (95 % interval −0.10 to +0.37). Whether "
+            "the losses differ needs more seeds.",
         ),
         (
             {

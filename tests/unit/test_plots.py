@@ -28,6 +28,7 @@ from reports import analysis, error_analysis
 from reports.analysis import Question, Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
 from reports.names import plain, short_names
+from reports.page import tables
 from reports.page.answer import ranked
 from reports.page.figure import in_front
 from reports.page.figures import FigureBuilder
@@ -392,6 +393,34 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
     table = section.mistakes.images.sort_values(["spread", "image"], ascending=[False, True])
     expected = int(table["image"].iloc[0])
     assert (np.asarray(disagreed.figure.axes[0].images[0].get_array()) == expected % 256).all()
+
+
+def test_pictures_show_colours_and_images_that_are_not_square(section: Section) -> None:
+    images = np.zeros((TEST_SIZE, 3, 10, 20), dtype=np.uint8)
+    images[:, 0] = 200
+    made = FigureBuilder(section, palette.looks(section.losses)).most_wrong(
+        section.mistakes, images
+    )
+    (panel,) = made.figure.axes
+    pixels = np.asarray(panel.images[0].get_array())
+    assert pixels.shape == (10, 20, 3) and pixels[0, 0].tolist() == [200, 0, 0]
+    left, right, bottom, top = panel.images[0].get_extent()
+    assert abs(right - left) == pytest.approx(2 * abs(bottom - top))
+
+
+def test_examples_without_pixels_are_rows_of_features(section: Section) -> None:
+    features = pd.DataFrame({"height": np.arange(TEST_SIZE) + 0.5, "colour=red": 1.0})
+    table = tables.most_wrong(section.mistakes, features)
+    assert [cell.text for cell in table.rows[0]] == [
+        "0",
+        "0",
+        "6",
+        "100",
+        "height 0.5, colour=red 1",
+    ]
+    assert list(table.headings)[2:4] == ["read as", "wrong (% of runs)"]
+    wide = pd.DataFrame(np.zeros((TEST_SIZE, 30)))
+    assert tables.most_wrong(section.mistakes, wide).rows[0][-1].text.endswith("19 0, ...")
 
 
 def test_a_loss_looks_the_same_in_every_figure_and_unlike_the_others() -> None:

@@ -270,7 +270,7 @@ def test_what_is_told_of_a_metric() -> None:
             else math.isnan(metric.margin(None, 10_000))
         )
         assert metric.margin(0.5, None) == 0.5
-    # one of 50 test images, of which no training example is one
+    # one of 50 test examples, of which no training example is one
     assert metrics.offered("test_accuracy_3").margin(None, 50) == 4
     assert OFFERED["train_accuracy_flipped"].margin(None, 50) == 0.1
 
@@ -357,7 +357,7 @@ def test_the_margin_of_a_class_is_two_of_its_examples() -> None:
     assert set(found.headline["margin"]) == {4.0} and set(found.headline["verdict"]) == {
         "equivalent"
     }
-    assert "within ±4 points, which is two test images of 50 of this class." in words
+    assert "within ±4 points, which is two test examples of 50 of this class." in words
     whole, _, _ = judged_by("test_accuracy", {"ce": 0.95, "focal gamma=3": 0.95})
     assert whole.test_size == 500 and set(whole.headline["margin"]) == {0.4}
 
@@ -367,7 +367,7 @@ def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
     summary["train_accuracy_flipped"] = 0.1
     question = Question(metric="train_accuracy_flipped", margin=0.2)  # one of 500 is 0.2 points
     (found,) = analysis.sections(summary, curves, question, predictions)
-    assert set(found.headline["margin"]) == {0.2} and "one test image" not in basis(found)
+    assert set(found.headline["margin"]) == {0.2} and "one test example" not in basis(found)
 
 
 def test_a_metric_that_no_run_has_is_said_aloud() -> None:

@@ -143,7 +143,7 @@ def test_one_seed_is_about_images_alone() -> None:
     a, b = (rng.random((1, 500)) < share for share in (0.9, 0.8))
     c = contrast(values(a.mean(axis=1), a.astype(float)), values(b.mean(axis=1), b.astype(float)))
     theirs = scipy.stats.ttest_1samp(a[0].astype(float) - b[0], 0)
-    assert (c.interval, c.generalises) == ("images", "new images, for these two networks")
+    assert (c.interval, c.generalises) == ("images", "new examples, for these two networks")
     assert c.p == pytest.approx(theirs.pvalue) and c.p < 0.01
     assert (c.low, c.high) == pytest.approx(theirs.confidence_interval())
     assert c.p_decides == 1 and math.isnan(c.seeds_only_low)  # no verdict about the losses
@@ -340,7 +340,7 @@ def test_a_contrast_is_about_new_seeds_and_new_images() -> None:
     rounding = 100 / IMAGES / math.sqrt(6)
     by_hand = two_way.estimate([d.mean(axis=1)], [two_way.image_parts(d)], rounding=rounding)
     assert (row["interval"], row["test_images"]) == ("two-way", IMAGES)
-    assert row["generalises"] == "new seeds and new images"
+    assert row["generalises"] == "new seeds and new examples"
     assert (row["low"], row["high"]) == pytest.approx([float(end) for end in by_hand.interval()])
     assert row["p"] == pytest.approx(float(two_way.p_difference(by_hand)))
     seeds = scipy.stats.ttest_1samp(d.mean(axis=1), 0).confidence_interval()
@@ -386,7 +386,7 @@ def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:
 def test_one_seed_says_something_of_two_networks_and_nothing_of_the_losses() -> None:
     row = only(two_losses(seeds=1, shift=2.0).contrasts())
     assert (row["verdict"], row["reason"], row["n"]) == ("undecided", "one seed", 1)
-    assert row["generalises"] == "new images, for these two networks"
+    assert row["generalises"] == "new examples, for these two networks"
     assert row["high"] < -20 and row["p"] < 1e-9 and row["p_holm"] == 1
     assert math.isnan(row["detectable"]) and math.isnan(row["seeds_needed"])
 

@@ -105,7 +105,7 @@ def test_the_runs_of_one_seed_are_put_into_words():
     jobs = [settings("loss=mse"), settings("loss=ce"), settings("loss=brier")]
     found = [run(0.5127), run(0.9644), run(0.9)]
     text = table.of_one_seed(jobs, found)
-    assert "That of ce answers the most test images right (96.44%)" in text
+    assert "That of ce answers the most test examples right (96.44%)" in text
     assert "that of mse the fewest (51.27%)" in text and "add 'seed=range(10)'" in text
     assert all(len(line) <= 100 for line in text.splitlines())
     assert table.of_one_seed(jobs, [*found[:2], run(0.1, "diverged")]) == ""

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra_plugins.fairloss.sweeper import GridSweeper, Job
 
-from experiments import config, contract, trials
+from experiments import config, trials
 from experiments.config import Settings
 
 log = logging.getLogger(__name__)
