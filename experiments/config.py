@@ -149,10 +149,14 @@ class Settings:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The run's params in MLflow."""
+        """The run's params in MLflow; a class of Paddle is named, since no code digest has it."""
         scalars = {name: getattr(self, name) for name in DECIDING_SCALARS}
         own = {name: _typed(value) for name, value in own_values(self.options).items()}
-        return self.choices | scalars | own | self._unusual
+        targets = {
+            f"{group}._target_": option["_target_"] for group, option in self.options.items()
+        }
+        paddles = {k: t for k, t in targets.items() if t.startswith("paddle.optimizer.")}
+        return self.choices | scalars | own | paddles | self._unusual
 
     def identity(self, data_digest: str) -> str:
         """SHA-256 over all that decides the numbers: values, option names, code and data."""

@@ -190,6 +190,9 @@ def words_of(section: Section) -> list[str]:
     if not section.title.startswith(usual):
         return [plain(section.title, 200)]
     rates = "constant learning rate" if scheduler == "constant" else f"{scheduler} learning rate"
+    target = first.get("optimizer._target_")  # a class of Paddle
+    if isinstance(target, str):
+        optimizer = target.rpartition(".")[2]
     words = [
         _DATA.get(data, plain(data)),
         plain(model),
@@ -203,7 +206,10 @@ def words_of(section: Section) -> list[str]:
     patience = first.get("stop.patience")
     if pd.notna(patience) and "stop.patience=" not in rest:
         rest = f"stop.patience={patience:g} {rest}"
-    return words + [_setting(each) for each in rest.split(" ") if each]
+    shown = [
+        each for each in rest.split(" ") if each and not each.startswith("optimizer._target_=")
+    ]
+    return words + [_setting(each) for each in shown]
 
 
 def _setting(text: str) -> str:

@@ -226,9 +226,10 @@ def rows(text: str, heading: str) -> set[str]:
 
 def test_the_tables_of_values_are_complete():
     scalars = {each.name for each in dataclasses.fields(config.RunConfig)}
-    question = {f"question.{each.name}" for each in dataclasses.fields(config.Question)}
-    of_run = scalars - {*config.GROUPS, "tracking", "question"}
-    assert rows(OPTIONS, "Values") == of_run | question
+    groups = {"question": config.Question, "stop": config.Stop}
+    inner = {f"{name}.{f.name}" for name, kind in groups.items() for f in dataclasses.fields(kind)}
+    of_run = scalars - {*config.GROUPS, "tracking", *groups}
+    assert rows(OPTIONS, "Values") == of_run | inner
     of_report = set(report_options.NAMES)
     assert rows(OPTIONS, "Options of a report") == of_report - {"tracking"} | {"tracking.uri"}
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")

@@ -9,6 +9,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import paddle
 import pytest
 from helpers.settings import BASE, settings
 
@@ -175,10 +176,25 @@ def test_a_label_tells_options_apart_that_were_asked_for():
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_loads_and_sets_only_what_its_function_takes(group, option):
     text = (ROOT / "conf" / group / f"{option}.yaml").read_text(encoding="utf-8")
-    required = [f"{group}.{name}=x" for name in re.findall(r"(?m)^(\w+): \?\?\?", text)]
+    names = re.findall(r"(?m)^(\w+): \?\?\?", text)
+    values = {"_target_": "paddle.optimizer.Adam"}
+    required = [f"{group}.{name}={values.get(name, 'x')}" for name in names]
     found = settings(f"{group}={option}", *required)
     assert callable(functions.function(found, group))
     assert found.options[group]["_partial_"] is True
+
+
+def test_an_optimizer_of_paddle_is_chosen_by_its_class_and_named_in_the_params():
+    rms = settings("optimizer=paddle", "optimizer._target_=paddle.optimizer.RMSProp")
+    tuned = settings(
+        "optimizer=paddle", "optimizer._target_=paddle.optimizer.RMSProp", "+optimizer.rho=0.9"
+    )
+    lamb = settings("optimizer=paddle", "optimizer._target_=paddle.optimizer.Lamb")
+    assert lamb.params["optimizer._target_"] == "paddle.optimizer.Lamb"
+    assert tuned.params["optimizer.rho"] == 0.9
+    assert len({each.identity("d") for each in (rms, tuned, lamb)}) == 3
+    bound = functions.function(tuned, "optimizer")
+    assert (bound.func, bound.keywords) == (paddle.optimizer.RMSProp, {"rho": 0.9})
 
 
 def test_all_groups_have_two_options():

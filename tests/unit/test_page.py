@@ -351,7 +351,9 @@ def test_early_stopping_says_what_was_trained_and_over_how_many_runs_lines_are()
     summary = summary.assign(
         **{"last_epoch": last, "stop_tested_epoch": 1.0, "stop.patience": 1, "epochs": 3}
     )
+    summary["optimizer._target_"] = "paddle.optimizer.RMSProp"
     (section,), report, html, _ = made(summary, curves)
+    assert "· RMSProp, constant learning rate ·" in text(html)
     facts = {term: text for term, text, *_ in caveats.facts(section)}
     assert facts["Early stopping"].endswith("trained in all runs: ce 15 of 15; mse 11 of 15.")
     lines = "means over 5 runs per loss (from epoch 3 on over fewer, 1 run at the end), bands"

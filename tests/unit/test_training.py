@@ -354,8 +354,9 @@ def test_evaluation_does_not_depend_on_its_batches(splits, monkeypatch):
 def options(group):
     """Every option of a group, as the program gets them."""
     return {
-        path.stem: instantiate(OmegaConf.load(path))
+        path.stem: instantiate(option)
         for path in sorted((ROOT / "conf" / group).glob("*.yaml"))
+        if not OmegaConf.is_missing(option := OmegaConf.load(path), "_target_")
     }
 
 
@@ -391,6 +392,14 @@ def check_resuming(splits, place, optimizer, scheduler, model=models.mlp, done=2
 @pytest.mark.parametrize("optimizer", options("optimizer").items(), ids=lambda option: option[0])
 def test_a_resumed_run_equals_the_undisturbed_one(splits, tmp_path, optimizer, scheduler, done):
     check_resuming(splits, tmp_path / "a", optimizer[1], scheduler[1], done=done)
+
+
+@pytest.mark.parametrize("name", ["RMSProp", "Lamb", "NAdam", "Rprop"])
+def test_a_resumed_run_with_an_optimizer_of_paddle_equals_the_undisturbed_one(
+    splits, tmp_path, name
+):
+    optimizer = getattr(paddle.optimizer, name)
+    check_resuming(splits, tmp_path / "a", optimizer, schedulers.constant)
 
 
 class Shake(nn.Layer):
