@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from experiments import contract
 from experiments.config import GROUPS, CommandError, ends_command, wrong_value
 
 
@@ -109,6 +111,15 @@ class Loader(ConfigLoaderImpl):
             there = ", ".join(error.options)
             return CommandError(f"{group}: there is no option {name!r}{meant} There are {there}")
         parsed = OverridesParser.create().parse_overrides(overrides)
+        sweeps = [override for override in parsed if override.is_sweep_override()]
+        if sweeps and "--multirun" in str(error):
+            word, key = sweeps[0].input_line, sweeps[0].key_or_group
+            typed = contract.command("python", sys.argv[0], "-m", *sys.argv[1:])
+            own = "." in key and _of_group(sweeps[0])
+            hint = f". One value that is a list has brackets: {key}=[A,B]" if own else ""
+            return CommandError(
+                f"{word}: several values are several runs, which need -m: {typed}{hint}"
+            )
         for override in parsed:
             value, group = override.value(), override.key_or_group
             if group in GROUPS and override.is_delete():

@@ -127,6 +127,8 @@ def in_job(*, verbose: bool) -> Iterator[None]:
     finally:
         for handler in root.handlers:  # other launchers use the process again
             handler.removeFilter(_is_shown)
+        if isinstance(sys.stdout, _Lines) and sys.stdout.rest:
+            sys.stdout.write("\n")  # what was printed last had none
 
 
 def _is_shown(record: logging.LogRecord) -> bool:

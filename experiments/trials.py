@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -114,13 +115,19 @@ def spread(given: Sequence[float], count: int) -> list[float]:
 
 
 def declared(jobs: Iterable[Settings]) -> dict[str, dict[str, list[str]]]:
-    """Of each loss the tuned own values by name, as the params of its runs have them."""
+    """Of each loss the tuned own values by name, as the params of its runs have them.
+
+    Raises:
+        CommandError: They are too many for a tag.
+    """
     found: dict[str, dict[str, list[str]]] = {}
     for job in jobs:
         for name in job.tuned.get(job.choices["loss"], ()):
             values = found.setdefault(job.choices["loss"], {}).setdefault(name, [])
             if (text := str(job.params[name])) not in values:
                 values.append(text)
+    if (length := len(json.dumps(found))) > _MOST:
+        raise CommandError(f"tune: expected at most {_MOST:,} characters in all, got {length:,}")
     return found
 
 
@@ -174,8 +181,6 @@ def _check(
                 f"{word.key_or_group}: expected two values or more, each given once, got "
                 f"{_text(word)}"
             )
-        if len(_text(word)) > _MOST:
-            raise CommandError(f"{word.key_or_group}: expected at most {_MOST:,} characters")
         if f"loss.{name}" in words:
             raise CommandError(f"loss.{name} and {word.key_or_group}: expected one of the two")
 

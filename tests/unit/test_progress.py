@@ -135,6 +135,17 @@ def test_a_job_tells_its_launcher_and_goes_on_when_that_was_killed(
     ]
 
 
+def test_what_a_job_prints_last_is_passed_on_without_a_newline_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[Event] = []
+    monkeypatch.setattr(progress, "_tell", events.append)
+    monkeypatch.setattr("sys.stdout", progress._Lines())
+    with progress.in_job(verbose=False):
+        print("one\ntwo", end="")
+    assert [event.text for event in events] == ["one", "two"]
+
+
 def test_without_a_listening_launcher_a_job_shows_ends_and_warnings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

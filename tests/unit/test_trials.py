@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
 import pytest
+from helpers.settings import settings
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments.config import CommandError
-from experiments.trials import grids, spread
+from experiments.trials import declared, grids, spread
 
 
 def jobs(*words: str) -> dict[str, list[dict[str, str]]]:
@@ -99,3 +101,17 @@ def test_what_cannot_be_tuned_is_refused(words: list[str], message: str) -> None
     with pytest.raises(CommandError) as refused:
         jobs(*first, "tune.focal.gamma=1,2,3", *words)
     assert message in str(refused.value)
+
+
+def test_more_values_than_a_tag_can_keep_are_refused() -> None:
+    one = settings("data=digits", "loss=focal")
+    tuned = {"focal": ["loss.gamma"]}
+    runs = [
+        dataclasses.replace(
+            one, tuned=tuned, options=one.options | {"loss": one.options["loss"] | {"gamma": value}}
+        )
+        for value in range(1000)
+    ]
+    assert declared(runs[:3]) == {"focal": {"loss.gamma": ["0", "1", "2"]}}
+    with pytest.raises(CommandError, match=r"tune: expected at most 5,000 characters in all, got"):
+        declared(runs)
