@@ -29,6 +29,7 @@ from experiments import contract, credentials, machine, places, source_digest
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
 _PLACES = [name.removeprefix("data.") for name in contract.DATA_PLACES]
+_OWN_DATA = {"csv": "path", "npz": "path", "folder": "root", "idx": "root"}  # where they lie
 TAKEN = "taken"  # what a job returns whose run another sweep has taken
 
 
@@ -68,7 +69,7 @@ class RunConfig:
     epochs: int = MISSING
     batch_size: int = MISSING
     seed: int = MISSING
-    experiment: str = MISSING
+    experiment: str | None = MISSING
     device: str = MISSING
     threads: int = MISSING
     corruptions: bool = MISSING
@@ -345,7 +346,19 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
                 f"{group}: expected the name of one option; with -m, {group}=A,B means several runs"
             )
     chosen = {group: choices[group] for group in GROUPS}
+    if settings["experiment"] is None:
+        settings["experiment"] = _data_name(chosen["data"], options["data"])
     return Settings(chosen, options, **settings, words=tuple(words))
+
+
+def _data_name(choice: str, option: Mapping[str, Any]) -> str:
+    """What data are called: by their file or directory where it is a user's own, else by option."""
+    target = option["_target_"].rpartition(".")[2]
+    if option["_target_"] == "experiments.data.table":
+        return str(option["name"])
+    if option["_target_"].startswith("experiments.data.") and target in _OWN_DATA:
+        return Path(option[_OWN_DATA[target]]).stem
+    return choice
 
 
 def check_names(names: Iterable[str]) -> None:

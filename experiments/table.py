@@ -202,7 +202,7 @@ def next_commands(
     for name, value in (question or {}).items():
         if name in usual and value not in (None, usual[name]):
             words.append(override(name, value))
-    if not parent or settings.experiment != "mnist-losses":  # a report's own is the newest
+    if not parent:  # a sweep is found wherever it is
         words.append(override("experiment", settings.experiment))
     lines = [browse, *([link] if link else []), command("generate report", *words)]
     return "next:  " + "\n       ".join(lines)

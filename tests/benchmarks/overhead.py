@@ -112,7 +112,7 @@ def whole(epochs: int) -> float:
 
     with tempfile.TemporaryDirectory() as directory:
         uri = f"sqlite:///{directory}/mlflow.db"
-        tracking.open_store(uri, "mnist-losses")
+        tracking.open_store(uri, "mnist")
         sys.argv = [
             "run.py",
             f"epochs={epochs}",

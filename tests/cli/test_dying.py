@@ -165,7 +165,7 @@ def finished(directory: Path, output: str, *, full_disk: bool = False) -> dict[s
     """
     client, found = all_runs(directory)
     assert not [run for run in found if run.info.status == "RUNNING"], output
-    mine = client.get_experiment_by_name("mnist-losses").experiment_id
+    mine = client.get_experiment_by_name("digits").experiment_id
     assert {run.info.experiment_id for run in found} == {mine}
     assert (
         next(run.info.status for run in found if run.data.tags["kind"] == "sweep") == "FINISHED"

@@ -50,7 +50,7 @@ def written(store: Path) -> tuple[Path, str]:
     """The directory of a report that the real command wrote, and what it printed."""
     done = generate_forked(store)
     assert done.returncode == 0, done.stderr
-    return store / "outputs" / "reports" / "mnist-losses", done.stdout
+    return store / "outputs" / "reports" / "digits", done.stdout
 
 
 def named(experiment: str, **fields: Any) -> Runs:
@@ -91,7 +91,7 @@ def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Pat
     tables = {Path(name).stem for name in found if name.startswith("tables/")}
     assert {"losses", "contrasts", "denominators", "rates", "classes"} <= tables
     assert found >= {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
-    assert "report: outputs/reports/mnist-losses/index.html" in printed
+    assert "report: outputs/reports/digits/index.html" in printed
     assert {path.name for path in store.iterdir()} <= {"mlflow.db", "mlartifacts", "outputs"}
     assert [path.name for path in (store / "outputs").iterdir()] == ["reports"]
 
@@ -565,7 +565,7 @@ def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
     assert said.code == 0, said.text
     name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
     assert name is not None
-    assert re.fullmatch(r"mnist-losses-margin-1\.0-metric-test-macro_f1-[0-9a-f]{6}", name[1])
+    assert re.fullmatch(r"digits-margin-1\.0-metric-test-macro_f1-[0-9a-f]{6}", name[1])
     assert contents(directory) == before
     assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
     (other,) = store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
@@ -623,7 +623,7 @@ def test_a_report_that_cannot_be_stored_says_why(store: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "where", "expected"),
     [
-        ("mnist-losses", {}, r"mnist-losses"),
+        ("digits", {}, r"digits"),
         ("../../etc/passwd", {}, r"etc-passwd-[0-9a-f]{6}"),
         ("a b", {}, r"a-b-[0-9a-f]{6}"),
         ("..", {}, r"report-[0-9a-f]{6}"),
@@ -678,7 +678,7 @@ def test_reports_of_sweeps_with_one_name_do_not_replace_each_other(
     pages = [re.search(r"report: (\S+)", each.text)[1] for each in said]  # type: ignore[index]
     for page, each in zip(pages, (parent, again), strict=True):
         assert re.fullmatch(
-            rf"outputs/reports/mnist-losses-ce-mse-4-runs--{each[:8]}-\w{{6}}/index.html", page
+            rf"outputs/reports/digits-ce-mse-4-runs--{each[:8]}-\w{{6}}/index.html", page
         )
     assert len({(tmp_path / page).read_bytes() for page in pages}) == 2
 
@@ -777,7 +777,7 @@ def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report)
         tmp_path,
         ("UPDATE params SET value = ? WHERE key = 'loss' AND value = 'mse'", (HOSTILE,)),
         ("UPDATE params SET value = ? WHERE key = 'optimizer'", (HOSTILE,)),
-        ("UPDATE experiments SET name = ? WHERE name = 'mnist-losses'", (HOSTILE[:400],)),
+        ("UPDATE experiments SET name = ? WHERE name = 'digits'", (HOSTILE[:400],)),
         ("UPDATE runs SET name = ?", (HOSTILE[:200],)),
     )
     said = report(tmp_path, "formats=[svg]")
@@ -833,9 +833,7 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
     said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
     assert "mse against ce is undecided: there is no test accuracy of both to compare." in said.text
-    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
-        encoding="utf-8"
-    )
+    html = (tmp_path / "outputs" / "reports" / "digits" / "index.html").read_text(encoding="utf-8")
     assert "No run here stored its predictions" in html
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
 
@@ -852,7 +850,5 @@ def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> No
     )
     said = report(tmp_path, "formats=[svg]")
     assert said.code == 0, said.text
-    html = (tmp_path / "outputs" / "reports" / "mnist-losses" / "index.html").read_text(
-        encoding="utf-8"
-    )
+    html = (tmp_path / "outputs" / "reports" / "digits" / "index.html").read_text(encoding="utf-8")
     assert "there is nothing to compare" in html and "4 failed" in html

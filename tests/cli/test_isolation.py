@@ -121,7 +121,7 @@ def mine(tmp_path: Path, run_command: Command):
 
 def runs(directory: Path) -> tuple[MlflowClient, list[Run]]:
     client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist-losses")
+    experiment = client.get_experiment_by_name("digits")
     return client, client.search_runs([experiment.experiment_id], "tags.kind = 'run'")
 
 

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
 def runs(directory):
     client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist-losses").experiment_id
+    experiment = client.get_experiment_by_name("mnist").experiment_id
     return {
         run.data.params["loss"]: run
         for run in client.search_runs([experiment], "tags.kind = 'run'")

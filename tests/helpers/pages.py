@@ -71,7 +71,7 @@ def main(html: str) -> str:
 
 def source(**changes: Any) -> page_report.Source:
     values: dict[str, Any] = {
-        "experiments": ["mnist-losses"],
+        "experiments": ["digits"],
         "chosen": [],
         "uri": None,
         "overrides": (),

@@ -195,10 +195,11 @@ def client(directory: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
 
 
-def runs(directory: Path, kind: str = "run", experiment: str = "mnist-losses"):
+def runs(directory: Path, kind: str = "run", experiment: str | None = None):
+    """Those of an experiment, of the newest one without a name."""
     store = client(directory)
-    found = store.get_experiment_by_name(experiment)
+    found = [each for each in store.search_experiments() if experiment in (None, each.name)]
     return sorted(
-        store.search_runs([found.experiment_id], f"tags.kind = '{kind}'"),
+        store.search_runs([found[0].experiment_id], f"tags.kind = '{kind}'"),
         key=lambda run: (run.data.params.get("loss", ""), run.data.params.get("seed", "")),
     )

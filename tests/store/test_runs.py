@@ -1443,7 +1443,7 @@ def test_the_example_for_notebooks_after_its_command(tmp_path, monkeypatch):
 def test_what_the_command_wrote_is_what_is_read(sweep):
     directory, printed = sweep
     found = load(f"sqlite:///{directory}/mlflow.db")
-    assert found.notes == [] and found.experiments == ("mnist-losses",)
+    assert found.notes == [] and found.experiments == ("digits",)
     summary, curves = found.summary, found.curves
     assert sorted(zip(summary["loss"], summary["seed"], strict=True)) == [
         ("ce", 0),

@@ -449,7 +449,7 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert f"loss=ce lr=3 epochs=2 seed=0 {' '.join(SMALL[:2])} | dead-network: " in done.stdout
 
     store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = store.get_experiment_by_name("mnist-losses").experiment_id
+    experiment = store.get_experiment_by_name("digits").experiment_id
     tags = {
         (run.data.params["loss"], run.data.params["lr"]): {
             key: value for key, value in run.data.tags.items() if key.startswith("lint")

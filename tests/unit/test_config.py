@@ -105,6 +105,22 @@ def test_the_device_counts_where_it_is_not_the_cpu(monkeypatch):
         machine.resolved_device.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "mnist"),
+        (["data=mnist", "data.root=/elsewhere/files"], "mnist"),
+        (["data=letter"], "letter"),
+        (["data=wine", "data.name=splice"], "splice"),
+        (["data=csv", "data.path=/a/flowers.csv", "data.label=kind"], "flowers"),
+        (["data=folder", "data.root=/a/birds"], "birds"),
+        (["experiment=mine"], "mine"),
+    ],
+)
+def test_an_experiment_has_the_name_of_its_data_unless_it_has_one(words, name):
+    assert settings(*words).experiment == name
+
+
 def test_params_are_names_scalars_and_dotted_values():
     found = settings("loss=focal", "loss.gamma=3").params
     assert (found["loss"], found["loss.gamma"], found["lr"], found["data.label_noise"]) == (

@@ -72,7 +72,7 @@ def test_the_next_report_is_asked_what_was_declared(tmp_path, monkeypatch):
 def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert table.next_commands(BASE) == (
-        "next:  mlflow ui\n       generate report experiment=mnist-losses"
+        "next:  mlflow ui\n       generate report experiment=digits"
     )
     assert table.next_commands(BASE, "1a") == "next:  mlflow ui\n       generate report sweep=1a"
     assert table.next_commands(BASE, "1a", link="http://a/#/b").splitlines() == [
@@ -87,8 +87,7 @@ def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     default = settings("tracking.uri=sqlite:///mlflow.db")
     assert table.next_commands(default).splitlines() == [
         f"next:  mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db",
-        f"       generate report tracking.uri=sqlite:///{tmp_path}/mlflow.db "
-        "experiment=mnist-losses",
+        f"       generate report tracking.uri=sqlite:///{tmp_path}/mlflow.db experiment=mnist",
     ]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (tmp_path / "mlruns").mkdir()  # where it is there, `mlflow ui` alone would look into it

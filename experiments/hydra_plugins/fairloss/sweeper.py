@@ -28,6 +28,8 @@ from experiments.terminal import plural
 
 log = logging.getLogger(__name__)
 
+_MOST_NAMED = 4  # data sets in the name of an experiment
+
 Job = tuple[list[str], config.Settings]  # its overrides and settings
 
 
@@ -69,6 +71,11 @@ class GridSweeper(Sweeper):
             (overrides, dataclasses.replace(job, tuned=tuned))
             for overrides, job in self._compose_all(grid, parser)
         ]
+        names = list(dict.fromkeys(job.experiment for _, job in jobs))
+        if len(names) > 1 and not any(word.key_or_group == "experiment" for word in words):
+            more = names[1:] if len(names) <= _MOST_NAMED else [f"{len(names) - 1}-more"]
+            one = contract.override("experiment", "+".join([names[0], *more]))
+            return self.jobs([*arguments, one])
         here = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
         elsewhere = not self.master.hydra.launcher._target_.endswith(here)
         ranges.check_values([job for _, job in jobs], elsewhere=elsewhere)
