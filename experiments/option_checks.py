@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import logging
+import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -197,10 +198,13 @@ def load(job: Settings) -> Splits:
         return functions.function(job, "data")(seed=job.seed)
     except DataError as error:
         raise CommandError(f"data={job.choices['data']}: {error}") from error
-    except TypeError as error:  # a value that the function does not take
-        if not functions.is_shipped(job, "data"):
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if not unknown or not functions.is_shipped(job, "data"):
             raise
-        raise CommandError(f"data={job.choices['data']}: {error}") from error
+        raise CommandError(
+            f"data.{unknown[1]}: data={job.choices['data']} has no such value; leave it out"
+        ) from error
 
 
 def data_of(splits: Splits) -> Data:

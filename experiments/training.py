@@ -119,9 +119,18 @@ def rehearse(learner: Learner, rows: int = 2) -> None:
     """One step on `rows` (>= 1) blank inputs, to see whether the options can train at all.
 
     Raises:
-        ValueError: A shape or a dtype is wrong. An option's own error is raised as it is.
+        ValueError: A shape or a dtype is wrong, or the network raises an error. That of a loss is
+            raised as it is.
     """
-    outputs = learner.network(paddle.zeros([rows, *learner.shape]))
+    given = [rows, *learner.shape]
+    try:
+        outputs = learner.network(paddle.zeros(given))
+    except Exception as error:  # a user's network may raise anything
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"expected a network that takes inputs of the shape {given}, got the error {said!r} of "
+            "it; a parameter `shape` of the model gets the shape of an input"
+        ) from error
     if outputs.shape != [rows, learner.head.outputs]:
         raise ValueError(
             f"the model must return [batch, {learner.head.outputs}], returned "

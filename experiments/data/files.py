@@ -10,7 +10,7 @@ import csv as comma_separated
 import itertools
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from experiments.data.partition import Splits, splits
 from experiments.data.sources import DataError, idx_array, read
 
+_NO_VALUE = ("", "nan", "inf", "infinity")
 _MOST_VALUES = 100  # of a column of texts that becomes features, one for each value
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -57,12 +58,7 @@ def idx(*, root: str, **options: Any) -> Splits:
             "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz"
         )
     test = None if missing else (found["test", "images"], found["test", "labels"])
-    return splits(
-        found["train", "images"],
-        found["train", "labels"],
-        test=test,
-        **{"name": folder.name} | options,
-    )
+    return _splits(folder, found["train", "images"], found["train", "labels"], test, options)
 
 
 def npz(*, path: str, **options: Any) -> Splits:
@@ -96,7 +92,7 @@ def npz(*, path: str, **options: Any) -> Splits:
         _channels_first(arrays[name]) if name.startswith("x") else arrays[name] for name in needed
     )
     given = (test[0], test[1]) if test else None
-    return splits(x, y, test=given, **{"name": file.stem} | options)
+    return _splits(file, x, y, given, options)
 
 
 def folder(*, root: str, **options: Any) -> Splits:
@@ -129,7 +125,7 @@ def folder(*, root: str, **options: Any) -> Splits:
         )
         for part, its_paths in zip(images, paths, strict=True)
     )
-    return splits(inputs, labels, test=test[0] if test else None, **{"name": base.name} | options)
+    return _splits(base, inputs, labels, test[0] if test else None, options)
 
 
 def csv(*, path: str, label: str, test_path: str | None = None, **options: Any) -> Splits:
@@ -166,8 +162,22 @@ def csv(*, path: str, label: str, test_path: str | None = None, **options: Any) 
     inputs, labels, features = table_arrays([*rows, *others], place, columns)
     front = len(rows)
     test = (inputs[front:], labels[front:]) if others else None
-    own = {"name": file.stem, "features": features}
-    return splits(inputs[:front], labels[:front], test=test, **own | options)
+    return _splits(file, inputs[:front], labels[:front], test, {"features": features} | options)
+
+
+def _splits(
+    place: Path,
+    inputs: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    test: tuple[npt.ArrayLike, npt.ArrayLike] | None,
+    options: Mapping[str, Any],
+) -> Splits:
+    """`splits`, named after a file or directory, which also begins what is wrong with arrays."""
+    try:
+        return splits(inputs, labels, test=test, **{"name": place.stem, **options})
+    except DataError as error:
+        where = "" if str(error).startswith("data.") else f"{place}: "
+        raise DataError(f"{where}{error}") from error
 
 
 def table_arrays(
@@ -231,11 +241,12 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
                         f"{path}, line {lines.line_num}: expected {len(names)} cells, as the header"
                         f" has, got {len(cells)}"
                     )
-                if empty := [name for name, cell in zip(names, cells, strict=True) if not cell]:
-                    raise DataError(
-                        f"{path}, line {lines.line_num}, column {empty[0]!r}: expected a value, got"
-                        " an empty cell"
-                    )
+                for name, cell in zip(names, cells, strict=True):
+                    if cell.lower().lstrip("+-") in _NO_VALUE:
+                        raise DataError(
+                            f"{path}, line {lines.line_num}, column {name!r}: expected a value, got"
+                            f" {repr(cell) if cell else 'an empty cell'}"
+                        )
                 rows.append(cells)
     except (OSError, UnicodeDecodeError, comma_separated.Error) as error:
         raise DataError(f"{path} cannot be read as a CSV file: {error}") from error

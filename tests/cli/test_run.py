@@ -158,8 +158,8 @@ def test_params(ce):
         "lr": "0.003", "epochs": "2", "batch_size": "100", "seed": "0", "model.hidden": "128",
         "model.dropout": "0.0",
         "data.train_size": "None", "data.validation_size": "360", "data.label_noise": "0.0",
-        "data.noise_kind": "symmetric", "optimizer.weight_decay": "None",
-        "optimizer.clip_norm": "None", "model.init_scale": "1.0",
+        "data.noise_kind": "symmetric", "data.noisy_labels": "None",
+        "optimizer.weight_decay": "None", "optimizer.clip_norm": "None", "model.init_scale": "1.0",
     }  # fmt: skip
     assert run.data.params == expected
 

@@ -210,6 +210,8 @@ def test_a_csv_file_with_numbers_and_texts(tmp_path: Path) -> None:
         ("a,b\n1,x\n2,y\n", "c", r"has no column 'c'; expected one of a, b"),
         ("a,b\n1,x\n2\n", "b", r"line 3: expected 2 cells, as the header has, got 1"),
         ("a,b\n1,x\n,y\n", "b", r"line 3, column 'a': expected a value, got an empty cell"),
+        ("a,b\n1,x\nNaN,y\n", "b", r"line 3, column 'a': expected a value, got 'NaN'"),
+        ("a,b\n2,y\n" + "1,x\n" * 20, "b", r"f.csv: the .* set of seed 0 has no example of"),
         ("a,b\n", "b", r"got 2 columns and 0 rows"),
         ("a,a\n1,2\n", "a", r"got 'a' twice"),
     ],
@@ -227,6 +229,11 @@ def test_an_npz_file_with_the_channels_last(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.train.inputs, COLOUR[found.train_positions])
     np.savez(path, x=COLOUR, z=LABELS)
     with pytest.raises(DataError, match=r"has no array 'y'; .* got x, z"):
+        data.npz(path=str(path), seed=0)
+    np.savez(path, x=np.array([[1.0, np.nan]] * 3), y=LABELS[:3])
+    with pytest.raises(
+        DataError, match=r"own.npz: inputs: expected finite numbers, got nan in row"
+    ):
         data.npz(path=str(path), seed=0)
     path.write_bytes(b"PK\3\4 and no more")
     with pytest.raises(DataError, match=r"expected an npz file of arrays .* cannot be read as one"):

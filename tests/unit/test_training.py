@@ -335,6 +335,9 @@ def test_a_model_of_the_wrong_width_is_refused_in_rehearsal():
         )
         with pytest.raises(ValueError, match=r"must return \[batch, 10\], returned \[2, 11\]"):
             training.rehearse(wide)
+        wide = dataclasses.replace(wide, shape=(13,))
+        with pytest.raises(ValueError, match=r"takes inputs of the shape \[2, 13\], got the error"):
+            training.rehearse(wide)
 
 
 def test_evaluation_does_not_depend_on_its_batches(splits, monkeypatch):
