@@ -66,6 +66,11 @@ class Metric:
         return (0.0, 1.0) if self.in_points else (self.least, math.inf)
 
     @property
+    def differences(self) -> tuple[float, float]:
+        """The least and the largest difference of two values, in the unit of differences."""
+        return (-100.0, 100.0) if self.in_points else (-math.inf, math.inf)
+
+    @property
     def typed(self) -> str:
         """As users and MLflow call it: test/accuracy."""
         return self.name.replace("_", "/", 1)

@@ -29,6 +29,9 @@ def sentence(row: Mapping[str, Any]) -> str:
     if row["n"] == 0:
         why = f" ({row['lacking']})" if row.get("lacking") else ""
         return f"{a} against {b} is undecided: there is no {words} of both to compare{why}."
+    least, most = metric.differences
+    ends = [key for key in row if key.endswith(("low", "high")) and not key.startswith("seeds")]
+    row = dict(row) | {key: min(max(row[key], least), most) for key in ends}
     size = f"{_signed(row['difference'], digits)}{unit} of {words}"
     interval = _interval(row["low"], row["high"], digits)
     if row["generalises"] == IMAGES:
@@ -115,7 +118,7 @@ def tally(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def amount(value: float, unit: str) -> str:
     """A size in words: 1 point, 0.25 points, 0.03."""
-    text = f"{value:.2g}"
+    text = f"{value:.2g}" if value < 100 else f"{value:.0f}"
     return f"{text} {unit.removesuffix('s') if text == '1' else unit}".rstrip()
 
 
@@ -142,6 +145,8 @@ def needed(row: Mapping[str, Any]) -> str:
     if row["interval"] == "ranks":
         return "By ranks, no number of seeds can be computed that would decide."
     shows = f"{row['n']} seeds show a difference of {amount(row['detectable'], row['unit'])}"
+    if row["detectable"] >= read_metric(row["metric"]).differences[1]:
+        shows = f"{row['n']} seeds show no difference at all"
     shows += " with 80 % power"
     if math.isnan(row["seeds_needed"]):
         return f"{shows}."

@@ -126,7 +126,8 @@ def table(section: Section) -> Table:
         "better."
     )
     if "runs" in same and rows:
-        caption += f" Means over {counted(rows[0]['runs'].value, 'run')}."
+        runs = rows[0]["runs"].value
+        caption += " One run of each." if runs == 1 else f" Means over {counted(runs, 'run')}."
     return tabulate("answer", caption, shown, columns)
 
 

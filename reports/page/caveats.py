@@ -292,13 +292,15 @@ def _pairing(section: Section) -> Fact | None:
 def _detectable(section: Section) -> Fact | None:
     frame = section.headline
     frame = frame[frame["interval"] != "ranks"]  # of these no power is known
-    values = [value for value in frame["detectable"] if math.isfinite(value)] if len(frame) else []
+    most = section.metric.differences[1]
+    values = [value for value in frame["detectable"] if value < most] if len(frame) else []
     unit = " points" if section.metric.in_points else ""
     if not len(frame):
         return None
     if not values:
         text = "no difference between losses can be shown with this number of seeds."
-        return Fact("Detectable", text, True, "too few seeds to show any difference")
+        label = "too few seeds to show any difference" if section.evaluated_seeds > 1 else ""
+        return Fact("Detectable", text, True, label)
     span = (
         f"{min(values):.2g}"
         if len(values) == 1 or max(values) / max(min(values), 1e-12) < 1.05

@@ -125,13 +125,15 @@ def band_words(bands: pd.DataFrame) -> str:
 
     bands: loss, epoch, low, n.
     """
-    text = f"Lines are means over {runs_behind(bands.groupby('loss')['n'].max())} per loss"
+    runs = runs_behind(bands.groupby("loss")["n"].max())
+    text = f"Lines are means over {runs} per loss"
     fewer = bands[(bands["n"] > 0) & (bands["n"] < bands.groupby("loss")["n"].transform("max"))]
     if len(fewer):
         first = int(fewer["epoch"].min())
         text += f" (from epoch {first} on over fewer, {runs_behind([fewer['n'].min()])} at the end)"
     if bands["low"].notna().any():
         return f"{text}, bands are pointwise 95 % intervals of the mean."
+    text = "Each line is one run" if runs == "1 run" else text
     return f"{text}, without a confidence band (n = 1)."
 
 

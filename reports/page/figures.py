@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reports.figures import comparisons, effects, ranks, rates
+from reports.figures.drawing import within
 from reports.names import counted, plain, short_names
 from reports.page.answer import ranked
 from reports.page.caveats import listed
@@ -170,9 +171,12 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             names=short_names(self.order, 18),
             behind=self._together["behind"],
         )
+        frame = within(frame, metric.differences)
+        n = span(frame["n"])
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
+        pairs = "one pair of runs" if n == "1" else f"n = {n} {pairs}"
         caption = (
-            f"Mean differences in {metric.words} (n = {span(frame['n'])} {pairs}) and the "
+            f"Mean differences in {metric.words} ({pairs}) and the "
             "verdicts. Bars are 95 % intervals."
         )
         if np.isfinite(margin):

@@ -216,8 +216,9 @@ def difference(metric: Metric, none: str = NOT_AVAILABLE) -> Column:
     """The column of a difference with its interval."""
     heading = "difference (points)" if metric.in_points else "difference"
     return Column(
-        "difference", heading, digits=metric.digits, signed=True, ends=("low", "high"), none=none
-    )
+        "difference", heading, digits=metric.digits, signed=True, ends=("low", "high"),
+        bounds=metric.differences, none=none,
+    )  # fmt: skip
 
 
 def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) -> Table:

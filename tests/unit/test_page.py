@@ -471,13 +471,14 @@ def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None
     assert "over 10 runs per cell; framed" in said["heat-map"]
     assert "that its tuning seeds (0 to 9) chose" in said["heat-map"]
     for name, caption in said.items():
-        assert re.search(r"\b\d+ (pairs of )?runs?\b", caption), name
+        assert re.search(r"\b(\d+|one) (pairs? of )?runs?\b", caption), name
 
 
 @pytest.mark.slow
 def test_captions_of_one_seed_and_of_two_stages() -> None:
     one = captions(made(*runs(seeds=[3]))[1])
-    assert "means over 1 run per loss, without a confidence band (n = 1)." in one["accuracy"]
+    assert "Each line is one run, without a confidence band (n = 1)." in one["accuracy"]
+    assert "(one pair of runs) and the verdicts" in one["contrasts"]
     assert "over 1 run per loss." in one["final"] and "95 %" not in one["final"]
     summary, curves = runs(("ce", "mse"))
     summary = summary[(summary["seed"] < 2) | (summary["lr"] == 0.03)]
@@ -766,6 +767,11 @@ ROW: dict[str, Any] = {
             "interval −0.02 to +0.02, 10 pairs of runs).",
         ),
         (
+            {"verdict": "undecided", "low": -143.2, "high": 143.6},
+            "focal against ce is undecided (too few seeds): +0.21 points of test accuracy (95 % "
+            "interval −100.00 to +100.00, 10 pairs of runs, Holm p = 0.012).",
+        ),
+        (
             {"verdict": "undecided", "paired": False, "n_b": 9},
             "focal against ce is undecided (too few seeds): +0.21 points of test accuracy (95 % "
             "interval +0.05 to +0.37, unpaired, 10 and 9 runs, Holm p = 0.012).",
@@ -846,6 +852,9 @@ def test_what_it_would_take_in_words() -> None:
         undecided | seeds | {"seeds_needed_high": math.inf}
     )
     assert "up to 10,000" in sentences.needed(undecided | {"seeds_needed": math.inf})
+    assert sentences.needed(undecided | {"detectable": 720.0}) == (
+        "10 seeds show no difference at all with 80 % power."
+    )
     rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1]}
     assert "with focal at 0.03 and ce at 0.1. Validation does not" in sentences.needed(rates)
     assert "not to be trusted" in sentences.needed(undecided | {"reason": "not to be trusted"})
