@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 VIEW = "losses"  # the key of the view in an experiment
+_NOTE = "mlflow.note.content"  # a description
+_LINKED = "Loss, learning rate and accuracy of all runs, and their curves"
 _COLUMNS = ("loss", "lr", "epochs", "seed")
 _METRICS = ("val/accuracy", "test/accuracy")
 
@@ -30,20 +32,26 @@ _METRICS = ("val/accuracy", "test/accuracy")
 def link(store: Store) -> str:
     """The address of the view in MLflow's pages; empty where it cannot be saved.
 
-    It shows curves of validation accuracy, the mean over the runs of each loss.
+    It shows curves of validation accuracy, the mean over the runs of each loss. The page of the
+    experiment, which MLflow opens without the link, shows neither loss nor accuracy: its
+    description links to the view, unless somebody has written another.
     """
+    words = f"viewStateShareKey={VIEW}&compareRunsMode=CHART&workflowType=machine_learning"
+    place = f"#/experiments/{store.experiment_id}/runs?{words}"
     try:
         value = json.dumps(_shared(_view()), sort_keys=True)
         tag = f"mlflow.sharedViewState.{VIEW}"
-        kept = json.loads(store.client.get_experiment(store.experiment_id).tags.get(tag, "{}"))
+        tags = store.client.get_experiment(store.experiment_id).tags
+        kept = json.loads(tags.get(tag, "{}"))
         if kept.get("state") != json.loads(value)["state"]:
             store.client.set_experiment_tag(store.experiment_id, tag, value)
+        if _NOTE not in tags:
+            store.client.set_experiment_tag(store.experiment_id, _NOTE, f"[{_LINKED}]({place})")
     except Exception as error:
         log.warning("MLflow's pages have no view of the losses: %s", redacted(str(error)))
         return ""
     address = store.uri.rstrip("/") if store.uri.startswith("http") else LOCAL
-    words = f"viewStateShareKey={VIEW}&compareRunsMode=CHART&workflowType=machine_learning"
-    return f"{address}/#/experiments/{store.experiment_id}/runs?{words}"
+    return f"{address}/{place}"
 
 
 def describe(store: Store, sweep: str, text: str, means: Mapping[str, float]) -> None:
@@ -59,7 +67,7 @@ def describe(store: Store, sweep: str, text: str, means: Mapping[str, float]) ->
     metrics = [Metric(f"mean_test_accuracy/{loss}", value, now, 0) for loss, value in means.items()]
     try:
         store.client.log_batch(sweep, metrics=metrics)
-        store.client.set_tag(sweep, "mlflow.note.content", text)
+        store.client.set_tag(sweep, _NOTE, text)
     except Exception as error:
         log.warning("the sweep's run has no description: %s", redacted(str(error)))
 

@@ -63,8 +63,15 @@ def test_a_view_that_cannot_be_saved_costs_nothing_but_the_link(
     store = tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "e")
     assert tracking.link(store).startswith("http://127.0.0.1:5000/#/experiments/1/runs?")
     before = store.client.get_experiment("1").tags["mlflow.sharedViewState.losses"]
-    assert tracking.link(store)  # the view is there already, and stays as it is
-    assert store.client.get_experiment("1").tags["mlflow.sharedViewState.losses"] == before
+    address = tracking.link(store)  # the view is there already, and stays as it is
+    tags = store.client.get_experiment("1").tags
+    assert tags["mlflow.sharedViewState.losses"] == before
+    assert tags["mlflow.note.content"].endswith(
+        f"]({address.removeprefix(tracking.pages.LOCAL)[1:]})"
+    )
+    store.client.set_experiment_tag("1", "mlflow.note.content", "mine")
+    assert tracking.link(store)
+    assert store.client.get_experiment("1").tags["mlflow.note.content"] == "mine"
 
     class Broken:
         def __getattr__(self, name: str) -> Any:
