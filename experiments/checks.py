@@ -8,7 +8,7 @@ of `softmax_twice` has the name softmax-twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,11 @@ class Probe:
 
 
 def of_loss(
-    loss: Callable[..., paddle.Tensor], rows: int = 2, calls: int = CALLS, classes: int = 10
+    loss: Callable[..., paddle.Tensor],
+    rows: int = 2,
+    calls: int = CALLS,
+    classes: int = 10,
+    anywhere: bool = True,
 ) -> list[TrainingWarning]:
     """The mistakes in a loss, `(logits or prediction, labels) -> [batch]`.
 
@@ -77,6 +81,7 @@ def of_loss(
         rows: The size of the batches with which it is tried.
         calls: How often it is called with the same arguments, within five seconds.
         classes: The number of classes, at least 2.
+        anywhere: Whether an example has to have the same value at every place of a batch.
     """
     state = hidden_state(loss, rows, calls, classes)
     if state:
@@ -84,7 +89,7 @@ def of_loss(
     probe = _probe(loss, rows, classes)
     if probe is None:
         return []
-    return _told((broadcast,), probe) or _told(_LOSS_CHECKS, probe)
+    return _told((broadcast,) if anywhere else (), probe) or _told(_LOSS_CHECKS, probe)
 
 
 def of_outputs(
@@ -105,6 +110,13 @@ def of_outputs(
 def of_labels(labels: np.ndarray, classes: int = 10) -> list[TrainingWarning]:
     """The mistakes that show in the labels of a data set."""
     return _told((label_type,), labels, classes)
+
+
+def of_parameters(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
+) -> list[TrainingWarning]:
+    """The mistake that shows in a loss's own parameters, by name, before and after training."""
+    return _told((idle_parameters,), before, after)
 
 
 def tags(warnings: Sequence[TrainingWarning]) -> dict[str, str]:
@@ -386,6 +398,20 @@ def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> st
         f"it predicts about the mean of the labels ({prediction.mean():.2f}) for every input: its "
         f"squared error is {error:.2f}, their variance {variance:.2f}. Another learning rate may "
         "help; [batch, 1] against [batch] in a loss does the same"
+    )
+
+
+def idle_parameters(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
+) -> str | None:
+    """Training has left parameters of the loss as they were: their gradient is 0, or none."""
+    idle = [name for name, value in before.items() if np.array_equal(value, after[name])]
+    if not idle:
+        return None
+    return (
+        f"its parameters {', '.join(idle)} are after training what they were before: the loss has "
+        "no gradient in them. Is a value detached, or computed outside `forward`? A state that is "
+        "not trained is a buffer (register_buffer)"
     )
 
 

@@ -18,6 +18,7 @@ from experiments import (
     checkpoints,
     checks,
     config,
+    context,
     contract,
     functions,
     machine,
@@ -100,6 +101,8 @@ def execute(
             steps=steps,
             shape=splits.shape,
             classes=classes,
+            epochs=settings.epochs,
+            class_counts=context.counts(splits.train.labels, classes),
         )
         source_digest.refresh()  # all of it is loaded by now
         code, identity = settings.code, settings.identity(splits.digest)
@@ -132,7 +135,8 @@ def execute(
         best: dict[str, Any] | None = None
         stateful = any(warning.name == "hidden-state" for warning in warnings)
         if settings.checkpoint and not settings.force and not stateful:
-            records, begun_by, best = _start(learner, store, place, settings, made_by)
+            whole = context.is_whole(loss)
+            records, begun_by, best = _start(learner, store, place, settings, made_by, whole)
             if records:
                 constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": begun_by}
 
@@ -233,11 +237,14 @@ class _Book:
         )
 
     def seen(self, learner: Learner, record: Record) -> list[TrainingWarning]:
-        """The classic mistakes that show in the outputs after an epoch."""
+        """The classic mistakes that show in the outputs after an epoch, or in the loss at last."""
         if record.diverged:
             return []
         labels = self.splits.validation.labels
-        return checks.of_outputs(learner.head, record.validation_outputs, labels, record.epoch)
+        found = checks.of_outputs(learner.head, record.validation_outputs, labels, record.epoch)
+        if 0 < learner.context.epochs == record.epoch:
+            found += checks.of_parameters(learner.initial, learner.own_parameters())
+        return found
 
     def warn(self, settings: Settings, learner: Learner, record: Record, *, last: bool) -> None:
         """Log each mistake once: after two consecutive epochs, or after the last one."""
@@ -355,16 +362,26 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
 
 
 def _start(
-    learner: Learner, store: Store, place: Path, settings: Settings, made_by: Mapping[str, str]
+    learner: Learner,
+    store: Store,
+    place: Path,
+    settings: Settings,
+    made_by: Mapping[str, str],
+    whole: bool,
 ) -> tuple[list[Record], str, dict[str, Any] | None]:
     """Restore `learner` from the longest usable checkpoint of its trajectory.
+
+    whole: Only one of a run of as many epochs is usable.
 
     Returns:
         The records of its epochs, the id of the run that saved it, and with early stopping the
         `stopping.state` of the best epoch; empty without a checkpoint.
     """
     for epoch, path in checkpoints.longest_first(place):
-        content = checkpoints.load(path) if epoch <= settings.epochs else None
+        fits = epoch <= settings.epochs
+        if whole:
+            fits = path == checkpoints.path(place, settings.epochs, epoch)
+        content = checkpoints.load(path) if fits else None
         if content is None:
             continue
         by = content["made_by"]

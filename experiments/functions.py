@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import credentials
+from experiments import context, credentials
 from experiments.config import CommandError, Settings
 
 # How the program calls each option's function, besides the option's own values.
@@ -80,8 +81,7 @@ def cannot_load(settings: Settings, group: str, cause: BaseException) -> Command
 def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
     """Raise CommandError unless an option's function takes its own values and the program's."""
     positional, keywords = _CALLS[group]
-    own, target = bound.keywords, settings.options[group]["_target_"]
-    where = f"{group}={settings.choices[group]}: {target}"
+    where = f"{group}={settings.choices[group]}: {settings.options[group]['_target_']}"
     try:
         signature = inspect.signature(bound.func)
     except (TypeError, ValueError) as error:
@@ -91,23 +91,52 @@ def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -
         ) from error
     if group == "model" and "shape" in signature.parameters:
         keywords = (*keywords, "shape")
+    if group == "loss":
+        _check_loss(where, positional, bound)
+    else:
+        _bind(where, signature, positional, keywords, bound.keywords)
+
+
+def _check_loss(where: str, positional: Sequence[str], bound: functools.partial[Any]) -> None:
+    """Raise CommandError unless a loss takes its own values, and names no more than there is."""
+    from experiments.heads import head_name
+
+    layer, own = context.class_of(bound), bound.keywords
+    if layer and not hasattr(layer, "set_state_dict"):
+        raise CommandError(
+            f"{where}: expected a function of outputs and labels, or a subclass of "
+            "paddle.nn.Layer whose forward is one, got another class"
+        )
+    needs, called = context.needed(bound), context.signature(bound)
+    if layer:
+        names, constant = context.needed_to_build(bound), context.CONSTANT
+        _bind(where, inspect.signature(layer), (), names, own, constant)
+        _bind(f"{where}.forward", called, positional, needs, {}, context.NAMES)
+    else:
+        whole = inspect.signature(bound.func)
+        _bind(where, whole, positional, needs, own, context.NAMES)
+    try:
+        head_name(bound)
+    except ValueError as error:
+        raise CommandError(f"{where}: {error}") from error
+
+
+def _bind(
+    where: str,
+    signature: inspect.Signature,
+    positional: Sequence[str],
+    keywords: Sequence[str],
+    own: Mapping[str, Any],
+    may_need: Sequence[str] = (),
+) -> None:
+    """Raise CommandError unless a function takes what it is given; `may_need`: what it may name."""
     try:
         signature.bind(*positional, **dict.fromkeys(keywords), **own)
     except TypeError as error:
         takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
+        lacks = may_need and str(error).startswith("missing")
+        hint = f"; without a default, it may name {', '.join(may_need)}" if lacks else ""
         raise CommandError(
-            f"{where}: {error}; "
-            f"its own arguments are {', '.join(takes) or 'none'}, got {', '.join(own) or 'none'}"
+            f"{where}: {error}; its own arguments are {', '.join(takes) or 'none'}, got "
+            f"{', '.join(own) or 'none'}{hint}"
         ) from error
-    if group == "loss":
-        if inspect.isclass(bound.func):
-            raise CommandError(
-                f"{where}: expected a function of outputs and labels, got a class; write a "
-                "function that calls an object of it"
-            )
-        from experiments.heads import head_name
-
-        try:
-            head_name(bound)
-        except ValueError as error:
-            raise CommandError(f"{where}: {error}") from error

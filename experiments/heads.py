@@ -8,12 +8,13 @@ head knows neither losses' formulas nor networks.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from experiments import context
 
 NAMES = ("logits", "prediction")
 
@@ -76,7 +77,7 @@ def head_name(loss: Callable[..., Any]) -> str:
     Raises ValueError when neither is 'logits' or 'prediction', or when they contradict each other.
     """
     stated = getattr(loss, "__dict__", {}).get("head")
-    first = next(iter(inspect.signature(loss).parameters), None)
+    first = next(iter(context.signature(loss).parameters), None)
     if stated is not None and first in NAMES and first != stated:
         raise ValueError(
             f"expected the head of the loss's first parameter, {first!r}, got `head: {stated}`; "

@@ -7,6 +7,7 @@ run.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import logging
@@ -17,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments import config, functions, machine, processes
+from experiments import config, context, functions, machine, processes
 from experiments.checks import TrainingWarning
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
 
 if TYPE_CHECKING:
     from experiments.data import Splits
+    from experiments.training import Learner
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Data:
         shape: That of an input.
         classes: How many there are.
         ordered: Whether labels are numbers.
+        counts: How many training examples each class has.
     """
 
     digest: str
@@ -51,6 +54,7 @@ class Data:
     shape: tuple[int, ...] = (1, 28, 28)
     classes: int = 10
     ordered: bool = True
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Checked:
         checkpoint: The size of a checkpoint, in bytes.
         start: The model, the seed, and the hash of the initial weights outside the head.
         failure: Why there is no result, where the process ended without one.
+        whole: Whether its loss makes a run differ from the beginning of a longer one.
     """
 
     warnings: tuple[TrainingWarning, ...] = ()
@@ -70,6 +75,12 @@ class Checked:
     checkpoint: int = 0
     start: tuple[str, str] = ("", "")
     failure: str = ""
+    whole: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether a longer run cannot start from a checkpoint of this one."""
+        return self.whole or any(each.name == "hidden-state" for each in self.warnings)
 
 
 _data: dict[str, Data] = {}  # of the options that chose it: once per command
@@ -217,6 +228,7 @@ def data_of(splits: Splits) -> Data:
         shape=splits.shape,
         classes=len(splits.classes),
         ordered=splits.ordered,
+        counts=context.counts(splits.train.labels, len(splits.classes)),
     )
 
 
@@ -319,46 +331,54 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     sizes = [rows, data.train % rows] if data.train % rows else [rows]  # the last batch is smaller
     size = rows
 
-    @functools.wraps(loss)
-    def announced(*arguments: Any) -> Any:
-        """The loss; before a call, `send` names it."""
-        send(alone)
-        values = loss(*arguments)
-        send(together)
-        return values
-
+    steps = training.total_steps(data.train, epochs=job.epochs, batch_size=job.batch_size)
     try:
         with training.fresh(job.seed, device):
+            send(alone)
             learner = training.build(
                 model,
-                announced,
+                loss,
                 optimizer,
                 scheduler,
                 lr=job.lr,
-                steps=1,
+                steps=steps,
                 shape=data.shape,
                 classes=data.classes,
+                epochs=job.epochs,
+                class_counts=data.counts,
             )
+            announced = dataclasses.replace(
+                learner, loss=_announced(learner.loss, send, alone, together)
+            )
+            learner.context.epoch = learner.context.step = 1
             start = training.weight_hashes(learner.network)["init_hash"]
             _limit()  # a compiler may have to build the kernel
             kernel = conv_block.notices(learner.network)
             for size in sizes:
                 send(together)
                 _limit(size)
-                training.rehearse(learner, size)
+                training.rehearse(announced, size)
+            if whole := context.is_whole(loss):
+                learner.context.after(job.epochs)
+                training.rehearse(announced, size)
             outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
             state = training.state(learner)
-            best = [state["network"], outputs] if job.patience else []
+            best = [*(state[part] for part in learner.layers), outputs] if job.patience else []
             checkpoint = len(checkpoints.packed([state, outputs, *best]))
             for size in {data.validation, data.test}:
                 _limit(size)
-                training.rehearse_loss(learner, size)
+                training.rehearse_loss(announced, size)
         send(alone)
         _limit(max(rows, 1000))
         size = rows
         calls = 2 if functions.is_shipped(job, "loss") else checks.CALLS
+        learner.context.epoch = learner.context.step = 1
         warnings = checks.of_loss(
-            functions.function(job, "loss"), rows=rows, calls=calls, classes=data.classes
+            _alone(learner),
+            rows=rows,
+            calls=calls,
+            classes=data.classes,
+            anywhere="index" not in learner.needs,
         )
     except Exception as error:
         text = redacted(str(error)).strip()
@@ -367,4 +387,36 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     own = [f"{name}={value}" for name, value in job.params.items() if name.startswith("model.")]
     on = f"data={job.choices['data']}"
     network = " ".join([f"model={job.choices['model']}", *own, on, f"seed={job.seed}"])
-    return Checked(tuple(warnings), kernel, checkpoint, (network, start))
+    return Checked(tuple(warnings), kernel, checkpoint, (network, start), whole=whole)
+
+
+def _announced(loss: Callable[..., Any], send: Send, alone: str, together: str) -> Any:
+    """The loss; `send` says `alone` before a call and `together` after it."""
+
+    def announced(*arguments: Any, **seen: Any) -> Any:
+        send(alone)
+        values = loss(*arguments, **seen)
+        send(together)
+        return values
+
+    return announced
+
+
+def _alone(learner: Learner) -> Callable[..., Any]:
+    """The loss as a function of outputs and labels; every call begins in the present state."""
+    import paddle
+
+    loss, seen = learner.loss, learner.context
+    layer = learner.layers.get("loss")
+    state = {name: each.clone() for name, each in layer.state_dict().items()} if layer else {}
+
+    def plain(outputs: Any, labels: Any) -> Any:
+        if layer:
+            layer.set_state_dict(state)
+        seen.index = paddle.arange(len(labels))
+        if "features" in learner.needs:
+            seen.features = paddle.ones([len(labels), *seen.features.shape[1:]])
+        return loss(outputs, labels, **seen.of(learner.needs))
+
+    plain.head = learner.head.name  # type: ignore[attr-defined]
+    return plain

@@ -27,15 +27,17 @@ def is_over(records: Sequence[Record], patience: int | None) -> bool:
 
 def state(learner: Learner, record: Record) -> dict[str, Any]:
     """A copy of the weights and buffers after an epoch, with its validation outputs."""
-    weights = learner.network.state_dict()
-    return {
-        "network": {name: value.detach().clone() for name, value in weights.items()},
-        "validation_outputs": record.validation_outputs,
+    weights = {
+        part: {name: value.detach().clone() for name, value in layer.state_dict().items()}
+        for part, layer in learner.layers.items()
     }
+    return {**weights, "validation_outputs": record.validation_outputs}
 
 
 def restore(learner: Learner, records: Sequence[Record], kept: dict[str, Any]) -> Record:
-    """Put the `state` of the best epoch back into the network; the record of this epoch."""
-    learner.network.set_state_dict(kept["network"])
-    outputs = kept["validation_outputs"]
-    return dataclasses.replace(best(records), validation_outputs=outputs)
+    """Put the `state` of the best epoch back into network and loss; the record of this epoch."""
+    for part, layer in learner.layers.items():
+        layer.set_state_dict(kept[part])
+    record = best(records)
+    learner.context.after(record.epoch)
+    return dataclasses.replace(record, validation_outputs=kept["validation_outputs"])

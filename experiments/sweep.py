@@ -240,8 +240,8 @@ class _Jobs:
         found: dict[str, list[str]] = {}
         for identity in identities:
             planned_run = self.grid[identity][1]
-            stateful = any(w.name == "hidden-state" for w in self.checked[identity].warnings)
-            together = planned_run.checkpoint and not planned_run.force and not stateful
+            together = planned_run.checkpoint and not planned_run.force
+            together = together and not self.checked[identity].alone
             key = planned_run.trajectory(self.digests[identity]) if together else identity
             found.setdefault(key, []).append(identity)
         return [sorted(group, key=lambda i: self.grid[i][1].epochs) for group in found.values()]

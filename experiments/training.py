@@ -14,12 +14,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import paddle
 
+from experiments import context
+from experiments.context import Context
 from experiments.data import Examples, Splits, augmentation, augmented, epoch_order
 from experiments.heads import Head, head_of
 from experiments.metrics import accuracy, epoch_metrics, memorisation
@@ -52,7 +54,10 @@ class Learner:
     """A network with its loss and its optimizer.
 
     Attributes:
+        loss: A function, or a layer.
         shape: That of an input, (channels, height, width) or (features,).
+        needs: What the loss gets of `context`.
+        initial: The parameters of a loss that has some, before training, by name.
     """
 
     network: paddle.nn.Layer
@@ -60,10 +65,32 @@ class Learner:
     loss: Callable[..., paddle.Tensor]
     optimizer: paddle.optimizer.Optimizer
     shape: tuple[int, ...] = (1, 28, 28)
+    needs: tuple[str, ...] = ()
+    context: Context = field(default_factory=Context)
+    initial: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def losses(self, outputs: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """The loss of every example: raw outputs [n, outputs], labels [n] int64 -> [n]."""
-        return self.loss(self.head.argument(outputs), labels)
+    @property
+    def layers(self) -> dict[str, paddle.nn.Layer]:
+        """What has weights or a state: the network, and the loss where it is a layer."""
+        own = {"loss": self.loss} if isinstance(self.loss, paddle.nn.Layer) else {}
+        return {"network": self.network, **own}
+
+    def own_parameters(self) -> dict[str, np.ndarray]:
+        """A copy of the trainable parameters of a loss, by name; none of a function."""
+        if not isinstance(self.loss, paddle.nn.Layer):
+            return {}
+        named = self.loss.named_parameters()
+        return {name: own.numpy().copy() for name, own in named if not own.stop_gradient}
+
+    def losses(
+        self, outputs: paddle.Tensor, labels: paddle.Tensor, index: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
+        """The loss of every example: raw outputs [n, outputs], labels [n] int64 -> [n].
+
+        index: [n], where the examples are in the training set; None: they are not in it.
+        """
+        self.context.index = index
+        return self.loss(self.head.argument(outputs), labels, **self.context.of(self.needs))
 
 
 @contextlib.contextmanager
@@ -90,17 +117,49 @@ def build(
     steps: int,
     shape: tuple[int, ...] = (1, 28, 28),
     classes: int = 10,
+    epochs: int = 0,
+    class_counts: Sequence[int] | None = None,
 ) -> Learner:
     """The network for inputs of `shape` and `loss`'s head of `classes` classes.
 
-    It comes with its optimizer over `steps` (>= 1) steps.
+    It comes with its optimizer over `steps` (>= 1) steps in `epochs` epochs, which also trains the
+    parameters of a loss that has some. A loss that is a class is built here.
+
+    Args:
+        model: Makes the network.
+        loss: The loss.
+        optimizer: Makes the optimizer.
+        scheduler: Makes the learning rate.
+        lr: What the scheduler gets.
+        steps: How many steps the run has.
+        shape: That of an input.
+        classes: How many classes there are.
+        epochs: How many epochs the run has.
+        class_counts: How many training examples each class has, for a loss that needs them.
+
+    Raises:
+        ValueError: What the loss needs cannot be had.
     """
     head = head_of(loss, classes)
     takes = inspect.signature(model).parameters
     network = model(head.outputs, **({"shape": shape} if "shape" in takes else {}))
-    rate = scheduler(lr, steps=steps)
-    teacher = optimizer(learning_rate=rate, parameters=network.parameters())
-    return Learner(network, head, loss, teacher, shape)
+    seen = Context(epochs=epochs, steps=steps, classes=classes)
+    named = {*context.needed(loss), *context.needed_to_build(loss)}
+    if "class_counts" in named:
+        counts = context.checked_counts(class_counts)
+        seen.class_counts = paddle.to_tensor(counts, dtype="float32")
+    if "features" in named:
+        layer = _head(network)
+        seen.watch(layer)
+        seen.features = layer.weight.shape[0]
+    built: Any = loss
+    if context.class_of(loss):
+        built = loss(**seen.of(context.needed_to_build(loss)))
+    seen.features = None
+    learner = Learner(network, head, built, None, shape, context.needed(loss), seen)
+    parameters = [own for layer in learner.layers.values() for own in layer.parameters()]
+    teacher = optimizer(learning_rate=scheduler(lr, steps=steps), parameters=parameters)
+    return replace(learner, optimizer=teacher, initial=learner.own_parameters())
 
 
 def total_steps(examples: int, *, epochs: int, batch_size: int) -> int:
@@ -136,18 +195,29 @@ def rehearse(learner: Learner, rows: int = 2) -> None:
             f"the model must return [batch, {learner.head.outputs}], returned "
             f"{list(outputs.shape)} for a batch of {rows}"
         )
-    _step(learner, _rehearsed_losses(learner, outputs))
+    if "features" in learner.needs and learner.context.features is None:
+        raise ValueError(
+            "features: expected a network that calls its head as a layer, got one that does not; "
+            "write self.head(x) in its forward"
+        )
+    _step(learner, _rehearsed_losses(learner, outputs, paddle.arange(rows, dtype="int64")))
 
 
 def rehearse_loss(learner: Learner, rows: int) -> None:
-    """The loss alone, on as many rows as an evaluation has; raises as `rehearse` does."""
+    """The loss alone, on as many rows as an evaluation has, after `rehearse`; raises as it does."""
     with paddle.no_grad():
+        if "features" in learner.needs:
+            width = learner.context.features.shape[1:]
+            learner.context.features = paddle.zeros([rows, *width])
         _rehearsed_losses(learner, paddle.zeros([rows, learner.head.outputs]))
 
 
-def _rehearsed_losses(learner: Learner, outputs: paddle.Tensor) -> paddle.Tensor:
+def _rehearsed_losses(
+    learner: Learner, outputs: paddle.Tensor, index: paddle.Tensor | None = None
+) -> paddle.Tensor:
     rows = len(outputs)
-    values = learner.losses(outputs, paddle.arange(rows, dtype="int64") % learner.head.classes)
+    labels = paddle.arange(rows, dtype="int64") % learner.head.classes
+    values = learner.losses(outputs, labels, index)
     if not isinstance(values, paddle.Tensor):
         raise ValueError(
             f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}"
@@ -199,6 +269,7 @@ def train(
     labels_tensor = paddle.to_tensor(labels)
     validation = tensor(splits, splits.validation)
 
+    learner.context.after(done or 0)
     if done is None:
         yield _validated(learner, splits.validation, validation, 0, {}, "")
     for epoch in range((done or 0) + 1, epochs + 1):
@@ -210,6 +281,7 @@ def train(
         measured = {
             firsts[step] for step in np.linspace(0, len(firsts) - 1, MEASURED_STEPS, dtype=int)
         }
+        learner.context.epoch, learner.context.step = epoch, (epoch - 1) * len(firsts)
         raw = np.empty((len(order), learner.head.outputs), np.float32)  # in this order
         losses = np.empty(len(order))
         seen, sizes, diverged = 0, [], ""
@@ -219,8 +291,9 @@ def train(
             given = paddle.index_select(inputs, index)
             if augment != "none":
                 given = paddle.to_tensor(augmented(given.numpy(), augment, drawn))
+            learner.context.step += 1
             outputs = learner.network(given)
-            values = learner.losses(outputs, paddle.index_select(labels_tensor, index))
+            values = learner.losses(outputs, paddle.index_select(labels_tensor, index), index)
             raw[batch], losses[batch] = outputs.numpy(), values.numpy()
             batch_sum = float(losses[batch].sum())
             if not math.isfinite(batch_sum):
@@ -242,7 +315,7 @@ def train(
             metrics["train/accuracy"] = accuracy(predicted, labels[met])
             learned = memorisation(predicted, labels[met], splits.clean_labels[met])
             metrics |= {f"train/{name}": value for name, value in learned.items()}
-        diverged = diverged or _not_finite(learner.network, epoch)
+        diverged = diverged or _not_finite(learner, epoch)
         record = _validated(learner, splits.validation, validation, epoch, metrics, diverged)
         yield record
         if record.diverged:
@@ -250,12 +323,12 @@ def train(
 
 
 def state(learner: Learner) -> dict[str, Any]:
-    """Weights, buffers, optimizer with its schedule, and random streams.
+    """Weights, buffers, those of the loss, optimizer with its schedule, and random streams.
 
     The tensors are the learner's own, so save them before the next step.
     """
     return {
-        "network": learner.network.state_dict(),
+        **{name: layer.state_dict() for name, layer in learner.layers.items()},
         "optimizer": learner.optimizer.state_dict(),
         "paddle": [generator.__getstate__() for generator in paddle.get_rng_state()],
         "numpy": np.random.get_state(),
@@ -265,7 +338,8 @@ def state(learner: Learner) -> dict[str, Any]:
 
 def restore(learner: Learner, kept: dict[str, Any]) -> None:
     """Put a newly built learner where `state` was taken, all under one `fresh`."""
-    learner.network.set_state_dict(kept["network"])
+    for name, layer in learner.layers.items():
+        layer.set_state_dict(kept[name])
     learner.optimizer.set_state_dict(kept["optimizer"])
     # As unpickling does it: an object of `get_rng_state` would keep its stream.
     generator = paddle.framework.core.GeneratorState
@@ -284,15 +358,19 @@ def evaluate(
 
     inputs: [n, ...] from `tensor`; labels: [n] int64.
     """
-    learner.network.eval()
+    for layer in learner.layers.values():
+        layer.eval()
+    parts, features = [], []
     with paddle.no_grad():
-        parts = [
-            learner.network(inputs[first : first + EVALUATION_BATCH]).numpy()
-            for first in range(0, len(labels), EVALUATION_BATCH)
-        ]
+        for first in range(0, len(labels), EVALUATION_BATCH):
+            parts.append(learner.network(inputs[first : first + EVALUATION_BATCH]).numpy())
+            features.append(learner.context.features)
         outputs = np.concatenate(parts)
+        if "features" in learner.needs:
+            learner.context.features = paddle.concat(features)
         losses = learner.losses(paddle.to_tensor(outputs), paddle.to_tensor(labels)).numpy()
-    learner.network.train()
+    for layer in learner.layers.values():
+        layer.train()
     return outputs, losses
 
 
@@ -310,6 +388,18 @@ def tensor(splits: Splits, examples: Examples) -> paddle.Tensor:
     # all images at each step.
     shaped = inputs.reshape(-1, *splits.shape)
     return paddle.from_dlpack(shaped).to(paddle.get_device())  # a CPU makes no copy
+
+
+def _head(network: paddle.nn.Layer) -> paddle.nn.Layer:
+    """The head's layer; ValueError where there is none with a weight [features, outputs]."""
+    name = head_prefix(network).removesuffix(".")
+    layer = dict(network.named_sublayers(include_self=True)).get(name)
+    if layer is None or getattr(layer, "weight", None) is None:
+        raise ValueError(
+            "features: expected a network whose head is one layer with weights, got none; define "
+            "its last linear layer as the sublayer `head`"
+        )
+    return layer
 
 
 def head_prefix(network: paddle.nn.Layer) -> str:
@@ -403,9 +493,10 @@ def _validated(
     return Record(epoch, {k: v for k, v in metrics.items() if np.isfinite(v)}, outputs, diverged)
 
 
-def _not_finite(network: paddle.nn.Layer, epoch: int) -> str:
+def _not_finite(learner: Learner, epoch: int) -> str:
     """Which weight is not finite after `epoch`; empty when all are."""
-    for name, value in network.state_dict().items():
-        if not np.isfinite(value.numpy()).all():
-            return f"the weights {name} are not finite after epoch {epoch}"
+    for layer in learner.layers.values():
+        for name, value in layer.state_dict().items():
+            if not np.isfinite(value.numpy()).all():
+                return f"the weights {name} are not finite after epoch {epoch}"
     return ""

@@ -312,7 +312,10 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
                 "returned []; where it takes the mean by itself, put `reduction: none` into the "
                 "option",
             ),
-            ("_target_: paddle.nn.CrossEntropyLoss\nhead: logits", "got a class; write a function"),
+            (
+                "_target_: paddle.nn.CrossEntropyLoss\nhead: logits",
+                "returned []; where it takes the mean by itself, put `reduction: none`",
+            ),
             (
                 "_target_: mine.column",
                 ", 1]; sum what belongs to one example, in a function of your own",

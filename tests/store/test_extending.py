@@ -25,6 +25,29 @@ def dropout(outputs):
 """
 
 
+LOSSES = """
+import paddle
+from experiments import losses
+
+class Remembers(paddle.nn.Layer):
+    def __init__(self, class_counts, classes):
+        super().__init__()
+        self.register_buffer("seen", paddle.zeros([int(class_counts.sum()), classes]))
+        self.scale = self.create_parameter([1])
+
+    def forward(self, logits, labels, index):
+        values = losses.ce(logits * self.scale.exp(), labels)
+        if index is None:
+            return values
+        before = self.seen[index]
+        self.seen[index] = logits.detach()
+        return values + (logits - before).square().mean(axis=1)
+
+def scheduled(logits, labels, epoch, epochs):
+    return losses.ce(logits, labels) * (1 - epoch / (epochs + 1))
+"""
+
+
 class Place:
     """A directory with a store, in which runs are made."""
 
@@ -40,10 +63,13 @@ class Place:
         where = {"uri": f"sqlite:///{self.directory / 'mlflow.db'}", "log_model": False}
         where |= {"directory": str(self.directory)}
         warnings = values.pop("warnings", ())
+        loss = base.options["loss"]
+        if "loss" in values:
+            loss = {"_target_": f"losses_module.{values.pop('loss')}", "_partial_": True}
         changed = dataclasses.replace(
             base,
             epochs=epochs,
-            options=base.options | {"model": model},
+            options=base.options | {"model": model, "loss": loss},
             tracking=base.tracking | where,
             **values,
         )
@@ -70,6 +96,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Place:
     (tmp_path / "dropout_module.py").write_text(MODEL)
+    (tmp_path / "losses_module.py").write_text(LOSSES)
     monkeypatch.syspath_prepend(tmp_path)
     return Place(tmp_path, empty_store)
 
@@ -119,6 +146,35 @@ def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go, monkeypatc
     found = place.run(4)
     assert found.data.tags["resumed_after"] == "3"
     assert place.numbers(found) == one_go
+
+
+def test_a_loss_with_a_state_and_parameters_resumes_to_the_same_bits(place, monkeypatch):
+    whole = place.run(4, loss="Remembers", checkpoint="running")
+    place.client.delete_run(whole.info.run_id)
+    monkeypatch.setattr(training, "train", killed_after(3))
+    with pytest.raises(KeyboardInterrupt):
+        place.run(9, loss="Remembers")
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(place.directory)
+    resumed = place.run(4, loss="Remembers")
+    assert resumed.data.tags["resumed_after"] == "3"
+    assert place.numbers(resumed) == place.numbers(whole)
+    assert "lint" not in resumed.data.tags
+
+
+def test_a_loss_that_names_epochs_resumes_but_is_not_extended(place, monkeypatch):
+    place.run(2, loss="scheduled")
+    whole = place.run(4, loss="scheduled", checkpoint="running")
+    assert "resumed_after" not in whole.data.tags
+    monkeypatch.setattr(training, "train", killed_after(3))
+    with pytest.raises(KeyboardInterrupt):
+        place.run(4, loss="scheduled", force=True)
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(place.directory)
+    place.client.delete_run(whole.info.run_id)
+    resumed = place.run(4, loss="scheduled")
+    assert resumed.data.tags["resumed_after"] == "3"
+    assert place.numbers(resumed) == place.numbers(whole)
 
 
 def test_a_run_starts_at_epoch_0_without_a_checkpoint_that_it_may_use(place, caplog):

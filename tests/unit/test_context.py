@@ -1,0 +1,211 @@
+"""Losses that see more than outputs and labels: what they get, and what they keep."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from helpers.commands import ROOT
+from helpers.settings import settings
+
+from experiments import checks, context, data, functions, losses, models, schedulers, training
+from experiments.config import CommandError
+
+SGD = paddle.optimizer.SGD
+
+
+class Memory(paddle.nn.Layer):
+    """Counts in a buffer how often each example was seen, and trains a scale of its own."""
+
+    def __init__(self, class_counts, classes, features, *, rate=0.5):
+        super().__init__()
+        self.register_buffer("seen", paddle.zeros([int(class_counts.sum())]))
+        attr = paddle.ParamAttr(learning_rate=rate)
+        self.scale = self.create_parameter([classes, features], attr=attr)
+
+    def forward(self, logits, labels, index, features):
+        if index is not None:
+            self.seen[index] = self.seen[index] + 1
+        distance = (features - self.scale[labels]).square().mean(axis=1)
+        return losses.ce(logits, labels) + distance
+
+
+@pytest.fixture(scope="module")
+def splits() -> data.Splits:
+    return data.digits(seed=0, train_size=100, validation_size=30)
+
+
+def learner_of(loss, splits, *, model=models.softmax, epochs=2, optimizer=SGD):
+    return training.build(
+        model,
+        loss,
+        optimizer,
+        schedulers.constant,
+        lr=0.1,
+        steps=training.total_steps(len(splits.train), epochs=epochs, batch_size=40),
+        epochs=epochs,
+        class_counts=context.counts(splits.train.labels, 10),
+    )
+
+
+def test_a_loss_gets_what_it_names_and_nothing_else(splits):
+    got = []
+
+    def loss(logits, labels, *, epoch, epochs, step, steps, index, class_counts, classes, features):
+        got.append((epoch, step, None if index is None else index.numpy(), features.numpy()))
+        assert (epochs, steps, classes) == (2, 6, 10)
+        assert class_counts.numpy().tolist() == np.bincount(splits.train.labels).tolist()
+        return losses.ce(logits, labels)
+
+    with training.fresh(0):
+        learner = learner_of(loss, splits)
+        records = list(training.train(learner, splits, epochs=2, batch_size=40, seed=0))
+    assert [(epoch, step) for epoch, step, *_ in got] == [
+        (0, 0), (1, 1), (1, 2), (1, 3), (1, 3), (2, 4), (2, 5), (2, 6), (2, 6),
+    ]  # fmt: skip
+    images = training.tensor(splits, splits.train).numpy().reshape(100, -1)
+    trained = [seen for seen in got if seen[2] is not None]
+    for _, _, index, features in trained:
+        np.testing.assert_array_equal(features, images[index])
+    order = data.epoch_order(100, seed=0, epoch=1)
+    np.testing.assert_array_equal(np.concatenate([seen[2] for seen in trained[:3]]), order)
+    validation = training.tensor(splits, splits.validation).numpy().reshape(30, -1)
+    np.testing.assert_array_equal(got[0][3], validation)
+
+    with training.fresh(0):
+        plain = learner_of(losses.ce, splits)
+        assert plain.needs == ()
+        alone = list(training.train(plain, splits, epochs=2, batch_size=40, seed=0))
+    assert records[-1].metrics["val/loss"] == alone[-1].metrics["val/loss"]
+
+
+def test_a_layer_is_built_and_trained_at_its_own_rate_and_resumes_to_the_same_bits(splits):
+    def run(epochs, restored=None):
+        with training.fresh(0):
+            learner = learner_of(Memory, splits, optimizer=paddle.optimizer.Adam, epochs=3)
+            if restored:
+                training.restore(learner, restored)
+            done = 1 if restored else None
+            list(training.train(learner, splits, epochs=epochs, batch_size=40, seed=0, done=done))
+            return training.state(learner), learner
+
+    whole, learner = run(3)
+    assert learner.needs == ("index", "features")
+    assert learner.loss.seen.numpy().tolist() == [3.0] * 100
+    assert checks.of_parameters(learner.initial, learner.own_parameters()) == []
+    half, _ = run(1)
+    resumed, _ = run(3, half)
+    for part in ("network", "loss", "optimizer"):
+        assert whole[part].keys() == resumed[part].keys()
+    for name in ("seen", "scale"):
+        np.testing.assert_array_equal(whole["loss"][name].numpy(), resumed["loss"][name].numpy())
+
+    steps = []
+    for rate in (0.5, 0.25):
+        with training.fresh(0):
+            learner = learner_of(functools.partial(Memory, rate=rate), splits, epochs=1)
+            list(training.train(learner, splits, epochs=1, batch_size=100, seed=0))
+            steps.append(learner.own_parameters()["scale"] - learner.initial["scale"])
+    np.testing.assert_allclose(steps[0], 2 * steps[1], atol=1e-6)
+
+
+def test_the_examples_in_the_docs_train(splits):
+    text = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
+    defined: dict[str, Any] = {}
+    for block in re.findall(r"```python\n# my_(?:schedule|memory).py\n(.*?)```", text, re.DOTALL):
+        exec(block, defined)
+    for name in ("warm_focal", "Consistent"):
+        with training.fresh(0):
+            learner = learner_of(defined[name], splits)
+            records = list(training.train(learner, splits, epochs=2, batch_size=40, seed=0))
+        assert records[2].metrics["train/loss"] < records[1].metrics["train/loss"]
+        if name == "Consistent":
+            rows = learner.loss.before.numpy().sum(axis=1)
+            np.testing.assert_allclose(rows, 1, rtol=1e-5)
+            assert (learner.loss.before.numpy() != 0.1).all()
+            assert records[2].metrics["val/loss"] == pytest.approx(records[2].metrics["val/nll"])
+        else:
+            focal = (
+                losses.focal(
+                    paddle.to_tensor(records[2].validation_outputs),
+                    paddle.to_tensor(splits.validation.labels),
+                )
+                .numpy()
+                .mean(dtype=np.float64)
+            )
+            assert records[2].metrics["val/loss"] == pytest.approx(focal, rel=1e-6)
+
+
+def test_parameters_that_training_leaves_alone_raise_a_warning():
+    before = {"centres": np.zeros(3), "scale": np.ones(1)}
+    (found,) = checks.of_parameters(before, before | {"scale": np.zeros(1)})
+    assert found.name == "idle-parameters"
+    assert "its parameters centres are" in found.text
+
+
+def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
+    class NoHead(paddle.nn.Layer):
+        def forward(self, inputs):
+            return inputs.reshape([len(inputs), -1])[:, :10]
+
+    class Apart(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.head = paddle.nn.Linear(784, 10)
+
+        def forward(self, inputs):
+            return inputs.reshape([len(inputs), -1]) @ self.head.weight
+
+    def by_counts(logits, labels, class_counts):
+        return losses.ce(logits, labels)
+
+    def by_features(logits, labels, features):
+        return losses.ce(logits, labels)
+
+    with pytest.raises(ValueError, match=r"class_counts: expected at least .* got \[3, 0\]"):
+        training.build(
+            models.softmax, by_counts, SGD, schedulers.constant, lr=0.1, steps=1, classes=2,
+            class_counts=[3, 0],
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="features: expected a network whose head is one layer"):
+        learner_of(by_features, splits, model=lambda outputs: NoHead())
+    with pytest.raises(ValueError, match="features: expected a network that calls its head"):
+        training.rehearse(learner_of(by_features, splits, model=lambda outputs: Apart()))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("misspelt", "missing a required argument: 'epoh'; .* it may name epoch, epochs, step"),
+        ("Built", "'gamma'; .* it may name epochs, steps, class_counts, classes, features"),
+        ("Called", r"Called.forward: missing .* it may name epoch, epochs"),
+        ("Plain", "or a subclass of paddle.nn.Layer whose forward is one, got another class"),
+    ],
+)
+def test_a_name_that_there_is_not_is_refused_with_those_that_there_are(
+    tmp_path, monkeypatch, name, text
+):
+    (tmp_path / "losses_of_mine.py").write_text(
+        "from paddle import nn\n"
+        "def misspelt(logits, labels, *, epoh): ...\n"
+        "class Built(nn.Layer):\n    def __init__(self, gamma): ...\n"
+        "    def forward(self, logits, labels): ...\n"
+        "class Called(nn.Layer):\n    def forward(self, logits, labels, epoh): ...\n"
+        "class Plain:\n    def __call__(self, logits, labels): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    job = settings("data=digits")
+    job.options["loss"] = {"_target_": f"losses_of_mine.{name}", "_partial_": True}
+    with pytest.raises(CommandError, match=text):
+        functions.function(job, "loss")
+
+
+def test_only_a_loss_that_names_epochs_or_steps_has_no_shorter_trajectory():
+    assert context.is_whole(lambda logits, labels, *, epochs: 0)
+    assert context.is_whole(functools.partial(lambda logits, labels, steps, k: 0, k=1))
+    assert not context.is_whole(lambda logits, labels, *, epoch, epochs=1: 0)
+    assert not context.is_whole(Memory)
