@@ -32,7 +32,7 @@ from experiments import (
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
 from experiments.data import DIGITS, Examples, Splits, order_hash
-from experiments.kernels import conv_block
+from experiments.kernels import chain
 from experiments.terminal import duration, plural
 from experiments.tracking import Planned, Store, TrackedRun
 from experiments.training import Learner, Record
@@ -108,7 +108,7 @@ def execute(
         code, identity = settings.code, settings.identity(splits.digest)
         made_by = tracking.versions() | training.weight_hashes(learner.network) | code.tags
         made_by |= {
-            "kernel": conv_block.kernel(learner.network),
+            "kernel": chain.kernel(learner.network),
             "processor": machine.cpu_model(),
             "order_hash": order_hash(splits, seed=settings.seed),
         }

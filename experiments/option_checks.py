@@ -297,7 +297,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     import numpy as np
 
     from experiments import checkpoints, checks, heads, training
-    from experiments.kernels import conv_block
+    from experiments.kernels import chain
 
     try:
         device = machine.device(job.device)
@@ -353,7 +353,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
             learner.context.epoch = learner.context.step = 1
             start = training.weight_hashes(learner.network)["init_hash"]
             _limit()  # a compiler may have to build the kernel
-            kernel = conv_block.notices(learner.network)
+            kernel = chain.notices(learner.network)
             for size in sizes:
                 send(together)
                 _limit(size)

@@ -24,6 +24,7 @@ from experiments import context
 from experiments.context import Context
 from experiments.data import Examples, Splits, augmentation, augmented, epoch_order
 from experiments.heads import Head, head_of
+from experiments.kernels import chain
 from experiments.metrics import accuracy, epoch_metrics, memorisation
 
 EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
@@ -143,6 +144,7 @@ def build(
     head = head_of(loss, classes)
     takes = inspect.signature(model).parameters
     network = model(head.outputs, **({"shape": shape} if "shape" in takes else {}))
+    chain.install(network)
     seen = Context(epochs=epochs, steps=steps, classes=classes)
     named = {*context.needed(loss), *context.needed_to_build(loss)}
     if "class_counts" in named:

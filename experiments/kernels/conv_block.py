@@ -265,7 +265,7 @@ def _library() -> Any:
     except Exception as error:  # whatever it is, it must not stop a training that can do without
         _notice(
             logging.WARNING,
-            "conv blocks run Paddle's own operators, several times slower than the fused kernel: "
+            "conv blocks run in oneDNN or Paddle's own operators, slower than the fused kernel: "
             f"{error} (FAIRLOSS_CACHE=DIRECTORY chooses where it is built and loaded from, "
             "FAIRLOSS_KERNEL=stock ends the warning)",
         )

@@ -72,6 +72,30 @@ def test_sgd(values, expected):
     np.testing.assert_allclose(walk(optimizers.sgd, **values), by_hand(**expected), rtol=1e-6)
 
 
+def test_sgd_is_paddles_to_the_bit_with_a_schedule_and_parameters_of_their_own_rate():
+    walks = []
+    for make in (optimizers.sgd, paddle.optimizer.SGD):
+        paddle.seed(0)
+        own = paddle.ParamAttr(learning_rate=0.5)
+        layers = [paddle.nn.Linear(4, 3), paddle.nn.Linear(4, 3, weight_attr=own)]
+        for layer in layers:
+            rate = paddle.optimizer.lr.ExponentialDecay(0.1, gamma=0.5)
+            optimizer = make(learning_rate=rate, parameters=layer.parameters())
+            frozen = layer.bias.numpy()
+            layer.bias.stop_gradient = True
+            for _ in range(3):
+                layer(paddle.ones([2, 4])).square().sum().backward()
+                optimizer.step()
+                optimizer.clear_grad()
+                rate.step()
+            np.testing.assert_array_equal(layer.bias.numpy(), frozen)
+        walks.append([layer.weight.numpy() for layer in layers])
+    np.testing.assert_array_equal(walks[0], walks[1])
+    assert type(optimizers.sgd(learning_rate=0.1, parameters=layers[0].parameters())) is not type(
+        optimizer
+    )
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum(nesterov):
     found = walk(

@@ -1,0 +1,363 @@
+"""Layers as operations of oneDNN: which are covered, and the programs of a run of them.
+
+A unit is one covered layer. It adds its operations to the program of the forward pass, then, in
+reverse order, to that of the backward pass. Arrays between units are channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from experiments.kernels import conv_block, onednn
+from experiments.kernels.onednn import Array, Memory, Primitive, Program, channels_last, plain
+
+Window = tuple[list[int], list[int], list[int], list[int], list[int]]
+
+
+class Builder:
+    """The two programs of a run of layers, and the room that their arrays need.
+
+    Places of arrays: "saved" is kept from the forward to the backward pass; "even" and "odd" hold
+    by turns what only the next operation reads; "spare" holds the rest. The other places are
+    tensors: "x" and "y", their gradients "dx" and "dy", parameters "0", "1", ... and their
+    gradients "d0", "d1", ...
+    """
+
+    def __init__(self, learns: bool) -> None:
+        self.learns = learns
+        self.forward, self.backward = Program(), Program()
+        self.sizes = {"saved": 0, "even": 0, "odd": 0, "spare": 0}
+        self.statistics: list[tuple[nn.Layer, Memory, Memory]] = []
+        self.fixed: list[Unit] = []  # normalizations by their running statistics
+        self._odd = False
+
+    def result(self, array: Array) -> Memory:
+        """Room for the output of a layer, which its backward pass may need."""
+        return self.room(array, "saved") if self.learns else self.passing(array)
+
+    def passing(self, array: Array) -> Memory:
+        """Room for what only the next operation reads."""
+        self._odd = not self._odd
+        place = "odd" if self._odd else "even"
+        self.sizes[place] = max(self.sizes[place], array.bytes)
+        return Memory(array, place)
+
+    def room(self, array: Array, place: str) -> Memory:
+        """Room of its own, in "saved" or "spare"."""
+        offset = self.sizes[place]
+        self.sizes[place] += -(-array.bytes // onednn.ALIGNMENT) * onednn.ALIGNMENT
+        return Memory(array, place, offset)
+
+    def copy(self, program: Program, source: Memory, target: Memory) -> Memory:
+        """Copy an array into one that lies otherwise; the target."""
+        program.add(
+            Primitive("reorder", source.array, target.array),
+            {onednn.SRC: source, onednn.DST: target},
+        )
+        return target
+
+    def arranged(self, program: Program, source: Memory, wanted: Array) -> Memory:
+        """The array of `source` as it is wanted, a copy only where it lies otherwise."""
+        if source.array.like(wanted):
+            return source
+        return self.copy(program, source, self.room(wanted, "spare"))
+
+    def entering(self, program: Program, dims: Sequence[int], place: str) -> Memory:
+        """The tensor at `place`, [batch, channels, height, width], channels last."""
+        batch, channels, height, width = dims
+        form = channels_last(batch, channels, height, width)
+        if channels == 1 or height * width == 1:  # the same either way
+            return Memory(form, place)
+        room = self.result(form) if program is self.forward else self.passing(form)
+        return self.copy(program, Memory(plain(*dims), place), room)
+
+    def leaving(self, program: Program, result: Memory, place: str) -> None:
+        """Write a result into the tensor at `place`."""
+        self.copy(program, result, Memory(plain(*result.array.dims), place))
+
+
+class Unit:
+    """One layer of a run.
+
+    Attributes:
+        first: The number of its first parameter among those of the run.
+    """
+
+    first = 0
+
+    def __init__(self, layer: nn.Layer) -> None:
+        self.layer = layer
+
+    def parameters(self) -> list[paddle.Tensor]:
+        """The tensors that it learns."""
+        return []
+
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        """Add the forward pass; its output."""
+        raise NotImplementedError
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        """Add the backward pass; the gradient of its input, anything where it is not `needed`."""
+        raise NotImplementedError
+
+
+class _Convolution(Unit):
+    def parameters(self) -> list[paddle.Tensor]:
+        layer = self.layer
+        return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        layer, self.source = self.layer, source
+        size, strides, padding, after, spread = _window(
+            layer._kernel_size, layer._stride, layer._padding, layer._dilation
+        )
+        shape = _shape(source, layer._out_channels, size, strides, padding, after, spread)
+        self.array, self.form = channels_last(*shape), onednn.any_format(*layer.weight.shape)
+        self.bias = None if layer.bias is None else plain(layer._out_channels)
+        self.window = strides, spread, padding, after
+        kind = onednn.FORWARD_TRAINING, onednn.CONVOLUTION_DIRECT
+        arrays = source.array, self.form, self.bias, self.array
+        self.primitive = Primitive("convolution_forward", *kind, *arrays, *self.window)
+        self.weight = Memory(plain(*layer.weight.shape), f"{self.first}")
+        wanted = self.primitive.chosen(onednn.WEIGHTS)
+        arguments = {
+            onednn.SRC: source,
+            onednn.WEIGHTS: builder.arranged(builder.forward, self.weight, wanted),
+            onednn.DST: (destination := builder.result(self.array)),
+        }
+        if self.bias:
+            arguments[onednn.BIAS] = Memory(self.bias, f"{self.first + 1}")
+        builder.forward.add(self.primitive, arguments)
+        return destination
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        program, direct = builder.backward, onednn.CONVOLUTION_DIRECT
+        arrays = self.source.array, self.form, self.bias, self.array
+        of_weight = Primitive(
+            "convolution_backward_weights", direct, *arrays, *self.window, self.primitive
+        )
+        target = Memory(self.weight.array, f"d{self.first}")
+        wanted = of_weight.chosen(onednn.DIFF_WEIGHTS)
+        direct_target = target.array.like(wanted)
+        found = target if direct_target else builder.room(wanted, "spare")
+        arguments = {
+            onednn.SRC: self.source,
+            onednn.DIFF_DST: gradient,
+            onednn.DIFF_WEIGHTS: found,
+        }
+        if self.bias:
+            arguments[onednn.DIFF_BIAS] = Memory(self.bias, f"d{self.first + 1}")
+        program.add(of_weight, arguments)
+        if not direct_target:
+            builder.copy(program, found, target)
+        if not needed:
+            return gradient
+        of_input = Primitive(
+            "convolution_backward_data",
+            direct, self.source.array, self.form, self.array, *self.window, self.primitive,
+        )  # fmt: skip
+        wanted = of_input.chosen(onednn.WEIGHTS)
+        arguments = {
+            onednn.DIFF_DST: gradient,
+            onednn.WEIGHTS: builder.arranged(program, self.weight, wanted),
+            onednn.DIFF_SRC: (result := builder.passing(self.source.array)),
+        }
+        program.add(of_input, arguments)
+        return result
+
+
+class _Normalization(Unit):
+    def parameters(self) -> list[paddle.Tensor]:
+        return [self.layer.weight, self.layer.bias]
+
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        layer, self.source = self.layer, source
+        statistics, training = plain(layer._num_features), layer.training
+        self.flags = onednn.USE_SCALE | onednn.USE_SHIFT
+        if training:
+            place = "saved" if builder.learns else "spare"
+            self.mean, self.variance = (builder.room(statistics, place) for _ in range(2))
+            builder.statistics.append((layer, self.mean, self.variance))
+        else:
+            self.flags |= onednn.USE_GLOBAL_STATISTICS
+            builder.fixed.append(self)
+            self.mean = Memory(statistics, f"mean {self.first}")
+            self.variance = Memory(statistics, f"variance {self.first}")
+        arrays = source.array, source.array
+        kind = onednn.FORWARD_TRAINING if training else onednn.FORWARD_INFERENCE
+        self.primitive = Primitive(
+            "batch_normalization_forward", kind, *arrays, float(layer._epsilon), self.flags
+        )
+        self.scale = Memory(statistics, f"{self.first}")
+        arguments = {
+            onednn.SRC: source,
+            onednn.DST: (destination := builder.result(source.array)),
+            onednn.MEAN: self.mean,
+            onednn.VARIANCE: self.variance,
+            onednn.SCALE: self.scale,
+            onednn.SHIFT: Memory(statistics, f"{self.first + 1}"),
+        }
+        builder.forward.add(self.primitive, arguments)
+        return destination
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        array, statistics = self.source.array, self.scale.array
+        epsilon = float(self.layer._epsilon)
+        primitive = Primitive(
+            "batch_normalization_backward",
+            onednn.BACKWARD, array, array, array, epsilon, self.flags, self.primitive,
+        )  # fmt: skip
+        arguments = {
+            onednn.SRC: self.source,
+            onednn.MEAN: self.mean,
+            onednn.VARIANCE: self.variance,
+            onednn.SCALE: self.scale,
+            onednn.DIFF_DST: gradient,
+            onednn.DIFF_SRC: (result := builder.passing(array)),
+            onednn.DIFF_SCALE: Memory(statistics, f"d{self.first}"),
+            onednn.DIFF_SHIFT: Memory(statistics, f"d{self.first + 1}"),
+        }
+        builder.backward.add(primitive, arguments)
+        return result
+
+
+class _Activation(Unit):
+    in_place = False  # where the input is needed no more
+
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        self.kind = onednn.RELU if type(self.layer) is nn.ReLU else onednn.TANH
+        array = source.array
+        self.destination = source if self.in_place else builder.result(array)
+        arguments = onednn.FORWARD_TRAINING, self.kind, array, array, 0.0, 0.0
+        self.primitive = Primitive("eltwise_forward", *arguments)
+        builder.forward.add(self.primitive, {onednn.SRC: source, onednn.DST: self.destination})
+        return self.destination
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        array = self.destination.array
+        arguments = self.kind, array, array, array, 0.0, 0.0, self.primitive
+        primitive = Primitive("eltwise_backward", *arguments)
+        result = builder.passing(array) if gradient.place == "dy" else gradient
+        arrays = {onednn.DST: self.destination, onednn.DIFF_DST: gradient, onednn.DIFF_SRC: result}
+        builder.backward.add(primitive, arrays)
+        return result
+
+
+class _Pool(Unit):
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        layer, self.source = self.layer, source
+        self.kind = onednn.POOLING_MAX
+        if type(layer) is nn.AvgPool2D:
+            self.kind = onednn.POOLING_AVERAGE if layer.exclusive else onednn.POOLING_AVERAGE_ALL
+        stride = layer.ksize if layer.stride is None else layer.stride
+        size, strides, padding, after, spread = _window(layer.ksize, stride, layer.padding, 1)
+        shape = _shape(source, source.array.dims[1], size, strides, padding, after, spread)
+        self.array, self.window = channels_last(*shape), (strides, size, spread, padding, after)
+        kind = onednn.FORWARD_TRAINING if builder.learns else onednn.FORWARD_INFERENCE
+        self.primitive = Primitive(
+            "pooling_forward", kind, self.kind, source.array, self.array, *self.window
+        )
+        arguments = {onednn.SRC: source, onednn.DST: (destination := builder.result(self.array))}
+        if builder.learns and self.kind == onednn.POOLING_MAX:
+            self.winners = builder.room(self.primitive.chosen(onednn.WORKSPACE), "saved")
+            arguments[onednn.WORKSPACE] = self.winners
+        builder.forward.add(self.primitive, arguments)
+        return destination
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        arrays = self.source.array, self.array
+        primitive = Primitive("pooling_backward", self.kind, *arrays, *self.window, self.primitive)
+        arguments = {
+            onednn.DIFF_DST: gradient,
+            onednn.DIFF_SRC: (result := builder.passing(self.source.array)),
+        }
+        if self.kind == onednn.POOLING_MAX:
+            arguments[onednn.WORKSPACE] = self.winners
+        builder.backward.add(primitive, arguments)
+        return result
+
+
+def of_layers(layers: Sequence[nn.Layer]) -> list[Unit]:
+    """The units of covered layers, in the order of their computation."""
+    units: list[Unit] = []
+    for layer in layers:
+        if type(layer) is nn.Conv2D:
+            units.append(_Convolution(layer))
+        elif type(layer) is conv_block.ConvBlock:
+            units += [_Convolution(layer), _Pool(nn.MaxPool2D(2)), _Activation(nn.ReLU())]
+        elif type(layer) is nn.BatchNorm2D:
+            units.append(_Normalization(layer))
+        elif type(layer) in (nn.ReLU, nn.Tanh):
+            units.append(_Activation(layer))
+        else:
+            units.append(_Pool(layer))
+    for i in range(len(units) - 1):  # the largest of a window is the largest after ReLU, too
+        if type(units[i].layer) is nn.ReLU and type(units[i + 1].layer) is nn.MaxPool2D:
+            units[i : i + 2] = units[i + 1], units[i]
+    count = 0
+    for before, unit in zip([None, *units], units, strict=False):
+        unit.first, count = count, count + len(unit.parameters())
+        if isinstance(unit, _Activation):
+            unit.in_place = before is not None and not isinstance(before, _Activation)
+    return units
+
+
+def covered(layer: nn.Layer) -> bool:
+    """Whether oneDNN can compute this layer; a subclass is not covered."""
+    kind = type(layer)
+    if kind in (nn.ReLU, nn.Tanh):
+        return True
+    if kind is conv_block.ConvBlock:
+        return conv_block.kernel() == "stock"
+    if kind is nn.BatchNorm2D:
+        parameters = layer.weight is not None and layer.bias is not None
+        return parameters and layer._data_format == "NCHW" and layer._use_global_stats is None
+    if kind is nn.Conv2D:
+        return (layer._groups, layer._padding_mode, layer._data_format) == (
+            1,
+            "zeros",
+            "NCHW",
+        ) and _numbers(layer._padding)
+    if kind is nn.MaxPool2D:
+        plain_pool = not (layer.return_mask or layer.ceil_mode)
+    elif kind is nn.AvgPool2D:
+        plain_pool = not (layer.divisor or layer.ceil_mode)
+    else:
+        return False
+    return plain_pool and layer.data_format == "NCHW" and _numbers(layer.padding)
+
+
+def _numbers(padding: Any) -> bool:
+    """Whether a padding is a number, two, or four; it may also be a word or pairs of all axes."""
+    if isinstance(padding, int):
+        return True
+    whole = isinstance(padding, (list, tuple)) and all(isinstance(n, int) for n in padding)
+    return whole and len(padding) in (2, 4)
+
+
+def _window(size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    """Size, stride, padding before and after, and gaps between taps, each [height, width]."""
+    size, stride, dilation = (
+        [value, value] if isinstance(value, int) else list(value)
+        for value in (size, stride, dilation)
+    )
+    padding = [padding] * 4 if isinstance(padding, int) else list(padding)
+    if len(padding) == 2:
+        padding = [padding[0], padding[0], padding[1], padding[1]]
+    return size, stride, padding[::2], padding[1::2], [gap - 1 for gap in dilation]
+
+
+def _shape(source: Memory, channels: int, *window: list[int]) -> tuple[int, int, int, int]:
+    """The output of a window over the input: [batch, channels, height, width]."""
+    batch, _, *sizes = source.array.dims
+    rows, columns = (
+        (length + before + after - (taps - 1) * (gap + 1) - 1) // stride + 1
+        for length, taps, stride, before, after, gap in zip(sizes, *window, strict=True)
+    )
+    if min(rows, columns) < 1:
+        raise onednn.Unsupported("the window is larger than the input")
+    return batch, channels, rows, columns

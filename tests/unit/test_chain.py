@@ -1,0 +1,398 @@
+"""Runs of layers in oneDNN against Paddle's own operators: values, gradients, falling back."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from experiments import models, training
+from experiments.kernels import chain, onednn
+from experiments.losses import ce
+from experiments.optimizers import sgd
+from experiments.schedulers import constant
+
+ROOT = Path(__file__).parents[2]
+
+
+def normalized(channels, size, *layers):
+    return [nn.Conv2D(*channels, size, bias_attr=False), nn.BatchNorm2D(channels[1]), *layers]
+
+
+CASES = {  # layers, and the shape of the input
+    "one convolution": (lambda: [nn.Conv2D(3, 5, 3)], (4, 3, 8, 9)),
+    "one image": (lambda: [nn.Conv2D(1, 6, 5, padding=2), nn.Tanh()], (1, 1, 28, 28)),
+    "lenet5": (lambda: models.lenet5(10).body[:6], (7, 1, 28, 28)),
+    "cnn_bn": (lambda: models.cnn_bn(10).body[:8], (5, 1, 28, 28)),
+    "stride, no bias": (
+        lambda: [nn.Conv2D(3, 8, 3, 2, padding=1, bias_attr=False), nn.ReLU(), nn.Conv2D(8, 4, 1)],
+        (6, 3, 17, 20),
+    ),
+    "sizes of each axis, dilation": (
+        lambda: [nn.Conv2D(2, 7, (3, 2), (2, 1), padding=(1, 0), dilation=(1, 2)), nn.ReLU()],
+        (3, 2, 12, 9),
+    ),
+    "padding of each side": (
+        lambda: [nn.Conv2D(2, 3, 3, padding=[0, 1, 2, 1]), nn.MaxPool2D(2, 1)],
+        (2, 2, 6, 5),
+    ),
+    "pools that overlap": (
+        lambda: [nn.MaxPool2D(3, 2, 1), nn.Conv2D(4, 4, 3, padding=1), nn.AvgPool2D(3, 2, 1)],
+        (5, 4, 11, 13),
+    ),
+    "padding counts in the average": (
+        lambda: [nn.Conv2D(2, 4, 1), nn.AvgPool2D(3, 2, 1, exclusive=False)],
+        (5, 2, 9, 9),
+    ),
+    "activations side by side": (
+        lambda: [nn.Tanh(), nn.ReLU(), nn.Conv2D(2, 4, 3), nn.Tanh(), nn.ReLU(), nn.Tanh()],
+        (3, 2, 6, 6),
+    ),
+    "nested": (
+        lambda: [
+            nn.Sequential(*normalized((3, 6), 3, nn.ReLU())),
+            nn.Sequential(*normalized((6, 20), 3, nn.Tanh(), nn.MaxPool2D(2))),
+        ],
+        (9, 3, 10, 10),
+    ),
+    "many channels": (lambda: [nn.Conv2D(33, 65, 3, padding=1), nn.ReLU()], (2, 33, 4, 5)),
+    "one pixel": (lambda: [nn.Conv2D(3, 4, 4), nn.ReLU()], (8, 3, 4, 4)),
+}
+
+
+def networks(layers, seed=0):
+    """A network by Paddle's own operators and its copy by oneDNN, normalizations in disorder."""
+    paddle.seed(seed)
+    stock = nn.Sequential(*layers())
+    for layer in stock.sublayers():
+        if isinstance(layer, nn.BatchNorm2D):
+            for tensor in (layer.weight, layer.bias, layer._mean, layer._variance):
+                tensor.set_value(paddle.rand(tensor.shape) + 0.5)
+    ours = copy.deepcopy(stock)
+    chain.install(ours)
+    return stock, ours
+
+
+def step(network, x, seed=1):
+    """Output, gradients of the input and of the weights, and the state afterwards, by name."""
+    x = paddle.to_tensor(x, stop_gradient=False)
+    y = network(x)
+    dy = np.random.default_rng(seed).standard_normal(y.shape).astype("float32")
+    y.backward(paddle.to_tensor(dy))
+    gradients = {f"d {k}": v.grad for k, v in network.named_parameters() if v.grad is not None}
+    found = {"y": y, "dx": x.grad, **gradients, **network.state_dict()}
+    network.clear_gradients()
+    return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+def inputs(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def assert_equal(ours, stock, tolerance=1e-5):
+    assert list(ours) == list(stock)
+    scale = max(np.linalg.norm(value) for name, value in stock.items() if name.startswith("d "))
+    for name, value in stock.items():
+        # a bias before a normalization has the gradient 0, up to the rounding of the others
+        size = max(np.linalg.norm(value), scale if name.endswith("bias") else 0)
+        assert np.linalg.norm(ours[name] - value) <= tolerance * size, name
+
+
+def runs(network):
+    return [part for part in chain._parts(network) if isinstance(part, chain._Run)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_paddles_operators(case):
+    layers, shape = CASES[case]
+    stock, ours = networks(layers)
+    assert len(runs(ours)) == 1
+    for seed in (0, 1):  # the second in memory that was used before
+        assert_equal(step(ours, inputs(shape, seed)), step(stock, inputs(shape, seed)))
+    assert all(runs(ours)[0]._plans.values())
+    stock.eval(), ours.eval()
+    with paddle.no_grad():
+        x = paddle.to_tensor(inputs(shape, 2))
+        np.testing.assert_allclose(ours(x).numpy(), stock(x).numpy(), rtol=1e-4, atol=1e-5)
+    assert len(runs(ours)[0]._plans) == 2
+
+
+def test_statistics_move_without_a_gradient_too():
+    stock, ours = networks(lambda: normalized((2, 3), 3))
+    with paddle.no_grad():
+        for network in (stock, ours):
+            network(paddle.to_tensor(inputs((4, 2, 6, 6))))
+    for one, other in zip(ours[1].parameters(), stock[1].parameters(), strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
+
+
+def test_networks_stay_what_they_are():
+    with training.fresh(0):
+        stock = models.cnn_bn(10)
+        after = paddle.rand([3]).numpy()
+    with training.fresh(0):
+        ours = training.build(models.cnn_bn, ce, sgd, constant, lr=0.1, steps=1).network
+        np.testing.assert_array_equal(paddle.rand([3]).numpy(), after)
+        chain.kernel(ours)
+    assert isinstance(ours.body, nn.Sequential) and isinstance(ours.body[:2], nn.Sequential)
+    assert training.weight_hashes(ours) == training.weight_hashes(stock)
+    assert [p.name for p in ours.parameters()] == [p.name for p in stock.parameters()]
+    ours.eval()
+    x = paddle.to_tensor(inputs((3, 1, 28, 28)))
+    exported = paddle.jit.to_static(
+        copy.deepcopy(ours),
+        input_spec=[paddle.static.InputSpec([None, 1, 28, 28], "float32")],
+        full_graph=True,
+    )
+    np.testing.assert_allclose(exported(x).numpy(), ours(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [nn.Conv2D(4, 4, 3, groups=2)],
+        lambda: [nn.Conv2D(4, 4, 3, padding="SAME")],
+        lambda: [nn.Conv2D(4, 4, 3, padding=1, padding_mode="reflect")],
+        lambda: [type("Own", (nn.Conv2D,), {})(4, 4, 3)],
+        lambda: [nn.ReLU(), nn.MaxPool2D(2)],
+        lambda: [nn.BatchNorm2D(4, use_global_stats=True), nn.Dropout(0.5)],
+    ],
+)
+def test_other_layers_are_left_to_paddle(layers):
+    stock, ours = networks(layers)
+    assert not runs(ours)
+    for network in (stock, ours):
+        network.eval()
+    for one, other in zip(
+        *(step(network, inputs((2, 4, 6, 6))).values() for network in (ours, stock)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("change", ["hook", "type", "evaluation", "replaced"])
+def test_other_uses_are_left_to_paddle(change):
+    stock, ours = networks(lambda: normalized((2, 3), 3, nn.ReLU()))
+    x, plans = inputs((2, 2, 6, 6)), runs(ours)[0]._plans
+    for network in (stock, ours):
+        if change == "hook":
+            network[2].register_forward_post_hook(lambda layer, given, output: output * 2)
+        elif change == "type":
+            network.to(dtype="float64")
+            x = x.astype("float64")
+        elif change == "evaluation":
+            network.eval()  # with a gradient
+        elif change == "replaced":
+            network[2] = nn.Sigmoid()
+    expected, found = step(stock, x), step(ours, x)
+    if change == "replaced":
+        assert_equal(found, expected)
+    else:
+        assert not plans
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+
+
+def test_one_run_used_twice_and_a_graph_used_twice():
+    stock, ours = networks(lambda: normalized((3, 3), 1, nn.ReLU()))
+    found = []
+    for network in (stock, ours):
+        x = paddle.to_tensor(inputs((4, 3, 5, 5)), stop_gradient=False)
+        total = (network(network(x)) * network(x * 2)).sum()
+        paddle.grad(
+            total, [x, *network[0].parameters(), *network[1].parameters()[:2]], retain_graph=True
+        )
+        network(x)  # whatever memory is free by now is used again
+        total.backward()
+        found.append([x.grad.numpy(), network[0].weight.grad.numpy(), network[1]._mean.numpy()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_frozen_gets_no_gradient():
+    stock, ours = networks(lambda: normalized((2, 3), 3, nn.ReLU()))
+    for network in (stock, ours):
+        network[0].weight.stop_gradient = True
+    expected, found = step(stock, inputs((2, 2, 6, 6))), step(ours, inputs((2, 2, 6, 6)))
+    assert [name for name in found if name.startswith("d ")] == ["d 1.weight", "d 1.bias"]
+    assert_equal(found, expected)
+
+
+def test_refuses_second_derivatives_and_changed_weights():
+    _, ours = networks(lambda: [nn.Conv2D(1, 2, 3)])
+    x = paddle.ones([2, 1, 5, 5])
+    x.stop_gradient = False
+    with pytest.raises(OSError, match="second derivative"):
+        paddle.grad(ours(x).sum(), [x, *ours.parameters()], create_graph=True)
+    y = ours(x).sum()
+    with paddle.no_grad():
+        ours[0].weight.scale_(2.0)
+    with pytest.raises(OSError, match="changed in place"):
+        y.backward()
+
+
+def test_the_tag_and_the_notice_say_what_computes_a_network(monkeypatch):
+    networks = [models.cnn_bn(10), models.mlp(10)]
+    for network in networks:
+        chain.install(network)
+    version = onednn.library().version
+    assert [chain.kernel(network) for network in networks] == [f"onednn-{version}", "stock"]
+    assert chain.notices(networks[0]) == (
+        (
+            logging.INFO,
+            f"oneDNN {version} computes 8 of 13 layers, not Flatten, Linear, BatchNorm1D, ReLU",
+        ),
+    )
+    assert chain.notices(networks[1]) == ()
+    monkeypatch.setenv("FAIRLOSS_KERNEL", "stock")
+    assert [chain.kernel(network) for network in networks] == ["stock", "stock"]
+    assert chain.notices(networks[0]) == ()
+    assert not runs(networks[0].body)
+
+
+@pytest.mark.parametrize("fault", ["absent", "version", "slow", "wrong"])
+def test_where_onednn_cannot_be_used_paddle_computes(monkeypatch, fault):
+    if fault == "absent":
+        monkeypatch.setattr(paddle, "__file__", "/nowhere/paddle/__init__.py")
+    elif fault == "version":
+        monkeypatch.setattr(onednn, "MAJOR", 2)
+    elif fault == "slow":
+        monkeypatch.setattr(onednn, "SLOW", "brg|jit")
+    else:
+        monkeypatch.setattr(onednn, "POOLING_AVERAGE", onednn.POOLING_MAX)
+    for cached in (onednn.library, chain._obstacle):
+        cached.cache_clear()
+    stock, ours = networks(lambda: normalized((2, 3), 3, nn.ReLU()))
+    expected, found = step(stock, inputs((2, 2, 6, 6))), step(ours, inputs((2, 2, 6, 6)))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert chain.kernel(ours) == "stock"
+    ((level, text),) = chain.notices(ours)
+    assert level == logging.WARNING
+    said = {
+        "absent": "this Paddle has no oneDNN",
+        "version": "expected oneDNN 2, got 3",
+        "slow": "oneDNN has no fast reorder here",
+        "wrong": "it does not compute what Paddle's operators compute",
+    }
+    assert said[fault] in text
+    monkeypatch.undo()
+    for cached in (onednn.library, chain._obstacle):
+        cached.cache_clear()
+
+
+def trained(steps=3):
+    """A digest of cnn_bn's weights after some steps."""
+    with training.fresh(0):
+        learner = training.build(models.cnn_bn, ce, sgd, constant, lr=0.1, steps=1)
+        for i in range(steps):
+            x, labels = paddle.to_tensor(inputs((20, 1, 28, 28), i)), paddle.arange(20) % 10
+            training._step(learner, learner.losses(learner.network(x), labels))
+        return hashlib.sha256(repr(training.weight_hashes(learner.network)).encode()).hexdigest()
+
+
+@pytest.mark.slow
+def test_the_same_bits_in_every_process():
+    code = "from tests.unit.test_chain import trained; print(trained())"
+    command = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[:0] = ['.']; {code}"]
+    digests = {
+        subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ
+        ).stdout.split()[-1]
+        for _ in range(3)
+    }
+    assert len(digests) == 1
+
+
+def resident():
+    """The memory of this process, in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_does_not_grow_over_10000_steps():
+    """Of all kinds: with a backward pass, without, in evaluation, and of changing batch sizes."""
+    _, network = networks(lambda: normalized((1, 4), 3, nn.ReLU(), nn.MaxPool2D(2)))
+    x, after = inputs((30, 1, 8, 8)), []
+    for i in range(10000):
+        y = network(paddle.to_tensor(x[: 1 + i % 30]))
+        if i % 3 == 0:
+            y.sum().backward()
+            network.clear_gradients()
+        if i % 3 == 1:
+            with paddle.no_grad():
+                network(paddle.to_tensor(x))
+        del y
+        if i % 2000 == 1999:
+            gc.collect()
+            after.append(resident())
+    assert after[-1] - after[1] < 3, after
+    assert len(runs(network)[0]._plans) <= chain._MOST_PLANS
+
+
+GUARD = 1024  # floats on each side of an array that nothing may change
+
+
+@pytest.mark.slow
+def test_random_networks_write_nowhere_else(monkeypatch):
+    """Random layers, shapes and batches, with guards around every array that oneDNN writes to."""
+    rng = np.random.default_rng(0)
+    guarded: list[tuple[object, object]] = []
+
+    class Buffer:
+        def __init__(self, size):
+            self.size, room = size, -(-size // 64) * 16
+            self.array = np.full(room + 2 * GUARD + 16, 7, np.float32)
+            start = self.array.ctypes.data
+            skip = -start % 64 // 4
+            self.address = start + (skip + GUARD) * 4
+            before, end = self.array[: skip + GUARD], self.array[skip + GUARD + room :]
+            guarded.append((before, end))
+
+    def empty(shape):
+        size = int(np.prod(shape))
+        room = paddle.full([size + 2 * GUARD], 7.0)
+        guarded.append((room[:GUARD], room[GUARD + size :]))
+        return room[GUARD : GUARD + size].reshape(shape)
+
+    monkeypatch.setattr(chain, "_Buffer", Buffer)
+    monkeypatch.setattr(chain, "_empty", empty)
+    chain._buffers.clear()
+    for _ in range(150):
+        batch, channels, height, width = (int(rng.integers(1, most)) for most in (9, 20, 20, 20))
+        shape, layers, wide = (batch, channels, height, width), [], channels
+        for _ in range(rng.integers(1, 5)):
+            size, out = [int(n) for n in rng.integers(1, 4, 2)], int(rng.integers(1, 40))
+            stride, padding = (int(n) for n in rng.integers([1, 0], [3, 2]))
+            layers.append(nn.Conv2D(wide, out, size, stride, padding))
+            wide = out
+            pool = nn.MaxPool2D if rng.random() < 0.5 else nn.AvgPool2D
+            extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), pool(2, 1), pool(2, 2)]
+            layers += [layer for layer in extra if rng.random() < 0.3]
+        stock, ours = networks(lambda layers=layers: copy.deepcopy(layers))
+        try:
+            expected = step(stock, inputs(shape))
+        except ValueError:  # a window larger than its input
+            continue
+        if not expected["y"].size:
+            continue
+        found = step(ours, inputs(shape))
+        assert all(runs(ours)[0]._plans.values())
+        np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-2)
+        with paddle.no_grad():
+            ours.eval()(paddle.to_tensor(inputs(shape)))
+        for pair in guarded:
+            for part in pair:
+                assert (np.asarray(part) == 7).all()
+        guarded.clear()
+    chain._buffers.clear()
