@@ -368,29 +368,22 @@ def test_random_networks_write_nowhere_else(monkeypatch):
     monkeypatch.setattr(chain, "_Buffer", Buffer)
     monkeypatch.setattr(chain, "_empty", empty)
     chain._buffers.clear()
-    for _ in range(150):
-        batch, channels, height, width = (int(rng.integers(1, most)) for most in (9, 20, 20, 20))
-        shape, layers, wide = (batch, channels, height, width), [], channels
-        for _ in range(rng.integers(1, 5)):
+    for _ in range(100):
+        shape = [int(n) for n in rng.integers([1, 1, 20, 20], [9, 20, 30, 30])]
+        layers, wide = [], shape[1]
+        for stride in rng.permutation(2)[: rng.integers(1, 3)] + 1:  # 20 pixels are enough for it
             size, out = [int(n) for n in rng.integers(1, 4, 2)], int(rng.integers(1, 40))
-            stride, padding = (int(n) for n in rng.integers([1, 0], [3, 2]))
-            layers.append(nn.Conv2D(wide, out, size, stride, padding))
+            layers.append(nn.Conv2D(wide, out, size, int(stride), int(rng.integers(2))))
             wide = out
             pool = nn.MaxPool2D if rng.random() < 0.5 else nn.AvgPool2D
-            extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), pool(2, 1), pool(2, 2)]
+            extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), pool(2, 1), pool(3, 2)]
             layers += [layer for layer in extra if rng.random() < 0.3]
         stock, ours = networks(lambda layers=layers: copy.deepcopy(layers))
-        try:
-            expected = step(stock, inputs(shape))
-        except ValueError:  # a window larger than its input
-            continue
-        if not expected["y"].size:
-            continue
-        found = step(ours, inputs(shape))
-        assert all(runs(ours)[0]._plans.values())
-        np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-2)
+        expected, found = step(stock, inputs(shape)), step(ours, inputs(shape))
         with paddle.no_grad():
             ours.eval()(paddle.to_tensor(inputs(shape)))
+        assert len(runs(ours)[0]._plans) == 2 and all(runs(ours)[0]._plans.values())
+        np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-2)
         for pair in guarded:
             for part in pair:
                 assert (np.asarray(part) == 7).all()
