@@ -113,6 +113,9 @@ def execute(
             "order_hash": order_hash(splits, seed=settings.seed),
         }
         constant = {**(tags or {}), **made_by}
+        if not parent:  # a sweep has said it
+            for level, text in chain.notices(learner.network):
+                log.log(level, "%s", text)
         names = json.dumps(splits.classes)
         if splits.classes != DIGITS:
             constant["classes"] = names if len(names) <= _MOST_NAMES else str(classes)
