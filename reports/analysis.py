@@ -28,8 +28,8 @@ from reports.setting_frames import (
     own_curves_of,
 )
 from reports.stats import budget
+from reports.stats.contrast import FOLDS, SEEDS
 from reports.stats.runs import FINISHED
-from reports.stats.verdicts import FOLDS, SEEDS
 
 if TYPE_CHECKING:
     from reports.runs import Declared

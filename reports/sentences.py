@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.metrics import read_metric
 from reports.names import plain
-from reports.stats.verdicts import IMAGES, SEEDS
+from reports.stats.contrast import IMAGES, SEEDS
 
 
 def upper_first(text: str) -> str:

@@ -10,16 +10,20 @@ above it:
     power.py         what n seeds can show, and how many would decide
     runs.py          one run per configuration and seed; what is missing, counted
     tuning.py        tuning seeds and evaluation seeds; the learning rate of each loss
-    verdicts.py      one contrast, its verdict
+    contrast.py      one contrast of two sets of values
+    verdicts.py      the verdict on a contrast, and on those of a family
+    sides.py         which runs of two losses are compared, as pairs or not
     contrasts.py     families of contrasts
     bands.py         means and bands over epochs
     budget.py        training until a target accuracy, trials until a good learning rate
+    ranks.py         tests by ranks
     across.py        losses over several data sets or models
 """
 
 from reports.metrics import Metric, read_metric
 from reports.stats.bands import bands
-from reports.stats.contrasts import Dropped, Scores, contrasts, same_loss_contrasts
+from reports.stats.contrast import Contrast, Values, contrast, evidence, values
+from reports.stats.contrasts import contrasts, same_loss_contrasts
 from reports.stats.intervals import (
     Interval,
     Intervals,
@@ -33,6 +37,7 @@ from reports.stats.power import (
     seeds_needed,
 )
 from reports.stats.runs import KEY, denominators, expected_runs, newest_runs, unfinished_runs
+from reports.stats.sides import Dropped
 from reports.stats.significance import (
     differences,
     effect_size_dz,
@@ -43,16 +48,7 @@ from reports.stats.significance import (
     sign_flip_p,
 )
 from reports.stats.tuning import SeedSplit, at_chosen, choose_rates, rate_table, split_seeds
-from reports.stats.verdicts import (
-    Comparison,
-    Contrast,
-    Values,
-    compare,
-    contrast,
-    evidence,
-    values,
-    verdict,
-)
+from reports.stats.verdicts import Comparison, Rules, Scores, compare, verdict
 
 __all__ = [
     "KEY",
@@ -62,6 +58,7 @@ __all__ = [
     "Interval",
     "Intervals",
     "Metric",
+    "Rules",
     "Scores",
     "SeedSplit",
     "Seeds",

@@ -61,12 +61,28 @@ def sign_flip_p(pair_differences: ArrayLike, step: float = math.nan) -> float:
         return math.nan
     grid = np.abs(d).sum() / (_SUMS if math.isnan(step) else _SUMS_OF_COUNTS)
     grid = max(grid, step) if step > 0 else grid
-    counts = np.rint(d / grid).astype(np.int64) if grid else np.zeros(d.size, dtype=np.int64)
+    return flip_p(np.rint(d / grid).astype(np.int64) if grid else np.zeros(d.size, np.int64))[0]
+
+
+def flip_p(counts: np.ndarray) -> tuple[float, float]:
+    """The exact p of the sum of whole numbers if each sign is random: two-sided, and for above 0.
+
+    >>> flip_p(np.array([1, 2, 3]))  # one of the eight patterns is as far up
+    (0.25, 0.125)
+    """
+    sizes = np.abs(counts[counts != 0])
+    chance = subset_sums(sizes)
+    total, above = int(sizes.sum()), int(counts[counts > 0].sum())
+    far = np.abs(2 * np.arange(total + 1) - total) >= abs(2 * above - total)
+    return min(1.0, float(chance[far].sum())), min(1.0, float(chance[above:].sum()))
+
+
+def subset_sums(sizes: np.ndarray) -> np.ndarray:
+    """The probability of each sum of those of these whole numbers that a fair coin picks."""
     chance = np.ones(1)
-    for count in np.abs(counts[counts != 0]):
-        chance = (np.pad(chance, (0, 2 * count)) + np.pad(chance, (2 * count, 0))) / 2
-    sums = np.arange(chance.size) - chance.size // 2
-    return float(min(1.0, chance[np.abs(sums) >= abs(counts.sum())].sum()))
+    for size in sizes:
+        chance = (np.pad(chance, (0, size)) + np.pad(chance, (size, 0))) / 2
+    return chance
 
 
 def holm(p: ArrayLike) -> np.ndarray:

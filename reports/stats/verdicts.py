@@ -1,346 +1,77 @@
-"""One contrast of two sets of runs, and the verdict on it."""
+"""The verdicts on contrasts: on one, and on a family with what would decide the undecided ones."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
+from reports.metrics import Metric, read_metric
 from reports.stats import two_way
-from reports.stats.intervals import finite_array
-from reports.stats.power import DECIDED_FROM, EQUIVALENT_FROM
-from reports.stats.significance import (
-    differences,
-    effect_size_dz,
-    is_trusted,
-    outlying,
-    probability_of_improvement,
-    sign_flip_p,
+from reports.stats.contrast import Contrast, contrast, values
+from reports.stats.power import (
+    DECIDED_FROM,
+    EQUIVALENT_FROM,
+    Seeds,
+    detectable_difference,
+    seeds_needed,
 )
+from reports.stats.significance import holm
 
-SEEDS_AND_IMAGES = "new seeds and new examples"
-SEEDS = "new seeds, on this test set"
-IMAGES = "new examples, for these two networks"
-FOLDS = "new seeds, each tested on a fold of these data"
-
-
-class Values(NamedTuple):
-    """The runs of one side.
-
-    scores: the metric of each run, [n]. images: the same for each test example, [n, images], whose
-    mean is the score; None where it is not stored. planned: which runs were declared, [n].
-    """
-
-    scores: np.ndarray
-    images: np.ndarray | None
-    planned: np.ndarray
-
-    def only(self, kept: np.ndarray) -> Values:
-        """The runs at the places that are kept."""
-        images = None if self.images is None else self.images[kept]
-        return Values(self.scores[kept], images, self.planned[kept])
-
-
-class Evidence(NamedTuple):
-    """The tests of one contrast at one pair of learning rates.
-
-    p: of all runs. e: e-value of all seeds. p_decides: of all looks together (see
-    `two_way.at_looks`). planned: pairs (or runs of the smaller side) that were declared.
-    """
-
-    found: two_way.Estimate
-    of_seeds: two_way.Estimate
-    p: float
-    e: float
-    p_decides: float
-    p_equivalence: float
-    p_equivalence_decides: float
-    planned: int
+Scores = Callable[[str], np.ndarray | None]
+"""The metric of a run, by its id, for each test example; None where it is not stored."""
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """a against b, before correction for its family. Everything is NaN where there are no values.
+class Rules:
+    """What holds for every contrast of a family.
 
-    `n`: pairs, or the smaller sample when not paired; `planned_n`: those of them that were
-    declared. `difference`: mean of a minus mean of b, `low` and `high` its interval (`interval`:
-    none, two-way, t, welch, images, ranks), and `generalises` says over what. `seeds_only_low` and
-    `seeds_only_high`: the interval for new seeds on the same test examples. `sd`: of the paired
-    differences, or the root mean square of the two samples' standard deviations; `error` and
-    `freedom`: of the difference; `of_images`: the part of its variance that more seeds do not make
-    smaller. `p`: of the interval's test; `p_seeds`: exact, of the seeds alone (sign flips when
-    paired, else Welch's t); `e_value`, `p_decides`, `p_equivalence`, `p_equivalence_decides`: see
-    `Evidence`. `median`, `trimmed_mean` (20 % at each end): of the paired differences, or the
-    difference of those of the two samples. `outliers`: places of outlying pairs; of runs of a, then
-    of b, when not paired. `trusted`: see `significance.is_trusted`.
+    metric: a column; shares are compared in percentage points, others in their own unit. margin: of
+    equivalence, in the unit of the difference; None: for accuracies 0.1 points or two test
+    examples, whichever is larger, else no margin. test_size: test examples that the metric counts:
+    the margin of an accuracy is at least one of them, and the spread of runs is at least that of
+    rounding to one. scores: the metric of a run for each test example. Where a run of a contrast
+    has none, or one whose mean is not its metric, the contrast is about these test examples only.
+    diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant answer;
+    NaN where that is not known or the metric has none. constant: the same for each test example.
+    alpha: of Holm's p; intervals have level 1 - alpha. power: for `detectable` and `seeds_needed`.
+    higher_is_better: for metrics that `read_metric` does not know.
     """
 
-    n: int
-    n_a: int
-    n_b: int
-    planned_n: int
-    paired: bool
-    difference: float
-    low: float
-    high: float
-    interval: str
-    generalises: str
-    test_images: int
-    seeds_only_low: float
-    seeds_only_high: float
-    sd: float
-    error: float
-    freedom: float
-    of_images: float
-    p: float
-    p_seeds: float
-    e_value: float
-    p_decides: float
-    p_equivalence: float
-    p_equivalence_decides: float
-    d_z: float
-    p_better: float
-    p_better_low: float
-    p_better_high: float
-    median: float
-    trimmed_mean: float
-    outliers: tuple[int, ...]
-    trusted: bool
+    metric: str = "test_accuracy"
+    margin: float | None = None
+    test_size: int | None = None
+    scores: Scores | None = None
+    diverged: float = math.nan
+    constant: np.ndarray | None = None
+    alpha: float = 0.05
+    power: float = 0.8
+    higher_is_better: bool | None = None
 
+    def __post_init__(self) -> None:
+        for name, share in (("alpha", self.alpha), ("power", self.power)):
+            if not 0 < share < 1:
+                raise ValueError(f"{name}: expected a number between 0 and 1, got {share!r}")
 
-def values(
-    scores: ArrayLike, images: np.ndarray | None = None, planned: ArrayLike | None = None
-) -> Values:
-    """The runs of one side; all count as planned by default."""
-    x = finite_array(scores, 1, "scores")
-    there = np.ones(x.size, bool) if planned is None else np.asarray(planned, dtype=bool)
-    return Values(x, images, there)
+    @cached_property
+    def read(self) -> Metric:
+        """What the metric is. Raises ValueError for one that is not known."""
+        return read_metric(self.metric, self.higher_is_better)
 
+    @cached_property
+    def step(self) -> float:
+        """What one test example is worth; NaN where values are not rounded to it."""
+        return self.read.one_example(self.test_size) or math.nan
 
-def evidence(
-    a: Values, b: Values, *, paired: bool = True, step: float = math.nan, margin: float = math.nan
-) -> Evidence:
-    """The tests of a against b: of all runs, of the declared ones, and of the e-value."""
-    rounding = 0.0 if math.isnan(step) else step / math.sqrt(6 if paired else 12)
-    samples, found, of_seeds = _estimates(a, b, paired, rounding)
-    p, p_equivalence = two_way.p_difference(found), np.full((), np.nan)
-    if not math.isnan(margin):
-        p_equivalence = two_way.p_equivalence(found, margin)
-    e = two_way.e_difference(samples, found)
-    kept_a, kept_b = a.planned, b.planned
-    if paired:
-        kept_a = kept_b = a.planned & b.planned
-    planned = int(min(kept_a.sum(), kept_b.sum()))
-    once, once_equivalence = np.full((), np.nan), np.full((), np.nan)
-    later, later_equivalence = once, once
-    if kept_a.all() and kept_b.all():
-        once, once_equivalence = p, p_equivalence
-    else:
-        later, later_equivalence = p, p_equivalence
-        if planned >= 2:
-            _, first, _ = _estimates(a.only(kept_a), b.only(kept_b), paired, rounding)
-            once = two_way.p_difference(first)
-            if not math.isnan(margin):
-                once_equivalence = two_way.p_equivalence(first, margin)
-    e_equivalence = np.full((), np.nan)
-    if not math.isnan(margin):
-        e_equivalence = two_way.e_equivalence(samples, found, margin)
-    alone = min(len(a.scores), len(b.scores)) < 2  # says nothing about the losses
-    decides = two_way.at_looks(once, later, e)
-    equivalent = two_way.at_looks(once_equivalence, later_equivalence, e_equivalence)
-    return Evidence(
-        found,
-        of_seeds,
-        float(p),
-        float(e),
-        1.0 if alone else float(decides),
-        float(p_equivalence),
-        1.0 if alone else float(equivalent),
-        planned,
-    )
-
-
-def _estimates(
-    a: Values, b: Values, paired: bool, rounding: float
-) -> tuple[list[np.ndarray], two_way.Estimate, two_way.Estimate]:
-    """The samples of a contrast, its estimate, and that of the seeds alone."""
-    samples = [differences(a.scores, b.scores)] if paired else [a.scores, b.scores]
-    of_seeds = two_way.estimate(samples, rounding=rounding)
-    if a.images is None or b.images is None:
-        return samples, of_seeds, of_seeds
-    per_image = (
-        [np.subtract(a.images, b.images, dtype=np.float64)] if paired else [a.images, b.images]
-    )
-    parts = [two_way.image_parts(each) for each in per_image]
-    return samples, two_way.estimate(samples, parts, rounding=rounding), of_seeds
-
-
-def contrast(
-    a: Values,
-    b: Values,
-    *,
-    paired: bool = True,
-    higher_is_better: bool = True,
-    level: float = 0.95,
-    step: float = math.nan,
-    margin: float = math.nan,
-) -> Contrast:
-    """Compare the runs of two sides, values of one metric in one unit.
-
-    Accuracies are rounded to whole test examples, so their spread may look smaller than it is, down
-    to 0. The tests use at least the spread of that rounding: step / sqrt(12) for a run, and step /
-    sqrt(6) for the difference of two.
-
-    Args:
-        a: runs of one side.
-        b: runs of the other, in the same order of seeds when paired.
-        paired: whether a and b are compared seed by seed.
-        higher_is_better: False for errors such as NLL.
-        level: of the intervals.
-        step: what one test example is worth, in the unit of the values; NaN where they are not
-            rounded.
-        margin: half the width of equivalence, in the same unit; NaN when it is not asked.
-
-    >>> c = contrast(values([98.0, 99.0, 97.0]), values([97.0, 97.0, 94.0]))  # differences 1, 2, 3
-    >>> print(f"{c.difference} [{c.low:.3f}, {c.high:.3f}] p {c.p:.3f} d_z {c.d_z} P {c.p_better}")
-    2.0 [-0.484, 4.484] p 0.074 d_z 2.0 P 1.0
-    """
-    x, y = a.scores, b.scores
-    chance = probability_of_improvement(
-        x, y, paired=paired, higher_is_better=higher_is_better, level=level
-    )
-    nothing = _nothing(x.size, y.size, paired)
-    if not min(x.size, y.size):
-        return nothing
-    found = evidence(a, b, paired=paired, step=step, margin=margin)
-    (low, high), (seeds_low, seeds_high) = (
-        each.interval(level) for each in (found.found, found.of_seeds)
-    )
-    images = 0 if a.images is None or b.images is None else a.images.shape[1]
-    several = min(x.size, y.size) > 1
-    how, generalises = ("t" if paired else "welch"), SEEDS
-    if images:
-        how, generalises = ("two-way", SEEDS_AND_IMAGES) if several else ("images", IMAGES)
-    elif not several:
-        how, generalises = "none", ""
-    d = differences(x, y) if paired else None
-    rounding = 0.0 if math.isnan(step) else step / math.sqrt(6 if paired else 12)
-    if d is None:
-        sd = math.sqrt((_sd(x) ** 2 + _sd(y) ** 2) / 2)
-        p_seeds = float(two_way.p_difference(found.of_seeds))
-        outliers = np.concatenate([outlying(x, rounding), outlying(y, rounding)])
-    else:
-        sd, p_seeds, outliers = _sd(d), sign_flip_p(d, step), outlying(d, rounding)
-    middle = [
-        float(of(x) - of(y) if d is None else of(d))
-        for of in (np.median, lambda values: scipy.stats.trim_mean(values, 0.2))
-    ]
-    return Contrast(
-        n=nothing.n,
-        n_a=x.size,
-        n_b=y.size,
-        planned_n=found.planned,
-        paired=paired,
-        difference=float(found.found.difference),
-        low=float(low),
-        high=float(high),
-        interval=how,
-        generalises=generalises,
-        test_images=images,
-        seeds_only_low=float(seeds_low),
-        seeds_only_high=float(seeds_high),
-        sd=sd,
-        error=math.sqrt(found.found.variance),
-        freedom=float(found.found.freedom),
-        of_images=float(found.found.of_images),
-        p=found.p,
-        p_seeds=p_seeds,
-        e_value=found.e,
-        p_decides=found.p_decides,
-        p_equivalence=found.p_equivalence,
-        p_equivalence_decides=found.p_equivalence_decides,
-        d_z=math.nan if d is None else effect_size_dz(d),
-        p_better=chance.estimate,
-        p_better_low=chance.low,
-        p_better_high=chance.high,
-        median=middle[0],
-        trimmed_mean=middle[1],
-        outliers=tuple(np.flatnonzero(outliers).tolist()),
-        trusted=d is None or is_trusted(d, p_seeds, rounding, alpha=1 - level),
-    )
-
-
-def _nothing(n_a: int, n_b: int, paired: bool) -> Contrast:
-    nan = math.nan
-    return Contrast(
-        *(min(n_a, n_b), n_a, n_b, 0, paired, nan, nan, nan, "none", "", 0, nan, nan),
-        *(nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, nan),
-        *((), True),
-    )
-
-
-def rank_contrast(
-    a: Values,
-    b: Values,
-    *,
-    paired: bool = True,
-    higher_is_better: bool = True,
-    level: float = 0.95,
-) -> Contrast:
-    """Compare the runs of two sides by their order alone.
-
-    So a value may be infinite, which stands for a run that diverged.
-
-    Paired: the sign test, exact, with the e-value of a uniform prior. Not paired: the test of
-    Wilcoxon, Mann and Whitney, of the declared runs only. There is no mean, so `difference`, its
-    interval, `sd` and `d_z` are NaN.
-
-    >>> a, b = (Values(np.array(x), None, np.ones(6, bool)) for x in ([-np.inf] * 6, range(6)))
-    >>> c = rank_contrast(a, b)
-    >>> c.p, c.p_better, c.difference
-    (0.03125, 0.0, nan)
-    """
-    ranks = scipy.stats.rankdata(np.concatenate([a.scores, b.scores]))
-    x, y = ranks[: len(a.scores)], ranks[len(a.scores) :]
-    chance = probability_of_improvement(
-        x, y, paired=paired, higher_is_better=higher_is_better, level=level
-    )
-    kept = (a.planned & b.planned,) * 2 if paired else (a.planned, b.planned)
-    p, e = _rank_p(x, y, paired)
-    once, later = (p, math.nan) if kept[0].all() and kept[1].all() else (math.nan, p)
-    planned = int(min(kept[0].sum(), kept[1].sum()))
-    if planned and not math.isnan(later):
-        once, _ = _rank_p(x[kept[0]], y[kept[1]], paired)
-    fields = vars(_nothing(x.size, y.size, paired)) | {
-        "planned_n": planned,
-        "interval": "ranks",
-        "generalises": SEEDS,
-        "p": p,
-        "p_seeds": p,
-        "e_value": e,
-        "p_decides": float(
-            two_way.at_looks(*(np.array(each, dtype=float) for each in (once, later, e)))
-        ),
-        "p_better": chance.estimate,
-        "p_better_low": chance.low,
-        "p_better_high": chance.high,
-    }
-    return Contrast(**fields)
-
-
-def _rank_p(x: np.ndarray, y: np.ndarray, paired: bool) -> tuple[float, float]:
-    if not paired:
-        return float(scipy.stats.mannwhitneyu(x, y).pvalue), math.nan
-    wins, losses = int((x > y).sum()), int((x < y).sum())
-    if not wins + losses:
-        return 1.0, 1.0
-    log_e = (wins + losses) * math.log(2) + special.betaln(wins + 1, losses + 1)
-    return float(scipy.stats.binomtest(wins, wins + losses).pvalue), math.exp(log_e)
+    @cached_property
+    def half_width(self) -> float:
+        """The margin of equivalence; NaN where there is none."""
+        return self.read.margin(self.margin, self.test_size)
 
 
 class Comparison(NamedTuple):
@@ -457,5 +188,80 @@ def rank_verdict(p_holm: float, p_better: float, *, alpha: float = 0.05) -> str:
     return "better" if p_better > 0.5 else "worse"
 
 
-def _sd(values: np.ndarray) -> float:
-    return float(two_way.spread(values))
+def decide(family: list[dict[str, Any]], rules: Rules) -> None:
+    """Complete the rows of one family: Holm's p, the verdict and what it would take.
+
+    Args:
+        family: rows with the fields of `Contrast`, `applies` (whether the contrast is a member of
+            the family), and `p_at_best` (its p at the best rates alone).
+        rules: of the family.
+    """
+    tested = [row for row in family if row["applies"]]
+    for name, adjusted in (
+        ("p_decides", "p_holm"),
+        ("p_at_best", "p_holm_at_best"),
+        ("p_equivalence_decides", "p_equivalence_holm"),
+    ):
+        for row in family:
+            row[adjusted] = math.nan
+        for row, p in zip(tested, holm([row[name] for row in tested]), strict=True):
+            row[adjusted] = float(p)
+    for row in family:
+        at_best = _verdict(row, row["p_holm_at_best"], rules)
+        found = _verdict(row, row["p_holm"], rules)
+        distrusted = found in ("better", "worse") and not row["trusted"]
+        row |= {"family": len(tested), "verdict": "undecided" if distrusted else found}
+        row |= _what_it_takes(row, rules.alpha / max(len(tested), 1), rules)
+        row["reason"] = ""
+        if row["verdict"] == "undecided":
+            row["reason"] = _reason(row, at_best, distrusted)
+
+
+def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[str, float]:
+    """The difference that the runs of a row show, and the seeds that would decide it."""
+    detectable, seeds = math.nan, Seeds(math.nan, math.nan, math.nan)
+    if row["n"] > 1:
+        detectable = detectable_difference(
+            row["error"], row["freedom"], alpha=two_way.PLANNED * alpha, power=rules.power
+        )
+    if row["verdict"] == "undecided" and row["n"] >= DECIDED_FROM:
+        samples = 1 if row["paired"] else 2
+        step = 0.0 if math.isnan(rules.step) else rules.step
+        seeds = seeds_needed(
+            row["difference"],
+            max(row["sd"], step / math.sqrt(6 * samples)),
+            row["n"],
+            of_images=row["of_images"],
+            margin=rules.half_width,
+            alpha=alpha,
+            power=rules.power,
+            samples=samples,
+        )
+    names = ("detectable", "seeds_needed_low", "seeds_needed", "seeds_needed_high")
+    return dict(zip(names, (detectable, *seeds), strict=True))
+
+
+def _verdict(row: Mapping[str, Any], p_holm: float, rules: Rules) -> str:
+    if row["interval"] == "ranks":
+        return rank_verdict(p_holm, row["p_better"], alpha=rules.alpha)
+    return verdict(
+        row["low"],
+        row["high"],
+        p_holm,
+        n=row["n"],
+        p_equivalence=row["p_equivalence_holm"],
+        margin=rules.half_width,
+        alpha=rules.alpha,
+        higher_is_better=rules.read.higher_is_better,
+    )
+
+
+def _reason(row: Mapping[str, Any], at_best: str, distrusted: bool) -> str:
+    """Why a contrast is undecided."""
+    if row["n"] < 2:
+        return "one seed" if row["n"] else "nothing to compare"
+    if distrusted:
+        return "not to be trusted"
+    if at_best in ("better", "worse") and row["trusted"]:
+        return "rates"
+    return "too close to tell" if math.isinf(row["seeds_needed"]) else "too few seeds"

@@ -25,7 +25,7 @@ from reports.page import across as page_across
 from reports.page import render
 from reports.page import report as page_report
 from reports.page import table as page_table
-from reports.stats import across as statistics
+from reports.stats import ranks as statistics
 from reports.stats.across import Comparison, compare, scores
 
 DATA = [f"data{i:02d}" for i in range(12)]

@@ -37,7 +37,7 @@ from reports.page.methods import basis
 from reports.page.more_runs import MoreRuns
 from reports.page.table import Cell, Column, Table
 from reports.runs import Declared
-from reports.stats.verdicts import IMAGES as ONE_SEED
+from reports.stats.contrast import IMAGES as ONE_SEED
 
 FILES_ALONE = {"curves", "denominators"}
 """Tables that the page does not show: too long, or said in a sentence."""

@@ -23,7 +23,7 @@ from reports.stats import (
     two_way,
     values,
 )
-from reports.stats.verdicts import contrast, rank_contrast
+from reports.stats.contrast import contrast, rank_contrast
 
 NAN = math.nan
 
