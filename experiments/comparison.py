@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -31,17 +30,13 @@ _HASHES = {
     "order_hash": "the split, the labels and the order of examples",
     "init_hash": "the initial weights",
     "head_hash": "the initial weights of the last layer",
+    "outcome": "the outcome",
 }
 _ARRAYS = {
     "outputs": "the network's outputs",
     "predicted": "the predicted classes",
     "label": "the labels",
 }
-_UNEXPLAINED = (
-    "No recorded difference explains this. Run it once more. If the numbers differ again, something"
-    " that is not recorded decides them: a file that the code reads, a library outside Python, or "
-    "the hardware."
-)
 
 
 class RunError(ValueError):
@@ -53,27 +48,15 @@ class Record:
     """What a run has recorded.
 
     Attributes:
-        label: the run's id, name and status.
-        facts: by section and name, what the numbers may depend on.
-        results: by name, what the run computed: the value of each epoch of a metric, the array of a
-            part of its predictions, a hash or the outcome. Times are left out.
+        label: The run's id, name and status.
+        facts: By section and name, what the numbers may depend on.
+        results: By name, what the run computed: the value of each epoch of a metric, a row for each
+            test example, or one hash or outcome. Times are left out.
     """
 
     label: str
     facts: dict[str, dict[str, str]]
-    results: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A result that two runs do not share; text: how it differs. only_b: whether A has none."""
-
-    name: str
-    text: str
-    only_b: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.text}"
+    results: dict[str, dict[int, Any]] = field(default_factory=dict)
 
 
 def find(client: Any, run_id: str, uri: str, experiment: str | None = None) -> Any:
@@ -105,17 +88,13 @@ def find(client: Any, run_id: str, uri: str, experiment: str | None = None) -> A
             "or from `mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
         )
     if len(runs) > 1:
-        raise RunError(f"expected one run, but the ids of several begin so: {_names(runs)}")
+        names = ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in runs)
+        raise RunError(f"expected one run, but the ids of several begin so: {names}")
     run = client.get_run(runs[0].info.run_id)  # the search does not return the data set
-    kind = run.data.tags.get("kind")
-    if kind == "sweep":
-        of_sweep = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-        children = client.search_runs([run.info.experiment_id], of_sweep, max_results=5)
-        raise RunError(f"expected one run, got a sweep; choose one of its runs: {_names(children)}")
+    kind = run.data.tags.get("kind", "run of another program")
     if kind != "run":
         raise RunError(
-            f"expected a run of experiments/run.py, got {run.info.run_name!r} of "
-            + ("another program" if kind is None else f"kind {kind!r}")
+            f"expected a run of experiments/run.py, got the {kind} {run.info.run_name!r}"
         )
     return run
 
@@ -123,16 +102,14 @@ def find(client: Any, run_id: str, uri: str, experiment: str | None = None) -> A
 def record(client: Any, run: Any, artifact: Artifact) -> Record:
     """What a run has recorded, read from the store."""
     tags = run.data.tags
-    results: dict[str, Any] = {name: tags[tag] for tag, name in _HASHES.items() if tag in tags}
-    if "outcome" in tags:
-        results["the outcome"] = tags["outcome"]
-    for name in sorted(run.data.metrics):
-        if not name.startswith("time/"):
-            history = client.get_metric_history(run.info.run_id, name)  # in no order to rely on
-            results[name] = {point.step: point.value for point in sorted(history, key=_step)}
+    results = {name: {0: tags[tag]} for tag, name in _HASHES.items() if tag in tags}
+    metrics = sorted(name for name in run.data.metrics if not name.startswith("time/"))
+    for name in metrics:
+        history = client.get_metric_history(run.info.run_id, name)
+        results[name] = {point.step: point.value for point in history}
     if content := artifact(run, "predictions.npz"):
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            results |= {name: arrays[array] for array, name in _ARRAYS.items() if array in arrays}
+            results |= {_ARRAYS[each]: dict(enumerate(arrays[each])) for each in arrays}
     label = f"{run.info.run_id} {run.info.run_name}, {run.info.status}"
     return Record(label, _facts(run, artifact), results)
 
@@ -145,11 +122,7 @@ def _facts(run: Any, artifact: Artifact) -> dict[str, dict[str, str]]:
     code = {f"{file} ({part})": digest for part in parts for file, digest in parts[part].items()}
     code["code of the metrics"] = tags.get("code.metrics", "unknown")[:12]
     code["commit"] = tags.get("git_commit", "unknown")[:10]
-    code["uncommitted changes"] = "none"
-    if tags.get("git_dirty") == "true":
-        diff = artifact(run, "changes.diff") or b""
-        size, digest = plural(len(diff.splitlines()), "line"), hashlib.sha256(diff).hexdigest()[:8]
-        code["uncommitted changes"] = f"{size} ({digest})" if diff else "new files only"
+    code["uncommitted changes"] = tags.get("git_dirty", "unknown")
     lines = (artifact(run, "environment.txt") or b"").decode().splitlines()
     machine = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
     named = {"python_version": "Python", "paddle_version": "paddlepaddle"}
@@ -175,30 +148,30 @@ def changes(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def differences(a: Record, b: Record) -> list[Difference]:
-    """The results that differ in any bit: hashes, then metrics by their first epoch, then images.
+def differences(a: Record, b: Record) -> dict[str, str]:
+    """How the results differ that are not equal to the bit, by name.
 
     A result that only one of the runs has is a difference, too.
     """
-    found: list[tuple[int, int, Difference]] = []
+    differ = {}
     for name in {**a.results, **b.results}:
         one, other = a.results.get(name), b.results.get(name)
         if one is None or other is None:
-            alone = Difference(name, f"only in {'B' if one is None else 'A'}", only_b=one is None)
-            found.append((3, 0, alone))
-        elif isinstance(one, dict):
-            if len(one) == len(other) == 1:  # at the end, which may be another epoch
-                other = dict(zip(one, other.values(), strict=True))
-            epochs = sorted({*one, *other})
-            unlike = [epoch for epoch in epochs if _bits(one.get(epoch)) != _bits(other.get(epoch))]
-            if unlike:
-                found.append((1, unlike[0], Difference(name, _of_metric(one, other, unlike))))
-        elif isinstance(one, np.ndarray):
-            text = _of_images(one, other)
-            found += [(2, 0, Difference(name, text))] if text else []
-        elif one != other:
-            found.append((0, 0, Difference(name, f"{one[:10]}, {other[:10]}")))
-    return [each for *_, each in sorted(found, key=lambda entry: entry[:2])]
+            differ[name] = f"only in {'B' if one is None else 'A'}"
+        elif len(one) == len(other) == 1:  # at the end, which may be another epoch
+            if _bits(*one.values()) != _bits(*other.values()):
+                differ[name] = f"{_brief(*one.values())}, {_brief(*other.values())}"
+        elif places := [
+            at for at in {**one, **other} if _bits(one.get(at)) != _bits(other.get(at))
+        ]:
+            unit, first = _unit(name), min(places)
+            count = plural(len({**one, **other}), unit)
+            differ[name] = f"{len(places)} of {count} differ, first {unit} {first}"
+            if unit == "epoch":
+                ends = f"{one[max(one)]}, {other[max(other)]} at the end"
+                values = f"{one.get(first, 'none')}, {other.get(first, 'none')}"
+                differ[name] = f"{ends}; {differ[name]}: {values}"
+    return differ
 
 
 def text(a: Record, b: Record) -> str:
@@ -206,26 +179,25 @@ def text(a: Record, b: Record) -> str:
     lines = [f"A: {a.label}", f"B: {b.label}"]
     same = []
     for section in a.facts:
-        differ = changes(a.facts[section], b.facts[section])
-        if not differ:
+        if differ := changes(a.facts[section], b.facts[section]):
+            lines.append(f"{section} (A, B):")
+            lines += [f"  {name}: {values}" for name, values in sorted(differ.items())]
+        else:
             same.append(section.lower())
-            continue
-        lines.append(f"{section} (A, B):")
-        lines += [f"  {name}: {values}" for name, values in sorted(differ.items())]
-        one, other = (each.facts[section].get("commit", "unknown") for each in (a, b))
-        if "commit" in differ and "unknown" not in (one, other):
-            lines.append(f"  (git diff {one} {other} -- experiments conf)")
     if same:
         lines.append(f"No difference in: {', '.join(same)}")
-
     unlike = differences(a, b)
-    equal = _equal(a, {each.name for each in unlike})
-    if not unlike:
-        return "\n".join([*lines, "Every number is equal to the bit:", *equal])
-    lines += ["Numbers that differ (A, B):", *(f"  {each}" for each in unlike)]
+    if unlike:
+        lines.append("Numbers that differ (A, B):")
+        lines += [f"  {name}: {how}" for name, how in unlike.items()]
+    equal = {name: values for name, values in a.results.items() if name not in unlike}
     if equal:
-        lines += ["Equal to the bit:", *equal]
-    return "\n".join([*lines, *([_UNEXPLAINED] if len(same) == len(a.facts) else [])])
+        lines.append("Equal to the bit:" if unlike else "Every number is equal to the bit:")
+    metrics = [len(values) for name, values in equal.items() if _unit(name) == "epoch"]
+    if metrics:
+        lines.append(f"  {plural(sum(metrics), 'value')} of {plural(len(metrics), 'metric')}")
+    lines += [f"  {name}" for name in equal if _unit(name) != "epoch"]
+    return "\n".join(lines)
 
 
 def read(store: Store, run: Any, name: str) -> bytes | None:
@@ -241,64 +213,19 @@ def read(store: Store, run: Any, name: str) -> bytes | None:
     return store.patiently(fetch)
 
 
-def _equal(run: Record, unlike: set[str]) -> list[str]:
-    """The results of a run without some, counted, a line for each kind."""
-    same = {name: value for name, value in run.results.items() if name not in unlike}
-    curves = [value for value in same.values() if isinstance(value, dict)]
-    lines = []
-    if curves:
-        values = plural(sum(map(len, curves)), "value")
-        lines.append(f"  {values} of {plural(len(curves), 'metric')}")
-    for name, value in same.items():
-        if isinstance(value, np.ndarray):
-            lines.append(f"  {name} of {plural(len(value), 'test example')}")
-        elif not isinstance(value, dict):
-            lines.append(f"  {name}")
-    return lines
-
-
-def _of_metric(a: Mapping[int, float], b: Mapping[int, float], unlike: list[int]) -> str:
-    """How a metric differs: its last values, and the first epoch with a difference."""
-    last = f"{a[max(a)]!r}, {b[max(b)]!r}"
-    if len(a) == len(b) == 1:
-        return last
-    first = ", ".join(repr(each[unlike[0]]) if unlike[0] in each else "none" for each in (a, b))
-    count = f"{len(unlike)} of {plural(len({*a, *b}), 'epoch')} differ"
-    pairs = [(a[epoch], b[epoch]) for epoch in unlike if epoch in a and epoch in b]
-    largest = max((_relative(*pair) for pair in pairs), default=0.0)
-    ratio = f" (largest relative difference {largest:.1e})" if largest else ""
-    return f"{last} at the end; {count}, first epoch {unlike[0]}: {first}{ratio}"
-
-
-def _of_images(a: np.ndarray, b: np.ndarray) -> str:
-    """How the arrays of all test examples differ; empty where they are equal to the bit."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return f"{a.dtype} {list(a.shape)}, {b.dtype} {list(b.shape)}"
-    one, other = (each.reshape(len(each), -1) for each in (a, b))
-    bits = f"u{a.dtype.itemsize}"
-    unlike = np.argwhere(one.view(bits) != other.view(bits))  # rows of image and output
-    if not len(unlike):
+def _unit(name: str) -> str:
+    """What the values of a result belong to; empty for a hash or the outcome."""
+    if name in _HASHES.values():
         return ""
-    image, output = unlike[0]
-    return (
-        f"{len(set(unlike[:, 0])):,} of {plural(len(a), 'test example')} differ, the first is "
-        f"{image}: {one[image, output].item()!r}, {other[image, output].item()!r}"
-    )
+    return "test example" if name in _ARRAYS.values() else "epoch"
 
 
-def _relative(a: float, b: float) -> float:
-    """The difference as a share of the larger number, in [0, 2]; 0 for 0.0 and -0.0."""
-    return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0
+def _bits(value: Any) -> tuple[str, bytes]:
+    """What is equal only for values equal in every bit: 0.0 is not -0.0, and NaN is itself."""
+    array = np.asarray(value)
+    return f"{array.dtype} {array.shape}", array.tobytes()
 
 
-def _bits(value: float | None) -> str | None:
-    """What is equal only for numbers equal in every bit: 0.0 is not -0.0, and NaN is itself."""
-    return None if value is None else float(value).hex()
-
-
-def _step(point: Any) -> int:
-    return int(point.step)
-
-
-def _names(runs: Any) -> str:
-    return ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in runs)
+def _brief(value: Any) -> str:
+    """A value in words: of a hash the beginning."""
+    return value[:10] if isinstance(value, str) else str(value)

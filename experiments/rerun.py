@@ -66,7 +66,8 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     before = find(store, settings.rerun)
     cfg = config_of(store, before, cfg, overrides)
     choices = {group: before.data.params[group] for group in config.GROUPS}
-    settings = config.read(cfg, choices, _words(store, before))
+    words = (comparison.read(store, before, "overrides.yaml") or b"[]").decode()
+    settings = config.read(cfg, choices, list(OmegaConf.create(words)))
     settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)
     ranges.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
@@ -94,7 +95,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     )
     report = comparison.text(then, now)
     # A number that only the new run has comes from newer code.
-    if any(not each.only_b for each in comparison.differences(then, now)):
+    if then.results.keys() & comparison.differences(then, now):
         raise CommandError(report)
     print(report)
     return after
@@ -114,20 +115,8 @@ def find(store: Store, run_id: object) -> Any:
         run = comparison.find(store.client, str(run_id), store.uri)
     except comparison.RunError as error:
         raise CommandError(f"rerun={run_id}: {error}") from error
-    status = run.info.status
-    if status == "RUNNING":
-        raise CommandError(
-            f"rerun={run_id}: expected a FINISHED run, this one is RUNNING; wait until it is over"
-        )
-    if status != "FINISHED":
-        own = config.own_words(_words(store, run))
-        own = [word for word in own if not word.startswith("tracking.uri=")]
-        if not contract.is_default(store.uri):
-            own.append(contract.override("tracking.uri", store.uri))
-        raise CommandError(
-            f"rerun={run_id}: expected a FINISHED run, this one is {status}; to finish what it "
-            f"began: {contract.command('python experiments/run.py', *own)}"
-        )
+    if run.info.status != "FINISHED":
+        raise CommandError(f"rerun={run_id}: expected a FINISHED run, got one {run.info.status}")
     return run
 
 
@@ -144,15 +133,8 @@ def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str])
         )
     then: Any = OmegaConf.to_container(OmegaConf.create(kept.decode()))
     values: Any = OmegaConf.to_container(now, resolve=True)
-    for name in sorted(set(then) - set(values)):
-        log.warning("%s=%s was set then, and means nothing any more; left out", name, then[name])
     given = {word.lstrip("+").partition("=")[0] for word in overrides}
     names = [name.removeprefix("data.") for name in contract.DATA_PLACES if name in given]
     root = {name: values["data"][name] for name in names}
     values |= {name: then[name] for name in _OF_THEN if name in then and name not in given}
     return OmegaConf.create(values | {"data": values["data"] | root})
-
-
-def _words(store: Store, run: Any) -> list[str]:
-    """The overrides of a run."""
-    return list(OmegaConf.create((comparison.read(store, run, "overrides.yaml") or b"[]").decode()))

@@ -1,8 +1,10 @@
-"""Two runs: what counts as a difference, how it is printed, and `generate compare`."""
+"""Two runs: what counts as a difference, how it is printed, `generate compare` and `rerun=`."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -10,16 +12,21 @@ from functools import partial
 
 import numpy as np
 import pytest
+from helpers.commands import ROOT
+from hydra import compose, initialize_config_dir
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
 
-from experiments import comparison, tracking
-from experiments.comparison import Difference, Record, changes, differences, text
+from experiments import comparison, config, execution, option_checks, rerun, tracking
+from experiments.comparison import Record, changes, differences, text
+from experiments.config import CommandError
 from reports import generate, options
 from reports.compare import compare
 from reports.runs import ReadError
 
-WEIGHTS = {"the initial weights": "a" * 64}
+WEIGHTS = {"the initial weights": {0: "a" * 64}}
 LOSS = {"val/loss": {0: 2.5, 1: 2.0, 2: 1.5}}
-OUTPUTS = {"the network's outputs": np.array([[0.25, 0.5], [0.75, 1.0]])}
+OUTPUTS = {"the network's outputs": {0: np.array([0.25, 0.5]), 1: np.array([0.75, 1.0])}}
 
 
 @pytest.fixture(scope="module")
@@ -39,180 +46,121 @@ def made(store, *, lr="0.1", losses=(0.5, 0.25), code="0123456789ab", packages="
         "kind": "run",
         "init_hash": "w" * 64,
         "outcome": "ok",
-        "code.parts": json.dumps({"loss": {"my_losses.py": code}}),
-    }
-    with tracking.tracked_run(store, name="n", params={"lr": lr}, tags=tags) as tracked:
-        for epoch, loss in enumerate(losses):
-            tracked.log_metrics({"val/loss": loss, "time/val_seconds": epoch}, step=epoch)
-        tracked.log_text("environment.txt", f"# Python\n# Linux-6.1\n# AMD EPYC\n{packages}")
-        outputs = np.array([[0.25, 0.5], losses], np.float32)
-        tracked.log_predictions(outputs, np.array([1, 1]), np.array([1, 0]))
-    store.client.set_terminated(tracked.run_id, "FINISHED")
-    return tracked.run_id
-
-
-# ---- what a run has recorded ---------------------------------------------------------------------
-
-
-def record_of(store, run_id):
-    run = store.client.get_run(run_id)
-    return comparison.record(store.client, run, partial(comparison.read, store))
-
-
-def test_the_results_of_a_run_are_hashes_metrics_and_predictions_without_times(store):
-    tags = {"init_hash": "w", "order_hash": "o", "outcome": "ok", "identity": "i"}
-    with tracking.tracked_run(store, name="n", params={}, tags=tags) as tracked:
-        for step in (2, 0, 1):
-            tracked.log_metrics(
-                {"val/loss": step + 0.5, "time/val_seconds": 3.0, "train/loss": 1.0}, step=step
-            )
-        tracked.log_metrics({"test/loss": 0.1}, step=2)
-        tracked.log_predictions(
-            np.array([[0.25, 0.5], [0.1, 1]], np.float32), np.array([1, 1]), np.array([1, 0])
-        )
-    results = record_of(store, tracked.run_id).results
-    arrays = {name: results.pop(name).tolist() for name in comparison._ARRAYS.values()}
-    assert results == {
-        "the split, the labels and the order of examples": "o",
-        "the initial weights": "w",
-        "the outcome": "ok",
-        "test/loss": {2: 0.1},
-        "train/loss": {0: 1.0, 1: 1.0, 2: 1.0},
-        "val/loss": {0: 0.5, 1: 1.5, 2: 2.5},
-    }
-    assert arrays == {
-        "the network's outputs": [[0.25, 0.5], [float(np.float32(0.1)), 1.0]],
-        "the predicted classes": [1, 1],
-        "the labels": [1, 0],
-    }
-
-
-def test_a_run_without_predictions_has_none(store):
-    with tracking.tracked_run(store, name="n", params={}, tags={"outcome": "diverged"}) as tracked:
-        tracked.log_metrics({"val/loss": 1.0}, step=0)
-    assert list(record_of(store, tracked.run_id).results) == ["the outcome", "val/loss"]
-
-
-def test_the_facts_are_settings_code_data_versions_and_machine(store):
-    tags = {
-        "kernel": "stock",
         "paddle_version": "3.3.1",
         "git_commit": "c" * 40,
         "git_dirty": "true",
-        "code": "abcdef" * 10 + "abcd",
-        "code.parts": json.dumps({"loss": {"my_losses.py": "0123456789ab"}}),
+        "code.parts": json.dumps({"loss": {"my_losses.py": code}}),
     }
-    with tracking.tracked_run(store, name="n", params={"lr": "0.1"}, tags=tags) as tracked:
-        tracked.log_text(
-            "environment.txt",
-            "# Python 3.11.4\n# Linux-6.1\n# AMD EPYC\nnumpy==2.1.0\npaddlepaddle==3.3.1\n",
-        )
-        tracked.log_text("changes.diff", "+ one\n- two\n")
+    with tracking.tracked_run(store, name="n", params={"lr": lr}, tags=tags) as tracked:
+        for epoch in reversed(range(len(losses))):
+            tracked.log_metrics(
+                {"val/loss": losses[epoch], "time/val_seconds": 1 / (epoch + 1)}, step=epoch
+            )
+        tracked.log_text("environment.txt", f"# Python\n# Linux-6.1\n# AMD EPYC\n{packages}")
         tracked.log_text("config.yaml", "threads: 2\ndevice: cpu\nlr: 0.1\n")
         tracked.log_dataset("digits", "d" * 64, (10, 28, 28))
-    facts = record_of(store, tracked.run_id).facts
-    assert facts["Code"].pop("uncommitted changes").startswith("2 lines (")
-    assert facts == {
+        outputs = np.array([[0.25, 0.5], losses], np.float32)
+        tracked.log_predictions(outputs, np.array([1, 1]), np.array([1, 0]))
+    return tracked.run_id
+
+
+def test_what_a_run_has_recorded(store):
+    run = store.client.get_run(made(store))
+    found = comparison.record(store.client, run, partial(comparison.read, store))
+    arrays = {
+        name: [np.asarray(row).tolist() for row in found.results.pop(name).values()]
+        for name in ("the network's outputs", "the predicted classes", "the labels")
+    }
+    assert arrays == {
+        "the network's outputs": [[0.25, 0.5], [0.5, 0.25]],
+        "the predicted classes": [1, 1],
+        "the labels": [1, 0],
+    }
+    assert found.results == {  # and no time
+        "the initial weights": {0: "w" * 64},
+        "the outcome": {0: "ok"},
+        "val/loss": {0: 0.5, 1: 0.25},
+    }
+    assert found.facts == {
         "Settings": {"lr": "0.1", "device": "cpu", "threads": "2"},
         "Code": {
             "my_losses.py (loss)": "0123456789ab",
             "code of the metrics": "unknown",
             "commit": "cccccccccc",
+            "uncommitted changes": "true",
         },
         "Data": {"digits": "dddddddddd"},
         "Versions": {"numpy": "2.1.0", "paddlepaddle": "3.3.1"},
-        "Machine": {"system": "Linux-6.1", "processor": "AMD EPYC", "kernel": "stock"},
+        "Machine": {"system": "Linux-6.1", "processor": "AMD EPYC"},
     }
+    with tracking.tracked_run(
+        store, name="n", params={}, tags={"kind": "run", "outcome": "diverged"}
+    ) as tracked:
+        pass
+    run = store.client.get_run(tracked.run_id)
+    found = comparison.record(store.client, run, partial(comparison.read, store))
+    assert found.results == {"the outcome": {0: "diverged"}}
 
 
 # ---- differences ---------------------------------------------------------------------------------
 
 
-def test_equal_numbers_have_no_differences():
-    a = recorded(**WEIGHTS, **LOSS, **OUTPUTS)
-    copied = {name: value.copy() for name, value in OUTPUTS.items()}
-    assert differences(a, recorded(**WEIGHTS, **LOSS, **copied)) == []
-
-
 @pytest.mark.parametrize(("a", "b"), [(1.0, 1.0 + 2**-52), (0.0, -0.0), (1.0, float("nan"))])
 def test_one_bit_is_a_difference(a, b):
-    for one, other in (({1: a, 2: 0.5}, {1: b, 2: 0.5}), (np.array([a]), np.array([b]))):
-        assert len(differences(recorded(m=one), recorded(m=other))) == 1
-        assert differences(recorded(m=other), recorded(m=other)) == []  # NaN is itself
+    for one, other in (({1: a, 2: 0.5}, {1: b, 2: 0.5}), ({0: np.array([a])}, {0: np.array([b])})):
+        assert list(differences(recorded(m=one), recorded(m=other))) == ["m"]
+        copied = {at: np.copy(value) for at, value in other.items()}
+        assert differences(recorded(m=copied), recorded(m=copied)) == {}  # NaN is itself
 
 
-def test_a_metric_has_its_end_its_first_epoch_and_its_largest_difference():
-    (found,) = differences(recorded(**LOSS), recorded(**{"val/loss": {0: 2.5, 1: 2.5, 2: 3.0}}))
-    assert str(found) == (
-        "val/loss: 1.5, 3.0 at the end; 2 of 3 epochs differ, first epoch 1: 2.0, 2.5 (largest "
-        "relative difference 5.0e-01)"
-    )
+@pytest.mark.parametrize(
+    ("a", "b", "difference"),
+    [
+        (
+            LOSS["val/loss"],
+            {0: 2.5, 1: 2.5, 2: 3.0},
+            "1.5, 3.0 at the end; 2 of 3 epochs differ, first epoch 1: 2.0, 2.5",
+        ),
+        (
+            LOSS["val/loss"],
+            {0: 2.5, 1: 2.0},
+            "1.5, 2.0 at the end; 1 of 3 epochs differ, first epoch 2: 1.5, none",
+        ),
+        (
+            {0: 2.5, 1: 2.0},
+            LOSS["val/loss"],
+            "2.0, 1.5 at the end; 1 of 3 epochs differ, first epoch 2: none, 1.5",
+        ),
+        ({5: 0.5}, {20: 0.25}, "0.5, 0.25"),  # at the end, whatever the last epoch is
+        ({5: 0.5}, None, "only in A"),
+        (None, {5: 0.5}, "only in B"),
+    ],
+)
+def test_how_a_metric_differs(a, b, difference):
+    one, other = (recorded(**({} if each is None else {"m": each})) for each in (a, b))
+    assert differences(one, other) == {"m": difference}
 
 
-def test_curves_of_different_length_differ_where_one_has_ended():
-    shorter = recorded(**{"val/loss": {0: 2.5, 1: 2.0}})
-    (found,) = differences(recorded(**LOSS), shorter)
-    assert found.text == "1.5, 2.0 at the end; 1 of 3 epochs differ, first epoch 2: 1.5, none"
-    (found,) = differences(shorter, recorded(**LOSS))
-    assert found.text == "2.0, 1.5 at the end; 1 of 3 epochs differ, first epoch 2: none, 1.5"
-
-
-def test_a_metric_of_the_end_is_compared_whatever_the_last_epoch_is():
-    a, b = recorded(**{"test/loss": {5: 0.5}}), recorded(**{"test/loss": {20: 0.5}})
-    assert differences(a, b) == []
-    (found,) = differences(a, recorded(**{"test/loss": {20: 0.25}}))
-    assert found == Difference("test/loss", "0.5, 0.25")
-
-
-def test_an_image_has_the_first_output_that_differs():
-    name = "the network's outputs"
-    other = np.array([[0.25, 0.5], [0.75, 0.5]])
-    (found,) = differences(recorded(**OUTPUTS), recorded(**{name: other}))
-    assert found == Difference(name, "1 of 2 test examples differ, the first is 1: 1.0, 0.5")
-    (found,) = differences(recorded(**OUTPUTS), recorded(**{name: other[:, :1]}))
-    assert found.text == "float64 [2, 2], float64 [2, 1]"
-
-
-def test_what_only_one_run_has_is_a_difference():
-    (found,) = differences(recorded(**LOSS, **WEIGHTS), recorded(**WEIGHTS))
-    assert found == Difference("val/loss", "only in A")
-    (found,) = differences(recorded(**WEIGHTS), recorded(**LOSS, **WEIGHTS))
-    assert found == Difference("val/loss", "only in B", only_b=True)
-
-
-def test_hashes_come_first_then_the_earliest_metric_then_images():
-    a = recorded(**OUTPUTS, a={0: 1.0, 2: 1.0}, b={1: 1.0, 2: 1.0}, **WEIGHTS)
-    b = recorded(
-        **{"the network's outputs": np.zeros((2, 2)), "the initial weights": "b" * 64},
-        a={0: 1.0, 2: 3.0},
-        b={1: 3.0, 2: 1.0},
-    )
-    found = differences(a, b)
-    assert [each.name for each in found] == [
-        "the initial weights",
-        "b",
-        "a",
-        "the network's outputs",
-    ]
-    assert str(found[0]) == "the initial weights: aaaaaaaaaa, bbbbbbbbbb"
-
-
-def test_only_what_differs_has_changed():
-    a = {"commit": "a", "numpy": "2.1.0", "old": "1"}
-    assert changes(a, {"commit": "a", "numpy": "2.2.0", "new": "3"}) == {
+def test_what_differs_has_its_first_place():
+    outputs = {"the network's outputs": {0: np.array([0.25, 0.5]), 1: np.array([0.75, 0.5])}}
+    a, b = recorded(**OUTPUTS, **WEIGHTS), recorded(**outputs, **WEIGHTS)
+    assert differences(a, b) == {
+        "the network's outputs": "1 of 2 test examples differ, first test example 1"
+    }
+    b = recorded(**OUTPUTS, **{"the initial weights": {0: "b" * 64}})
+    assert differences(a, b) == {"the initial weights": "aaaaaaaaaa, bbbbbbbbbb"}
+    assert differences(recorded(m={5: 0.5}), recorded(m={20: 0.5})) == {}
+    a = {"commit": "a", "numpy": "2.1.0", "old": "1", "same": "1"}
+    assert changes(a, {"commit": "a", "numpy": "2.2.0", "new": "3", "same": "1"}) == {
         "numpy": "2.1.0, 2.2.0", "old": "1, none", "new": "none, 3",
     }  # fmt: skip
-    assert changes(a, dict(a)) == {}
-
-
-# ---- in words ------------------------------------------------------------------------------------
 
 
 def test_agreement_in_words():
     a = replace(recorded(**WEIGHTS, **LOSS, **OUTPUTS), facts={"Versions": {"numpy": "1"}})
     equal = (
         "Every number is equal to the bit:\n  3 values of 1 metric\n  the initial weights\n"
-        "  the network's outputs of 2 test examples"
+        "  the network's outputs"
     )
     heads = "A: id name, FINISHED\nB: id name, FINISHED\n"
     assert text(a, a) == f"{heads}No difference in: versions\n{equal}"
@@ -220,50 +168,16 @@ def test_agreement_in_words():
     assert text(a, b) == f"{heads}Versions (A, B):\n  numpy: 1, 2\n{equal}"
 
 
-def test_disagreement_in_words():
-    a = replace(
-        recorded(**WEIGHTS, **LOSS, lr={1: 0.1}, **OUTPUTS),
-        facts={"Settings": {"lr": "0.1"}, "Code": {"commit": "a1"}},
-    )
-    b = replace(
-        a,
-        facts={"Settings": {"lr": "0.1"}, "Code": {"commit": "b2"}},
-        results=a.results | {"val/loss": LOSS["val/loss"] | {2: 3.0}},
-    )
-    assert text(a, b).splitlines()[2:] == [
-        "Code (A, B):",
-        "  commit: a1, b2",
-        "  (git diff a1 b2 -- experiments conf)",
-        "No difference in: settings",
-        "Numbers that differ (A, B):",
-        "  val/loss: 1.5, 3.0 at the end; 1 of 3 epochs differ, first epoch 2: 1.5, 3.0 (largest "
-        "relative difference 5.0e-01)",
-        "Equal to the bit:",
-        "  1 value of 1 metric",
-        "  the initial weights",
-        "  the network's outputs of 2 test examples",
-    ]
-
-
-def test_a_difference_that_nothing_explains_says_what_to_do():
-    a = replace(recorded(lr={1: 0.1}), facts={"Settings": {"lr": "0.1"}})
-    printed = text(a, replace(a, results={}))
-    assert printed.splitlines()[2:5] == [
-        "No difference in: settings",
-        "Numbers that differ (A, B):",
-        "  lr: only in A",
-    ]
-    assert "No recorded difference explains this. Run it once more." in printed
-
-
 # ---- generate compare ----------------------------------------------------------------------------
 
 
-def test_two_runs_of_a_store(store):
+def test_two_runs_of_a_store(store, monkeypatch, capsys):
     a = made(store)
     b = made(store, lr="0.2", losses=(0.5, 0.125), code="ba9876543210", packages="numpy==2.2.0\n")
-    lines = compare(store.uri, None, (a, b)).splitlines()
-    assert lines == [
+    words = ["compare", a[:12], b, "experiment=mine", f"tracking.uri={store.uri}"]
+    monkeypatch.setattr(sys, "argv", ["generate", *words])
+    generate.main()
+    assert capsys.readouterr().out.splitlines() == [
         f"A: {a} n, FINISHED",
         f"B: {b} n, FINISHED",
         "Settings (A, B):",
@@ -274,73 +188,60 @@ def test_two_runs_of_a_store(store):
         "  numpy: 2.1.0, 2.2.0",
         "No difference in: data, machine",
         "Numbers that differ (A, B):",
-        "  val/loss: 0.25, 0.125 at the end; 1 of 2 epochs differ, first epoch 1: 0.25, 0.125 "
-        "(largest relative difference 5.0e-01)",
-        "  the network's outputs: 1 of 2 test examples differ, the first is 1: 0.25, 0.125",
+        "  val/loss: 0.25, 0.125 at the end; 1 of 2 epochs differ, first epoch 1: 0.25, 0.125",
+        "  the network's outputs: 1 of 2 test examples differ, first test example 1",
         "Equal to the bit:",
         "  the initial weights",
         "  the outcome",
-        "  the predicted classes of 2 test examples",
-        "  the labels of 2 test examples",
+        "  the predicted classes",
+        "  the labels",
     ]
-
-
-def test_equal_runs_are_equal_to_the_bit(store):
-    printed = compare(store.uri, "mine", (made(store), made(store)))
+    printed = compare(store.uri, "mine", (a, made(store)))
     assert "No difference in: settings, code, data, versions, machine\n" in printed
     assert "Every number is equal to the bit:\n  2 values of 1 metric\n" in printed
+    monkeypatch.setattr(sys, "argv", ["generate", "compare", a, "0" * 32, *words[3:]])
+    with pytest.raises(SystemExit, match="there is no such run"):
+        generate.main()
 
 
-def test_a_run_that_cannot_be_compared_is_refused(store):
-    a = made(store)
-    client = store.client
-    sweep = client.create_run(store.experiment_id, tags={"kind": "sweep"}).info.run_id
-    child = client.create_run(
-        store.experiment_id,
-        tags={"mlflow.parentRunId": sweep, "kind": "run"},
-        run_name="loss=mse",
-    )
-    other = client.create_run(client.create_experiment("other"), run_name="theirs").info.run_id
-    many = [client.create_run(store.experiment_id).info.run_id for _ in range(17)]
+def test_which_runs_can_be_compared_and_run_again(store):
+    a, client = made(store), store.client
+    sweep = client.create_run(store.experiment_id, tags={"kind": "sweep"}, run_name="all")
+    other = client.create_run(client.create_experiment("other"), run_name="theirs")
+    ids = [client.create_run(store.experiment_id, tags={"kind": "run"}) for _ in range(17)]
+    many = [run.info.run_id for run in ids]
     shared = next(sign for sign in "0123456789abcdef" if sum(i[0] == sign for i in many) > 1)
-    for run_id, message in (
-        (
-            "0" * 32,
-            rf"generate compare: {'0' * 32}: there is no such run in sqlite:.*tracking.uri=",
-        ),
-        (
-            shared,
-            rf"{shared}: expected one run, .* several begin so: {shared}\w{{31}} .*, {shared}",
-        ),
-        ("my run", "my run: expected a run id or its beginning, .* got 'my run'"),
+    refusals = [
+        ("0" * 32, r"there is no such run in sqlite:.*tracking.uri="),
+        (shared, rf"expected one run, .* several begin so: {shared}\w{{31}} .*, {shared}"),
+        ("my run", "expected a run id or its beginning, .* got 'my run'"),
+        ("", "expected a run id or its beginning, .* got ''"),
         ("%", "expected a run id or its beginning"),
-        (other, "expected a run of experiments/run.py, got 'theirs' of another program"),
-        (sweep, rf"got a sweep; choose one of its runs: {child.info.run_id} \(loss=mse\)"),
-    ):
-        with pytest.raises(ReadError, match=message):
+        (other.info.run_id, "a run of experiments/run.py, got the run of another program 'theirs'"),
+        (sweep.info.run_id, "expected a run of experiments/run.py, got the sweep 'all'"),
+    ]
+    for run_id, message in refusals:
+        with pytest.raises(ReadError, match=f"generate compare: {run_id}: .*{message}"):
             compare(store.uri, None, (a, run_id))
+        with pytest.raises(CommandError, match=f"rerun={run_id}: .*{message}"):
+            rerun.find(store, run_id)
+    with pytest.raises(CommandError, match="got one RUNNING"):
+        rerun.find(store, many[0])
+    with pytest.raises(CommandError, match=r"got the number 1200000.0; quote it: 'rerun=\"ID\"'"):
+        rerun.find(store, 12e5)
     with pytest.raises(ReadError, match=f"{a}: there is no such run in .*, experiment 'other'"):
         compare(store.uri, "other", (a, a))
     with pytest.raises(ReadError, match=r"no experiment 'third'; expected one of .*'mine'"):
         compare(store.uri, "third", (a, a))
+    elsewhere = made(tracking.open_store(store.uri, "third"))
+    for run_id in (a, a[:20], elsewhere):
+        assert rerun.find(store, run_id).info.run_id.startswith(run_id)
 
 
 def test_comparing_creates_no_store(tmp_path):
     with pytest.raises(ReadError, match="there is no MLflow store"):
         compare(f"sqlite:///{tmp_path}/none.db", None, ("a", "b"))
     assert not list(tmp_path.iterdir())
-
-
-def test_the_command(store, monkeypatch, capsys):
-    a, b = made(store), made(store, losses=(0.5, 0.125))
-    words = ["compare", a[:12], b, "experiment=mine", f"tracking.uri={store.uri}"]
-    monkeypatch.setattr(sys, "argv", ["generate", *words])
-    generate.main()
-    printed = capsys.readouterr().out
-    assert printed == compare(store.uri, None, (a, b)) + "\n"
-    monkeypatch.setattr(sys, "argv", ["generate", "compare", a, "0" * 32, *words[3:]])
-    with pytest.raises(SystemExit, match="there is no such run"):
-        generate.main()
 
 
 def test_the_words_of_the_command():
@@ -350,3 +251,178 @@ def test_the_words_of_the_command():
     for words in ([], ["ab"], ["ab", "cd", "ef"], ["ab", "cd", "lr=0.1"], ["ab", "reference=ce"]):
         with pytest.raises(options.OptionError, match="generate compare: expected RUN_A RUN_B"):
             options.of_compare(words)
+
+
+# ---- rerun= --------------------------------------------------------------------------------------
+
+
+def composed(*overrides: str):
+    """The command's config, and the option chosen in each group."""
+    config.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    del cfg.__dict__["_content"]["hydra"]
+    return cfg, choices
+
+
+def config_of(store, then, *overrides):
+    tags = {"kind": "run"}
+    with tracking.tracked_run(store, name="loss=ce", params={"loss": "ce"}, tags=tags) as tracked:
+        tracked.log_text("config.yaml", OmegaConf.to_yaml(then, resolve=True))
+    run = store.client.get_run(tracked.run_id)
+    return rerun.config_of(store, run, composed(*overrides)[0], overrides)
+
+
+def test_what_decides_the_numbers_is_of_then_and_the_rest_of_now(store):
+    then, choices = composed(
+        "loss=focal", "loss.gamma=3", "data=digits", "data.label_noise=0.1", "model=mlp",
+        "optimizer=adam", "seed=7", "lr=0.25", "epochs=4", "batch_size=32", "threads=2",
+        "device=cpu", "experiment=then", "tracking.uri=sqlite:///then.db",
+        "tracking.parent_run=0123", "tracking.log_model=false",
+    )  # fmt: skip
+    found = config_of(store, then, "experiment=now")
+    for name in (*config.GROUPS, "seed", "lr", "epochs", "batch_size", "threads", "device"):
+        assert found[name] == then[name], name
+    now, _ = composed("experiment=now")
+    assert (found.experiment, found.tracking) == ("now", now.tracking)
+    settings = config.read(found, choices)
+    assert settings.identity("d") == config.read(then, choices).identity("d")
+    assert settings.label == "loss=focal gamma=3 lr=0.25 epochs=4 seed=7"
+
+
+def test_what_the_machine_asks_for_can_be_set_again(store):
+    then, _ = composed("threads=2", "device=gpu", "data.root=/then", "data.train_size=500")
+    found = config_of(store, then, "threads=1", "device=cpu", "data.root=/now")
+    assert (found.threads, found.device) == (1, "cpu")
+    assert (found.data.root, found.data.train_size) == ("/now", 500)
+    assert config_of(store, then).data.root == "/then"
+
+
+def test_options_that_are_new_have_their_defaults_and_old_ones_are_left_out(store):
+    then, _ = composed("data=digits", "lr=0.5")
+    old = OmegaConf.create({**OmegaConf.to_container(then), "bygone": 3})
+    del old["batch_size"], old["checkpoint"]
+    found = config_of(store, old)
+    assert (found.lr, found.batch_size, found.checkpoint) == (0.5, 100, True)
+    assert "bygone" not in found
+    run = store.client.create_run(store.experiment_id, tags={"kind": "run"})
+    with pytest.raises(CommandError, match=r"has no config.yaml any more"):
+        rerun.config_of(store, run, composed()[0], [])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A directory with a store in which one run is finished, and that run's id."""
+    directory = tmp_path_factory.mktemp("place")
+    uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"
+    small = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
+    cfg, choices = composed(*small, uri, "experiment=mine")
+    artifacts = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)}
+    return directory, execution.execute(config.read(cfg, choices), artifacts)
+
+
+def again(place, *overrides):
+    uri = f"tracking.uri=sqlite:///{place[0]}/mlflow.db"
+    words = [f"rerun={place[1]}", uri, "tracking.log_model=false", *overrides]
+    cfg, choices = composed(*words)
+    return rerun.rerun(cfg, config.read(cfg, choices), words)
+
+
+def test_the_same_numbers_again(place, capsys):
+    run_id = again(place, "experiment=mine")
+    assert run_id != place[1]
+    client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
+    then, now = client.get_run(place[1]), client.get_run(run_id)
+    assert now.data.tags["rerun_of"] == place[1]
+    assert now.data.tags["identity"] == then.data.tags["identity"]
+    assert (now.info.experiment_id, now.info.status) == (then.info.experiment_id, "FINISHED")
+    printed = capsys.readouterr().out
+    assert re.search(r"Every number is equal to the bit:\n  \d+ values of 20 metrics\n", printed)
+    assert place[1] in printed
+    assert run_id in printed
+
+
+def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys, caplog):
+    execute, data = execution.execute, option_checks.data
+
+    def one_bit_off(settings, artifacts, tags, **more):
+        run_id = execute(settings, artifacts, tags, **more)
+        client = MlflowClient(settings.tracking["uri"])
+        value = client.get_run(run_id).data.metrics["test/loss"]
+        client.log_metric(run_id, "test/loss", value * (1 + 2**-52), step=1)
+        return run_id
+
+    monkeypatch.setattr(execution, "execute", one_bit_off)
+    monkeypatch.setattr(
+        option_checks, "data", lambda settings: replace(data(settings), digest="another")
+    )
+    with pytest.raises(
+        CommandError,
+        match=r"Numbers that differ \(A, B\):\n  test/loss: 2\.\d+, 2\.\d+\nEqual to the bit:",
+    ):
+        again(place, "experiment=kept")
+    client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
+    (kept,) = client.search_runs(
+        [client.get_experiment_by_name("kept").experiment_id], "tags.kind = 'run'"
+    )
+    assert kept.data.tags["rerun_of"] == place[1]
+    assert "Every number" not in capsys.readouterr().out
+    assert "the data or the device changed since then" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["lr=0.1", "loss=mse", "+loss.gamma=2", "data.label_noise=0.1", "plan=true", "seed=3"],
+)
+def test_what_the_run_decides_cannot_be_set_beside_it(word):
+    settings = dataclasses.replace(config.read(*composed("data=digits")), rerun="abc")
+    with pytest.raises(
+        CommandError,
+        match=rf"{re.escape(word)}: rerun=abc takes what decides the numbers from that run",
+    ):
+        rerun.rerun(composed()[0], settings, ["rerun=abc", word])
+
+
+def test_a_run_that_is_being_run_is_left_alone(place, monkeypatch):
+    def taken(*_, **__):
+        raise tracking.Taken("process 7 computes this run")
+
+    monkeypatch.setattr(execution, "execute", taken)
+    with pytest.raises(CommandError, match="process 7 computes this run; wait for it, or stop it"):
+        again(place, "experiment=mine")
+
+
+@pytest.mark.slow
+def test_the_command(sweep, tmp_path, run_command):
+    """A run of a sweep again, alone.
+
+    Then with two threads, which may round otherwise, and is then said to be why.
+    """
+    directory = tmp_path / "store"
+    shutil.copytree(sweep[0], directory)
+    (run_id,) = [
+        line.split()[-1]
+        for line in sweep[1].splitlines()
+        if line.split()[:1] == ["ce"] and line.split()[3] == "1"
+    ]
+    uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"
+    done = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again")
+    assert done.returncode == 0, done.stderr
+    assert "Every number is equal to the bit:\n  31 values of 20 metrics\n" in done.stdout
+    assert "\n  the network's outputs\n" in done.stdout
+    threads = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again", "threads=2")
+    assert threads.returncode in (0, 1)
+    assert "threads: 1, 2" in threads.stdout + threads.stderr
+    assert ("Numbers that differ" in threads.stderr) == (threads.returncode == 1)
+    lost = run_command(tmp_path, "rerun=00000000000000000000000000000000", uri)
+    assert lost.returncode == 1
+    assert "there is no such run" in lost.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_where_there_is_no_store_none_is_made(tmp_path, run_command):
+    done = run_command(tmp_path, "rerun=abcd")
+    assert done.returncode == 1
+    assert f"rerun=abcd: there is no store sqlite:///{tmp_path}/mlflow.db" in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
