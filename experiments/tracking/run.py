@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import math
-import os
 import re
 import tempfile
 import time
@@ -20,7 +19,15 @@ from typing import Any
 
 import mlflow.utils.environment
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
@@ -31,6 +38,10 @@ from experiments.tracking.locks import HOST
 from experiments.tracking.store import Away, Store
 
 log = logging.getLogger(__name__)
+
+# MLflow would look among all installed packages whether a model's requirements are met, for half of
+# the time that an export takes. Ours are what is installed.
+mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: None
 
 _PARAM_LENGTH = 6000
 _SENDING_SECONDS = (
@@ -150,6 +161,7 @@ class TrackedRun:
         Raises ExportError where the network cannot be exported; what is wrong with the store is
         told as ever.
         """
+        import mlflow.paddle
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
         from paddle.static import InputSpec
@@ -158,34 +170,32 @@ class TrackedRun:
             inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *shape))]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, outputs))]),
         )
-        needed = [
-            machine.paddle_package(),
-            *map(importlib.metadata.distribution, ("numpy", "setuptools")),
-        ]
-        requirements = [f"{package.name}=={package.version}" for package in needed]
+        packages = [machine.paddle_package()]
+        packages += map(importlib.metadata.distribution, ("numpy", "setuptools"))
 
         def export() -> None:
-            with (
-                contextlib.redirect_stdout(io.StringIO()),
-                _unchecked(),
-            ):  # Paddle's exporter prints
-                # What mlflow.paddle.log_model does, but that it knows no run except the active one
-                # of its process.
-                model = self.store.client.create_logged_model(
+            # `mlflow.paddle.log_model` knows no run except the active one of its process.
+            model, client = Model(run_id=self.run_id, signature=signature), self.store.client
+            with tempfile.TemporaryDirectory() as directory:
+                path = Path(directory, "model")
+                with contextlib.redirect_stdout(io.StringIO()), _export_errors():
+                    mlflow.paddle.save_model(
+                        network,
+                        path=str(path),
+                        mlflow_model=model,
+                        input_spec=[InputSpec([None, *shape], "float32", "inputs")],
+                        pip_requirements=[f"{each.name}=={each.version}" for each in packages],
+                    )
+                logged = client.create_logged_model(
                     self.store.experiment_id,
                     name=re.sub(r"""[/:.%"']""", "_", name),
                     source_run_id=self.run_id,
                 )
-                Model.log(
-                    artifact_path=None,
-                    flavor=_Flavor(),
-                    run_id=self.run_id,
-                    model_id=model.model_id,
-                    pd_model=network,
-                    signature=signature,
-                    input_spec=[InputSpec([None, *shape], "float32", "inputs")],
-                    pip_requirements=requirements,
-                )
+                model.model_id, model.artifact_path = logged.model_id, logged.artifact_location
+                model.save(str(path / "MLmodel"))
+                client.log_model_artifacts(logged.model_id, str(path))
+            client.finalize_logged_model(logged.model_id, "READY")
+            client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
         self.store.patiently(export)
 
@@ -194,47 +204,21 @@ class ExportError(Exception):
     """The network cannot be exported, whatever the store does; the message says why."""
 
 
-class _Flavor:
-    """`mlflow.paddle`, but that what goes wrong in the network itself is an ExportError."""
-
-    __name__ = "mlflow.paddle"
-
-    def save_model(self, **arguments: Any) -> None:
-        """What `mlflow.paddle.save_model` does.
-
-        Raises ExportError, and OSError where the files cannot be written.
-        """
-        import mlflow.paddle
-
-        try:
-            mlflow.paddle.save_model(**arguments)
-        except OSError:
-            raise
-        except Exception as error:
-            if machine.interrupted():
-                raise
-            # Paddle puts its whole trace before the cause, and advice after it.
-            kind, text = f"{type(error).__name__}: ", str(error).partition("Revise suggestion:")[0]
-            before, _, cause = text.rpartition(f" {kind}")
-            last = (cause if before else text.strip().rpartition("\n")[2]).removeprefix(kind)
-            raise ExportError(redacted(kind + " ".join(last.split()))[:500]) from error
-
-
 @contextlib.contextmanager
-def _unchecked() -> Iterator[None]:
-    """No search for requirements that are not met: ours are what is installed.
-
-    To find what provides them, MLflow lists the files of all packages there are, for half of the
-    time that an export takes.
-    """
-    checked = mlflow.utils.environment.warn_dependency_requirement_mismatches
-    mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: (
-        None
-    )
+def _export_errors() -> Iterator[None]:
+    """Make of an error in the block an ExportError; of files that cannot be written, OSError."""
     try:
         yield
-    finally:
-        mlflow.utils.environment.warn_dependency_requirement_mismatches = checked
+    except OSError:
+        raise
+    except Exception as error:
+        if machine.interrupted():
+            raise
+        # Paddle puts its whole trace before the cause, and advice after it.
+        kind, text = f"{type(error).__name__}: ", str(error).partition("Revise suggestion:")[0]
+        before, _, cause = text.rpartition(f" {kind}")
+        last = (cause if before else text.strip().rpartition("\n")[2]).removeprefix(kind)
+        raise ExportError(redacted(kind + " ".join(last.split()))[:500]) from error
 
 
 @contextlib.contextmanager
@@ -256,12 +240,6 @@ def tracked_run(
     An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption
     KILLED (`outcome=killed`), unless it is complete; all go on to the caller.
     """
-    exported = os.environ.pop("MLFLOW_TRACKING_URI", None)
-    mlflow.set_tracking_uri(store.uri)  # log_model knows no other way
-    # It exports the address, too. The shell of the user does not: printed commands have to name it.
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    if exported is not None:
-        os.environ["MLFLOW_TRACKING_URI"] = exported
     run = TrackedRun(store, create_run(store, name, {"kind": "run", **tags}, parent).info.run_id)
     try:
         entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
