@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import hydra._internal.hydra
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
-from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import (
@@ -182,46 +180,24 @@ def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:
     Args:
         places: Provider, scheme and path of every place that Hydra looks in, in its order.
     """
-    sources: dict[str, ConfigSource] = {}
-    ours: list[ConfigSource] = []
-    for provider, scheme, path in places:
-        if not path or scheme == "structured":
-            continue
-        source = SourcesRegistry.instance().resolve(scheme)(provider, f"{scheme}://{path}")
-        place = os.path.realpath(path) if scheme == "file" else f"{scheme}://{path}"
-        if place in sources or not source.available():
-            continue
-        sources[place] = source
-        if provider in ("hydra", "main"):
-            ours.append(source)
-            continue
-        shipped = {name: each for each in reversed(ours) for name in _options(each)}
-        for name in shipped:
-            if source.is_config(name):
-                raise _hidden(name, place, "the project")
-        for other_place, other in sources.items():
-            if other is source or other in ours:
-                continue
-            for group in {name.rpartition("/")[0] for name in shipped} - {""}:
-                if source.is_group(group) and other.is_group(group):
-                    both = set(source.list(group, ObjectType.CONFIG))
-                    for option in sorted(both & set(other.list(group, ObjectType.CONFIG))):
-                        raise _hidden(f"{group}/{option}", place, other_place)
-
-
-def _hidden(name: str, place: str, other: str) -> CommandError:
-    group, _, option = name.rpartition("/")
-    new = f"{group}/my_{option}".lstrip("/")
-    return CommandError(
-        f"{name}: expected a name of its own for {place}/{name}.yaml, got the name of an option of "
-        f"{other}, which would be used instead; rename the file, e.g. to {new}.yaml"
-    )
-
-
-def _options(source: ConfigSource, group: str = "") -> Iterator[str]:
-    """The names GROUP/OPTION of all configs in a source."""
-    prefix = f"{group}/" if group else ""
-    for name in source.list(group, ObjectType.CONFIG):
-        yield prefix + name
-    for name in source.list(group, ObjectType.GROUP):
-        yield from _options(source, prefix + name)
+    found = [(by, Path(path).resolve()) for by, scheme, path in places if scheme == "file" and path]
+    ours = [Path(str(files("hydra.conf"))), *(path for by, path in found if by == "main")]
+    shipped = {
+        file.relative_to(directory).with_suffix("").as_posix()
+        for directory in ours
+        for file in directory.rglob("*.yaml")
+    }
+    taken = dict.fromkeys(shipped, "the project")
+    for directory in dict.fromkeys(path for _, path in found if path not in ours):
+        for group in {name.rpartition("/")[0] for name in shipped}:
+            for file in sorted((directory / group).glob("*.yaml")):
+                name = f"{group}/{file.stem}".lstrip("/")
+                if name in taken:
+                    new = f"{group}/my_{file.name}".lstrip("/")
+                    raise CommandError(
+                        f"{name}: expected a name of its own for {file}, got the name of an option "
+                        f"of {taken[name]}, which would be used instead; rename the file, e.g. to "
+                        f"{new}"
+                    )
+                if group:  # above the groups there are configs of any program
+                    taken[name] = str(directory)
