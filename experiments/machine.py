@@ -17,7 +17,6 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import IO
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -64,22 +63,17 @@ def load_paddle(threads: int = 1) -> None:
     import paddle
 
     paddle.disable_signal_handler()
-    if _trace is not None:  # Paddle has put its own handlers in the place of these
+    if faulthandler.is_enabled():  # Paddle has put its own handlers in the place of these
         faulthandler.disable()
-        faulthandler.enable(_trace, all_threads=False)
+        show_crashes()
     take_signals()
 
 
-_trace: IO[str] | None = None
-
-
-def keep_trace(path: str) -> None:
-    """Where a signal ends this process, SIGALRM included, have Python's traceback in this file."""
-    global _trace
-    _trace = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  # to the end of the process
-    faulthandler.enable(_trace, all_threads=False)
+def show_crashes() -> None:
+    """Where a signal ends this process, SIGALRM included, print Python's traceback to stderr."""
+    faulthandler.enable(2, all_threads=False)
     if hasattr(signal, "SIGALRM"):
-        faulthandler.register(signal.SIGALRM, _trace, all_threads=False, chain=True)
+        faulthandler.register(signal.SIGALRM, 2, all_threads=False, chain=True)
 
 
 def take_signals() -> None:

@@ -248,11 +248,10 @@ def _each(
 
 
 def _failure(died: processes.Died) -> str:
-    """A sentence on a process that ended without a result: what it did last, and where."""
+    """A sentence on a process that ended without a result: what it did last."""
     if died.cause == "SIGALRM":
         return (
-            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still "
-            f"running{f', in {died.where}' if died.where else ''}"
+            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still running"
         )
     return f"{died.last}: the check's process {died}"
 

@@ -14,10 +14,8 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
-import re
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -42,16 +40,14 @@ class Died(Exception):
     Attributes:
         cause: A signal's name, or 'exit code 3'.
         last: The last value that it sent.
-        where: The function that it was in, and its line; empty where that is unknown.
     """
 
-    def __init__(self, cause: str, last: Any, where: str = ""):
-        super().__init__(cause, last, where)
-        self.cause, self.last, self.where = cause, last, where
+    def __init__(self, cause: str, last: Any):
+        super().__init__(cause, last)
+        self.cause, self.last = cause, last
 
     def __str__(self) -> str:
-        how = "was ended by" if self.cause.startswith("SIG") else "ended with"
-        return f"{how} {self.cause}{f', in {self.where}' if self.where else ''}"
+        return f"{'was ended by' if self.cause.startswith('SIG') else 'ended with'} {self.cause}"
 
 
 class Process:
@@ -63,9 +59,8 @@ class Process:
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         context = _context()
         self.connection, theirs = context.Pipe(duplex=False)
-        self._trace = tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace")  # noqa: SIM115
         # No daemon: that may not have processes of its own, which a user's data may need.
-        given = theirs, self._trace.name, function, arguments
+        given = theirs, function, arguments
         self.process = context.Process(target=_call, args=given)
         self.process.start()
         theirs.close()
@@ -77,7 +72,7 @@ class Process:
             over, value = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
-            return True, Died(_cause(self.process.exitcode), self.last, _place(self._trace.read()))
+            return True, Died(_cause(self.process.exitcode), self.last)
         if not over:
             self.last = value
         return over, value
@@ -103,7 +98,6 @@ class Process:
             self.process.kill()
             self.process.join()
         self.connection.close()
-        self._trace.close()
 
 
 Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function, its arguments
@@ -205,14 +199,12 @@ def _context() -> Any:
     return multiprocessing.get_context("forkserver" if _server else "fork")
 
 
-def _call(
-    connection: Connection, trace: str, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _call(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """In the process: call the function, and pass on what comes of it."""
     # Ctrl-C reaches all processes of the group; the first one decides, and sends SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the server ignores
-    machine.keep_trace(trace)
+    machine.show_crashes()
     lock = threading.RLock()
 
     def send(value: Any, over: bool = False) -> None:
@@ -234,15 +226,6 @@ def portable(error: Any) -> Any:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-def _place(trace: str) -> str:
-    """The innermost function of a traceback that is no package's, with its file and line."""
-    # Of frames within Paddle, the one that called them tells more.
-    for file, line, name in re.findall(r'(?m)^  File "(.*)", line (\d+) in (.*)$', trace):
-        if "site-packages" not in file:
-            return f"{name} ({file}:{line})"
-    return ""
 
 
 def _cause(exitcode: int | None) -> str:

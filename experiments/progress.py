@@ -23,7 +23,6 @@ from experiments.terminal import clock, fitted
 log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS = 0.1  # from one drawing to the next
-_LINE_SECONDS = 10.0  # from one line to the next about jobs on other machines
 _EPOCHS = re.compile(r"tracking\.epochs=\[([\d,]+)\]")
 
 _tell: Callable[[Event], None] | None = None  # of a process whose launching process shows progress
@@ -152,17 +151,16 @@ class Progress:
         self, jobs: Sequence[Sequence[str]], *, verbose: bool = False, remote: bool = False
     ):
         self.epochs = [_epochs(words) for words in jobs]
-        self.total = sum(max(1, len(epochs)) for epochs in self.epochs)
+        self.left = [max(1, len(epochs)) for epochs in self.epochs]  # runs of each job
+        self.total = sum(self.left)
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self.in_terminal = terminal and not remote
         self.verbose, self.remote = verbose, remote
-        self.ended = [0] * len(jobs)  # runs of each job
         self.shares = [0.0] * len(jobs)  # how much of each is done
         self.failed = 0
-        self.workers: list[tuple[int, str] | None] = []  # what each does: the job, and its line
-        self.warned: set[str] = set()
+        self.working: dict[int, str] = {}  # the line of each job that runs
+        self.warned = {""}
         self.begun = self.drawn = time.monotonic()
-        self.end: float | None = None
         self.height = 0  # lines on the screen
 
     def __enter__(self) -> Progress:
@@ -173,35 +171,38 @@ class Progress:
         self._clear()
 
     def __str__(self) -> str:
-        parts = [f"{sum(self.ended)}/{self.total} runs"]
+        parts = [f"{self.total - sum(self.left)}/{self.total} runs"]
         if self.failed:
             parts.append(f"{self.failed} failed")
-        if self.end is not None:
-            parts.append(f"{clock(max(0.0, self.end - time.monotonic()))} left")
+        if done := sum(self.shares):
+            rest = (time.monotonic() - self.begun) * (len(self.shares) - done) / done
+            parts.append(f"{clock(rest)} left")
         return " · ".join(parts)
 
     def hear(self, job: int | None, event: Any) -> None:
         """Show an event of a job; without a job, that time has passed."""
         if job is not None and isinstance(event, Event):
             if event.kind == "epoch":
-                epochs = max([event.epochs, *self.epochs[job]])
-                self._advance(job, event.epoch / max(1, epochs))
-                self._work(job, event.text)
+                self.shares[job] = event.epoch / max(1, event.epochs, *self.epochs[job])
+                label, *parts = event.text.split(" | ")
+                named = ("epoch", "val/accuracy", "DIVERGED")
+                shown = [part for part in parts if part.startswith(named)]
+                self.working[job] = " | ".join([*shown, label])
             if event.kind == "end":
-                self.ended[job] += 1
-                if self.ended[job] >= max(1, len(self.epochs[job])):
-                    self._advance(job, 1.0)
+                self.left[job] -= 1
+                if not self.left[job]:
+                    self.shares[job] = 1.0
             self._say(event)
         if time.monotonic() - self.drawn > _REFRESH_SECONDS:
             self._draw()
 
     def over(self, job: int, *, failed: bool) -> None:
         """A job has ended; what is left of its runs has failed, or ended without an event."""
-        left = max(1, len(self.epochs[job])) - self.ended[job]
-        self.failed += left if failed else 0
-        self.ended[job] += left
-        self._advance(job, 1.0)
-        self.workers = [None if w and w[0] == job else w for w in self.workers]
+        self.failed += self.left[job] if failed else 0
+        self.left[job], self.shares[job] = 0, 1.0
+        self.working.pop(job, None)
+        if self.remote:
+            log.info("%s", self)
         self._draw()
 
     @contextlib.contextmanager
@@ -211,32 +212,14 @@ class Progress:
         yield
         self._draw()
 
-    def _advance(self, job: int, share: float) -> None:
-        self.shares[job] = share
-        done, now = sum(self.shares), time.monotonic()
-        if done:
-            self.end = now + (now - self.begun) * (len(self.shares) - done) / done
-
-    def _work(self, job: int, text: str) -> None:
-        """Put the line of an epoch where the job has its line; the epoch first, the label last."""
-        label, *parts = text.split(" | ")
-        shown = [part for part in parts if part.startswith(("epoch", "val/accuracy", "DIVERGED"))]
-        line = job, " | ".join([*shown, label])
-        held = [index for index, worker in enumerate(self.workers) if worker and worker[0] == job]
-        free = [index for index, worker in enumerate(self.workers) if worker is None]
-        for index in [*held, *free][:1]:
-            self.workers[index] = line
-        if not held and not free:
-            self.workers.append(line)
-
     def _say(self, event: Event) -> None:
         """Print the text of an event, where it is to be seen."""
-        text, known = event.text, event.once in self.warned
-        self.warned |= {event.once} - {""}
+        text, repeated = event.text, event.once in self.warned - {""}
+        self.warned.add(event.once)
         if event.kind == "end" and not self.in_terminal:
             text = f"{self} | {text}"
         elif not self.verbose and (
-            event.kind != "line" or known or logging.NOTSET < event.level < logging.WARNING
+            event.kind != "line" or repeated or logging.NOTSET < event.level < logging.WARNING
         ):
             return
         with self.above():
@@ -247,24 +230,17 @@ class Progress:
 
     def _clear(self) -> None:
         if self.height:
-            sys.stdout.write(f"\x1b[{self.height}F\x1b[J")  # up, and erase to the end
-            sys.stdout.flush()
+            print(f"\x1b[{self.height}F\x1b[J", end="", flush=True)  # up, and erase to the end
         self.height = 0
 
     def _draw(self) -> None:
-        now = time.monotonic()
-        if self.remote and now - self.drawn > _LINE_SECONDS:
-            self.drawn = now
-            log.info("%s", self)
         if not self.in_terminal:
             return
-        self.drawn = now
+        self._clear()
+        self.drawn = time.monotonic()
         columns, rows = shutil.get_terminal_size()
-        working = [worker[1] if worker else "" for worker in self.workers]
-        lines = [fitted(line, columns - 1) for line in [*working[: max(0, rows - 3)], str(self)]]
-        up = f"\x1b[{self.height}F" if self.height else ""
-        sys.stdout.write(f"{up}\x1b[J" + "".join(f"{line}\n" for line in lines))
-        sys.stdout.flush()
+        lines = [*list(self.working.values())[: max(0, rows - 3)], str(self)]
+        print("\n".join(fitted(line, columns - 1) for line in lines), flush=True)
         self.height = len(lines)
 
 

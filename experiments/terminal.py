@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import codecs
 import sys
 import unicodedata
-
-_PLAIN = {
-    "−": "-",
-    "–": "-",
-    "±": "+/-",
-    "×": "x",
-    "…": "...",
-    "≤": "<=",
-    "≥": ">=",
-    "→": "->",
-    "·": "|",
-}
 
 
 def accept_any_character() -> None:
     r"""Let this process print every character, whatever encoding standard output and error have.
 
-    Typographic signs that the encoding lacks are written in ASCII, and every other character as an
-    escape such as `\u4e2d`. Call it before the first output, in every process.
+    A character that the encoding lacks is printed as an escape such as `\u4e2d`. Call it before the
+    first output, in every process.
     """
-    codecs.register_error("fairloss", _spelt)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not one that a notebook or a test put there
-            stream.reconfigure(errors="fairloss")
-
-
-def _spelt(error: UnicodeError) -> tuple[str, int]:
-    """What stands for the characters that could not be encoded, and where to go on."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    escaped = (
-        _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode()
-        for character in lacking
-    )
-    return "".join(escaped), error.end
+            stream.reconfigure(errors="backslashreplace")
 
 
 def plural(count: int, noun: str) -> str:

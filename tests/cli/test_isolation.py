@@ -148,6 +148,13 @@ def outcomes(directory: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+def assert_traceback(
+    done: subprocess.CompletedProcess[str], directory: Path, function: str
+) -> None:
+    """Python's own traceback says where the process was."""
+    assert re.search(rf'File "{directory}/mine.py", line \d+ in {function}$', done.stderr, re.M)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["warm", "noisy"])
 def test_a_loss_with_a_state_gives_the_same_bits_alone_and_last(tmp_path, mine, loss):
@@ -181,11 +188,8 @@ def test_what_a_loss_leaves_behind_reaches_no_other_run(tmp_path, mine):
 def test_a_loss_that_ends_its_process_ends_neither_the_command_nor_the_others(tmp_path, mine):
     done = mine("all", "-m", "loss=dies,leaves,exits,ce")
     assert done.returncode == 1
-    place = f"{tmp_path / 'mine.py'}:"
-    assert (
-        f"FAILED loss=dies: the check's process was ended by SIGSEGV, in dies ({place}"
-        in done.stdout
-    )
+    assert "FAILED loss=dies: the check's process was ended by SIGSEGV" in done.stdout
+    assert_traceback(done, tmp_path, "dies")
     assert "FAILED loss=leaves: the check's process ended with exit code 3" in done.stdout
     assert (
         "FAILED loss=exits (import of exits.loss): the check's process ended with exit code 0"
@@ -209,15 +213,15 @@ def test_a_loss_that_ends_its_process_ends_neither_the_command_nor_the_others(tm
 def test_a_loss_that_ends_a_single_run_while_it_trains(tmp_path, mine):
     done = mine("one", "loss=later")
     assert done.returncode == 1
-    place = f"{tmp_path / 'mine.py'}:"
     said = f"loss=later lr=0.1 epochs=2 seed=0 data=digits model=softmax: the run's process {HOW}"
-    assert f"{said}, in later ({place}" in done.stderr
+    assert said in done.stderr
+    assert_traceback(done, tmp_path, "later")
     assert "Traceback" not in done.stderr
     assert outcomes(tmp_path / "one") == {"later": ("FAILED", "failed")}
 
     sweep = mine("all", "-m", "loss=later,ce")
     assert sweep.returncode == 1
-    assert f"RuntimeError: the run's process {HOW}, in later ({place}" in sweep.stderr
+    assert f"RuntimeError: the run's process {HOW}" in sweep.stderr
     ends = {"later": ("FAILED", "failed"), "ce": ("FINISHED", "ok")}
     assert outcomes(tmp_path / "all") == ends
 
@@ -237,8 +241,9 @@ def test_data_that_cannot_be_loaded_once_more_leave_a_failed_run(tmp_path, mine)
 def test_a_loss_that_hangs_is_ended_after_a_minute(tmp_path, mine):
     done = mine("all", "-m", "loss=hangs,ce")
     assert done.returncode == 1
-    said = "loss=hangs: expected the check to end within 60 s, it was still running, in hangs ("
+    said = "loss=hangs: expected the check to end within 60 s, it was still running"
     assert f"FAILED {said}" in done.stdout
+    assert_traceback(done, tmp_path, "hangs")
     assert outcomes(tmp_path / "all") == {"ce": ("FINISHED", "ok"), "hangs": ("FAILED", "failed")}
 
 
@@ -273,7 +278,7 @@ def test_a_dataset_of_a_users_own(tmp_path, mine):
     assert numbers(tmp_path / "one", "ce") == numbers(tmp_path / "two", "ce")
     done = mine("three", "loss=ce", "data=no")
     assert done.returncode == 1
-    assert "data=no: the check's process was ended by SIGSEGV, in no_digits (" in done.stderr
+    assert "data=no: the check's process was ended by SIGSEGV" in done.stderr
     assert "ccache" not in done.stderr  # a warning of Paddle's, which `mine` imports
 
 
@@ -310,7 +315,7 @@ def option(tmp_path, monkeypatch):
 def test_checks_happen_in_processes_of_their_own(option):
     found = option_checks.describe(option("data", "digits"))
     assert (found.train, found.validation, found.test) == (1077, 360, 360)
-    with pytest.raises(CommandError, match=r"data=no_digits: .* by SIGSEGV, in no_digits \("):
+    with pytest.raises(CommandError, match=r"data=no_digits: .* by SIGSEGV"):
         option_checks.describe(option("data", "no_digits"))
 
     losses = [option("loss", name) for name in ("warm", "leaves", "largest")]

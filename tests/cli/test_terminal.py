@@ -20,15 +20,7 @@ NAME = "中文 − 😀"
 
 def spelt(text: str, encoding: str) -> str:
     """The text as a stream of this encoding shows it."""
-    signs = {"−": "-", "±": "+/-", "…": "..."}
-    shown = ""
-    for character in text:
-        try:
-            character.encode(encoding)
-            shown += character
-        except UnicodeEncodeError:
-            shown += signs.get(character) or character.encode("unicode_escape").decode()
-    return shown
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-8"])
@@ -42,7 +34,7 @@ def test_no_character_is_lost(encoding: str, monkeypatch: pytest.MonkeyPatch) ->
         print(text, end="", file=stream, flush=True)
         shown = stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
         assert shown == spelt(text, encoding)
-    assert encoding != "ascii" or shown == r"-57.78 +/- 1... of \u4e2d\u6587 \U0001f600 \xe9 \udc80"
+    assert encoding != "ascii" or shown.endswith(r"of \u4e2d\u6587 \U0001f600 \xe9 \udc80")
 
 
 @pytest.mark.slow
@@ -69,7 +61,10 @@ def test_a_report_in_any_encoding(encoding: str, sweep: tuple[Path, str], tmp_pa
     page = (tmp_path / "o" / "index.html").read_text(encoding="utf-8")
     (verdict,) = [line.strip() for line in said.splitlines() if line.startswith("  mse against ce")]
     assert verdict.split(" (")[0] in spelt(page, encoding)
-    assert re.search(r"undecided \(too few seeds\): -\d\.\d\d points of test accuracy", verdict)
+    minus = re.escape(spelt("−", encoding))
+    assert re.search(
+        rf"undecided \(too few seeds\): {minus}\d\.\d\d points of test accuracy", verdict
+    )
     assert "report: o/index.html" in said
 
 

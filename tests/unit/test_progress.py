@@ -74,7 +74,7 @@ def test_a_terminal_has_a_line_for_each_worker_and_one_for_the_whole(
         shown.hear(2, line(2, epochs=2))
         shown.hear(2, Event("end"))
         assert screen.shown()[-2] == "3/4 runs · 1 failed · 00:02 left"
-        assert screen.shown()[0].startswith("epoch 2/2")  # where the first worker was
+        assert screen.shown()[0].startswith("epoch 2/2")  # the only job that runs
         printed = Event("line", text="printed by a loss", level=logging.NOTSET)
         shown.hear(2, printed)
         assert screen.shown()[0] == "printed by a loss"
