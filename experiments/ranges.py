@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from experiments import contract, credentials, machine
 from experiments.config import GROUPS, CommandError, Settings, credentials_in, refuse
 from experiments.functions import cannot_load
+from experiments.guards import check_number
 
 HEADS = ("logits", "prediction")  # as in `experiments.heads`
 CHOICES = {
@@ -23,6 +24,19 @@ CHOICES = {
     "on_failure": ("continue", "stop", "retry"),
     "reuse": ("same", "any"),
     "augment": ("none", "shift", "crop_flip"),
+    "checkpoint": ("true", "running", "false"),
+    "tracking.log_model": ("true", "false"),
+}
+BOUNDS: dict[str, dict[str, Any]] = {
+    "lr": {"above": 0},
+    "epochs": {"at_least": 0, "whole": True},
+    "batch_size": {"at_least": 1, "whole": True},
+    "seed": {"at_least": 0, "below": 2**32, "whole": True},
+    "threads": {"at_least": 1, "whole": True},
+    "stop.patience": {"at_least": 1, "whole": True, "optional": True},  # epochs
+    "tracking.patience": {"at_least": 0},  # seconds
+    "question.margin": {"at_least": 0, "optional": True},
+    "question.epochs": {"at_least": 0, "whole": True, "optional": True},
 }
 _MOST_SEEDS = 5000  # of a question, and characters of their text: it is kept in a tag
 
@@ -30,43 +44,40 @@ _MOST_SEEDS = 5000  # of a question, and characters of their text: it is kept in
 def problems(settings: Settings) -> list[str]:
     """What is wrong with the values themselves, a sentence each. Imports nothing heavy."""
     found = []
-    if not (math.isfinite(settings.lr) and settings.lr > 0):
-        found.append(f"lr: expected a finite number above 0, got {settings.lr}")
-    for name, least in (("epochs", 0), ("batch_size", 1), ("seed", 0), ("threads", 1)):
-        value = getattr(settings, name)
-        if value < least:
-            found.append(f"{name}: expected a whole number of at least {least}, got {value}")
-    if settings.patience is not None and settings.patience < 1:
-        wrong = f"expected a whole number of epochs, at least 1, or null, got {settings.patience}"
-        found.append(f"stop.patience: {wrong}")
-    if settings.seed >= 2**32:
-        found.append(f"seed: expected a whole number below 2**32, got {settings.seed}")
+    for name, bounds in BOUNDS.items():
+        try:
+            check_number(name, _value(settings, name), **bounds)
+        except (TypeError, ValueError) as error:
+            found.append(str(error))
     for name, choices in CHOICES.items():
-        value = getattr(settings, name)
-        if value not in choices:
+        value = _value(settings, name)
+        if contract.override("", value)[1:] not in choices:
             found.append(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     if settings.device == "gpu" and machine.built_for_cpu():
         found.append(machine.NO_GPU)
-    if not (isinstance(settings.checkpoint, bool) or settings.checkpoint == "running"):
-        checkpoint = repr(settings.checkpoint)
-        found.append(f"checkpoint: expected one of true, running, false, got {checkpoint}")
     if settings.force and settings.reuse == "any":
         found.append(
             "reuse=any takes finished runs and force=true runs them again; choose one of the two"
         )
-    log_model, patience = settings.tracking["log_model"], settings.tracking["patience"]
-    if not isinstance(log_model, bool):
-        found.append(f"tracking.log_model: expected true or false, got {log_model!r}")
-    number = isinstance(patience, (int, float)) and not isinstance(patience, bool)
-    if not (number and 0 <= patience < math.inf):
-        said = f"expected a number of seconds, at least 0, got {patience!r}"
-        found.append(f"tracking.patience: {said}")
     if refusal := credentials.refusal(settings.tracking["uri"]):
         found.append(refusal)
     found += credentials_in(settings.options)
-    found += _problems_of_question(settings.question)
-    if not settings.experiment.strip():
-        found.append("experiment: expected a name, got an empty one")
+    for name in ("experiment", "question.reference"):
+        value = _value(settings, name)
+        if value is not None and not value.strip():
+            found.append(f"{name}: expected a name, got an empty one")
+    metric = settings.question.get("metric")
+    if metric is not None and not contract.is_metric(metric):
+        near = difflib.get_close_matches(metric, contract.METRICS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        found.append(
+            "question.metric: expected one of those that `generate report --help` lists, such as "
+            f"test/accuracy or test/nll, got {metric!r}{meant}"
+        )
+    try:
+        question_seeds(settings.question.get("seeds"))
+    except CommandError as error:
+        found.append(str(error))
     for group in GROUPS:
         try:
             _check_option(settings, group)
@@ -75,29 +86,10 @@ def problems(settings: Settings) -> list[str]:
     return found
 
 
-def _problems_of_question(question: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values of a question, a sentence each."""
-    asked = {name: value for name, value in question.items() if value is not None}
-    found = []
-    metric, margin, epochs = (asked.get(name) for name in ("metric", "margin", "epochs"))
-    if metric is not None and not contract.is_metric(metric):
-        near = difflib.get_close_matches(metric, contract.METRICS, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        found.append(
-            "question.metric: expected one of those that `generate report --help` lists, such as "
-            f"test/accuracy or test/nll, got {metric!r}{meant}"
-        )
-    if margin is not None and not 0 <= margin < math.inf:
-        found.append(f"question.margin: expected a finite number of at least 0, got {margin}")
-    if epochs is not None and epochs < 0:
-        found.append(f"question.epochs: expected a whole number of at least 0, got {epochs}")
-    if "reference" in asked and not asked["reference"].strip():
-        found.append("question.reference: expected the name of a loss, got an empty one")
-    try:
-        question_seeds(asked.get("seeds"))
-    except CommandError as error:
-        found.append(str(error))
-    return found
+def _value(settings: Settings, name: str) -> Any:
+    """A value by its name as typed; None for one of a question that none declares."""
+    group, _, key = name.rpartition(".")
+    return getattr(settings, group).get(key) if group else getattr(settings, key)
 
 
 def question_seeds(value: Any) -> tuple[int, ...]:

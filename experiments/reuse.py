@@ -49,29 +49,32 @@ def look_up(
         others.setdefault(_key_of(run), []).append(run)
 
     identities = []
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    noted: dict[tuple[str, str], list[str]] = {}
     for job, digest in zip(jobs, data_digests, strict=True):
         identity = job.identity(digest)
-        if identity not in runs or contract.counting(runs[identity]).info.status != "FINISHED":
+        if identity not in runs or not is_finished(contract.counting(runs[identity])):
             key = (job.settings_digest(digest), *(job.choices[group] for group in GROUPS))
             alike = sorted(others.get(key, []), key=lambda run: run.info.start_time)
             alike = [run for run in alike if run.data.tags["identity"] != identity]
             found = contract.counting(alike) if alike else None
             if found is not None and found.info.status != "RUNNING":
-                files = changed_files(found, job.code)
-                finished = found.info.status == "FINISHED"
-                what = "finished" if finished else "unfinished"
-                why = UNKNOWN if not files else ", ".join(files)
-                taken = finished and job.reuse == "any" and not job.force
-                use = "taken" if taken else "again"
-                groups.setdefault((why, what, use), []).append(f"loss={job.choices['loss']}")
-                if taken:
-                    identity = found.data.tags["identity"]
+                files = ", ".join(changed_files(found, job.code) or [])
+                why = f"made before {files} changed" if files else UNKNOWN
+                what, use = "unfinished", "start over"
+                if is_finished(found):
+                    what, use = "finished", "run again (reuse=any uses them)"
+                    if job.reuse == "any" and not job.force:
+                        use = "used (reuse=any)"
+                        identity = found.data.tags["identity"]
+                noted.setdefault((what, f"{why}: {use}"), []).append(f"loss={job.choices['loss']}")
         identities.append(identity)
     kept = {
         identity: contract.counting(runs[identity]) for identity in identities if identity in runs
     }
-    notes = [_note(*group, losses) for group, losses in groups.items()]
+    notes = [
+        f"{plural(len(losses), f'{what} run')} of {', '.join(sorted(set(losses)))}, {why}"
+        for (what, why), losses in noted.items()
+    ]
     return Earlier(identities, kept, notes)
 
 
@@ -119,21 +122,3 @@ def _key_of(run: Run) -> tuple[str, ...]:
     tags = run.data.tags
     settings = tags.get("settings") or ("" if "code" in tags else tags.get("identity", ""))
     return (settings, *(run.data.params.get(group, "") for group in GROUPS))
-
-
-def _note(why: str, what: str, use: str, losses: Sequence[str]) -> str:
-    one = len(losses) == 1
-    runs = f"{plural(len(losses), f'{what} run')} of {', '.join(sorted(set(losses)))}"
-    unknown = f"{'does' if one else 'do'} not record {'its' if one else 'their'} code ({UNKNOWN})"
-    if use == "taken":
-        verb = "is taken as it is" if one else "are taken as they are"
-        reason = (
-            f"{'it' if one else 'they'} {unknown}" if why == UNKNOWN else f"{why} changed since"
-        )
-        return f"{runs} {verb}, although {reason}: reuse=any"
-    then = "it runs again" if one else "they run again"
-    if what == "finished":
-        then += f"; reuse=any takes {'it as it is' if one else 'them as they are'}"
-    else:
-        then = "it starts over" if one else "they start over"
-    return f"{runs} {unknown}: {then}" if why == UNKNOWN else f"{why} changed since {runs}: {then}"

@@ -90,15 +90,15 @@ def test_an_edited_helper_runs_its_losses_again_and_no_others(place):
     old = {run.info.run_id for run in place.runs()}
 
     place.edit("own_helper.py", "1.0", "5.0")
-    said = "own_helper.py changed since 2 finished runs of loss=mine: they run again; reuse=any"
+    said = "2 finished runs of loss=mine, made before own_helper.py changed: run again (reuse=any"
     plan = place.run(*grid, "plan=true")
     assert "2 to run" in plan and said in plan
     reused = place.run(*grid, "reuse=any")
     assert "4 finished before, 0 to run" in reused
-    assert (
-        "2 finished runs of loss=mine are taken as they are, although own_helper.py changed since"
-        in reused
+    said_of_reuse = (
+        "2 finished runs of loss=mine, made before own_helper.py changed: used (reuse=any"
     )
+    assert said_of_reuse in reused
     assert all(run_id[:8] in reused for run_id in old)
     again = place.run(*grid)
     assert "2 finished before, 2 to run" in again and said in again
@@ -132,7 +132,8 @@ def test_an_edited_network_or_dataset_runs_again(place, arguments, file, old, ne
     place.run(*command)
     assert "finished before as run" in place.run(*command)
     place.edit(file, old, new)
-    assert f"{file} changed since 1 finished run of loss=ce: it runs again" in place.run(*command)
+    again = place.run(*command)
+    assert f"1 finished run of loss=ce, made before {file} changed: run again" in again
     first, second = place.runs()
     assert first.data.tags["settings"] == second.data.tags["settings"]
     assert first.data.tags["identity"] != second.data.tags["identity"]
@@ -165,8 +166,8 @@ def test_an_edit_of_the_suites_own_loss(tmp_path, run_command):
     file.write_text(text.replace(ce, "return 2 * softplus(-log_odds(logits, labels))"))
     again = output()
     assert "1 finished before, 1 to run" in again
-    changed = "experiments/losses/true_class.py changed since 1 finished run of loss=ce: it runs"
-    assert changed in again
+    file = "experiments/losses/true_class.py"
+    assert f"1 finished run of loss=ce, made before {file} changed: run again" in again
 
 
 @pytest.mark.slow
@@ -190,7 +191,8 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
     process.send_signal(signal.SIGKILL)
     process.wait()
     text = (place.path / "log2").read_text()
-    assert "own_helper.py changed since 1 unfinished run of loss=mine: it starts over" in text
+    said = "1 unfinished run of loss=mine, made before own_helper.py changed: start over"
+    assert said in text
     assert "starts from epoch" not in text
 
 
@@ -241,13 +243,11 @@ def test_runs_of_before_the_code_was_recorded(place):
     for name in ("code", "code.parts", "code.metrics", "settings", "configuration"):
         client.delete_tag(run.info.run_id, name)
     plan = place.run("loss=ce", *TINY, "plan=true")
-    assert (
-        "1 finished run of loss=ce does not record its code (code unknown): it runs again; "
-        "reuse=any takes it as it is" in plan
-    )
+    said = "1 finished run of loss=ce, code unknown"
+    assert f"{said}: run again (reuse=any uses them)" in plan
     reused = place.run("loss=ce", *TINY, "reuse=any")
     assert f"finished before as run {run.info.run_id}" in reused
-    assert "it does not record its code (code unknown): reuse=any" in reused
+    assert f"{said}: used (reuse=any)" in reused
 
 
 def wait_for(log: Path, pattern: str) -> None:

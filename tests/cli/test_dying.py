@@ -302,7 +302,8 @@ def test_a_worker_that_dies_takes_only_its_own_job(tmp_path, begin):
     running = begin(tmp_path, *where, "-m", "loss=dies,ce,mse", "seed=0,1", *TINY, **environment)
     assert running.end() == 1, running.output
     assert running.output.count("FAILED loss=dies") == 2
-    assert "the run's process was ended by SIGSEGV, in dies (" in running.output
+    assert "the run's process was ended by SIGSEGV" in running.output
+    assert re.search(r'File ".*dies_module.py", line \d+ in dies', running.output)
     assert running.output.index("FAILED loss=dies") < running.output.index("outcome")  # at once
     ends = {
         ("dies", "FAILED", "failed"): 2,

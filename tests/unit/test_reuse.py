@@ -54,13 +54,12 @@ def test_the_newest_finished_run_counts():
     ("tags", "status", "note"),
     [
         (OLD.tags, "FINISHED",
-         "my_losses.py changed since 1 finished run of loss=mine: it runs again; reuse=any takes "
-         "it as it is"),
-        (OLD.tags, "KILLED", "my_losses.py changed since 1 unfinished run of loss=mine: it starts "
-                             "over"),
+         "1 finished run of loss=mine, made before my_losses.py changed: run again (reuse=any uses "
+         "them)"),
+        (OLD.tags, "KILLED", "1 unfinished run of loss=mine, made before my_losses.py changed: "
+                             "start over"),
         ({"code": None, "code.parts": None, "settings": None}, "FINISHED",
-         "1 finished run of loss=mine does not record its code (code unknown): it runs again; "
-         "reuse=any takes it as it is"),
+         "1 finished run of loss=mine, code unknown: run again (reuse=any uses them)"),
     ],
 )  # fmt: skip
 def test_what_is_said_of_runs_of_other_code(tags, status, note):
@@ -86,8 +85,7 @@ def test_reuse_any_takes_the_newest_finished_run_of_other_code():
     assert found.identities == ["b"]
     assert found.runs["b"].info.run_id == "run2"
     assert found.notes == [
-        "1 finished run of loss=mine is taken as it is, although my_losses.py changed since: "
-        "reuse=any"
+        "1 finished run of loss=mine, made before my_losses.py changed: used (reuse=any)"
     ]
     own = run(4, MINE.identity("d"))
     assert look_up(*runs, own, job=job).identities == [MINE.identity("d")]
