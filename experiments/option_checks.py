@@ -66,7 +66,6 @@ class Checked:
         kernel: What to log of the network's kernel, each with its level.
         checkpoint: The size of a checkpoint, in bytes.
         start: The model, the seed, and the hash of the initial weights outside the head.
-        failure: Why there is no result, where the process ended without one.
         whole: Whether its loss makes a run differ from the beginning of a longer one.
     """
 
@@ -74,7 +73,6 @@ class Checked:
     kernel: tuple[tuple[int, str], ...] = ()
     checkpoint: int = 0
     start: tuple[str, str] = ("", "")
-    failure: str = ""
     whole: bool = False
 
     @property
@@ -143,28 +141,21 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
         keys.append(key)
         if key not in _known and key not in tasks:
             tasks[key] = _examine, (job, its)
-    wrong = []
     slots = max(1, machine.cores() // jobs[0].threads)
-    for key, result in _each(tasks, slots):
-        if isinstance(result, CommandError):
-            wrong.append(str(result))
-        elif isinstance(result, str):
-            _known[key] = Checked(failure=result)
-        else:
-            _known[key] = result
-    if wrong:
-        failures = [_known[key].failure for key in tasks if key in _known]
-        config.refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
+    checked = dict(_each(tasks, slots))
+    config.refuse([*dict.fromkeys(str(each) for each in checked.values() if _is_error(each))])
+    _known.update(checked)
     _warn_of_starts([_known[key].start for key in dict.fromkeys(keys)])
-    for job, checked in zip(jobs, (_known[key] for key in keys), strict=True):
-        warnings = [f"{job.loss_label}: {each.name}: {each.text}" for each in checked.warnings]
-        messages = [(logging.WARNING, warning) for warning in warnings]
-        messages += [(logging.ERROR, f"FAILED {checked.failure}")] if checked.failure else []
-        for level, message in messages:
-            if message not in _logged:
-                _logged.add(message)
-                log.log(level, "%s", message)
+    for job, key in zip(jobs, keys, strict=True):
+        for warning in _known[key].warnings:
+            _log_once(f"{job.loss_label}: {warning.name}: {warning.text}")
     return [_known[key] for key in keys]
+
+
+def _log_once(message: str) -> None:
+    if message not in _logged:
+        _logged.add(message)
+        log.warning("%s", message)
 
 
 def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
@@ -178,24 +169,14 @@ def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
             "head, so their runs are compared as unpaired, which is less certain; define the head "
             "last, as the sublayer `head`"
         )
-        if len(found) > 1 and message not in _logged:
-            _logged.add(message)
-            log.warning("%s", message)
-
-
-def check_one(job: Settings) -> Sequence[TrainingWarning]:
-    """The warnings of a single run; a check that ended without a result is an error, too."""
-    (checked,) = check([job])
-    config.refuse([checked.failure] if checked.failure else [])
-    return checked.warnings
+        if len(found) > 1:
+            _log_once(message)
 
 
 def describe(job: Settings) -> Data:
     """`data`, found in a process of its own."""
     ((_, result),) = _each({"": (_describe, (job,))}, 1)
-    if isinstance(result, str):
-        config.refuse([result])
-    if isinstance(result, CommandError):
+    if _is_error(result):
         raise result
     return result
 
@@ -235,25 +216,25 @@ def data_of(splits: Splits) -> Data:
 def _each(
     tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
 ) -> Iterator[tuple[str, Any]]:
-    """Key of each task, and its result, a CommandError, or why its process ended without one."""
+    """Key of each task, and its result, or a CommandError."""
     waiting = deque((key, *task) for key, task in tasks.items())
     with contextlib.closing(processes.each(waiting, slots)) as results:
         for key, result in results:
             if isinstance(result, processes.Died):
-                yield key, _failure(result)
-            elif isinstance(result, Exception) and not isinstance(result, CommandError):
+                how = f"the check's process {result}"
+                if result.cause == "SIGALRM":
+                    how = (
+                        f"expected the check to end within {LIMIT_SECONDS} s, it was still running"
+                    )
+                yield key, CommandError(f"{result.last}: {how}")
+            elif isinstance(result, Exception) and not _is_error(result):
                 raise result
             else:
                 yield key, result
 
 
-def _failure(died: processes.Died) -> str:
-    """A sentence on a process that ended without a result: what it did last."""
-    if died.cause == "SIGALRM":
-        return (
-            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still running"
-        )
-    return f"{died.last}: the check's process {died}"
+def _is_error(result: Any) -> bool:
+    return isinstance(result, CommandError)
 
 
 # ---- in the process of a check -------------------------------------------------------------------

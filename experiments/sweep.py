@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import shlex
@@ -118,7 +117,6 @@ def run(
     name = preset or " ".join(sorted({planned_run.choices["loss"] for planned_run in settings}))
     name += f" {stage}" if stage else ""
     name += f" ({plural(len(grid), 'run')})"
-    results: dict[str, JobReturn] = {}
     machine.loaded()  # from here on it may wait for hours
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
     own = {*seeds, *(job.seed for job in settings)}
@@ -135,14 +133,8 @@ def run(
         tuned=trials.declared(settings),
     ) as sweep:
         parent = sweep.run_id
-        for identity in todo:
-            if failure := checked[identity].failure:
-                results[identity] = _failed_check(store, grid[identity], failure, parent)
-        if results and settings[0].on_failure == "stop":
-            results = {i: results.get(i, JobReturn(grid[i][0])) for i in todo}
         jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
-        runs_of_jobs = [identity for identity in todo if identity not in results]
-        results |= _run_all(jobs, runs_of_jobs, launch, settings[0].on_failure)
+        results = _run_all(jobs, list(todo), launch, settings[0].on_failure)
         complete = all(result.status == JobStatus.COMPLETED for result in results.values())
         sweep.status = "FINISHED" if complete else "FAILED"
     if sweep.status != "FINISHED":  # everybody has waited long enough
@@ -191,27 +183,6 @@ def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, An
         "epochs": most if asked["epochs"] is None else asked["epochs"],
         "seeds": contract.ranges(seeds),
     }
-
-
-def _failed_check(
-    store: Store, planned_run: tuple[list[str], Settings], failure: str, parent: str
-) -> JobReturn:
-    """Record as FAILED a run whose check ended without a result, so that it is not launched."""
-    from experiments import tracking
-
-    overrides, settings = planned_run
-    tags = settings.identities(option_checks.data(settings).digest) | settings.code.tags
-    error = CommandError(failure)
-    with (
-        contextlib.suppress(CommandError),
-        tracking.tracked_run(
-            store, name=settings.label, params=settings.params, tags=tags, parent=parent
-        ),
-    ):
-        raise error
-    result = JobReturn(overrides, status=JobStatus.FAILED)
-    result.return_value = error
-    return result
 
 
 def _passed(checked: Checked) -> list[str]:
