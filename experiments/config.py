@@ -30,7 +30,6 @@ GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
 _PLACES = [name.removeprefix("data.") for name in contract.DATA_PLACES]
 _OWN_DATA = {"csv": "path", "npz": "path", "folder": "root", "idx": "root"}  # where they lie
-TAKEN = "taken"  # what a job returns whose run another sweep has taken
 
 
 class CommandError(CompactHydraException):

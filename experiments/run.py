@@ -158,7 +158,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
     The shorter ones come first, since the longer ones start where they end.
 
     Returns:
-        The id of each, or `config.TAKEN` when another sweep computes it, or has finished it.
+        The id of each that no other sweep computes, or has finished.
 
     Raises:
         Exception: The first that a run has raised, after the others.
@@ -177,9 +177,8 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
             kept = [word for word in words if not word.startswith(("epochs=", "tracking.epochs="))]
             words = [*kept, f"epochs={epochs}"]
         settings, artifacts = _read(cfg, words)
-        end = config.TAKEN
         try:
-            end = execution.execute(settings, artifacts)
+            ends.append(execution.execute(settings, artifacts))
         except tracking.Taken as other:
             text = "%s | left to another sweep: %s"
             log.info(text, settings.label, other, extra=progress.end())
@@ -189,7 +188,6 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
             if settings.on_failure == "stop" or isinstance(error, config.CommandError):
                 raise
             failure = failure or error
-        ends.append(end)
     if failure:
         raise failure
     return ends

@@ -134,20 +134,18 @@ def run(
     ) as sweep:
         parent = sweep.run_id
         jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
-        results = _run_all(jobs, list(todo), launch, settings[0].on_failure)
-        complete = all(result.status == JobStatus.COMPLETED for result in results.values())
-        sweep.status = "FINISHED" if complete else "FAILED"
+        failures = _run_all(jobs, list(todo), launch, settings[0].on_failure)
+        sweep.status = "FAILED" if failures else "FINISHED"
     if sweep.status != "FINISHED":  # everybody has waited long enough
         store = store.hasty()
 
     try:
         runs = tracking.all_runs(store)
     except tracking.Away:  # no table, but what failed
-        _raise_failures(todo, results)
+        _raise_failures(todo, failures)
         raise
     after = {i: contract.counting(runs[i]) for i in identities if i in runs}
-    failed = any(result.status == JobStatus.FAILED for result in results.values())
-    if failed or not stage:
+    if failures or not stage:
         found = [after.get(identity) for identity in grid]
         rows = [table.row(job, run) for job, run in zip(settings, found, strict=True)]
         edges = "\n".join(table.at_the_edge(settings, found))
@@ -164,7 +162,7 @@ def run(
         print("\n" + "\n\n".join(filter(None, said)))
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)
-    _raise_failures(todo, results)
+    _raise_failures(todo, failures)
     return [after[identity] for identity in identities]
 
 
@@ -194,7 +192,7 @@ def _passed(checked: Checked) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Jobs:
-    """How the runs of a sweep become jobs, and the results of jobs those of runs.
+    """How the runs of a sweep become jobs.
 
     Runs of one trajectory are one job, in ascending order of their epochs, so that each starts
     where the one before ended, on whatever machine the job is.
@@ -226,43 +224,38 @@ class _Jobs:
             words.append(f"tracking.epochs=[{','.join(epochs)}]")
         return words + _passed(self.checked[group[-1]])
 
-    def results(self, group: Sequence[str], job: JobReturn) -> dict[str, JobReturn]:
-        """The result of each run of a job."""
-        done = {}
-        if job.status == JobStatus.COMPLETED:
-            done = dict(zip(group, job.return_value, strict=True))
-        elif job.status == JobStatus.FAILED and len(group) > 1:
-            missing = _missing(self.store.hasty(), group)
-            done = {identity: "" for identity in group if identity not in missing}
-        results = {}
-        for identity in group:
-            results[identity] = dataclasses.replace(job, overrides=self.grid[identity][0])
-            if identity in done:
-                results[identity].status = JobStatus.COMPLETED
-                results[identity].return_value = done[identity]
-        return results
-
 
 def _run_all(
     jobs: _Jobs, identities: Sequence[str], launch: Launch, on_failure: str
-) -> dict[str, JobReturn]:
-    """The result of each run, by identity: of some after a second try, or of another process."""
-    results: dict[str, JobReturn] = {}
+) -> dict[str, Any]:
+    """Launch the jobs of these runs, and wait for those that another sweep computes.
+
+    Returns:
+        The error of each run that failed, after a second try with on_failure=retry; None for a run
+        that was not begun.
+    """
+    failures: dict[str, Any] = {}
     retried: set[str] = set()
     todo = set(identities)
     while todo:
         groups = jobs.groups(identity for identity in identities if identity in todo)
         ended = launch([jobs.overrides(group) for group in groups])
+        well = all(job.status == JobStatus.COMPLETED for job in ended)
+        missing = _missing(jobs.store if well else jobs.store.hasty(), identities)
         for group, job in zip(groups, ended, strict=True):
-            results |= jobs.results(group, job)
-        failed = {i for i in todo if results[i].status == JobStatus.FAILED}
+            for identity in group:
+                failures.pop(identity, None)
+                if job.status == JobStatus.UNKNOWN:
+                    failures[identity] = None
+                elif job.status == JobStatus.FAILED and (identity in missing or len(group) == 1):
+                    failures[identity] = job._return_value
+        failed = {identity for identity in todo if failures.get(identity)}
         again = failed - retried if on_failure == "retry" else set()
         retried |= again
         if again:
             log.info("%s once more: on_failure=retry", plural(len(again), "failed run"))
-        taken = [i for i, result in results.items() if result._return_value == config.TAKEN]
-        todo = again or _wait_for(jobs.store, taken)
-    return results
+        todo = again or _wait_for(jobs.store, sorted(missing - failures.keys()))
+    return failures
 
 
 def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
@@ -294,21 +287,18 @@ def _missing(store: Store, identities: Iterable[str]) -> set[str]:
     return {identity for identity in identities if not is_finished(found.get(identity))}
 
 
-def _raise_failures(jobs: Mapping[str, Sequence[str]], results: Mapping[str, JobReturn]) -> None:
-    failures, not_begun = [], 0
-    for identity, result in results.items():
-        if result.status == JobStatus.UNKNOWN:
-            not_begun += 1
-        elif result.status == JobStatus.FAILED:
-            error = result._return_value
-            why = redacted(f"{type(error).__name__}: {error}")
-            failures.append(f"  {shlex.join(jobs[identity])}: {why}")
-    if failures:
-        stopped = f" {not_begun} were not begun." if not_begun else ""
-        more = len(failures) - table.MOST_ROWS
-        listed = failures[: table.MOST_ROWS] + ([f"  and {more} more"] if more > 0 else [])
+def _raise_failures(jobs: Mapping[str, Sequence[str]], failures: Mapping[str, Any]) -> None:
+    """Raise CommandError with what `_run_all` returns for these jobs, if there is anything."""
+    errors = {identity: error for identity, error in failures.items() if error is not None}
+    if errors:
+        listed = [
+            f"  {shlex.join(jobs[identity])}: {redacted(f'{type(error).__name__}: {error}')}"
+            for identity, error in list(errors.items())[: table.MOST_ROWS]
+        ]
+        listed += [f"  and {len(errors) - len(listed)} more"] if len(errors) > len(listed) else []
+        left = len(failures) - len(errors)
         raise CommandError(
-            f"{len(failures)} of {plural(len(results), 'run')} failed; their tracebacks "
-            f"are in MLflow (traceback.txt).{stopped} "
+            f"{len(errors)} of {plural(len(jobs), 'run')} failed; their tracebacks "
+            f"are in MLflow (traceback.txt).{f' {left} were not begun.' if left else ''} "
             "The same command runs only what is not finished.\n" + "\n".join(listed)
         )

@@ -130,7 +130,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
         (["seed=3"], "seed: tuning chooses the seeds itself"),
         (
             ["hydra.sweeper.tuning_seeds=0"],
-            "tuning_seeds: expected a whole number of at least 1, got 0",
+            "tuning_seeds: expected a finite whole number at least 1, got 0",
         ),
         (["tune.mse.gamma=1,2"], "tune: expected hydra/sweeper=grid"),
         (["tune.ce.gamma=1"], "tune: expected a sweep, two values or more"),
@@ -164,10 +164,7 @@ def test_a_loss_that_diverges_at_every_rate_is_evaluated_at_the_smallest(tmp_pat
     ]
     done = run_command(tmp_path, *TUNE, "lr=10,30", *few)
     assert done.returncode == 0, done.stderr
-    assert (
-        "loss=mse: every trial diverged, at each of the rates 10, 30; the smallest is evaluated"
-        in done.stdout
-    )
+    assert "loss=mse: every trial diverged; the smallest rate is evaluated" in done.stdout
     seeds = {"ce": set(), "mse": set()}
     for run in runs(tmp_path):
         seeds[run.data.params["loss"]].add((run.data.params["lr"], run.data.params["seed"]))

@@ -17,6 +17,7 @@ from hydra_plugins.fairloss.sweeper import GridSweeper, Job
 
 from experiments import config, trials
 from experiments.config import Settings
+from experiments.guards import check_number
 
 log = logging.getLogger(__name__)
 
@@ -55,35 +56,23 @@ class _Tuner(GridSweeper):
             trials.setdefault(_family(job), {}).setdefault(job.lr, []).append(tuning.score(run))
         return trials
 
-    def choose(self, jobs: list[Job], trials: dict[str, Trials]) -> dict[str, float]:
-        """The best rate of each family; the smallest, with a warning, where all runs diverged."""
+    def evaluate(self, jobs: list[Job], trials: dict[str, Trials]) -> Any:
+        """Run each family at its best rate on the evaluation seeds, with the tuning jobs.
+
+        Where all trials of a family diverged, that is the smallest rate, with a warning.
+        """
         from experiments import tuning
 
-        names = {_family(job): job.choices["loss"] for _, job in jobs}
-        chosen = {family: tuning.choose(by_rate) for family, by_rate in trials.items()}
-        for family, by_rate in trials.items():
-            if tuning.all_diverged(by_rate):
-                tried = ", ".join(f"{rate:g}" for rate in sorted(by_rate))
-                log.warning(
-                    "loss=%s: every trial diverged, at each of the rates %s; the smallest is "
-                    "evaluated",
-                    names[family],
-                    tried,
-                )
-        log.info(
-            "chosen: %s",
-            ", ".join(f"lr={rate:g} for {names[family]}" for family, rate in chosen.items()),
-        )
-        return chosen
-
-    def judge(self, jobs: list[Job], chosen: dict[str, float]) -> Any:
-        """Run each family at its chosen rate on the evaluation seeds, with the tuning jobs."""
-        judged = [
-            _at(job, lr=chosen[_family(job[1])], seed=seed)
-            for job in {_family(job[1]): job for job in jobs}.values()
-            for seed in range(self.tuning_seeds, self.tuning_seeds + self.evaluation_seeds)
-        ]
-        return self.run([*jobs, *judged], tuning_seeds=self.tuning_seeds)
+        evaluated = []
+        for family, job in {_family(job[1]): job for job in jobs}.items():
+            rate = tuning.choose(trials[family])
+            name = f"loss={job[1].choices['loss']}"
+            if tuning.all_diverged(trials[family]):
+                log.warning("%s: every trial diverged; the smallest rate is evaluated", name)
+            log.info("%s: chosen lr=%g", name, rate)
+            seeds = range(self.tuning_seeds, self.tuning_seeds + self.evaluation_seeds)
+            evaluated += [_at(job, lr=rate, seed=seed) for seed in seeds]
+        return self.run([*jobs, *evaluated], tuning_seeds=self.tuning_seeds)
 
 
 class TuningSweeper(_Tuner):
@@ -124,16 +113,17 @@ class TuningSweeper(_Tuner):
 
         from experiments import tuning
 
-        for extension in range(self.extensions + 1):
-            chosen = self.choose(jobs, self.trials(jobs))
-            wider = tuning.extended(rates, chosen.values())
-            if wider == rates or extension == self.extensions:
+        for left in range(self.extensions, -1, -1):
+            trials = self.trials(jobs)
+            wider = tuning.extended(rates, map(tuning.choose, trials.values()))
+            if wider == rates or not left:
                 break
             new = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
             log.info("a best rate lies on the edge of the grid: it grows by %s", new)
             rates = wider
-            jobs = [_at(job, lr=rate) for job in _one_rate(jobs) for rate in rates]
-        return self.judge(jobs, chosen)
+            one_rate = {(_family(job[1]), job[1].seed): job for job in jobs}.values()
+            jobs = [_at(job, lr=rate) for job in one_rate for rate in rates]
+        return self.evaluate(jobs, trials)
 
 
 class OptunaSweeper(_Tuner):
@@ -190,15 +180,15 @@ class OptunaSweeper(_Tuner):
                 trials[family] |= found
                 studies[family].tell(asked[family], statistics.fmean(found[rates[family]]))
             jobs += now
-        return self.judge(jobs, self.choose(jobs, trials))
+        return self.evaluate(jobs, trials)
 
 
 def _whole(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise config.CommandError(
-            f"hydra.sweeper.{name}: expected a whole number of at least {least}, got {value!r}"
-        )
-    return value
+    try:
+        check_number(f"hydra.sweeper.{name}", value, at_least=least, whole=True)
+    except (TypeError, ValueError) as error:
+        raise config.CommandError(str(error)) from error
+    return int(value)
 
 
 def _interval(word: str) -> tuple[float, float]:
@@ -222,8 +212,3 @@ def _at(job: Job, **values: Any) -> Job:
     return [*kept, *(f"{key}={value}" for key, value in values.items())], dataclasses.replace(
         settings, **values
     )
-
-
-def _one_rate(jobs: list[Job]) -> list[Job]:
-    """One of the runs for each family and seed."""
-    return list({(_family(job[1]), job[1].seed): job for job in jobs}.values())
