@@ -297,20 +297,6 @@ def test_wrong_options_are_refused_before_training(tmp_path, run_command, argume
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_a_users_loss_of_the_wrong_shape_is_refused(tmp_path, run_command):
-    (tmp_path / "mine.py").write_text("def total(logits, labels):\n    return logits.sum()\n")
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "total.yaml").write_text("_target_: mine.total\n_partial_: true\n")
-    done = run_command(
-        tmp_path, "--config-dir", ".", "-m", "loss=total,ce", "data=digits",
-        PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "loss=total" in done.stderr
-    assert "one value per example, [100] for a batch of 100, returned []" in done.stderr
-    assert not (tmp_path / "mlflow.db").exists()
-
-
 def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
     path = tmp_path / "mlflow.db"
     path.write_bytes((sweep[0] / "mlflow.db").read_bytes())

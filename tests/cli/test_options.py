@@ -309,8 +309,8 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
             ),
             (
                 "_target_: paddle.nn.functional.cross_entropy\nhead: logits",
-                "returned []; where it takes the mean by itself, put `reduction: none` into the "
-                "option",
+                "one value per example, [100] for a batch of 100, returned []; where it takes the "
+                "mean by itself, put `reduction: none` into the option",
             ),
             (
                 "_target_: paddle.nn.CrossEntropyLoss\nhead: logits",

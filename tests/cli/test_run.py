@@ -435,25 +435,6 @@ def test_a_crashed_job_is_failed_with_its_traceback_and_the_others_run(tmp_path,
     assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
 
 
-@pytest.mark.slow
-def test_a_users_own_loss_from_outside_the_repository(tmp_path, run_command):
-    (tmp_path / "mine.py").write_text(
-        "from experiments.losses import ce\ndef mild(logits, labels, *, share=0.5):\n    return "
-        "share * ce(logits, labels)\n"
-    )
-    (tmp_path / "options" / "loss").mkdir(parents=True)
-    (tmp_path / "options" / "loss" / "mild.yaml").write_text(
-        "_target_: mine.mild\n_partial_: true\nshare: 0.5\n"
-    )
-    done = run_command(
-        tmp_path, "--config-dir", "options", "loss=mild", "loss.share=0.25", "data=digits",
-        "model=softmax", "epochs=1", PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (run,) = runs(tmp_path)
-    assert (run.data.params["loss"], run.data.params["loss.share"]) == ("mild", "0.25")
-
-
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--cfg", "job"], ["--info", "config"], ["--hydra-help"]]
 )

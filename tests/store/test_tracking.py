@@ -32,15 +32,6 @@ def store(tmp_path, empty_store):
     return tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
 
 
-def test_where_the_store_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert tracking.resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
-    assert tracking.resolve_uri("sqlite:///other.db") == f"sqlite:///{tmp_path}/other.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert tracking.resolve_uri(None) == "http://127.0.0.1:1"
-    assert tracking.resolve_uri("sqlite:////a/b.db") == "sqlite:////a/b.db"
-
-
 @pytest.mark.slow
 def test_mlflow_sends_no_telemetry():
     """It decides when it loads, so the variable has to be set before.
