@@ -30,7 +30,7 @@ from omegaconf.errors import (
 )
 
 from experiments import contract
-from experiments.config import GROUPS, CommandError, ends_command, wrong_value
+from experiments.config import GROUPS, CommandError, ends_command, no_such_value, wrong_value
 
 
 def install() -> None:
@@ -162,16 +162,14 @@ def _no_such_value(refused: OmegaConfBaseException, choices: dict[str, Any]) -> 
     names = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
     names = [name for name in names if not name.startswith("_") and name != "hydra"]
     group, _, name = full_key.rpartition(".")
-    prefix = f"{group}." if group in GROUPS else ""
+    if group not in GROUPS:
+        return no_such_value(full_key, names or ["none"])
     near = difflib.get_close_matches(name, names, n=1)
-    meant = f"; did you mean {prefix}{near[0]}?" if near else ";" if prefix else "."
-    there = ", ".join(names) or "none"
-    if prefix:
-        option = choices[group]
-        said = f"{group}={option} has no value of this name{meant} {option} has {there}"
-    else:
-        said = f"there is no such value{meant} There are {there}"
-    return CommandError(f"{full_key}: {said}")
+    meant = f"; did you mean {group}.{near[0]}?" if near else ";"
+    option, there = choices[group], ", ".join(names) or "none"
+    return CommandError(
+        f"{full_key}: {group}={option} has no value of this name{meant} {option} has {there}"
+    )
 
 
 def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:

@@ -228,7 +228,7 @@ class Settings:
             found["stop.patience"] = self.patience
         if self.corruptions:  # more numbers
             found["corruptions"] = True
-        if (device := machine.resolved_device(self.device, self.threads)) != "cpu":  # other kernels
+        if (device := machine.device(self.device, self.threads)) != "cpu":  # other kernels
             found["device"] = device
         return found
 
@@ -365,11 +365,14 @@ def check_names(names: Iterable[str]) -> None:
     known = [field.name for field in dataclasses.fields(RunConfig)]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean {near[0]}?" if near else "."
-            raise CommandError(
-                f"{name}: there is no such value{meant} There are {', '.join(known)}"
-            )
+            raise no_such_value(name, known)
+
+
+def no_such_value(key: str, names: Sequence[str]) -> CommandError:
+    """The error for a dotted name of a config whose part has only these names."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return CommandError(f"{key}: there is no such value{meant} There are {', '.join(names)}")
 
 
 def own_words(overrides: Iterable[str]) -> list[str]:

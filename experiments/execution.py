@@ -90,7 +90,7 @@ def execute(
     steps = training.total_steps(
         len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
     )
-    device = machine.device(settings.device)
+    device = machine.device(settings.device, settings.threads)
     with training.fresh(settings.seed, device), contextlib.ExitStack() as locked:
         learner = training.build(
             model,

@@ -134,29 +134,24 @@ def may_fork() -> bool:
     return sys.platform.startswith("linux") and built_for_cpu()
 
 
-def device(wanted: str) -> str:
+@functools.cache  # called for every run of a grid
+def device(wanted: str, threads: int) -> str:
     """'cpu' or 'gpu' for `wanted`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
+
+    Paddle is loaded, with `threads`, only where it may see a GPU.
 
     Raises:
         ValueError: A GPU is asked for, and there is none.
     """
+    if wanted == "cpu" or (wanted == "auto" and built_for_cpu()):
+        return "cpu"
+    prepare(threads)
     import paddle
 
     there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if wanted == "gpu" and not there:
         raise ValueError(NO_GPU)
-    return "gpu" if there and wanted != "cpu" else "cpu"
-
-
-@functools.cache  # called for every run of a grid
-def resolved_device(wanted: str, threads: int) -> str:
-    """As `device`, but Paddle is loaded, with `threads`, only where it may see a GPU."""
-    if wanted == "gpu":  # `device` tells later whether there is one
-        return "gpu"
-    if wanted == "cpu" or built_for_cpu():
-        return "cpu"
-    prepare(threads)
-    return device(wanted)
+    return "gpu" if there else "cpu"
 
 
 def keep_memory() -> bool:

@@ -280,7 +280,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
     from experiments.kernels import chain
 
     try:
-        device = machine.device(job.device)
+        device = machine.device(job.device, job.threads)
     except ValueError as error:
         raise CommandError(str(error)) from error
     _functions(send, job, config.GROUPS)

@@ -283,8 +283,8 @@ def _missing(store: Store, identities: Iterable[str]) -> set[str]:
     """Those that have no FINISHED run."""
     from experiments import tracking
 
-    found = tracking.runs_by_identity(store, identities)
-    return {identity for identity in identities if not is_finished(found.get(identity))}
+    runs = tracking.all_runs(store)
+    return {i for i in identities if i not in runs or not is_finished(contract.counting(runs[i]))}
 
 
 def _raise_failures(jobs: Mapping[str, Sequence[str]], failures: Mapping[str, Any]) -> None:

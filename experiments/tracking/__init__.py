@@ -31,6 +31,5 @@ from experiments.tracking.sweep import (
     planned,
     run_lock,
     runners,
-    runs_by_identity,
     tracked_sweep,
 )

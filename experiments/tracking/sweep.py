@@ -33,17 +33,6 @@ class Finished(Exception):
     """The run has been finished since one last looked."""
 
 
-def runs_by_identity(store: Store, identities: Iterable[str]) -> dict[str, MlflowRun]:
-    """For each identity its newest FINISHED run, else its newest run.
-
-    Identities never run are absent.
-    """
-    runs = all_runs(store)
-    return {
-        identity: contract.counting(runs[identity]) for identity in identities if identity in runs
-    }
-
-
 def all_runs(store: Store) -> dict[str, list[MlflowRun]]:
     """The runs of each identity, oldest first."""
     found: dict[str, list[MlflowRun]] = {}
