@@ -338,7 +338,7 @@ def test_the_same_numbers_again(place, capsys):
     assert now.data.tags["identity"] == then.data.tags["identity"]
     assert (now.info.experiment_id, now.info.status) == (then.info.experiment_id, "FINISHED")
     printed = capsys.readouterr().out
-    assert re.search(r"Every number is equal to the bit:\n  \d+ values of 20 metrics\n", printed)
+    assert re.search(r"Every number is equal to the bit:\n  \d+ values of 21 metrics\n", printed)
     assert place[1] in printed
     assert run_id in printed
 
@@ -409,7 +409,7 @@ def test_the_command(sweep, tmp_path, run_command):
     uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"
     done = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again")
     assert done.returncode == 0, done.stderr
-    assert "Every number is equal to the bit:\n  31 values of 20 metrics\n" in done.stdout
+    assert "Every number is equal to the bit:\n  32 values of 21 metrics\n" in done.stdout
     assert "\n  the network's outputs\n" in done.stdout
     threads = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again", "threads=2")
     assert threads.returncode in (0, 1)
