@@ -143,7 +143,8 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
             tasks[key] = _examine, (job, its)
     slots = max(1, machine.cores() // jobs[0].threads)
     checked = dict(_each(tasks, slots))
-    config.refuse([*dict.fromkeys(str(each) for each in checked.values() if _is_error(each))])
+    errors = (str(checked[key]) for key in tasks if _is_error(checked[key]))
+    config.refuse([*dict.fromkeys(errors)])
     _known.update(checked)
     _warn_of_starts([_known[key].start for key in dict.fromkeys(keys)])
     for job, key in zip(jobs, keys, strict=True):
