@@ -30,7 +30,8 @@ from omegaconf.errors import (
 )
 
 from experiments import contract
-from experiments.config import GROUPS, CommandError, ends_command, no_such_value, wrong_value
+from experiments.config import GROUPS
+from experiments.errors import CommandError, ends_command, no_such_value, wrong_value
 
 
 def install() -> None:
@@ -178,15 +179,17 @@ def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:
     Args:
         places: Provider, scheme and path of every place that Hydra looks in, in its order.
     """
-    found = [(by, Path(path).resolve()) for by, scheme, path in places if scheme == "file" and path]
-    ours = [Path(str(files("hydra.conf"))), *(path for by, path in found if by == "main")]
+    directories = [
+        (by, Path(path).resolve()) for by, scheme, path in places if scheme == "file" and path
+    ]
+    ours = [Path(str(files("hydra.conf"))), *(path for by, path in directories if by == "main")]
     shipped = {
         file.relative_to(directory).with_suffix("").as_posix()
         for directory in ours
         for file in directory.rglob("*.yaml")
     }
     taken = dict.fromkeys(shipped, "the project")
-    for directory in dict.fromkeys(path for _, path in found if path not in ours):
+    for directory in dict.fromkeys(path for _, path in directories if path not in ours):
         for group in {name.rpartition("/")[0] for name in shipped}:
             for file in sorted((directory / group).glob("*.yaml")):
                 name = f"{group}/{file.stem}".lstrip("/")

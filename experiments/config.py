@@ -6,34 +6,26 @@ entry points nothing sees a config: the rest of the program gets `Settings` or p
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
 import hashlib
 import json
 import re
-import sys
-import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import CompactHydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from experiments import contract, credentials, machine, places, source_digest
+from experiments.errors import CommandError, no_such_value, wrong_value
 
 GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
 DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
 _PLACES = [name.removeprefix("data.") for name in contract.DATA_PLACES]
 _OWN_DATA = {"csv": "path", "npz": "path", "folder": "root", "idx": "root"}  # where they lie
-
-
-class CommandError(CompactHydraException):
-    """What ends the command: Hydra prints its message without a traceback and exits with 1."""
 
 
 @dataclass
@@ -219,18 +211,18 @@ class Settings:
     @property
     def _unusual(self) -> dict[str, Any]:
         """What decides numbers, but is part of the identity only where it is not the default."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if self.threads != 1:  # sums in another order: other last digits
-            found["threads"] = self.threads
+            values["threads"] = self.threads
         if self.augment != "none":
-            found["augment"] = self.augment
+            values["augment"] = self.augment
         if self.patience is not None:
-            found["stop.patience"] = self.patience
+            values["stop.patience"] = self.patience
         if self.corruptions:  # more numbers
-            found["corruptions"] = True
+            values["corruptions"] = True
         if (device := machine.device(self.device, self.threads)) != "cpu":  # other kernels
-            found["device"] = device
-        return found
+            values["device"] = device
+        return values
 
     def own_values(self, group: str) -> dict[str, Any]:
         """The values of a group's option, without those that only Hydra reads."""
@@ -306,19 +298,6 @@ def require_writable(directory: Path) -> None:
         ) from error
 
 
-def wrong_value(error: OmegaConfBaseException) -> str:
-    """The message for a value of the wrong type."""
-    said = str(error).splitlines()[0]
-    kinds = {"Integer": "a whole number", "Float": "a number"}
-    if match := re.match(r"Value (.+) of type .+ could not be converted to (\w+)$", said):
-        said = f"expected {kinds.get(match[2], match[2])}, got {match[1]}"
-    elif match := re.match(r"Value (.+) is not a valid bool", said):
-        said = f"expected true or false, got {match[1]}"
-    elif said.endswith("is not Optional"):
-        said = "expected a value, got null"
-    return f"{error.full_key}: {said}"
-
-
 def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) -> Settings:
     """The settings in a config with Hydra's `runtime.choices`, composed with `words`."""
     try:
@@ -362,17 +341,10 @@ def _data_name(choice: str, option: Mapping[str, Any]) -> str:
 
 def check_names(names: Iterable[str]) -> None:
     """Raise CommandError, with the choices, for a name that is no value of the config's root."""
-    known = [field.name for field in dataclasses.fields(RunConfig)]
+    root = [field.name for field in dataclasses.fields(RunConfig)]
     for name in names:
-        if name not in known:
-            raise no_such_value(name, known)
-
-
-def no_such_value(key: str, names: Sequence[str]) -> CommandError:
-    """The error for a dotted name of a config whose part has only these names."""
-    near = difflib.get_close_matches(key.rpartition(".")[2], names, n=1)
-    meant = f"; did you mean {near[0]}?" if near else "."
-    return CommandError(f"{key}: there is no such value{meant} There are {', '.join(names)}")
+        if name not in root:
+            raise no_such_value(name, root)
 
 
 def own_words(overrides: Iterable[str]) -> list[str]:
@@ -380,37 +352,3 @@ def own_words(overrides: Iterable[str]) -> list[str]:
     names = ("parent_run", "epochs", "warnings", "data_digest")
     passed = ("question.", *(f"tracking.{name}=" for name in names))
     return [word for word in overrides if not word.startswith(passed)]
-
-
-@contextlib.contextmanager
-def ends_command() -> Iterator[None]:
-    """End the command at a CommandError in the block, without Hydra's hint to see a traceback."""
-    try:
-        yield
-    except CommandError as error:
-        sys.exit(str(error))
-
-
-@contextlib.contextmanager
-def errors_without_credentials() -> Iterator[None]:
-    """`ends_command`, also at an unexpected error, with its redacted traceback."""
-    with ends_command(), redacted_errors():
-        yield
-
-
-@contextlib.contextmanager
-def redacted_errors() -> Iterator[None]:
-    """Make of an unexpected error in the block a CommandError with its redacted traceback."""
-    try:
-        yield
-    except CompactHydraException:
-        raise
-    except Exception:
-        trace = credentials.redacted(traceback.format_exc().rstrip())
-        raise CommandError(trace) from None
-
-
-def refuse(wrong: Sequence[str]) -> None:
-    """Raise CommandError with these sentences, if there are any."""
-    if wrong:
-        raise CommandError("\n".join(wrong) + "\nNothing was trained.")

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import config, context, functions, machine, processes
 from experiments.checks import TrainingWarning
-from experiments.config import CommandError, Settings
+from experiments.config import Settings
 from experiments.credentials import redacted
+from experiments.errors import CommandError, refuse
 
 if TYPE_CHECKING:
     from experiments.data import Splits
@@ -82,13 +83,8 @@ class Checked:
 
 
 _data: dict[str, Data] = {}  # of the options that chose it: once per command
-_known: dict[str, Checked] = {}  # by what was checked: each is checked once per command
+_results: dict[str, Checked] = {}  # by what was checked: each is checked once per command
 _logged: set[str] = set()
-
-
-def data_digests(jobs: Sequence[Settings]) -> list[str]:
-    """The digest of each run's data. Raises CommandError when some cannot be loaded."""
-    return [data(job).digest for job in jobs]
 
 
 def data(job: Settings) -> Data:
@@ -139,18 +135,18 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
             default=str,
         )
         keys.append(key)
-        if key not in _known and key not in tasks:
+        if key not in _results and key not in tasks:
             tasks[key] = _examine, (job, its)
     slots = max(1, machine.cores() // jobs[0].threads)
     checked = dict(_each(tasks, slots))
-    errors = (str(checked[key]) for key in tasks if _is_error(checked[key]))
-    config.refuse([*dict.fromkeys(errors)])
-    _known.update(checked)
-    _warn_of_starts([_known[key].start for key in dict.fromkeys(keys)])
+    wrong = (str(checked[key]) for key in tasks if _is_error(checked[key]))
+    refuse([*dict.fromkeys(wrong)])
+    _results.update(checked)
+    _warn_of_starts([_results[key].start for key in dict.fromkeys(keys)])
     for job, key in zip(jobs, keys, strict=True):
-        for warning in _known[key].warnings:
+        for warning in _results[key].warnings:
             _log_once(f"{job.loss_label}: {warning.name}: {warning.text}")
-    return [_known[key] for key in keys]
+    return [_results[key] for key in keys]
 
 
 def _log_once(message: str) -> None:
@@ -164,13 +160,13 @@ def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
     hashes: dict[str, set[str]] = {}
     for network, init_hash in starts:
         hashes.setdefault(network, set()).add(init_hash)
-    for network, found in hashes.items():
+    for network, different in hashes.items():
         message = (
             f"{network}: at the same seed, the losses begin from different weights outside the "
             "head, so their runs are compared as unpaired, which is less certain; define the head "
             "last, as the sublayer `head`"
         )
-        if len(found) > 1:
+        if len(different) > 1:
             _log_once(message)
 
 
@@ -249,12 +245,12 @@ def _limit(rows: int = 0) -> None:
 
 def _functions(send: Send, job: Settings, groups: Sequence[str]) -> list[functools.partial[Any]]:
     """The functions of the options; what is imported next is sent before."""
-    found = []
+    bound = []
     for group in groups:
         send(f"{group}={job.choices[group]} (import of {job.options[group]['_target_']})")
         _limit(1)
-        found.append(functions.function(job, group))
-    return found
+        bound.append(functions.function(job, group))
+    return bound
 
 
 def _describe(send: Send, job: Settings) -> Data:

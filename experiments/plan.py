@@ -29,7 +29,7 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
         slots: How many jobs run at once, -1 for as many as there are cores for.
     """
     slots = slots if slots > 0 else max(1, machine.cores() // planned[0].threads)
-    digests = option_checks.data_digests(planned)
+    digests = [option_checks.data(job).digest for job in planned]
 
     from experiments import tracking
 
@@ -86,12 +86,12 @@ def summary(states: Sequence[str], jobs: Sequence[Sequence[float | None]], slots
     if not jobs:
         return f"{text}. Nothing to run."
     count = sum(map(len, jobs))
-    known = [[seconds for seconds in job if seconds is not None] for job in jobs]
+    estimates = [[seconds for seconds in job if seconds is not None] for job in jobs]
     text += f". {count} to run, {plural(min(slots, len(jobs)), 'job')} at a time"
-    if not any(known):
+    if not any(estimates):
         return f"{text}; how long that takes is not known before one like them is finished."
-    mean = sum(map(sum, known)) / sum(map(len, known))
-    return f"{text}: about {duration(max(mean * count / slots, *map(sum, known)))}."
+    mean = sum(map(sum, estimates)) / sum(map(len, estimates))
+    return f"{text}: about {duration(max(mean * count / slots, *map(sum, estimates)))}."
 
 
 def _states(

@@ -246,5 +246,5 @@ class Progress:
 
 def _epochs(words: Sequence[str]) -> list[int]:
     """The epochs of each run of a job of several; empty for one run."""
-    found = next(filter(None, map(_EPOCHS.fullmatch, words)), None)
-    return [int(text) for text in found[1].split(",")] if found else []
+    match = next(filter(None, map(_EPOCHS.fullmatch, words)), None)
+    return [int(text) for text in match[1].split(",")] if match else []

@@ -14,7 +14,8 @@ from hydra.core.override_parser.types import Transformer
 from hydra.errors import HydraException
 
 from experiments import contract, credentials, machine
-from experiments.config import GROUPS, CommandError, Settings, credentials_in, refuse
+from experiments.config import GROUPS, Settings, credentials_in
+from experiments.errors import CommandError, refuse
 from experiments.functions import cannot_load
 from experiments.guards import check_number
 
@@ -43,47 +44,47 @@ _MOST_SEEDS = 5000  # of a question, and characters of their text: it is kept in
 
 def problems(settings: Settings) -> list[str]:
     """What is wrong with the values themselves, a sentence each. Imports nothing heavy."""
-    found = []
+    wrong = []
     for name, bounds in BOUNDS.items():
         try:
             check_number(name, _value(settings, name), **bounds)
         except (TypeError, ValueError) as error:
-            found.append(str(error))
+            wrong.append(str(error))
     for name, choices in CHOICES.items():
         value = _value(settings, name)
         if contract.override("", value)[1:] not in choices:
-            found.append(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+            wrong.append(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     if settings.device == "gpu" and machine.built_for_cpu():
-        found.append(machine.NO_GPU)
+        wrong.append(machine.NO_GPU)
     if settings.force and settings.reuse == "any":
-        found.append(
+        wrong.append(
             "reuse=any takes finished runs and force=true runs them again; choose one of the two"
         )
     if refusal := credentials.refusal(settings.tracking["uri"]):
-        found.append(refusal)
-    found += credentials_in(settings.options)
+        wrong.append(refusal)
+    wrong += credentials_in(settings.options)
     for name in ("experiment", "question.reference"):
         value = _value(settings, name)
         if value is not None and not value.strip():
-            found.append(f"{name}: expected a name, got an empty one")
+            wrong.append(f"{name}: expected a name, got an empty one")
     metric = settings.question.get("metric")
     if metric is not None and not contract.is_metric(metric):
         near = difflib.get_close_matches(metric, contract.METRICS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
-        found.append(
+        wrong.append(
             "question.metric: expected one of those that `generate report --help` lists, such as "
             f"test/accuracy or test/nll, got {metric!r}{meant}"
         )
     try:
         question_seeds(settings.question.get("seeds"))
     except CommandError as error:
-        found.append(str(error))
+        wrong.append(str(error))
     for group in GROUPS:
         try:
             _check_option(settings, group)
         except CommandError as error:
-            found.append(str(error))
-    return found
+            wrong.append(str(error))
+    return wrong
 
 
 def _value(settings: Settings, name: str) -> Any:
@@ -140,8 +141,8 @@ def _check_option(settings: Settings, group: str) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise CommandError(f"{group}.{name}: expected a finite number, got {value}")
     package = str(option["_target_"]).partition(".")[0]
-    known = package == "__main__" or not package.isidentifier()
-    if not known and importlib.util.find_spec(package) is None:
+    without_package = package == "__main__" or not package.isidentifier()
+    if not without_package and importlib.util.find_spec(package) is None:
         raise cannot_load(settings, group, ModuleNotFoundError(f"no module named {package!r}"))
     if group == "loss" and own.get("head", HEADS[0]) not in HEADS:
         raise CommandError(
@@ -156,7 +157,7 @@ def check_values(jobs: Sequence[Settings], *, elsewhere: bool = False) -> None:
         jobs: the runs.
         elsewhere: whether they run on other machines, whose cores are not known here.
     """
-    found = {problem for job in jobs for problem in problems(job)}
+    wrong = {problem for job in jobs for problem in problems(job)}
     if (most := max(job.threads for job in jobs)) > machine.cores() and not elsewhere:
-        found.add(f"threads: expected 1 to {machine.cores()}, the cores that there are, got {most}")
-    refuse(sorted(found))
+        wrong.add(f"threads: expected 1 to {machine.cores()}, the cores that there are, got {most}")
+    refuse(sorted(wrong))

@@ -56,16 +56,16 @@ def look_up(
             key = (job.settings_digest(digest), *(job.choices[group] for group in GROUPS))
             alike = sorted(others.get(key, []), key=lambda run: run.info.start_time)
             alike = [run for run in alike if run.data.tags["identity"] != identity]
-            found = contract.counting(alike) if alike else None
-            if found is not None and found.info.status != "RUNNING":
-                files = ", ".join(changed_files(found, job.code) or [])
+            other = contract.counting(alike) if alike else None
+            if other is not None and other.info.status != "RUNNING":
+                files = ", ".join(changed_files(other, job.code) or [])
                 why = f"made before {files} changed" if files else UNKNOWN
                 what, use = "unfinished", "start over"
-                if is_finished(found):
+                if is_finished(other):
                     what, use = "finished", "run again (reuse=any uses them)"
                     if job.reuse == "any" and not job.force:
                         use = "used (reuse=any)"
-                        identity = found.data.tags["identity"]
+                        identity = other.data.tags["identity"]
                 noted.setdefault((what, f"{why}: {use}"), []).append(f"loss={job.choices['loss']}")
         identities.append(identity)
     kept = {
@@ -78,20 +78,20 @@ def look_up(
     return Earlier(identities, kept, notes)
 
 
-def is_finished(found: Run | None) -> bool:
+def is_finished(run: Run | None) -> bool:
     """Whether the run is finished."""
-    return found is not None and found.info.status == "FINISHED"
+    return run is not None and run.info.status == "FINISHED"
 
 
-def changed_since(found: Run, code: source_digest.Code) -> list[str]:
+def changed_since(run: Run, code: source_digest.Code) -> list[str]:
     """What has changed, besides code in the identity, since a run that is skipped."""
     from experiments import tracking
 
     notes = []
-    if found.data.tags.get("code.metrics", code.metrics) != code.metrics:
+    if run.data.tags.get("code.metrics", code.metrics) != code.metrics:
         notes.append("the code of the test metrics changed since skipped runs were made")
     for name, now in tracking.versions().items():
-        version = found.data.tags.get(name, "unknown")
+        version = run.data.tags.get(name, "unknown")
         if version != now:
             notes.append(f"skipped runs were made with {name} {version}, this is {now}")
     return [f"{note}; force=true runs them again" for note in notes]
@@ -100,16 +100,16 @@ def changed_since(found: Run, code: source_digest.Code) -> list[str]:
 def disagreements(runs: Sequence[Run]) -> list[str]:
     """How FINISHED runs of one identity, oldest first, differ from the newest, in sentences."""
     finished = [run for run in runs if run.info.status == "FINISHED"]
-    said = []
+    sentences = []
     for run in finished[:-1]:
         newest = finished[-1]
         if differ := contract.numbers_differ(run.data, newest.data):
-            said.append(
+            sentences.append(
                 f"two finished runs of {newest.info.run_name} disagree, "
                 f"{contract.why_numbers_differ(run.data, newest.data)}: {differ} (runs "
                 f"{run.info.run_id} and {newest.info.run_id}); the newest counts"
             )
-    return said
+    return sentences
 
 
 def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:

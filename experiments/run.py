@@ -26,6 +26,7 @@ from experiments import (
     composition,
     config,
     credentials,
+    errors,
     machine,
     places,
     processes,
@@ -52,7 +53,7 @@ def run(cfg: DictConfig) -> str | list[str]:
     if cfg.tracking.parent_run:
         with progress.in_job(verbose=cfg.verbose):
             return run_in_sweep(cfg)
-    with config.errors_without_credentials():
+    with errors.errors_without_credentials():
         config.anchor(cfg, HydraConfig.get().runtime.cwd)
         return _run_one(cfg, *_read(cfg, HydraConfig.get().overrides.task))
 
@@ -113,7 +114,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
 
 def _in_own_process(*arguments: Any) -> str:
     """`_record`; the traceback of an unexpected error is made here, where it is complete."""
-    with config.redacted_errors():
+    with errors.redacted_errors():
         return _record(*arguments)
 
 
@@ -133,11 +134,11 @@ def _record(
     (identity,) = earlier.identities
     for note in earlier.notes:
         log.info("%s", note)
-    found = earlier.runs.get(identity)
-    if found is not None and reuse.is_finished(found) and not settings.force:
-        run_id = found.info.run_id
+    finished = earlier.runs.get(identity)
+    if finished is not None and reuse.is_finished(finished) and not settings.force:
+        run_id = finished.info.run_id
         log.info("finished before as run %s; force=true runs it again", run_id)
-        for note in reuse.changed_since(found, settings.code):
+        for note in reuse.changed_since(finished, settings.code):
             log.info("%s", note)
     else:
         planned = [settings.identity(digest)], settings.code_by_option

@@ -78,7 +78,7 @@ def run(
     new = not places.is_there(settings[0].tracking["uri"])
     if not new:
         processes.preload(settings[0].threads)
-    digests = option_checks.data_digests(settings)
+    digests = [option_checks.data(job).digest for job in settings]
     config.require_writable(directory)
     if new:  # A wrong command creates nothing, and does not wait until MLflow is imported.
         machine.load_paddle(settings[0].threads)
@@ -121,7 +121,7 @@ def run(
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
     own = {*seeds, *(job.seed for job in settings)}
     declared = ranges.question_seeds(settings[0].question.get("seeds")) or own
-    asked = question(settings, declared)
+    declared_question = question(settings, declared)
     with tracking.tracked_sweep(
         store,
         name=name,
@@ -129,7 +129,7 @@ def run(
         again=bool(todo),
         code=by_option,
         seeds=declared,
-        question=asked,
+        question=declared_question,
         tuned=trials.declared(settings),
     ) as sweep:
         parent = sweep.run_id
@@ -146,20 +146,22 @@ def run(
         raise
     after = {i: contract.counting(runs[i]) for i in identities if i in runs}
     if failures or not stage:
-        found = [after.get(identity) for identity in grid]
-        rows = [table.row(job, run) for job, run in zip(settings, found, strict=True)]
-        edges = "\n".join(table.at_the_edge(settings, found))
+        found_runs = [after.get(identity) for identity in grid]
+        rows = [table.row(job, run) for job, run in zip(settings, found_runs, strict=True)]
+        edges = "\n".join(table.at_the_edge(settings, found_runs))
         there = {job.choices["loss"] for job in settings}
-        told = {k: v for k, v in (asked or {}).items() if k != "reference" or v in there}
+        reported = {
+            k: v for k, v in (declared_question or {}).items() if k != "reference" or v in there
+        }
         link = tracking.link(store)
-        following = table.next_commands(settings[0], parent, tuning_seeds, told, link)
+        following = table.next_commands(settings[0], parent, tuning_seeds, reported, link)
         shown = [table.text(rows, trials.names(settings)), trials.counted(settings), edges]
-        shown.append(table.of_one_seed(settings, found))
+        shown.append(table.of_one_seed(settings, found_runs))
         if todo:  # else it has that of its report
             note = textwrap.indent("\n\n".join(filter(None, shown)), "    ")
             tracking.describe(store, parent, note, table.means(rows))
-        said = [*shown, following]
-        print("\n" + "\n\n".join(filter(None, said)))
+        parts = [*shown, following]
+        print("\n" + "\n\n".join(filter(None, parts)))
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)
     _raise_failures(todo, failures)
@@ -168,17 +170,17 @@ def run(
 
 def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, Any] | None:
     """The question that a sweep of these runs declares, complete; None where it declares none."""
-    asked = settings[0].question
+    given = settings[0].question
     if not settings[0].asks:
         return None
     losses = sorted({planned_run.choices["loss"] for planned_run in settings})
     usual = contract.REFERENCE if contract.REFERENCE in losses else losses[0]
     most = max(planned_run.epochs for planned_run in settings)
     return {
-        "metric": asked["metric"] or contract.METRIC,
-        "margin": asked["margin"],
-        "reference": asked["reference"] or usual,
-        "epochs": most if asked["epochs"] is None else asked["epochs"],
+        "metric": given["metric"] or contract.METRIC,
+        "margin": given["margin"],
+        "reference": given["reference"] or usual,
+        "epochs": most if given["epochs"] is None else given["epochs"],
         "seeds": contract.ranges(seeds),
     }
 
@@ -206,14 +208,14 @@ class _Jobs:
 
     def groups(self, identities: Iterable[str]) -> list[list[str]]:
         """The runs of each job."""
-        found: dict[str, list[str]] = {}
+        jobs: dict[str, list[str]] = {}
         for identity in identities:
             planned_run = self.grid[identity][1]
             together = planned_run.checkpoint and not planned_run.force
             together = together and not self.checked[identity].alone
             key = planned_run.trajectory(self.digests[identity]) if together else identity
-            found.setdefault(key, []).append(identity)
-        return [sorted(group, key=lambda i: self.grid[i][1].epochs) for group in found.values()]
+            jobs.setdefault(key, []).append(identity)
+        return [sorted(group, key=lambda i: self.grid[i][1].epochs) for group in jobs.values()]
 
     def overrides(self, group: Sequence[str]) -> list[str]:
         """The overrides of a job: those of its longest run, and what the sweep hands to it."""
@@ -262,7 +264,7 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
     """Wait for runs that other processes compute; those that have to be run here after all."""
     from experiments import tracking
 
-    waiting, told = list(taken), False
+    waiting, logged = list(taken), False
     while waiting:
         runners = tracking.runners(store, waiting)
         if free := [identity for identity in waiting if identity not in runners]:
@@ -271,10 +273,10 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
                 return missing
             waiting = [identity for identity in waiting if identity not in free]
             continue
-        if not told:
+        if not logged:
             who = ", ".join(sorted(set(runners.values())))
             log.info("waiting for %s that %s will finish", plural(len(waiting), "run"), who)
-            told = True
+            logged = True
         time.sleep(_POLL_SECONDS)
     return set()
 

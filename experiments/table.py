@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-_ASKED = ["loss", "lr", "epochs", "seed"]  # columns
-_FOUND = ["val acc", "test acc", "time", "outcome", "run id"]
+_SETTINGS = ["loss", "lr", "epochs", "seed"]  # columns
+_RESULTS = ["val acc", "test acc", "time", "outcome", "run id"]
 MOST_ROWS = 25
 
 
-def row(job: Settings, found: Run | None) -> dict[str, Any]:
+def row(job: Settings, run: Run | None) -> dict[str, Any]:
     """One line of the table: the run, and what the store has of it."""
-    asked: dict[str, Any] = {"loss": job.choices["loss"], "lr": f"{job.lr:g}"}
-    asked |= {"epochs": job.epochs, "seed": job.seed}
-    asked |= {name: value for name, value in job.params.items() if name not in asked}
-    if found is None:
-        return asked | dict.fromkeys(_FOUND, "") | {"outcome": "missing"}
-    metrics, info = found.data.metrics, found.info
+    values: dict[str, Any] = {"loss": job.choices["loss"], "lr": f"{job.lr:g}"}
+    values |= {"epochs": job.epochs, "seed": job.seed}
+    values |= {name: value for name, value in job.params.items() if name not in values}
+    if run is None:
+        return values | dict.fromkeys(_RESULTS, "") | {"outcome": "missing"}
+    metrics, info = run.data.metrics, run.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
-    return asked | {
+    return values | {
         "val acc": contract.validation_accuracy(metrics),
         "test acc": metrics.get("test/accuracy"),
         "time": terminal.duration(seconds),
-        "outcome": found.data.tags.get("outcome", info.status.lower()),
+        "outcome": run.data.tags.get("outcome", info.status.lower()),
         "run id": info.run_id[:8],
     }
 
@@ -45,7 +45,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The mean test accuracy of each loss, at its settings of the best mean validation accuracy."""
     import pandas as pd
 
-    names = [name for row in rows for name in row if name not in (*_FOUND, "seed")]
+    names = [name for row in rows for name in row if name not in (*_RESULTS, "seed")]
     ok = pd.DataFrame([row for row in rows if row["outcome"] == "ok"])
     if ok.empty:
         return {}
@@ -72,12 +72,12 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = ()) -> str:
     own = [
         name
         for name in frame
-        if name not in _ASKED + _FOUND
+        if name not in _SETTINGS + _RESULTS
         and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
     if len(frame) > MOST_ROWS:
         return _configurations(frame, own, tuned)
-    shown = frame[_ASKED + own + _FOUND].copy()
+    shown = frame[_SETTINGS + own + _RESULTS].copy()
     for name in ("val acc", "test acc"):
         shown[name] = [_percent(value) for value in frame[name]]
     return shown.fillna("").astype(str).to_string(index=False)
@@ -89,8 +89,8 @@ def _configurations(frame: pd.DataFrame, own: list[str], tuned: Collection[str])
 
     keys = ["loss", "lr", "epochs", *own]
     rows = []
-    known = frame.astype(object).where(frame.notna(), "").astype(dict.fromkeys(own, str))
-    for _, runs in known.groupby(keys, sort=False):
+    filled = frame.astype(object).where(frame.notna(), "").astype(dict.fromkeys(own, str))
+    for _, runs in filled.groupby(keys, sort=False):
         scores = {
             name: [float(score) for score in runs[name][runs["test acc"] != ""] if score != ""]
             for name in ("val acc", "test acc")
@@ -122,7 +122,7 @@ def _mean(scores: Sequence[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(scores):.2f} %" if len(scores) > 1 else f"{mean} %"
 
 
-def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[str]:
+def at_the_edge(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> list[str]:
     """A line for each loss whose best learning rate is the last of those that were tried.
 
     Where own values are tuned, it is the rate of the best trial.
@@ -134,7 +134,7 @@ def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[s
     names = {name for each in values for name in each} - {"lr", "seed", "loss", *tuned}
     apart = {name for name in names if len({other.get(name) for other in values}) > 1}
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
-    for job, own, run in zip(jobs, values, found, strict=True):
+    for job, own, run in zip(jobs, values, runs, strict=True):
         if run is not None and run.info.status == "FINISHED":
             named = [f"{name}={own[name]}" for name in own if name in apart]
             trial = "".join(f" {name}={own[name]}" for name in sorted(tuned & own.keys()))
@@ -150,10 +150,10 @@ def at_the_edge(jobs: Sequence[Settings], found: Sequence[Run | None]) -> list[s
     return list(filter(None, lines))
 
 
-def of_one_seed(jobs: Sequence[Settings], found: Sequence[Run | None]) -> str:
+def of_one_seed(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> str:
     """What runs of several losses with one seed say; empty unless each loss has just one run."""
     scores: dict[str, float] = {}
-    for job, run in zip(jobs, found, strict=True):
+    for job, run in zip(jobs, runs, strict=True):
         loss = job.choices["loss"]
         if run is None or run.data.tags.get("outcome") != "ok" or loss in scores:
             return ""

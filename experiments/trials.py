@@ -71,14 +71,14 @@ def grids(
         for word in words
         if word.key_or_group not in ("loss", "lr") and not word.key_or_group.startswith(PREFIX)
     ]
-    found = []
+    parsed = []
     for loss in losses:
         own = {f"loss.{name}": _text(word) for name, word in tuned.get(loss, {}).items()}
         rates = spread(_rates(texts), trials // count[loss])
         made = [f"loss={loss}", *(f"{name}={text}" for name, text in own.items())]
         made += [contract.override("lr", *rates)] if rates else []
-        found.append([*parser.parse_overrides(made), *others])
-    return found, {loss: [f"loss.{name}" for name in values] for loss, values in tuned.items()}
+        parsed.append([*parser.parse_overrides(made), *others])
+    return parsed, {loss: [f"loss.{name}" for name in values] for loss, values in tuned.items()}
 
 
 def spread(given: Sequence[float], count: int) -> list[float]:
@@ -106,12 +106,12 @@ def spread(given: Sequence[float], count: int) -> list[float]:
     for _ in range(count - len(rates)):
         widths = [math.log(high / low) / n for (low, high), n in zip(gaps, parts, strict=True)]
         parts[max(range(len(gaps)), key=lambda gap: round(widths[gap], 9))] += 1
-    found = set(rates)
+    denser = set(rates)
     for (low, high), n in zip(gaps, parts, strict=True):
-        found |= {float(f"{low * (high / low) ** (step / n):.3g}") for step in range(1, n)}
-    if len(found) < count:
+        denser |= {float(f"{low * (high / low) ** (step / n):.3g}") for step in range(1, n)}
+    if len(denser) < count:
         raise CommandError(f"lr: expected a range with room for {count} learning rates")
-    return sorted(found)
+    return sorted(denser)
 
 
 def declared(jobs: Iterable[Settings]) -> dict[str, dict[str, list[str]]]:
@@ -120,15 +120,15 @@ def declared(jobs: Iterable[Settings]) -> dict[str, dict[str, list[str]]]:
     Raises:
         CommandError: They are too many for a tag.
     """
-    found: dict[str, dict[str, list[str]]] = {}
+    tuned: dict[str, dict[str, list[str]]] = {}
     for job in jobs:
         for name in job.tuned.get(job.choices["loss"], ()):
-            values = found.setdefault(job.choices["loss"], {}).setdefault(name, [])
+            values = tuned.setdefault(job.choices["loss"], {}).setdefault(name, [])
             if (text := str(job.params[name])) not in values:
                 values.append(text)
-    if (length := len(json.dumps(found))) > _MOST:
+    if (length := len(json.dumps(tuned))) > _MOST:
         raise CommandError(f"tune: expected at most {_MOST:,} characters in all, got {length:,}")
-    return found
+    return tuned
 
 
 def names(jobs: Sequence[Settings]) -> set[str]:

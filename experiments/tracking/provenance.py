@@ -69,8 +69,8 @@ def sources(code: source_digest.Code) -> dict[str, str]:
     """
     texts = {}
     for name, path in code.files.items():
-        known = source_digest.in_package(path) and name in _tracked()
-        if not known and path.suffix in _TEXTS and path.is_file():
+        tracked = source_digest.in_package(path) and name in _tracked()
+        if not tracked and path.suffix in _TEXTS and path.is_file():
             source = path.read_text(encoding="utf-8", errors="replace")
             texts[f"code/{name}"] = redacted(source)
     return texts

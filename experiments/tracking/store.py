@@ -292,28 +292,28 @@ def _open(uri: str, name: str, patience: float, opening: float, directory: Path)
     """The store's experiment `name`."""
     client: Any = _PatientClient(uri, opening)
     path = places.database(uri)
-    found = client.get_experiment_by_name(name)
+    opened = client.get_experiment_by_name(name)
     if path:
         places.artifacts(path).mkdir(exist_ok=True)
         patiently(partial(_relocate, uri, path), opening, local=True)
-    if found is None:
+    if opened is None:
         location = places.artifacts(path).as_uri() if path else None
         try:
             client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise  # else another process was faster
-        found = client.get_experiment_by_name(name)
-    if found is None or found.lifecycle_stage != "active":
+        opened = client.get_experiment_by_name(name)
+    if opened is None or opened.lifecycle_stage != "active":
         program = f"{mlflow_for(uri)} experiments restore"
-        restore = command(program, "--experiment-id", found.experiment_id if found else "ID")
+        restore = command(program, "--experiment-id", opened.experiment_id if opened else "ID")
         raise StoreError(
             f"the experiment {name!r} is deleted in this store; restore it with `{restore}`, or "
             "choose another name with experiment=NAME"
         )
     patient: Any = _PatientClient(uri, patience)
     hasty: Any = _PatientClient(uri, 0.0)
-    return Store(uri, name, found.experiment_id, patient, hasty, patience, directory)
+    return Store(uri, name, opened.experiment_id, patient, hasty, patience, directory)
 
 
 def _relocate(uri: str, database: Path) -> None:

@@ -35,10 +35,10 @@ class Finished(Exception):
 
 def all_runs(store: Store) -> dict[str, list[MlflowRun]]:
     """The runs of each identity, oldest first."""
-    found: dict[str, list[MlflowRun]] = {}
+    by_identity: dict[str, list[MlflowRun]] = {}
     for run in store.search("tags.kind = 'run'"):
-        found.setdefault(run.data.tags.get("identity", ""), []).append(run)
-    return found
+        by_identity.setdefault(run.data.tags.get("identity", ""), []).append(run)
+    return by_identity
 
 
 def is_local(store: Store, run: MlflowRun) -> bool:
@@ -116,12 +116,14 @@ def close_stale(
 def runners(store: Store, identities: Iterable[str]) -> dict[str, str]:
     """The process that computes each of these runs, in words; absent where none does."""
     wanted = set(identities)
-    found = {i: holder for i in wanted if (holder := locks.holder(store, i))}
+    processes = {i: holder for i in wanted if (holder := locks.holder(store, i))}
     for run in _running(store):
         identity = run.data.tags.get("identity")
         if identity in wanted and not is_local(store, run) and not is_stale(store, run):
-            found.setdefault(identity, f"a process on {run.data.tags.get('host', 'another host')}")
-    return found
+            processes.setdefault(
+                identity, f"a process on {run.data.tags.get('host', 'another host')}"
+            )
+    return processes
 
 
 def is_stale(store: Store, run: MlflowRun) -> bool:
@@ -144,8 +146,8 @@ def _last_sign(store: Store, run: MlflowRun) -> int:
 
 def _running(store: Store) -> list[MlflowRun]:
     """The RUNNING runs and sweeps of this project, oldest first."""
-    found = store.search("attributes.status = 'RUNNING'")
-    return [run for run in found if run.data.tags.get("kind") in ("run", "sweep")]
+    runs = store.search("attributes.status = 'RUNNING'")
+    return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
 
 
 def _close(store: Store, run: MlflowRun, how: str) -> bool:

@@ -23,7 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, ValidationError, open_dict
 
-from experiments import config, contract, ranges, source_digest, trials
+from experiments import config, contract, errors, ranges, source_digest, trials
 from experiments.terminal import plural
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class GridSweeper(Sweeper):
         self.loader = hydra_context.config_loader
         self.params = _plain(self.params)  # not in __init__: Hydra would wrap its error
 
-    @config.errors_without_credentials()
+    @errors.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that `arguments` describe; the run of each configuration, in order."""
         return self.run(self.jobs(arguments))
@@ -155,7 +155,7 @@ class GridSweeper(Sweeper):
                 "question.seeds: expected all seeds of the sweep, and any others; without "
                 f"{contract.ranges(more)}, got {question['seeds']!r}"
             )
-        config.refuse(wrong)
+        errors.refuse(wrong)
 
     def _jobs(self, count: int) -> int:
         """The number of the first of `count` jobs: each number names a directory, once."""
@@ -188,8 +188,8 @@ class GridSweeper(Sweeper):
             except config.CommandError as error:
                 wrong[str(error)] = None
             except ValidationError as error:
-                wrong[config.wrong_value(error)] = None
-        config.refuse(list(wrong))
+                wrong[errors.wrong_value(error)] = None
+        errors.refuse(list(wrong))
         return jobs
 
     def _compose(self, overrides: tuple[str, ...]) -> _Base:

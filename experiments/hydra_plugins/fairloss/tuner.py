@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra_plugins.fairloss.sweeper import GridSweeper, Job
 
-from experiments import config, trials
+from experiments import config, errors, trials
 from experiments.config import Settings
 from experiments.guards import check_number
 
@@ -92,7 +92,7 @@ class TuningSweeper(_Tuner):
         super().__init__(params, tuning_seeds, evaluation_seeds)
         self.extensions = _whole("extensions", extensions, 0)
 
-    @config.errors_without_credentials()
+    @errors.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         """Choose a rate of the grid for each loss, then run the evaluation seeds at it."""
         jobs = self.tuning_grid(arguments)
@@ -139,7 +139,7 @@ class OptunaSweeper(_Tuner):
         super().__init__(params, tuning_seeds, evaluation_seeds)
         self.budget = _whole("trials", trials, 1)
 
-    @config.errors_without_credentials()
+    @errors.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
         """Choose rates from an interval with Optuna, then run the evaluation seeds at them."""
         try:

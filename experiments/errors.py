@@ -1,0 +1,73 @@
+"""Errors that end a command with a message and no traceback, and what configs make of Hydra's."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import credentials
+
+
+class CommandError(CompactHydraException):
+    """What ends the command: Hydra prints its message without a traceback and exits with 1."""
+
+
+def wrong_value(error: OmegaConfBaseException) -> str:
+    """The message for a value of the wrong type."""
+    said = str(error).splitlines()[0]
+    kinds = {"Integer": "a whole number", "Float": "a number"}
+    if match := re.match(r"Value (.+) of type .+ could not be converted to (\w+)$", said):
+        said = f"expected {kinds.get(match[2], match[2])}, got {match[1]}"
+    elif match := re.match(r"Value (.+) is not a valid bool", said):
+        said = f"expected true or false, got {match[1]}"
+    elif said.endswith("is not Optional"):
+        said = "expected a value, got null"
+    return f"{error.full_key}: {said}"
+
+
+def no_such_value(key: str, names: Sequence[str]) -> CommandError:
+    """The error for a dotted name of a config whose part has only these names."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return CommandError(f"{key}: there is no such value{meant} There are {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def ends_command() -> Iterator[None]:
+    """End the command at a CommandError in the block, without Hydra's hint to see a traceback."""
+    try:
+        yield
+    except CommandError as error:
+        sys.exit(str(error))
+
+
+@contextlib.contextmanager
+def errors_without_credentials() -> Iterator[None]:
+    """`ends_command`, also at an unexpected error, with its redacted traceback."""
+    with ends_command(), redacted_errors():
+        yield
+
+
+@contextlib.contextmanager
+def redacted_errors() -> Iterator[None]:
+    """Make of an unexpected error in the block a CommandError with its redacted traceback."""
+    try:
+        yield
+    except CompactHydraException:
+        raise
+    except Exception:
+        trace = credentials.redacted(traceback.format_exc().rstrip())
+        raise CommandError(trace) from None
+
+
+def refuse(wrong: Sequence[str]) -> None:
+    """Raise CommandError with these sentences, if there are any."""
+    if wrong:
+        raise CommandError("\n".join(wrong) + "\nNothing was trained.")
