@@ -7,7 +7,6 @@ computes the gradients and is loaded when the first loss is asked for, not befor
 from __future__ import annotations
 
 import importlib
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments import context
 from experiments.contract import changed_files
 from reports.runs.versions import parts_of
 
@@ -139,9 +139,12 @@ def _loss(
     except (Exception, SystemExit) as error:  # whatever importing someone's module raises
         raise LossError(f"{target} cannot be imported here") from error
     try:
-        head = next(iter(inspect.signature(function).parameters), "")
-    except (TypeError, ValueError):
-        head = ""
+        head = next(iter(context.signature(function).parameters), "")
+        names = context.needed(function)
+    except (AttributeError, TypeError, ValueError):
+        head, names = "", ()
+    if names or (context.class_of(function) and head):
+        raise LossError(f"its weight also depends on {', '.join(names) or 'a state'}")
     if head not in ("logits", "prediction"):
         raise LossError(f"the first parameter of {target} is neither logits nor prediction")
     return lambda outputs, labels: function(outputs, labels, **own), head

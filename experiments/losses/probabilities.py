@@ -13,7 +13,7 @@ from paddle import Tensor
 from experiments.guards import check_number
 from experiments.losses.checks import check_logits
 from experiments.losses.numerics import LOG_OF_ZERO, one_hot, shifted
-from experiments.losses.true_class import ce, mae
+from experiments.losses.true_class import ce, focal, mae
 
 
 def label_smoothing(logits: Tensor, labels: Tensor, *, s: float = 0.1) -> Tensor:
@@ -106,6 +106,115 @@ def nce_rce(logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 1
     return ce(logits, labels) / total * alpha + mae(logits, labels) * (-LOG_OF_ZERO * beta)
 
 
+def nce_mae(logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 1) -> Tensor:
+    """Normalised cross-entropy and `mae`: each sums to a constant over all K labels.
+
+    alpha ln p_y / (sum over classes of ln p) + beta (1 - p_y)
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        alpha: weight of the normalised cross-entropy; at least 0.
+        beta: weight of `mae`; at least 0.
+
+    >>> round(nce_mae(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # 0.1 + 0.9
+    1.0
+
+    Source: Ma et al. 2020, Normalized loss functions for deep learning with noisy labels.
+    """
+    check_number("beta", beta, at_least=0)
+    return nce_rce(logits, labels, alpha=alpha, beta=0) + mae(logits, labels) * beta
+
+
+def nfl_mae(
+    logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 1, gamma: float = 0.5
+) -> Tensor:
+    """Normalised `focal` loss and `mae`.
+
+    alpha F_y / (sum over classes of F) + beta (1 - p_y), with F = -(1 - p)^gamma ln p
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        alpha: weight of the normalised focal loss; at least 0.
+        beta: weight of `mae`; at least 0.
+        gamma: that of `focal`; at least 0, where it is `nce_mae`.
+
+    >>> round(nfl_mae(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)  # 0.1 + 0.9
+    1.0
+
+    Source: Ma et al. 2020, Normalized loss functions for deep learning with noisy labels.
+    """
+    check_logits(logits, labels)
+    check_number("alpha", alpha, at_least=0)
+    check_number("beta", beta, at_least=0)
+    check_number("gamma", gamma, at_least=0)
+    return _normalised_focal(logits, labels, gamma) * alpha + mae(logits, labels) * beta
+
+
+def nfl_rce(
+    logits: Tensor, labels: Tensor, *, alpha: float = 1, beta: float = 10, gamma: float = 0.5
+) -> Tensor:
+    """Normalised `focal` loss and reverse cross-entropy.
+
+    alpha F_y / (sum over classes of F) - beta A (1 - p_y), with F = -(1 - p)^gamma ln p and
+    A = ln 1e-4 for ln 0
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        alpha: weight of the normalised focal loss; at least 0.
+        beta: weight of the reverse cross-entropy, which is 9.21 `mae`; at least 0.
+        gamma: that of `focal`; at least 0, where it is `nce_rce`.
+
+    >>> round(nfl_rce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
+    82.9931
+
+    Source: Ma et al. 2020, Normalized loss functions for deep learning with noisy labels.
+    """
+    check_number("beta", beta, at_least=0)
+    return nfl_mae(logits, labels, alpha=alpha, beta=-LOG_OF_ZERO * beta, gamma=gamma)
+
+
+def asymmetric(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    gamma_pos: float = 0,
+    gamma_neg: float = 4,
+    s: float = 0.1,
+) -> Tensor:
+    """Label smoothing in which easy wrong classes weigh less than the true one.
+
+    -t_y (1 - p_y)^gamma_pos ln p_y - sum over j != y of t_j p_j^gamma_neg ln p_j, with
+    t = (1 - s) e + s / K
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        gamma_pos: the focusing of the true class; at least 0.
+        gamma_neg: the focusing of the others; at least 0.
+        s: that of `label_smoothing`, at least 0 and below 1; at 0 it is `focal`.
+
+    The value of equal logits is (0.91 + 9 * 0.01 * 0.1^4) ln 10:
+
+    >>> round(asymmetric(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
+    2.0954
+
+    Source: Ridnik et al. 2021, Asymmetric loss for multi-label classification; the form for one
+    label of the authors' program.
+    """
+    check_logits(logits, labels)
+    check_number("gamma_pos", gamma_pos, at_least=0)
+    check_number("gamma_neg", gamma_neg, at_least=0)
+    check_number("s", s, at_least=0, below=1)
+    z, others = shifted(logits), 1 - one_hot(logits, labels)
+    log_p = z - paddle.logsumexp(z, axis=1, keepdim=True)
+    wrong = (others * paddle.exp(log_p * gamma_neg) * log_p).sum(axis=1)
+    share = s / logits.shape[1]
+    return focal(logits, labels, gamma=gamma_pos) * (1 - s + share) - wrong * share
+
+
 def bitempered(logits: Tensor, labels: Tensor, *, t1: float = 0.8, t2: float = 1.2) -> Tensor:
     """Cross-entropy with a bounded logarithm, and of probabilities with heavy tails.
 
@@ -178,6 +287,19 @@ def ce_double_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_logits(logits, labels)
     return ce(F.softmax(logits, axis=1), labels)
+
+
+def _normalised_focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """`focal` over its sum over all K labels: [batch].
+
+    1 - p loses its digits where p is near 1, so the largest p has `focal` itself.
+    """
+    largest = logits.detach().argmax(axis=1)
+    z, others = shifted(logits), 1 - one_hot(logits, largest)
+    log_p = z - paddle.logsumexp(z, axis=1, keepdim=True)
+    attention = paddle.exp(paddle.log1p(-paddle.exp(log_p) * others) * gamma)
+    total = focal(logits, largest, gamma=gamma) - (others * attention * log_p).sum(axis=1)
+    return focal(logits, labels, gamma=gamma) / total
 
 
 # ---- The tempered softmax ----

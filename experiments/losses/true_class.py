@@ -231,3 +231,79 @@ def phuber_ce(logits: Tensor, labels: Tensor, *, tau: float = 10) -> Tensor:
     # overflow.
     beyond = F.relu(surprise - math.log(tau))
     return paddle.where(beyond > 0, math.log(tau) - paddle.expm1(-beyond), surprise)
+
+
+def agce(logits: Tensor, labels: Tensor, *, a: float = 4, q: float = 0.2) -> Tensor:
+    """Asymmetric generalized cross-entropy: `gce` of a probability that is shifted by `a`.
+
+    ((a + 1)^q - (a + p_y)^q) / q    w = p_y (a + p_y)^(q - 1)
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        a: above 0, towards which it is `gce`.
+        q: above 0; at 1 it is `mae`.
+
+    >>> round(agce(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
+    0.2684
+
+    Source: Zhou et al. 2021, Asymmetric loss functions for learning with noisy labels; the defaults
+    are the authors' for MNIST.
+    """
+    check_logits(logits, labels)
+    check_number("a", a, above=0)
+    check_number("q", q, above=0)
+    miss = mae(logits, labels)  # (a + p_y) / (a + 1) = 1 - miss / (a + 1)
+    return paddle.expm1(paddle.log1p(miss / -(a + 1)) * q) * (-((a + 1) ** q) / q)
+
+
+def aul(logits: Tensor, labels: Tensor, *, a: float = 3, q: float = 0.1) -> Tensor:
+    """Asymmetric unhinged loss: a power of the distance of p_y from a point beyond 1.
+
+    ((a - p_y)^q - (a - 1)^q) / q    w = p_y (a - p_y)^(q - 1)
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        a: above 1.
+        q: above 0; at 1 it is `mae`.
+
+    >>> round(aul(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
+    0.4057
+
+    Source: Zhou et al. 2021, Asymmetric loss functions for learning with noisy labels; the defaults
+    are the authors' for MNIST.
+    """
+    check_logits(logits, labels)
+    check_number("a", a, above=1)
+    check_number("q", q, above=0)
+    miss = mae(logits, labels)  # (a - p_y) / (a - 1) = 1 + miss / (a - 1)
+    return paddle.expm1(paddle.log1p(miss / (a - 1)) * q) * ((a - 1) ** q / q)
+
+
+def js(logits: Tensor, labels: Tensor, *, pi: float = 0.5) -> Tensor:
+    """Jensen-Shannon divergence of the probabilities from the label, scaled to end at 1.
+
+    (pi KL(e, m) + (1 - pi) KL(p, m)) / Z, with m = pi e + (1 - pi) p and
+    Z = -(1 - pi) ln(1 - pi)    w = p_y (1 - ln(m_y / p_y) / ln(1 - pi))
+
+    Args:
+        logits: the outputs of the network, [batch, K].
+        labels: the classes, [batch].
+        pi: the weight of the label, above 0, towards which it is `ce`, and below 1, towards which
+            it is `mae`.
+
+    >>> round(js(paddle.zeros([1, 10]), paddle.to_tensor([3])).item(), 4)
+    1.5166
+
+    Source: Englesson and Azizpour 2021, Generalized Jensen-Shannon divergence loss for learning
+    with noisy labels; for one view of an image.
+    """
+    check_logits(logits, labels)
+    check_number("pi", pi, above=0, below=1)
+    m = log_odds(logits, labels)
+    p, miss = F.sigmoid(m), F.sigmoid(-m)
+    log_mixed = paddle.log1p(miss * (pi - 1))  # ln m_y
+    mixed = 1 + miss * (pi - 1)
+    scale = -math.log1p(-pi)
+    return (mixed * log_mixed / (pi - 1) - p * softplus(-m)) / scale + miss

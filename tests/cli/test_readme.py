@@ -22,6 +22,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from experiments import checks, config
+from experiments.heads import head_name
 from reports import metrics, verdicts
 from reports import options as report_options
 
@@ -167,7 +168,7 @@ def test_the_table_of_losses_names_every_loss_and_its_arguments(option):
     arguments = re.findall(r"`(\w+)` ([\d.]+)", line.split(" | ")[-2])
     own = {name: float(value) for name, value in values.items() if not name.startswith("_")}
     assert {name: float(value) for name, value in arguments} == own
-    first = next(iter(get_object(values["_target_"]).__code__.co_varnames))
+    first = head_name(get_object(values["_target_"]))
     assert line.rstrip(" |").endswith({"logits": "K logits", "prediction": "1 number"}[first])
     name = line.split(" | ")[1].strip()
     assert len(name) > 4 and name not in (option, f"`{option}`")  # what people call it

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from experiments import context
 from helpers.commands import ROOT
 
 FOLDER = ROOT / "conf" / "loss"
@@ -18,14 +21,39 @@ CONFIGS: dict[str, Any] = {
     path.stem: OmegaConf.to_container(OmegaConf.load(path))
     for path in sorted(FOLDER.glob("*.yaml"))
 }
-LOSSES = {option: instantiate(config) for option, config in CONFIGS.items()}
+
+
+def class_counts(classes: int) -> np.ndarray:
+    """Counts [classes] that fall by the same factor from class to class, from 5,000 to 50."""
+    return np.geomspace(5000, 50, classes).round()
+
+
+def in_context(loss: Callable[..., Any]) -> functools.partial[Any]:
+    """A loss that gets what it needs, in the last of 5 epochs."""
+    needs = context.needed(loss)
+    if not needs:
+        return loss
+
+    @functools.wraps(loss.func)
+    def call(logits: Any, labels: Any, *more: Any, **hyper: Any) -> Any:
+        counts = class_counts(getattr(logits, "shape", [10])[-1])
+        seen = context.Context(epoch=5, epochs=5)
+        seen.class_counts = paddle.to_tensor(counts, dtype="float32")
+        return loss.func(logits, labels, *more, **seen.of(needs), **hyper)
+
+    return functools.partial(call, **loss.keywords)
+
+
+LOSSES = {option: in_context(instantiate(config)) for option, config in CONFIGS.items()}
 OURS = [
     option for option in CONFIGS if CONFIGS[option]["_target_"].startswith("experiments.losses.")
 ]
 
 
 def parameters(option: str) -> list[inspect.Parameter]:
-    return list(inspect.signature(LOSSES[option].func).parameters.values())
+    """Those of the function, without what it needs of a run."""
+    found = inspect.signature(LOSSES[option].func).parameters.values()
+    return [each for each in found if each.name not in context.needed(LOSSES[option])]
 
 
 ON_NUMBERS = [option for option in LOSSES if parameters(option)[0].name == "prediction"]
@@ -49,6 +77,17 @@ OTHER_HYPERPARAMETERS: dict[str, list[dict[str, float]]] = {
         {"t1": 0.7, "t2": 1},
     ],
     "logit_norm": [{"t": 1}, {"t": 0.3}],
+    "agce": [{"a": 0.6, "q": 0.6}, {"a": 1, "q": 2}],
+    "aul": [{"a": 1.5, "q": 0.9}, {"a": 5.5, "q": 3}],
+    "js": [{"pi": 0.1}, {"pi": 0.9}],
+    "asymmetric": [{"gamma_pos": 1, "gamma_neg": 0.5}, {"s": 0}, {"gamma_neg": 0, "s": 0.9}],
+    "nce_mae": [{"alpha": 0}, {"beta": 0}, {"alpha": 0.3, "beta": 7}],
+    "nfl_mae": [{"gamma": 0}, {"beta": 0, "gamma": 2}, {"alpha": 0.3, "beta": 7}],
+    "nfl_rce": [{"gamma": 0}, {"beta": 0, "gamma": 1}],
+    "class_balanced": [{"beta": 0}, {"beta": 0.9}, {"beta": 0.99999}],
+    "class_balanced_focal": [{"beta": 0}, {"gamma": 0}, {"beta": 0.99, "gamma": 0.5}],
+    "logit_adjusted": [{"t": 0}, {"t": 2.5}],
+    "ldam": [{"defer": 1, "s": 3}, {"margin": 0, "defer": 0}, {"margin": 2, "beta": 0}],
     "square": [{"k": 5, "M": 20}, {"k": 0.1, "M": 0.5}],
     "hinge": [{"margin": 0.3}, {"p": 2}, {"margin": 2, "p": 1.3}],
 }
@@ -129,6 +168,12 @@ def tempered_log_softmax(z: np.ndarray, t: float, xp: Any = np) -> np.ndarray:
     return xp.log(1 + (1 - t) * (z - normaliser)) / (1 - t)
 
 
+def class_balance(classes: int, beta: float) -> np.ndarray:
+    """The weights of Cui et al. 2019, whose mean is 1: [classes]."""
+    weights = (1 - beta) / (1 - beta ** class_counts(classes))
+    return weights / weights.mean()
+
+
 def formula(
     option: str, outputs: np.ndarray, y: np.ndarray, xp: Any = np, **hyper: float
 ) -> np.ndarray:
@@ -178,6 +223,38 @@ def formula(
             p, log_p_y = xp.exp(log_p), log_p[rows, y]
             log_t1 = log_p_y if t1 == 1 else (p[rows, y] ** (1 - t1) - 1) / (1 - t1)
             return ((p ** (2 - t1)).sum(axis=1) - 1) / (2 - t1) - log_t1
+        case "agce":
+            return ((h["a"] + 1) ** h["q"] - (h["a"] + p_y) ** h["q"]) / h["q"]
+        case "aul":
+            return ((h["a"] - p_y) ** h["q"] - (h["a"] - 1) ** h["q"]) / h["q"]
+        case "js":
+            share = h["pi"]
+            log_mixed = xp.where(e == 1, xp.log(share + (1 - share) * p), log_p + np.log(1 - share))
+            of_label = -log_mixed[rows, y]
+            of_network = (p * (log_p - log_mixed)).sum(axis=1)
+            scale = -(1 - share) * np.log(1 - share)
+            return (share * of_label + (1 - share) * of_network) / scale
+        case "asymmetric":
+            focusing = xp.where(e == 1, 1 - p, p) ** xp.where(
+                e == 1, h["gamma_pos"], h["gamma_neg"]
+            )
+            return -(((1 - h["s"]) * e + h["s"] / K) * focusing * log_p).sum(axis=1)
+        case "nce_mae":
+            return h["alpha"] * log_p_y / log_p.sum(axis=1) + h["beta"] * (1 - p_y)
+        case "nfl_mae" | "nfl_rce":
+            focal = (1 - p) ** h["gamma"] * log_p
+            passive = 1 if option == "nfl_mae" else -np.log(1e-4)
+            normalised = focal[rows, y] / focal.sum(axis=1)
+            return h["alpha"] * normalised + h["beta"] * passive * (1 - p_y)
+        case "class_balanced" | "class_balanced_focal":
+            weights = class_balance(K, h["beta"])[y]
+            return -weights * (1 - p_y) ** h.get("gamma", 0) * log_p_y
+        case "logit_adjusted" | "balanced_softmax":
+            return -log_softmax(z + h.get("t", 1) * np.log(class_counts(K)), xp)[rows, y]
+        case "ldam":
+            margins = h["margin"] * (class_counts(K).min() / class_counts(K)) ** 0.25
+            weights = class_balance(K, h["beta"])[y] if h["defer"] < 1 else 1
+            return -weights * log_softmax(h["s"] * (z - margins * e), xp)[rows, y]
         case "brier":
             return ((p - e) ** 2).sum(axis=1)
         case "spherical":

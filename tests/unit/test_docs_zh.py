@@ -18,6 +18,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from experiments import checks, config
+from experiments.heads import head_name
 from reports import metrics, options, verdicts
 
 README = ROOT / "README.zh-CN.md"
@@ -153,7 +154,7 @@ def test_the_table_of_losses_has_the_arguments_and_outputs_of_each(option):
     values = OmegaConf.load(ROOT / "conf" / "loss" / f"{option}.yaml")
     own = {key: float(value) for key, value in values.items() if not key.startswith("_")}
     assert {key: float(n) for key, n in re.findall(r"`(\w+)` ([\d.]+)", arguments)} == own
-    first = next(iter(get_object(values["_target_"]).__code__.co_varnames))
+    first = head_name(get_object(values["_target_"]))
     assert outputs == {"logits": "K 个 logits", "prediction": "1 个数"}[first]
     assert name
 

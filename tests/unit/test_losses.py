@@ -75,6 +75,74 @@ GOLDEN = {
     "hinge": 0.9,
     "crammer_singer": 1,
     "ovr_bce": 6.931472,
+    "agce": 0.268446,
+    "aul": 0.405723,
+    "js": 1.516553,
+    "asymmetric": 2.095373,
+    "nce_mae": 1.0,
+    "nfl_mae": 1.0,
+    "nfl_rce": 82.993063,
+    # Of each class, with the counts of `class_counts`.
+    "class_balanced": [
+        0.417218,
+        0.436161,
+        0.496688,
+        0.628311,
+        0.87056,
+        1.290845,
+        2.000587,
+        3.191909,
+        5.200511,
+        8.49306,
+    ],
+    "class_balanced_focal": [
+        0.337946,
+        0.353291,
+        0.402317,
+        0.508932,
+        0.705153,
+        1.045585,
+        1.620476,
+        2.585446,
+        4.212414,
+        6.879379,
+    ],
+    "logit_adjusted": [
+        0.908904,
+        1.42073,
+        1.932223,
+        2.444162,
+        2.955297,
+        3.467672,
+        3.979359,
+        4.491623,
+        5.007256,
+        5.514074,
+    ],
+    "balanced_softmax": [
+        0.908904,
+        1.42073,
+        1.932223,
+        2.444162,
+        2.955297,
+        3.467672,
+        3.979359,
+        4.491623,
+        5.007256,
+        5.514074,
+    ],
+    "ldam": [
+        0.1238,
+        0.189622,
+        0.301262,
+        0.490299,
+        0.809505,
+        1.351474,
+        2.269956,
+        3.833518,
+        6.521645,
+        11.030267,
+    ],
 }
 
 # Euclidean norm of the gradient at z = 0, K = 10.
@@ -98,6 +166,13 @@ GOLDEN_GRADIENT_NORM = {
     "hinge": 0.9487,
     "crammer_singer": 1.0541,  # sqrt(1 + 9 (1/9)^2): nine equal rivals share
     "ovr_bce": 1.5811,  # sqrt(10) / 2
+    "agce": 0.0307,  # 0.1 * 4.1^-0.8 of ce's
+    "aul": 0.0364,  # 0.1 * 2.9^-0.9 of ce's
+    "js": 0.3282,  # 0.1 (1 + log2 5.5) of ce's
+    "asymmetric": 0.8633,  # 0.91 + 1e-6 (4 ln 10 - 1) of ce's
+    "nce_mae": 0.1361,  # (1 / (10 ln 10) + 0.1) of ce's
+    "nfl_mae": 0.1413,  # focal's weight over 10 times its value, and 0.1, of ce's
+    "nfl_rce": 8.7842,
 }
 
 # Adding a constant to all logits changes these.
@@ -117,6 +192,11 @@ WEIGHT: dict[str, Callable[..., np.ndarray]] = {
     "mae": lambda log_p: np.exp(log_p),
     "sce": lambda log_p, alpha=0.1, beta=1: alpha - beta * np.log(1e-4) * np.exp(log_p),
     "phuber_ce": lambda log_p, tau=10: np.minimum(1, np.exp(np.log(tau) + log_p)),
+    "agce": lambda log_p, a=4, q=0.2: np.exp(log_p) * (a + np.exp(log_p)) ** (q - 1),
+    "aul": lambda log_p, a=3, q=0.1: np.exp(log_p) * (a - np.exp(log_p)) ** (q - 1),
+    "js": lambda log_p, pi=0.5: (
+        np.exp(log_p) * (1 - (np.log(pi + (1 - pi) * np.exp(log_p)) - log_p) / np.log(1 - pi))
+    ),
 }
 
 
@@ -139,14 +219,14 @@ def test_every_public_function_of_the_modules_is_an_option_and_the_other_way_rou
         for name, value in inspect.getmembers(module, inspect.isfunction)
         if value.__module__ == module.__name__ and not name.startswith("_")
     ]
-    assert len(OURS) >= 23
+    assert len(OURS) >= 35
     assert sorted(public) == sorted(OURS)
 
 
 @pytest.mark.parametrize("option", OURS)
 def test_an_option_names_the_function_it_is_called_after(option: str):
     assert CONFIGS[option]["_target_"] == f"experiments.losses.{option}"
-    assert LOSSES[option].func is getattr(losses, option)
+    assert inspect.unwrap(LOSSES[option].func) is getattr(losses, option)
 
 
 @each_option
@@ -264,6 +344,21 @@ def test_softmax_of_two_classes_is_the_sigmoid_of_their_difference():
         ("bitempered", {"t1": 1 - 1e-12, "t2": 1 + 1e-12}, "ce", 1e-8),
         ("label_smoothing", {"s": 0}, "ce", 1e-13),
         ("label_smoothing", {"s": 1e-10}, "ce", 1e-8),
+        ("agce", {"a": 1e-9, "q": 0.7}, "gce", 1e-5),
+        ("agce", {"q": 1}, "mae", 1e-13),
+        ("aul", {"q": 1}, "mae", 1e-13),
+        ("asymmetric", {"gamma_pos": 2, "s": 0}, "focal", 1e-13),
+        ("asymmetric", {"gamma_neg": 0}, "label_smoothing", 1e-13),
+        ("nce_mae", {"alpha": 0}, "mae", 1e-13),
+        ("nfl_mae", {"gamma": 0}, "nce_mae", 1e-13),
+        ("nfl_rce", {"gamma": 0}, "nce_rce", 1e-13),
+        ("class_balanced", {"beta": 0}, "ce", 1e-13),
+        ("class_balanced_focal", {"beta": 0}, "focal", 1e-13),
+        ("class_balanced_focal", {"gamma": 0}, "class_balanced", 1e-13),
+        ("logit_adjusted", {"t": 0}, "ce", 1e-13),
+        ("logit_adjusted", {}, "balanced_softmax", 1e-13),
+        ("ldam", {"margin": 0, "defer": 1}, "ce", 1e-13),
+        ("ldam", {"margin": 0, "beta": 0.999}, "class_balanced", 1e-13),
     ],
 )
 def test_limits(option: str, hyper: dict[str, Any], limit: str, tolerance: float):
@@ -324,6 +419,9 @@ def test_the_double_softmax_has_a_floor():
         ("nce_rce", {"alpha": 0, "beta": 1}, 82.893063),
         ("nce_rce", {"alpha": 1, "beta": 0}, 1),
         ("nce_rce", {}, 829.930634),
+        ("nce_mae", {}, 10),
+        ("nfl_mae", {}, 10),
+        ("nfl_rce", {}, 829.930634),
     ],
 )
 def test_symmetry_the_sum_over_all_labels_is_a_constant(
@@ -740,6 +838,28 @@ PERMITTED: dict[tuple[str, str], tuple[str, list[float], list[float]]] = {
     ("square", "M"): ("above 0", [0, -1], [1e-3, 100]),
     ("hinge", "margin"): ("above 0", [0, -1], [1e-3, 100]),
     ("hinge", "p"): ("at least 1", [0.99, 0, -1], [1, 3]),
+    ("agce", "a"): ("above 0", [0, -1], [1e-3, 100]),
+    ("agce", "q"): ("above 0", [0, -1], [1e-3, 10]),
+    ("aul", "a"): ("above 1", [1, 0, -1], [1.001, 100]),
+    ("aul", "q"): ("above 0", [0, -1], [1e-3, 10]),
+    ("js", "pi"): ("above 0 and below 1", [0, 1, -1], [1e-3, 0.999]),
+    ("asymmetric", "gamma_pos"): ("at least 0", [-0.1], [0, 20]),
+    ("asymmetric", "gamma_neg"): ("at least 0", [-0.1], [0, 20]),
+    ("asymmetric", "s"): ("at least 0 and below 1", [-0.1, 1, 1.5], [0, 0.999]),
+    ("class_balanced", "beta"): ("at least 0 and below 1", [-0.1, 1], [0, 0.99999]),
+    ("class_balanced_focal", "beta"): ("at least 0 and below 1", [-0.1, 1], [0, 0.99999]),
+    ("class_balanced_focal", "gamma"): ("at least 0", [-0.1], [0, 20]),
+    ("logit_adjusted", "t"): ("at least 0", [-0.1], [0, 100]),
+    ("ldam", "margin"): ("at least 0", [-0.1], [0, 100]),
+    ("ldam", "s"): ("above 0", [0, -1], [1e-3, 100]),
+    ("ldam", "beta"): ("at least 0 and below 1", [-0.1, 1], [0, 0.99999]),
+    ("ldam", "defer"): ("at least 0 and at most 1", [-0.1, 1.1], [0, 1]),
+    **{
+        (option, name): ("at least 0", [-0.1], [0, 100])
+        for option in ("nce_mae", "nfl_mae", "nfl_rce")
+        for name in ("alpha", "beta", "gamma")
+        if (option, name) != ("nce_mae", "gamma")
+    },
 }
 
 

@@ -44,7 +44,8 @@ def test_the_two_halves_meet_in_the_store(path):
     else:
         ours = {name for name in imports(path) if name.startswith("experiments.")}
         light = tuple(
-            f"experiments.{name}" for name in ("contract", "credentials", "places", "terminal")
+            f"experiments.{name}"
+            for name in ("context", "contract", "credentials", "places", "terminal")
         )
         heavy = tuple(
             f"experiments.{name}"

@@ -256,7 +256,13 @@ def test_a_seed_fixes_body_and_order_for_every_loss_and_the_head_for_every_loss_
         splits = data.digits(seed=seed)
         with training.fresh(seed):
             learner = training.build(
-                models.convnet, loss, SGD, schedulers.constant, lr=0.1, steps=1
+                models.convnet,
+                loss,
+                SGD,
+                schedulers.constant,
+                lr=0.1,
+                steps=1,
+                class_counts=[100] * 10,
             )
             hashes = training.weight_hashes(learner.network)
         init.add(hashes["init_hash"])
