@@ -193,9 +193,9 @@ class _Residual(nn.Layer):
         """Images [batch, before, height, width] to [batch, width, height/stride, width/stride]."""
         shortcut = images
         if self.more:
-            shortcut = nn.functional.pad(
-                images[:, :, :: self.stride, :: self.stride], [0, 0, 0, self.more, 0, 0, 0, 0]
-            )
+            # A pool of single pixels: the gradient of a slice with steps is four times slower.
+            kept = nn.functional.max_pool2d(images, 1, self.stride)
+            shortcut = nn.functional.pad(kept, [0, 0, 0, self.more, 0, 0, 0, 0])
         return nn.functional.relu(self.convolutions(images) + shortcut)
 
 

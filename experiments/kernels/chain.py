@@ -153,14 +153,11 @@ class _Run:
 
     def _covers(self, x: paddle.Tensor, parameters: Sequence[paddle.Tensor]) -> bool:
         return (
-            len(x.shape) == 4
+            len(x.shape) in (2, 4)
             and x.shape[0] > 0
             and all(
                 tensor.dtype == paddle.float32 and tensor.place.is_cpu_place()
                 for tensor in (x, *parameters)
-            )
-            and not any(
-                layer._forward_pre_hooks or layer._forward_post_hooks for layer in self.layers
             )
         )
 
@@ -347,36 +344,43 @@ class _Operation(PyLayer):
 
 
 Part = Callable[[paddle.Tensor], paddle.Tensor]
-_split: weakref.WeakKeyDictionary[nn.Layer, tuple[list[nn.Layer], list[Part]]] = (
+Member = tuple[nn.Layer, bool]  # a layer, and whether it has hooks
+_split: weakref.WeakKeyDictionary[nn.Layer, tuple[list[Member], list[Part]]] = (
     weakref.WeakKeyDictionary()
 )
 
 
 def _parts(sequential: nn.Sequential) -> list[Part]:
     """The runs of a `Sequential`, and the layers between them."""
-    layers = list(_flat(sequential))
+    members = list(_flat(sequential))
     known = _split.get(sequential)
-    if known is None or known[0] != layers:
+    if known is None or known[0] != members:
         usable = _permitted() and not _obstacle()
-        known = _split[sequential] = layers, list(_runs(layers)) if usable else [*layers]
+        parts = _runs(members) if usable else (layer for layer, _ in members)
+        known = _split[sequential] = members, list(parts)
     return known[1]
 
 
-def _flat(sequential: nn.Sequential) -> Iterator[nn.Layer]:
+def _flat(sequential: nn.Sequential) -> Iterator[Member]:
     """The layers of a `Sequential`, those of a `Sequential` in it in its place."""
     for layer in sequential._sub_layers.values():
-        hooked = layer._forward_pre_hooks or layer._forward_post_hooks
+        hooked = bool(layer._forward_pre_hooks or layer._forward_post_hooks)
         if type(layer) is Chained and not hooked:
             yield from _flat(layer)
         else:
-            yield layer
+            yield layer, hooked
 
 
-def _runs(layers: Iterable[nn.Layer]) -> Iterator[Part]:
+def _runs(members: Iterable[Member]) -> Iterator[Part]:
     """Neighbours that oneDNN can compute as one run, if there is a convolution; and the others."""
-    for able, group in itertools.groupby(layers, units.covered):
-        members = list(group)
-        if able and any(isinstance(layer, nn.Conv2D) for layer in members):
-            yield _Run(members)
+    for able, group in itertools.groupby(members, lambda member: _able(*member)):
+        layers = [layer for layer, _ in group]
+        if able and any(isinstance(layer, nn.Conv2D) for layer in layers):
+            yield _Run(layers)
         else:
-            yield from members
+            yield from layers
+
+
+def _able(layer: nn.Layer, hooked: bool) -> bool:
+    """Whether a layer can be part of a run."""
+    return not hooked and units.covered(layer)

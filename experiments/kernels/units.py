@@ -6,6 +6,7 @@ reverse order, to that of the backward pass. Arrays between units are channels l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,10 +68,12 @@ class Builder:
         return self.copy(program, source, self.room(wanted, "spare"))
 
     def entering(self, program: Program, dims: Sequence[int], place: str) -> Memory:
-        """The tensor at `place`, [batch, channels, height, width], channels last."""
+        """The tensor at `place`: images become channels last."""
+        if len(dims) == 2:
+            return Memory(plain(*dims), place)
         batch, channels, height, width = dims
         form = channels_last(batch, channels, height, width)
-        if channels == 1 or height * width == 1:  # the same either way
+        if _same_either_way(dims):
             return Memory(form, place)
         room = self.result(form) if program is self.forward else self.passing(form)
         return self.copy(program, Memory(plain(*dims), place), room)
@@ -176,6 +179,7 @@ class _Normalization(Unit):
 
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
+        _of_images(source)
         statistics, training = plain(layer._num_features), layer.training
         self.flags = onednn.USE_SCALE | onednn.USE_SHIFT
         if training:
@@ -281,20 +285,96 @@ class _Pool(Unit):
         return result
 
 
+class _Flattening(Unit):
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        self.dims = dims = _of_images(source)
+        form = plain(dims[0], math.prod(dims[1:]))
+        if _same_either_way(dims):
+            return Memory(form, source.place, source.offset)
+        result = builder.result(form)
+        builder.copy(builder.forward, source, Memory(plain(*dims), result.place, result.offset))
+        return result
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        form = channels_last(*self.dims)
+        if _same_either_way(self.dims):
+            return Memory(form, gradient.place, gradient.offset)
+        source = Memory(plain(*self.dims), gradient.place, gradient.offset)
+        return builder.copy(builder.backward, source, builder.passing(form))
+
+
+class _Linear(Unit):
+    def parameters(self) -> list[paddle.Tensor]:
+        layer = self.layer
+        return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        layer, self.source = self.layer, source
+        width, count = layer.weight.shape
+        if source.array.dims[1:] != (width,):
+            raise onednn.Unsupported(f"expected {width} features, got {source.array.dims[1:]}")
+        self.form = onednn.Array([count, width], [1, count])  # Paddle's order is [width, count]
+        self.bias = None if layer.bias is None else plain(count)
+        self.array = plain(source.array.dims[0], count)
+        arrays = source.array, self.form, self.bias, self.array
+        kind = onednn.FORWARD_TRAINING
+        self.primitive = Primitive("inner_product_forward", kind, *arrays)
+        arguments = {
+            onednn.SRC: source,
+            onednn.WEIGHTS: Memory(self.form, f"{self.first}"),
+            onednn.DST: (destination := builder.result(self.array)),
+        }
+        if self.bias:
+            arguments[onednn.BIAS] = Memory(self.bias, f"{self.first + 1}")
+        builder.forward.add(self.primitive, arguments)
+        return destination
+
+    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+        arrays = self.source.array, self.form, self.bias, self.array
+        of_weight = Primitive("inner_product_backward_weights", *arrays, self.primitive)
+        arguments = {
+            onednn.SRC: self.source,
+            onednn.DIFF_DST: gradient,
+            onednn.DIFF_WEIGHTS: Memory(self.form, f"d{self.first}"),
+        }
+        if self.bias:
+            arguments[onednn.DIFF_BIAS] = Memory(self.bias, f"d{self.first + 1}")
+        builder.backward.add(of_weight, arguments)
+        if not needed:
+            return gradient
+        of_input = Primitive(
+            "inner_product_backward_data",
+            self.source.array, self.form, self.array, self.primitive,
+        )  # fmt: skip
+        arguments = {
+            onednn.DIFF_DST: gradient,
+            onednn.WEIGHTS: Memory(self.form, f"{self.first}"),
+            onednn.DIFF_SRC: (result := builder.passing(self.source.array)),
+        }
+        builder.backward.add(of_input, arguments)
+        return result
+
+
+_KINDS: dict[type, type[Unit]] = {
+    nn.Conv2D: _Convolution,
+    nn.BatchNorm2D: _Normalization,
+    nn.ReLU: _Activation,
+    nn.Tanh: _Activation,
+    nn.MaxPool2D: _Pool,
+    nn.AvgPool2D: _Pool,
+    nn.Flatten: _Flattening,
+    nn.Linear: _Linear,
+}
+
+
 def of_layers(layers: Sequence[nn.Layer]) -> list[Unit]:
     """The units of covered layers, in the order of their computation."""
     units: list[Unit] = []
     for layer in layers:
-        if type(layer) is nn.Conv2D:
-            units.append(_Convolution(layer))
-        elif type(layer) is conv_block.ConvBlock:
+        if type(layer) is conv_block.ConvBlock:
             units += [_Convolution(layer), _Pool(nn.MaxPool2D(2)), _Activation(nn.ReLU())]
-        elif type(layer) is nn.BatchNorm2D:
-            units.append(_Normalization(layer))
-        elif type(layer) in (nn.ReLU, nn.Tanh):
-            units.append(_Activation(layer))
         else:
-            units.append(_Pool(layer))
+            units.append(_KINDS[type(layer)](layer))
     for i in range(len(units) - 1):  # the largest of a window is the largest after ReLU, too
         if type(units[i].layer) is nn.ReLU and type(units[i + 1].layer) is nn.MaxPool2D:
             units[i : i + 2] = units[i + 1], units[i]
@@ -302,15 +382,18 @@ def of_layers(layers: Sequence[nn.Layer]) -> list[Unit]:
     for before, unit in zip([None, *units], units, strict=False):
         unit.first, count = count, count + len(unit.parameters())
         if isinstance(unit, _Activation):
-            unit.in_place = before is not None and not isinstance(before, _Activation)
+            # what a flattening returns may be the memory of the activation before it
+            unit.in_place = not isinstance(before, (type(None), _Activation, _Flattening))
     return units
 
 
 def covered(layer: nn.Layer) -> bool:
     """Whether oneDNN can compute this layer; a subclass is not covered."""
     kind = type(layer)
-    if kind in (nn.ReLU, nn.Tanh):
+    if kind in (nn.ReLU, nn.Tanh, nn.Linear):
         return True
+    if kind is nn.Flatten:
+        return (layer.start_axis, layer.stop_axis) == (1, -1)
     if kind is conv_block.ConvBlock:
         return conv_block.kernel() == "stock"
     if kind is nn.BatchNorm2D:
@@ -351,9 +434,21 @@ def _window(size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
     return size, stride, padding[::2], padding[1::2], [gap - 1 for gap in dilation]
 
 
+def _of_images(source: Memory) -> tuple[int, ...]:
+    """The dimensions of an array of images."""
+    if len(source.array.dims) != 4:
+        raise onednn.Unsupported(f"expected images, got {source.array.dims}")
+    return source.array.dims
+
+
+def _same_either_way(dims: Sequence[int]) -> bool:
+    """Whether images of one channel, or of one pixel, lie in rows as they lie channels last."""
+    return dims[1] == 1 or dims[2] * dims[3] == 1
+
+
 def _shape(source: Memory, channels: int, *window: list[int]) -> tuple[int, int, int, int]:
     """The output of a window over the input: [batch, channels, height, width]."""
-    batch, _, *sizes = source.array.dims
+    batch, _, *sizes = _of_images(source)
     rows, columns = (
         (length + before + after - (taps - 1) * (gap + 1) - 1) // stride + 1
         for length, taps, stride, before, after, gap in zip(sizes, *window, strict=True)
