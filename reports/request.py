@@ -239,7 +239,8 @@ def test_examples(section: Section) -> Any:
 
     run = section.runs.iloc[0]
     name, values = str(run["data"]), run.to_dict()
-    function = getattr(data, "table" if "data.name" in values else name, None)
+    table = isinstance(values.get("data.name"), str)  # empty where other data are in the frame
+    function = getattr(data, "table" if table else name, None)
     if function is None:
         return f"data={name} is an option of your own, which a report does not load"
     options = {
@@ -251,7 +252,8 @@ def test_examples(section: Section) -> Any:
         found = function(seed=0, **options)
     except (data.DataError, OSError) as error:
         return f"{name} cannot be read here ({error})"
-    if not found.digest.startswith(str(values.get("data_digest") or "")):
+    recorded = values.get("data_digest")  # as MLflow shortens it
+    if isinstance(recorded, str) and not found.digest.startswith(recorded):
         return f"{name} has changed since these runs"
     test = found.test.inputs
     names = found.features or [f"feature {place}" for place in range(1, test.shape[1] + 1)]

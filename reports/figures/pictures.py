@@ -220,7 +220,7 @@ def _tiles(
         axis.imshow(pixels, cmap=grey, vmin=0, vmax=255, extent=box,
                     interpolation="nearest")  # fmt: skip
         axis.add_patch(Rectangle((left, bottom), wide, -tall, fill=False, ec=MUTED, linewidth=0.6))
-        tiles.append((left + wide / 2, bottom - side, bottom))
+        tiles.append((left + wide / 2, bottom - tall, bottom))
     axis.set(xlim=(0, width()), ylim=(height * rows, 0))
     return figure, axis, tiles
 

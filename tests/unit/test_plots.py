@@ -12,6 +12,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -24,7 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports import analysis, error_analysis
+from reports import analysis, error_analysis, request
 from reports.analysis import Question, Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
 from reports.names import plain, short_names
@@ -406,6 +407,22 @@ def test_pictures_show_colours_and_images_that_are_not_square(section: Section) 
     assert pixels.shape == (10, 20, 3) and pixels[0, 0].tolist() == [200, 0, 0]
     left, right, bottom, top = panel.images[0].get_extent()
     assert abs(right - left) == pytest.approx(2 * abs(bottom - top))
+
+
+def test_the_test_set_of_a_section_is_loaded_from_what_its_runs_recorded(tmp_path) -> None:
+    (tmp_path / "own.csv").write_text("a,b,k\n" + "1,red,x\n2,blue,y\n" * 10)
+    own = {"data.path": str(tmp_path / "own.csv"), "data.label": "k"}
+    rows = [{"data": "digits"}, {"data": "wine", "data.name": "wine"}, {"data": "csv"} | own,
+            {"data": "rings"}, {"data": "digits", "data_digest": "other"}]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    digits, wine, table, *texts = (
+        request.test_examples(SimpleNamespace(runs=frame.iloc[[place]].reset_index()))
+        for place in range(5)
+    )
+    assert digits.shape == (360, 28, 28) and wine.shape == (35, 13)
+    assert list(table) == ["a", "b=blue", "b=red"] and len(table) == 4
+    assert texts == ["data=rings is an option of your own, which a report does not load",
+                     "digits has changed since these runs"]  # fmt: skip
 
 
 def test_examples_without_pixels_are_rows_of_features(section: Section) -> None:
