@@ -87,9 +87,11 @@ LOSS_NAMES = {
     "brier": "Brier score",
     "ce": "cross-entropy",
     "ce_double_softmax": "cross-entropy with a second softmax",
+    "centre": "cross-entropy plus centre loss",
     "class_balanced": "class-balanced cross-entropy",
     "class_balanced_focal": "class-balanced focal loss",
     "crammer_singer": "multiclass hinge loss of Crammer and Singer",
+    "elr": "early-learning regularization",
     "focal": "focal loss",
     "gce": "generalized cross-entropy",
     "hinge": "multiclass hinge loss of Weston and Watkins",
@@ -114,6 +116,7 @@ LOSS_NAMES = {
     "square": "square loss of the logits",
     "squentropy": "square loss plus cross-entropy",
     "taylor_ce": "Taylor cross-entropy",
+    "truncated_gce": "truncated generalized cross-entropy",
 }
 """The name that people know, by the option in conf/loss/."""
 

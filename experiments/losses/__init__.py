@@ -20,6 +20,7 @@ vector of y, f its prediction. The modules, by what a loss looks at:
     probabilities.py  logits, through all the probabilities
     scores.py         logits as plain scores, without a softmax
     imbalanced.py     logits, and how many training examples each class has
+    layers.py         logits, with a state or parameters of its own: classes
     numerics.py       what the formulas share: log-odds, softplus
     checks.py         which outputs and labels are refused, and how it is said
 
@@ -35,6 +36,7 @@ and rounds Huber's delta to float32.
 # ruff: noqa: F403  # a list of names would be one more place to edit
 
 from experiments.losses.imbalanced import *
+from experiments.losses.layers import *
 from experiments.losses.probabilities import *
 from experiments.losses.regression import *
 from experiments.losses.scores import *

@@ -44,9 +44,11 @@ def in_context(loss: Callable[..., Any]) -> functools.partial[Any]:
     return functools.partial(call, **loss.keywords)
 
 
-LOSSES = {option: in_context(instantiate(config)) for option, config in CONFIGS.items()}
+ALL = {option: instantiate(config) for option, config in CONFIGS.items()}
+LAYERS = [option for option, loss in ALL.items() if context.class_of(loss)]
+LOSSES = {option: in_context(loss) for option, loss in ALL.items() if option not in LAYERS}
 OURS = [
-    option for option in CONFIGS if CONFIGS[option]["_target_"].startswith("experiments.losses.")
+    option for option in LOSSES if CONFIGS[option]["_target_"].startswith("experiments.losses.")
 ]
 
 

@@ -17,7 +17,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 from helpers.commands import SMALL
-from helpers.losses import CONFIGS, LOSSES, OTHER_HYPERPARAMETERS
+from helpers.losses import LOSSES, OTHER_HYPERPARAMETERS
 from helpers.marks import with_slow
 from helpers.pages import made, text
 from helpers.synthetic_runs import runs as synthetic
@@ -71,7 +71,7 @@ def names(found: list[TrainingWarning]) -> list[str]:
 # ---- losses --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", with_slow(QUICK, sorted({*CONFIGS} - {*QUICK})))
+@pytest.mark.parametrize("option", with_slow(QUICK, sorted({*LOSSES} - {*QUICK})))
 def test_of_our_losses_the_specimen_alone_is_a_mistake(option):
     tried = [{}, *OTHER_HYPERPARAMETERS.get(option, []), *EXTREMES.get(option, [])]
     for hyper in tried:

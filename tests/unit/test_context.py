@@ -140,6 +140,68 @@ def test_the_examples_in_the_docs_train(splits):
             assert records[2].metrics["val/loss"] == pytest.approx(focal, rel=1e-6)
 
 
+Z = np.array([[0.0, 0, 0], [1.0, -1, 0.5], [-2.0, 3, 0], [0.3, 0.2, -4]])
+Y = np.array([0, 2, 0, 1])
+P = np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True)
+COUNTS = paddle.to_tensor([2.0, 1.0, 3.0])
+
+
+def value_and_gradient(loss, *seen, logits=Z):
+    given = paddle.to_tensor(logits, stop_gradient=False)
+    values = loss(given, paddle.to_tensor(Y), *seen)
+    values.sum().backward()
+    return values.numpy(), given.grad.numpy()
+
+
+def test_elr_is_its_formula_with_the_targets_of_the_visits_before():
+    loss, index = losses.Elr(COUNTS, 3, weight=2, beta=0.6), np.array([5, 1, 0, 3])
+    surprise = -np.log(P[range(4), Y])
+    once, _ = value_and_gradient(loss, paddle.to_tensor(index))
+    np.testing.assert_allclose(
+        once, surprise + 2 * np.log(1 - 0.4 * (P * P).sum(axis=1)), atol=1e-6
+    )
+    targets = 0.6 * 0.4 * P + 0.4 * P  # the logits are the same at the second visit
+    twice, slopes = value_and_gradient(loss, paddle.to_tensor(index))
+    inner = (targets * P).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(twice, surprise + 2 * np.log(1 - inner[:, 0]), atol=1e-6)
+    expected = P - np.eye(3)[Y] - 2 * P * (targets - inner) / (1 - inner)
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(loss.targets.numpy()[index], targets, rtol=1e-5)
+    assert not loss.targets.numpy()[[2, 4]].any()
+    np.testing.assert_allclose(value_and_gradient(loss, None)[0], surprise, 1e-12)
+
+
+def test_truncated_gce_leaves_out_what_it_has_judged_improbable():
+    loss = losses.TruncatedGce(COUNTS, q=0.5, k=0.4, start=3, every=2)
+    index = paddle.to_tensor([5, 1, 0, 3])
+    p = P[range(4), Y]
+    full, limit = (1 - p**0.5) / 0.5, (1 - 0.4**0.5) / 0.5
+    assert (p > 0.4).tolist() == [False, False, False, True]
+    values, slopes = value_and_gradient(loss, 2, index)
+    np.testing.assert_allclose(values, full, 1e-12)
+    np.testing.assert_allclose(slopes, (p**0.5)[:, None] * (P - np.eye(3)[Y]), 1e-9)
+    values, slopes = value_and_gradient(loss, 3, index)
+    np.testing.assert_allclose(values, np.where(p > 0.4, full, limit), 1e-12)
+    assert slopes.any(axis=1).tolist() == [False, False, False, True]
+    swapped = np.log(np.eye(3)[Y] + 0.1)  # now all labels are probable, but not judged
+    assert value_and_gradient(loss, 4, index, logits=swapped)[1].any(axis=1).sum() == 1
+    assert value_and_gradient(loss, 5, index, logits=swapped)[1].any(axis=1).all()
+    np.testing.assert_allclose(value_and_gradient(loss, 1, None)[0], np.minimum(full, limit), 1e-12)
+
+
+def test_centres_go_to_the_features_of_their_class():
+    features = paddle.to_tensor([[1.0, 2], [3, 4], [3, 6], [0, 1]], stop_gradient=False)
+    loss = losses.Centre(3, 2, weight=0.02, rate=0.5)
+    values = loss(paddle.to_tensor(Z.astype(np.float32)), paddle.to_tensor(Y), features)
+    distance = np.square(features.numpy()).sum(axis=1)
+    np.testing.assert_allclose(values, -np.log(P[range(4), Y]) + 0.01 * distance, rtol=1e-5)
+    values.mean().backward()
+    np.testing.assert_allclose(features.grad, 0.02 * features.numpy() / 4, rtol=1e-5)
+    SGD(learning_rate=0.1, parameters=loss.parameters()).step()
+    expected = 0.1 * 0.5 * np.array([[4.0, 8], [0, 1], [3, 4]]) / 4
+    np.testing.assert_allclose(loss.centres, expected, rtol=1e-5)
+
+
 def test_parameters_that_training_leaves_alone_raise_a_warning():
     before = {"centres": np.zeros(3), "scale": np.ones(1)}
     (found,) = checks.of_parameters(before, before | {"scale": np.zeros(1)})

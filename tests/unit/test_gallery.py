@@ -91,6 +91,8 @@ def test_values_in_closed_form() -> None:
 def test_every_loss_of_the_suite_is_in_it_and_finite() -> None:
     found = of(*LOGITS, *IN_CONTEXT, "mse", "mae_scalar", "huber")
     assert {*found.missing} == IN_CONTEXT
+    target = {"_target_": "experiments.losses.Elr", "_partial_": True}
+    assert of("elr", config={"loss": target}).missing == {"elr": "its weight also depends on index"}
     reason = "its weight also depends on epoch, epochs, class_counts"
     assert found.missing["ldam"] == reason
     assert set(found.weights["loss"]) == set(found.margins["loss"]) == set(LOGITS)

@@ -43,6 +43,9 @@ def call(group: str, function, values: dict) -> str:
         "scheduler": ((0.1,), {"steps": 10}),
     }[group]
     try:
+        if context.class_of(function):
+            of_run.features, of_run.classes, arguments, others = 4, 10, (), {}
+            others = of_run.of(context.needed_to_build(function))
         function(*arguments, **others, **values)
     except (TypeError, ValueError) as error:
         return str(error)

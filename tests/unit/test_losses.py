@@ -21,8 +21,10 @@ import numpy as np
 import paddle
 import pytest
 from helpers.losses import (
+    ALL,
     CONFIGS,
     KINK_AT_ZERO,
+    LAYERS,
     LOSSES,
     ON_LOGITS,
     ON_NUMBERS,
@@ -39,7 +41,7 @@ from helpers.losses import (
 )
 from helpers.marks import with_slow
 
-from experiments import losses
+from experiments import context, losses
 
 MODULES = [
     importlib.import_module(f"{losses.__name__}.{module.name}")
@@ -221,6 +223,20 @@ def test_every_public_function_of_the_modules_is_an_option_and_the_other_way_rou
     ]
     assert len(OURS) >= 35
     assert sorted(public) == sorted(OURS)
+    layers = {
+        name
+        for module in MODULES
+        for name, value in inspect.getmembers(module, inspect.isclass)
+        if value.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert layers == {CONFIGS[option]["_target_"].rpartition(".")[2] for option in LAYERS}
+    for option in LAYERS:
+        layer = context.class_of(ALL[option])
+        assert layer.__name__.lower() == option.replace("_", "")
+        assert re.search(r"Source: .* [12]\d{3}\b", layer.__doc__)
+        defaults = inspect.signature(layer).parameters.values()
+        own = {each.name: each.default for each in defaults if each.default is not each.empty}
+        assert ALL[option].keywords == own
 
 
 @pytest.mark.parametrize("option", OURS)
