@@ -38,18 +38,20 @@ class _PlainSGD(SGD):
     """
 
     _rate: tuple[float, paddle.Tensor] | None = None
+    _plain: bool | None = None  # not known before the first step
 
     @paddle.no_grad()
     def step(self) -> None:
         """Change each parameter that has a gradient."""
         sgd_: Any = paddle._C_ops.sgd_
-        parameters = [p for p in self._param_groups if _is_plain(p)]
-        if len(parameters) < len(self._param_groups):
+        if self._plain is None:
+            self._plain = all(map(_is_plain, self._param_groups))
+        if not self._plain:
             super().step()
             return
         if self._rate is None or self._rate[0] != self.get_lr():
             self._rate = self.get_lr(), paddle.to_tensor(self.get_lr(), "float32")
-        for parameter in parameters:
+        for parameter in self._param_groups:
             gradient = parameter._grad_ivar()
             if gradient is not None and not parameter.stop_gradient:
                 sgd_(parameter, self._rate[1], gradient, None, False)

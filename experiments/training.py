@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import math
@@ -428,15 +429,26 @@ def weight_hashes(network: paddle.nn.Layer) -> dict[str, str]:
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
+def _backward(values: paddle.Tensor) -> None:
+    """The gradient of the mean of `values` [batch], without two operators that compute the mean."""
+    values.backward(_shares(len(values), values.dtype))
+
+
+@functools.lru_cache(maxsize=4)
+def _shares(count: int, dtype: paddle.dtype) -> paddle.Tensor:
+    """The gradient of a mean of `count` values."""
+    return paddle.full([count], 1 / count, dtype)
+
+
 def _step(learner: Learner, values: paddle.Tensor) -> None:
     """One step of the optimizer, and of its schedule, on the mean of `values` [batch]."""
-    values.mean().backward()
+    _backward(values)
     _advance(learner)
 
 
 def _measured_step(learner: Learner, values: paddle.Tensor) -> tuple[float, float]:
     """`_step`; the norm of the gradient, and that of the weights' change over that of weights."""
-    values.mean().backward()
+    _backward(values)
     weights = learner.network.parameters()
     gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
     before = [weight.numpy().astype(np.float64) for weight in weights]
