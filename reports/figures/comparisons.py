@@ -202,17 +202,10 @@ def forest(
         texts = [(words[row], 6.0, 0.0, False), (contrast["verdict"], beside, 0.0, strong)]
         if narrow():  # above the interval, over the whole width
             texts = [(f"{pairs[row]}: {contrast['verdict']}  {words[row]}", 0.0, 7.0, False)]
+        style |= {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         for text, across, up, bold in texts:
-            axis.annotate(
-                text,
-                (0 if narrow() else 1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(across, up),
-                textcoords="offset points",
-                va="center",
-                fontweight="bold" if bold else "normal",
-                **style,
-            )
+            weight, place = "bold" if bold else "normal", (0 if narrow() else 1, row)
+            axis.annotate(text, place, xytext=(across, up), va="center", fontweight=weight, **style)
     label_rows(axis, [""] * len(pairs) if narrow() else pairs)
     if narrow():
         axis.set_ylim(len(pairs) - 0.4, -0.9)

@@ -26,6 +26,7 @@ from reports.figures.drawing import (
     label_ends,
     legend_above,
     limits_from,
+    line_with_band,
     log_values,
     narrow,
     others,
@@ -141,12 +142,8 @@ def far_above(bands: pd.DataFrame) -> list[str]:
 
     bands: a row per loss and epoch: loss, epoch, mean in [0, 1].
     """
-    last = (
-        bands.dropna(subset=["mean"])
-        .sort_values("epoch")
-        .groupby("loss", observed=True)["mean"]
-        .last()
-    )
+    known = bands.dropna(subset=["mean"]).sort_values("epoch")
+    last = known.groupby("loss", observed=True)["mean"].last()
     ordered = (100 * last).sort_values(ascending=False, kind="stable")
     for count in range(len(ordered) - 1, 0, -1):
         gap = ordered.iloc[count - 1] - ordered.iloc[count]
@@ -179,26 +176,9 @@ def _lines(
             thin_lines(axis, runs, column, look)
         if not len(line):
             continue
-        axis.fill_between(
-            line[column],
-            100 * line["low"],
-            100 * line["high"],
-            color=look.color,
-            alpha=0.2,
-            linewidth=0,
-            gid=look.gid("band"),
-        )
         every = max(1, len(line) // 8)
-        axis.plot(
-            line[column],
-            100 * line["mean"],
-            color=look.color,
-            linestyle=look.dash,
-            marker=look.marker,
-            markevery=((len(line) - 1) % every, every),
-            markersize=3,
-            gid=look.gid("mean"),
-        )
+        marked = ((len(line) - 1) % every, every)
+        line_with_band(axis, look, line, column, markevery=marked)
     axis.margins(x=0.02)
     if column == "epoch":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -237,23 +217,12 @@ def own_losses(
     figure, axes = canvas(rows, columns, 1.55 * rows + 0.3, squeeze=False)
     for axis, loss in zip(axes.flat, order, strict=False):
         for part, dash in PARTS.items():
-            line = (
-                bands[(bands["loss"] == loss) & (bands["part"] == part)]
-                .dropna(subset=["mean"])
-                .sort_values("epoch")
-            )
+            line = bands[(bands["loss"] == loss) & (bands["part"] == part)]
+            line = line.dropna(subset=["mean"]).sort_values("epoch")
             if not len(line):
                 continue
-            look = looks[loss]
-            color = look.color
-            axis.fill_between(
-                line["epoch"], line["low"], line["high"], color=color, alpha=0.18, linewidth=0,
-                gid=look.gid("band"),
-            )  # fmt: skip
-            axis.plot(
-                line["epoch"], line["mean"], color=color, linestyle=dash, linewidth=1.2,
-                label=part, gid=look.gid("mean"),
-            )  # fmt: skip
+            how: dict[str, Any] = {"linestyle": dash, "marker": None, "linewidth": 1.2}
+            line_with_band(axis, looks[loss], line, "epoch", 1, label=part, **how)
         axis.set_title(names[loss])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -304,29 +273,17 @@ def by_epoch(
             own = within(own, SHARE)
         if log:
             log_values(axis, scale * own["mean"], scale * own["high"])
-        floor = (
-            axis.get_ylim()[0] if log else -math.inf
-        )  # a band may reach below 0, where a log axis does not
+        # A band may reach below 0, where a logarithmic axis does not.
+        floor = axis.get_ylim()[0] if log else -math.inf
         for loss in order:
             line, look = own[own["loss"] == loss].sort_values("epoch"), looks[loss]
             if loss in behind:
                 continue
-            low, high = (scale * line[end].clip(lower=floor / scale) for end in ("low", "high"))
-            axis.fill_between(
-                line["epoch"], low, high, color=look.color, alpha=0.2,
-                linewidth=0, gid=look.gid("band"),
-            )  # fmt: skip
-            axis.plot(
-                line["epoch"],
-                scale * line["mean"],
-                color=look.color,
-                linestyle=look.dash,
-                marker=look.marker,
-                markevery=max(1, len(line) // 8),
-                markersize=3,
-                label=names[loss],
-                gid=look.gid("mean"),
+            line = line.assign(
+                **{end: line[end].clip(lower=floor / scale) for end in ("low", "high")}
             )
+            every = max(1, len(line) // 8)
+            line_with_band(axis, look, line, "epoch", scale, label=names[loss], markevery=every)
         for place, loss in enumerate(loss for loss in order if loss in behind):
             line = own[own["loss"] == loss].sort_values("epoch")
             label = "_" if place else others(behind)

@@ -56,6 +56,20 @@ def with_readings(artist: Any, texts: Sequence[str]) -> None:
     artist.readings = list(texts)
 
 
+def line_with_band(
+    axis: Axes, look: Look, line: pd.DataFrame, x: str, scale: float = 100, **options: Any
+) -> None:
+    """A line of means and its band.
+
+    line: the column `x`, mean, low, high. options: of the line, in place of the loss's own.
+    """
+    ends = (scale * line[end] for end in ("low", "high"))
+    color = look.color
+    axis.fill_between(line[x], *ends, color=color, alpha=0.2, linewidth=0, gid=look.gid("band"))
+    own = {"linestyle": look.dash, "marker": look.marker, "markersize": 3}
+    axis.plot(line[x], scale * line["mean"], color=color, gid=look.gid("mean"), **own | options)
+
+
 def thin_lines(axis: Axes, runs: pd.DataFrame, x: str, look: Look) -> None:
     """Every run as a thin line."""
     lines = [

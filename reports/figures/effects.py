@@ -117,31 +117,18 @@ def _lines(
             continue
         if loss in behind:
             first = not any(other in behind for other in ends)
-            axis.plot(
-                line[x],
-                scale * line["mean"],
-                label=others(behind) if first else "_",
-                gid=looks[loss].gid("behind"),
-                **BEHIND,
-            )
+            label, gid = others(behind) if first else "_", looks[loss].gid("behind")
+            axis.plot(line[x], scale * line["mean"], label=label, gid=gid, **BEHIND)
             ends[loss] = (float(line[x].iloc[-1]), scale * float(line["mean"].iloc[-1]))
             continue
         beside = apart * (front.index(loss) - (len(front) - 1) / 2)  # intervals side by side
         at = line[x] * np.exp(beside) if log else line[x] + beside
         middle = scale * line["mean"]
+        look = looks[loss]
+        ends_of_bars = [(scale * line[end] - middle).abs() for end in ("low", "high")]
+        how = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
         bars = axis.errorbar(
-            at,
-            middle,
-            yerr=[
-                scale * (line["mean"] - line["low"]).abs(),
-                scale * (line["high"] - line["mean"]).abs(),
-            ],
-            color=looks[loss].color,
-            marker=looks[loss].marker,
-            linestyle=looks[loss].dash,
-            linewidth=1.2,
-            elinewidth=1,
-            label=names[loss],
+            at, middle, yerr=ends_of_bars, linewidth=1.2, elinewidth=1, label=names[loss], **how
         )
         bars.lines[0].set_gid(looks[loss].gid("mean"))
         bars.lines[2][0].set_gid(looks[loss].gid("interval"))

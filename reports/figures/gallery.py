@@ -24,9 +24,7 @@ from reports.figures.drawing import (
 from reports.figures.palette import MUTED, Look
 
 LINEAR = 0.1  # weights smaller than this are on a linear scale, those beyond on a logarithmic one
-LEAST = (
-    -1.0
-)  # weights fall without end where a loss wants no more certainty: how far is of no interest
+LEAST = -1.0  # weights fall without end where a loss wants no more certainty
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
@@ -54,17 +52,9 @@ def weights(
             label = others(grey) if loss == grey[0] else "_"
             axis.plot(own["p"], own["weight"], label=label, gid=look.gid("behind"), **BEHIND)
             continue
-        axis.plot(
-            own["p"],
-            own["weight"],
-            color=look.color,
-            linestyle=look.dash,
-            marker=look.marker,
-            markevery=(look.number % 12, 12),
-            markersize=2.5,
-            label=names[loss],
-            gid=look.gid("weight"),
-        )
+        marks = {"marker": look.marker, "markevery": (look.number % 12, 12), "markersize": 2.5}
+        own_look = {"color": look.color, "linestyle": look.dash, "gid": look.gid("weight")}
+        axis.plot(own["p"], own["weight"], label=names[loss], **own_look, **marks)
     axis.set_xscale("logit")
     axis.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
     axis.xaxis.set_major_locator(FixedLocator(TICKS))

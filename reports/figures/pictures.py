@@ -98,24 +98,15 @@ def class_accuracy(
     low = classes.groupby("class")["accuracy"].min()
     high = classes.groupby("class")["accuracy"].max()
     for row, label in enumerate(labels):
-        axis.plot(
-            [100 * low[label], 100 * high[label]], [row, row], color=MUTED, linewidth=0.8, alpha=0.6
-        )
+        ends = [100 * low[label], 100 * high[label]]
+        axis.plot(ends, [row, row], color=MUTED, linewidth=0.8, alpha=0.6)
     for loss in shown:
         if loss in behind:
             continue
         own = classes[classes["loss"] == loss].set_index("class")["accuracy"].reindex(labels)
-        axis.plot(
-            100 * own.to_numpy(),
-            range(len(labels)),
-            looks[loss].marker,
-            color=looks[loss].color,
-            markersize=4.5,
-            alpha=0.9,
-            label=names[loss],
-            linestyle="none",
-            gid=looks[loss].gid("classes"),
-        )
+        look = looks[loss]
+        how = {"color": look.color, "markersize": 4.5, "alpha": 0.9, "gid": look.gid("classes")}
+        axis.plot(100 * own.to_numpy(), range(len(labels)), look.marker, label=names[loss], **how)
     grey = [loss for loss in shown if loss in behind]
     if grey:
         own = classes[classes["loss"].isin(grey)]

@@ -29,10 +29,7 @@ from reports.figures.drawing import (
 )
 from reports.figures.palette import ALARM, FAINT, INK, MUTED, TOGETHER, Look, tint
 
-EACH, AROUND = (
-    4.6,
-    40.0,
-)  # points: a letter of a title, and what of a panel's width no title can have
+EACH, AROUND = 4.6, 40.0  # points: a letter of a title, and what of a panel no title can have
 
 
 def rate_sensitivity(
@@ -73,82 +70,35 @@ def rate_sensitivity(
         axis.set_xscale("log")
         axis.axhspan(strip - 0.08 * room, strip + 0.08 * room, color=FAINT, alpha=0.55, linewidth=0)
         for tuned, line in mean.groupby("tuned", sort=False):
-            axis.plot(
-                line["lr"],
-                100 * line["val_accuracy"],
-                color=look.color,
-                linewidth=1,
-                gid=look.gid("means"),
-            )
-            end = (line["lr"].iloc[-1], 100 * line["val_accuracy"].iloc[-1])
+            means = 100 * line["val_accuracy"]
+            axis.plot(line["lr"], means, color=look.color, linewidth=1, gid=look.gid("means"))
+            end = (line["lr"].iloc[-1], means.iloc[-1])
             if tuned and np.isfinite(end[1]):
                 beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
                 axis.annotate(tuned, end, color=MUTED, gid="tuned", **beside)
-        axis.plot(
-            own["lr"],
-            100 * own["val_accuracy"],
-            look.marker,
-            color=look.color,
-            alpha=0.55,
-            markersize=3.2,
-            mew=0,
-            linestyle="none",
-            gid=look.gid("trials"),
-        )
+        dots = {"color": look.color, "alpha": 0.55, "markersize": 3.2, "mew": 0}
+        gid = look.gid("trials")
+        axis.plot(own["lr"], 100 * own["val_accuracy"], look.marker, gid=gid, **dots)
         for lr, count in mean.groupby("lr")["diverged"].sum().items():
             if count:
-                axis.plot(
-                    [lr],
-                    [strip],
-                    "x",
-                    color=ALARM,
-                    markersize=4,
-                    markeredgewidth=1.1,
-                    gid="diverged",
-                )
-                axis.annotate(
-                    f"{count}",
-                    (lr, strip),
-                    xytext=(5, 0),
-                    textcoords="offset points",
-                    color=ALARM,
-                    va="center",
-                )
+                axis.plot([lr], [strip], "x", color=ALARM, markersize=4, mew=1.1, gid="diverged")
+                beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                axis.annotate(f"{count}", (lr, strip), color=ALARM, **beside)
         best = chosen.loc[chosen["loss"] == loss, ["lr", "tuned", "edge"]].merge(
             mean[["lr", "tuned", "val_accuracy"]], on=["lr", "tuned"]
         )
         for _, row in best.iterrows():
-            y = 100 * row["val_accuracy"]
-            axis.plot(
-                [row["lr"]],
-                [y],
-                "o",
-                markersize=8,
-                mfc="none",
-                mec=INK,
-                mew=1,
-                clip_on=False,
-                gid="chosen",
-            )
+            ring = {"markersize": 8, "mfc": "none", "mec": INK, "mew": 1, "clip_on": False}
+            axis.plot([row["lr"]], [100 * row["val_accuracy"]], "o", gid="chosen", **ring)
             if row["edge"] != "none":
-                axis.set_title(
-                    f"{'lowest' if row['edge'] == 'low' else 'highest'}: edge of the grid",
-                    loc="right",
-                    color=ALARM,
-                )
-        axis.annotate(
-            "diverged",
-            (0, strip),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            color=MUTED,
-        )
+                which = "lowest" if row["edge"] == "low" else "highest"
+                axis.set_title(f"{which}: edge of the grid", loc="right", color=ALARM)
+        inside = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
+        place = {"xy": (0, strip), "xycoords": ("axes fraction", "data")}
+        axis.annotate("diverged", color=MUTED, **place, **inside)
         ticks = MaxNLocator(5).tick_values(floor, ceiling)
-        axis.yaxis.set_major_locator(
-            FixedLocator([t for t in ticks if floor - 0.02 * room <= t <= 100])
-        )
+        shown = [tick for tick in ticks if floor - 0.02 * room <= tick <= 100]
+        axis.yaxis.set_major_locator(FixedLocator(shown))
         _name(axis, names[loss], 72 * width() / columns)
         axis.set_ylim(strip - 0.08 * room, ceiling + 0.06 * room)
         if grid:
@@ -169,15 +119,8 @@ def _name(axis: Axes, name: str, room: float) -> None:
     if not beside or EACH * (len(name) + len(beside)) + AROUND < room:
         axis.set_title(name)
         return
-    axis.annotate(
-        name,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(0, 15),
-        textcoords="offset points",
-        fontsize=mpl.rcParams["axes.titlesize"],
-        gid="name",
-    )
+    above = {"xycoords": "axes fraction", "xytext": (0, 15), "textcoords": "offset points"}
+    axis.annotate(name, (0, 1), fontsize=mpl.rcParams["axes.titlesize"], gid="name", **above)
 
 
 def heat_map(
@@ -207,21 +150,16 @@ def heat_map(
     # Colors over the better part: rates that collapse would take all of the scale and leave the
     # rest one shade.
     low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
-    words = np.array(
-        [
-            [cell_words(table.at[row, lr], int(lost.at[row, lr])) for lr in table.columns]
-            for row in rows
-        ]
-    )
+    cells = zip(table.to_numpy().ravel(), lost.to_numpy().ravel(), strict=True)
+    words = np.array([cell_words(value, int(n)) for value, n in cells]).reshape(table.shape)
     high = max(finite.max(initial=low), low + 0.5)
     size = min(8.0, 9.5 * width() / max(1, table.shape[1]))
     heat_cells(axis, 100 * table.to_numpy(), words, tint("#0072b2"), (low, high), size)
     for loss, lr, own in chosen[["loss", "lr", "tuned"]].itertuples(index=False):
         if (loss, own) in rows and lr in table.columns:
             axis.add_patch(cell_frame(table.columns.get_loc(lr), rows.index((loss, own))))
-    axis.set_xticks(
-        np.arange(table.shape[1]) + 0.5, [f"{lr:g}" for lr in table.columns], rotation=0
-    )
+    called = [f"{lr:g}" for lr in table.columns]
+    axis.set_xticks(np.arange(len(called)) + 0.5, called, rotation=0)
     called = [f"{names[loss]} {own}".rstrip() for loss, own in rows]
     axis.set_yticks(np.arange(len(rows)) + 0.5, called, rotation=0)
     axis.set_xlabel("learning rate")
