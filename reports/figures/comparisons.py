@@ -8,6 +8,7 @@ is called on the figure.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -198,7 +199,7 @@ def forest(
                 )  # fmt: skip
                 with_readings(mark, [f"{pairs[row]}: {words[row]}, {contrast['verdict']}"])
         strong = contrast["verdict"] != "undecided"
-        style = {"color": INK if strong else MUTED, "annotation_clip": False}
+        style: Any = {"color": INK if strong else MUTED, "annotation_clip": False}
         texts = [(words[row], 6.0, 0.0, False), (contrast["verdict"], beside, 0.0, strong)]
         if narrow():  # above the interval, over the whole width
             texts = [(f"{pairs[row]}: {contrast['verdict']}  {words[row]}", 0.0, 7.0, False)]

@@ -221,7 +221,7 @@ def own_losses(
             line = line.dropna(subset=["mean"]).sort_values("epoch")
             if not len(line):
                 continue
-            how: dict[str, Any] = {"linestyle": dash, "marker": None, "linewidth": 1.2}
+            how: Any = {"linestyle": dash, "marker": None, "linewidth": 1.2}
             line_with_band(axis, looks[loss], line, "epoch", 1, label=part, **how)
         axis.set_title(names[loss])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))

@@ -8,6 +8,7 @@ is called on the figure.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def _lines(
         middle = scale * line["mean"]
         look = looks[loss]
         ends_of_bars = [(scale * line[end] - middle).abs() for end in ("low", "high")]
-        how = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
+        how: Any = {"color": look.color, "marker": look.marker, "linestyle": look.dash}
         bars = axis.errorbar(
             at, middle, yerr=ends_of_bars, linewidth=1.2, elinewidth=1, label=names[loss], **how
         )

@@ -8,6 +8,7 @@ is called on the figure.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -52,8 +53,8 @@ def weights(
             label = others(grey) if loss == grey[0] else "_"
             axis.plot(own["p"], own["weight"], label=label, gid=look.gid("behind"), **BEHIND)
             continue
-        marks = {"marker": look.marker, "markevery": (look.number % 12, 12), "markersize": 2.5}
-        own_look = {"color": look.color, "linestyle": look.dash, "gid": look.gid("weight")}
+        marks: Any = {"marker": look.marker, "markevery": (look.number % 12, 12), "markersize": 2.5}
+        own_look: Any = {"color": look.color, "linestyle": look.dash, "gid": look.gid("weight")}
         axis.plot(own["p"], own["weight"], label=names[loss], **own_look, **marks)
     axis.set_xscale("logit")
     axis.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)

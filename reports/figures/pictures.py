@@ -6,6 +6,7 @@ Computes no statistics, saves nothing. Draw inside `palette.style()`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,12 @@ def class_accuracy(
             continue
         own = classes[classes["loss"] == loss].set_index("class")["accuracy"].reindex(labels)
         look = looks[loss]
-        how = {"color": look.color, "markersize": 4.5, "alpha": 0.9, "gid": look.gid("classes")}
+        how: Any = {
+            "color": look.color,
+            "markersize": 4.5,
+            "alpha": 0.9,
+            "gid": look.gid("classes"),
+        }
         axis.plot(100 * own.to_numpy(), range(len(labels)), look.marker, label=names[loss], **how)
     grey = [loss for loss in shown if loss in behind]
     if grey:

@@ -7,6 +7,7 @@ Computes no statistics, saves nothing: what is drawn is in the frames. Draw insi
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def critical_difference(
         row = place if best else losses - 1 - place
         y = _BAR * (len(groups) + 1) + _STEP * (row + 0.5)
         edge = 1 - 0.04 * room if best else losses + 0.04 * room
-        own = {"color": look.color, "clip_on": False}
+        own: Any = {"color": look.color, "clip_on": False}
         axis.plot([rank, rank, edge], [0, y, y], linewidth=1.1, gid=look.gid("mean"), **own)
         axis.plot([rank], [0], look.marker, markersize=4.5, gid=look.gid("rank"), **own)
         text = f"{names[str(loss)]}  {rank:.2f} " if best else f" {rank:.2f}  {names[str(loss)]}"
@@ -66,7 +67,7 @@ def critical_difference(
     for place, group in enumerate(groups, start=1):
         ends = [float(average_ranks[loss]) for loss in (group[0], group[-1])]
         reach = 0.03 * (losses - 1) / 2
-        bar = {"color": INK, "linewidth": 3.4, "solid_capstyle": "butt", "gid": "group"}
+        bar: Any = {"color": INK, "linewidth": 3.4, "solid_capstyle": "butt", "gid": "group"}
         axis.plot([ends[0] - reach, ends[1] + reach], [_BAR * place] * 2, **bar)
     return figure
 
@@ -122,5 +123,5 @@ def _steps(
         axis.step(at, share, where="post", gid=looks[loss].gid("behind"), **BEHIND)
         return
     look = looks[loss]
-    own = {"color": look.color, "linestyle": look.dash, "alpha": 0.9, "gid": look.gid("mean")}
+    own: Any = {"color": look.color, "linestyle": look.dash, "alpha": 0.9, "gid": look.gid("mean")}
     axis.step(at, share, where="post", label=names[loss], **own)

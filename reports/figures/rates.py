@@ -8,6 +8,7 @@ is called on the figure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -74,28 +75,25 @@ def rate_sensitivity(
             axis.plot(line["lr"], means, color=look.color, linewidth=1, gid=look.gid("means"))
             end = (line["lr"].iloc[-1], means.iloc[-1])
             if tuned and np.isfinite(end[1]):
-                beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-                axis.annotate(tuned, end, color=MUTED, gid="tuned", **beside)
-        dots = {"color": look.color, "alpha": 0.55, "markersize": 3.2, "mew": 0}
+                axis.annotate(tuned, end, color=MUTED, gid="tuned", **_beside(4))
+        dots: Any = {"color": look.color, "alpha": 0.55, "markersize": 3.2, "mew": 0}
         gid = look.gid("trials")
         axis.plot(own["lr"], 100 * own["val_accuracy"], look.marker, gid=gid, **dots)
         for lr, count in mean.groupby("lr")["diverged"].sum().items():
             if count:
                 axis.plot([lr], [strip], "x", color=ALARM, markersize=4, mew=1.1, gid="diverged")
-                beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-                axis.annotate(f"{count}", (lr, strip), color=ALARM, **beside)
+                axis.annotate(f"{count}", (lr, strip), color=ALARM, **_beside(5))
         best = chosen.loc[chosen["loss"] == loss, ["lr", "tuned", "edge"]].merge(
             mean[["lr", "tuned", "val_accuracy"]], on=["lr", "tuned"]
         )
         for _, row in best.iterrows():
-            ring = {"markersize": 8, "mfc": "none", "mec": INK, "mew": 1, "clip_on": False}
+            ring: Any = {"markersize": 8, "mfc": "none", "mec": INK, "mew": 1, "clip_on": False}
             axis.plot([row["lr"]], [100 * row["val_accuracy"]], "o", gid="chosen", **ring)
             if row["edge"] != "none":
                 which = "lowest" if row["edge"] == "low" else "highest"
                 axis.set_title(f"{which}: edge of the grid", loc="right", color=ALARM)
-        inside = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
-        place = {"xy": (0, strip), "xycoords": ("axes fraction", "data")}
-        axis.annotate("diverged", color=MUTED, **place, **inside)
+        place: Any = {"xy": (0, strip), "xycoords": ("axes fraction", "data")}
+        axis.annotate("diverged", color=MUTED, **place, **_beside(3))
         ticks = MaxNLocator(5).tick_values(floor, ceiling)
         shown = [tick for tick in ticks if floor - 0.02 * room <= tick <= 100]
         axis.yaxis.set_major_locator(FixedLocator(shown))
@@ -110,6 +108,11 @@ def rate_sensitivity(
     return figure
 
 
+def _beside(points: float) -> Any:
+    """The options of a text so many points right of its place."""
+    return {"xytext": (points, 0), "textcoords": "offset points", "va": "center"}
+
+
 def _name(axis: Axes, name: str, room: float) -> None:
     """Call a panel by a loss's name.
 
@@ -119,7 +122,7 @@ def _name(axis: Axes, name: str, room: float) -> None:
     if not beside or EACH * (len(name) + len(beside)) + AROUND < room:
         axis.set_title(name)
         return
-    above = {"xycoords": "axes fraction", "xytext": (0, 15), "textcoords": "offset points"}
+    above: Any = {"xycoords": "axes fraction", "xytext": (0, 15), "textcoords": "offset points"}
     axis.annotate(name, (0, 1), fontsize=mpl.rcParams["axes.titlesize"], gid="name", **above)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from reports.error_analysis import Mistakes
 from reports.figures import pictures
@@ -20,13 +21,9 @@ class ErrorFigures(SectionFigures):
     def class_accuracy(self, mistakes: Mistakes) -> PageFigure:
         """Accuracy on each class."""
         draw = partial(pictures.class_accuracy, mistakes.classes, **self._together)
-        caption = (
-            "Accuracy on the test examples of each class, mean over "
-            f"{runs_behind(mistakes.runs.values())} per loss; the line spans the losses."
-        )
-        caption += self._grey_words()
         hardest = mistakes.classes.groupby("class")["accuracy"].mean().idxmin()
-        return PageFigure("classes", caption, f"{caption} The hardest class is {hardest}.", draw)
+        runs = runs_behind(mistakes.runs.values())
+        return self._figure("classes", draw, f"The hardest class is {hardest}.", runs=runs)
 
     def confusions(self, mistakes: Mistakes) -> PageFigure:
         """Which classes were taken for which."""
@@ -38,12 +35,6 @@ class ErrorFigures(SectionFigures):
             names=self.names,
             classes=mistakes.names,
         )
-        caption = (
-            "Confusion matrices: mean number of wrongly classified test examples per run, over "
-            f"{runs_behind(mistakes.runs.values())} per loss. The diagonal, right answers, is left "
-            "out."
-        )
-        caption += "" if len(shown) == len(mistakes.confusion) else " Of the losses in color."
         worst = []
         for loss, matrix in mistakes.confusion.items():
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
@@ -52,52 +43,43 @@ class ErrorFigures(SectionFigures):
                 f"{plain(loss)}: most often {mistakes.names[row]} read as "
                 f"{mistakes.names[column]}, {wrong[row, column]:.1f} per run"
             )
-        return PageFigure("confusions", caption, f"{caption} {'; '.join(worst)}.", draw)
+        runs, some = runs_behind(mistakes.runs.values()), len(shown) < len(mistakes.confusion)
+        return self._figure("confusions", draw, f"{'; '.join(worst)}.", runs=runs, some=some)
 
     def most_wrong(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
         """The test examples that most runs get wrong; None without errors."""
-        rows = mistakes.images[mistakes.images["wrong"] > 0].sort_values(
-            ["wrong", "image"], ascending=[False, True]
-        )
+        rows = _first(mistakes, "wrong", WRONG)
         if not len(rows):
             return None
-        draw = partial(pictures.most_wrong, images, rows.head(WRONG))
-        caption = (
-            "The test examples that runs classified wrongly most often, over all losses: label and "
-            f"most frequent wrong answer, over {runs_behind(mistakes.runs.values())} per loss."
-        )
+        draw = partial(pictures.most_wrong, images, rows)
         words = [
             f"label {r.label}, read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
-            for r in rows.head(WRONG).itertuples()
+            for r in rows.itertuples()
         ]
-        return PageFigure("most-wrong", caption, f"{caption} {'; '.join(words)}.", draw)
+        runs = runs_behind(mistakes.runs.values())
+        return self._figure("most-wrong", draw, f"{'; '.join(words)}.", runs=runs)
 
     def most_disagreed(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
         """The test examples that the losses disagree on most; None with fewer than two losses."""
         if len(mistakes.runs) < 2:
             return None
-        rows = mistakes.images[mistakes.images["spread"] > 0].sort_values(
-            ["spread", "image"], ascending=[False, True]
-        )
+        rows = _first(mistakes, "spread", DISAGREED)
         if not len(rows):
             return None
         draw = partial(
             pictures.most_disagreed,
             images,
-            rows.head(DISAGREED),
+            rows,
             order=self.order,
             looks=self.looks,
             names=short_names(self.order, 15),
         )
-        caption = (
-            "The test examples on which the losses disagree most: the share of each loss's runs "
-            f"that classified it wrongly, of {runs_behind(mistakes.runs.values())}."
-        )
         words = [
             f"label {r.label} (shares differ by {100 * r.spread:.0f} points)"
-            for r in rows.head(DISAGREED).itertuples()
+            for r in rows.itertuples()
         ]
-        return PageFigure("most-disagreed", caption, f"{caption} {'; '.join(words)}.", draw)
+        runs = runs_behind(mistakes.runs.values())
+        return self._figure("most-disagreed", draw, f"{'; '.join(words)}.", runs=runs)
 
     def corruptions(self) -> PageFigure | None:
         """Accuracy by loss and kind of corruption; None where none is recorded."""
@@ -109,13 +91,16 @@ class ErrorFigures(SectionFigures):
             zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True)
         )
         draw = partial(pictures.corruptions, table, clean=clean, order=self.order, names=self.names)
-        caption = (
-            "Accuracy (%) on the unchanged test images (none) and after each kind of "
-            f"corruption, the easiest kind first. Means over {runs_behind(table['n'])} per loss."
-        )
         hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
         words = [
             f"{plain(row.loss)}: least on {plain(row.corruption)}, {100 * row.accuracy:.1f} %"
             for row in hardest.itertuples()
         ]
-        return PageFigure("corruptions", caption, f"{caption} {'; '.join(words)}.", draw)
+        runs = runs_behind(table["n"])
+        return self._figure("corruptions", draw, f"{'; '.join(words)}.", runs=runs)
+
+
+def _first(mistakes: Mistakes, column: str, count: int) -> pd.DataFrame:
+    """The images with the largest positive values in a column."""
+    rows = mistakes.images[mistakes.images[column] > 0]
+    return rows.sort_values([column, "image"], ascending=[False, True]).head(count)

@@ -13,6 +13,7 @@ from reports.analysis import Section
 from reports.figures.palette import TOGETHER, Look
 from reports.names import plain, short_names
 from reports.page.answer import ranked
+from reports.page.render import say
 from reports.page.table import minus, number
 
 
@@ -29,6 +30,24 @@ class PageFigure:
     def figure(self) -> Figure:
         """The figure, drawn at the width of the current style."""
         return self.draw()
+
+
+def described(
+    name: str, draw: Callable[[], Figure], alt: str = "", *, kind: str = "", text: str = "",
+    **values: Any,
+) -> PageFigure:  # fmt: skip
+    """A figure with its caption.
+
+    Args:
+        name: of its file.
+        draw: draws it at the width of the current style.
+        alt: what follows the caption in the alternative text, the values.
+        kind: of chart, which begins the alternative text.
+        text: the macro of the caption in captions.jinja; empty: that of the figure's name.
+        values: what the caption contains.
+    """
+    caption = say(text or name.replace("-", "_"), values, file="captions.jinja")
+    return PageFigure(name, caption, " ".join(filter(None, (kind, caption, alt))), draw)
 
 
 class SectionFigures:
@@ -56,6 +75,12 @@ class SectionFigures:
             for key in ("order", "behind")
         }
 
+    def _figure(
+        self, name: str, draw: Callable[[], Figure], alt: str = "", **values: Any
+    ) -> PageFigure:
+        """A figure whose caption has the section, and why some losses are grey."""
+        return described(name, draw, alt, s=self.section, grey=self._grey_words(), **values)
+
     def _grey_words(self) -> str:
         """Why some losses are grey; empty where none is."""
         if not self._together["behind"]:
@@ -70,15 +95,11 @@ class SectionFigures:
         ordered = means.set_index("loss")["mean"].reindex(
             [loss for loss in ranked(self.section) if loss in set(means["loss"])]
         )
-        return (
-            minus(
-                ", ".join(
-                    f"{plain(k)} {number(v, digits, scale=scale).text}{unit}"
-                    for k, v in ordered.items()
-                )
-            )
-            + "."
-        )
+        words = [
+            f"{plain(loss)} {number(value, digits, scale=scale).text}{unit}"
+            for loss, value in ordered.items()
+        ]
+        return minus(", ".join(words)) + "."
 
 
 def in_front(sections: Sequence[Section]) -> list[str]:

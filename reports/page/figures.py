@@ -16,7 +16,7 @@ from reports.page.curve_figures import CurveFigures
 from reports.page.error_figures import ErrorFigures
 from reports.page.figure import PageFigure, bar_words, runs_behind, span
 from reports.page.table import number
-from reports.sentences import called, upper_first
+from reports.sentences import called
 from reports.stats import budget
 
 
@@ -32,18 +32,13 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         order = [loss for loss in self.order if loss in set(shares["loss"])]
         axes = self._together_of(order)
         counts = times.groupby("loss")["reached"].agg(["sum", "size"]).reindex(order)
-        caption = (
-            f"Evaluated runs that reached {100 * self.section.target:g} % validation accuracy, "
-            f"over training (Kaplan-Meier), {self.section.at_rates}. Over "
-            f"{runs_behind(counts['size'])} per loss; runs that diverged stay in the denominator."
-            + self._grey_words()
-        )
         words = ", ".join(
             f"{plain(loss)} {row['sum']} of {row['size']}" for loss, row in counts.iterrows()
         )
         draw = partial(ranks.shares_reached, shares, **axes)
-        return PageFigure(
-            "to-target", caption, f"Step charts. {caption} Reached it: {words}.", draw
+        runs = runs_behind(counts["size"])
+        return self._figure(
+            "to-target", draw, f"Reached it: {words}.", kind="Step charts.", runs=runs
         )
 
     def expected(self) -> PageFigure | None:
@@ -62,18 +57,10 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             scale=100,
             **axes,
         )
-        caption = (
-            "Expected validation accuracy of the best of a number of trials. Each trial has one of "
-            f"the {self.section.drawn} that were tried, drawn at random, and one seed. "
-            f"From {runs_behind(means['n'])} per loss." + self._grey_words()
-        )
-        last = means.groupby("loss").tail(1)
-        return PageFigure(
-            "trials",
-            caption,
-            f"Line chart. {caption} With the most trials: {self._values(last, 100)}",
-            draw,
-        )
+        last = self._values(means.groupby("loss").tail(1), 100)
+        words = f"With the most trials: {last}"
+        runs = runs_behind(means["n"])
+        return self._figure("trials", draw, words, kind="Line chart.", runs=runs)
 
     def rates(self) -> PageFigure:
         """Validation accuracy by learning rate."""
@@ -81,18 +68,12 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         at = section.runs[section.runs["epochs"] == section.epochs]
         chosen = self._chosen()
         draw = partial(rates.rate_sensitivity, at, self._rates(), chosen, **self._axes)
-        caption = (
-            "Validation accuracy by learning rate. Marks are runs, lines are means over "
-            f"{runs_behind(self._rates()['scored'])} per rate. The grey strip counts diverged "
-            "runs. A ring marks the best rate of each loss."
-            + (" Each choice of tuned values has a line." if section.tuned else "")
-        )
         picks = [
             f"{called(c.loss, c.tuned)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)
         ]
-        return PageFigure(
-            "learning-rates", caption, f"{caption} Chosen: {', '.join(picks) or 'none'}.", draw
-        )
+        runs = runs_behind(self._rates()["scored"])
+        words = f"Chosen: {', '.join(picks) or 'none'}."
+        return self._figure("learning-rates", draw, words, runs=runs)
 
     def heat_map(self) -> PageFigure:
         """Mean validation accuracy by loss and learning rate."""
@@ -101,12 +82,6 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
         seeds = listed(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
         draw = partial(rates.heat_map, table, chosen, order=self.order, names=self.names)
-        caption = (
-            "Mean validation accuracy (%) by loss and learning rate, over "
-            f"{runs_behind(table['scored'])} per cell; framed: the rate of each loss that its "
-            f"tuning seeds ({seeds}) chose. The color begins at the lower quartile."
-            + (" Each choice of tuned values has a row." if self.section.tuned else "")
-        )
         words = [
             f"{plain(loss)}: "
             + ", ".join(
@@ -115,7 +90,8 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             )
             for loss, own in table.groupby("loss", sort=False)
         ]
-        return PageFigure("heat-map", caption, f"{caption} {'; '.join(words)}.", draw)
+        runs = runs_behind(table["scored"])
+        return self._figure("heat-map", draw, f"{'; '.join(words)}.", runs=runs, seeds=seeds)
 
     def final(self) -> PageFigure | None:
         """The metric of each loss at the end; None where no run has a value."""
@@ -137,20 +113,14 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             bounds=metric.bounds,
             **axes,
         )
-        epoch = "best epoch" if section.stops_early else "last epoch"
-        caption = (
-            f"{upper_first(metric.words)} after the {epoch}. Ticks are runs, marks are means "
-            f"over {runs_behind(means['n'])} per loss.{bar_words(means)}"
-        )
-        if comparisons.enlarged(runs, means, axes["order"], axes["behind"], metric.scale):
-            caption += " Second panel: the best of them, enlarged."
-        if absent := [plain(loss) for loss in self.order if loss not in axes["order"]]:
-            caption += f" Without {', '.join(absent)}, whose runs have none."
-        return PageFigure(
+        return self._figure(
             "final",
-            caption,
-            f"{caption} {self._values(means, metric.scale, metric.digits)}",
             draw,
+            self._values(means, metric.scale, metric.digits),
+            runs=runs_behind(means["n"]),
+            bars=bar_words(means),
+            enlarged=comparisons.enlarged(runs, means, axes["order"], axes["behind"], metric.scale),
+            absent=[plain(loss) for loss in self.order if loss not in axes["order"]],
         )
 
     def forest(self) -> PageFigure | None:
@@ -175,18 +145,15 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         n = span(frame["n"])
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
         pairs = "one pair of runs" if n == "1" else f"n = {n} {pairs}"
-        caption = (
-            f"Mean differences in {metric.words} ({pairs}) and the "
-            "verdicts. Bars are 95 % intervals."
-        )
-        if np.isfinite(margin):
-            caption += f" Shaded: the margin of ±{margin:.3g} that counts as equivalent."
         words = [
             f"{plain(row.a)} minus {plain(row.b)}: "
             f"{number(row.difference, metric.digits, signed=True).text}, {row.verdict}."
             for row in frame.itertuples()
         ]
-        return PageFigure("contrasts", caption, " ".join(["Forest plot.", caption, *words]), draw)
+        every = " ".join(words)
+        return self._figure(
+            "contrasts", draw, every, kind="Forest plot.", pairs=pairs, margin=margin
+        )
 
     def epochs_effect(self) -> PageFigure | None:
         """The metric by length of training; None with a single length."""
@@ -207,16 +174,12 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             bounds=metric.bounds,
             **axes,
         )
-        caption = (
-            f"{upper_first(metric.words)} against the length of training; each loss at the rate "
-            "that is best for it at that length. Means over "
-            f"{runs_behind(means['n'])}.{bar_words(means)}" + self._grey_words()
-        )
         words = [
             f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"
             for e, part in means.groupby("epochs")
         ]
-        return PageFigure("epochs", caption, " ".join([caption, *words]), draw)
+        runs, bars = runs_behind(means["n"]), bar_words(means)
+        return self._figure("epochs", draw, " ".join(words), runs=runs, bars=bars)
 
     def _chosen(self) -> pd.DataFrame:
         chosen = self.section.chosen

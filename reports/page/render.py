@@ -165,10 +165,10 @@ def _environment(form: str, figure_format: str = "svg") -> Environment:
     return environment
 
 
-def say(name: str, *values: Any, **named: Any) -> str:
-    """A text of texts.jinja on one line."""
-    module = _environment("text").get_template("texts.jinja").module
-    text = " ".join(str(getattr(module, name)(*values, **named)).split())
+def say(name: str, *values: Any, file: str = "texts.jinja") -> str:
+    """A text of a file of macros on one line."""
+    module: Any = _environment("text").get_template(file).module
+    text = " ".join(str(getattr(module, name)(*values)).split())
     return re.sub(r",? ([.;:,])", r"\1", re.sub(r"[,;] ?;$", ".", text))
 
 
