@@ -11,7 +11,7 @@ from reports.across import Across, advice, basis, posterior, sentence
 from reports.figures import ranks
 from reports.figures.palette import Look
 from reports.names import counted, plain, short_names
-from reports.page.figure import PageFigure
+from reports.page.figure import PageFigure, described
 from reports.page.table import Cell, Column, Table, count, name_cell, number, tabulate
 from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
 from reports.sentences import upper_first
@@ -113,16 +113,13 @@ def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
         looks=looks,
         names=short_names([str(loss) for loss in average.index], 18),
     )
-    caption = (
-        f"Average ranks by {found.metric.words} over {counted(found.units, found.unit)}; 1 is the "
-        "best. A bar joins losses whose average ranks differ by less than the critical difference "
-        "of Nemenyi's test (level 0.05); the verdicts come from Wilcoxon's test, which has more "
-        "power."
-    )
     ranked = ", ".join(f"{plain(loss)} {rank:.2f}" for loss, rank in average.items())
     joined = "; ".join(", ".join(map(plain, group)) for group in comparison.groups) or "none"
     alt = (
-        f"Critical-difference diagram. {caption} Average ranks: {ranked}. Critical difference: "
-        f"{comparison.critical_difference:.2f}. Joined: {joined}."
+        f"Average ranks: {ranked}. Critical difference: {comparison.critical_difference:.2f}. "
+        f"Joined: {joined}."
     )
-    return PageFigure("across-ranks", caption, alt, draw)
+    return described(
+        "across-ranks", draw, alt, kind="Critical-difference diagram.",
+        words=found.metric.words, units=counted(found.units, found.unit),
+    )  # fmt: skip

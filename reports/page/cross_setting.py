@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from reports.figures import effects
@@ -17,8 +18,8 @@ from reports.figures import gallery as drawings
 from reports.figures.palette import Look
 from reports.gallery import Gallery
 from reports.metrics import Metric
-from reports.names import counted, one_line, plain, short_names
-from reports.page.figure import PageFigure, bar_words, runs_behind
+from reports.names import one_line, plain, short_names
+from reports.page.figure import PageFigure, bar_words, described, runs_behind
 from reports.page.render import anchor
 from reports.page.table import Column, Table, count, name_cell, number, rate, tabulate
 from reports.page.tables import LOSS, RATE, RUNS, metric_means
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from reports.runs import Baselines
 
 MOST_SWEEPS = 12  # named on a page
+_MARGIN = "margin", "margin: the true class's logit minus the largest other", (-5, 0, 5)
+_ERROR = "error", "error: the network's number minus the label", (-2, 0, 2)
 NO_PULL = 1e-6  # a weight that is 0 but for rounding
 
 
@@ -77,18 +80,6 @@ def overview_picture(
         names=short_names(shown),
         behind=[] if front is None else [loss for loss in shown if loss not in front],
     )
-    lengths = sorted(means["epochs"].unique())
-    after = f" after {counted(lengths[0], 'epoch')}" if len(lengths) == 1 else ""
-    caption = (
-        f"{upper_first(metric.words)} over {words}{after}, each loss at its best learning rate "
-        "there. Each point is a setting of its own; all else is equal along a line. "
-        f"Means over {runs_behind(means['n'])}.{bar_words(means)}"
-    )
-    if overview.elsewhere:
-        caption += (
-            f" Not shown: {counted(overview.elsewhere, 'setting')} that cannot be placed on this "
-            "axis."
-        )
     unit = " %" if metric.in_points else ""
     values = [
         f"{plain(panel, 60)} {plain(loss)}: ".lstrip()
@@ -98,7 +89,19 @@ def overview_picture(
         )
         for (panel, loss), own in means.groupby(["panel", "loss"], sort=False)
     ]
-    return PageFigure(_name(overview), caption, f"Line chart. {caption} {'; '.join(values)}.", draw)
+    return described(
+        _name(overview),
+        draw,
+        f"{'; '.join(values)}.",
+        kind="Line chart.",
+        text="overview",
+        metric=metric,
+        words=words,
+        lengths=sorted(means["epochs"].unique()),
+        runs=runs_behind(means["n"]),
+        bars=bar_words(means),
+        elsewhere=overview.elsewhere,
+    )
 
 
 def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> Table:
@@ -136,8 +139,8 @@ def gallery_pictures(
         made
         for made in (
             _weights(gallery, order, looks, order if front is None else front),
-            _margins(gallery, order, looks),
-            _errors(gallery, order, looks),
+            _values("margins", gallery.margins, *_MARGIN, order, looks, gallery.weights),
+            _values("errors", gallery.errors, *_ERROR, order, looks, gallery.weights),
         )
         if made is not None
     ]
@@ -163,67 +166,35 @@ def _weights(
     draw = partial(
         drawings.weights, frame, order=shown, looks=looks, names=short_names(shown), behind=behind
     )
-    caption = (
-        "Gradient weight of each loss, w = −(dL/dz of the true class) / (1 − p), over the "
-        "probability p of the true class; the logits of the other classes are all 0. The scale is "
-        "linear between −0.1 and 0.1 and logarithmic beyond"
-    )
-    caption += ", and ends at −1." if (frame["weight"] < drawings.LEAST).any() else "."
-    caption += _flat_words(frame, shown, "a flat 0")
+    flat, ends = _flat(frame, shown), bool((frame["weight"] < drawings.LEAST).any())
     values = [
         f"{plain(loss)}: {_at(frame, loss, 'p', (0.01, 0.1, 0.9), 'weight')}" for loss in shown
     ]
-    return PageFigure("loss-weights", caption, f"Line chart. {caption} {'; '.join(values)}.", draw)
+    alt = f"{'; '.join(values)}."
+    return described("loss-weights", draw, alt, kind="Line chart.", flat=flat, ends=ends)
 
 
-def _margins(
-    gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]
-) -> PageFigure | None:
-    frame, shown = _of(gallery.margins, order)
+def _values(
+    kind: str, frame: pd.DataFrame, x: str, x_label: str, places: Sequence[float],
+    order: Sequence[str], looks: Mapping[str, Look], weights: pd.DataFrame,
+) -> PageFigure | None:  # fmt: skip
+    """The value of each loss over the margin or the error."""
+    frame, shown = _of(frame, order)
     if not shown:
         return None
     draw = partial(
-        drawings.values, frame, x="margin",
-        x_label="margin: the true class's logit minus the largest other",
-        order=shown, looks=looks, names=short_names(shown),
+        drawings.values, frame, x=x, x_label=x_label, order=shown, looks=looks,
+        names=short_names(shown),
     )  # fmt: skip
-    caption = (
-        "Value of each loss over the margin; right of the line the answer is correct. The logits "
-        "of the other classes are all 0. Each panel has its own axis: values of different losses "
-        "cannot be compared."
-    )
-    caption += _flat_words(gallery.weights, shown, "a step")
-    values = [f"{plain(loss)}: {_at(frame, loss, 'margin', (-5, 0, 5), 'value')}" for loss in shown]
-    return PageFigure("loss-margins", caption, f"Line charts. {caption} {'; '.join(values)}.", draw)
+    words = [f"{plain(loss)}: {_at(frame, loss, x, places, 'value')}" for loss in shown]
+    alt, flat = f"{'; '.join(words)}.", _flat(weights, shown)
+    return described(f"loss-{kind}", draw, alt, kind="Line charts.", flat=flat)
 
 
-def _errors(gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look]) -> PageFigure | None:
-    frame, shown = _of(gallery.errors, order)
-    if not shown:
-        return None
-    draw = partial(
-        drawings.values, frame, x="error", x_label="error: the network's number minus the label",
-        order=shown, looks=looks, names=short_names(shown),
-    )  # fmt: skip
-    caption = "Value of each loss of one number over its error. Each panel has its own axis."
-    values = [f"{plain(loss)}: {_at(frame, loss, 'error', (-2, 0, 2), 'value')}" for loss in shown]
-    return PageFigure("loss-errors", caption, f"Line charts. {caption} {'; '.join(values)}.", draw)
-
-
-def _flat_words(weights: pd.DataFrame, shown: Sequence[str], what: str) -> str:
-    """A sentence on losses whose gradient is zero in this slice, such as logit_norm, or ""."""
-    flat = [
-        plain(loss)
-        for loss in shown
-        if weights.loc[weights["loss"] == loss, "weight"].abs().max() < NO_PULL
-    ]
-    if not flat:
-        return ""
-    return (
-        f" {', '.join(flat)} shows only {what} here: while the other logits are 0, the logits "
-        "change in length but not in direction, and a loss that divides by their length sees no "
-        "change."
-    )
+def _flat(weights: pd.DataFrame, shown: Sequence[str]) -> list[str]:
+    """The losses whose gradient is zero in this slice, such as logit_norm."""
+    pull = weights["weight"].abs().groupby(weights["loss"], observed=True).max()
+    return [plain(loss) for loss in shown if pull.get(loss, np.inf) < NO_PULL]
 
 
 def _of(frame: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from reports.figures import curves
 from reports.figures.palette import TOGETHER, Look
-from reports.names import counted, plain
-from reports.page.figure import PageFigure
+from reports.names import plain
+from reports.page.figure import PageFigure, described
 
 if TYPE_CHECKING:
     from reports.runs import Runs
@@ -81,10 +81,6 @@ def figure(progress: Progress, looks: Mapping[str, Look]) -> PageFigure | None:
         looks={run_id: looks[losses[run_id]] for run_id in order},
         names=names,
     )
-    caption = (
-        f"Validation accuracy after each epoch of {counted(len(order), 'run')} under way: loss, "
-        "learning rate and seed."
-    )
     last = bands.groupby("loss", sort=False).tail(1)
     words = "; ".join(f"{names[row.loss]}: {100 * row.mean:.2f} %" for row in last.itertuples())
-    return PageFigure("under-way", caption, f"Line chart. {caption} So far: {words}.", draw)
+    return described("under-way", draw, f"So far: {words}.", kind="Line chart.", runs=len(order))
