@@ -11,10 +11,10 @@ from reports.figures import comparisons, effects, ranks, rates
 from reports.figures.drawing import within
 from reports.names import counted, plain, short_names
 from reports.page.answer import ranked
-from reports.page.caveats import listed
 from reports.page.curve_figures import CurveFigures
 from reports.page.error_figures import ErrorFigures
 from reports.page.figure import PageFigure, bar_words, runs_behind, span
+from reports.page.render import numbers
 from reports.page.table import number
 from reports.sentences import called
 from reports.stats import budget
@@ -80,7 +80,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         table = self._rates()
         chosen = self._chosen()
         tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
-        seeds = listed(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
+        seeds = numbers(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
         draw = partial(rates.heat_map, table, chosen, order=self.order, names=self.names)
         words = [
             f"{plain(loss)}: "

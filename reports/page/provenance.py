@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from reports.names import counted, one_line, plain
-from reports.page.caveats import Fact, distinct, listed
+from reports.page.caveats import Fact, distinct
+from reports.page.render import numbers
 
 if TYPE_CHECKING:
     from reports.runs import Baselines
@@ -42,7 +43,7 @@ def facts(baselines: Baselines) -> list[Fact]:
     again = " and then ".join(one_line(command) for command in origin.commands)
     runs = (
         f"{counted(origin.runs, 'run')}, rates {', '.join(f'{rate:g}' for rate in origin.rates)}, "
-        f"seeds {listed(origin.seeds)}; "
+        f"seeds {numbers(origin.seeds)}; "
         f"made again by {again}."
     )
     versions = (
@@ -71,7 +72,7 @@ def _warnings(baselines: Baselines, runs: pd.DataFrame) -> list[str]:
         found.append(
             "No seed is common to the runs here and the baselines, so nothing is paired, and "
             "rates and losses may have no "
-            f"seeds to be evaluated on: run seeds {listed(origin.seeds)}."
+            f"seeds to be evaluated on: run seeds {numbers(origin.seeds)}."
         )
     if origin.unfinished:
         found.append(

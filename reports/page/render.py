@@ -203,12 +203,12 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
-def seeds_in_words(seeds: Sequence[int]) -> str:
-    """Seeds 0 to 9, or seeds 0, 2."""
+def numbers(seeds: Sequence[int]) -> str:
+    """Seeds in words: 0 to 9, or 0, 2."""
     ordered = sorted(seeds)
     if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
-        return f"seeds {ordered[0]} to {ordered[-1]}"
-    return f"seed{'s' if len(ordered) != 1 else ''} {', '.join(map(str, ordered))}"
+        return f"{ordered[0]} to {ordered[-1]}"
+    return ", ".join(map(str, ordered))
 
 
 FILTERS: dict[str, Any] = {
@@ -219,7 +219,8 @@ FILTERS: dict[str, Any] = {
     "counted": counted,
     "duration": duration,
     "listed": listed,
-    "seeds": seeds_in_words,
+    "numbers": numbers,
+    "seeds": lambda seeds: f"seed{'s' if len(seeds) != 1 else ''} {numbers(seeds)}",
     "signed": lambda value, digits=2: page_table.number(value, digits, signed=True).text,
     "decimal": lambda value, digits=2: page_table.number(value, digits).text,
     "general": lambda value: f"{value:.3g}",
