@@ -12,9 +12,10 @@ from reports.figures import ranks
 from reports.figures.palette import Look
 from reports.names import counted, plain, short_names
 from reports.page.figure import PageFigure, described
-from reports.page.table import Cell, Column, Table, count, name_cell, number, tabulate
+from reports.page.render import say
+from reports.page.table import Cell, Column, Table, count, name_cell, number
 from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
-from reports.sentences import upper_first
+from reports.page.tables import described as described_table
 
 HOW = (
     "Each data set counts once, whatever its number of seeds and test examples. A comparison is "
@@ -60,18 +61,10 @@ def values(found: Across) -> Table:
     if len(comparison.ranks):
         average = [number(comparison.average_ranks[loss]) for loss in losses]
         rows.append([Cell("average rank", "average rank"), *average])
-    caption = (
-        f"{upper_first(metric.label)} of each loss at its best learning rate on each "
-        f"{found.unit}, mean over {_seeds(found)}, and in brackets its rank there; 1 is the best."
-    )
-    if comparison.left_out:
-        caption += f" Without a rank: a {found.unit} that lacks a loss."
+    seeds = found.scores["seeds"]
+    values = {"a": found, "fewest": seeds.min(), "most": seeds.max()}
+    caption = say("table_across", values, file="captions.jinja")
     return Table("across", caption, [found.unit, *map(plain, losses)], [found.key, *losses], rows)
-
-
-def _seeds(found: Across) -> str:
-    fewest, most = found.scores["seeds"].min(), found.scores["seeds"].max()
-    return counted(fewest, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def contrasts(found: Across) -> Table:
@@ -86,13 +79,7 @@ def contrasts(found: Across) -> Table:
         *(Column(f"practically_{name}", f"P({name})") for name in _REGIONS),
         VERDICT,
     ]
-    caption = (
-        f"The comparisons over {counted(found.units, found.unit)}: estimated difference in "
-        f"{metric.words} (A minus B) with its 95 % interval; {found.unit}s on which A is better, "
-        "equal and worse; Wilcoxon's exact p and Holm's; and the probabilities of the Bayesian "
-        "signed-rank test that A is practically better, equivalent or worse."
-    )
-    return tabulate("across-contrasts", caption, pairs(frame), columns)
+    return described_table("across-contrasts", pairs(frame), columns, a=found)
 
 
 _REGIONS = ("better", "equivalent", "worse")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports.analysis import Section
-from reports.names import counted, full_name, plain
+from reports.names import full_name, plain
 from reports.page.table import (
     Cell,
     Column,
@@ -20,11 +20,9 @@ from reports.page.table import (
     markdown,
     number,
     rate,
-    tabulate,
     to_markdown,
 )
-from reports.page.tables import difference, metric_means
-from reports.sentences import upper_first
+from reports.page.tables import described, difference, metric_means
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 OTHER_WAY = {"better": "worse", "worse": "better"}
@@ -119,16 +117,8 @@ def table(section: Section) -> Table:
     same = [name for name in said if shown[name].nunique() < 2]
     same += [] if against else ["verdict", "difference"]
     columns = [each for each in columns if each.key not in same]
-    better = "higher" if metric.higher_is_better else "lower"
-    interval = ", with its 95 % interval" if section.evaluated_seeds > 1 else ""
-    caption = (
-        f"{upper_first(metric.words)} of each loss{interval}, {section.at_rates}; {better} is "
-        "better."
-    )
-    if "runs" in same and rows:
-        runs = rows[0]["runs"].value
-        caption += " One run of each." if runs == 1 else f" Means over {counted(runs, 'run')}."
-    return tabulate("answer", caption, shown, columns)
+    runs = rows[0]["runs"].value if "runs" in same and rows else None
+    return described("answer", shown, columns, s=section, runs=runs)
 
 
 _REASONS = {"rates": "not at every good learning rate", "not to be trusted": "outlying seeds"}
@@ -151,9 +141,8 @@ def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str
         rows.append({"setting": Cell(title, title)} | cells)
     columns = [Column("setting", "setting", form=as_it_is)]
     columns += [Column(loss, full_name(loss), form=as_it_is) for loss in order]
-    metric = sections[0].metric
-    caption = f"Verdict on each loss against the reference, and its mean {metric.label}."
-    return tabulate("verdicts", caption, pd.DataFrame(rows), columns)
+    label = sections[0].metric.label
+    return described("verdicts", pd.DataFrame(rows), columns, label=label)
 
 
 def facts(section: Section) -> dict[str, Any]:

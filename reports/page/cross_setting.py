@@ -19,12 +19,12 @@ from reports.figures.palette import Look
 from reports.gallery import Gallery
 from reports.metrics import Metric
 from reports.names import one_line, plain, short_names
+from reports.page import tables
 from reports.page.figure import PageFigure, bar_words, described, runs_behind
 from reports.page.render import anchor
-from reports.page.table import Column, Table, count, name_cell, number, rate, tabulate
+from reports.page.table import Column, Table, count, name_cell, number, rate
 from reports.page.tables import LOSS, RATE, RUNS, metric_means
 from reports.sensitivity import Overview
-from reports.sentences import upper_first
 
 if TYPE_CHECKING:
     from reports.runs import Baselines
@@ -118,11 +118,8 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
         column,
         RUNS,
     ]
-    caption = (
-        f"{upper_first(metric.words)} over {plain(overview.words)}, each loss at its best learning "
-        "rate there."
-    )
-    return tabulate(_name(overview), caption, means, columns)
+    words = plain(overview.words)
+    return tables.described(_name(overview), means, columns, "overview", metric=metric, words=words)
 
 
 def gallery_pictures(

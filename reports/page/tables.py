@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from reports.analysis import Section
 from reports.error_analysis import Mistakes
 from reports.metrics import Metric, read_metric
 from reports.names import counted, plain
+from reports.page.render import say
 from reports.page.table import (
     NOT_AVAILABLE,
     Cell,
@@ -23,7 +25,7 @@ from reports.page.table import (
     tabulate,
 )
 from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
-from reports.sentences import called, upper_first
+from reports.sentences import called
 from reports.stats import budget
 
 LOSS = Column("loss", "loss", form=name_cell)
@@ -31,12 +33,23 @@ RATE = Column("lr", "learning rate", form=rate)
 TUNED = Column("tuned", "own values", form=name_cell)
 RUNS = Column("runs", "runs", form=count)
 ENDS = ["ok", "diverged", "failed", "killed", "missing"]
-MOST_RUNS = 2000
 MOST_WRONG, MOST_FEATURES = 16, 20  # single examples of a table, and features of each
+MOST_RUNS = 2000
 """Rows of the table of all runs."""
 
 MOST_TRIALS = 8
 """Columns of numbers of trials; the last one is shown as well."""
+
+
+def described(
+    name: str, frame: pd.DataFrame, columns: Sequence[Column], text: str = "", **values: Any
+) -> Table:
+    """A table with its caption.
+
+    text: the macro of captions.jinja without `table_`; empty: that of the table's name.
+    """
+    macro = f"table_{text or name.replace('-', '_')}"
+    return tabulate(name, say(macro, values, file="captions.jinja"), frame, columns)
 
 
 def metric_means(means: pd.DataFrame, metric: Metric) -> tuple[pd.DataFrame, Column]:
@@ -69,14 +82,7 @@ def best(section: Section, order: Sequence[str]) -> Table:
         RUNS,
         Column("diverged", "diverged", form=count),
     ]  # fmt: skip
-    interval = " (test accuracy with its 95 % interval)" if section.evaluated_seeds > 1 else ""
-    caption = (
-        f"{upper_first(section.at_rates)}, means over its evaluated runs{interval}. ECE: 15 bins, "
-        "before and after temperature scaling fitted on validation. n/a: this loss's head gives no "
-        "probabilities, or its runs have no such number. Diverged runs are counted over all "
-        "learning rates and lengths."
-    )
-    return tabulate("losses", caption, frame, columns)
+    return described("losses", frame, columns, s=section)
 
 
 def judged(section: Section, order: Sequence[str]) -> Table | None:
@@ -86,14 +92,9 @@ def judged(section: Section, order: Sequence[str]) -> Table | None:
         return None
     means = section.means[section.means["epochs"] == section.epochs]
     frame, column = metric_means(_ordered(means, order), metric)
-    better = "higher" if metric.higher_is_better else "lower"
-    caption = (
-        f"The metric of the verdicts: {metric.words}, {section.at_rates}, mean over the evaluated "
-        f"runs; {better} is better."
-    )
-    if (frame["runs"] == 0).any() and metric.there:
-        caption += f" n/a: its runs have none; there is one only {metric.there}."
-    return tabulate("metric", caption, frame, [LOSS, RATE, *_tuned(frame), column, RUNS])
+    without = bool((frame["runs"] == 0).any())
+    columns = [LOSS, RATE, *_tuned(frame), column, RUNS]
+    return described("metric", frame, columns, s=section, without=without)
 
 
 def further(section: Section, order: Sequence[str]) -> Table | None:
@@ -103,10 +104,8 @@ def further(section: Section, order: Sequence[str]) -> Table | None:
     if not columns:
         return None
     there = {column.source for column in columns}
-    caption = "Further measures on the test set, means over the evaluated runs. " + " ".join(
-        words for name, words in _EXPLAINED.items() if name in there
-    )
-    return tabulate("further", caption, frame, [LOSS, *columns])
+    explained = [words for name, words in _EXPLAINED.items() if name in there]
+    return described("further", frame, [LOSS, *columns], explained=explained)
 
 
 def to_target(section: Section, order: Sequence[str]) -> Table:
@@ -124,14 +123,8 @@ def to_target(section: Section, order: Sequence[str]) -> Table:
         for name in budget.MEASURES
         if name in set(times["measure"])
     ]  # fmt: skip
-    caption = (
-        f"Training until {100 * section.target:g} % validation accuracy, {section.at_rates}: "
-        "Kaplan-Meier median over the evaluated runs, with its 95 % interval where there are at "
-        "least six. Runs that diverged or ended before have not reached it; ∞: not reached during "
-        "training."
-    )
     columns = [LOSS, RUNS, Column("reached", "reached it", form=count), *columns]
-    return tabulate("to-target", caption, _ordered(frame, order), columns)
+    return described("to-target", _ordered(frame, order), columns, s=section)
 
 
 def expected(section: Section, order: Sequence[str]) -> Table:
@@ -143,22 +136,17 @@ def expected(section: Section, order: Sequence[str]) -> Table:
         if n <= MOST_TRIALS or n == max(frame)
     ]
     frame = frame.rename(columns=lambda n: f"trials_{n}").reset_index()
-    caption = (
-        "Expected validation accuracy (%) of the best of a number of trials. Each trial has one of "
-        f"the {section.drawn} that were tried, drawn at random, and one seed."
-    )
-    return tabulate("trials", caption, _ordered(frame, order), [LOSS, *trials])
+    return described("trials", _ordered(frame, order), [LOSS, *trials], s=section)
 
 
 def corruptions(section: Section, order: Sequence[str]) -> Table | None:
     """Accuracy on every kind of corrupted test images; None where no run was tried on any."""
     frame = section.corruptions.pivot(index="loss", columns="corruption", values="accuracy")
-    caption = "Accuracy (%) on the test images after each kind of corruption, mean over runs."
     kinds = [
         Column(f"{kind}_percent", str(kind).replace("_", " "), kind, scale=100) for kind in frame
     ]
     frame = _ordered(frame.reset_index(), order)
-    return tabulate("corruptions", caption, frame, [LOSS, *kinds]) if len(frame) else None
+    return described("corruptions", frame, [LOSS, *kinds]) if len(frame) else None
 
 
 def classes(mistakes: Mistakes, order: Sequence[str]) -> Table:
@@ -166,8 +154,7 @@ def classes(mistakes: Mistakes, order: Sequence[str]) -> Table:
     frame = mistakes.classes.pivot(index="loss", columns="class", values="accuracy")
     frame = frame[mistakes.classes["class"].drop_duplicates()]
     shown = [Column(f"class_{name}", name, name, scale=100) for name in frame]
-    caption = "Test accuracy (%) on each class, mean over runs."
-    return tabulate("classes", caption, _ordered(frame.reset_index(), order), [LOSS, *shown])
+    return described("classes", _ordered(frame.reset_index(), order), [LOSS, *shown])
 
 
 def most_wrong(mistakes: Mistakes, examples: pd.DataFrame) -> Table:
@@ -187,12 +174,8 @@ def most_wrong(mistakes: Mistakes, examples: pd.DataFrame) -> Table:
         Column("wrong_percent", "wrong (% of runs)", "wrong", digits=0, scale=100),
         Column("features", "features", form=lambda text: Cell(text, text)),
     ]
-    caption = (
-        "The test examples that runs classified wrongly most often, over all losses: place in the "
-        "test set from 0, label, most frequent wrong answer, and features."
-    )
     frame = rows.assign(example=rows["image"], features=features)
-    return tabulate("most-wrong", caption, frame, columns)
+    return described("most-wrong", frame, columns)
 
 
 PAIR = (
@@ -262,31 +245,25 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
 
 def denominators(section: Section, order: Sequence[str]) -> Table:
     """What became of every run."""
-    caption = "What became of the runs (loss, learning rate, epochs, seed) of each loss's grid."
     columns = [Column(key, key, form=count) for key in ("expected", *ENDS, "extra")]
     frame = _ordered(section.denominators, order)
-    return tabulate("denominators", caption, frame, [LOSS, *columns])
+    return described("denominators", frame, [LOSS, *columns])
 
 
 def epochs(section: Section, order: Sequence[str]) -> Table:
     """The metric at each length of training."""
     frame, column = metric_means(_ordered(section.means, order, "epochs"), section.metric)
-    caption = (
-        f"{upper_first(section.metric.words)} by length of training, each loss at its best rate "
-        "for that length."
-    )
     columns = [Column("epochs", "epochs", form=count), LOSS, RATE, *_tuned(frame), column, RUNS]
-    return tabulate("epochs", caption, frame, columns)
+    return described("epochs", frame, columns, s=section)
 
 
 def rates(section: Section, order: Sequence[str]) -> Table:
     """Mean validation accuracy of every loss at every rate, with what diverged."""
     frame = section.rates[section.rates["epochs"] == section.epochs].sort_values(["lr", "tuned"])
     accuracy = Column("val_accuracy_percent", "validation accuracy (%)", "val_accuracy", scale=100)
-    caption = "Mean validation accuracy over all seeds, loss by learning rate."
     columns = [LOSS, RATE, *_tuned(frame), accuracy]
     columns += [Column(key, key, form=count) for key in ENDS]
-    return tabulate("rates", caption, _ordered(frame, order), columns)
+    return described("rates", _ordered(frame, order), columns)
 
 
 def runs(section: Section, order: Sequence[str]) -> Table:
@@ -312,8 +289,7 @@ def runs(section: Section, order: Sequence[str]) -> Table:
         Column("", "run", "short", form=name_cell),
         Column("run_id", form=name_cell),
     ]
-    caption = f"All {counted(len(frame), 'run')} of this setting."
-    return tabulate("runs", caption, frame.head(MOST_RUNS), columns)
+    return described("runs", frame.head(MOST_RUNS), columns, n=len(frame))
 
 
 def curves(section: Section) -> Table:
@@ -328,11 +304,10 @@ def curves(section: Section) -> Table:
     )  # fmt: skip
     columns = [LOSS, Column("epoch", "epoch", form=count), accuracy]
     columns += [Column(f"{p}_loss", f"{p} loss", p, digits=4) for p in ("training", "validation")]
-    caption = "Means over runs after each epoch."
     for part in ("training", "validation"):
         if part not in frame:
             frame[part] = float("nan")
-    return tabulate("curves", caption, frame, [*columns, Column("runs", "runs", "n", form=count)])
+    return described("curves", frame, [*columns, Column("runs", "runs", "n", form=count)])
 
 
 _EXPLAINED = {
