@@ -63,7 +63,7 @@ def watch(options: Options, steps: Steps) -> Path:
     )
     last = ""
     while sweep["status"] == "RUNNING":
-        began = time.monotonic()
+        began = time.process_time()
         try:
             sweep = newest_sweep(chosen)
             message = page(chosen, steps)
@@ -73,7 +73,7 @@ def watch(options: Options, steps: Steps) -> Path:
             print(message, flush=True)
             last = message
         if sweep["status"] == "RUNNING":
-            time.sleep(max(LEAST_SECONDS, (time.monotonic() - began) / SHARE))
+            time.sleep(max(LEAST_SECONDS, (time.process_time() - began) / SHARE))
     return steps.report(chosen)
 
 

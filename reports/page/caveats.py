@@ -33,6 +33,8 @@ class Fact(NamedTuple):
 
 def facts(section: Section) -> list[Fact]:
     """The caveats of one setting."""
+    if not len(section.runs):  # all are under way
+        return [_runs(section)]
     found = [make(section) for make in _IN_ORDER]
     found += [*_versions(section), _time(section)]
     return [fact for fact in found if fact is not None]

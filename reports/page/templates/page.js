@@ -210,8 +210,9 @@ addEventListener("afterprint", () => {
 
 // ---- a sweep under way: what was opened stays open when the page reloads
 if (document.querySelector("meta[http-equiv=refresh]")) {
-  const folds = all("details");
-  for (const place of JSON.parse(sessionStorage.getItem("open") ?? "[]")) if (folds[place]) folds[place].open = true;
-  const places = () => folds.flatMap((fold, place) => (fold.open ? [place] : []));
-  addEventListener("pagehide", () => sessionStorage.setItem("open", JSON.stringify(places())));
+  const key = (fold) => fold.id || fold.querySelector("summary").textContent;
+  const kept = new Set(JSON.parse(sessionStorage.getItem("open") ?? "[]"));
+  for (const fold of all("details")) if (kept.has(key(fold))) fold.open = true;
+  const open = () => all("details[open]").map(key);
+  addEventListener("pagehide", () => sessionStorage.setItem("open", JSON.stringify(open())));
 }
