@@ -323,6 +323,9 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
             raise CommandError(
                 f"{group}: expected the name of one option; with -m, {group}=A,B means several runs"
             )
+    if options["data"].get("imbalance", "") is None:  # as for runs that have no such value
+        options["data"].pop("imbalance_ratio", None)
+        del options["data"]["imbalance"]
     chosen = {group: choices[group] for group in GROUPS}
     if settings["experiment"] is None:
         settings["experiment"] = _data_name(chosen["data"], options["data"])

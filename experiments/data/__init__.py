@@ -6,6 +6,7 @@ The map:
     files.py      a user's own: IDX files, an npz file, a folder of images, a CSV file
     partition.py  training, validation and test set, with label noise
     noise.py      label noise, drawn or read from a file
+    imbalance.py  classes of unequal sizes
     epochs.py     the order of an epoch, and augmentation
     arrays.py     checks of arrays that become a data set
     archives.py   data sets that come as one archive

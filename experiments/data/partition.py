@@ -21,6 +21,7 @@ from experiments.data.arrays import (
     places_of,
     whole_number,
 )
+from experiments.data.imbalance import check_imbalance, thinned
 from experiments.data.noise import NOISE_KINDS, Ints, drawn, from_file
 from experiments.data.sources import DataError
 
@@ -113,6 +114,8 @@ class Draw:
     label_noise: float = 0.0
     noise_kind: str = "symmetric"
     noisy_labels: str | None = None
+    imbalance: str | None = None
+    imbalance_ratio: float = 0.01
     classes: Sequence[str] = DIGITS
     ordered: bool = False
     resembles: Sequence[int] | None = None
@@ -120,6 +123,7 @@ class Draw:
 
     def __post_init__(self) -> None:
         whole_number("seed", self.seed, 0)
+        check_imbalance(self.imbalance, self.imbalance_ratio)
         total, rate = self.total, self.label_noise
         held_out = whole_number(
             "data.validation_size", self.validation_size, 1, total - 1, f" of {total:,}"
@@ -180,6 +184,10 @@ class Draw:
             order = _interleaved(order, pool.labels)
         front = len(pool) - self.validation_size
         train, validation = order[:front][: self.train_size], order[front:]
+        if self.imbalance is not None:
+            own = pool.labels[train]
+            kept = thinned(own, self.imbalance, self.imbalance_ratio, len(self.classes))
+            train = train[kept]
         inputs = pool.inputs[train]
         mean, std = _moments(inputs) if normalize else (None, None)
         return Splits(
@@ -216,6 +224,8 @@ def splits(
     label_noise: float = 0.0,
     noise_kind: str = "symmetric",
     noisy_labels: str | None = None,
+    imbalance: str | None = None,
+    imbalance_ratio: float = 0.01,
 ) -> Splits:
     """Training, validation and test set of any data, with label noise, as `seed` decides.
 
@@ -250,6 +260,11 @@ def splits(
         noisy_labels: A file with the labels to train on, one for each example of `inputs` in their
             order, instead of noise that is drawn: a .npy file, or a text file with a label in each
             line. Examples that are not trained on keep their labels.
+        imbalance: How examples of the training set are left out, so that its classes have unequal
+            sizes: "exponential": the sizes fall by the same factor from class to class; "step": the
+            second half of the classes is small. None: none are.
+        imbalance_ratio: The share of the last class that is kept, in (0, 1]; the first class is
+            whole.
 
     Raises:
         DataError: Inputs, labels or an option are wrong; the message names array, position and
@@ -283,6 +298,8 @@ def splits(
         label_noise=label_noise,
         noise_kind=noise_kind,
         noisy_labels=noisy_labels,
+        imbalance=imbalance,
+        imbalance_ratio=imbalance_ratio,
         classes=named,
         ordered=ordered,
         resembles=None if resembles is None else taken_for,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from helpers.settings import settings
 from PIL import Image
 
 from experiments import data, losses, models, optimizers, schedulers, training
@@ -74,6 +75,27 @@ def test_uniform_noise_hits_the_true_class_too_and_symmetric_never() -> None:
     uniform = of(inputs, labels, label_noise=0.6, noise_kind="uniform")
     assert abs(symmetric.flipped - 0.6) < 0.04
     assert abs(uniform.flipped - 0.6 * 3 / 4) < 0.04
+
+
+def test_imbalance_leaves_out_training_examples_alone() -> None:
+    labels = np.tile(np.arange(5), 200)
+    inputs = np.arange(1000.0)[:, None]
+    whole = of(inputs, labels, test=(inputs[:5], labels[:5]))
+    assert np.bincount(whole.train.labels).tolist() == [160] * 5
+    for kind, counts in (("exponential", [160, 90, 51, 28, 16]), ("step", [160, 160, 16, 16, 16])):
+        own = {"test": (inputs[:5], labels[:5]), "imbalance": kind, "imbalance_ratio": 0.1}
+        found = of(inputs, labels, **own)
+        assert np.bincount(found.train.labels).tolist() == counts
+        np.testing.assert_array_equal(found.validation.inputs, whole.validation.inputs)
+        kept = np.isin(whole.train_positions, found.train_positions)
+        np.testing.assert_array_equal(whole.train_positions[kept], found.train_positions)
+        assert found.digest == whole.digest
+        assert {*of(inputs, labels, **own | {"imbalance_ratio": 1e-9}).train.labels} == {*range(5)}
+    job = settings("data=digits", "data.imbalance=step")
+    assert job.params["data.imbalance"] == "step"
+    plain = settings("data=digits")
+    assert not {name for name in plain.params if "imbalance" in name}
+    assert job.settings_digest("") != plain.settings_digest("")
 
 
 def test_asymmetric_noise_needs_to_know_which_class_resembles_which() -> None:
@@ -145,6 +167,8 @@ def test_a_wrong_file_of_noisy_labels_is_refused(tmp_path: Path, content, messag
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"imbalance": "long"}, r"data.imbalance: expected null or one of .* got 'long'"),
+        ({"imbalance_ratio": 0}, r"imbalance_ratio: expected .* above 0 and at most 1, got 0"),
         ({"folds": 1}, r"data.folds: expected a whole number from 2 to 60, got 1"),
         ({"folds": 5, "test": (GREY, LABELS)}, r"data.folds: expected null, since .* got 5"),
         ({"noisy_labels": "f", "label_noise": 0.1}, r"data.label_noise: expected 0 .* got 0.1"),

@@ -133,6 +133,7 @@ def test_which_files_a_run_reaches():
         "model": ["experiments/models.py"],
         "data": [
             "experiments/data/arrays.py",
+            "experiments/data/imbalance.py",
             "experiments/data/noise.py",
             "experiments/data/partition.py",
             "experiments/data/sets.py",
