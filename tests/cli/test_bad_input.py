@@ -12,12 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from helpers.commands import ROOT
 from helpers.marks import with_slow
-
-ROOT = Path(__file__).resolve().parents[2]
 
 LIGHT = [  # answered without Paddle or MLflow
     (

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import Command, but
 from helpers.settings import BASE
-from mlflow import MlflowClient
-from mlflow.entities import Run
+from helpers.stores import client, runs
 
 from experiments import machine, option_checks, processes
 from experiments.config import CommandError, Settings
@@ -119,32 +118,25 @@ def mine(tmp_path: Path, run_command: Command):
     return run
 
 
-def runs(directory: Path) -> tuple[MlflowClient, list[Run]]:
-    client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("digits")
-    return client, client.search_runs([experiment.experiment_id], "tags.kind = 'run'")
-
-
 def numbers(directory: Path, loss: str, seed: int = 0) -> list[tuple[str, int, float]]:
     """Every number of the run of that loss and seed, but its times."""
-    client, found = runs(directory)
     (run,) = (
         run
-        for run in found
+        for run in runs(directory)
         if (run.data.params["loss"], run.data.params["seed"]) == (loss, str(seed))
     )
     return sorted(
         (key, metric.step, metric.value)
         for key in run.data.metrics
         if not key.startswith("time/")
-        for metric in client.get_metric_history(run.info.run_id, key)
+        for metric in client(directory).get_metric_history(run.info.run_id, key)
     )
 
 
 def outcomes(directory: Path) -> dict[str, tuple[str, str]]:
     return {
         run.data.params["loss"]: (run.info.status, run.data.tags["outcome"])
-        for run in runs(directory)[1]
+        for run in runs(directory)
     }
 
 
@@ -168,7 +160,7 @@ def test_a_loss_with_a_state_gives_the_same_bits_alone_and_last(tmp_path, mine, 
     for done in (alone, last):
         assert done.stdout.count(f"loss={loss}: hidden-state: it depends on something besides") == 1
     for directory in ("alone", "last"):
-        for run in runs(tmp_path / directory)[1]:
+        for run in runs(tmp_path / directory):
             is_it = run.data.params["loss"] == loss
             assert run.data.tags.get("lint") == ("hidden-state" if is_it else None)
             text = run.data.tags.get("lint.hidden-state", "")

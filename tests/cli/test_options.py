@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from helpers.commands import ROOT
 from helpers.marks import first, with_slow
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
 FOCAL = "_target_: experiments.losses.focal\n_partial_: true\ngamma: 3\n"
 

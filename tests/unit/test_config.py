@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import paddle
 import pytest
+from helpers.commands import ROOT
 from helpers.settings import BASE, settings
 
 from experiments import config, functions, machine, ranges, source_digest
 from experiments.config import CommandError, Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = sorted(
     (path.parent.name, path.stem)
     for group in config.GROUPS

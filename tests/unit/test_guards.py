@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from pathlib import Path
 
 import paddle
 import pytest
 import yaml
+from helpers.commands import ROOT
 
 from experiments import context, guards
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {
     (group, path.stem): yaml.safe_load(path.read_text())
     for group in ("loss", "model", "optimizer", "scheduler")

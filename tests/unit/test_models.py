@@ -1,10 +1,9 @@
 """Every option of conf/model/, by the contract of a network."""
 
-from pathlib import Path
-
 import numpy as np
 import paddle
 import pytest
+from helpers.commands import ROOT
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -13,7 +12,6 @@ from experiments.heads import logits_head, number_head
 
 LOGITS, NUMBER = logits_head(10), number_head(10)
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 PARAMETERS = {  # weights and biases with 10 outputs, by arithmetic
     "convnet": (25 * 20 + 20) + (25 * 20 * 20 + 20) + (980 * 10 + 10),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import paddle
 import pytest
+from helpers.commands import ROOT
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import optimizers
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = sorted(
     path.stem
     for path in (ROOT / "conf" / "optimizer").glob("*.yaml")

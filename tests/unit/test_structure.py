@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
     path for place in ("experiments", "reports") for path in (ROOT / place).rglob("*.py")
 )
