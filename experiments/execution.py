@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from experiments import (
     checkpoints,
@@ -22,19 +18,20 @@ from experiments import (
     contract,
     functions,
     machine,
-    metrics,
     progress,
     source_digest,
     stopping,
     tracking,
     training,
+    weights,
 )
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
-from experiments.data import DIGITS, Examples, Splits, order_hash
+from experiments.data import DIGITS, Splits, order_hash
 from experiments.kernels import chain
+from experiments.recording import Recorder
 from experiments.terminal import duration, plural
-from experiments.tracking import Planned, Store, TrackedRun
+from experiments.tracking import Planned, Store
 from experiments.training import Learner, Record
 
 log = logging.getLogger(__name__)
@@ -106,7 +103,7 @@ def execute(
         )
         source_digest.refresh()  # all of it is loaded by now
         code, identity = settings.code, settings.identity(splits.digest)
-        made_by = tracking.versions() | training.weight_hashes(learner.network) | code.tags
+        made_by = tracking.versions() | weights.weight_hashes(learner.network) | code.tags
         made_by |= {
             "kernel": chain.kernel(learner.network),
             "processor": machine.cpu_model(),
@@ -131,7 +128,7 @@ def execute(
         if splits.mean is not None and splits.std is not None:
             numbers = {"mean": splits.mean.ravel(), "std": splits.std.ravel()}
             texts["normalization.json"] = json.dumps({k: v.tolist() for k, v in numbers.items()})
-        book = _Book(store, splits, texts, constant, warnings)
+        recorder = Recorder(store, splits, texts, constant, warnings)
         trajectory = settings.trajectory(splits.digest)
         place = checkpoints.place(store.directory, store.key, store.experiment_id, trajectory)
         records: list[Record] = []
@@ -143,9 +140,9 @@ def execute(
             if records:
                 constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": begun_by}
 
-        with book.run(settings) as tracked:
+        with recorder.run(settings) as tracked:
             for record in records:
-                book.log(tracked, record)
+                recorder.log(tracked, record)
             begun, done = time.perf_counter(), records[-1].epoch if records else None
             over = stopping.is_over(records, settings.patience)
             for record in training.train(
@@ -158,11 +155,12 @@ def execute(
                 done=done,
             ):
                 records.append(record)
-                book.log(tracked, record)
+                recorder.log(tracked, record)
                 over = stopping.is_over(records, settings.patience)
                 line = _progress(settings, record, time.perf_counter() - begun, done or 0, over)
                 log.info("%s", line, extra=progress.epoch(record.epoch, settings.epochs))
-                book.warn(settings, learner, record, last=over or record.epoch == settings.epochs)
+                last = over or record.epoch == settings.epochs
+                recorder.warn(settings, learner, record, last=last)
                 if record.diverged:  # from there, nothing goes on
                     break
                 if settings.patience and stopping.best(records) is record:
@@ -172,14 +170,14 @@ def execute(
                     _save(place, settings.epochs, records, content, learner)
                 if over:
                     break
-            end = book.conclude(tracked, settings, learner, records, best)
+            end = recorder.conclude(tracked, settings, learner, records, best)
         if settings.checkpoint:
-            last = checkpoints.path(place, settings.epochs, records[-1].epoch)
-            kept = last if settings.checkpoint is True else None
+            newest = checkpoints.path(place, settings.epochs, records[-1].epoch)
+            kept = newest if settings.checkpoint is True else None
             checkpoints.remove(place, settings.epochs, but=kept)
         if parent:
             parts = [settings.label, *end, f"took {duration(time.perf_counter() - begun)}"]
-            parts += [f"warnings: {', '.join(sorted(book.said))}"] if book.said else []
+            parts += [f"warnings: {', '.join(sorted(recorder.logged))}"] if recorder.logged else []
             log.info("%s", " | ".join(parts), extra=progress.end())
         return tracked.run_id
 
@@ -198,156 +196,6 @@ def _load(settings: Settings, store: Store) -> Splits:
             parent=settings.tracking["parent_run"],
         ):
             raise
-
-
-@dataclasses.dataclass
-class _Book:
-    """Where a run is recorded, and what is known of it before it trains.
-
-    Attributes:
-        warnings: Those about its loss and its labels.
-        said: The names of the warnings that were logged.
-        before: The names of the warnings after the last epoch.
-    """
-
-    store: Store
-    splits: Splits
-    artifacts: Mapping[str, str]
-    tags: dict[str, Any]
-    warnings: Sequence[TrainingWarning]
-    said: set[str] = dataclasses.field(default_factory=set)
-    before: set[str] = dataclasses.field(default_factory=set)
-
-    def run(self, settings: Settings) -> Any:
-        """A new run in the store, with all that is known before training."""
-        digest = self.splits.digest
-        return tracking.tracked_run(
-            self.store,
-            name=settings.label,
-            params=settings.params,
-            tags=self.tags | checks.tags(self.warnings) | settings.identities(digest),
-            parent=settings.tracking["parent_run"],
-            texts=dict(self.artifacts),
-            dataset=(self.splits.name, digest, self.splits.train.inputs.shape),
-        )
-
-    def log(self, tracked: TrackedRun, record: Record) -> None:
-        """The metrics of one epoch."""
-        share = self.splits.flipped if record.epoch == 0 else 0.0
-        flipped = {"data/flipped": share} if share else {}
-        tracked.log_metrics(
-            record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000)
-        )
-
-    def seen(self, learner: Learner, record: Record) -> list[TrainingWarning]:
-        """The classic mistakes that show in the outputs after an epoch, or in the loss at last."""
-        if record.diverged:
-            return []
-        labels = self.splits.validation.labels
-        found = checks.of_outputs(learner.head, record.validation_outputs, labels, record.epoch)
-        if 0 < learner.context.epochs == record.epoch:
-            found += checks.of_parameters(learner.initial, learner.own_parameters())
-        return found
-
-    def warn(self, settings: Settings, learner: Learner, record: Record, *, last: bool) -> None:
-        """Log each mistake once: after two consecutive epochs, or after the last one."""
-        seen = self.seen(learner, record)
-        lasting = [warning for warning in seen if warning.name in self.before or last]
-        of_labels = [w for w in self.warnings if w.name == "label-type"]
-        for warning in [*of_labels, *lasting]:
-            if warning.name not in self.said:
-                log.warning(
-                    "%s | %s: %s",
-                    *(settings.label, warning.name, warning.text),
-                    extra=progress.once(warning.name),
-                )
-                self.said.add(warning.name)
-        self.before = {warning.name for warning in seen}
-
-    def conclude(
-        self,
-        tracked: TrackedRun,
-        settings: Settings,
-        learner: Learner,
-        records: Sequence[Record],
-        best: dict[str, Any] | None,
-    ) -> list[str]:
-        """Evaluate the test set, once, unless the run diverged, and write how it ended.
-
-        With early stopping the network gets the weights of the best epoch before, from `best`.
-
-        Returns:
-            The same for the line that a sweep shows.
-        """
-        last = records[-1]
-        if best and not last.diverged:
-            last = stopping.restore(learner, records, best)
-        found = checks.tags([*self.warnings, *self.seen(learner, last)])
-        test, diverged = self.splits.test, last.diverged
-        if not diverged:
-            inputs = training.tensor(self.splits, test)
-            outputs, losses = training.evaluate(learner, inputs, test.labels)
-            if not (np.isfinite(outputs).all() and np.isfinite(losses).all()):
-                diverged = f"the loss on the test set is not finite after epoch {last.epoch}"
-                text = "%s | DIVERGED: %s"
-                log.warning(text, settings.label, diverged, extra=progress.once("diverged"))
-        if diverged:
-            tracked.set_tags(found | {"outcome": "diverged", "diverged": diverged})
-            return [f"DIVERGED: {diverged}"]
-        numbers = metrics.test_metrics(
-            learner.head,
-            outputs,
-            test.labels,
-            losses,
-            last.validation_outputs,
-            self.splits.validation.labels,
-        )
-        # A report computes the accuracy of each class from the predictions.
-        logged = {n: value for n, value in numbers.items() if not re.fullmatch(r"accuracy_\d+", n)}
-        tracked.log_metrics({f"test/{n}": value for n, value in logged.items()}, step=last.epoch)
-        validation = last.metrics["val/accuracy"]
-        end = [f"val/accuracy {validation:.2%}", f"test/accuracy {numbers['accuracy']:.2%}"]
-        if best:
-            trained = records[-1].epoch
-            stop = {
-                "tested_epoch": last.epoch,
-                "trained_epochs": trained,
-                "val_accuracy": validation,
-            }
-            tracked.log_metrics({f"stop/{n}": value for n, value in stop.items()}, step=last.epoch)
-            end.append(f"weights of epoch {last.epoch} of {trained}")
-        if settings.corruptions:
-            tracked.log_metrics(_robustness(learner, self.splits), step=last.epoch)
-        tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
-        if settings.tracking["log_model"]:
-            try:
-                tracked.log_model(
-                    learner.network, learner.shape, learner.head.outputs, settings.label
-                )
-            except tracking.ExportError as error:
-                log.warning(
-                    "%s | the run has no model, it cannot be exported: %s",
-                    *(settings.label, error),
-                    extra=progress.once("export"),
-                )
-                found |= {"model_export": str(error)}
-        tracked.set_tags(found | {"outcome": "ok"})
-        return end
-
-
-def _robustness(learner: Learner, splits: Splits) -> dict[str, float]:
-    """`corrupted/accuracy_NAME` on the test images under each corruption, and their mean."""
-    from experiments import corruptions
-
-    found, test = {}, splits.test
-    for name in corruptions.CORRUPTIONS:
-        corrupted = Examples(
-            corruptions.corrupt(name, test.inputs.reshape(-1, 28, 28)), test.labels
-        )
-        outputs, _ = training.evaluate(learner, training.tensor(splits, corrupted), test.labels)
-        predicted = learner.head.predict(outputs)
-        found[f"corrupted/accuracy_{name}"] = metrics.accuracy(predicted, test.labels)
-    return found | {"corrupted/accuracy": sum(found.values()) / len(found)}
 
 
 def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:

@@ -77,13 +77,13 @@ def memorisation(
     flipped = labels != clean_labels
     if not flipped.any():
         return {}
-    found = {
+    shares = {
         "accuracy_flipped": accuracy(predicted[flipped], labels[flipped]),
         "accuracy_recovered": accuracy(predicted[flipped], clean_labels[flipped]),
     }
     if not flipped.all():
-        found["accuracy_untouched"] = accuracy(predicted[~flipped], labels[~flipped])
-    return found
+        shares["accuracy_untouched"] = accuracy(predicted[~flipped], labels[~flipped])
+    return shares
 
 
 def nll(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -169,13 +169,13 @@ def epoch_metrics(
     head: Head, outputs: np.ndarray, labels: np.ndarray, losses: np.ndarray
 ) -> dict[str, float]:
     """`loss` (the mean of the run's own), `accuracy`, `nll` where the head has probabilities."""
-    found = {
+    numbers = {
         "loss": float(losses.mean(dtype=np.float64)),
         "accuracy": accuracy(head.predict(outputs), labels),
     }
     if head.log_probabilities:
-        found["nll"] = nll(head.log_probabilities(outputs), labels)
-    return found
+        numbers["nll"] = nll(head.log_probabilities(outputs), labels)
+    return numbers
 
 
 def of_outputs(
@@ -183,30 +183,30 @@ def of_outputs(
 ) -> dict[str, float]:
     """The metrics of `test_metrics` but `loss`; without a temperature, none of the scaled ones."""
     predicted = head.predict(outputs)
-    found = {"accuracy": accuracy(predicted, labels), "macro_f1": macro_f1(predicted, labels)}
-    found["balanced_accuracy"] = balanced_accuracy(predicted, labels)
-    found |= class_accuracies(predicted, labels)
+    numbers = {"accuracy": accuracy(predicted, labels), "macro_f1": macro_f1(predicted, labels)}
+    numbers["balanced_accuracy"] = balanced_accuracy(predicted, labels)
+    numbers |= class_accuracies(predicted, labels)
     if head.log_probabilities:
         if outputs.shape[1] > 2 * TOP:
-            found["top5_accuracy"] = float(np.mean(among_top(outputs, labels)))
+            numbers["top5_accuracy"] = float(np.mean(among_top(outputs, labels)))
         log_p = head.log_probabilities(outputs)
-        found["nll"] = nll(log_p, labels)
-        found["brier"] = brier(log_p, labels)
-        found["ece"] = ece(log_p, labels)
-        found["margin"] = margin(log_p, labels)
-        found["aurc"] = aurc(log_p, labels)
+        numbers["nll"] = nll(log_p, labels)
+        numbers["brier"] = brier(log_p, labels)
+        numbers["ece"] = ece(log_p, labels)
+        numbers["margin"] = margin(log_p, labels)
+        numbers["aurc"] = aurc(log_p, labels)
         if temperature is not None:
             scaled = head.log_probabilities(outputs.astype(np.float64) / temperature)
-            found["temperature"] = temperature
-            found["nll_scaled"] = nll(scaled, labels)
-            found["brier_scaled"] = brier(scaled, labels)
-            found["ece_scaled"] = ece(scaled, labels)
+            numbers["temperature"] = temperature
+            numbers["nll_scaled"] = nll(scaled, labels)
+            numbers["brier_scaled"] = brier(scaled, labels)
+            numbers["ece_scaled"] = ece(scaled, labels)
     else:
-        found["mean_absolute_error"] = float(
+        numbers["mean_absolute_error"] = float(
             np.mean(np.abs(outputs[:, 0].astype(np.float64) - labels))
         )
-        found["off_by_one"] = float(np.mean(np.abs(predicted - labels) <= 1))
-    return found
+        numbers["off_by_one"] = float(np.mean(np.abs(predicted - labels) <= 1))
+    return numbers
 
 
 def test_metrics(

@@ -273,7 +273,7 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
 
     import numpy as np
 
-    from experiments import checkpoints, checks, heads, training
+    from experiments import checkpoints, checks, heads, loss_checks, rehearsal, training, weights
     from experiments.kernels import chain
 
     try:
@@ -328,27 +328,27 @@ def _examine(send: Send, job: Settings, data: Data) -> Checked:
                 learner, loss=_announced(learner.loss, send, alone, together)
             )
             learner.context.epoch = learner.context.step = 1
-            start = training.weight_hashes(learner.network)["init_hash"]
+            start = weights.weight_hashes(learner.network)["init_hash"]
             _limit()  # a compiler may have to build the kernel
             kernel = chain.notices(learner.network)
             for size in sizes:
                 send(together)
                 _limit(size)
-                training.rehearse(announced, size)
+                rehearsal.rehearse(announced, size)
             if whole := context.is_whole(loss):
                 learner.context.after(job.epochs)
-                training.rehearse(announced, size)
+                rehearsal.rehearse(announced, size)
             outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
             state = training.state(learner)
             best = [*(state[part] for part in learner.layers), outputs] if job.patience else []
             checkpoint = len(checkpoints.packed([state, outputs, *best]))
             for size in {data.validation, data.test}:
                 _limit(size)
-                training.rehearse_loss(announced, size)
+                rehearsal.rehearse_loss(announced, size)
         send(alone)
         _limit(max(rows, 1000))
         size = rows
-        calls = 2 if functions.is_shipped(job, "loss") else checks.CALLS
+        calls = 2 if functions.is_shipped(job, "loss") else loss_checks.CALLS
         learner.context.epoch = learner.context.step = 1
         warnings = checks.of_loss(
             _alone(learner),

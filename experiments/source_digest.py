@@ -98,12 +98,11 @@ def of_options(options: Mapping[str, Mapping[str, Any]]) -> Code:
     parts: Parts = {}
     files: dict[str, Path] = {}
     for group, option in options.items():
-        parts[group], found = _reached(tuple(sorted(set(_targets(option)))))
-        files |= found
-    parts["training"], found = _reached(_TRAINING)
-    metrics, _ = _reached(_METRICS)
-    digest = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
-    return Code(parts, digest, files | found)
+        parts[group], paths = _reached(tuple(sorted(set(_targets(option)))))
+        files |= paths
+    parts["training"], paths = _reached(_TRAINING)
+    metrics = json.dumps(_reached(_METRICS)[0], sort_keys=True)
+    return Code(parts, hashlib.sha256(metrics.encode()).hexdigest(), files | paths)
 
 
 def refresh() -> None:
@@ -123,8 +122,8 @@ def _reached(targets: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Path]]
     walk = _Walk()
     for target in targets:
         walk.target(target)
-    found = list(walk.files())
-    return {label: digest for label, digest, _ in found}, {label: path for label, _, path in found}
+    files = list(walk.files())
+    return {label: digest for label, digest, _ in files}, {label: path for label, _, path in files}
 
 
 def _targets(value: Any) -> Iterator[str]:
@@ -252,8 +251,8 @@ class _Walk:
             for number in source.effects:
                 self.statement(module, number)
             for each in source.imports:
-                found = self.module(self.absolute(module, each))
-                if found and not found.own:
+                target = self.module(self.absolute(module, each))
+                if target and not target.own:
                     self.follow(module, each)
 
     def everything(self, module: _Module) -> None:
@@ -302,8 +301,8 @@ class _Walk:
         if key not in self.named:
             self.named[key] = False  # a package that imports the name from itself means a submodule
             self.named[key] = module.name in _NEUTRAL or self._defined(module, name, after)
-        if not self.named[key] and (found := self.module(f"{module.name}.{name}")):
-            self.use(found, after)
+        if not self.named[key] and (target := self.module(f"{module.name}.{name}")):
+            self.use(target, after)
             self.named[key] = True
         return self.named[key]
 
@@ -322,7 +321,7 @@ class _Walk:
         if name in source.definitions or imported:
             return True
         stars = [self.module(self.absolute(module, e)) for e in source.imports if e.name == "*"]
-        return any(self.name(found, name, after) for found in stars if found)
+        return any(self.name(target, name, after) for target in stars if target)
 
     def use(self, module: _Module, after: str | None) -> None:
         """Reach a name in a module, or all of the module where it is handed on as it is.
@@ -344,17 +343,17 @@ class _Walk:
         """
         parts = self.absolute(module, each).split(".")
         for at in range(1, len(parts) + 1):
-            found = self.module(".".join(parts[:at]))
-            if found is None:
+            target = self.module(".".join(parts[:at]))
+            if target is None:
                 return False
-            self.enter(found)
-        assert found is not None
-        if each.whole or (each.name == "*" and (module.own or not found.own)):
-            self.everything(found)
+            self.enter(target)
+        assert target is not None
+        if each.whole or (each.name == "*" and (module.own or not target.own)):
+            self.everything(target)
         elif not each.name:
-            self.use(found, after)
+            self.use(target, after)
         elif each.name != "*":  # of this package, a user's module uses what it names
-            self.name(found, each.name, after)
+            self.name(target, each.name, after)
         return True
 
     def absolute(self, module: _Module, each: Import) -> str:

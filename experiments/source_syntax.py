@@ -131,18 +131,18 @@ class Statement:
     @functools.cached_property
     def uses(self) -> dict[str, set[str]]:
         """The names that are used, each with the attributes that directly follow it."""
-        found: dict[str, set[str]] = {}
+        names: dict[str, set[str]] = {}
         nodes: list[tuple[ast.AST, tuple[str, ...]]] = [(self.node, ())]
         while nodes:
             node, after = nodes.pop()
             if isinstance(node, ast.Name):
-                found.setdefault(node.id, set()).add(".".join(after))
+                names.setdefault(node.id, set()).add(".".join(after))
             after = (node.attr, *after) if isinstance(node, ast.Attribute) else ()
             for name, value in ast.iter_fields(node):
                 if self.annotations or name not in ("annotation", "returns"):
                     values = value if isinstance(value, list) else [value]
                     nodes += [(each, after) for each in values if isinstance(each, ast.AST)]
-        return found
+        return names
 
 
 class Source:
@@ -166,7 +166,7 @@ class Source:
                 continue
             if isinstance(node, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
                 nested = (each for each in ast.walk(node) if isinstance(each, IMPORTS))
-                self.imports += [found for each in nested for found in _imports(each)]
+                self.imports += [each_import for each in nested for each_import in _imports(each)]
             bound = _bound(node)
             for name in bound:
                 self.definitions.setdefault(name, []).append(number)

@@ -8,13 +8,11 @@ alone.
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import inspect
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +25,8 @@ from experiments.data import Examples, Splits, augmentation, augmented, epoch_or
 from experiments.heads import Head, head_of
 from experiments.kernels import chain
 from experiments.metrics import accuracy, epoch_metrics, memorisation
+from experiments.steps import means, measured_step, step
+from experiments.weights import head_layer
 
 EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
 MEASURED_STEPS = 10  # of an epoch: those whose gradient and change of the weights are measured
@@ -152,7 +152,7 @@ def build(
         counts = context.checked_counts(class_counts)
         seen.class_counts = paddle.to_tensor(counts, dtype="float32")
     if "features" in named:
-        layer = _head(network)
+        layer = head_layer(network)
         seen.watch(layer)
         seen.features = layer.weight.shape[0]
     built: Any = loss
@@ -168,73 +168,6 @@ def build(
 def total_steps(examples: int, *, epochs: int, batch_size: int) -> int:
     """The optimizer's steps in a whole run, at least 1: what a scheduler counts with."""
     return max(1, epochs * -(-examples // batch_size))
-
-
-# What to do about a loss that returns an array of 0 or 2 dimensions.
-_SHAPE_ADVICE = {
-    0: "; where it takes the mean by itself, put `reduction: none` into the option",
-    2: "; sum what belongs to one example, in a function of your own",
-}
-
-
-def rehearse(learner: Learner, rows: int = 2) -> None:
-    """One step on `rows` (>= 1) blank inputs, to see whether the options can train at all.
-
-    Raises:
-        ValueError: A shape or a dtype is wrong, or the network raises an error. That of a loss is
-            raised as it is.
-    """
-    given = [rows, *learner.shape]
-    try:
-        outputs = learner.network(paddle.zeros(given))
-    except Exception as error:  # a user's network may raise anything
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(
-            f"expected a network that takes inputs of the shape {given}, got the error {said!r} of "
-            "it; a parameter `shape` of the model gets the shape of an input"
-        ) from error
-    if outputs.shape != [rows, learner.head.outputs]:
-        raise ValueError(
-            f"the model must return [batch, {learner.head.outputs}], returned "
-            f"{list(outputs.shape)} for a batch of {rows}"
-        )
-    if "features" in learner.needs and learner.context.features is None:
-        raise ValueError(
-            "features: expected a network that calls its head as a layer, got one that does not; "
-            "write self.head(x) in its forward"
-        )
-    _step(learner, _rehearsed_losses(learner, outputs, paddle.arange(rows, dtype="int64")))
-
-
-def rehearse_loss(learner: Learner, rows: int) -> None:
-    """The loss alone, on as many rows as an evaluation has, after `rehearse`; raises as it does."""
-    with paddle.no_grad():
-        if "features" in learner.needs:
-            width = learner.context.features.shape[1:]
-            learner.context.features = paddle.zeros([rows, *width])
-        _rehearsed_losses(learner, paddle.zeros([rows, learner.head.outputs]))
-
-
-def _rehearsed_losses(
-    learner: Learner, outputs: paddle.Tensor, index: paddle.Tensor | None = None
-) -> paddle.Tensor:
-    rows = len(outputs)
-    labels = paddle.arange(rows, dtype="int64") % learner.head.classes
-    values = learner.losses(outputs, labels, index)
-    if not isinstance(values, paddle.Tensor):
-        raise ValueError(
-            f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}"
-        )
-    if values.shape != [rows]:
-        raise ValueError(
-            f"the loss must return one value per example, [{rows}] for a batch of {rows}, "
-            f"returned {list(values.shape)}" + _SHAPE_ADVICE.get(len(values.shape), "")
-        )
-    if values.dtype != outputs.dtype:
-        raise ValueError(
-            f"the loss must return {outputs.dtype}, like the outputs, returned {values.dtype}"
-        )
-    return values
 
 
 def train(
@@ -308,13 +241,13 @@ def train(
             seen = min(batch.stop, len(order))
             lr = learner.optimizer.get_lr()
             if first in measured:
-                sizes.append(_measured_step(learner, values))
+                sizes.append(measured_step(learner, values))
             else:
-                _step(learner, values)
+                step(learner, values)
         metrics = {"time/train_seconds": time.perf_counter() - start}
         if seen:
             met, predicted = order[:seen], learner.head.predict(raw[:seen])
-            metrics |= {"train/loss": float(losses[:seen].mean()), "lr": lr} | _means(sizes)
+            metrics |= {"train/loss": float(losses[:seen].mean()), "lr": lr} | means(sizes)
             metrics["train/accuracy"] = accuracy(predicted, labels[met])
             learned = memorisation(predicted, labels[met], splits.clean_labels[met])
             metrics |= {f"train/{name}": value for name, value in learned.items()}
@@ -393,95 +326,6 @@ def tensor(splits: Splits, examples: Examples) -> paddle.Tensor:
     return paddle.from_dlpack(shaped).to(paddle.get_device())  # a CPU makes no copy
 
 
-def _head(network: paddle.nn.Layer) -> paddle.nn.Layer:
-    """The head's layer; ValueError where there is none with a weight [features, outputs]."""
-    name = head_prefix(network).removesuffix(".")
-    layer = dict(network.named_sublayers(include_self=True)).get(name)
-    if layer is None or getattr(layer, "weight", None) is None:
-        raise ValueError(
-            "features: expected a network whose head is one layer with weights, got none; define "
-            "its last linear layer as the sublayer `head`"
-        )
-    return layer
-
-
-def head_prefix(network: paddle.nn.Layer) -> str:
-    """How the names of the head's weights begin: of the sublayer `head`, or else of the last one.
-
-    The last one is that with weights that the network defines last, at any depth; a network that
-    is one such layer is all head.
-    """
-    names = [name for name, _ in network.named_parameters()]
-    if any(name.startswith("head.") for name in names):
-        return "head."
-    return f"{names[-1].rpartition('.')[0]}.".removeprefix(".") if names else ""
-
-
-def weight_hashes(network: paddle.nn.Layer) -> dict[str, str]:
-    """SHA-256 of weights and buffers: `head_hash` of the head, `init_hash` of the others."""
-    digests = {"init_hash": hashlib.sha256(), "head_hash": hashlib.sha256()}
-    head = head_prefix(network)
-    for name, value in network.state_dict().items():
-        array = value.numpy()
-        digest = digests["head_hash" if name.startswith(head) else "init_hash"]
-        about = f"{name.partition('.')[2]} {array.dtype} {array.shape}"
-        digest.update(about.encode() + array.tobytes())
-    return {name: digest.hexdigest() for name, digest in digests.items()}
-
-
-def _backward(values: paddle.Tensor) -> None:
-    """The gradient of the mean of `values` [batch], without two operators that compute the mean."""
-    values.backward(_shares(len(values), values.dtype))
-
-
-@functools.lru_cache(maxsize=4)
-def _shares(count: int, dtype: paddle.dtype) -> paddle.Tensor:
-    """The gradient of a mean of `count` values."""
-    return paddle.full([count], 1 / count, dtype)
-
-
-def _step(learner: Learner, values: paddle.Tensor) -> None:
-    """One step of the optimizer, and of its schedule, on the mean of `values` [batch]."""
-    _backward(values)
-    _advance(learner)
-
-
-def _measured_step(learner: Learner, values: paddle.Tensor) -> tuple[float, float]:
-    """`_step`; the norm of the gradient, and that of the weights' change over that of weights."""
-    _backward(values)
-    weights = learner.network.parameters()
-    gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
-    before = [weight.numpy().astype(np.float64) for weight in weights]
-    _advance(learner)
-    with np.errstate(invalid="ignore"):  # of infinite weights
-        change = _norm(weight.numpy() - old for weight, old in zip(weights, before, strict=True))
-    return gradient, change / (_norm(before) or math.nan)
-
-
-def _advance(learner: Learner) -> None:
-    """What the optimizer and its schedule do with the gradient; none is left of it."""
-    learner.optimizer.step()
-    learner.optimizer.clear_grad()
-    rate = learner.optimizer._learning_rate
-    if isinstance(rate, paddle.optimizer.lr.LRScheduler):
-        rate.step()
-
-
-def _norm(arrays: Iterable[np.ndarray]) -> float:
-    """L2 norm of all numbers of all arrays, summed in float64."""
-    return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
-
-
-def _means(sizes: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """The means of `_measured_step` over an epoch, without those that are not finite."""
-    names = "train/gradient_norm", "train/update_ratio"
-    return {
-        name: mean
-        for name, mean in zip(names, np.mean(sizes, axis=0).tolist(), strict=True)
-        if np.isfinite(mean)
-    }
-
-
 def _validated(
     learner: Learner,
     examples: Examples,
@@ -494,8 +338,8 @@ def _validated(
     start = time.perf_counter()
     outputs, losses = evaluate(learner, inputs, examples.labels)
     if np.isfinite(outputs).all():
-        found = epoch_metrics(learner.head, outputs, examples.labels, losses)
-        metrics = metrics | {f"val/{name}": value for name, value in found.items()}
+        numbers = epoch_metrics(learner.head, outputs, examples.labels, losses)
+        metrics = metrics | {f"val/{name}": value for name, value in numbers.items()}
     else:
         diverged = (
             diverged or f"the outputs on the validation set are not finite after epoch {epoch}"

@@ -286,7 +286,7 @@ def _built() -> Path:
     machine, system = platform.machine(), platform.system()
     if machine.lower() not in ("x86_64", "amd64") or system not in ("Linux", "Darwin"):
         raise OSError(f"it is written for x86-64 Linux and macOS, not for {machine} {system}")
-    there = {os.path.realpath(found): found for found in map(shutil.which, _COMPILERS) if found}
+    there = {os.path.realpath(path): path for path in map(shutil.which, _COMPILERS) if path}
     if not there:
         raise OSError(
             f"no C++ compiler ({', '.join(_COMPILERS)}) is on the PATH. Install one, for example "

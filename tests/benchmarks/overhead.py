@@ -126,10 +126,10 @@ def whole(epochs: int) -> float:
 
 def in_turns(epochs: int) -> list[tuple[float, float]]:
     """Seconds of every epoch, bare and whole."""
-    from experiments import training
+    from experiments import steps, training
     from experiments.tracking import run
 
-    train, advance, loop = training.train, training._advance, bare(epochs)
+    train, advance, loop = training.train, steps._advance, bare(epochs)
     turns: list[tuple[float, float]] = []  # of the bare loop: from when to when
     records: list[int] = []  # which of them came after a record
     waited = 0.0
@@ -146,7 +146,7 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
         turn()
 
     def train_and_wait(*arguments, **options) -> Iterator[training.Record]:
-        training._advance = advance_and_wait
+        steps._advance = advance_and_wait
         for record in train(*arguments, **options):
             records.append(len(turns))
             turn()

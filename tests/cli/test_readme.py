@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from experiments import checks, config
+from experiments import checks, config, loss_checks
 from experiments.heads import head_name
 from reports import metrics, verdicts
 from reports import options as report_options
@@ -331,7 +331,7 @@ def test_the_page_on_reports_names_every_key_metric_and_warning():
     assert rows(REPORT, "Metrics") == offered
     warnings = {
         function.__name__.replace("_", "-")
-        for function in vars(checks).values()
+        for function in (vars(checks) | vars(loss_checks)).values()
         if getattr(function, "__annotations__", {}).get("return") == "str | None"
     } | {"rate-edge"}  # of `tuning`, which looks at a grid
     assert rows(REPORT, "Training warnings") == warnings

@@ -16,7 +16,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from experiments import models, training
+from experiments import models, training, weights
 from experiments.kernels import chain, onednn
 from experiments.losses import ce
 from experiments.optimizers import sgd
@@ -156,7 +156,7 @@ def test_networks_stay_what_they_are():
         np.testing.assert_array_equal(paddle.rand([3]).numpy(), after)
         chain.kernel(ours)
     assert isinstance(ours.body, nn.Sequential) and isinstance(ours.body[:2], nn.Sequential)
-    assert training.weight_hashes(ours) == training.weight_hashes(stock)
+    assert weights.weight_hashes(ours) == weights.weight_hashes(stock)
     assert [p.name for p in ours.parameters()] == [p.name for p in stock.parameters()]
     ours.eval()
     x = paddle.to_tensor(inputs((3, 1, 28, 28)))
@@ -309,8 +309,8 @@ def trained(steps=3):
         learner = training.build(models.cnn_bn, ce, sgd, constant, lr=0.1, steps=1)
         for i in range(steps):
             x, labels = paddle.to_tensor(inputs((20, 1, 28, 28), i)), paddle.arange(20) % 10
-            training._step(learner, learner.losses(learner.network(x), labels))
-        return hashlib.sha256(repr(training.weight_hashes(learner.network)).encode()).hexdigest()
+            training.step(learner, learner.losses(learner.network(x), labels))
+        return hashlib.sha256(repr(weights.weight_hashes(learner.network)).encode()).hexdigest()
 
 
 @pytest.mark.slow

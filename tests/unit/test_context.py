@@ -12,7 +12,17 @@ import pytest
 from helpers.commands import ROOT
 from helpers.settings import settings
 
-from experiments import checks, context, data, functions, losses, models, schedulers, training
+from experiments import (
+    checks,
+    context,
+    data,
+    functions,
+    losses,
+    models,
+    rehearsal,
+    schedulers,
+    training,
+)
 from experiments.config import CommandError
 
 SGD = paddle.optimizer.SGD
@@ -236,7 +246,7 @@ def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
     with pytest.raises(ValueError, match="features: expected a network whose head is one layer"):
         learner_of(by_features, splits, model=lambda outputs: NoHead())
     with pytest.raises(ValueError, match="features: expected a network that calls its head"):
-        training.rehearse(learner_of(by_features, splits, model=lambda outputs: Apart()))
+        rehearsal.rehearse(learner_of(by_features, splits, model=lambda outputs: Apart()))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from experiments import checks, config
+from experiments import checks, config, loss_checks
 from experiments.heads import head_name
 from reports import metrics, options, verdicts
 
@@ -207,7 +207,7 @@ def test_the_tables_of_a_report_are_complete():
     assert first_names(section(report, "指标")) == offered
     names = {
         function.__name__.replace("_", "-")
-        for function in vars(checks).values()
+        for function in (vars(checks) | vars(loss_checks)).values()
         if getattr(function, "__annotations__", {}).get("return") == "str | None"
     } | {"rate-edge"}  # of `tuning`, which looks at a grid
     assert first_names(section(report, "训练检查")) == names

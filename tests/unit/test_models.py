@@ -7,7 +7,7 @@ from helpers.commands import ROOT
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments import models, training
+from experiments import models, training, weights
 from experiments.heads import logits_head, number_head
 
 LOGITS, NUMBER = logits_head(10), number_head(10)
@@ -69,7 +69,7 @@ def test_one_seed_gives_one_body_whatever_the_head(option):
     hashes = []
     for seed, outputs in [(3, 10), (3, 1), (3, 10), (4, 10)]:
         with training.fresh(seed):
-            hashes.append(training.weight_hashes(model(option)(outputs)))
+            hashes.append(weights.weight_hashes(model(option)(outputs)))
     assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
     assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
     assert hashes[0] == hashes[2]
@@ -113,7 +113,7 @@ def test_init_scale_scales_the_last_layers_weights_and_nothing_else(option):
     )
     for name in set(one) - {"head.weight"}:
         np.testing.assert_array_equal(large[name].numpy(), one[name].numpy())
-    hashes = [training.weight_hashes(network) for network in networks]
+    hashes = [weights.weight_hashes(network) for network in networks]
     assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
     assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
 
@@ -150,6 +150,6 @@ def test_lenet5_averages_and_cnn_bn_normalises_by_what_it_has_seen():
 def test_the_measured_statistics_are_part_of_init_hash():
     with training.fresh(0):
         network = models.cnn_bn(10)
-    before = training.weight_hashes(network)["init_hash"]
+    before = weights.weight_hashes(network)["init_hash"]
     network(paddle.randn([4, 1, 28, 28]))
-    assert training.weight_hashes(network)["init_hash"] != before
+    assert weights.weight_hashes(network)["init_hash"] != before

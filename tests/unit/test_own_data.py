@@ -16,7 +16,7 @@ import pytest
 from helpers.settings import settings
 from PIL import Image
 
-from experiments import data, losses, models, optimizers, schedulers, training
+from experiments import data, losses, models, optimizers, schedulers, training, weights
 from experiments.data import DataError, archives
 
 RNG = np.random.default_rng(0)
@@ -404,8 +404,8 @@ def test_the_head_of_a_users_network_is_its_last_layer_with_weights() -> None:
     hashes = []
     for outputs in (3, 7):
         with training.fresh(0):
-            hashes.append(training.weight_hashes(Own(outputs)))
-    assert training.head_prefix(Own(3)) == "last."
+            hashes.append(weights.weight_hashes(Own(outputs)))
+    assert weights.head_prefix(Own(3)) == "last."
     assert hashes[0]["init_hash"] == hashes[1]["init_hash"]
     assert hashes[0]["head_hash"] != hashes[1]["head_hash"]
 

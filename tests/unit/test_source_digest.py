@@ -152,7 +152,9 @@ def test_which_files_a_run_reaches():
             "experiments/kernels/onednn.py",
             "experiments/kernels/units.py",
             "experiments/metrics.py",
+            "experiments/steps.py",
             "experiments/training.py",
+            "experiments/weights.py",
         ],
     }
     assert set(parts(model="experiments.models.convnet")["model"]) == {

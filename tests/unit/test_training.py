@@ -15,7 +15,17 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from paddle import nn
 
-from experiments import checkpoints, data, losses, models, schedulers, stopping, training
+from experiments import (
+    checkpoints,
+    data,
+    losses,
+    models,
+    rehearsal,
+    schedulers,
+    stopping,
+    training,
+    weights,
+)
 from experiments.heads import head_of, log_softmax
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +165,7 @@ def test_measuring_a_step_does_not_change_it(splits, optimizer, monkeypatch):
 def test_ten_steps_are_measured_evenly_or_all_there_are(
     splits, size, batch_size, expected, monkeypatch
 ):
-    at, real = [], (training._step, training._measured_step)
+    at, real = [], (training.step, training.measured_step)
     for measured, step in enumerate(real):
         monkeypatch.setattr(
             training,
@@ -264,7 +274,7 @@ def test_a_seed_fixes_body_and_order_for_every_loss_and_the_head_for_every_loss_
                 steps=1,
                 class_counts=[100] * 10,
             )
-            hashes = training.weight_hashes(learner.network)
+            hashes = weights.weight_hashes(learner.network)
         init.add(hashes["init_hash"])
         head.setdefault(head_of(loss, 10).name, set()).add(hashes["head_hash"])
         order.add(data.order_hash(splits, seed=seed))
@@ -331,7 +341,7 @@ def test_a_loss_of_the_wrong_shape_or_type_is_refused_in_rehearsal(loss, complai
     with training.fresh(0):
         learner = training.build(models.softmax, loss, SGD, schedulers.constant, lr=0.1, steps=1)
         with pytest.raises(ValueError, match=complaint):
-            training.rehearse(learner)
+            rehearsal.rehearse(learner)
 
 
 def test_a_model_of_the_wrong_width_is_refused_in_rehearsal():
@@ -340,10 +350,10 @@ def test_a_model_of_the_wrong_width_is_refused_in_rehearsal():
             lambda outputs: models.softmax(11), losses.ce, SGD, schedulers.constant, lr=0.1, steps=1
         )
         with pytest.raises(ValueError, match=r"must return \[batch, 10\], returned \[2, 11\]"):
-            training.rehearse(wide)
+            rehearsal.rehearse(wide)
         wide = dataclasses.replace(wide, shape=(13,))
         with pytest.raises(ValueError, match=r"takes inputs of the shape \[2, 13\], got the error"):
-            training.rehearse(wide)
+            rehearsal.rehearse(wide)
 
 
 def test_evaluation_does_not_depend_on_its_batches(splits, monkeypatch):
