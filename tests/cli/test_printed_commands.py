@@ -83,7 +83,7 @@ def test_the_next_commands(name, tmp_path, monkeypatch, run_line):
         if monkeypatched:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         given = [] if monkeypatched else [override("tracking.uri", store)]
-        text = table.next_commands(settings(override("experiment", name), *given), "12e4" * 8)
+        text = table.next_commands(settings(override("experiment", name), *given))
         browse, report = (line[7:] for line in text.splitlines())
         *_, option, uri, _ = run_line(browse)
         expected = places.store_uri(store, tmp_path)
@@ -92,7 +92,6 @@ def test_the_next_commands(name, tmp_path, monkeypatch, run_line):
         assert (program, word) == ("generate", "report")
         assert values(words) == {
             "tracking": {"uri": expected},
-            "sweep": "12e4" * 8,
             "experiment": name,
         }
 
