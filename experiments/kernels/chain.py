@@ -27,6 +27,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from experiments.kernels import conv_block, onednn, units
+from experiments.kernels.builder import Builder
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,9 @@ class _Run:
             return self.stock(x)
         if plan.learns:
             return _Operation.apply(x, plan, *parameters)
-        return plan.forward(x, parameters)[0]
+        y, unused = plan.forward(x, parameters)
+        _buffers.append(unused)
+        return y
 
     def parameters(self) -> list[paddle.Tensor]:
         """The tensors that its layers learn, in the order of its units."""
@@ -159,6 +162,7 @@ class _Run:
                 tensor.dtype == paddle.float32 and tensor.place.is_cpu_place()
                 for tensor in (x, *parameters)
             )
+            and all(tensor.is_contiguous() for tensor in parameters)
         )
 
     def _plan(self, x: paddle.Tensor, parameters: Sequence[paddle.Tensor]) -> _Plan | None:
@@ -169,12 +173,14 @@ class _Run:
         training = tuple(layer.training for layer in self.normalizations)
         if learns and not all(training):
             return None  # the gradient through fixed statistics is another
-        key = tuple(x.shape), learns, learns and not x.stop_gradient, training
+        shapes = [tuple(tensor.shape) for tensor in parameters]  # weights may be replaced
+        shape, of_input = tuple(x.shape), learns and not x.stop_gradient
+        key = shape, learns, of_input, training, *shapes
         if key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
         try:
-            plan = _Plan(self.units, *key[:3])
+            plan = _Plan(self.units, shape, learns, of_input)
         except onednn.Unsupported as error:
             plan = None
             _log.warning("Paddle's own operators compute inputs %s: %s", x.shape, error)
@@ -222,7 +228,7 @@ class _Plan:
         self, parts: Sequence[units.Unit], shape: tuple[int, ...], learns: bool, of_input: bool
     ) -> None:
         self.learns, self._of_input = learns, of_input
-        builder = self._builder = units.Builder(learns)
+        builder = self._builder = Builder(learns)
         found, needed, wanted = builder.entering(builder.forward, shape, "x"), of_input, []
         for unit in parts:
             found = unit.build(builder, found)

@@ -14,73 +14,10 @@ import paddle
 from paddle import nn
 
 from experiments.kernels import conv_block, onednn
-from experiments.kernels.onednn import Array, Memory, Primitive, Program, channels_last, plain
+from experiments.kernels.builder import Builder, same_either_way
+from experiments.kernels.onednn import Memory, Primitive, channels_last, plain
 
 Window = tuple[list[int], list[int], list[int], list[int], list[int]]
-
-
-class Builder:
-    """The two programs of a run of layers, and the room that their arrays need.
-
-    Places of arrays: "saved" is kept from the forward to the backward pass; "even" and "odd" hold
-    by turns what only the next operation reads; "spare" holds the rest. The other places are
-    tensors: "x" and "y", their gradients "dx" and "dy", parameters "0", "1", ... and their
-    gradients "d0", "d1", ...
-    """
-
-    def __init__(self, learns: bool) -> None:
-        self.learns = learns
-        self.forward, self.backward = Program(), Program()
-        self.sizes = {"saved": 0, "even": 0, "odd": 0, "spare": 0}
-        self.statistics: list[tuple[nn.Layer, Memory, Memory]] = []
-        self.fixed: list[Unit] = []  # normalizations by their running statistics
-        self._odd = False
-
-    def result(self, array: Array) -> Memory:
-        """Room for the output of a layer, which its backward pass may need."""
-        return self.room(array, "saved") if self.learns else self.passing(array)
-
-    def passing(self, array: Array) -> Memory:
-        """Room for what only the next operation reads."""
-        self._odd = not self._odd
-        place = "odd" if self._odd else "even"
-        self.sizes[place] = max(self.sizes[place], array.bytes)
-        return Memory(array, place)
-
-    def room(self, array: Array, place: str) -> Memory:
-        """Room of its own, in "saved" or "spare"."""
-        offset = self.sizes[place]
-        self.sizes[place] += -(-array.bytes // onednn.ALIGNMENT) * onednn.ALIGNMENT
-        return Memory(array, place, offset)
-
-    def copy(self, program: Program, source: Memory, target: Memory) -> Memory:
-        """Copy an array into one that lies otherwise; the target."""
-        program.add(
-            Primitive("reorder", source.array, target.array),
-            {onednn.SRC: source, onednn.DST: target},
-        )
-        return target
-
-    def arranged(self, program: Program, source: Memory, wanted: Array) -> Memory:
-        """The array of `source` as it is wanted, a copy only where it lies otherwise."""
-        if source.array.like(wanted):
-            return source
-        return self.copy(program, source, self.room(wanted, "spare"))
-
-    def entering(self, program: Program, dims: Sequence[int], place: str) -> Memory:
-        """The tensor at `place`: images become channels last."""
-        if len(dims) == 2:
-            return Memory(plain(*dims), place)
-        batch, channels, height, width = dims
-        form = channels_last(batch, channels, height, width)
-        if _same_either_way(dims):
-            return Memory(form, place)
-        room = self.result(form) if program is self.forward else self.passing(form)
-        return self.copy(program, Memory(plain(*dims), place), room)
-
-    def leaving(self, program: Program, result: Memory, place: str) -> None:
-        """Write a result into the tensor at `place`."""
-        self.copy(program, result, Memory(plain(*result.array.dims), place))
 
 
 class Unit:
@@ -116,11 +53,11 @@ class _Convolution(Unit):
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
         size, strides, padding, after, spread = _window(
-            layer._kernel_size, layer._stride, layer._padding, layer._dilation
+            layer.weight.shape[2:], layer._stride, layer._padding, layer._dilation
         )
-        shape = _shape(source, layer._out_channels, size, strides, padding, after, spread)
+        shape = _shape(source, layer.weight.shape[0], size, strides, padding, after, spread)
         self.array, self.form = channels_last(*shape), onednn.any_format(*layer.weight.shape)
-        self.bias = None if layer.bias is None else plain(layer._out_channels)
+        self.bias = None if layer.bias is None else plain(layer.weight.shape[0])
         self.window = strides, spread, padding, after
         kind = onednn.FORWARD_TRAINING, onednn.CONVOLUTION_DIRECT
         arrays = source.array, self.form, self.bias, self.array
@@ -179,8 +116,10 @@ class _Normalization(Unit):
 
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
-        _of_images(source)
-        statistics, training = plain(layer._num_features), layer.training
+        found, expected = _of_images(source)[1], layer.weight.shape[0]
+        if found != expected:  # nothing else would stop it from reading beyond its weights
+            raise onednn.Unsupported(f"expected {expected} channels, got {found}")
+        statistics, training = plain(layer.weight.shape[0]), layer.training
         self.flags = onednn.USE_SCALE | onednn.USE_SHIFT
         if training:
             place = "saved" if builder.learns else "spare"
@@ -289,7 +228,7 @@ class _Flattening(Unit):
     def build(self, builder: Builder, source: Memory) -> Memory:
         self.dims = dims = _of_images(source)
         form = plain(dims[0], math.prod(dims[1:]))
-        if _same_either_way(dims):
+        if same_either_way(dims):
             return Memory(form, source.place, source.offset)
         result = builder.result(form)
         builder.copy(builder.forward, source, Memory(plain(*dims), result.place, result.offset))
@@ -297,7 +236,7 @@ class _Flattening(Unit):
 
     def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
         form = channels_last(*self.dims)
-        if _same_either_way(self.dims):
+        if same_either_way(self.dims):
             return Memory(form, gradient.place, gradient.offset)
         source = Memory(plain(*self.dims), gradient.place, gradient.offset)
         return builder.copy(builder.backward, source, builder.passing(form))
@@ -439,11 +378,6 @@ def _of_images(source: Memory) -> tuple[int, ...]:
     if len(source.array.dims) != 4:
         raise onednn.Unsupported(f"expected images, got {source.array.dims}")
     return source.array.dims
-
-
-def _same_either_way(dims: Sequence[int]) -> bool:
-    """Whether images of one channel, or of one pixel, lie in rows as they lie channels last."""
-    return dims[1] == 1 or dims[2] * dims[3] == 1
 
 
 def _shape(source: Memory, channels: int, *window: list[int]) -> tuple[int, int, int, int]:

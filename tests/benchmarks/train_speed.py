@@ -1,18 +1,16 @@
-"""Images per second of training on one core.
+"""Images per second of training on one core: this project, Paddle's own operators and PyTorch.
 
-Conv blocks against Paddle's own operators and PyTorch.
+    python tests/benchmarks/train_speed.py             # PyTorch needs pip install -e ".[bench]"
+    python tests/benchmarks/train_speed.py --networks lenet5 --batch 32
+    python tests/benchmarks/train_speed.py --networks convnet --jobs 2
 
-    python tests/benchmarks/train_speed.py           # PyTorch's row needs pip install -e ".[bench]"
-    python tests/benchmarks/train_speed.py --jobs 2  # and the machine's total with two at once
+Trains the shipped networks and one of a user's (cross-entropy, SGD 0.01), each in three ways, each
+way in a process of its own. All are pinned to one core and take turns, a second or so each, for
+several rounds, so that whatever else the machine does hits all alike: compare the ratios, which are
+taken within a round. The batch is made beforehand: the steps alone are timed.
 
-Trains the tutorial's convnet (batches of 100 digits, cross-entropy, SGD 0.01) in four ways, each in
-a process of its own. All are pinned to one core and take turns, a second or so each, for several
-rounds, so that whatever else the machine does hits all alike: compare the ratios, which are taken
-within a round. Batches are made beforehand: the steps alone are timed.
-
-The share of sgemm is the work of a step that computes both gradients at all positions, over the
-speed of the fastest matrix product of NumPy, Paddle and PyTorch. Conv blocks leave out half of that
-work, and some of these libraries use only AVX2 where there is AVX-512, so it may exceed 100 %.
+"ours" is what experiments run. "paddle" has Paddle's own operators, loss and optimizer for the same
+layers. "torch" has the same layers in PyTorch, channels last.
 """
 
 from __future__ import annotations
@@ -32,173 +30,184 @@ from typing import Any
 
 from experiments import machine
 
-BATCH = 100
-# multiplications and additions of one training step, dense, both convolutions' gradients
-FLOP_PER_IMAGE = 13.4e6
-VARIANTS = {
-    "paddle": "Paddle as installed, conv, ReLU, pool",
-    "reordered": "Paddle, bias and ReLU after the pool, MKL's fast path",
-    "block": "conv blocks, as experiments run them",
-    "torch": "PyTorch, channels-last, ReLU after the pool",
-}
-NEEDS = {"torch": "torch"}  # of a variant the package
+NETWORKS = ("convnet", "lenet5", "cnn_bn", "mlp", "softmax", "resnet8", "own")
+WAYS = ("paddle", "ours", "torch")
 
 
-def batches() -> tuple[Any, Any]:
-    """Scikit-learn's digits.
-
-    Images [17, 100, 1, 28, 28] in 0..1, float32, and labels [17, 100], int64.
-    """
+def batch(network: str, size: int) -> tuple[Any, Any]:
+    """Random images [size, channels, height, width] in 0..1, float32, and labels [size]."""
     import numpy as np
-    from sklearn.datasets import load_digits
 
-    digits, labels = load_digits(return_X_y=True)
-    large = np.kron(digits.reshape(-1, 8, 8) / 16, np.ones((3, 3)))
-    images = np.pad(large, ((0, 0), (2, 2), (2, 2))).astype("float32")
-    count = len(images) // BATCH
-    return images[: count * BATCH].reshape(count, BATCH, 1, 28, 28), labels[
-        : count * BATCH
-    ].reshape(count, BATCH)
+    rng = np.random.default_rng(0)
+    shape = (3, 32, 32) if network == "resnet8" else (1, 28, 28)
+    return rng.random((size, *shape), dtype=np.float32), rng.integers(0, 10, size)
 
 
-def paddle_step(variant: str) -> Callable[[int], Any]:
-    """A function that trains on the batch of a number and returns its loss, in Paddle."""
-    if variant != "paddle":
-        machine.prepare(threads=1)
-    if variant not in ("paddle", "reordered"):
-        machine.keep_memory()
-    if variant != "block":
-        os.environ["FAIRLOSS_KERNEL"] = "stock"
-    import paddle
+def own(outputs: int) -> Any:
+    """A user's network of six ordinary layers before its head."""
     from paddle import nn
 
-    from experiments.kernels.conv_block import ConvBlock, kernel
+    return nn.Sequential(
+        *(nn.Conv2D(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2D(2)),
+        *(nn.Conv2D(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2D(2)),
+        *(nn.Flatten(), nn.Linear(32 * 7 * 7, outputs)),
+    )
 
-    paddle.seed(0)
-    if variant == "paddle":
-        first = [nn.Conv2D(1, 20, 5, padding=2), nn.ReLU(), nn.MaxPool2D(2)]
-        second = [nn.Conv2D(20, 20, 5, padding=2), nn.ReLU(), nn.MaxPool2D(2)]
+
+def paddle_step(network: str, way: str, size: int) -> tuple[Callable[[], Any], str]:
+    """A function that trains for a step and returns the loss, and what computes the network."""
+    if way == "ours":
+        machine.load_paddle(int(os.environ["OMP_NUM_THREADS"]))
     else:
-        first, second = [ConvBlock(1, 20, 5, padding=2)], [ConvBlock(20, 20, 5, padding=2)]
-    network = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(980, 10))
-    loss_of = nn.CrossEntropyLoss()
-    optimizer = paddle.optimizer.SGD(0.01, parameters=network.parameters())
-    images, labels = ([paddle.to_tensor(batch) for batch in part] for part in batches())
+        os.environ["FAIRLOSS_KERNEL"] = "stock"
+    import functools
 
-    def step(i: int) -> Any:
-        loss = loss_of(network(images[i % len(images)]), labels[i % len(labels)])
+    import paddle
+
+    from experiments import losses, models, optimizers, schedulers, training
+    from experiments.kernels import chain
+
+    resnet8 = functools.partial(models.resnet, depth=8)
+    model = {"own": own, "resnet8": resnet8}.get(network) or getattr(models, network)
+    images, labels = batch(network, size)
+    x, y = paddle.to_tensor(images), paddle.to_tensor(labels)
+    functions = losses.ce, optimizers.sgd, schedulers.constant
+    learner = training.build(model, *functions, lr=0.01, steps=1, shape=images.shape[1:])
+    loss_of = paddle.nn.CrossEntropyLoss()
+    optimizer = paddle.optimizer.SGD(0.01, parameters=learner.network.parameters())
+
+    def step() -> Any:
+        values = learner.losses(learner.network(x), y)
+        training._step(learner, values)
+        return values.numpy().mean()
+
+    def plain_step() -> Any:
+        loss = loss_of(learner.network(x), y)
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()
         return loss
 
-    # what the worker says when it is ready
-    step.kernel = kernel()  # type: ignore[attr-defined]
-    return step
+    return (step if way == "ours" else plain_step), chain.kernel(learner.network)
 
 
-def torch_step() -> Callable[[int], Any]:
-    """The same in PyTorch."""
-    import torch
+def torch_network(network: str) -> Any:
+    """The same layers in PyTorch, pools before activations where that is faster."""
     from torch import nn
+    from torch.nn import functional as F
+
+    class Residual(nn.Module):
+        def __init__(self, before: int, width: int, stride: int) -> None:
+            super().__init__()
+            self.stride, self.more = stride, width - before
+            self.convolutions = nn.Sequential(
+                nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width),
+                nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width),
+            )  # fmt: skip
+
+        def forward(self, images: Any) -> Any:
+            shortcut = images
+            if self.more:
+                kept = images[:, :, :: self.stride, :: self.stride]
+                shortcut = F.pad(kept, [0, 0, 0, 0, 0, self.more])
+            return F.relu(self.convolutions(images) + shortcut)
+
+    def conv(before: int, width: int, size: int, padding: int = 0, **options: Any) -> Any:
+        return nn.Conv2d(before, width, size, padding=padding, **options)
+
+    layers = {
+        "convnet": lambda: [
+            conv(1, 20, 5, 2), nn.MaxPool2d(2), nn.ReLU(),
+            conv(20, 20, 5, 2), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(980, 10),
+        ],
+        "lenet5": lambda: [
+            conv(1, 6, 5, 2), nn.Tanh(), nn.AvgPool2d(2),
+            conv(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
+            nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
+        ],
+        "cnn_bn": lambda: [
+            conv(1, 32, 3, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            conv(32, 64, 3, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(3136, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10),
+        ],
+        "mlp": lambda: [nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)],
+        "softmax": lambda: [nn.Flatten(), nn.Linear(784, 10)],
+        "resnet8": lambda: [
+            conv(3, 16, 3, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), Residual(16, 16, 1),
+            Residual(16, 32, 2), Residual(32, 64, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(64, 10),
+        ],
+        "own": lambda: [
+            conv(1, 16, 3, 1), nn.ReLU(), nn.MaxPool2d(2),
+            conv(16, 32, 3, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1568, 10),
+        ],
+    }  # fmt: skip
+    return nn.Sequential(*layers[network]())
+
+
+def torch_step(network: str, size: int) -> tuple[Callable[[], Any], str]:
+    """The same as `paddle_step` in PyTorch."""
+    import torch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = nn.Sequential(
-        *(nn.Conv2d(1, 20, 5, padding=2), nn.MaxPool2d(2), nn.ReLU()),
-        *(nn.Conv2d(20, 20, 5, padding=2), nn.MaxPool2d(2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(980, 10)),
-    ).to(memory_format=torch.channels_last)
-    loss_of = nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    pictures, numbers = batches()
-    images = [torch.from_numpy(batch).to(memory_format=torch.channels_last) for batch in pictures]
-    labels = [torch.from_numpy(batch) for batch in numbers]
+    model = torch_network(network).to(memory_format=torch.channels_last)
+    loss_of = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    images, labels = (torch.from_numpy(part) for part in batch(network, size))
+    images = images.to(memory_format=torch.channels_last)
 
-    def step(i: int) -> Any:
+    def step() -> Any:
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(network(images[i % len(images)]), labels[i % len(labels)])
+        loss = loss_of(model(images), labels)
         loss.backward()
         optimizer.step()
         return loss
 
-    return step
+    return step, "torch"
 
 
-def sgemm(clock: Callable[[], float]) -> float:
-    """FLOP per second of the fastest matrix product, 1024 x 1024 in float32, of NumPy.
-
-    Paddle and PyTorch.
-    """
-    import numpy as np
-
-    machine.prepare(threads=1)
-    matrix = np.random.default_rng(0).random((1024, 1024), dtype="float32")
-    kinds: list[Any] = [matrix]
-    if find_spec("torch"):
-        import torch
-
-        torch.set_num_threads(1)
-        kinds.append(torch.from_numpy(matrix))
-    import paddle
-
-    kinds.append(paddle.to_tensor(matrix))
-    best = 0.0
-    for kind in kinds * 5:
-        start = clock()
-        for _ in range(4):
-            kind @ kind
-        best = max(best, 4 * 2 * 1024**3 / (clock() - start))
-    return best
-
-
-def work(variant: str, core: int | None, clock: Callable[[], float]) -> None:
+def work(way: str, network: str, size: int, core: int | None, clock: Callable[[], float]) -> None:
     """The body of a process.
 
     Warm up, then answer each number of seconds on stdin with images/s on stdout.
     """
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    if variant == "sgemm":
-        print(json.dumps(sgemm(clock)), flush=True)
-        return
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    step = torch_step() if variant == "torch" else paddle_step(variant)
-    for i in range(10):
-        float(step(i))
-    print(json.dumps(getattr(step, "kernel", "")), flush=True)
-    count = 10
+    made = torch_step(network, size) if way == "torch" else paddle_step(network, way, size)
+    step, kernel = made
+    for _ in range(10):
+        float(step())
+    print(json.dumps(kernel), flush=True)
     for line in sys.stdin:
-        start = clock()
-        first = count
+        start, count = clock(), 0
         while clock() - start < float(line):
             for _ in range(5):
-                loss = step(count)
+                loss = step()
                 count += 1
         float(loss)
-        print(json.dumps(BATCH * (count - first) / (clock() - start)), flush=True)
+        print(json.dumps(size * count / (clock() - start)), flush=True)
 
 
 class Worker:
-    """A process that runs `work` for one variant on one core."""
+    """A process that runs `work` on one core, or on any number of them with several threads."""
 
     def __init__(
-        self, variant: str, core: int | None, *, cpu_time: bool = False, **variables: str
+        self, way: str, network: str, options: Any, core: int | None, threads: int = 1
     ) -> None:
-        command = [sys.executable, "-W", "ignore", __file__, "--worker", variant]
+        command = [sys.executable, "-W", "ignore", __file__, "--worker", way]
+        command += ["--networks", network, "--batch", str(options.batch)]
         command += [] if core is None else ["--core", str(core)]
-        command += ["--cpu-time"] if cpu_time else []
-        environment = {
-            name: value for name, value in os.environ.items() if name != "MKL_DEBUG_CPU_TYPE"
-        }
+        command += ["--cpu-time"] if options.cpu_time else []
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        ours = {k: v for k, v in os.environ.items() if k != "MKL_DEBUG_CPU_TYPE"}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=environment | variables,
+            env=ours | dict.fromkeys(names, str(threads)),
         )
         self.says = self.answer()
 
@@ -211,10 +220,13 @@ class Worker:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(
-                f"{' '.join(self.process.args)} ended early; run it by hand to see why"
-            )  # type: ignore[arg-type]
+            command = " ".join(map(str, self.process.args))  # type: ignore[union-attr, arg-type]
+            raise SystemExit(f"{command} ended early; run it by hand to see why")
         return json.loads(line)
+
+    def rate(self, seconds: float) -> float:
+        self.ask(seconds)
+        return float(self.answer())
 
     def close(self) -> None:
         assert self.process.stdin
@@ -223,74 +235,58 @@ class Worker:
 
 
 def spread(values: list[float], digits: int = 2) -> str:
-    """'median (min..max)'."""
+    """'median (min to max)'."""
     low, high = min(values), max(values)
-    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def compare(
-    variants: list[str], core: int | None, rounds: int, seconds: float, cpu_time: bool
-) -> None:
-    workers = {variant: Worker(variant, core, cpu_time=cpu_time) for variant in variants}
-    rates: dict[str, list[float]] = {variant: [] for variant in variants}
-    for turn in range(rounds + 1):  # the first round warms up
-        for variant, worker in workers.items():
-            worker.ask(seconds)
-            rate = worker.answer()
+def compare(network: str, ways: list[str], options: Any, core: int | None) -> None:
+    """A row of the table."""
+    workers = {way: Worker(way, network, options, core) for way in ways}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(options.rounds + 1):  # the first round warms up
+        for way, worker in workers.items():
+            rate = worker.rate(options.seconds)
             if turn:
-                rates[variant].append(rate)
+                rates[way].append(rate)
     for worker in workers.values():
         worker.close()
-    limit = Worker("sgemm", core, cpu_time=cpu_time).says
-    print(
-        f"sgemm {limit / 1e9:.0f} GFLOP/s; a training step is {FLOP_PER_IMAGE / 1e6} MFLOP per "
-        "image\n"
-    )
-    print(
-        f"{'':54s}{'images/s of CPU time' if cpu_time else 'images/s':>24s}"
-        f"{'x Paddle':>20s}{'x PyTorch':>20s}{'of sgemm':>10s}"
-    )
-    for variant in variants:
-        cells = [spread(rates[variant], 0)]
-        for other in ("paddle", "torch"):
-            ratios = [a / b for a, b in zip(rates[variant], rates.get(other, []), strict=False)]
-            cells.append(spread(ratios) if ratios else "-")
-        share = statistics.median(rates[variant]) * FLOP_PER_IMAGE / limit
-        print(f"{VARIANTS[variant]:54s}{cells[0]:>24s}{cells[1]:>20s}{cells[2]:>20s}{share:>9.0%}")
-    if "block" in workers:
-        print(f"\nconv blocks ran {workers['block'].says}")
-    for name in sorted(set(NEEDS.values())):
-        if not find_spec(name):
-            print(f'{name} is not installed: pip install -e ".[bench]" adds its row')
+    cells = [f"{statistics.median(rates[way]):,.0f}" if way in ways else "-" for way in WAYS]
+    for other in ("paddle", "torch"):
+        both = zip(rates.get("ours", []), rates.get(other, []), strict=False)
+        ratios = [a / b for a, b in both]
+        cells.append(spread(ratios) if ratios else "-")
+    kernel = workers["ours"].says if "ours" in workers else "-"
+    print(f"| {network} | {options.batch} | {' | '.join(cells)} | {kernel} |", flush=True)
 
 
-def scale(jobs: int, cores: list[int | None], rounds: int, seconds: float, cpu_time: bool) -> None:
-    """The total of several processes at once, each on its own core while there are cores.
-
-    Against one.
-    """
-    workers = [Worker("block", cores[i % len(cores)], cpu_time=cpu_time) for i in range(jobs)]
-    ratios, totals = [], []
-    for turn in range(rounds + 1):
-        workers[0].ask(seconds)
-        alone = workers[0].answer()
+def scale(network: str, options: Any, cores: list[int | None]) -> None:
+    """The total of several processes, each on its own core, and one with several threads."""
+    count = max(options.jobs, options.threads)
+    workers = [Worker("ours", network, options, cores[i % len(cores)]) for i in range(options.jobs)]
+    threaded = Worker("ours", network, options, None, options.threads)
+    jobs, threads = [], []
+    for turn in range(options.rounds + 1):
+        alone = workers[0].rate(options.seconds)
         for worker in workers:
-            worker.ask(seconds)
+            worker.ask(options.seconds)
         total = sum(worker.answer() for worker in workers)
         if turn:
-            ratios.append(total / alone)
-            totals.append(total)
-    for worker in workers:
+            jobs.append(total / alone)
+            threads.append(threaded.rate(options.seconds) / alone)
+    for worker in [*workers, threaded]:
         worker.close()
-    print(f"\n{jobs} jobs at once: {spread(totals, 0)} images/s, {spread(ratios)} times one job")
+    if count > 1:
+        print(f"\n{network}, times one job with one thread:")
+        print(f"{options.jobs} jobs at once {spread(jobs)}")
+        print(f"{options.threads} threads {spread(threads)}")
 
 
 def describe() -> str:
-    versions = [
-        f"{name} {metadata.version(name)}"
-        for name in ("paddlepaddle", "torch", "numpy")
-        if installed(name)
-    ]
+    """The machine and the versions."""
+    modules = {"paddle": "paddlepaddle", "torch": "torch", "numpy": "numpy"}
+    found = [name for module, name in modules.items() if find_spec(module)]
+    versions = [f"{name} {metadata.version(name)}" for name in found]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{machine.cpu_model()}, {os.cpu_count()} cores{load}; {platform.platform()}; "
@@ -298,63 +294,48 @@ def describe() -> str:
     )
 
 
-def installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--rounds", type=int, default=7, help="turns that are counted of each variant (default 7)"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="turns that count (default 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default 1)")
-    parser.add_argument(
-        "--core", type=int, help="the core to pin to (default: the last this process may use)"
-    )
+    parser.add_argument("--batch", type=int, default=100, help="images per step (default 100)")
+    parser.add_argument("--core", type=int, help="the core to pin to (default: the last one)")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="count the processes' own time on their cores, for machines that are busy with other "
-        "work",
+        help="count the processes' own time, for machines that are busy with other work",
     )
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="also the total of this many processes at once"
-    )
-    parser.add_argument(
-        "--variants",
-        default=",".join(VARIANTS),
-        help=f"which to run, of {','.join(VARIANTS)} (default all; torch only where it "
-        "is installed)",
-    )
+    parser.add_argument("--jobs", type=int, default=1, help="also this many processes at once")
+    parser.add_argument("--threads", type=int, default=1, help="also one with this many threads")
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="which (default all)")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which (default all)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(
-            options.worker,
-            options.core,
-            time.process_time if options.cpu_time else time.perf_counter,
-        )
+        clock = time.process_time if options.cpu_time else time.perf_counter
+        work(options.worker, options.networks, options.batch, options.core, clock)
         return
-    variants = options.variants.split(",")
-    if not set(variants) <= set(VARIANTS):
-        parser.error(f"--variants: expected some of {','.join(VARIANTS)}, got {options.variants}")
-    if options.rounds < 1 or options.jobs < 1 or options.seconds <= 0:
-        parser.error("--rounds and --jobs must be at least 1, --seconds more than 0")
+    networks, ways = options.networks.split(","), options.ways.split(",")
+    if not (set(networks) <= set(NETWORKS) and set(ways) <= set(WAYS)):
+        parser.error(f"expected --networks of {','.join(NETWORKS)} and --ways of {','.join(WAYS)}")
+    if min(options.rounds, options.jobs, options.threads, options.batch, options.seconds) <= 0:
+        parser.error("expected numbers above 0")
     cores: list[int | None] = (
         [*sorted(os.sched_getaffinity(0))] if hasattr(os, "sched_getaffinity") else [None]
     )
     print(describe())
+    if not find_spec("torch"):
+        print('PyTorch is not installed: pip install -e ".[bench]" adds its columns')
+        ways = [way for way in ways if way != "torch"]
+    print("\n| network | batch | paddle | ours | torch | x paddle | x torch | kernel |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     core = cores[-1] if options.core is None else options.core
-    variants = [name for name in variants if name not in NEEDS or find_spec(NEEDS[name])]
-    compare(variants, core, options.rounds, options.seconds, options.cpu_time)
-    if options.jobs > 1:
-        scale(options.jobs, cores, options.rounds, options.seconds, options.cpu_time)
+    for network in networks:
+        compare(network, ways, options, core)
+        if max(options.jobs, options.threads) > 1:
+            scale(network, options, cores)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import copy
-import gc
-import hashlib
 import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from helpers.chains import assert_equal, inputs, networks, normalized, runs, step
 from paddle import nn
 
 from experiments import models, training, weights
-from experiments.kernels import chain, onednn
+from experiments.kernels import chain, conv_block, onednn
 from experiments.losses import ce
 from experiments.optimizers import sgd
 from experiments.schedulers import constant
-
-ROOT = Path(__file__).parents[2]
-
-
-def normalized(channels, size, *layers):
-    return [nn.Conv2D(*channels, size, bias_attr=False), nn.BatchNorm2D(channels[1]), *layers]
-
 
 CASES = {  # layers, and the shape of the input
     "one convolution": (lambda: [nn.Conv2D(3, 5, 3)], (4, 3, 8, 9)),
@@ -81,48 +69,6 @@ CASES = {  # layers, and the shape of the input
 }
 
 
-def networks(layers, seed=0):
-    """A network by Paddle's own operators and its copy by oneDNN, normalizations in disorder."""
-    paddle.seed(seed)
-    stock = nn.Sequential(*layers())
-    for layer in stock.sublayers():
-        if isinstance(layer, nn.BatchNorm2D):
-            for tensor in (layer.weight, layer.bias, layer._mean, layer._variance):
-                tensor.set_value(paddle.rand(tensor.shape) + 0.5)
-    ours = copy.deepcopy(stock)
-    chain.install(ours)
-    return stock, ours
-
-
-def step(network, x, seed=1):
-    """Output, gradients of the input and of the weights, and the state afterwards, by name."""
-    x = paddle.to_tensor(x, stop_gradient=False)
-    y = network(x)
-    dy = np.random.default_rng(seed).standard_normal(y.shape).astype("float32")
-    y.backward(paddle.to_tensor(dy))
-    gradients = {f"d {k}": v.grad for k, v in network.named_parameters() if v.grad is not None}
-    found = {"y": y, "dx": x.grad, **gradients, **network.state_dict()}
-    network.clear_gradients()
-    return {name: tensor.numpy() for name, tensor in found.items()}
-
-
-def inputs(shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
-
-
-def assert_equal(ours, stock, tolerance=1e-5):
-    assert list(ours) == list(stock)
-    scale = max(np.linalg.norm(value) for name, value in stock.items() if name.startswith("d "))
-    for name, value in stock.items():
-        # a bias before a normalization has the gradient 0, up to the rounding of the others
-        size = max(np.linalg.norm(value), scale if name.endswith("bias") else 0)
-        assert np.linalg.norm(ours[name] - value) <= tolerance * size, name
-
-
-def runs(network):
-    return [part for part in chain._parts(network) if isinstance(part, chain._Run)]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_equals_paddles_operators(case):
     layers, shape = CASES[case]
@@ -136,6 +82,38 @@ def test_equals_paddles_operators(case):
         x = paddle.to_tensor(inputs(shape, 2))
         np.testing.assert_allclose(ours(x).numpy(), stock(x).numpy(), rtol=1e-4, atol=1e-5)
     assert len(runs(ours)[0]._plans) == 2
+
+
+def test_conv_blocks_are_computed_too_where_they_cannot_be_compiled(monkeypatch):
+    monkeypatch.setattr(conv_block, "kernel", lambda network=None: "stock")
+    stock, ours = networks(lambda: models.convnet(10).body)
+    assert_equal(step(ours, inputs((7, 1, 28, 28))), step(stock, inputs((7, 1, 28, 28))))
+    assert all(runs(ours)[0]._plans.values())
+    assert chain.kernel(ours) == f"onednn-{onednn.library().version}"
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [nn.Conv2D(2, 8, 3), nn.BatchNorm2D(16)],
+        lambda: [nn.Conv2D(2, 8, 3), nn.Conv2D(4, 8, 3)],
+        lambda: [nn.Conv2D(2, 8, 3), nn.Flatten(), nn.Linear(7, 2)],
+    ],
+)
+def test_layers_that_do_not_fit_raise_paddles_error(layers):
+    _, ours = networks(layers)
+    with pytest.raises((ValueError, RuntimeError), match="InvalidArgument"):
+        ours(paddle.ones([2, 2, 6, 6]))
+
+
+def test_weights_of_another_shape_are_another_plan():
+    stock, ours = networks(lambda: [nn.Conv2D(2, 8, 3), nn.ReLU()])
+    step(ours, inputs((3, 2, 6, 6)))
+    for network in (stock, ours):
+        paddle.seed(5)
+        network[0].weight = paddle.create_parameter([4, 2, 3, 3], "float32")
+        network[0].bias = paddle.create_parameter([4], "float32")
+    assert_equal(step(ours, inputs((3, 2, 6, 6))), step(stock, inputs((3, 2, 6, 6))))
 
 
 def test_statistics_move_without_a_gradient_too():
@@ -301,104 +279,3 @@ def test_where_onednn_cannot_be_used_paddle_computes(monkeypatch, fault):
     monkeypatch.undo()
     for cached in (onednn.library, chain._obstacle):
         cached.cache_clear()
-
-
-def trained(steps=3):
-    """A digest of cnn_bn's weights after some steps."""
-    with training.fresh(0):
-        learner = training.build(models.cnn_bn, ce, sgd, constant, lr=0.1, steps=1)
-        for i in range(steps):
-            x, labels = paddle.to_tensor(inputs((20, 1, 28, 28), i)), paddle.arange(20) % 10
-            training.step(learner, learner.losses(learner.network(x), labels))
-        return hashlib.sha256(repr(weights.weight_hashes(learner.network)).encode()).hexdigest()
-
-
-@pytest.mark.slow
-def test_the_same_bits_in_every_process():
-    code = "from tests.unit.test_chain import trained; print(trained())"
-    command = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[:0] = ['.']; {code}"]
-    digests = {
-        subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ
-        ).stdout.split()[-1]
-        for _ in range(3)
-    }
-    assert len(digests) == 1
-
-
-def resident():
-    """The memory of this process, in MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_memory_does_not_grow_over_10000_steps():
-    """Of all kinds: with a backward pass, without, in evaluation, and of changing batch sizes."""
-    _, network = networks(lambda: normalized((1, 4), 3, nn.ReLU(), nn.MaxPool2D(2)))
-    x, after = inputs((30, 1, 8, 8)), []
-    for i in range(10000):
-        y = network(paddle.to_tensor(x[: 1 + i % 30]))
-        if i % 3 == 0:
-            y.sum().backward()
-            network.clear_gradients()
-        if i % 3 == 1:
-            with paddle.no_grad():
-                network(paddle.to_tensor(x))
-        del y
-        if i % 2000 == 1999:
-            gc.collect()
-            after.append(resident())
-    assert after[-1] - after[1] < 3, after
-    assert len(runs(network)[0]._plans) <= chain._MOST_PLANS
-
-
-GUARD = 1024  # floats on each side of an array that nothing may change
-
-
-@pytest.mark.slow
-def test_random_networks_write_nowhere_else(monkeypatch):
-    """Random layers, shapes and batches, with guards around every array that oneDNN writes to."""
-    rng = np.random.default_rng(0)
-    guarded: list[tuple[object, object]] = []
-
-    class Buffer:
-        def __init__(self, size):
-            self.size, room = size, -(-size // 64) * 16
-            self.array = np.full(room + 2 * GUARD + 16, 7, np.float32)
-            start = self.array.ctypes.data
-            skip = -start % 64 // 4
-            self.address = start + (skip + GUARD) * 4
-            before, end = self.array[: skip + GUARD], self.array[skip + GUARD + room :]
-            guarded.append((before, end))
-
-    def empty(shape):
-        size = int(np.prod(shape))
-        room = paddle.full([size + 2 * GUARD], 7.0)
-        guarded.append((room[:GUARD], room[GUARD + size :]))
-        return room[GUARD : GUARD + size].reshape(shape)
-
-    monkeypatch.setattr(chain, "_Buffer", Buffer)
-    monkeypatch.setattr(chain, "_empty", empty)
-    chain._buffers.clear()
-    for _ in range(100):
-        shape = [int(n) for n in rng.integers([1, 1, 20, 20], [9, 20, 30, 30])]
-        layers, wide = [], shape[1]
-        for stride in rng.permutation(2)[: rng.integers(1, 3)] + 1:  # 20 pixels are enough for it
-            size, out = [int(n) for n in rng.integers(1, 4, 2)], int(rng.integers(1, 40))
-            layers.append(nn.Conv2D(wide, out, size, int(stride), int(rng.integers(2))))
-            wide = out
-            pool = nn.MaxPool2D if rng.random() < 0.5 else nn.AvgPool2D
-            extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), pool(2, 1), pool(3, 2)]
-            layers += [layer for layer in extra if rng.random() < 0.3]
-        stock, ours = networks(lambda layers=layers: copy.deepcopy(layers))
-        expected, found = step(stock, inputs(shape)), step(ours, inputs(shape))
-        with paddle.no_grad():
-            ours.eval()(paddle.to_tensor(inputs(shape)))
-        assert len(runs(ours)[0]._plans) == 2 and all(runs(ours)[0]._plans.values())
-        np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-2)
-        for pair in guarded:
-            for part in pair:
-                assert (np.asarray(part) == 7).all()
-        guarded.clear()
-    chain._buffers.clear()
