@@ -220,7 +220,9 @@ class Settings:
             values["stop.patience"] = self.patience
         if self.corruptions:  # more numbers
             values["corruptions"] = True
-        if (device := machine.device(self.device, self.threads)) != "cpu":  # other kernels
+        # Other kernels. Whether there is a GPU is checked where the run is computed.
+        device = "gpu" if self.device == "gpu" else machine.device(self.device, self.threads)
+        if device != "cpu":
             values["device"] = device
         return values
 
@@ -337,8 +339,10 @@ def _data_name(choice: str, option: Mapping[str, Any]) -> str:
     target = option["_target_"].rpartition(".")[2]
     if option["_target_"] == "experiments.data.table":
         return str(option["name"])
-    if option["_target_"].startswith("experiments.data.") and target in _OWN_DATA:
-        return Path(option[_OWN_DATA[target]]).stem
+    path = option.get(_OWN_DATA.get(target, ""))
+    if option["_target_"].startswith("experiments.data.") and isinstance(path, str):
+        place = Path(path).resolve()
+        return (place.name if place.is_dir() else place.stem) or choice
     return choice
 
 

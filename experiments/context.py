@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 NAMES = ("epoch", "epochs", "step", "steps", "index", "class_counts", "classes", "features")
 CONSTANT = ("epochs", "steps", "class_counts", "classes", "features")
 WHOLE = frozenset({"epochs", "steps"})  # what makes a run differ from the beginning of a longer one
@@ -74,7 +76,9 @@ def class_of(loss: Callable[..., Any]) -> Any:
 
 def needed(loss: Callable[..., Any]) -> tuple[str, ...]:
     """Which of `NAMES` a call of the loss needs."""
-    return _required(signature(loss), NAMES)
+    call = signature(loss)
+    others = list(call.parameters.values())[2:]  # after outputs and labels
+    return _required(call.replace(parameters=others), NAMES)
 
 
 def needed_to_build(loss: Callable[..., Any]) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def is_whole(loss: Callable[..., Any]) -> bool:
 
 def counts(labels: Any, classes: int) -> tuple[int, ...]:
     """How many of the labels, an array, are each of the classes 0 to `classes` - 1."""
-    return tuple(int((labels == label).sum()) for label in range(classes))
+    return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
 def checked_counts(class_counts: Sequence[int] | None) -> Sequence[int]:

@@ -236,14 +236,22 @@ def _run_all(
         The error of each run that failed, after a second try with on_failure=retry; None for a run
         that was not begun.
     """
+    from experiments import tracking
+
     failures: dict[str, Any] = {}
     retried: set[str] = set()
+    away = False
     todo = set(identities)
     while todo:
         groups = jobs.groups(identity for identity in identities if identity in todo)
         ended = launch([jobs.overrides(group) for group in groups])
         well = all(job.status == JobStatus.COMPLETED for job in ended)
-        missing = _missing(jobs.store if well else jobs.store.hasty(), identities)
+        try:
+            missing = _missing(jobs.store if well else jobs.store.hasty(), identities)
+        except tracking.Away:
+            if well:
+                raise
+            missing, away = set(identities), True  # the failures can still be shown
         for group, job in zip(groups, ended, strict=True):
             for identity in group:
                 failures.pop(identity, None)
@@ -251,6 +259,8 @@ def _run_all(
                     failures[identity] = None
                 elif job.status == JobStatus.FAILED and (identity in missing or len(group) == 1):
                     failures[identity] = job._return_value
+        if away:
+            return failures
         failed = {identity for identity in todo if failures.get(identity)}
         again = failed - retried if on_failure == "retry" else set()
         retried |= again

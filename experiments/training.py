@@ -152,7 +152,7 @@ def build(
         counts = context.checked_counts(class_counts)
         seen.class_counts = paddle.to_tensor(counts, dtype="float32")
     if "features" in named:
-        layer = head_layer(network)
+        layer = head_layer(network, head.outputs)
         seen.watch(layer)
         seen.features = layer.weight.shape[0]
     built: Any = loss

@@ -7,14 +7,15 @@ import hashlib
 from paddle import nn
 
 
-def head_layer(network: nn.Layer) -> nn.Layer:
+def head_layer(network: nn.Layer, outputs: int) -> nn.Layer:
     """The head's layer; ValueError where there is none with a weight [features, outputs]."""
     name = head_prefix(network).removesuffix(".")
     layer = dict(network.named_sublayers(include_self=True)).get(name)
-    if layer is None or getattr(layer, "weight", None) is None:
+    weight = getattr(layer, "weight", None)
+    if layer is None or weight is None or weight.shape[1:] != [outputs]:
         raise ValueError(
-            "features: expected a network whose head is one layer with weights, got none; define "
-            "its last linear layer as the sublayer `head`"
+            "features: expected a network whose head is one linear layer, got another; define its "
+            "last linear layer as the sublayer `head`"
         )
     return layer
 

@@ -23,7 +23,13 @@ from reports.stats import across as statistics
 from reports.stats.across import LEAST, Comparison
 
 WORDS = {"data": "data set", "model": "model"}
-_OF_THE_DATA = ("data.train_size", "data.validation_size", "data.digest", "data_digest")
+_OF_THE_DATA = (
+    "data.name",
+    "data.train_size",
+    "data.validation_size",
+    "data.digest",
+    "data_digest",
+)
 """In these, data sets differ by nature."""
 
 

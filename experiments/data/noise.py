@@ -69,7 +69,8 @@ def from_file(file: str, count: int, classes: Sequence[str]) -> Ints:
             f"be read as one ({error})"
         ) from error
     numbered = not any(each.isdecimal() for each in classes)
-    if labels.dtype.kind == "U" and len(labels) and all(each.isdecimal() for each in labels):
+    texts = labels.tolist() if labels.dtype.kind == "U" else []
+    if texts and not {*texts} <= {*classes} and all(each.isdecimal() for each in texts):
         labels = labels.astype(np.int64)
     labels = checked_labels(labels, count, f"{name}: {path}")
     return places_of(labels, tuple(classes), classes if numbered else None, f"{name}: {path}: ")

@@ -152,14 +152,14 @@ def test_parent_and_children(sweep):
 
 
 @pytest.mark.slow
-def test_a_sweep_over_several_data_sets_is_one_experiment_with_their_names(tmp_path, run_command):
+def test_a_sweep_over_several_data_sets_is_one_experiment(tmp_path, run_command):
     words = ["model=softmax", "epochs=1", "lr=0.1", "tracking.log_model=false"]
     done = run_command(tmp_path, "-m", "data=wine,iris", *words)
     assert done.returncode == 0, done.stderr
-    assert {run.data.params["data"] for run in runs(tmp_path, experiment="wine+iris")} == {
+    assert {run.data.params["data"] for run in runs(tmp_path, experiment="datasets")} == {
         "wine", "iris",
     }  # fmt: skip
-    assert len(runs(tmp_path, "sweep", experiment="wine+iris")) == 1
+    assert len(runs(tmp_path, "sweep", experiment="datasets")) == 1
 
 
 def test_params(ce):

@@ -113,6 +113,7 @@ def test_the_device_counts_where_it_is_not_the_cpu(monkeypatch):
         (["data=letter"], "letter"),
         (["data=wine", "data.name=splice"], "splice"),
         (["data=csv", "data.path=/a/flowers.csv", "data.label=kind"], "flowers"),
+        (["data=npz", "data.path=null"], "npz"),
         (["data=folder", "data.root=/a/birds"], "birds"),
         (["experiment=mine"], "mine"),
     ],

@@ -232,6 +232,14 @@ def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
         def forward(self, inputs):
             return inputs.reshape([len(inputs), -1]) @ self.head.weight
 
+    class Convolved(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.head = paddle.nn.Conv2D(1, 10, 28)
+
+        def forward(self, inputs):
+            return self.head(inputs).flatten(1)
+
     def by_counts(logits, labels, class_counts):
         return losses.ce(logits, labels)
 
@@ -243,8 +251,9 @@ def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
             models.softmax, by_counts, SGD, schedulers.constant, lr=0.1, steps=1, classes=2,
             class_counts=[3, 0],
         )  # fmt: skip
-    with pytest.raises(ValueError, match="features: expected a network whose head is one layer"):
-        learner_of(by_features, splits, model=lambda outputs: NoHead())
+    for network in (NoHead, Convolved):
+        with pytest.raises(ValueError, match=r"features: expected .* whose head is one linear la"):
+            learner_of(by_features, splits, model=lambda outputs, of=network: of())
     with pytest.raises(ValueError, match="features: expected a network that calls its head"):
         rehearsal.rehearse(learner_of(by_features, splits, model=lambda outputs: Apart()))
 
@@ -281,3 +290,7 @@ def test_only_a_loss_that_names_epochs_or_steps_has_no_shorter_trajectory():
     assert context.is_whole(functools.partial(lambda logits, labels, steps, k: 0, k=1))
     assert not context.is_whole(lambda logits, labels, *, epoch, epochs=1: 0)
     assert not context.is_whole(Memory)
+
+
+def test_the_first_two_parameters_are_outputs_and_labels_by_any_name():
+    assert context.needed(lambda logits, classes: 0) == ()

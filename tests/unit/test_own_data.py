@@ -141,6 +141,10 @@ def test_noisy_labels_come_from_a_file_in_the_order_of_the_source(tmp_path: Path
 
     folds = of(inputs, noisy_labels=str(path), folds=5, seed=2)
     assert folds.flipped == 1 and folds.digest != found.digest
+    zeros = tmp_path / "zeros.txt"
+    zeros.write_text("00\n" * 60)
+    numbered = np.array([f"0{place}" for place in range(3)])[np.arange(60) % 3]
+    assert set(of(inputs, numbered, noisy_labels=str(zeros)).train.labels) == {0}
     digits = tmp_path / "digits.txt"
     digits.write_text("7\n" * 1437)
     assert set(data.digits(seed=0, noisy_labels=str(digits)).train.labels) == {7}

@@ -28,7 +28,7 @@ from experiments.terminal import plural
 
 log = logging.getLogger(__name__)
 
-_MOST_NAMED = 4  # data sets in the name of an experiment
+_SEVERAL_DATA_SETS = "datasets"  # the default experiment of a sweep over several
 
 Job = tuple[list[str], config.Settings]  # its overrides and settings
 
@@ -73,9 +73,7 @@ class GridSweeper(Sweeper):
         ]
         names = list(dict.fromkeys(job.experiment for _, job in jobs))
         if len(names) > 1 and not any(word.key_or_group == "experiment" for word in words):
-            more = names[1:] if len(names) <= _MOST_NAMED else [f"{len(names) - 1}-more"]
-            one = contract.override("experiment", "+".join([names[0], *more]))
-            return self.jobs([*arguments, one])
+            return self.jobs([*arguments, contract.override("experiment", _SEVERAL_DATA_SETS)])
         here = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
         elsewhere = not self.master.hydra.launcher._target_.endswith(here)
         ranges.check_values([job for _, job in jobs], elsewhere=elsewhere)
