@@ -53,6 +53,9 @@ pip install -e ".[test]" && pytest
 pip install -e ".[ray,server]"
 pip install -e ".[slurm]"
 mlflow ui
+python tests/benchmarks/train_speed.py --cpu-time --rounds 5 --seconds .5
+python tests/benchmarks/train_speed.py --cpu-time --rounds 5 --seconds .5 \
+--networks lenet5 --batch 32
 mlflow server --host 127.0.0.1
 mlflow server --host 127.0.0.1 --backend-store-uri postgresql+psycopg2://USER@HOST/DATABASE \
 --artifacts-destination DIRECTORY
