@@ -209,13 +209,13 @@ def ranges(numbers: Iterable[int]) -> str:
     >>> ranges([3, 0, 1, 2, 7])
     '0-3,7'
     """
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     for number in sorted(set(numbers)):
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
         else:
-            found.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
+            spans.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
 
 
 def numbers_in(text: str) -> tuple[int, ...]:

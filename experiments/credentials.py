@@ -50,7 +50,7 @@ def shown(text: str) -> str:
     """An address, or a text with some, without users, passwords and tokens in addresses."""
     text = _USER_IN_ADDRESS.sub("***@", text)
     return _QUERY_IN_ADDRESS.sub(
-        lambda found: f"{found[1]}=***" if _names_a_secret(found[1]) else found[0], text
+        lambda match: f"{match[1]}=***" if _names_a_secret(match[1]) else match[0], text
     )
 
 
@@ -116,15 +116,15 @@ def _names_a_secret(name: str) -> bool:
 
 def _secrets() -> dict[str, str]:
     """The credentials in the environment, each line one, and the variable that holds it."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, value in os.environ.items():
         is_path = value.startswith("/") and os.access(value, os.F_OK)
         if is_path or not _names_a_secret(name):
             continue
         for line in map(str.strip, value.splitlines()):
             if len(line) >= (_SHORTEST_WORD if _is_word(line) else _SHORTEST):
-                found.setdefault(line, name)
-    return found
+                names.setdefault(line, name)
+    return names
 
 
 def _is_word(text: str) -> bool:

@@ -21,15 +21,15 @@ class CommandError(CompactHydraException):
 
 def wrong_value(error: OmegaConfBaseException) -> str:
     """The message for a value of the wrong type."""
-    said = str(error).splitlines()[0]
+    message = str(error).splitlines()[0]
     kinds = {"Integer": "a whole number", "Float": "a number"}
-    if match := re.match(r"Value (.+) of type .+ could not be converted to (\w+)$", said):
-        said = f"expected {kinds.get(match[2], match[2])}, got {match[1]}"
-    elif match := re.match(r"Value (.+) is not a valid bool", said):
-        said = f"expected true or false, got {match[1]}"
-    elif said.endswith("is not Optional"):
-        said = "expected a value, got null"
-    return f"{error.full_key}: {said}"
+    if match := re.match(r"Value (.+) of type .+ could not be converted to (\w+)$", message):
+        message = f"expected {kinds.get(match[2], match[2])}, got {match[1]}"
+    elif match := re.match(r"Value (.+) is not a valid bool", message):
+        message = f"expected true or false, got {match[1]}"
+    elif message.endswith("is not Optional"):
+        message = "expected a value, got null"
+    return f"{error.full_key}: {message}"
 
 
 def no_such_value(key: str, names: Sequence[str]) -> CommandError:

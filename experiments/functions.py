@@ -60,9 +60,9 @@ def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
             return bound.func(*args, **kwargs)
         except Exception as error:
             name = str(error).partition(":")[0]
-            said = f"{group}.{error}" if name in bound.keywords else str(error)
-            said = said or type(error).__name__
-            raise CommandError(f"{group}={settings.choices[group]}: {said}") from error
+            message = f"{group}.{error}" if name in bound.keywords else str(error)
+            message = message or type(error).__name__
+            raise CommandError(f"{group}={settings.choices[group]}: {message}") from error
 
     named = functools.partial(call, **bound.keywords)
     named.__dict__.update(bound.__dict__)  # the head that a loss's option states

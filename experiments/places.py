@@ -41,14 +41,14 @@ def store_uri(uri: str | None, directory: str | os.PathLike[str]) -> str:
 
 def _address(given: str, directory: Path) -> str:
     uri = _SCHEME.sub(lambda scheme: scheme[0].lower(), given, count=1)
-    if found := _SQLITE.fullmatch(uri):
-        if found["query"]:
+    if parts := _SQLITE.fullmatch(uri):
+        if parts["query"]:
             raise AddressError(
                 f"expected sqlite:///FILE with nothing after it, got {given}; leave "
-                f"{found['query']} out (tracking.patience=SECONDS says how long to wait for a "
+                f"{parts['query']} out (tracking.patience=SECONDS says how long to wait for a "
                 "store that is locked), or write %3F where the file's name has a question mark"
             )
-        file = unquote(found["file"])
+        file = unquote(parts["file"])
         if file in ("", ":memory:"):
             raise AddressError(
                 f"{_EXPECTED} {given}; a database in memory would be gone when the command ends, "
@@ -84,8 +84,8 @@ def sqlite_uri(path: Path) -> str:
 
 def database(uri: str) -> Path | None:
     """The SQLite database at an address of `store_uri`; None for a server."""
-    found = _SQLITE.fullmatch(uri)
-    return Path(unquote(found["file"])) if found else None
+    parts = _SQLITE.fullmatch(uri)
+    return Path(unquote(parts["file"])) if parts else None
 
 
 def is_there(uri: str) -> bool:

@@ -170,15 +170,16 @@ class OptunaSweeper(_Tuner):
         jobs: list[Job] = []
         trials: dict[str, Trials] = {family: {} for family in studies}
         for _ in range(self.budget):
-            asked = {family: study.ask() for family, study in studies.items()}
+            suggestions = {family: study.ask() for family, study in studies.items()}
             rates = {
                 family: float(f"{trial.suggest_float('lr', low, high, log=True):.3g}")
-                for family, trial in asked.items()
+                for family, trial in suggestions.items()
             }
             now = [_at(job, lr=rates[_family(job[1])]) for job in one]
-            for family, found in self.trials(now).items():
-                trials[family] |= found
-                studies[family].tell(asked[family], statistics.fmean(found[rates[family]]))
+            for family, scores in self.trials(now).items():
+                trials[family] |= scores
+                mean = statistics.fmean(scores[rates[family]])
+                studies[family].tell(suggestions[family], mean)
             jobs += now
         return self.evaluate(jobs, trials)
 
