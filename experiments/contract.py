@@ -33,6 +33,7 @@ CORRUPTIONS = (
 METRICS = (
     *("test/accuracy", "test/nll", "test/brier", "test/ece", "test/ece_scaled"),
     *("test/mean_absolute_error", "test/off_by_one", "test/balanced_accuracy", "test/macro_f1"),
+    *(f"test/accuracy_{which}" for which in ("many", "medium", "few")),
     *("test/top5_accuracy", "test/margin", "test/aurc", "test/nll_scaled", "test/brier_scaled"),
     *("corrupted/accuracy", *(f"corrupted/accuracy_{kind}" for kind in CORRUPTIONS)),
     *(f"train/accuracy_{which}" for which in ("flipped", "recovered", "untouched")),

@@ -5,6 +5,8 @@ Everything here is pure. Accuracies and calibration errors lie in [0, 1], likeli
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from experiments.heads import Head, log_softmax
@@ -27,6 +29,29 @@ def class_accuracies(predicted: np.ndarray, labels: np.ndarray) -> dict[str, flo
     """`accuracy_0`, `accuracy_1`, ...: that on each class of which there are examples."""
     classes = [(c, labels == c) for c in range(int(labels.max(initial=0)) + 1)]
     return {f"accuracy_{c}": accuracy(predicted[of_c], c) for c, of_c in classes if of_c.any()}
+
+
+def by_frequency(
+    predicted: np.ndarray, labels: np.ndarray, class_counts: Sequence[int]
+) -> dict[str, float]:
+    """Accuracy on classes with many, a medium number of, and few training examples.
+
+    `accuracy_many`: over 100; `accuracy_medium`: 20 to 100; `accuracy_few`: below 20 (Liu et al.,
+    2019, Large-scale long-tailed recognition in an open world). Those without examples are left
+    out.
+
+    Args:
+        predicted: Classes [n].
+        labels: Of the test set, [n].
+        class_counts: How many training examples each class has.
+    """
+    own = np.asarray(class_counts)[labels]
+    groups = {"many": own > 100, "medium": (own >= 20) & (own <= 100), "few": own < 20}
+    return {
+        f"accuracy_{name}": accuracy(predicted[there], labels[there])
+        for name, there in groups.items()
+        if there.any()
+    }
 
 
 def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:

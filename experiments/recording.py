@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import checks, metrics, progress, stopping, tracking, training
+from experiments import checks, context, metrics, progress, stopping, tracking, training
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
 from experiments.data import Examples, Splits
@@ -122,6 +122,10 @@ class Recorder:
             last.validation_outputs,
             self.splits.validation.labels,
         )
+        predicted = learner.head.predict(outputs)
+        if settings.options["data"].get("imbalance"):
+            counts = context.counts(self.splits.train.labels, len(self.splits.classes))
+            numbers |= metrics.by_frequency(predicted, test.labels, counts)
         # A report computes the accuracy of each class from the predictions.
         logged = {n: value for n, value in numbers.items() if not re.fullmatch(r"accuracy_\d+", n)}
         tracked.log_metrics({f"test/{n}": value for n, value in logged.items()}, step=last.epoch)
@@ -138,7 +142,7 @@ class Recorder:
             end.append(f"weights of epoch {last.epoch} of {trained}")
         if settings.corruptions:
             tracked.log_metrics(_robustness(learner, self.splits), step=last.epoch)
-        tracked.log_predictions(outputs, learner.head.predict(outputs), test.labels)
+        tracked.log_predictions(outputs, predicted, test.labels)
         if settings.tracking["log_model"]:
             tags |= _export(tracked, settings, learner)
         tracked.set_tags(tags | {"outcome": "ok"})

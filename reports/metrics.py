@@ -30,6 +30,7 @@ _PER_CENT, _NATS = "%", "nats"
 _LOGITS = "of losses of logits"
 _NUMBER = "of losses of 1 number"
 _MANY_CLASSES = "of losses of logits with more than 10 classes"
+_IMBALANCED = "with data.imbalance"
 _CORRUPTED = "with corruptions=true"
 _FLIPPED = "where data.label_noise flips labels"
 
@@ -183,6 +184,18 @@ _ON_THE_TEST_SET = (
     Metric("test_balanced_accuracy", "test balanced accuracy", "balanced", True, _PER_CENT, 2),
     Metric("test_macro_f1", "test macro F1", "macro F1", True, _PER_CENT, 2),
     _accuracy("test_top5_accuracy", "test top-5 accuracy", "top 5", there=_MANY_CLASSES),
+    *(
+        Metric(
+            f"test_accuracy_{which}",
+            f"test accuracy on classes with {words} training examples",
+            f"{which}-shot classes",
+            True,
+            _PER_CENT,
+            2,
+            there=_IMBALANCED,
+        )
+        for which, words in (("many", "over 100"), ("medium", "20 to 100"), ("few", "under 20"))
+    ),
     Metric("test_margin", "test probability margin", "margin", True, there=_LOGITS),
     Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, there=_LOGITS),
     Metric(

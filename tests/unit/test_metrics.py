@@ -14,6 +14,14 @@ LOGIT_VALUES = RNG.normal(size=(500, 10)) * 3
 LABELS = RNG.integers(0, 10, size=500)
 
 
+def test_accuracy_by_the_number_of_training_examples_of_a_class():
+    labels = np.array([0, 0, 1, 1, 1, 2, 3])
+    predicted = np.array([0, 1, 1, 1, 0, 2, 0])
+    found = metrics.by_frequency(predicted, labels, [101, 100, 20, 19])
+    assert found == {"accuracy_many": 1 / 2, "accuracy_medium": 3 / 4, "accuracy_few": 0}
+    assert metrics.by_frequency(predicted, labels, [200] * 4) == {"accuracy_many": 4 / 7}
+
+
 def test_accuracy_and_nll_agree_with_scikit_learn():
     log_p = log_softmax(LOGIT_VALUES)
     assert metrics.nll(log_p, LABELS) == pytest.approx(

@@ -207,6 +207,8 @@ def good_and_bad() -> tuple[dict[str, float], dict[str, float]]:
         (NOISE, far, np.where(given == LABELS, 0, given)),
     ):
         of_test = what_is_said(NUMBER, number) | what_is_said(LOGITS, logits)
+        counts = np.repeat([200, 50, 5], 4)
+        of_test |= experiment_metrics.by_frequency(logits.argmax(axis=1), LABELS, counts)
         noisy = experiment_metrics.memorisation(predicted, given, LABELS)
         share = of_test["accuracy"]
         found.append(
