@@ -318,6 +318,8 @@ def test_long_mechanisms_have_a_reason():
         "true_class",
         "probabilities",
         "scores",
+        "imbalanced",
+        "layers",
     }  # the losses; the command
     table = ARCHITECTURE.partition("## Mechanisms written by hand")[2]
     for path in sorted((ROOT / "experiments").rglob("*.py")):
@@ -328,7 +330,7 @@ def test_long_mechanisms_have_a_reason():
 
 
 def test_the_page_on_reports_names_every_key_metric_and_warning():
-    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence"}
+    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence", "rare_seeds"}
     assert rows(REPORT, "verdicts.json") == keys
     offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
     assert rows(REPORT, "Metrics") == offered
