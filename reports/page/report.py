@@ -177,9 +177,14 @@ def _across(across: Across, sections: Sequence[Section], source: Source, made: C
 
 
 def _title(across: Across) -> str:
+    """The answer in one sentence; what was compared where there is none."""
     tally = sentences.tally(across.comparison.contrasts.to_dict("records"))
-    against = f" Against {full_name(across.reference)}: {tally}." if tally else ""
-    return f"{basis_across(across)}{against}"
+    if not tally:
+        return basis_across(across)
+    return (
+        f"Over {counted(across.units, across.unit)}, compared with {full_name(across.reference)} "
+        f"by {across.metric.words}: {tally}."
+    )
 
 
 def _subtitle(sections: Sequence[Section], source: Source) -> str:
