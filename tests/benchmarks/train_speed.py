@@ -78,7 +78,7 @@ def paddle_step(network: str, way: str, size: int) -> tuple[Callable[[], Any], s
 
     def step() -> Any:
         values = learner.losses(learner.network(x), y)
-        training._step(learner, values)
+        training.step(learner, values)
         return values.numpy().mean()
 
     def plain_step() -> Any:
