@@ -46,10 +46,12 @@ def bare(epochs: int) -> Iterator[None]:
     import paddle
 
     from experiments import data, losses, models, training
+    from experiments.kernels import chain
 
     splits = data.mnist(seed=0)
     paddle.seed(0)
     network = models.convnet(10)
+    chain.install(network)
     optimizer = paddle.optimizer.SGD(learning_rate=0.003, parameters=network.parameters())
     images = {
         name: training.tensor(splits, part)
@@ -126,7 +128,7 @@ def whole(epochs: int) -> float:
 
 def in_turns(epochs: int) -> list[tuple[float, float]]:
     """Seconds of every epoch, bare and whole."""
-    from experiments import steps, training
+    from experiments import processes, steps, training
     from experiments.tracking import run
 
     train, advance, loop = training.train, steps._advance, bare(epochs)
@@ -153,6 +155,7 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
             yield record
 
     training.train = train_and_wait
+    processes.alone = lambda function, *arguments: function(*arguments)  # not in a fork
     # It writes to the store every ten seconds of its own.
     run.time = types.SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() - waited)
     whole(epochs)
