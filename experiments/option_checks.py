@@ -67,6 +67,7 @@ class Checked:
         kernel: What to log of the network's kernel, each with its level.
         checkpoint: The size of a checkpoint, in bytes.
         start: The model, the seed, and the hash of the initial weights outside the head.
+        failure: Why there is no result, where the process ended without one.
         whole: Whether its loss makes a run differ from the beginning of a longer one.
     """
 
@@ -74,6 +75,7 @@ class Checked:
     kernel: tuple[tuple[int, str], ...] = ()
     checkpoint: int = 0
     start: tuple[str, str] = ("", "")
+    failure: str = ""
     whole: bool = False
 
     @property
@@ -137,22 +139,29 @@ def check(jobs: Sequence[Settings]) -> list[Checked]:
         keys.append(key)
         if key not in _results and key not in tasks:
             tasks[key] = _examine, (job, its)
+    wrong = []
     slots = max(1, machine.cores() // jobs[0].threads)
-    checked = dict(_each(tasks, slots))
-    wrong = (str(checked[key]) for key in tasks if _is_error(checked[key]))
-    refuse([*dict.fromkeys(wrong)])
-    _results.update(checked)
+    for key, result in _each(tasks, slots):
+        if isinstance(result, CommandError):
+            wrong.append(str(result))
+        else:
+            _results[key] = Checked(failure=result) if isinstance(result, str) else result
+    if wrong:
+        failures = [_results[key].failure for key in tasks if key in _results]
+        refuse([*dict.fromkeys([*wrong, *filter(None, failures)])])
     _warn_of_starts([_results[key].start for key in dict.fromkeys(keys)])
-    for job, key in zip(jobs, keys, strict=True):
-        for warning in _results[key].warnings:
-            _log_once(f"{job.loss_label}: {warning.name}: {warning.text}")
+    for job, checked in zip(jobs, (_results[key] for key in keys), strict=True):
+        for warning in checked.warnings:
+            _log_once(logging.WARNING, f"{job.loss_label}: {warning.name}: {warning.text}")
+        if checked.failure:
+            _log_once(logging.ERROR, f"FAILED {checked.failure}")
     return [_results[key] for key in keys]
 
 
-def _log_once(message: str) -> None:
+def _log_once(level: int, message: str) -> None:
     if message not in _logged:
         _logged.add(message)
-        log.warning("%s", message)
+        log.log(level, "%s", message)
 
 
 def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
@@ -167,13 +176,22 @@ def _warn_of_starts(starts: Sequence[tuple[str, str]]) -> None:
             "last, as the sublayer `head`"
         )
         if len(different) > 1:
-            _log_once(message)
+            _log_once(logging.WARNING, message)
+
+
+def check_one(job: Settings) -> Sequence[TrainingWarning]:
+    """The warnings of a single run; a check that ended without a result is an error, too."""
+    (checked,) = check([job])
+    refuse([checked.failure] if checked.failure else [])
+    return checked.warnings
 
 
 def describe(job: Settings) -> Data:
     """`data`, found in a process of its own."""
     ((_, result),) = _each({"": (_describe, (job,))}, 1)
-    if _is_error(result):
+    if isinstance(result, str):
+        refuse([result])
+    if isinstance(result, CommandError):
         raise result
     return result
 
@@ -213,25 +231,25 @@ def data_of(splits: Splits) -> Data:
 def _each(
     tasks: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]], slots: int
 ) -> Iterator[tuple[str, Any]]:
-    """Key of each task, and its result, or a CommandError."""
+    """Key of each task, and its result, a CommandError, or why its process ended without one."""
     waiting = deque((key, *task) for key, task in tasks.items())
     with contextlib.closing(processes.each(waiting, slots)) as results:
         for key, result in results:
             if isinstance(result, processes.Died):
-                how = f"the check's process {result}"
-                if result.cause == "SIGALRM":
-                    how = (
-                        f"expected the check to end within {LIMIT_SECONDS} s, it was still running"
-                    )
-                yield key, CommandError(f"{result.last}: {how}")
-            elif isinstance(result, Exception) and not _is_error(result):
+                yield key, _failure(result)
+            elif isinstance(result, Exception) and not isinstance(result, CommandError):
                 raise result
             else:
                 yield key, result
 
 
-def _is_error(result: Any) -> bool:
-    return isinstance(result, CommandError)
+def _failure(died: processes.Died) -> str:
+    """A sentence on a process that ended without a result: what it did last."""
+    if died.cause == "SIGALRM":
+        return (
+            f"{died.last}: expected the check to end within {LIMIT_SECONDS} s, it was still running"
+        )
+    return f"{died.last}: the check's process {died}"
 
 
 # ---- in the process of a check -------------------------------------------------------------------

@@ -71,7 +71,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)
     ranges.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
-    warnings = option_checks.check([settings])[0].warnings
+    warnings = option_checks.check_one(settings)
     if settings.identity(option_checks.data(settings).digest) != before.data.tags.get("identity"):
         files = reuse.changed_files(before, settings.code)
         if files is None:

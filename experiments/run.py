@@ -100,7 +100,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     splits = option_checks.splits(settings)
     digest = option_checks.data(settings).digest
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
-    warnings = option_checks.check([settings])[0].warnings
+    warnings = option_checks.check_one(settings)
     settings.tracking["data_digest"] = digest
     try:
         return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)

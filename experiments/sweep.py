@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shlex
@@ -117,6 +118,7 @@ def run(
     name = preset or " ".join(sorted({planned_run.choices["loss"] for planned_run in settings}))
     name += f" {stage}" if stage else ""
     name += f" ({plural(len(grid), 'run')})"
+    failures: dict[str, Any] = {}  # by identity; None: not begun
     machine.loaded()  # from here on it may wait for hours
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
     own = {*seeds, *(job.seed for job in settings)}
@@ -133,8 +135,14 @@ def run(
         tuned=trials.declared(settings),
     ) as sweep:
         parent = sweep.run_id
+        for identity in todo:
+            if failure := checked[identity].failure:
+                failures[identity] = _failed_check(store, grid[identity][1], failure, parent)
+        if failures and settings[0].on_failure == "stop":
+            failures = {i: failures.get(i) for i in todo}
         jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
-        failures = _run_all(jobs, list(todo), launch, settings[0].on_failure)
+        rest = [identity for identity in todo if identity not in failures]
+        failures |= _run_all(jobs, rest, launch, settings[0].on_failure)
         sweep.status = "FAILED" if failures else "FINISHED"
     if sweep.status != "FINISHED":  # everybody has waited long enough
         store = store.hasty()
@@ -183,6 +191,22 @@ def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, An
         "epochs": most if given["epochs"] is None else given["epochs"],
         "seeds": contract.ranges(seeds),
     }
+
+
+def _failed_check(store: Store, settings: Settings, failure: str, parent: str) -> CommandError:
+    """Record as FAILED a run whose check ended without a result, so that it is not launched."""
+    from experiments import tracking
+
+    tags = settings.identities(option_checks.data(settings).digest) | settings.code.tags
+    error = CommandError(failure)
+    with (
+        contextlib.suppress(CommandError),
+        tracking.tracked_run(
+            store, name=settings.label, params=settings.params, tags=tags, parent=parent
+        ),
+    ):
+        raise error
+    return error
 
 
 def _passed(checked: Checked) -> list[str]:
