@@ -107,14 +107,14 @@ def _check_loss(where: str, positional: Sequence[str], bound: functools.partial[
             f"{where}: expected a function of outputs and labels, or a subclass of "
             "paddle.nn.Layer whose forward is one, got another class"
         )
-    needs, called = context.needed(bound), context.signature(bound)
     if layer:
+        needs, called = context.needed(bound), context.signature(bound)
         names, constant = context.needed_to_build(bound), context.CONSTANT
         _bind(where, inspect.signature(layer), (), names, own, constant)
         _bind(f"{where}.forward", called, positional, needs, {}, context.NAMES)
     else:
-        whole = inspect.signature(bound.func)
-        _bind(where, whole, positional, needs, own, context.NAMES)
+        needs = tuple(name for name in context.needed(bound.func) if name not in own)
+        _bind(where, inspect.signature(bound.func), positional, needs, own, context.NAMES)
     try:
         head_name(bound)
     except ValueError as error:

@@ -228,6 +228,10 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
     return list(zip(found["run_id"], found["name"], strict=True))
 
 
+_OF_TEST_SET = ("name", "label", "root", "path", "test_path", "noisy_labels")
+_DATA_OPTIONS = Path(__file__).parents[1] / "conf" / "data"
+
+
 def test_examples(section: Section) -> Any:
     """The test set of a section: uint8 images, or a frame with a column for each feature.
 
@@ -239,22 +243,23 @@ def test_examples(section: Section) -> Any:
 
     run = section.runs.iloc[0]
     name, values = str(run["data"]), run.to_dict()
-    table = isinstance(values.get("data.name"), str)  # empty where other data are in the frame
-    function = getattr(data, "table" if table else name, None)
-    if function is None:
+    if not (_DATA_OPTIONS / f"{name}.yaml").exists():
         return f"data={name} is an option of your own, which a report does not load"
+    table = isinstance(values.get("data.name"), str)  # empty where other data are in the frame
+    function = getattr(data, "table" if table else name)
+    recorded = {key: values.get(f"data.{key}") for key in _OF_TEST_SET}
     options = {
-        key: values[f"data.{key}"]
-        for key in ("name", "label", "root", "path", "test_path", "noisy_labels")
-        if isinstance(values.get(f"data.{key}"), str)
+        key: f"{value:g}" if isinstance(value, float) else str(value)
+        for key, value in recorded.items()
+        if pd.notna(value) and str(value)
     }
     try:
-        found = function(seed=0, **options)
-    except (data.DataError, OSError) as error:
+        splits = function(seed=0, **options)
+    except (data.DataError, OSError, TypeError) as error:
         return f"{name} cannot be read here ({error})"
-    recorded = values.get("data_digest")  # as MLflow shortens it
-    if isinstance(recorded, str) and not found.digest.startswith(recorded):
+    digest = values.get("data_digest")  # as MLflow shortens it
+    if isinstance(digest, str) and not splits.digest.startswith(digest):
         return f"{name} has changed since these runs"
-    test = found.test.inputs
-    names = found.features or [f"feature {place}" for place in range(1, test.shape[1] + 1)]
+    test = splits.test.inputs
+    names = splits.features or [f"feature {place}" for place in range(1, test.shape[1] + 1)]
     return pd.DataFrame(test, columns=names) if test.ndim == 2 else test

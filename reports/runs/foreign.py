@@ -182,13 +182,15 @@ def _keys(
         column: key for column, key in keys.items() if all(key.of(run) is None for run in runs)
     }
     named = {column_of(column)[0] for column in keys}
-    for column in [*_TEXTS[:-1], *METRICS]:
-        kind = "metrics" if column in METRICS else "params"
+    for column in dict.fromkeys([*_TEXTS[:-1], *METRICS, metric]):
+        kind = "params" if column in _TEXTS else "metrics"
+        # A few runs of another kind do not decide that all need a rate and epochs.
+        least = len(runs) / 2 if column in ("lr", "epochs") else 0
         spellings = dict.fromkeys((column, column.replace("_", "/", 1)))
         there = [_Key(kind, name) for name in spellings]
-        found = [key for key in there if any(key.of(run) is not None for run in runs)]
-        if column not in named and found:
-            keys[column] = found[0]
+        often = [key for key in there if sum(key.of(run) is not None for run in runs) > least]
+        if column not in named and often:
+            keys[column] = often[0]
     have = {column_of(column)[0] for column in keys}
     lacking |= {name: _Key("params", name) for name in ("loss", "seed") if name not in have}
     lacking |= {name: _Key("metrics", name) for name in (metric,) if name not in have}

@@ -69,7 +69,7 @@ LIGHT = [  # answered without Paddle or MLflow
     (
         ["-m", "seed=0,1", "question.reference=cee", "question.epochs=3", "question.seeds=1,2"],
         [
-            "question.reference: expected one of bitempered, brier, ce",
+            "question.reference: expected one of agce, asymmetric, aul",
             "question.epochs: expected epochs of the sweep, one of 10, got 3",
             "question.seeds: expected all seeds of the sweep, and any others; without 0, got '1,2'",
         ],

@@ -210,6 +210,16 @@ def test_runs_without_a_rate_or_epochs_are_left_out(store: Store) -> None:
     ]
 
 
+def test_a_few_runs_with_epochs_do_not_leave_out_the_others(store: Store) -> None:
+    experiment = store.experiment("plain")
+    for seed in range(4):
+        params = {"loss": "ce", "seed": seed} | ({"epochs": 5} if seed == 3 else {})
+        metrics = {"test_accuracy_3": 0.5 + seed / 10}
+        store.add(experiment, params=params, metrics=metrics, curves={}, tags={})
+    found = foreign.load(store.uri, ["plain"], {"loss": "params.loss"}, "test_accuracy_3", {})
+    assert found.summary["test_accuracy_3"].tolist() == [0.5, 0.6, 0.7, 0.8]
+
+
 @pytest.mark.slow
 def test_an_experiment_on_a_server(store: Store, tmp_path: Path) -> None:
     filled(store)

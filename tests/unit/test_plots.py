@@ -410,10 +410,15 @@ def test_pictures_show_colours_and_images_that_are_not_square(section: Section) 
 
 
 def test_the_test_set_of_a_section_is_loaded_from_what_its_runs_recorded(tmp_path) -> None:
-    (tmp_path / "own.csv").write_text("a,b,k\n" + "1,red,x\n2,blue,y\n" * 10)
-    own = {"data.path": str(tmp_path / "own.csv"), "data.label": "k"}
-    rows = [{"data": "digits"}, {"data": "wine", "data.name": "wine"}, {"data": "csv"} | own,
-            {"data": "rings"}, {"data": "digits", "data_digest": "other"}]  # fmt: skip
+    (tmp_path / "own.csv").write_text("a,b,4\n" + "1,red,x\n2,blue,y\n" * 10)
+    own = {"data.path": str(tmp_path / "own.csv"), "data.label": 4.0}  # where all are numbers
+    rows = [
+        {"data": "digits"},
+        {"data": "wine", "data.name": "wine"},
+        {"data": "csv"} | own,
+        {"data": "noise", "data.name": "m"},
+        {"data": "digits", "data_digest": "other"},
+    ]
     frame = pd.DataFrame(rows)
     digits, wine, table, *texts = (
         request.test_examples(SimpleNamespace(runs=frame.iloc[[place]].reset_index()))
@@ -421,7 +426,7 @@ def test_the_test_set_of_a_section_is_loaded_from_what_its_runs_recorded(tmp_pat
     )
     assert digits.shape == (360, 28, 28) and wine.shape == (35, 13)
     assert list(table) == ["a", "b=blue", "b=red"] and len(table) == 4
-    assert texts == ["data=rings is an option of your own, which a report does not load",
+    assert texts == ["data=noise is an option of your own, which a report does not load",
                      "digits has changed since these runs"]  # fmt: skip
 
 
