@@ -1,4 +1,4 @@
-"""The programs of a run of layers while they grow, and the room that their arrays need."""
+"""The programs of a chain of layers while they grow, and the room that their arrays need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Builder:
-    """The two programs of a run of layers, and the room that their arrays need.
+    """The two programs of a chain of layers, and the room that their arrays need.
 
     Places of arrays: "saved" is kept from the forward to the backward pass; "even" and "odd" hold
     by turns what only the next operation reads; "spare" holds the rest. The other places are
@@ -39,13 +39,13 @@ class Builder:
         """Room for what only the next operation reads."""
         self._odd = not self._odd
         place = "odd" if self._odd else "even"
-        self.sizes[place] = max(self.sizes[place], array.bytes)
+        self.sizes[place] = max(self.sizes[place], _lines(array))
         return Memory(array, place)
 
     def room(self, array: Array, place: str) -> Memory:
         """Room of its own, in "saved" or "spare"."""
         offset = self.sizes[place]
-        self.sizes[place] += -(-array.bytes // onednn.ALIGNMENT) * onednn.ALIGNMENT
+        self.sizes[place] += _lines(array)
         return Memory(array, place, offset)
 
     def copy(self, program: Program, source: Memory, target: Memory) -> Memory:
@@ -56,11 +56,11 @@ class Builder:
         )
         return target
 
-    def arranged(self, program: Program, source: Memory, wanted: Array) -> Memory:
-        """The array of `source` as it is wanted, a copy only where it lies otherwise."""
-        if source.array.like(wanted):
+    def arranged(self, program: Program, source: Memory, form: Array) -> Memory:
+        """The array of `source` in another form, a copy only where it lies otherwise."""
+        if source.array.like(form):
             return source
-        return self.copy(program, source, self.room(wanted, "spare"))
+        return self.copy(program, source, self.room(form, "spare"))
 
     def entering(self, program: Program, dims: Sequence[int], place: str) -> Memory:
         """The tensor at `place`: images become channels last."""
@@ -76,6 +76,11 @@ class Builder:
     def leaving(self, program: Program, result: Memory, place: str) -> None:
         """Write a result into the tensor at `place`."""
         self.copy(program, result, Memory(plain(*result.array.dims), place))
+
+
+def _lines(array: Array) -> int:
+    """The bytes of an array, up to the end of a line of the cache."""
+    return -(-array.bytes // onednn.ALIGNMENT) * onednn.ALIGNMENT
 
 
 def same_either_way(dims: Sequence[int]) -> bool:

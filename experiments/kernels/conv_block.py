@@ -20,9 +20,8 @@ every process; this one trains at 2.3 times, and loads in no time
 machine's own C++ compiler, into the user's cache, and called through ctypes. Nothing depends on it:
 where it cannot be built, for what it does not cover (other types and devices, static graphs, mixed
 precision) and for input that is not finite, Paddle's own operators run; an exported network always
-consists of those. Both give the same numbers up to float32's rounding. What `backward()` does is
-covered; second derivatives are refused, and Paddle refuses `paddle.grad` with respect to only some
-of a fused layer's input, weight and bias: FAIRLOSS_KERNEL=stock in the environment has both.
+consists of those. Both give the same numbers up to float32's rounding. Second
+derivatives are refused: FAIRLOSS_KERNEL=stock in the environment has them.
 
 This file holds the layer, and how its kernel is found, built and checked; no network, no training.
 """
@@ -47,6 +46,7 @@ import platformdirs
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
+from experiments.kernels import tape
 from experiments.machine import cpu_model
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class ConvBlock(paddle.nn.Conv2D):
             if paddle.is_grad_enabled() and not (
                 x.stop_gradient and self.weight.stop_gradient and self.bias.stop_gradient
             ):
-                return _Fused.apply(x, self.weight, self.bias, self._sizes)
+                return _Fused.apply([tape.anchor(), x, self.weight, self.bias], self._sizes)
             return _run(x, self.weight, self.bias, self._sizes, for_backward=False)[0]
         return _stock(x, self.weight, self.bias, self._sizes[3])
 
@@ -174,17 +174,19 @@ class _Fused(PyLayer):
     """The fused layer on Paddle's tape."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, sizes):
+    def forward(ctx, tensors, sizes):
+        _, x, weight, bias = tensors
         y, ctx.winner = _run(x, weight, bias, sizes, for_backward=True)
-        ctx.save_for_backward(x, weight, bias)
+        ctx.save_for_backward(*tensors)
         ctx.versions = x.inplace_version, weight.inplace_version
-        ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
+        ctx.learns = [not tensor.stop_gradient for tensor in (x, weight, bias)]
         ctx.sizes = sizes
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        inputs = x, weight, bias = ctx.saved_tensor()
+        _, *inputs = ctx.saved_tensor()
+        x, weight, bias = inputs
         if paddle.is_grad_enabled():
             raise RuntimeError(
                 "a ConvBlock's fused kernel has no second derivative (create_graph=True); set "
@@ -199,14 +201,12 @@ class _Fused(PyLayer):
         gradients = None
         if ctx.winner is not None:
             gradients = _run_backward(
-                x, weight, bias, ctx.winner, dy, ctx.sizes, of_input=ctx.wanted[0]
+                x, weight, bias, ctx.winner, dy, ctx.sizes, of_input=ctx.learns[0]
             )
         if gradients is None:
             gradients = _stock_backward(inputs, dy, ctx.sizes[3])
-        return tuple(
-            gradient if wanted else None
-            for gradient, wanted in zip(gradients, ctx.wanted, strict=True)
-        )
+        pairs = zip(gradients, ctx.learns, strict=True)
+        return ([None, *(gradient if learns else None for gradient, learns in pairs)],)
 
 
 def _run_backward(x, weight, bias, winner, dy, sizes, *, of_input):

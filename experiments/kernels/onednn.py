@@ -210,7 +210,7 @@ def _passed(argument: Any) -> Any:
 
 
 class Memory:
-    """An array at `offset` (bytes) of what is called `place`, whose address each run states."""
+    """An array at `offset` (bytes) of `place`, whose address each execution states."""
 
     def __init__(self, array: Array, place: str, offset: int = 0) -> None:
         self.array, self.place, self.offset = array, place, offset
@@ -220,7 +220,7 @@ class Memory:
 
 
 class Program:
-    """Primitives that run one after the other."""
+    """Primitives that are executed one after the other."""
 
     def __init__(self) -> None:
         self._memories: dict[int, Memory] = {}
@@ -234,7 +234,7 @@ class Program:
         self._memories |= {id(memory): memory for memory in arguments.values()}
         self._primitives.append(primitive)
 
-    def run(self, addresses: Mapping[str, int]) -> None:
+    def execute(self, addresses: Mapping[str, int]) -> None:
         """Execute all; `addresses` has one for each place, of memory that outlives the call."""
         lib = library()
         for memory in self._memories.values():  # each time: an old address would be overwritten

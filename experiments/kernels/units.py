@@ -1,4 +1,4 @@
-"""Layers as operations of oneDNN: which are covered, and the programs of a run of them.
+"""Layers as operations of oneDNN: which are covered, and the programs of a chain of them.
 
 A unit is one covered layer. It adds its operations to the program of the forward pass, then, in
 reverse order, to that of the backward pass. Arrays between units are channels last.
@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import paddle
 from paddle import nn
 
-from experiments.kernels import conv_block, onednn
+from experiments.kernels import conv_block, onednn, shapes
 from experiments.kernels.builder import Builder, same_either_way
 from experiments.kernels.onednn import Memory, Primitive, channels_last, plain
 
-Window = tuple[list[int], list[int], list[int], list[int], list[int]]
-
 
 class Unit:
-    """One layer of a run.
+    """One layer of a chain.
 
     Attributes:
-        first: The number of its first parameter among those of the run.
+        first: The number of its first parameter among those of the chain.
     """
 
     first = 0
@@ -40,8 +37,20 @@ class Unit:
         """Add the forward pass; its output."""
         raise NotImplementedError
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
-        """Add the backward pass; the gradient of its input, anything where it is not `needed`."""
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
+        """Add the backward pass.
+
+        Args:
+            builder: Whose program it is added to.
+            gradient: That of the output.
+            of_input: Whether a layer before, or the input of the chain, needs a gradient.
+            learns: Whether one of its own parameters needs one.
+
+        Returns:
+            The gradient of its input; anything, which nobody reads, unless `of_input`.
+        """
         raise NotImplementedError
 
 
@@ -52,10 +61,14 @@ class _Convolution(Unit):
 
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
-        size, strides, padding, after, spread = _window(
+        size, strides, padding, after, spread = shapes.window(
             layer.weight.shape[2:], layer._stride, layer._padding, layer._dilation
         )
-        shape = _shape(source, layer.weight.shape[0], size, strides, padding, after, spread)
+        shape = shapes.windowed(
+            source, layer.weight.shape[0], size, strides, padding, after, spread
+        )
+        shapes.expect([shape[1], source.array.dims[1], *size], layer.weight)
+        shapes.expect([shape[1]], layer.bias)
         self.array, self.form = channels_last(*shape), onednn.any_format(*layer.weight.shape)
         self.bias = None if layer.bias is None else plain(layer.weight.shape[0])
         self.window = strides, spread, padding, after
@@ -63,10 +76,10 @@ class _Convolution(Unit):
         arrays = source.array, self.form, self.bias, self.array
         self.primitive = Primitive("convolution_forward", *kind, *arrays, *self.window)
         self.weight = Memory(plain(*layer.weight.shape), f"{self.first}")
-        wanted = self.primitive.chosen(onednn.WEIGHTS)
+        form = self.primitive.chosen(onednn.WEIGHTS)
         arguments = {
             onednn.SRC: source,
-            onednn.WEIGHTS: builder.arranged(builder.forward, self.weight, wanted),
+            onednn.WEIGHTS: builder.arranged(builder.forward, self.weight, form),
             onednn.DST: (destination := builder.result(self.array)),
         }
         if self.bias:
@@ -74,40 +87,49 @@ class _Convolution(Unit):
         builder.forward.add(self.primitive, arguments)
         return destination
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
-        program, direct = builder.backward, onednn.CONVOLUTION_DIRECT
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
+        if learns:
+            self._build_gradient_of_weight(builder, gradient)
+        if not of_input:
+            return gradient
+        primitive = Primitive(
+            "convolution_backward_data",
+            onednn.CONVOLUTION_DIRECT,
+            *(self.source.array, self.form, self.array, *self.window, self.primitive),
+        )
+        form = primitive.chosen(onednn.WEIGHTS)
+        arguments = {
+            onednn.DIFF_DST: gradient,
+            onednn.WEIGHTS: builder.arranged(builder.backward, self.weight, form),
+            onednn.DIFF_SRC: (result := builder.passing(self.source.array)),
+        }
+        builder.backward.add(primitive, arguments)
+        return result
+
+    def _build_gradient_of_weight(self, builder: Builder, gradient: Memory) -> None:
+        """Add the gradients of weight and bias."""
         arrays = self.source.array, self.form, self.bias, self.array
-        of_weight = Primitive(
-            "convolution_backward_weights", direct, *arrays, *self.window, self.primitive
+        primitive = Primitive(
+            "convolution_backward_weights",
+            onednn.CONVOLUTION_DIRECT,
+            *(*arrays, *self.window, self.primitive),
         )
         target = Memory(self.weight.array, f"d{self.first}")
-        wanted = of_weight.chosen(onednn.DIFF_WEIGHTS)
-        direct_target = target.array.like(wanted)
-        found = target if direct_target else builder.room(wanted, "spare")
+        form = primitive.chosen(onednn.DIFF_WEIGHTS)
+        direct = target.array.like(form)
+        result = target if direct else builder.room(form, "spare")
         arguments = {
             onednn.SRC: self.source,
             onednn.DIFF_DST: gradient,
-            onednn.DIFF_WEIGHTS: found,
+            onednn.DIFF_WEIGHTS: result,
         }
         if self.bias:
             arguments[onednn.DIFF_BIAS] = Memory(self.bias, f"d{self.first + 1}")
-        program.add(of_weight, arguments)
-        if not direct_target:
-            builder.copy(program, found, target)
-        if not needed:
-            return gradient
-        of_input = Primitive(
-            "convolution_backward_data",
-            direct, self.source.array, self.form, self.array, *self.window, self.primitive,
-        )  # fmt: skip
-        wanted = of_input.chosen(onednn.WEIGHTS)
-        arguments = {
-            onednn.DIFF_DST: gradient,
-            onednn.WEIGHTS: builder.arranged(program, self.weight, wanted),
-            onednn.DIFF_SRC: (result := builder.passing(self.source.array)),
-        }
-        program.add(of_input, arguments)
-        return result
+        builder.backward.add(primitive, arguments)
+        if not direct:
+            builder.copy(builder.backward, result, target)
 
 
 class _Normalization(Unit):
@@ -116,9 +138,9 @@ class _Normalization(Unit):
 
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
-        found, expected = _of_images(source)[1], layer.weight.shape[0]
-        if found != expected:  # nothing else would stop it from reading beyond its weights
-            raise onednn.Unsupported(f"expected {expected} channels, got {found}")
+        channels = shapes.images(source)[1]
+        for tensor in (layer.weight, layer.bias, layer._mean, layer._variance):
+            shapes.expect([channels], tensor)
         statistics, training = plain(layer.weight.shape[0]), layer.training
         self.flags = onednn.USE_SCALE | onednn.USE_SHIFT
         if training:
@@ -147,7 +169,9 @@ class _Normalization(Unit):
         builder.forward.add(self.primitive, arguments)
         return destination
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
         array, statistics = self.source.array, self.scale.array
         epsilon = float(self.layer._epsilon)
         primitive = Primitive(
@@ -180,7 +204,9 @@ class _Activation(Unit):
         builder.forward.add(self.primitive, {onednn.SRC: source, onednn.DST: self.destination})
         return self.destination
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
         array = self.destination.array
         arguments = self.kind, array, array, array, 0.0, 0.0, self.primitive
         primitive = Primitive("eltwise_backward", *arguments)
@@ -197,8 +223,8 @@ class _Pool(Unit):
         if type(layer) is nn.AvgPool2D:
             self.kind = onednn.POOLING_AVERAGE if layer.exclusive else onednn.POOLING_AVERAGE_ALL
         stride = layer.ksize if layer.stride is None else layer.stride
-        size, strides, padding, after, spread = _window(layer.ksize, stride, layer.padding, 1)
-        shape = _shape(source, source.array.dims[1], size, strides, padding, after, spread)
+        size, strides, padding, after, spread = shapes.window(layer.ksize, stride, layer.padding, 1)
+        shape = shapes.windowed(source, source.array.dims[1], size, strides, padding, after, spread)
         self.array, self.window = channels_last(*shape), (strides, size, spread, padding, after)
         kind = onednn.FORWARD_TRAINING if builder.learns else onednn.FORWARD_INFERENCE
         self.primitive = Primitive(
@@ -211,7 +237,9 @@ class _Pool(Unit):
         builder.forward.add(self.primitive, arguments)
         return destination
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
         arrays = self.source.array, self.array
         primitive = Primitive("pooling_backward", self.kind, *arrays, *self.window, self.primitive)
         arguments = {
@@ -226,7 +254,7 @@ class _Pool(Unit):
 
 class _Flattening(Unit):
     def build(self, builder: Builder, source: Memory) -> Memory:
-        self.dims = dims = _of_images(source)
+        self.dims = dims = shapes.images(source)
         form = plain(dims[0], math.prod(dims[1:]))
         if same_either_way(dims):
             return Memory(form, source.place, source.offset)
@@ -234,7 +262,9 @@ class _Flattening(Unit):
         builder.copy(builder.forward, source, Memory(plain(*dims), result.place, result.offset))
         return result
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
         form = channels_last(*self.dims)
         if same_either_way(self.dims):
             return Memory(form, gradient.place, gradient.offset)
@@ -249,9 +279,10 @@ class _Linear(Unit):
 
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
-        width, count = layer.weight.shape
-        if source.array.dims[1:] != (width,):
-            raise onednn.Unsupported(f"expected {width} features, got {source.array.dims[1:]}")
+        count = layer.weight.shape[-1]
+        shapes.expect([*source.array.dims[1:], count], layer.weight)
+        shapes.expect([count], layer.bias)
+        width = layer.weight.shape[0]
         self.form = onednn.Array([count, width], [1, count])  # Paddle's order is [width, count]
         self.bias = None if layer.bias is None else plain(count)
         self.array = plain(source.array.dims[0], count)
@@ -268,29 +299,32 @@ class _Linear(Unit):
         builder.forward.add(self.primitive, arguments)
         return destination
 
-    def build_backward(self, builder: Builder, gradient: Memory, needed: bool) -> Memory:
-        arrays = self.source.array, self.form, self.bias, self.array
-        of_weight = Primitive("inner_product_backward_weights", *arrays, self.primitive)
-        arguments = {
-            onednn.SRC: self.source,
-            onednn.DIFF_DST: gradient,
-            onednn.DIFF_WEIGHTS: Memory(self.form, f"d{self.first}"),
-        }
-        if self.bias:
-            arguments[onednn.DIFF_BIAS] = Memory(self.bias, f"d{self.first + 1}")
-        builder.backward.add(of_weight, arguments)
-        if not needed:
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
+        if learns:
+            arrays = self.source.array, self.form, self.bias, self.array
+            primitive = Primitive("inner_product_backward_weights", *arrays, self.primitive)
+            arguments = {
+                onednn.SRC: self.source,
+                onednn.DIFF_DST: gradient,
+                onednn.DIFF_WEIGHTS: Memory(self.form, f"d{self.first}"),
+            }
+            if self.bias:
+                arguments[onednn.DIFF_BIAS] = Memory(self.bias, f"d{self.first + 1}")
+            builder.backward.add(primitive, arguments)
+        if not of_input:
             return gradient
-        of_input = Primitive(
+        primitive = Primitive(
             "inner_product_backward_data",
-            self.source.array, self.form, self.array, self.primitive,
-        )  # fmt: skip
+            *(self.source.array, self.form, self.array, self.primitive),
+        )
         arguments = {
             onednn.DIFF_DST: gradient,
             onednn.WEIGHTS: Memory(self.form, f"{self.first}"),
             onednn.DIFF_SRC: (result := builder.passing(self.source.array)),
         }
-        builder.backward.add(of_input, arguments)
+        builder.backward.add(primitive, arguments)
         return result
 
 
@@ -343,50 +377,11 @@ def covered(layer: nn.Layer) -> bool:
             1,
             "zeros",
             "NCHW",
-        ) and _numbers(layer._padding)
+        ) and shapes.numbers(layer._padding)
     if kind is nn.MaxPool2D:
         plain_pool = not (layer.return_mask or layer.ceil_mode)
     elif kind is nn.AvgPool2D:
         plain_pool = not (layer.divisor or layer.ceil_mode)
     else:
         return False
-    return plain_pool and layer.data_format == "NCHW" and _numbers(layer.padding)
-
-
-def _numbers(padding: Any) -> bool:
-    """Whether a padding is a number, two, or four; it may also be a word or pairs of all axes."""
-    if isinstance(padding, int):
-        return True
-    whole = isinstance(padding, (list, tuple)) and all(isinstance(n, int) for n in padding)
-    return whole and len(padding) in (2, 4)
-
-
-def _window(size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
-    """Size, stride, padding before and after, and gaps between taps, each [height, width]."""
-    size, stride, dilation = (
-        [value, value] if isinstance(value, int) else list(value)
-        for value in (size, stride, dilation)
-    )
-    padding = [padding] * 4 if isinstance(padding, int) else list(padding)
-    if len(padding) == 2:
-        padding = [padding[0], padding[0], padding[1], padding[1]]
-    return size, stride, padding[::2], padding[1::2], [gap - 1 for gap in dilation]
-
-
-def _of_images(source: Memory) -> tuple[int, ...]:
-    """The dimensions of an array of images."""
-    if len(source.array.dims) != 4:
-        raise onednn.Unsupported(f"expected images, got {source.array.dims}")
-    return source.array.dims
-
-
-def _shape(source: Memory, channels: int, *window: list[int]) -> tuple[int, int, int, int]:
-    """The output of a window over the input: [batch, channels, height, width]."""
-    batch, _, *sizes = _of_images(source)
-    rows, columns = (
-        (length + before + after - (taps - 1) * (gap + 1) - 1) // stride + 1
-        for length, taps, stride, before, after, gap in zip(sizes, *window, strict=True)
-    )
-    if min(rows, columns) < 1:
-        raise onednn.Unsupported("the window is larger than the input")
-    return batch, channels, rows, columns
+    return plain_pool and layer.data_format == "NCHW" and shapes.numbers(layer.padding)

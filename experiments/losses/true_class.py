@@ -7,6 +7,7 @@ differs: the gradient is w(p_y) (p - e). Beside each formula stands its w.
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def ce(logits: Tensor, labels: Tensor) -> Tensor:
     with relationships to statistical pattern recognition.
     """
     check_logits(logits, labels)
-    if logits.place.is_cpu_place():
+    if logits.place.is_cpu_place() and os.environ.get("FAIRLOSS_KERNEL") != "stock":
         return _CrossEntropy.apply(logits, labels)
     return softplus(-log_odds(logits, labels))
 

@@ -49,8 +49,8 @@ def assert_equal(ours, stock, tolerance=1e-5):
         assert np.linalg.norm(ours[name] - value) <= tolerance * size, name
 
 
-def runs(network):
-    return [part for part in chain._parts(network) if isinstance(part, chain._Run)]
+def chains(network):
+    return [part for part in chain._parts(network) if isinstance(part, chain._Chain)]
 
 
 def normalized(channels, size, *layers):

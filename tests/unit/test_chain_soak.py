@@ -1,4 +1,4 @@
-"""Runs of layers in oneDNN for long: the same bits, no leak, no stray write."""
+"""Chains of layers in oneDNN for long: the same bits, no leak, no stray write."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers.chains import inputs, networks, normalized, runs, step
+from helpers.chains import chains, inputs, networks, normalized, step
 from paddle import nn
 
 from experiments import models, training, weights
-from experiments.kernels import chain
+from experiments.kernels import chain, plan
 from experiments.losses import ce
 from experiments.optimizers import sgd
 from experiments.schedulers import constant
@@ -78,7 +78,7 @@ def test_memory_does_not_grow_over_10000_steps():
             gc.collect()
             after.append(resident())
     assert after[-1] - after[1] < 3, after
-    assert len(runs(network)[0]._plans) <= chain._MOST_PLANS
+    assert len(chains(network)[0].plans) <= chain._MOST_PLANS
 
 
 GUARD = 1024  # floats on each side of an array that nothing may change
@@ -106,9 +106,9 @@ def test_random_networks_write_nowhere_else(monkeypatch):
         guarded.append((room[:GUARD], room[GUARD + size :]))
         return room[GUARD : GUARD + size].reshape(shape)
 
-    monkeypatch.setattr(chain, "_Buffer", Buffer)
-    monkeypatch.setattr(chain, "_empty", empty)
-    chain._buffers.clear()
+    monkeypatch.setattr(plan, "Buffer", Buffer)
+    monkeypatch.setattr(plan, "_empty", empty)
+    plan.buffers.clear()
     for _ in range(100):
         shape = [int(n) for n in rng.integers([1, 1, 20, 20], [9, 20, 30, 30])]
         layers, wide = [], shape[1]
@@ -123,10 +123,10 @@ def test_random_networks_write_nowhere_else(monkeypatch):
         expected, found = step(stock, inputs(shape)), step(ours, inputs(shape))
         with paddle.no_grad():
             ours.eval()(paddle.to_tensor(inputs(shape)))
-        assert len(runs(ours)[0]._plans) == 2 and all(runs(ours)[0]._plans.values())
+        assert len(chains(ours)[0].plans) == 2 and all(chains(ours)[0].plans.values())
         np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-2)
         for pair in guarded:
             for part in pair:
                 assert (np.asarray(part) == 7).all()
         guarded.clear()
-    chain._buffers.clear()
+    plan.buffers.clear()

@@ -275,6 +275,18 @@ def test_gradients_nobody_asked_for(frozen):
             np.testing.assert_array_equal(tensor.grad.numpy(), expected[name])
 
 
+@pytest.mark.parametrize("chosen", ["x", "weight", "bias"])
+def test_the_gradient_of_one_tensor(fused, chosen):
+    x, weight, bias, padding, dy = whole_numbers((5, 2, 8, 8, 4, 3, 1))
+    layer = block_of(weight, bias, padding)
+    tensors = {"x": paddle.to_tensor(x, stop_gradient=False)}
+    tensors |= {"weight": layer.weight, "bias": layer.bias}
+    y, dy = layer(tensors["x"]), paddle.to_tensor(dy)
+    (gradient,) = paddle.grad(y, [tensors[chosen]], dy, retain_graph=True)
+    y.backward(dy)
+    np.testing.assert_array_equal(gradient, tensors[chosen].grad)
+
+
 def test_repeats_to_the_bit_and_every_image_for_itself():
     inputs = [
         part.astype("float32") if isinstance(part, np.ndarray) else part

@@ -42,6 +42,7 @@ from helpers.losses import (
 from helpers.marks import with_slow
 
 from experiments import context, losses
+from experiments.losses import true_class
 
 MODULES = [
     importlib.import_module(f"{losses.__name__}.{module.name}")
@@ -675,6 +676,16 @@ def test_predictions_of_1e4_give_finite_values_and_gradients(option: str, hyper:
     found = gradient(option, predictions, labels, **hyper)
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(np.sign(found), [1, -1, 0])
+
+
+def test_paddles_operators_compute_ce_where_they_are_asked_for(monkeypatch):
+    logits, labels = far_logits()
+    expected = evaluate("ce", logits, labels)
+    monkeypatch.setattr(true_class, "_CrossEntropy", None)
+    with pytest.raises(AttributeError):
+        evaluate("ce", logits, labels)
+    monkeypatch.setenv("FAIRLOSS_KERNEL", "stock")
+    np.testing.assert_allclose(evaluate("ce", logits, labels), expected, rtol=1e-6)
 
 
 def test_focal_with_gamma_below_one_has_a_gradient_at_certainty():

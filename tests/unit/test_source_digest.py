@@ -152,6 +152,9 @@ def test_which_files_a_run_reaches():
             "experiments/kernels/conv_block.cpp",
             "experiments/kernels/conv_block.py",
             "experiments/kernels/onednn.py",
+            "experiments/kernels/plan.py",
+            "experiments/kernels/shapes.py",
+            "experiments/kernels/tape.py",
             "experiments/kernels/units.py",
             "experiments/metrics.py",
             "experiments/steps.py",
@@ -162,6 +165,7 @@ def test_which_files_a_run_reaches():
     assert set(parts(model="experiments.models.convnet")["model"]) == {
         "experiments/kernels/conv_block.cpp",
         "experiments/kernels/conv_block.py",
+        "experiments/kernels/tape.py",
         "experiments/models.py",
     }
 

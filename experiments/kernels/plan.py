@@ -1,0 +1,203 @@
+"""A chain of layers for one shape of input: its programs, their memory, and Paddle's tape.
+
+Threads compute one after the other: a plan, and the memory that it works in, serves one computation
+at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import paddle
+from paddle.autograd import PyLayer
+
+from experiments.kernels import onednn, tape, units
+from experiments.kernels.builder import Builder
+
+lock = threading.Lock()  # held while plans are built, and while they and the buffers are used
+
+
+class Buffer:
+    """Memory that begins at a line of the cache."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._bytes = np.empty(size + onednn.ALIGNMENT, np.uint8)
+        start = self._bytes.ctypes.data
+        self.address = start + -start % onednn.ALIGNMENT
+
+
+buffers: list[Buffer] = []  # that nobody uses: new memory costs more than the work on it
+
+
+def _take(size: int) -> Buffer:
+    """A buffer of at least `size` bytes; where all are too small, the largest is replaced."""
+    buffers.sort(key=lambda buffer: buffer.size)
+    for i, buffer in enumerate(buffers):
+        if buffer.size >= size:
+            return buffers.pop(i)
+    if buffers:
+        buffers.pop()
+    return Buffer(size)
+
+
+class Plan:
+    """The programs of a chain for one shape of input.
+
+    Args:
+        parts: The units of the chain.
+        shape: [batch, channels, height, width] of an input, or [batch, features].
+        of_input: Whether its gradient will be needed.
+        of_parameters: The same of each parameter. Without any gradient there is no backward pass.
+
+    Raises:
+        Unsupported: The shapes do not fit each other, or oneDNN is slow for them.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[units.Unit],
+        shape: tuple[int, ...],
+        of_input: bool,
+        of_parameters: Sequence[bool],
+    ) -> None:
+        self.learns = of_input or any(of_parameters)
+        self._of_input, self._of_parameters = of_input, of_parameters
+        builder = self._builder = Builder(self.learns)
+        result = builder.entering(builder.forward, shape, "x")
+        for unit in parts:
+            result = unit.build(builder, result)
+        self._shape = list(result.array.dims)
+        builder.leaving(builder.forward, result, "y")
+        if self.learns:
+            self._build_backward(parts)
+
+    def _build_backward(self, parts: Sequence[units.Unit]) -> None:
+        """Add the backward pass, down to the first layer that learns or to the input."""
+        builder = self._builder
+        gradient = builder.entering(builder.backward, self._shape, "dy")
+        for unit in reversed(parts):
+            before = self._of_input or any(self._of_parameters[: unit.first])
+            end = unit.first + len(unit.parameters())
+            learns = any(self._of_parameters[unit.first : end])
+            gradient = unit.build_backward(builder, gradient, of_input=before, learns=learns)
+            if not before:
+                return
+        builder.leaving(builder.backward, gradient, "dx")
+
+    def forward(
+        self, x: paddle.Tensor, parameters: Sequence[paddle.Tensor], *, again: bool = False
+    ) -> tuple[paddle.Tensor, Buffer]:
+        """The output, and what the backward pass needs; `again` leaves running statistics alone."""
+        x, y = x.contiguous(), _empty(self._shape)
+        saved, spare = _take(self._builder.sizes["saved"]), self._spare()
+        addresses = self._addresses(saved, spare, parameters)
+        for unit in self._builder.fixed:
+            addresses[f"mean {unit.first}"] = unit.layer._mean.data_ptr()
+            addresses[f"variance {unit.first}"] = unit.layer._variance.data_ptr()
+        self._builder.forward.execute(addresses | {"x": x.data_ptr(), "y": y.data_ptr()})
+        if not again:
+            for layer, *memories in self._builder.statistics:
+                keep = np.float32(layer._momentum)
+                for old, memory in zip((layer._mean, layer._variance), memories, strict=True):
+                    running = _floats(old.data_ptr(), old.size)
+                    running *= keep
+                    new = _floats(addresses[memory.place] + memory.offset, old.size)
+                    running += (np.float32(1) - keep) * new
+        buffers.append(spare)
+        return y, saved
+
+    def backward(
+        self,
+        x: paddle.Tensor,
+        parameters: Sequence[paddle.Tensor],
+        saved: Buffer,
+        dy: paddle.Tensor,
+    ) -> list[paddle.Tensor | None]:
+        """The gradients of x and of the parameters, None of what needs none."""
+        x, dy, spare = x.contiguous(), dy.contiguous(), self._spare()
+        gradients = [_empty(tensor.shape) for tensor in parameters]
+        addresses = self._addresses(saved, spare, parameters)
+        addresses |= {f"d{i}": tensor.data_ptr() for i, tensor in enumerate(gradients)}
+        addresses |= {"x": x.data_ptr(), "dy": dy.data_ptr()}
+        dx = None
+        if self._of_input:
+            dx = _empty(x.shape)
+            addresses["dx"] = dx.data_ptr()
+        self._builder.backward.execute(addresses)
+        buffers.append(spare)
+        pairs = zip(gradients, self._of_parameters, strict=True)
+        return [dx, *(gradient if learns else None for gradient, learns in pairs)]
+
+    def _spare(self) -> Buffer:
+        return _take(sum(self._builder.sizes[place] for place in ("even", "odd", "spare")))
+
+    def _addresses(
+        self, saved: Buffer, spare: Buffer, parameters: Sequence[paddle.Tensor]
+    ) -> dict[str, int]:
+        sizes, start = self._builder.sizes, spare.address
+        addresses = {f"{i}": tensor.data_ptr() for i, tensor in enumerate(parameters)}
+        return addresses | {
+            "saved": saved.address,
+            "even": start,
+            "odd": start + sizes["even"],
+            "spare": start + sizes["even"] + sizes["odd"],
+        }
+
+
+def _empty(shape: Sequence[int]) -> paddle.Tensor:
+    """A tensor that oneDNN will fill."""
+    return paddle.empty(shape, "float32")
+
+
+def _floats(address: int, count: int) -> np.ndarray:
+    """The float32 numbers at an address, without a copy."""
+    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address))
+
+
+def compute(plan: Plan, x: paddle.Tensor, parameters: Sequence[paddle.Tensor]) -> paddle.Tensor:
+    """The output of a chain."""
+    with lock:
+        if plan.learns:
+            return _Operation.apply(plan, [tape.anchor(), x, *parameters])
+        y, unused = plan.forward(x, parameters)
+        buffers.append(unused)
+        return y
+
+
+class _Operation(PyLayer):
+    """A chain on Paddle's tape."""
+
+    @staticmethod
+    def forward(ctx, plan, tensors):
+        _, x, *parameters = tensors
+        y, ctx.saved = plan.forward(x, parameters)
+        ctx.save_for_backward(*tensors)
+        ctx.plan = plan
+        ctx.versions = [tensor.inplace_version for tensor in tensors]
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        _, x, *parameters = tensors = ctx.saved_tensor()
+        if ctx.versions != [tensor.inplace_version for tensor in tensors]:
+            raise RuntimeError(
+                "the input or a weight of a layer was changed in place between the forward and the "
+                "backward pass, so the gradient cannot be computed; change a copy, or call "
+                "backward() first"
+            )
+        if paddle.is_grad_enabled():
+            raise RuntimeError(
+                "layers that oneDNN computes have no second derivative (create_graph=True); set "
+                "FAIRLOSS_KERNEL=stock in the environment to run Paddle's own operators"
+            )
+        with lock:
+            saved, ctx.saved = ctx.saved, None
+            if saved is None:  # a second backward pass through a graph that was retained
+                _, saved = ctx.plan.forward(x, parameters, again=True)
+            gradients = ctx.plan.backward(x, parameters, saved, dy)
+            buffers.append(saved)
+        return ([None, *gradients],)
