@@ -4,8 +4,8 @@
 and compute each chain, forward and backward, as one operation: the arrays between its layers keep
 the form that is fast for a CPU, channels last. The network's layers, the names of its weights, its
 values and its export stay as they are. Paddle's own operators compute what is not covered: other
-layers, subclasses, layers with hooks, other types and devices, mixed precision, static graphs, and
-everything where oneDNN is absent or FAIRLOSS_KERNEL=stock. Second derivatives are refused.
+layers, subclasses, layers with hooks, other types and devices, static graphs, and everything where
+oneDNN is absent or FAIRLOSS_KERNEL=stock. Second derivatives are refused.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _trial() -> bool:
     trial = Plan(chain.units, (2, 3, 14, 14), True, [True] * len(parameters))
     for compute in (chain.stock, lambda x: plan.compute(trial, x, parameters)):
         x = paddle.to_tensor(np.resize(numbers, (2, 3, 14, 14)), stop_gradient=False)
-        with paddle.enable_grad(), paddle.amp.auto_cast(enable=False):  # wherever the first use is
+        with paddle.enable_grad():  # the first use may be an evaluation
             y = compute(x)
             results.append([y, *paddle.grad(y.square().sum(), [x, *parameters])])
     return all(
@@ -167,7 +167,6 @@ class _Chain:
         return (
             len(x.shape) in (2, 4)
             and x.shape[0] > 0
-            and not paddle.is_autocast_enabled()
             and all(
                 tensor.dtype == paddle.float32 and tensor.place.is_cpu_place()
                 for tensor in (x, *parameters, *statistics)

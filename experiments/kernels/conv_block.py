@@ -20,10 +20,10 @@ every process; this one trains at 2.3 times, and loads in no time
 machine's own C++ compiler, into the user's cache, and called through ctypes. Nothing depends on it:
 where it cannot be built, for what it does not cover (other types and devices, static graphs, mixed
 precision) and for input that is not finite, Paddle's own operators run; an exported network always
-consists of those. Both give the same numbers up to float32's rounding. Second
-derivatives are refused: FAIRLOSS_KERNEL=stock in the environment has them.
+consists of those. Both give the same numbers up to float32's rounding. Second derivatives are
+refused: FAIRLOSS_KERNEL=stock in the environment has them.
 
-This file holds the layer, and how its kernel is found, built and checked; no network, no training.
+This file holds the layer, and how its kernel is sought, built and checked; no network, no training.
 """
 
 from __future__ import annotations
@@ -258,8 +258,8 @@ def _library() -> Any:
         )
         return None
     if choice:
-        said = f"FAIRLOSS_KERNEL is {choice!r}; the only value it can have is 'stock'"
-        _notice(logging.WARNING, f"{said}, so it is ignored")
+        text = f"FAIRLOSS_KERNEL is {choice!r}; the only value it can have is 'stock'"
+        _notice(logging.WARNING, f"{text}, so it is ignored")
     try:
         library = _load(_built())
     except Exception as error:  # whatever it is, it must not stop a training that can do without
@@ -387,7 +387,7 @@ def _load(path: Path) -> ctypes.CDLL:
     shape = (1, 1, 4, 4, 1, 1, 0)
     status = library.conv_block_forward(image, one[0], one[1], y, winner, *shape)
     status |= library.conv_block_backward(image, one[0], winner, dy, dx, one[2], one[3], *shape)
-    found = [status, *y, *dx, dweight.value, dbias.value]
-    if found != [0, 11, 15, 27, 31, 0, 0, 0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 6, 0, 8, 118, 10]:
+    results = [status, *y, *dx, dweight.value, dbias.value]
+    if results != [0, 11, 15, 27, 31, 0, 0, 0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 6, 0, 8, 118, 10]:
         raise OSError(f"{path} does not compute what it should; another compiler may do better")
     return library

@@ -182,8 +182,8 @@ class Primitive:
             "primitive_desc", f"{kind}_primitive_desc_create", *passed, ctypes.c_void_p()
         )
         name = ctypes.c_char_p()
-        asked = [self.description.handle, _NAME_OF_IMPLEMENTATION, 0, ctypes.byref(name)]
-        library().call("primitive_desc_query", *asked)
+        query = [self.description.handle, _NAME_OF_IMPLEMENTATION, 0, ctypes.byref(name)]
+        library().call("primitive_desc_query", *query)
         self.implementation = (name.value or b"").decode()
         if re.search(SLOW, self.implementation):
             raise Unsupported(f"oneDNN has no fast {kind} here, only {self.implementation}")

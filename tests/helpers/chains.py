@@ -31,9 +31,9 @@ def step(network, x, seed=1):
     dy = np.random.default_rng(seed).standard_normal(y.shape).astype("float32")
     y.backward(paddle.to_tensor(dy))
     gradients = {f"d {k}": v.grad for k, v in network.named_parameters() if v.grad is not None}
-    found = {"y": y, "dx": x.grad, **gradients, **network.state_dict()}
+    actual = {"y": y, "dx": x.grad, **gradients, **network.state_dict()}
     network.clear_gradients()
-    return {name: tensor.numpy() for name, tensor in found.items()}
+    return {name: tensor.numpy() for name, tensor in actual.items()}
 
 
 def inputs(shape, seed=0):

@@ -197,19 +197,19 @@ def test_other_uses_are_left_to_paddle(change):
             network.eval()  # with a gradient
         elif change == "replaced":
             network[2] = nn.Sigmoid()
-    expected, found = step(stock, x), step(ours, x)
+    expected, actual = step(stock, x), step(ours, x)
     if change in ("hook", "replaced"):  # of the last of three layers
-        assert_equal(found, expected)
+        assert_equal(actual, expected)
         assert len(chains(ours)[0].layers) == 2
     else:
         assert not plans
         for name, value in expected.items():
-            np.testing.assert_array_equal(found[name], value)
+            np.testing.assert_array_equal(actual[name], value)
 
 
 def test_one_chain_used_twice_and_a_graph_used_twice():
     stock, ours = networks(lambda: normalized((3, 3), 1, nn.ReLU()))
-    found = []
+    actual = []
     for network in (stock, ours):
         x = paddle.to_tensor(inputs((4, 3, 5, 5)), stop_gradient=False)
         total = (network(network(x)) * network(x * 2)).sum()
@@ -218,8 +218,8 @@ def test_one_chain_used_twice_and_a_graph_used_twice():
         )
         network(x)  # whatever memory is free by now is used again
         total.backward()
-        found.append([x.grad.numpy(), network[0].weight.grad.numpy(), network[1]._mean.numpy()])
-    for one, other in zip(*found, strict=True):
+        actual.append([x.grad.numpy(), network[0].weight.grad.numpy(), network[1]._mean.numpy()])
+    for one, other in zip(*actual, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-5)
 
 
@@ -227,9 +227,9 @@ def test_what_is_frozen_gets_no_gradient():
     stock, ours = networks(lambda: normalized((2, 3), 3, nn.ReLU()))
     for network in (stock, ours):
         network[0].weight.stop_gradient = True
-    expected, found = step(stock, inputs((2, 2, 6, 6))), step(ours, inputs((2, 2, 6, 6)))
-    assert [name for name in found if name.startswith("d ")] == ["d 1.weight", "d 1.bias"]
-    assert_equal(found, expected)
+    expected, actual = step(stock, inputs((2, 2, 6, 6))), step(ours, inputs((2, 2, 6, 6)))
+    assert [name for name in actual if name.startswith("d ")] == ["d 1.weight", "d 1.bias"]
+    assert_equal(actual, expected)
 
 
 FIRST_WEIGHTS = {  # layers, the input, and how many parameters are frozen
@@ -379,9 +379,9 @@ def test_where_onednn_cannot_be_used_paddle_computes(monkeypatch, fault):
     for cached in (onednn.library, chain._obstacle):
         cached.cache_clear()
     stock, ours = networks(lambda: normalized((2, 3), 3, nn.ReLU()))
-    expected, found = step(stock, inputs((2, 2, 6, 6))), step(ours, inputs((2, 2, 6, 6)))
+    expected, actual = step(stock, inputs((2, 2, 6, 6))), step(ours, inputs((2, 2, 6, 6)))
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(actual[name], value)
     assert chain.kernel(ours) == "stock"
     ((level, text),) = chain.notices(ours)
     assert level == logging.WARNING

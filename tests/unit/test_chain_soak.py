@@ -120,11 +120,11 @@ def test_random_networks_write_nowhere_else(monkeypatch):
             extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), pool(2, 1), pool(3, 2)]
             layers += [layer for layer in extra if rng.random() < 0.3]
         stock, ours = networks(lambda layers=layers: copy.deepcopy(layers))
-        expected, found = step(stock, inputs(shape)), step(ours, inputs(shape))
+        expected, actual = step(stock, inputs(shape)), step(ours, inputs(shape))
         with paddle.no_grad():
             ours.eval()(paddle.to_tensor(inputs(shape)))
         assert len(chains(ours)[0].plans) == 2 and all(chains(ours)[0].plans.values())
-        np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(actual["y"], expected["y"], rtol=1e-2, atol=1e-2)
         for pair in guarded:
             for part in pair:
                 assert (np.asarray(part) == 7).all()
