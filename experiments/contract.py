@@ -43,7 +43,17 @@ METRICS = (
 
 def is_metric(name: str) -> bool:
     """Whether losses can be compared by a metric: one of `METRICS`, or test/accuracy_CLASS."""
-    return name in METRICS or re.fullmatch(r"test/accuracy_\d{1,4}", name) is not None
+    return name in METRICS or class_number(name) is not None
+
+
+def class_number(name: str) -> int | None:
+    """The class of test/accuracy_CLASS, from 0 to 9999; None of every other name.
+
+    >>> class_number("test/accuracy_3"), class_number("test/accuracy_03")
+    (3, None)
+    """
+    own = re.fullmatch("test/accuracy_(0|[1-9][0-9]{0,3})", name)
+    return None if own is None else int(own[1])
 
 
 DATA_PLACES = ("data.root", "data.path", "data.test_path", "data.noisy_labels")

@@ -395,7 +395,8 @@ def comparisons(
 ) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
     folds = _cross_validated(kept)
-    scores, constant = (None, None) if folds else (scores, constant)
+    if folds and len(set(kept["seed"]) - set(question.tuning_seeds or ())) > 1:
+        scores = constant = None  # no example is common to two seeds
     frames = [
         stats.contrasts(
             kept,
@@ -471,6 +472,8 @@ def same_loss(
             diverged=math.nan if constant is None else float(constant.mean()),
             constant=None if folds else constant,
         )
+        if folds:
+            found["generalises"] = found["generalises"].replace({SEEDS: FOLDS})
         frames += [found] if len(found) else []
     return (
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])

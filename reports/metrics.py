@@ -8,11 +8,10 @@ Imports nothing heavy: the options need it first.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from experiments.contract import CORRUPTIONS
+from experiments.contract import CORRUPTIONS, class_number
 
 MARGIN = 0.1
 """Default margin for accuracies, in points.
@@ -275,9 +274,8 @@ _KNOWN = {  # besides: what a rate is chosen by, and times, which are the machin
 
 def offered(name: str) -> Metric | None:
     """The metric in a column that `metric=` takes, such as test_accuracy_3 of class 3, or None."""
-    if (own := re.fullmatch(r"test_accuracy_(\d{1,4})", name)) is None:
+    if (number := class_number(name.replace("_", "/", 1))) is None:
         return OFFERED.get(name)
-    number = int(own[1])
     words = f"test accuracy on class {number}"
     return _accuracy(name, words, f"class {number}", of_class=number)
 

@@ -53,6 +53,7 @@ FURTHER = _measures(
     *(
         "test_balanced_accuracy",
         "test_macro_f1",
+        *("test_accuracy_many", "test_accuracy_medium", "test_accuracy_few"),
         "test_top5_accuracy",
         "test_margin",
         "test_aurc",

@@ -116,9 +116,14 @@ def tally(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in each if count)
 
 
+def two_digits(value: float) -> str:
+    """A size with two significant digits, a large one with all before the point: 0.25, 720."""
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+
+
 def amount(value: float, unit: str) -> str:
     """A size in words: 1 point, 0.25 points, 0.03."""
-    text = f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    text = two_digits(value)
     return f"{text} {unit.removesuffix('s') if text == '1' else unit}".rstrip()
 
 

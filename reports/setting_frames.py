@@ -59,7 +59,8 @@ def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     These are sums of the epochs' means, so that runs that end early do not turn the time back.
     """
     bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
-    each = curves.groupby("run_id")["seconds"].diff().where(curves["epoch"] > 0, curves["seconds"])
+    each = curves.groupby("run_id")["seconds"].diff()
+    each = each.where(curves.duplicated("run_id"), curves["seconds"])  # up to a run's first epoch
     means = each.groupby([curves["loss"], curves["epoch"]], observed=True).mean()
     seconds = means.groupby(level="loss").cumsum().rename("seconds").reset_index()
     return bands.merge(seconds, on=["loss", "epoch"], how="left")

@@ -142,12 +142,15 @@ def _budget_at(chosen: pd.DataFrame) -> Fact:
 
 
 def _early_stopping(section: Section) -> Fact | None:
-    """How many epochs were trained at each number of them, where runs may end early."""
+    """How many epochs the runs that ended well trained, where runs may end early."""
     if not section.stops_early:
         return None
+    runs = section.runs[section.runs["outcome"] == "ok"].dropna(subset="stop_trained_epochs")
+    lengths = {epochs: f" (at most {counted(epochs, 'epoch')})" for epochs in set(runs["epochs"])}
     each = [
-        f"{plain(loss)} {own['last_epoch'].sum():,.0f} of {epochs * len(own):,}"
-        for (epochs, loss), own in section.runs.groupby(["epochs", "loss"], sort=True)
+        f"{plain(loss)}{lengths[epochs] if len(lengths) > 1 else ''} "
+        f"{own['stop_trained_epochs'].sum():,.0f} of {epochs * len(own):,}"
+        for (epochs, loss), own in runs.groupby(["epochs", "loss"], sort=True)
     ]
     return _fact("Early stopping", "early", each=each)
 

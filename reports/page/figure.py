@@ -16,6 +16,9 @@ from reports.page.answer import ranked
 from reports.page.render import say
 from reports.page.table import minus, number
 
+_LINE = ["loss", "measure", "part"]
+"""The columns that tell lines apart."""
+
 
 @dataclass(frozen=True)
 class PageFigure:
@@ -144,14 +147,17 @@ def runs_behind(counts: Iterable[int]) -> str:
 def band_words(bands: pd.DataFrame) -> str:
     """How many runs are behind the lines, and what the bands mean.
 
-    bands: loss, epoch, low, n.
+    bands: loss, epoch, low, n, and measure or part where there are several.
     """
     runs = runs_behind(bands.groupby("loss")["n"].max())
     text = f"Lines are means over {runs} per loss"
-    fewer = bands[(bands["n"] > 0) & (bands["n"] < bands.groupby("loss")["n"].transform("max"))]
-    if len(fewer):
-        first = int(fewer["epoch"].min())
-        text += f" (from epoch {first} on over fewer, {runs_behind([fewer['n'].min()])} at the end)"
+    lines = bands[bands["n"] > 0].groupby([*bands.columns.intersection(_LINE)], observed=True)
+    tails = [line[line["epoch"] > line.loc[line["n"] == line["n"].max(), "epoch"].max()]
+             for _, line in lines]  # fmt: skip
+    if tails := [tail.sort_values("epoch") for tail in tails if len(tail)]:
+        first = min(int(tail["epoch"].iloc[0]) for tail in tails)
+        at_end = runs_behind(tail["n"].iloc[-1] for tail in tails)
+        text += f" (from epoch {first} on over fewer, {at_end} at the end)"
     if bands["low"].notna().any():
         return f"{text}, bands are pointwise 95 % intervals of the mean."
     text = "Each line is one run" if runs == "1 run" else text

@@ -129,6 +129,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         if not frame["difference"].notna().any():
             return None
         metric = self.section.metric
+        frame = within(frame, metric.differences)
         unit = "percentage points" if metric.in_points else ""
         margin = float(frame["margin"].iloc[0])
         draw = partial(
@@ -141,7 +142,6 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             names=short_names(self.order, 18),
             behind=self._together["behind"],
         )
-        frame = within(frame, metric.differences)
         n = span(frame["n"])
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
         pairs = "one pair of runs" if n == "1" else f"n = {n} {pairs}"

@@ -49,10 +49,11 @@ def basis(section: Section) -> str:
 def methods(section: Section) -> dict[str, Any]:
     """What a paragraph on methods has to say of a section."""
     runs = section.runs[section.runs["epochs"] == section.epochs]
-    compared = section.headline[section.headline["n"] > 0] if len(section.headline) else None
+    headline = section.headline
+    paired = set(headline.loc[headline["n"] > 0, "paired"]) if len(headline) else set()
     return {
         "section": section,
-        "paired": compared is None or bool(compared["paired"].all()),
+        "paired": all(paired) if paired else None,
         "words": answer.words_of(section),
         "rates": sorted(runs["lr"].unique()),
         "seeds": section.split.evaluation,

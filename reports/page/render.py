@@ -22,7 +22,7 @@ from experiments.terminal import duration
 from reports.names import counted, full_name, plain
 from reports.page import table as page_table
 from reports.page.table import Table
-from reports.sentences import upper_first
+from reports.sentences import amount, two_digits, upper_first
 
 if TYPE_CHECKING:
     from reports.page.under_way import Progress
@@ -168,8 +168,7 @@ def _environment(form: str, figure_format: str = "svg") -> Environment:
 def say(name: str, *values: Any, file: str = "texts.jinja") -> str:
     """A text of a file of macros on one line."""
     module: Any = _environment("text").get_template(file).module
-    text = " ".join(str(getattr(module, name)(*values)).split())
-    return re.sub(r",? ([.;:,])", r"\1", re.sub(r"[,;] ?;$", ".", text))
+    return " ".join(str(getattr(module, name)(*values)).split())
 
 
 def _escaped_for_markdown(value: Any) -> Any:
@@ -216,6 +215,8 @@ FILTERS: dict[str, Any] = {
     "plain": plain,
     "one_line": lambda text: Markup(" ".join(text.split())),
     "upper_first": upper_first,
+    "two_digits": two_digits,
+    "amount": amount,
     "counted": counted,
     "duration": duration,
     "listed": listed,

@@ -313,6 +313,9 @@ def curves(section: Section) -> Table:
 _EXPLAINED = {
     "test_balanced_accuracy": "Balanced: mean over the classes of the accuracy on each.",
     "test_macro_f1": "Macro F1: mean over the classes.",
+    "test_accuracy_many": "Many-shot classes have over 100 training examples.",
+    "test_accuracy_medium": "Medium-shot classes have 20 to 100 training examples.",
+    "test_accuracy_few": "Few-shot classes have under 20 training examples.",
     "test_top5_accuracy": "Top 5: the label is one of the five classes of highest probability.",
     "test_margin": "Margin: probability of the label minus the largest other.",
     "test_aurc": "AURC: selective risk averaged over coverage.",

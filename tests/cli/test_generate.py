@@ -32,6 +32,7 @@ from reports import files, generate, metrics, options, request
 from reports.analysis import Question, same_loss
 from reports.figures import fonts
 from reports.runs import Runs, load, sweeps
+from reports.stats.contrast import FOLDS
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "scipy", "paddle", "jinja2")
 
@@ -402,6 +403,8 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
     assert row["verdict"] == "equivalent"
     half = 2.306 * 0.2 / math.sqrt(12) * math.sqrt(2 / 5)  # t(8), and rounding to one image
     assert row["low"] == pytest.approx(-half, rel=1e-3)
+    (row,) = same_loss(summary.assign(folds="5"), Question(), None, predictions).to_dict("records")
+    assert row["generalises"] == FOLDS
     summary.loc[summary["seed"] == 1, "outcome"] = "diverged"
     (row,) = same_loss(summary, Question(), None, predictions).to_dict("records")
     assert (row["diverged_a"], row["diverged_b"], row["interval"]) == (0, 1, "welch")

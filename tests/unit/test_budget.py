@@ -12,6 +12,7 @@ import pytest
 from helpers.pages import made
 from helpers.synthetic_runs import runs as synthetic
 
+from reports import setting_frames
 from reports.analysis import Question
 from reports.page import tables as page_tables
 from reports.stats import budget
@@ -139,6 +140,14 @@ def test_the_page_tells_both_where_they_are_known() -> None:
     trials = report.tables["trials"]
     assert trials.headings == ["loss", "1 trial", "2 trials", "3 trials"]
     assert trials.rows[1][1].value < trials.rows[1][3].value < 100
+
+
+def test_the_seconds_of_a_curve_without_epoch_0_are_those_since_its_start() -> None:
+    _, curves = synthetic(seeds=range(2), rates=(0.1,))
+    curves = curves.assign(seconds=10.0 * curves["epoch"])
+    later = curves[curves["epoch"] > 1]
+    found = setting_frames.accuracy_bands(later, 0)
+    assert (found["seconds"] == 10 * found["epoch"]).all() and len(found)
 
 
 def test_without_a_target_it_is_a_share_of_the_reference() -> None:

@@ -85,6 +85,16 @@ def test_balanced_accuracy_counts_each_class_alike():
     assert balanced == pytest.approx(np.mean(list(found.values())))
 
 
+def test_balanced_accuracy_by_example_varies_within_classes_only():
+    labels = np.array([0, 0, 0, 0, 1, 1, 9])
+    always_zero = metrics.balanced_by_example(np.zeros(7, int), labels)
+    right = metrics.balanced_by_example(labels, labels)
+    assert right - always_zero == pytest.approx(np.full(7, 2 / 3))
+    predicted = np.array([0, 0, 9, 0, 1, 9, 1])
+    mean = np.mean(metrics.balanced_by_example(predicted, labels))
+    assert mean == pytest.approx(metrics.balanced_accuracy(predicted, labels))
+
+
 def test_the_label_is_among_the_five_largest_logits():
     outputs = np.tile(np.arange(12.0), (12, 1))
     assert metrics.among_top(outputs, np.arange(12)).tolist() == [False] * 7 + [True] * 5

@@ -13,6 +13,7 @@ import re
 import shlex
 from dataclasses import replace
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,10 @@ from reports.gallery import Gallery, gallery
 from reports.page import caveats, commands, cross_setting, render
 from reports.page import report as page_report
 from reports.page import table as page_table
-from reports.page.methods import basis
+from reports.page.figure import band_words
+from reports.page.methods import basis, methods
 from reports.page.more_runs import MoreRuns
+from reports.page.render import say
 from reports.page.table import Cell, Column, Table
 from reports.runs import Declared
 from reports.stats.contrast import IMAGES as ONE_SEED
@@ -342,6 +345,44 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
     assert section.headline.set_index("a").loc["mse", "n"] == 8  # the one that diverged counts
 
 
+def test_lines_over_fewer_runs_are_told_of_only_where_these_are_fewer_at_the_end() -> None:
+    def words(*rows: tuple[str, int, int, str]) -> str:
+        bands = pd.DataFrame(rows, columns=["loss", "epoch", "n", "part"]).assign(low=0.0)
+        return band_words(bands).removesuffix(", bands are pointwise 95 % intervals of the mean.")
+
+    every = "Lines are means over 5 runs per loss"
+    assert words(("ce", 0, 1, "t"), ("ce", 1, 5, "t")) == every
+    assert words(("ce", 1, 5, "t"), ("ce", 1, 3, "v")) == every
+    fewer = words(("ce", 1, 5, "t"), ("ce", 2, 4, "t"), ("ce", 3, 2, "t"), ("mse", 1, 5, "t"))
+    assert fewer == f"{every} (from epoch 2 on over fewer, 2 runs at the end)"
+
+
+def test_methods_say_what_seeds_share_only_of_what_was_compared() -> None:
+    (section,) = analysis.sections(*runs(("ce", "mse"), rates=(0.1,)), Question(), predictions)
+    assert methods(section)["paired"] is True
+    unknown = replace(section, contrasts=section.contrasts.assign(n=0))
+    assert methods(unknown)["paired"] is None
+
+
+def test_free_text_keeps_its_punctuation() -> None:
+    sentence = "expected a , b ; c .5, got d"
+    where = [{"loss": "mine", "rates": ["0.1"], "n": 1, "of": 1}]
+    values = {"where": where, "texts": 1, "sentence": sentence}
+    assert say("check", values, file="facts.jinja").endswith(f": {sentence}.")
+
+
+def test_the_answer_of_several_settings_counts_the_verdicts_of_each_loss() -> None:
+    def answer(*rows: tuple[str, str]) -> SimpleNamespace:
+        return SimpleNamespace(
+            rows=[{"a": a, "verdict": verdict} for a, verdict in rows], reference="ce"
+        )
+
+    few = [answer(("mse", "better"), ("x", "worse")), answer(("mse", "undecided"), ("x", "worse"))]
+    assert say("answer", few).endswith(" is better in 1, undecided in 1; x is worse in 2.")
+    many = [answer(*((loss, "better" if loss < "c" else "worse") for loss in "abcd"))] * 2
+    assert say("answer", many).endswith(" (ce): 4 better, 4 worse.")
+
+
 def test_early_stopping_says_what_was_trained_and_over_how_many_runs_lines_are() -> None:
     setting = "digits, mlp, sgd, constant, batch size 100"
     summary, curves = runs(("ce", "mse"), rates=(0.03,), seeds=range(5), setting=setting)
@@ -349,13 +390,23 @@ def test_early_stopping_says_what_was_trained_and_over_how_many_runs_lines_are()
     curves = curves[~ended]
     last = summary["run_id"].map(curves.groupby("run_id")["epoch"].max())
     summary = summary.assign(
-        **{"last_epoch": last, "stop_tested_epoch": 1.0, "stop.patience": 1, "epochs": 3}
+        **{"stop_trained_epochs": last, "stop_tested_epoch": 1.0, "stop.patience": 1, "epochs": 3}
     )
     summary["optimizer._target_"] = "paddle.optimizer.RMSProp"
     (section,), report, html, _ = made(summary, curves)
     assert "· RMSProp, constant learning rate ·" in text(html)
     facts = {term: text for term, text, *_ in caveats.facts(section)}
-    assert facts["Early stopping"].endswith("trained in all runs: ce 15 of 15; mse 11 of 15.")
+    assert facts["Early stopping"].endswith("that ended well: ce 15 of 15; mse 11 of 15.")
+    short = summary["seed"] > 3
+    several = summary.assign(
+        epochs=summary["epochs"].mask(short, 4), outcome=summary["outcome"].mask(short, "failed")
+    )
+    several.loc[short & (several["loss"] == "ce"), "outcome"] = "ok"
+    facts = dict(fact[:2] for fact in caveats.facts(replace(section, runs=several)))
+    assert facts["Early stopping"].endswith(
+        ": ce (at most 3 epochs) 12 of 12; mse (at most 3 epochs) 9 of 12; "
+        "ce (at most 4 epochs) 3 of 4."
+    )
     lines = "means over 5 runs per loss (from epoch 3 on over fewer, 1 run at the end), bands"
     assert lines in captions(report)["accuracy"]
     assert "Test accuracy after the best epoch" in captions(report)["final"]
@@ -852,6 +903,9 @@ def test_what_it_would_take_in_words() -> None:
         undecided | seeds | {"seeds_needed_high": math.inf}
     )
     assert "up to 10,000" in sentences.needed(undecided | {"seeds_needed": math.inf})
+    assert [sentences.amount(value, "points") for value in (99.4, 99.6, 720, 1)] == [
+        *("99 points", "100 points", "720 points", "1 point")
+    ]
     assert sentences.needed(undecided | {"detectable": 720.0}) == (
         "10 seeds show no difference at all with 80 % power."
     )

@@ -274,6 +274,15 @@ def test_the_forest_has_the_numbers_of_its_contrasts(section: Section) -> None:
     assert [word for word in words if word == "better"] == ["better", "better"]
 
 
+def test_the_forest_ends_where_differences_can_be(section: Section) -> None:
+    wide = section.headline.assign(low=-300.0, high=300.0)
+    wide = replace(section, contrasts=wide)
+    picture = FigureBuilder(wide, palette.looks(section.losses)).forest()
+    assert {tuple(line.get_xdata()) for line in with_gid(picture.figure, "interval")} == {
+        (-100.0, 100.0)
+    }
+
+
 def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> None:
     rows = [
         ("a", -60.0, -61.0, -59.0, "worse"),

@@ -373,6 +373,9 @@ def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
     assert set(found["generalises"]) == {"new seeds, each tested on a fold of these data"}
     (whole,) = set(analysis.comparisons(pd.DataFrame(made.rows), *asked)["interval"])
     assert whole == "two-way"
+    one = pd.DataFrame(two_losses(seeds=1).rows).assign(folds="5")
+    found = analysis.comparisons(one, *asked)
+    assert set(found["generalises"]) == {"new examples, for these two networks"}
 
 
 def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:
