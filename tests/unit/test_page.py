@@ -364,6 +364,14 @@ def test_methods_say_what_seeds_share_only_of_what_was_compared() -> None:
     assert methods(unknown)["paired"] is None
 
 
+def test_verdicts_are_not_called_the_others_where_none_stands_above() -> None:
+    losses = ("ce", "mse", *(f"focal gamma={gamma}" for gamma in range(8)))
+    (section,), _, html, _ = made(*runs(losses, rates=(0.1,), seeds=range(5)))
+    undecided = (section.headline["verdict"] == "undecided").sum()
+    assert (undecided, len(section.headline)) == (0, 9)
+    assert "The 9 verdicts one by one" in text(html)
+
+
 def test_free_text_keeps_its_punctuation() -> None:
     sentence = "expected a , b ; c .5, got d"
     where = [{"loss": "mine", "rates": ["0.1"], "n": 1, "of": 1}]
