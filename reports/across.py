@@ -174,18 +174,18 @@ def _differ(
 # ---- words ---------------------------------------------------------------------------------------
 
 
-def basis(found: Across) -> str:
+def basis(result: Across) -> str:
     """What is compared, over how many units; and the test of all losses together."""
-    epochs = sorted(found.scores["epochs"].unique())
+    epochs = sorted(result.scores["epochs"].unique())
     length = counted(epochs[0], "epoch")
     if len(epochs) > 1:
-        length = f"{epochs[0]} to {epochs[-1]} epochs, the longest of each {found.unit}"
+        length = f"{epochs[0]} to {epochs[-1]} epochs, the longest of each {result.unit}"
     text = (
-        f"Losses are compared by {found.metric.words} after {length} over "
-        f"{counted(found.units, found.unit)}: each loss at its own best learning rate on each "
-        f"{found.unit}, mean over seeds."
+        f"Losses are compared by {result.metric.words} after {length} over "
+        f"{counted(result.units, result.unit)}: each loss at its own best learning rate on each "
+        f"{result.unit}, mean over seeds."
     )
-    test = found.comparison.friedman
+    test = result.comparison.friedman
     if test is not None:
         text += (
             f" Friedman's test that all losses have the same average rank: "
@@ -194,19 +194,19 @@ def basis(found: Across) -> str:
     return text
 
 
-def sentence(found: Across, row: Mapping[str, Any]) -> str:
+def sentence(result: Across, row: Mapping[str, Any]) -> str:
     """One contrast as a sentence, which says no more than its verdict."""
     a, b = plain(row["a"], 48), plain(row["b"], 48)
-    units = counted(row["n"], found.unit)
-    size = f"estimated difference {_points(found, row['difference'])} of {found.metric.words}"
+    units = counted(row["n"], result.unit)
+    size = f"estimated difference {_points(result, row['difference'])} of {result.metric.words}"
     counts = f"better on {row['won']}, worse on {row['lost']}"
     counts += f", equal on {row['tied']}" if row["tied"] else ""
     interval = (
-        f"95 % interval {_signed(found, row['low'])} to {_signed(found, row['high'])}, {counts}"
+        f"95 % interval {_signed(result, row['low'])} to {_signed(result, row['high'])}, {counts}"
     )
     p = f"Wilcoxon p {p_text(row['p'])}, Holm p {p_text(row['p_holm'])}"
     if row["verdict"] == "equivalent":
-        start = f"{a} is equivalent to {b} within ±{_margin(found, row)} over {units}"
+        start = f"{a} is equivalent to {b} within ±{_margin(result, row)} over {units}"
         p = f"two one-sided Wilcoxon tests, Holm p {p_text(row['p_equivalence_holm'])}"
     elif row["verdict"] == "undecided":
         start = f"{a} against {b} is undecided over {units}"
@@ -215,7 +215,7 @@ def sentence(found: Across, row: Mapping[str, Any]) -> str:
     return f"{start}: {size} ({interval}; {p})."
 
 
-def posterior(found: Across, row: Mapping[str, Any]) -> str:
+def posterior(result: Across, row: Mapping[str, Any]) -> str:
     """The Bayesian signed-rank test of a contrast as a sentence."""
     shares = [
         f"{row[f'practically_{region}']:.2f} that it is {region}"
@@ -224,36 +224,36 @@ def posterior(found: Across, row: Mapping[str, Any]) -> str:
     if math.isnan(row["margin"]):
         return f"Bayesian signed-rank test: probability {shares[0]}, {shares[2]}."
     return (
-        f"Bayesian signed-rank test, within ±{_margin(found, row)} being equivalent: probability "
+        f"Bayesian signed-rank test, within ±{_margin(result, row)} being equivalent: probability "
         f"{shares[0]}, {shares[1]}, {shares[2]}."
     )
 
 
-def advice(found: Across) -> list[str]:
+def advice(result: Across) -> list[str]:
     """What keeps the test from saying more, and what to do: a sentence each."""
-    comparison, texts = found.comparison, []
+    comparison, texts = result.comparison, []
     for unit, losses in comparison.left_out.items():
         names = ", ".join(plain(loss) for loss in losses)
         texts.append(
             f"{plain(unit)} is left out for all losses, since it has no result of {names}."
         )
     if len(comparison.average_ranks) > 1 and not comparison.tested:
-        more = f"run the losses on more {found.unit}s"
+        more = f"run the losses on more {result.unit}s"
         if comparison.left_out:
             more = f"run what is missing, or leave losses out with where.loss=..., or {more}"
         texts.append(
-            f"Nothing is tested: {counted(found.units, found.unit)} with a result of every loss "
-            f"{'is' if found.units == 1 else 'are'} too few, at least {LEAST} are needed; {more}."
+            f"Nothing is tested: {counted(result.units, result.unit)} with a result of every loss "
+            f"{'is' if result.units == 1 else 'are'} too few, at least {LEAST} are needed; {more}."
         )
     elif comparison.tested:
         family = len(comparison.contrasts)
         needed = statistics.fewest_units(family)
-        if found.units < needed:
+        if result.units < needed:
             texts.append(
-                f"With {counted(found.units, found.unit)} and {counted(family, 'comparison')} no "
-                f"difference, however large, can reach significance; {needed} {found.unit}s can."
+                f"With {counted(result.units, result.unit)} and {counted(family, 'comparison')} no "
+                f"difference, however large, can reach significance; {needed} {result.unit}s can."
             )
-    if lost := int(found.scores["diverged"].sum()):
+    if lost := int(result.scores["diverged"].sum()):
         texts.append(
             f"{counted(lost, 'run')} diverged; each counts with the accuracy of the best constant "
             "answer, or, where that is not known, puts its loss last."
@@ -266,36 +266,36 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def _signed(found: Across, value: float) -> str:
+def _signed(result: Across, value: float) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:+.{found.metric.digits}f}".replace("-", "−")
+    return f"{value:+.{result.metric.digits}f}".replace("-", "−")
 
 
-def _points(found: Across, value: float) -> str:
-    return f"{_signed(found, value)} {found.metric.unit}".rstrip()
+def _points(result: Across, value: float) -> str:
+    return f"{_signed(result, value)} {result.metric.unit}".rstrip()
 
 
-def _margin(found: Across, row: Mapping[str, Any]) -> str:
-    return amount(row["margin"], found.metric.unit)
+def _margin(result: Across, row: Mapping[str, Any]) -> str:
+    return amount(row["margin"], result.metric.unit)
 
 
 # ---- the file ------------------------------------------------------------------------------------
 
 
-def document(found: Across) -> dict[str, Any]:
+def document(result: Across) -> dict[str, Any]:
     """The entry "across" of verdicts.json."""
-    comparison = found.comparison
+    comparison = result.comparison
     test = comparison.friedman
     return {
-        "key": found.key,
-        "metric": found.metric.typed,
-        "reference": found.reference,
+        "key": result.key,
+        "metric": result.metric.typed,
+        "reference": result.reference,
         "tested": comparison.tested,
         "values": [
-            {found.key: row["unit"]}
-            | {name: _json(row[name]) for name in found.scores if name != "unit"}
-            for row in found.scores.to_dict("records")
+            {result.key: row["unit"]}
+            | {name: _json(row[name]) for name in result.scores if name != "unit"}
+            for row in result.scores.to_dict("records")
         ],
         "left_out": comparison.left_out,
         "average_ranks": {
@@ -305,7 +305,8 @@ def document(found: Across) -> dict[str, Any]:
         "critical_difference": _json(comparison.critical_difference),
         "groups": comparison.groups,
         "contrasts": [
-            {name: _json(value) for name, value in row.items()} | {"sentence": sentence(found, row)}
+            {name: _json(value) for name, value in row.items()}
+            | {"sentence": sentence(result, row)}
             for row in comparison.contrasts.to_dict("records")
         ],
     }

@@ -415,10 +415,10 @@ def comparisons(
         for view in ("best", "equal")
     ]
     full = [frame for frame in frames if len(frame)]
-    found = pd.concat(full, ignore_index=True) if full else frames[0]
+    contrasts = pd.concat(full, ignore_index=True) if full else frames[0]
     if folds:
-        found["generalises"] = found["generalises"].replace({SEEDS: FOLDS})
-    return found
+        contrasts["generalises"] = contrasts["generalises"].replace({SEEDS: FOLDS})
+    return contrasts
 
 
 def _cross_validated(runs: pd.DataFrame) -> bool:
@@ -463,7 +463,7 @@ def same_loss(
         read = _read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = _of_test_set(read, read_metric(question.metric))
         folds = _cross_validated(runs)
-        found = stats.same_loss_contrasts(
+        contrasts = stats.same_loss_contrasts(
             *halves,
             metric=question.metric,
             margin=question.margin,
@@ -473,8 +473,8 @@ def same_loss(
             constant=None if folds else constant,
         )
         if folds:
-            found["generalises"] = found["generalises"].replace({SEEDS: FOLDS})
-        frames += [found] if len(found) else []
+            contrasts["generalises"] = contrasts["generalises"].replace({SEEDS: FOLDS})
+        frames += [contrasts] if len(contrasts) else []
     return (
         pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
     )

@@ -179,13 +179,13 @@ def _evaluate(
         try:
             values = loss(tensor, paddle.to_tensor(labels))
             (gradient,) = paddle.grad(values.sum(), tensor)
-            found = values.numpy().astype(np.float64), gradient.numpy().astype(np.float64)
+            curves = values.numpy().astype(np.float64), gradient.numpy().astype(np.float64)
         except Exception as error:  # whatever someone's loss raises
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             continue
-        if found[0].shape == labels.shape:
-            return _rounded(found[0]), found[1]
-        reason = f"its values have shape {list(found[0].shape)}, not {list(labels.shape)}"
+        if curves[0].shape == labels.shape:
+            return _rounded(curves[0]), curves[1]
+        reason = f"its values have shape {list(curves[0].shape)}, not {list(labels.shape)}"
     raise LossError(f"it cannot be evaluated: {reason[:120]}")
 
 

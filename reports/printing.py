@@ -52,19 +52,21 @@ def print_verdicts(sections: list[Section]) -> None:
                 )
 
 
-def print_across(found: Across, sections: list[Section]) -> None:
+def print_across(result: Across, sections: list[Section]) -> None:
     """Print the verdicts across data sets or models, and how many each of these has alone."""
     from reports import across, sentences
     from reports.names import plain
 
-    print(across.basis(found))
-    for row in found.comparison.contrasts.to_dict("records"):
-        print(f"  {across.sentence(found, row)}")
-    for advice in across.advice(found):
+    print(across.basis(result))
+    for row in result.comparison.contrasts.to_dict("records"):
+        print(f"  {across.sentence(result, row)}")
+    for advice in across.advice(result):
         print(f"note: {advice}")
-    if found.units:
-        ranks = found.comparison.average_ranks.items()
+    if result.units:
+        ranks = result.comparison.average_ranks.items()
         print(f"Average ranks: {', '.join(f'{plain(loss)} {rank:.2f}' for loss, rank in ranks)}")
     for section in sections:
         tally = sentences.tally(section.compared(section.epochs).to_dict("records"))
-        print(f"On {plain(section.runs[found.key].iloc[0])} alone: {tally or 'nothing to compare'}")
+        print(
+            f"On {plain(section.runs[result.key].iloc[0])} alone: {tally or 'nothing to compare'}"
+        )

@@ -28,19 +28,19 @@ def load(request: Options) -> Runs:
     if source := request.mapping or request.csv:
         return imported(source, request.uri, request.experiments, request.metric, request.where)
     baselines = None if request.baselines is None else baselines_file(request.baselines)
-    found = runs.load(
+    loaded = runs.load(
         *(request.uri, request.experiments, request.sweeps, request.where, baselines),
         versions=request.versions,
     )
-    if not len(found.summary):
+    if not len(loaded.summary):
         why = (
             f" with {', '.join(f'{key}={value}' for key, value in request.where.items())}"
             if request.where
             else ""
         )
-        names = " and ".join(map(repr, found.experiments))
+        names = " and ".join(map(repr, loaded.experiments))
         raise runs.ReadError(f"the experiment {names} has no runs{why} to report on")
-    return with_metric(found, request.metric, lambda run_id: runs.predictions(found, run_id))
+    return with_metric(loaded, request.metric, lambda run_id: runs.predictions(loaded, run_id))
 
 
 def imported(
@@ -166,9 +166,9 @@ def scores_of(runs: Runs) -> Scores:
 
     @cache
     def read(run_id: str, metric: str) -> np.ndarray | None:
-        found = scores(runs, run_id, metric)
-        counts = found is not None and metric == "test_accuracy"
-        return found.astype(bool) if found is not None and counts else found
+        values = scores(runs, run_id, metric)
+        counts = values is not None and metric == "test_accuracy"
+        return values.astype(bool) if values is not None and counts else values
 
     return read
 
@@ -191,30 +191,30 @@ def unusual(request: Options) -> dict[str, str]:
     from reports.metrics import read_metric
 
     usual = Question()
-    found = {
+    options = {
         name: str(getattr(request, name))
         for name in ("margin", "all_pairs", "seed")
         if getattr(request, name) != getattr(usual, name)
     }
     if request.metric != usual.metric:
-        found["metric"] = read_metric(request.metric).typed
+        options["metric"] = read_metric(request.metric).typed
     if request.tuning_seeds is not None:
-        found["tuning_seeds"] = ",".join(map(str, sorted(set(request.tuning_seeds))))
+        options["tuning_seeds"] = ",".join(map(str, sorted(set(request.tuning_seeds))))
     if request.across is not None:
-        found["across"] = request.across
+        options["across"] = request.across
     if request.target is not None:
-        found["target"] = f"{request.target:g}"
+        options["target"] = f"{request.target:g}"
     if request.versions:
-        found["versions"] = "true"
+        options["versions"] = "true"
     if request.baselines is not None:
-        found["baselines"] = request.baselines
+        options["baselines"] = request.baselines
     # With baselines the losses that are run here are compared with all others unless one is named,
     # even the usual one.
     if request.reference != usual.reference or (
         request.baselines is not None and request.reference_is_set
     ):
-        found["reference"] = request.reference
-    return found
+        options["reference"] = request.reference
+    return options
 
 
 def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
@@ -223,9 +223,9 @@ def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
 
     if runs.sweeps:
         return list(runs.sweeps.items())
-    found = sweeps(runs.uri, runs.experiments)
-    found = found[found["run_id"].isin(set(runs.summary["parent_run_id"]))]
-    return list(zip(found["run_id"], found["name"], strict=True))
+    parents = sweeps(runs.uri, runs.experiments)
+    parents = parents[parents["run_id"].isin(set(runs.summary["parent_run_id"]))]
+    return list(zip(parents["run_id"], parents["name"], strict=True))
 
 
 _OF_TEST_SET = ("name", "label", "root", "path", "test_path", "noisy_labels")

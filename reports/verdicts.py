@@ -156,8 +156,8 @@ def _standing(exploratory: str, epochs: int, row: Mapping[str, Any]) -> str:
 def _declared(section: Section) -> dict[str, Any] | None:
     if section.declared is None:
         return None
-    found = asdict(section.declared)
-    return found | {"time": found["time"].isoformat(), "seeds": list(found["seeds"])}
+    declared = asdict(section.declared)
+    return declared | {"time": declared["time"].isoformat(), "seeds": list(declared["seeds"])}
 
 
 def write(content: Mapping[str, Any]) -> str:
@@ -243,14 +243,18 @@ def check(
     """
     broken = []
     try:
-        asked = dict(content["question"])
-        asked["tuning_seeds"] = (
-            tuple(asked["tuning_seeds"]) if asked.get("tuning_seeds") is not None else None
+        question_then = dict(content["question"])
+        question_then["tuning_seeds"] = (
+            tuple(question_then["tuning_seeds"])
+            if question_then.get("tuning_seeds") is not None
+            else None
         )
-        if "metric" in asked:
-            asked["metric"] = column(asked["metric"])  # earlier files have the column
-        asked["subjects"] = tuple(asked.get("subjects") or ())
-        question = Question(**asked)
+        if "metric" in question_then:
+            question_then["metric"] = column(
+                question_then["metric"]
+            )  # earlier files have the column
+        question_then["subjects"] = tuple(question_then.get("subjects") or ())
+        question = Question(**question_then)
         derived = {}
         for setting in content["settings"]:
             label = {
@@ -268,8 +272,8 @@ def check(
     for typed in content["contrasts"]:
         about = str(typed.get("generalises")).replace("new images", "new examples")  # earlier files
         comparison = typed | {"metric": column(str(typed["metric"])), "generalises": about}
-        found, gone = derived.get(comparison["setting"], ({}, []))
-        problem = _differences(comparison, found.get(_key(comparison)))
+        computed, gone = derived.get(comparison["setting"], ({}, []))
+        problem = _differences(comparison, computed.get(_key(comparison)))
         if gone and problem:
             problem += f"; {len(gone)} of the runs are no longer in the store, the first {gone[0]}"
         if problem:
@@ -312,7 +316,7 @@ def _derive(
         return {}
     if question.metric not in usable.columns:
         usable = usable.assign(**{question.metric: math.nan})
-    found = analysis.comparisons(
+    contrasts = analysis.comparisons(
         usable,
         setting["reference"],
         question,
@@ -330,7 +334,7 @@ def _derive(
     rows = [
         _entry(row, kept)
         | ({"standing": _standing(now["exploratory"], epochs, row)} if now is not None else {})
-        for row in found.to_dict("records")
+        for row in contrasts.to_dict("records")
     ]
     return {_key(row): row for row in rows}
 

@@ -37,7 +37,7 @@ def idx(*, root: str, **options: Any) -> Splits:
         DataError: A file is missing, not of this format, or of another length than it says.
     """
     folder = _directory(root)
-    found = {}
+    arrays = {}
     for part, words in {"train": ("train",), "test": ("t10k", "test")}.items():
         for kind in ("images", "labels"):
             paths = sorted(
@@ -49,16 +49,16 @@ def idx(*, root: str, **options: Any) -> Splits:
                 names = ", ".join(path.name for path in paths)
                 raise DataError(f"data.root: {folder} has several files of {part} {kind}: {names}")
             if paths:
-                found[part, kind] = idx_array(read(paths[0]), paths[0])
-    missing = [kind for kind in ("images", "labels") if ("train", kind) not in found]
-    missing += [f"test {kind}" for kind in ("images", "labels") if ("test", kind) not in found]
+                arrays[part, kind] = idx_array(read(paths[0]), paths[0])
+    missing = [kind for kind in ("images", "labels") if ("train", kind) not in arrays]
+    missing += [f"test {kind}" for kind in ("images", "labels") if ("test", kind) not in arrays]
     if len(missing) not in (0, 2) or missing[:1] in (["images"], ["labels"]):
         raise DataError(
             f"data.root: {folder} lacks a file of {missing[0]}; expected files such as "
             "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz"
         )
-    test = None if missing else (found["test", "images"], found["test", "labels"])
-    return _splits(folder, found["train", "images"], found["train", "labels"], test, options)
+    test = None if missing else (arrays["test", "images"], arrays["test", "labels"])
+    return _splits(folder, arrays["train", "images"], arrays["train", "labels"], test, options)
 
 
 def npz(*, path: str, **options: Any) -> Splits:
@@ -264,19 +264,19 @@ def _images_by_class(base: Path) -> list[tuple[Path, str]]:
     """The images of each directory in `base`, with the directory's name, sorted."""
     if not base.is_dir():
         raise DataError(f"data.root: expected a directory {base} beside the other one")
-    found = [
+    images = [
         (path, group.name)
         for group in sorted(base.iterdir())
         if group.is_dir() and not group.name.startswith(".")
         for path in sorted(group.iterdir())
         if path.suffix.lower() in _IMAGES
     ]
-    if not found:
+    if not images:
         raise DataError(
             f"data.root: {base} has no images; expected a directory for each class with images "
             f"({', '.join(_IMAGES)}) in it"
         )
-    return found
+    return images
 
 
 def _open_image(path: Path) -> Any:

@@ -309,9 +309,9 @@ def splits(
         digest.update(f"{part.inputs.dtype}{part.inputs.shape}".encode())
         digest.update(np.ascontiguousarray(part.inputs).tobytes() + little_endian(part.labels))
     normalize = pool.inputs.ndim == 2 if normalize is None else normalize
-    found = draw.split(name, digest.hexdigest(), pool, tested, held_out=held, normalize=normalize)
-    _refuse_empty_classes(found, seed)
-    return replace(found, folds=folds, features=tuple(features))
+    made = draw.split(name, digest.hexdigest(), pool, tested, held_out=held, normalize=normalize)
+    _refuse_empty_classes(made, seed)
+    return replace(made, folds=folds, features=tuple(features))
 
 
 def _parts(
@@ -337,22 +337,22 @@ def _chosen(examples: Examples, positions: Ints) -> Examples:
     return Examples(examples.inputs[positions], examples.labels[positions])
 
 
-def _refuse_empty_classes(found: Splits, seed: int) -> None:
+def _refuse_empty_classes(made: Splits, seed: int) -> None:
     """Raise DataError where training, validation or test set lack a class."""
     labels = {
-        "training": found.clean_labels,
-        "validation": found.validation.labels,
-        "test": found.test.labels,
+        "training": made.clean_labels,
+        "validation": made.validation.labels,
+        "test": made.test.labels,
     }
-    counts = {part: np.bincount(own, minlength=len(found.classes)) for part, own in labels.items()}
+    counts = {part: np.bincount(own, minlength=len(made.classes)) for part, own in labels.items()}
     for part, its in counts.items():
         if not its.all():
             lacking = int(its.argmin())
             of_class = sum(int(each[lacking]) for each in counts.values())
             raise DataError(
                 f"the {part} set of seed {seed} has no example of the class "
-                f"{found.classes[lacking]!r}, which has {of_class} in all sets together; expected "
-                f"one at least of each of {len(found.classes)} classes: choose other sizes, or "
+                f"{made.classes[lacking]!r}, which has {of_class} in all sets together; expected "
+                f"one at least of each of {len(made.classes)} classes: choose other sizes, or "
                 "leave the class out"
             )
 

@@ -121,17 +121,17 @@ def enlarged(bands: pd.DataFrame, behind: Collection[str] = ()) -> list[str]:
         bands: as in `far_above`.
         behind: the losses in grey, none where they are few.
     """
-    known = bands.dropna(subset=["mean"])
-    if not len(known) or bands["epoch"].max() < ENLARGED:
+    drawn = bands.dropna(subset=["mean"])
+    if not len(drawn) or bands["epoch"].max() < ENLARGED:
         return []
-    last = known.sort_values("epoch").groupby("loss", observed=True)["mean"].last()
+    last = drawn.sort_values("epoch").groupby("loss", observed=True)["mean"].last()
     last = last.sort_values(ascending=False, kind="stable")
     front = last[~last.index.isin(list(behind))]
     top = [str(loss) for loss in (last[last >= front.min()] if len(front) else last).index]
     upper = far_above(bands)
     top = upper if upper and (not behind or len(upper) < len(top)) else top
-    late = known[known["loss"].isin(top) & (known["epoch"] >= bands["epoch"].max() / 2)]["mean"]
-    flat = known["mean"].max() - known["mean"].min() > FLAT * (late.max() - late.min())
+    late = drawn[drawn["loss"].isin(top) & (drawn["epoch"] >= bands["epoch"].max() / 2)]["mean"]
+    flat = drawn["mean"].max() - drawn["mean"].min() > FLAT * (late.max() - late.min())
     return top if len(top) > 1 and (flat or top == upper) else []
 
 
@@ -142,8 +142,8 @@ def far_above(bands: pd.DataFrame) -> list[str]:
 
     bands: a row per loss and epoch: loss, epoch, mean in [0, 1].
     """
-    known = bands.dropna(subset=["mean"]).sort_values("epoch")
-    last = known.groupby("loss", observed=True)["mean"].last()
+    drawn = bands.dropna(subset=["mean"]).sort_values("epoch")
+    last = drawn.groupby("loss", observed=True)["mean"].last()
     ordered = (100 * last).sort_values(ascending=False, kind="stable")
     for count in range(len(ordered) - 1, 0, -1):
         gap = ordered.iloc[count - 1] - ordered.iloc[count]

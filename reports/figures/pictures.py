@@ -125,19 +125,19 @@ def class_accuracy(
     return figure
 
 
-def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
+def most_wrong(images: np.ndarray, mistakes: pd.DataFrame) -> Figure:
     """Draw the test examples most often classified wrongly.
 
     Above each stand its label, the most frequent wrong answer, and the share of the runs.
 
     Args:
         images: uint8 [n, height, width] or [n, channels, height, width]: the whole test set.
-        found: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
+        mistakes: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
     """
-    long = any(found["label"].str.len() > 2)  # names of classes, and not digits
+    long = any(mistakes["label"].str.len() > 2)  # names of classes, and not digits
     columns, above = 4 if narrow() else 8, 0.36 if long else 0.24
-    figure, axis, tiles = _tiles(images, found, columns, 0.66, above, below=0.18)
-    for (middle, top, bottom), row in zip(tiles, found.itertuples(), strict=True):
+    figure, axis, tiles = _tiles(images, mistakes, columns, 0.66, above, below=0.18)
+    for (middle, top, bottom), row in zip(tiles, mistakes.itertuples(), strict=True):
         words = f"{row.label},{chr(10) if long else ' '}read as {row.taken_for}"
         size = 6.5 if long else None
         axis.text(middle, top - 0.04, words, ha="center", va="bottom", fontsize=size)
@@ -148,7 +148,7 @@ def most_wrong(images: np.ndarray, found: pd.DataFrame) -> Figure:
 
 def most_disagreed(
     images: np.ndarray,
-    found: pd.DataFrame,
+    mistakes: pd.DataFrame,
     *,
     order: Sequence[str],
     looks: Mapping[str, Look],
@@ -158,12 +158,12 @@ def most_disagreed(
 
     Under each stands the share of each loss's runs that classified it wrongly.
 
-    found: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more than
-    five losses the two least and the two most often wrong are named.
+    mistakes: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more
+    than five losses the two least and the two most often wrong are named.
     """
     columns, lines = 2 if narrow() else 5, min(5, len(order))
-    figure, axis, tiles = _tiles(images, found, columns, 0.87, 0.24, below=0.06 + 0.125 * lines)
-    for (middle, top, bottom), (_, row) in zip(tiles, found.iterrows(), strict=True):
+    figure, axis, tiles = _tiles(images, mistakes, columns, 0.87, 0.24, below=0.06 + 0.125 * lines)
+    for (middle, top, bottom), (_, row) in zip(tiles, mistakes.iterrows(), strict=True):
         axis.text(middle, top - 0.04, str(row["label"]), ha="center", va="bottom")
         shares = {
             loss: float(row[f"wrong in {loss}"])
@@ -181,7 +181,7 @@ def most_disagreed(
 
 def _tiles(
     images: np.ndarray,
-    found: pd.DataFrame,
+    mistakes: pd.DataFrame,
     columns: int,
     side: float,
     above: float,
@@ -191,7 +191,7 @@ def _tiles(
 
     Args:
         images: the whole test set.
-        found: a row for each image that is shown, with its number in `image`.
+        mistakes: a row for each image that is shown, with its number in `image`.
         columns: images in a row.
         side: of an image in inches, smaller where the columns are narrower.
         above: inches over each image, for texts.
@@ -200,7 +200,7 @@ def _tiles(
     Returns:
         The figure, its panel, and of each image the middle, the top and the bottom.
     """
-    rows = max(1, -(-len(found) // columns))
+    rows = max(1, -(-len(mistakes) // columns))
     room = width() / columns
     side = min(0.94 * room, side)
     height = above + side + below
@@ -208,7 +208,7 @@ def _tiles(
     axis: Axes = axes.flat[0]
     axis.axis("off")
     grey, tiles = "gray_r" if np.median(images) < _DARK else "gray", []
-    for place, image in enumerate(found["image"]):
+    for place, image in enumerate(mistakes["image"]):
         row, column = divmod(place, columns)
         pixels = _channels_last(images[int(image)])
         tall, wide = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])

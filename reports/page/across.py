@@ -24,29 +24,29 @@ HOW = (
 )
 
 
-def words(found: Across) -> dict[str, Any]:
+def words(result: Across) -> dict[str, Any]:
     """What decides, and the verdicts in sentences."""
     return {
-        "basis": basis(found),
+        "basis": basis(result),
         "items": [
             {
                 "verdict": row["verdict"],
-                "sentence": sentence(found, row),
-                "more": posterior(found, row),
+                "sentence": sentence(result, row),
+                "more": posterior(result, row),
                 "commands": (),
             }
-            for row in found.comparison.contrasts.to_dict("records")
+            for row in result.comparison.contrasts.to_dict("records")
         ],
-        "advice": advice(found),
-        "how": HOW.replace("data set", found.unit),
+        "advice": advice(result),
+        "how": HOW.replace("data set", result.unit),
     }
 
 
-def values(found: Across) -> Table:
+def values(result: Across) -> Table:
     """The value and the rank of each loss on each unit, and the average ranks."""
-    comparison, metric = found.comparison, found.metric
+    comparison, metric = result.comparison, result.metric
     losses = list(comparison.values)
-    lost = found.scores.set_index(["unit", "loss"])["diverged"]
+    lost = result.scores.set_index(["unit", "loss"])["diverged"]
     rows = []
     for unit, row in comparison.values.iterrows():
         cells = [name_cell(unit)]
@@ -61,16 +61,16 @@ def values(found: Across) -> Table:
     if len(comparison.ranks):
         average = [number(comparison.average_ranks[loss]) for loss in losses]
         rows.append([Cell("average rank", "average rank"), *average])
-    seeds = found.scores["seeds"]
-    values = {"a": found, "fewest": seeds.min(), "most": seeds.max()}
+    seeds = result.scores["seeds"]
+    values = {"a": result, "fewest": seeds.min(), "most": seeds.max()}
     caption = say("table_across", values, file="captions.jinja")
-    return Table("across", caption, [found.unit, *map(plain, losses)], [found.key, *losses], rows)
+    return Table("across", caption, [result.unit, *map(plain, losses)], [result.key, *losses], rows)
 
 
-def contrasts(found: Across) -> Table:
+def contrasts(result: Across) -> Table:
     """Everything behind the verdicts."""
-    metric = found.metric
-    frame = found.comparison.contrasts
+    metric = result.metric
+    frame = result.comparison.contrasts
     columns = [
         *PAIR,
         difference(metric),
@@ -79,16 +79,16 @@ def contrasts(found: Across) -> Table:
         *(Column(f"practically_{name}", f"P({name})") for name in _REGIONS),
         VERDICT,
     ]
-    return described_table("across-contrasts", pairs(frame), columns, a=found)
+    return described_table("across-contrasts", pairs(frame), columns, a=result)
 
 
 _REGIONS = ("better", "equivalent", "worse")
 _COUNTS = {"won": "better", "tied": "equal", "lost": "worse"}
 
 
-def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
+def diagram(result: Across, looks: Mapping[str, Look]) -> PageFigure | None:
     """The critical-difference diagram; None where nothing is tested."""
-    comparison = found.comparison
+    comparison = result.comparison
     if not comparison.tested:
         return None
     average = comparison.average_ranks
@@ -108,5 +108,5 @@ def diagram(found: Across, looks: Mapping[str, Look]) -> PageFigure | None:
     )
     return described(
         "across-ranks", draw, alt, kind="Critical-difference diagram.",
-        words=found.metric.words, units=counted(found.units, found.unit),
+        words=result.metric.words, units=counted(result.units, result.unit),
     )  # fmt: skip

@@ -113,8 +113,8 @@ def table(section: Section) -> Table:
         Column("runs", "runs", form=as_it_is),
     ]
     shown = pd.DataFrame(rows, columns=None if rows else _KEYS)
-    said = ("runs",) if section.tuned else ("lr", "runs")  # by the caption, where it is one
-    same = [name for name in said if shown[name].nunique() < 2]
+    in_caption = ("runs",) if section.tuned else ("lr", "runs")  # by the caption, where it is one
+    same = [name for name in in_caption if shown[name].nunique() < 2]
     same += [] if against else ["verdict", "difference"]
     columns = [each for each in columns if each.key not in same]
     runs = rows[0]["runs"].value if "runs" in same and rows else None
@@ -129,8 +129,8 @@ def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str
     """Of several settings: a row each, and the verdict of each loss."""
     rows = []
     for title, section in zip(titles, sections, strict=True):
-        found = versus(section)
-        verdicts = dict(zip(found["a"], found["verdict"], strict=True))
+        versus_reference = versus(section)
+        verdicts = dict(zip(versus_reference["a"], versus_reference["verdict"], strict=True))
         values = facts(section)["values"]
         cells = {}
         for loss in order:
@@ -147,18 +147,18 @@ def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str
 
 def facts(section: Section) -> dict[str, Any]:
     """What the sentence that answers needs of a section."""
-    found = versus(section)
+    versus_reference = versus(section)
     means = section.means[section.means["epochs"] == section.epochs].set_index("loss")
     order = [loss for loss in ranked(section) if loss in section.shown]
-    rows = found.to_dict("records")
-    known = [loss for loss in order if loss in means.index and np.isfinite(means["mean"][loss])]
+    rows = versus_reference.to_dict("records")
+    with_mean = [loss for loss in order if loss in means.index and np.isfinite(means["mean"][loss])]
     return {
         "reference": section.reference,
         "metric": section.metric,
         "epochs": section.epochs,
         "losses": order,
-        "best": known[0] if known else None,
-        "values": {loss: section.metric.scale * float(means["mean"][loss]) for loss in known},
+        "best": with_mean[0] if with_mean else None,
+        "values": {loss: section.metric.scale * float(means["mean"][loss]) for loss in with_mean},
         "rows": rows,
         "judged": len(section.judged),
         "by_verdict": {v: [row for row in rows if row["verdict"] == v] for v in VERDICTS},
@@ -218,8 +218,8 @@ def titles(sections: Sequence[Section]) -> list[str]:
     """What tells each setting from the others; all of it where nothing is common."""
     words = [words_of(section) for section in sections]
     shared = set(words[0]).intersection(*words[1:]) if words else set()
-    found = []
+    named = []
     for each in words:
         own = " · ".join(word for word in each if word not in shared) or " · ".join(each)
-        found.append(own[:1].upper() + own[1:])
-    return found
+        named.append(own[:1].upper() + own[1:])
+    return named

@@ -35,9 +35,9 @@ def facts(section: Section) -> list[Fact]:
     """The caveats of one setting."""
     if not len(section.runs):  # all are under way
         return [_runs(section)]
-    found = [make(section) for make in _IN_ORDER]
-    found += [*_versions(section), _time(section)]
-    return [fact for fact in found if fact is not None]
+    caveats = [make(section) for make in _IN_ORDER]
+    caveats += [*_versions(section), _time(section)]
+    return [fact for fact in caveats if fact is not None]
 
 
 def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] = ()) -> list[Fact]:
@@ -46,24 +46,24 @@ def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] 
     missing: combinations of the sweep's grid without a run; their setting is not known. notes and
     warnings: of the reader.
     """
-    found = [Fact("Warning", warning, True, plain(warning, 60)) for warning in warnings]
-    found += [Fact("Note", note) for note in notes]
+    caveats = [Fact("Warning", warning, True, plain(warning, 60)) for warning in warnings]
+    caveats += [Fact("Note", note) for note in notes]
     if missing:
         planned = "1 run" if missing == 1 else f"{missing:,} runs"
         text = f"{planned} of the sweep's own grid have never been run."
-        found.insert(0, Fact("Sweep", text, True, f"{planned} never run"))
-    return found
+        caveats.insert(0, Fact("Sweep", text, True, f"{planned} never run"))
+    return caveats
 
 
 def training_checks(section: Section) -> list[Fact]:
     """The warnings of training checks: where, in how many runs, and what each means."""
     runs = section.runs
-    found: dict[str, list[tuple[str, float, str]]] = {}
+    by_check: dict[str, list[tuple[str, float, str]]] = {}
     for row in runs[runs["lint"].notna()].itertuples() if "lint" in runs else ():
         for name, text in zip(row.lint.split(","), row.lint_text.split("\n"), strict=True):
-            found.setdefault(name, []).append((row.loss, row.lr, text))
+            by_check.setdefault(name, []).append((row.loss, row.lr, text))
     facts: list[Fact] = []
-    for name, seen in found.items():
+    for name, seen in by_check.items():
         where = [
             {
                 "loss": loss,
@@ -123,13 +123,13 @@ def _budget(section: Section) -> Fact | None:
     of_epochs = dict(list(section.chosen.groupby("epochs")))
     if section.epochs not in of_epochs:
         return None
-    found = _budget_at(of_epochs.pop(section.epochs))
+    fact = _budget_at(of_epochs.pop(section.epochs))
     for epochs, chosen in of_epochs.items():
         other = _budget_at(chosen)
         if other.alarm:
-            text = f"{found.text} After {counted(epochs, 'epoch')}: {other.text}"
-            found = found._replace(text=text, alarm=True, label=other.label)
-    return found
+            text = f"{fact.text} After {counted(epochs, 'epoch')}: {other.text}"
+            fact = fact._replace(text=text, alarm=True, label=other.label)
+    return fact
 
 
 def _budget_at(chosen: pd.DataFrame) -> Fact:
@@ -259,7 +259,7 @@ def _versions(section: Section) -> Iterable[Fact]:
         yield from _code(runs)
     machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
     if any(machines.values()):
-        several = any(len(found) > 1 for found in machines.values())
+        several = any(len(names) > 1 for names in machines.values())
         label = "several machines" if several else ""
         yield _fact("Machine", "machine", label, found=machines, several=several)
 

@@ -90,8 +90,8 @@ def load(
     address = _address(uri)
     client = MlflowClient(tracking_uri=address)
     try:
-        found = _runs(client, experiments)
-        runs = [run for run in found if run_ids is None or run.info.run_id in run_ids]
+        all_runs = _runs(client, experiments)
+        runs = [run for run in all_runs if run_ids is None or run.info.run_id in run_ids]
         keys = _keys(mapping, metric, runs, experiments)
         histories = _histories(client, runs, keys)
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -133,14 +133,14 @@ def _address(uri: str | None) -> str:
 
 def _runs(client: MlflowClient, experiments: Sequence[str]) -> list[MlflowRun]:
     """All runs of the experiments, the oldest first."""
-    known = {each.name: each.experiment_id for each in _pages(client.search_experiments)}
+    ids_by_name = {each.name: each.experiment_id for each in _pages(client.search_experiments)}
     for name in experiments:
-        if name not in known:
+        if name not in ids_by_name:
             raise ReadError(
                 f"no experiment is named {quote(name)}; expected one of: "
-                f"{some(sorted(map(quote, known)))}"
+                f"{some(sorted(map(quote, ids_by_name)))}"
             )
-    ids = [known[name] for name in experiments]
+    ids = [ids_by_name[name] for name in experiments]
 
     def search(**page: Any) -> Any:
         order = ["attributes.start_time ASC"]
@@ -241,15 +241,15 @@ def _histories(
         for column, key in keys.items()
         if key.kind == "metrics" and column_of(column)[0] in CURVE_METRICS
     }
-    found: dict[str, dict[str, dict[int, float]]] = {}
+    histories: dict[str, dict[str, dict[int, float]]] = {}
     for run in runs:
-        own = found.setdefault(run.info.run_id, {})
+        own = histories.setdefault(run.info.run_id, {})
         for column, key in curves.items():
             if key.of(run) is not None:
                 history = client.get_metric_history(run.info.run_id, key.name)
                 ordered = sorted(history, key=lambda each: each.timestamp)
                 own[column] = {each.step: each.value for each in ordered}
-    return found
+    return histories
 
 
 def _complete(
@@ -377,14 +377,14 @@ def _numbered(
     more = {len(own) - lengths.get(run, len(own)) for run, own in steps.items()}
     if more <= {0} or more <= {1}:
         first = 1 - next(iter(more))
-        found = {run: {s: at + first for at, s in enumerate(own)} for run, own in steps.items()}
+        epochs = {run: {s: at + first for at, s in enumerate(own)} for run, own in steps.items()}
     elif all(own[0] == 0 and own[-1] < lengths.get(run, math.inf) for run, own in steps.items()):
-        found = {run: {s: s + 1 for s in own} for run, own in steps.items()}
+        epochs = {run: {s: s + 1 for s in own} for run, own in steps.items()}
     elif all(own[-1] <= lengths.get(run, math.inf) for run, own in steps.items()):
-        found = {run: {s: s for s in own} for run, own in steps.items()}
+        epochs = {run: {s: s for s in own} for run, own in steps.items()}
     else:
         return None
-    return {run: found.get(run, {}) for run in curves}
+    return {run: epochs.get(run, {}) for run in curves}
 
 
 def _is_number(value: Any) -> bool:

@@ -71,7 +71,7 @@ def common(named: Mapping[str, Sequence[Declared]]) -> tuple[list[Declared], str
 
 def questions(sweeps: Iterable[Run]) -> list[Declared]:
     """The questions that were declared with these sweeps; one that cannot be read is left out."""
-    found = []
+    declared = []
     for sweep in sweeps:
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             content = json.loads(sweep.tags["question"])
@@ -81,17 +81,19 @@ def questions(sweeps: Iterable[Run]) -> list[Declared]:
             seeds = numbers_in(content["seeds"])
             if is_metric(content["metric"]):
                 name = content["metric"]
-                found.append(Declared(sweep.run_id, sweep.name, time, name, margin, *texts, seeds))
-    return found
+                declared.append(
+                    Declared(sweep.run_id, sweep.name, time, name, margin, *texts, seeds)
+                )
+    return declared
 
 
 def tunings(sweeps: Iterable[Run]) -> list[Tuned]:
     """The own values that these sweeps declared as tuned; what cannot be read is left out."""
-    found: list[Tuned] = []
+    tuned: list[Tuned] = []
     for sweep in sweeps:
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             content = json.loads(sweep.tags["tune"])
-            found.append(
+            tuned.append(
                 {
                     str(loss): {
                         str(name): [str(value) for value in values] for name, values in each.items()
@@ -99,7 +101,7 @@ def tunings(sweeps: Iterable[Run]) -> list[Tuned]:
                     for loss, each in content.items()
                 }
             )
-    return found
+    return tuned
 
 
 def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> dict[str, int]:
@@ -132,11 +134,11 @@ def planned(runs: Sequence[Run], sweeps: Iterable[Run]) -> dict[str, int]:
                 plans[key] = plans[key] | seeds
             elif key not in plans and len(seeds) > 1:
                 plans[key] = seeds - before if len(before) > 1 else seeds
-    found: dict[str, int] = {}
+    missing_by_run: dict[str, int] = {}
     for key, seeds in plans.items():
         missing = len(seeds - {_seed(run) for run in groups[key] if run.status == "FINISHED"})
-        found |= {run.run_id: missing for run in groups[key] if _seed(run) in seeds}
-    return found
+        missing_by_run |= {run.run_id: missing for run in groups[key] if _seed(run) in seeds}
+    return missing_by_run
 
 
 def _declared(sweep: Run, children: Iterable[Run]) -> set[int]:

@@ -54,22 +54,22 @@ def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> 
         hit = curve[curve["val_accuracy"].astype(float) >= target]
         at = hit.iloc[0] if len(hit) else curve.iloc[-1]
         rows.append((run_id, len(hit) > 0, float(at["epoch"]), float(at["seconds"])))
-    found = pd.DataFrame(rows, columns=["run_id", "reached", *MEASURES])
+    times = pd.DataFrame(rows, columns=["run_id", "reached", *MEASURES])
     ended = runs["outcome"] == "diverged"
     if "stop_trained_epochs" in runs:
         ended |= runs["stop_trained_epochs"] < runs["epochs"]
-    found = (
+    times = (
         runs[["run_id", "loss", "outcome"]]
         .assign(ended=ended)
-        .merge(found, on="run_id", how="left")
+        .merge(times, on="run_id", how="left")
     )
-    found["reached"] = found["reached"].eq(True)  # a run that diverged may have no curve
-    found = found[(found["outcome"] == "diverged") | found["epochs"].notna()]
-    lost = found["ended"] & ~found["reached"]
+    times["reached"] = times["reached"].eq(True)  # a run that diverged may have no curve
+    times = times[(times["outcome"] == "diverged") | times["epochs"].notna()]
+    lost = times["ended"] & ~times["reached"]
     for measure, column in (("epochs", "epoch"), ("seconds", "seconds")):
         end = curves[column].astype(float).max()
-        found[measure] = found[measure].astype(float).mask(lost, end)
-    return found[["loss", "run_id", "reached", *MEASURES]]
+        times[measure] = times[measure].astype(float).mask(lost, end)
+    return times[["loss", "run_id", "reached", *MEASURES]]
 
 
 def reached(times: pd.DataFrame) -> pd.DataFrame:
@@ -119,8 +119,8 @@ def median_times(times: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measured(times: pd.DataFrame, measure: str) -> list[tuple[str, pd.DataFrame]]:
-    known = times[times[measure].notna()]
-    return [(str(loss), own) for loss, own in known.groupby("loss", sort=True)]
+    finite = times[times[measure].notna()]
+    return [(str(loss), own) for loss, own in finite.groupby("loss", sort=True)]
 
 
 def _kaplan_meier(own: pd.DataFrame, measure: str) -> Any:

@@ -53,7 +53,7 @@ class Evidence(NamedTuple):
     `two_way.at_looks`). planned_n: pairs (or runs of the smaller side) that were declared.
     """
 
-    found: two_way.Estimate
+    estimate: two_way.Estimate
     of_seeds: two_way.Estimate
     p: float
     e_value: float
@@ -132,28 +132,28 @@ def evidence(
 ) -> Evidence:
     """The tests of a against b: of all runs, of the declared ones, and of the e-value."""
     rounding = _rounding(step, paired)
-    samples, found, of_seeds = _estimates(a, b, paired, rounding)
+    samples, estimate, of_seeds = _estimates(a, b, paired, rounding)
     kept = _declared(a, b, paired)
     every, planned = all(each.all() for each in kept), int(min(each.sum() for each in kept))
-    first = found if every else None
+    first = estimate if every else None
     if not every and planned >= 2:
         _, first, _ = _estimates(a.only(kept[0]), b.only(kept[1]), paired, rounding)
     alone = min(len(a.scores), len(b.scores)) < 2  # says nothing about the losses
 
     def tested(p: Callable[[two_way.Estimate], Any], e: Any) -> tuple[float, float]:
         """The p of all runs, and that of all looks."""
-        nothing, of_all = np.full((), np.nan), p(found)
+        nothing, of_all = np.full((), np.nan), p(estimate)
         once = nothing if first is None else p(first)
         decides = two_way.at_looks(once, nothing if every else of_all, e)
         return float(of_all), 1.0 if alone else float(decides)
 
-    e = two_way.e_difference(samples, found)
+    e = two_way.e_difference(samples, estimate)
     p, p_decides = tested(two_way.p_difference, e)
     equivalence = tested(
         lambda each: two_way.p_equivalence(each, margin),
-        two_way.e_equivalence(samples, found, margin),
+        two_way.e_equivalence(samples, estimate, margin),
     )
-    return Evidence(found, of_seeds, p, float(e), p_decides, *equivalence, planned)
+    return Evidence(estimate, of_seeds, p, float(e), p_decides, *equivalence, planned)
 
 
 def _declared(a: Values, b: Values, paired: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -215,8 +215,8 @@ def contrast(
     if not order["n"]:
         return Contrast(**order)
     tests = evidence(a, b, paired=paired, step=step, margin=margin)._asdict()
-    found, of_seeds = tests.pop("found"), tests.pop("of_seeds")
-    (low, high), (seeds_low, seeds_high) = (each.interval(level) for each in (found, of_seeds))
+    estimate, of_seeds = tests.pop("estimate"), tests.pop("of_seeds")
+    (low, high), (seeds_low, seeds_high) = (each.interval(level) for each in (estimate, of_seeds))
     images = 0 if a.images is None or b.images is None else a.images.shape[1]
     interval, generalises = "t" if paired else "welch", SEEDS
     if images:
@@ -227,7 +227,7 @@ def contrast(
         **order,
         **tests,
         **(_of_pairs if paired else _of_samples)(a.scores, b.scores, step, of_seeds, 1 - level),
-        difference=float(found.difference),
+        difference=float(estimate.difference),
         low=float(low),
         high=float(high),
         interval=interval,
@@ -235,9 +235,9 @@ def contrast(
         test_images=images,
         seeds_only_low=float(seeds_low),
         seeds_only_high=float(seeds_high),
-        error=math.sqrt(found.variance),
-        freedom=float(found.freedom),
-        of_images=float(found.of_images),
+        error=math.sqrt(estimate.variance),
+        freedom=float(estimate.freedom),
+        of_images=float(estimate.of_images),
     )
 
 

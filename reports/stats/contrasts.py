@@ -351,9 +351,9 @@ def _at_rates(a: Side, b: Side, disjoint: bool, rules: Rules) -> tuple[float, fl
     if by_rank:
         ranked = _compared(runs, rules)
         return ranked.direction, ranked.p_decides, 1.0
-    found = evidence(x, y, paired=runs.paired, step=rules.step, margin=rules.half_width)
-    direction = float(np.sign(found.found.difference))
-    return direction, found.p_decides, found.p_equivalence_decides
+    shown = evidence(x, y, paired=runs.paired, step=rules.step, margin=rules.half_width)
+    direction = float(np.sign(shown.estimate.difference))
+    return direction, shown.p_decides, shown.p_equivalence_decides
 
 
 def _named(result: Contrast, runs: Usable, losses: tuple[str, str], metric: Metric) -> list[str]:

@@ -352,7 +352,7 @@ def _candidates(best: Trial, rows: Sequence[Mapping[str, Any]]) -> tuple[Trial, 
     results = {_trial(row): row["results"] for row in rows if row["results"]}
     if best not in results:
         return () if math.isnan(best.lr) else (best,)
-    found = [best]
+    candidates = [best]
     for other, its in results.items():
         if other == best or len(its) < len(results[best]):
             continue
@@ -360,8 +360,8 @@ def _candidates(best: Trial, rows: Sequence[Mapping[str, Any]]) -> tuple[Trial, 
         d = np.array([results[best][seed] - its[seed] for seed in common])
         p = float(two_way.p_difference(two_way.estimate([d]))) if len(common) > 1 else 1.0
         if p > INDISTINCT:
-            found.append(other)
-    return tuple(found)
+            candidates.append(other)
+    return tuple(candidates)
 
 
 def _edge(lr: float, tried: list[float]) -> str:
@@ -376,13 +376,13 @@ def _tuned_edge(chosen: str, tried: Sequence[str]) -> str:
     >>> _tuned_edge("gamma=3", ["gamma=1", "gamma=2", "gamma=3"])
     'gamma=3, the highest of 3 values'
     """
-    found = []
+    edges = []
     for name, text in _pairs(chosen):
         numbers = {float(each) for one in tried for own, each in _pairs(one) if own == name}
         if len(numbers) > 1 and float(text) in (min(numbers), max(numbers)):
             side = "lowest" if float(text) == min(numbers) else "highest"
-            found.append(f"{name}={text}, the {side} of {len(numbers)} values")
-    return "; ".join(found)
+            edges.append(f"{name}={text}, the {side} of {len(numbers)} values")
+    return "; ".join(edges)
 
 
 def _pairs(tuned: str) -> list[tuple[str, str]]:

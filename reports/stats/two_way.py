@@ -124,27 +124,27 @@ def _freedom(variance: np.ndarray, squared: np.ndarray, most: int) -> np.ndarray
         return np.where(squared > 0, variance**2 / squared, most)
 
 
-def p_difference(found: Estimate) -> np.ndarray:
+def p_difference(estimate: Estimate) -> np.ndarray:
     """Two-sided p of the t test that there is no difference; NaN without a variance."""
-    return 2 * _upper(np.abs(found.difference), found)
+    return 2 * _upper(np.abs(estimate.difference), estimate)
 
 
-def p_equivalence(found: Estimate, margin: float) -> np.ndarray:
+def p_equivalence(estimate: Estimate, margin: float) -> np.ndarray:
     """The larger p of two one-sided t tests that the difference lies outside -+margin.
 
     Source: Schuirmann 1987, J. of Pharmacokinetics and Biopharmaceutics 15.
     """
-    return _upper(margin * (1 + _ROUNDING) - np.abs(found.difference), found)
+    return _upper(margin * (1 + _ROUNDING) - np.abs(estimate.difference), estimate)
 
 
-def _upper(distance: np.ndarray, found: Estimate) -> np.ndarray:
+def _upper(distance: np.ndarray, estimate: Estimate) -> np.ndarray:
     """P(T > distance / standard error); a half at a distance of 0, however small the error."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.where(distance == 0, 0.0, distance / np.sqrt(found.variance))
-    return np.where(np.isnan(found.variance), np.nan, special.stdtr(found.freedom, -t))
+        t = np.where(distance == 0, 0.0, distance / np.sqrt(estimate.variance))
+    return np.where(np.isnan(estimate.variance), np.nan, special.stdtr(estimate.freedom, -t))
 
 
-def e_difference(samples: Sequence[np.ndarray], found: Estimate) -> np.ndarray:
+def e_difference(samples: Sequence[np.ndarray], estimate: Estimate) -> np.ndarray:
     """The e-value against no difference: what a bet of 1 on a difference has become.
 
     The Bayes factor of a normal prior of variance 1 on the standardised difference, invariant to
@@ -154,23 +154,25 @@ def e_difference(samples: Sequence[np.ndarray], found: Estimate) -> np.ndarray:
 
     Source: Perez-Ortiz, Lardy, de Heide and Gruenwald 2024, Annals of Statistics 52.
     """
-    t, n, freedom = _student(samples, found, 0.0)
+    t, n, freedom = _student(samples, estimate, 0.0)
     return np.exp(_log_e(t, n, freedom))
 
 
-def e_equivalence(samples: Sequence[np.ndarray], found: Estimate, margin: float) -> np.ndarray:
+def e_equivalence(samples: Sequence[np.ndarray], estimate: Estimate, margin: float) -> np.ndarray:
     """The e-value against a difference outside -+margin: the smaller of two one-sided ones."""
-    turned = found._replace(difference=-found.difference)
-    return np.minimum(one_sided_e(samples, found, -margin), one_sided_e(samples, turned, -margin))
+    turned = estimate._replace(difference=-estimate.difference)
+    return np.minimum(
+        one_sided_e(samples, estimate, -margin), one_sided_e(samples, turned, -margin)
+    )
 
 
-def one_sided_e(samples: Sequence[np.ndarray], found: Estimate, bound: float) -> np.ndarray:
+def one_sided_e(samples: Sequence[np.ndarray], estimate: Estimate, bound: float) -> np.ndarray:
     """The e-value against a difference of at most `bound`.
 
     It has the prior above `bound` alone: twice the posterior chance of that side, times the
     two-sided e-value.
     """
-    t, n, freedom = _student(samples, found, bound)
+    t, n, freedom = _student(samples, estimate, bound)
     # Posterior of the standardised difference with prior N(0, 1): Student's t with v + 1 degrees.
     with np.errstate(invalid="ignore"):
         middle = t * np.sqrt(n / (n + 1) * (freedom + 1) / (freedom + t**2 / (n + 1)))
@@ -180,15 +182,15 @@ def one_sided_e(samples: Sequence[np.ndarray], found: Estimate, bound: float) ->
 
 
 def _student(
-    samples: Sequence[np.ndarray], found: Estimate, bound: float
+    samples: Sequence[np.ndarray], estimate: Estimate, bound: float
 ) -> tuple[np.ndarray, float, float]:
     """The t statistic against `bound`, the effective n and the degrees of freedom of the seeds."""
     sizes = [sample.shape[-1] for sample in samples]
     freedom, n = sum(sizes) - len(sizes), 1 / sum(1 / size for size in sizes)
-    difference = found.difference - bound
+    difference = estimate.difference - bound
     if min(sizes) < 2:
         return difference * np.nan, n, np.nan
-    variance = found.variance
+    variance = estimate.variance
     if len(samples) > 1:  # the e-value of two samples has a common variance
         squares = [spread(each) ** 2 * (each.shape[-1] - 1) for each in samples]
         variance = np.maximum(variance, np.sum(squares, axis=0) / freedom / n)

@@ -122,19 +122,19 @@ def compare(
         there = np.arange(len(x)) < (len(x) if planned is None else planned)
         sides.append(values(x if x.ndim < 2 else x.mean(axis=1), x if x.ndim > 1 else None, there))
     how = {"higher_is_better": higher_is_better, "margin": margin}
-    found = contrast(*sides, paired=paired, level=1 - alpha, step=step, **how)  # type: ignore[arg-type]
+    result = contrast(*sides, paired=paired, level=1 - alpha, step=step, **how)  # type: ignore[arg-type]
     words = verdict(
-        found.low,
-        found.high,
-        found.p_decides,
-        n=found.n,
-        p_equivalence=found.p_equivalence_decides,
+        result.low,
+        result.high,
+        result.p_decides,
+        n=result.n,
+        p_equivalence=result.p_equivalence_decides,
         alpha=alpha,
         **how,  # type: ignore[arg-type]
     )
-    if words in ("better", "worse") and not found.trusted:
+    if words in ("better", "worse") and not result.trusted:
         words = "undecided"
-    return Comparison(words, found)
+    return Comparison(words, result)
 
 
 def verdict(
@@ -208,9 +208,9 @@ def decide(family: list[dict[str, Any]], rules: Rules) -> None:
             row[adjusted] = float(p)
     for row in family:
         at_best = _verdict(row, row["p_holm_at_best"], rules)
-        found = _verdict(row, row["p_holm"], rules)
-        distrusted = found in ("better", "worse") and not row["trusted"]
-        row |= {"family": len(tested), "verdict": "undecided" if distrusted else found}
+        outcome = _verdict(row, row["p_holm"], rules)
+        distrusted = outcome in ("better", "worse") and not row["trusted"]
+        row |= {"family": len(tested), "verdict": "undecided" if distrusted else outcome}
         row |= _what_it_takes(row, rules.alpha / max(len(tested), 1), rules)
         row["reason"] = ""
         if row["verdict"] == "undecided":
