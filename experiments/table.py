@@ -160,12 +160,16 @@ def of_one_seed(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> str:
         scores[loss] = run.data.metrics.get("test/accuracy", math.nan)
     if len(scores) < 2 or len({job.seed for job in jobs}) > 1:
         return ""
-    most, least = (choice(scores, key=lambda loss: scores[loss]) for choice in (max, min))
+    most, *_, least = sorted(scores, key=lambda loss: scores[loss], reverse=True)
+    compared = (
+        f"That of {most} answers the most test examples right ({_percent(scores[most])}),\nthat of "
+        f"{least} the fewest ({_percent(scores[least])})."
+    )
+    if scores[most] == scores[least]:
+        compared = f"All answer {_percent(scores[most])} of the test examples right."
     return (
-        f"One network was trained with each loss. That of {most} answers the most test examples "
-        f"right ({_percent(scores[most])}),\nthat of {least} the fewest "
-        f"({_percent(scores[least])}). The report says how sure this is for new examples. Whether\n"
-        "the losses differ needs more seeds: add 'seed=range(10)'."
+        f"One network was trained with each loss. {compared} The report says how sure this is for "
+        "new examples. Whether\nthe losses differ needs more seeds: add 'seed=range(10)'."
     )
 
 

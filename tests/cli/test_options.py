@@ -213,7 +213,7 @@ def preset(options, body: str) -> Path:
             ("lr: 0.1", 1),
             ("loss: focal\nloss.gamma: [1, 2e-3, 3]", 3),
             ("data.train_size: [null, 100]", 2),
-            ("loss: glob(c*)", 3),
+            ("loss: glob(c*)", 6),
         ],
     ),
 )

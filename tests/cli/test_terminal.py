@@ -73,7 +73,7 @@ def test_a_report_in_any_encoding(encoding: str, sweep: tuple[Path, str], tmp_pa
 def test_a_run_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     options = ["loss=ce", "data=digits", "model=softmax", "epochs=0", f"experiment='{NAME}'"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "run.py"), "-m", *options],
+        [sys.executable, str(ROOT / "experiments" / "run.py"), *options],
         cwd=tmp_path,
         env=clean_environment() | {"PYTHONIOENCODING": encoding},
         capture_output=True,

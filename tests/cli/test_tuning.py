@@ -203,7 +203,7 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
         judged = [lr for lr, seeds in found[loss].items() if seeds == {0, 1, 2, 3}]
         assert len(judged) == 1
         assert all(seeds == {0, 1} for lr, seeds in found[loss].items() if lr not in judged)
-        assert f"lr={judged[0]:g} for {loss}" in done.stdout
+        assert f"loss={loss}: chosen lr={judged[0]:g}" in done.stdout
     # Whatever stage it is of, a sweep declares the seeds of them all.
     assert {parent.data.tags["seeds"] for parent in runs(tmp_path, "sweep")} == {"0-3"}
     last = max(runs(tmp_path, "sweep"), key=lambda parent: parent.info.start_time)

@@ -186,7 +186,7 @@ def test_a_sweep_in_a_real_terminal(tmp_path: Path) -> None:
         assert process.wait(60) == 0
     text = said.decode().replace("\r\n", "\n")
     assert "0/2 runs\n" in text and "2/2 runs · 00:00 left\n" in text
-    assert re.search(r"\nepoch 2/2 \| val/accuracy \d+\.\d\d% \| loss=", text)
+    assert re.search(r"(\n|\x1b\[J)epoch 2/2 \| val/accuracy \d+\.\d\d% \| loss=", text)
     assert "test/accuracy" not in text  # which only a log shows
     epochs = [path.read_text().count("| epoch ") for path in tmp_path.glob("outputs/*/*/*/run.log")]
     assert epochs == [3, 3]

@@ -108,6 +108,8 @@ def test_the_runs_of_one_seed_are_put_into_words():
     assert "that of mse the fewest (51.27%)" in text and "add 'seed=range(10)'" in text
     assert all(len(line) <= 100 for line in text.splitlines())
     assert table.of_one_seed(jobs, [*found[:2], run(0.1, "diverged")]) == ""
+    equal = table.of_one_seed(jobs[:2], [run(0.5)] * 2)
+    assert "All answer 50.00% of the test examples right." in equal and "fewest" not in equal
     assert table.of_one_seed(jobs, [*found[:2], None]) == ""
     assert table.of_one_seed(jobs[:1], found[:1]) == ""
     more_seeds = [*jobs[:2], settings("loss=brier", "seed=1")]
