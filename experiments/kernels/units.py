@@ -54,11 +54,31 @@ class Unit:
         raise NotImplementedError
 
 
-class _Convolution(Unit):
+class _Weighted(Unit):
+    """A layer with a weight, and perhaps a bias."""
+
+    primitive: Primitive
+    array: onednn.Array
+    bias: onednn.Array | None
+
     def parameters(self) -> list[paddle.Tensor]:
         layer = self.layer
         return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
 
+    def _add_forward(self, builder: Builder, source: Memory, weight: Memory) -> Memory:
+        """Add the primitive to the forward pass; its output."""
+        arguments = {
+            onednn.SRC: source,
+            onednn.WEIGHTS: weight,
+            onednn.DST: (destination := builder.result(self.array)),
+        }
+        if self.bias:
+            arguments[onednn.BIAS] = Memory(self.bias, f"{self.first + 1}")
+        builder.forward.add(self.primitive, arguments)
+        return destination
+
+
+class _Convolution(_Weighted):
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
         size, strides, padding, after, spread = shapes.window(
@@ -77,15 +97,8 @@ class _Convolution(Unit):
         self.primitive = Primitive("convolution_forward", *kind, *arrays, *self.window)
         self.weight = Memory(plain(*layer.weight.shape), f"{self.first}")
         form = self.primitive.chosen(onednn.WEIGHTS)
-        arguments = {
-            onednn.SRC: source,
-            onednn.WEIGHTS: builder.arranged(builder.forward, self.weight, form),
-            onednn.DST: (destination := builder.result(self.array)),
-        }
-        if self.bias:
-            arguments[onednn.BIAS] = Memory(self.bias, f"{self.first + 1}")
-        builder.forward.add(self.primitive, arguments)
-        return destination
+        weight = builder.arranged(builder.forward, self.weight, form)
+        return self._add_forward(builder, source, weight)
 
     def build_backward(
         self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
@@ -272,11 +285,7 @@ class _Flattening(Unit):
         return builder.copy(builder.backward, source, builder.passing(form))
 
 
-class _Linear(Unit):
-    def parameters(self) -> list[paddle.Tensor]:
-        layer = self.layer
-        return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
-
+class _Linear(_Weighted):
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
         count = layer.weight.shape[-1]
@@ -289,15 +298,7 @@ class _Linear(Unit):
         arrays = source.array, self.form, self.bias, self.array
         kind = onednn.FORWARD_TRAINING
         self.primitive = Primitive("inner_product_forward", kind, *arrays)
-        arguments = {
-            onednn.SRC: source,
-            onednn.WEIGHTS: Memory(self.form, f"{self.first}"),
-            onednn.DST: (destination := builder.result(self.array)),
-        }
-        if self.bias:
-            arguments[onednn.BIAS] = Memory(self.bias, f"{self.first + 1}")
-        builder.forward.add(self.primitive, arguments)
-        return destination
+        return self._add_forward(builder, source, Memory(self.form, f"{self.first}"))
 
     def build_backward(
         self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
