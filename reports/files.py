@@ -6,13 +6,12 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import places
 from experiments.credentials import redacted, shown
-from reports.figures import palette
 from reports.names import one_line
 from reports.page import table as page_table
 
@@ -98,7 +97,6 @@ def write(
     markdown: str,
     verdicts: str,
     result: Report,
-    formats: Sequence[str],
 ) -> Path:
     """Write all files of a report; the path of its page. Call inside `palette.style()`.
 
@@ -119,12 +117,7 @@ def write(
             f"tables/{name}.tex": page_table.to_latex(table),
         }
     for name, figure in result.figures.items():
-        if "svg" in formats:
-            contents[f"figures/{name}.svg"] = result.drawings[name]
-        if "png" in formats:
-            contents[f"figures/{name}.png"] = palette.png(figure)
-        if "pdf" in formats:
-            contents[f"figures/{name}.pdf"] = palette.pdf(figure)
+        contents |= {f"figures/{name}.{kind}": data for kind, data in figure.drawn.files.items()}
     try:
         for part in _OWN:
             (directory / part).mkdir(parents=True, exist_ok=True)

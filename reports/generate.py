@@ -83,7 +83,7 @@ def generate(request: Options) -> Path:
     """Write the report; the path of its page."""
     from reports import across, files, gallery, verdicts
     from reports.figures import fonts, palette
-    from reports.page import answer, provenance, render
+    from reports.page import answer, drawings, provenance, render
     from reports.page import report as page_report
     from reports.runs import configuration
 
@@ -127,15 +127,14 @@ def generate(request: Options) -> Path:
             else gallery.gallery(chosen_first, lambda run_id: configuration(runs, run_id)),
             figure_format=request.formats[0],
             across=over_all,
-            width=request.width,
         )
+        drawings.draw(result.figures.values(), request.width, request.formats)
         written = files.write(
             directory,
             html=render.to_html(result.page),
             markdown=render.to_markdown(result.page),
             verdicts=verdicts.write(comparisons),
             result=result,
-            formats=request.formats,
         )
     stored = files.store_with_parent(
         directory,

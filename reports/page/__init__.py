@@ -2,7 +2,8 @@
 
     report.py         the parts of a report in their order
     section.py        the parts of one setting in their order
-    collector.py      numbers figures and tables, and keeps their files
+    collector.py      numbers figures and tables
+    drawings.py       draws figures for the page and for files, in two processes
     across.py         the losses over several data sets or models
     cross_setting.py  what belongs to no single setting: a metric over settings, and the losses
     figure.py         a figure with its texts, and what the figures of a setting share

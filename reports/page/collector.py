@@ -1,4 +1,4 @@
-"""The figures and tables of a page, numbered across its settings, with their files.
+"""The figures and tables of a page, numbered across its settings.
 
 A figure or a table becomes a file of its own name; those of a second setting begin with its number.
 """
@@ -6,63 +6,46 @@ A figure or a table becomes a file of its own name; those of a second setting be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from reports.figures import palette
 from reports.page.caveats import Fact
 from reports.page.figure import PageFigure
-from reports.page.render import Listing, Page, Part, Picture, anchor
+from reports.page.render import Listing, Page, Part, anchor
 from reports.page.table import Table
 
 
 @dataclass
 class Report:
-    """A page with its files: figures (file name without suffix -> Figure) and tables."""
+    """A page with its figures and tables, by the names of their files without suffix."""
 
     page: Page
-    figures: dict[str, Figure] = field(default_factory=dict)
-    drawings: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, PageFigure] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     checklist: str = ""
 
 
 class Collector:
-    """Makes parts of figures and tables, and keeps their files in `report`.
+    """Makes parts of figures and tables, and keeps these in `report`.
 
-    looks: of each loss. front: the losses with a color of their own. width: of the figures' files,
-    a name in `palette.WIDTHS`. prefix: of the names of files and anchors.
+    looks: of each loss. front: the losses with a color of their own. prefix: of the names of files
+    and anchors.
     """
 
-    def __init__(
-        self, looks: Mapping[str, palette.Look], front: Sequence[str], width: str = "page"
-    ) -> None:
-        self.looks, self.front, self.width = looks, front, width
+    def __init__(self, looks: Mapping[str, palette.Look], front: Sequence[str]) -> None:
+        self.looks, self.front = looks, front
         self.report = Report(Page("", "", Part("", "")))
         self.prefix = ""
 
-    def picture(self, made: PageFigure | None) -> Picture | None:
-        """A figure of the page, with its file."""
+    def picture(self, made: PageFigure | None) -> PageFigure | None:
+        """A figure with its name and number on the page."""
         if made is None:
             return None
-        name = self.prefix + made.name
         number = len(self.report.figures) + 1
-        figure, drawing, inline = self._drawn(made, number)
-        self.report.figures[name], self.report.drawings[name] = figure, drawing
-        return Picture(name, made.caption, made.alt, **inline)
-
-    def _drawn(self, made: PageFigure, number: int) -> tuple[Figure, str, dict[str, str]]:
-        """The figure of the file, its SVG, and what the page shows: wide, and on a phone narrow."""
-        drawn, inline = {}, {}
-        for width, kind in (("page", "wide"), ("column", "narrow")):
-            with palette.style(width=width):
-                figure = made.draw()
-                drawing = palette.svg(figure)
-            inline[kind] = palette.inline(drawing, f"f{number}{kind[0]}", figure)
-            drawn[width] = figure, drawing
-        return *drawn[self.width], inline
+        made = replace(made, name=self.prefix + made.name, number=number)
+        self.report.figures[made.name] = made
+        return made
 
     def table(self, table: Table | None) -> Listing | None:
         """A table of the page, with its files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from reports.analysis import Section
 from reports.figures.palette import TOGETHER, Look
 from reports.names import plain, short_names
 from reports.page.answer import ranked
+from reports.page.drawings import Drawings, drawings
 from reports.page.render import say
 from reports.page.table import minus, number
 
@@ -20,19 +22,28 @@ _LINE = ["loss", "measure", "part"]
 """The columns that tell lines apart."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class PageFigure:
-    """A figure that is ready to be drawn. alt: what it shows, in words and numbers."""
+    """A figure that is ready to be drawn.
+
+    alt: what it shows, in words and numbers. number: its place on the page.
+    """
 
     name: str
     caption: str
     alt: str
     draw: Callable[[], Figure]
+    number: int = 0
 
     @property
     def figure(self) -> Figure:
         """The figure, drawn at the width of the current style."""
         return self.draw()
+
+    @functools.cached_property
+    def drawn(self) -> Drawings:
+        """What the page shows of it, and its files if they were drawn, too."""
+        return drawings(self.draw, self.number)
 
 
 def described(

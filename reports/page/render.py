@@ -31,20 +31,6 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure: its file name without suffix, its texts, and its drawings for the page.
-
-    points: for the script, where each value stands.
-    """
-
-    name: str
-    caption: str
-    alt: str
-    wide: str
-    narrow: str
-
-
-@dataclass(frozen=True)
 class Listing:
     """A table and the name of its files, without suffix."""
 

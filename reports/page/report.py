@@ -45,22 +45,20 @@ def report(
     *,
     gallery: Gallery | None = None,
     figure_format: str = "svg",
-    width: str = "page",
     across: Across | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The whole report. Call inside `palette.style()`.
 
-    examples: the test set of a section, or why it cannot be had. gallery: what the
-    losses themselves are. width: of the figures' files, a name in `palette.WIDTHS`. across: the
-    losses over all sections, which comes first; the sections are then short. progress: of a sweep
-    under way; the page then reloads itself.
+    examples: the test set of a section, or why it cannot be had. gallery: what the losses
+    themselves are. across: the losses over all sections, which comes first; the sections are then
+    short. progress: of a sweep under way; the page then reloads itself.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in answer.ranked(section)))
     going = [] if progress is None else sorted(set(progress.runs["loss"].astype(str)))
     front = list(dict.fromkeys([*in_front(sections), *going]))[: palette.TOGETHER]
     looks = palette.looks(list(dict.fromkeys([*front, *order, *going])))
-    made = Collector(looks, front, width)
+    made = Collector(looks, front)
     titles = answer.titles(sections)
     answers = [answer.facts(section) for section in sections]
     several = len(sections) > 1

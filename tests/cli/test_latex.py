@@ -47,7 +47,7 @@ def compiled(directory: Path, width: str, lines: list[str]) -> tuple[list[float]
 @pytest.mark.parametrize("width", ["page", "column"])
 def test_every_table_and_figure_fits_the_width_of_a_text(tmp_path: Path, width: str) -> None:
     summary, curves = measured(*runs(LOSSES, seeds=range(3), epochs=(2, 3)))
-    report = made(summary, curves, read_predictions=predictions, drawn=True, width=width)[1]
+    report = made(summary, curves, read_predictions=predictions)[1]
     assert len(report.tables) >= 10 and len(report.figures) >= 12
     lines = []
     for name, table in report.tables.items():
@@ -55,7 +55,7 @@ def test_every_table_and_figure_fits_the_width_of_a_text(tmp_path: Path, width: 
         lines.append(rf"\noindent\input{{{name}.tex}}\par\medskip")
     with palette.style(width=width):
         for name, figure in report.figures.items():
-            (tmp_path / f"{name}.pdf").write_bytes(palette.pdf(figure))
+            (tmp_path / f"{name}.pdf").write_bytes(palette.pdf(figure.figure))
             lines.append(rf"\noindent\includegraphics{{{name}.pdf}}\par\medskip")
     wide, pages = compiled(tmp_path, f"{palette.WIDTHS[width]}", lines)
     assert max(wide, default=0) <= 1 and pages > 2

@@ -10,7 +10,6 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from helpers.synthetic_runs import TEST_SIZE, predictions
 from reports import analysis
@@ -19,10 +18,9 @@ from reports.figures import palette
 from reports.gallery import Gallery
 from reports.page import render
 from reports.page import report as page_report
-from reports.page.collector import Collector
+from reports.page.drawings import Drawings
 from reports.page.figure import PageFigure
 
-QUICK_TO_DRAW = ("final", "contrasts", "epochs")
 IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -81,10 +79,9 @@ def source(**changes: Any) -> page_report.Source:
     return page_report.Source(**(values | changes))
 
 
-def not_drawn(self: Any, made: PageFigure, number: int) -> tuple[Figure, str, dict[str, str]]:
-    """An empty drawing, which takes no time; its texts are checked all the same."""
-    figure = made.draw() if made.name in QUICK_TO_DRAW else Figure()
-    return figure, "", dict.fromkeys(("wide", "narrow"), '<svg viewBox="0 0 1 1"></svg>')
+EMPTY = '<svg viewBox="0 0 1 1"></svg>'
+NOT_DRAWN = Drawings(EMPTY, EMPTY, {})
+"""An empty drawing, which takes no time; the texts of a figure are checked all the same."""
 
 
 def made(
@@ -96,7 +93,6 @@ def made(
     *,
     drawn: bool = False,
     losses_drawn: Gallery | None = None,
-    width: str = "page",
     **changes: Any,
 ) -> tuple[list[Section], page_report.Report, str, str]:
     """Sections, report, HTML and Markdown.
@@ -106,12 +102,11 @@ def made(
     sections = analysis.sections(summary, curves, question or Question(), read_predictions)
     with palette.style(), contextlib.ExitStack() as patches:
         if not drawn:
-            patches.enter_context(mock.patch.object(Collector, "_drawn", not_drawn))
+            patches.enter_context(mock.patch.object(PageFigure, "drawn", NOT_DRAWN))
         report = page_report.report(
             sections,
             source(**changes),
             lambda section: images,
             gallery=losses_drawn,
-            width=width,
         )
-    return sections, report, render.to_html(report.page), render.to_markdown(report.page)
+        return sections, report, render.to_html(report.page), render.to_markdown(report.page)

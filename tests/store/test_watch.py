@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ROOT, SMALL, Report, clean_environment
-from helpers.pages import not_drawn
+from helpers.pages import NOT_DRAWN
 from helpers.stores import HISTORY, Store
 
 from reports import watch
-from reports.page.collector import Collector
+from reports.page.figure import PageFigure
 from reports.runs import ReadError
 
 GRID = [f"{loss}{seed}" for loss in ("ce", "mse") for seed in range(3)]
@@ -23,7 +23,7 @@ GRID = [f"{loss}{seed}" for loss in ("ce", "mse") for seed in range(3)]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A sweep of six runs, of which one goes on."""
-    monkeypatch.setattr(Collector, "_drawn", not_drawn)
+    monkeypatch.setattr(PageFigure, "drawn", NOT_DRAWN)
     store = Store(tmp_path / "mlflow.db")
     store.parent = store.add_sweep("ce mse (6 runs)", GRID, status="RUNNING")
     add(store, "ce", 0, status="RUNNING", outcome=None, history={0: HISTORY[0]}, test={})
