@@ -228,12 +228,19 @@ def inline(drawing: str, name: str, figure: Figure | None = None) -> str:
     )
     body = re.sub(r'((?:xlink:)?href="#|url\(#)', rf"\g<1>{name}-", body)
     body = body.replace("xlink:href", "href")
-    body = re.sub(r"(font: (?:[\w.]+ )*[\d.]+px) [^;\"]+", r"\1 var(--sans)", body)
+    body = re.sub(
+        r"(font: (?:[\w.]+ )*[\d.]+px |font-family: )[^;\"]+", r"\1var(--sans)", body
+    )  # matplotlib writes the second since 3.10
     for color, variable in CSS_VARIABLES.items():
         body = body.replace(color, f"var({variable})")
-    return re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL).strip()
+    return _SHOWS_NOTHING.sub("", body).strip()
 
 
+_SHOWS_NOTHING = re.compile(
+    r'<metadata>.*?</metadata>|<path [^>]*style="fill: none"/>|<g/>|(?<=>)\s+(?=<)'
+    r'| transform="rotate\(-0 [^"]*"',
+    flags=re.DOTALL,
+)
 _LONG = re.compile(r"(?<=[ L,M\n\"(-])(\d+\.\d\d)\d+")
 
 

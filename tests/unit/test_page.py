@@ -236,6 +236,15 @@ def test_figures_drawn_in_two_processes_are_those_of_one(usual: Any) -> None:
             drawings.draw(figures, "page", formats)
 
 
+def test_drawings_share_their_styles_and_have_the_type_of_the_page(usual: Any) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", usual[2], flags=re.DOTALL))
+    head = usual[2].partition("</style>")[0]
+    classes = set(re.findall(r' class="(d\d+)"', drawn))
+    assert len(classes) > 20 and " style=" not in drawn
+    assert all(f"\n.{name} {{ " in head for name in classes)
+    assert "font-family: var(--sans)" in head and "DejaVu" not in usual[2]
+
+
 def test_no_id_is_used_twice(usual: Any) -> None:
     ids = [attributes["id"] for _, attributes in read(usual[2]).tags if "id" in attributes]
     assert len(ids) == len(set(ids)) > 20
