@@ -37,10 +37,12 @@ README, LOSSES_PAGE, OPTIONS, REPORT, ARCHITECTURE = (
     )
 )
 OTHER_PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "CHANGELOG.md")
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "docs/results/README.md")
 }
 TRANSLATIONS = {
     "README.md": "README.zh-CN.md",
+    "docs/results/README.md": "docs/results/README.zh-CN.md",
     **{
         f"docs/{path.name}": path.relative_to(ROOT).as_posix()
         for path in sorted((ROOT / "docs" / "zh-CN").glob("*.md"))
