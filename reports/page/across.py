@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from reports.across import Across, advice, basis, posterior, sentence
 from reports.figures import ranks
 from reports.figures.palette import Look
-from reports.names import counted, plain, short_names
+from reports.names import counted, full_name, plain, short_names
 from reports.page.figure import PageFigure, described
 from reports.page.render import say
-from reports.page.table import Cell, Column, Table, count, name_cell, number
+from reports.page.table import Cell, Column, Table, as_it_is, count, name_cell, number
 from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
 from reports.page.tables import described as described_table
 
@@ -40,6 +42,29 @@ def words(result: Across) -> dict[str, Any]:
         "advice": advice(result),
         "how": HOW.replace("data set", result.unit),
     }
+
+
+def answer(result: Across) -> Table | None:
+    """The losses by average rank, each with its verdict; None where none is compared."""
+    frame = result.comparison.contrasts
+    versus = frame[frame["b"] == result.reference].set_index("a").to_dict("index")
+    if not versus or not result.comparison.tested:
+        return None
+    rows = []
+    for loss, rank in result.comparison.average_ranks.items():
+        row = versus.get(loss, {"verdict": "reference" if loss == result.reference else ""})
+        marked = Cell(row["verdict"], row["verdict"], row["verdict"] not in ("undecided", ""))
+        named = Cell(full_name(loss), str(loss))
+        on = ", ".join(str(row[key]) for key in _COUNTS if key in row)
+        rows.append(row | {"loss": named, "rank": rank, "verdict": marked, "on": Cell(on, on)})
+    columns = [
+        Column("loss", "loss", form=as_it_is),
+        Column("rank", "average rank"),
+        Column("verdict", f"against {plain(result.reference, 20)}", form=as_it_is),
+        difference(result.metric, none=""),
+        Column("on", ", ".join(_COUNTS.values()), form=as_it_is),
+    ]
+    return described_table("across-answer", pd.DataFrame(rows), columns, a=result)
 
 
 def values(result: Across) -> Table:

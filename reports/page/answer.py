@@ -140,7 +140,7 @@ def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str
             cells[loss] = Cell(text, verdict, verdict in VERDICTS[:3])
         rows.append({"setting": Cell(title, title)} | cells)
     columns = [Column("setting", "setting", form=as_it_is)]
-    columns += [Column(loss, full_name(loss), form=as_it_is) for loss in order]
+    columns += [Column(loss, plain(loss), form=as_it_is) for loss in order]
     label = sections[0].metric.label
     return described("verdicts", pd.DataFrame(rows), columns, label=label)
 

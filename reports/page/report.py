@@ -64,10 +64,15 @@ def report(
     several = len(sections) > 1
     stored = caveats.about_the_store(source.missing, source.notes, source.warnings)
     shared = made.facts(stored, "store")
-    top: dict[str, Any] = {"table": None, "kind": "grid" if several else "answer", "basis": ""}
+    top: dict[str, Any] = {
+        "table": None,
+        "kind": "grid" if several and across is None else "answer",
+        "basis": "",
+    }
     first: list[Part] = []
     labels: list[Fact] = []
     if across is not None:
+        top["table"] = made.table(page_across.answer(across))
         first = [_across(across, sections, source, made)]
     elif several:
         top["table"] = made.table(answer.grid(sections, titles, order))
