@@ -37,7 +37,7 @@ def of_loss(
     classes: int = 10,
     anywhere: bool = True,
 ) -> list[TrainingWarning]:
-    """The mistakes in a loss, `(logits or prediction, labels) -> [batch]`.
+    """The mistakes in a loss, `(outputs, labels) -> [batch]`.
 
     None are found in a loss that raises or is not finite, and no others in one that keeps a state
     or mixes the examples of a batch.
@@ -110,7 +110,11 @@ def label_type(labels: np.ndarray, classes: int) -> str | None:
 
 def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
     """The network ends with a softmax: its logits are never negative and have the sum 1."""
-    if head.name != "logits" or outputs.min() < 0 or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4:
+    if (
+        head.name == "prediction"
+        or outputs.min() < 0
+        or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4
+    ):
         return None
     return (
         "the network's outputs are probabilities already (none is negative, their sum is 1), and "

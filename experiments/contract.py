@@ -91,6 +91,7 @@ _MAKERS = {  # tags on which numbers may depend, in words
 
 LOSS_NAMES = {
     "agce": "asymmetric generalized cross-entropy",
+    "arcface": "additive angular margin loss",
     "asymmetric": "asymmetric loss for one label",
     "aul": "asymmetric unhinged loss",
     "balanced_softmax": "balanced softmax cross-entropy",

@@ -1,22 +1,24 @@
 """What a network's raw outputs mean.
 
-A loss states its head by the name of its first parameter: `logits`, one for each class, or
-`prediction`, one number that is read as the label itself. Where a function of another library names
-it otherwise, its option says `head: logits` or `head: prediction`. Arrays in here are numpy's; a
-head knows neither losses' formulas nor networks.
+A loss states its head by the name of its first parameter: `logits`, one for each class;
+`cosines`, those of the angles between the features and the weights of each class; or `prediction`,
+one number that is read as the label itself. Where a function of another library names it otherwise,
+its option says so, e.g. `head: logits`. Arrays in here are numpy's; a head knows neither losses'
+formulas nor networks.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from experiments import context
 
-NAMES = ("logits", "prediction")
+NAMES = ("logits", "cosines", "prediction")
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -37,6 +39,7 @@ class Head:
         argument: Raw outputs [n, outputs] -> what the loss takes, of Paddle or numpy alike.
         predict: Raw outputs [n, outputs] -> classes [n], int64 in 0..K-1.
         log_probabilities: Raw outputs -> ln p [n, K]; None where the head has no probabilities.
+        scale: Where the raw outputs are cosines, their factor; None elsewhere.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Head:
     argument: Callable[[Any], Any]
     predict: Callable[[np.ndarray], np.ndarray]
     log_probabilities: Callable[[np.ndarray], np.ndarray] | None
+    scale: float | None = None
 
 
 def logits_head(classes: int) -> Head:
@@ -57,6 +61,15 @@ def logits_head(classes: int) -> Head:
         predict=lambda outputs: outputs.argmax(axis=1),
         log_probabilities=log_softmax,
     )
+
+
+def cosines_head(classes: int, scale: float) -> Head:
+    """Logits that are `scale` (> 0) times cosines; the loss gets the cosines, in [-1, 1]."""
+
+    def argument(outputs: Any) -> Any:
+        return (outputs / scale).clip(-1, 1)  # rounding may lead beyond 1
+
+    return replace(logits_head(classes), name="cosines", argument=argument, scale=scale)
 
 
 def number_head(classes: int) -> Head:
@@ -74,7 +87,7 @@ def number_head(classes: int) -> Head:
 def head_name(loss: Callable[..., Any]) -> str:
     """The head that `loss` states: by its attribute `head`, or by the name of its first parameter.
 
-    Raises ValueError when neither is 'logits' or 'prediction', or when they contradict each other.
+    Raises ValueError when neither is one of `NAMES`, or when they contradict each other.
     """
     stated = getattr(loss, "__dict__", {}).get("head")
     first = next(iter(context.signature(loss).parameters), None)
@@ -86,12 +99,21 @@ def head_name(loss: Callable[..., Any]) -> str:
     if (name := stated or first) in NAMES:
         return str(name)
     raise ValueError(
-        "a loss's first parameter states its head: expected 'logits' (one for each class) or "
-        f"'prediction' (1 number), got {first!r}; where a function of another library names it "
-        "otherwise, put `head: logits` or `head: prediction` into the option"
+        "a loss's first parameter states its head: expected 'logits' (one for each class), "
+        f"'cosines' (the same) or 'prediction' (1 number), got {first!r}; where a function of "
+        "another library names it otherwise, put e.g. `head: logits` into the option"
     )
 
 
 def head_of(loss: Callable[..., Any], classes: int) -> Head:
-    """The head that `loss` states, for `classes` classes; raises as `head_name` does."""
-    return logits_head(classes) if head_name(loss) == "logits" else number_head(classes)
+    """The head that `loss` states, for `classes` classes; raises as `head_name` does.
+
+    Cosines have as their scale the loss's own value `s`, 1 where it has none.
+    """
+    match head_name(loss):
+        case "logits":
+            return logits_head(classes)
+        case "prediction":
+            return number_head(classes)
+    s = inspect.signature(loss).parameters.get("s")
+    return cosines_head(classes, 1 if s is None else s.default)

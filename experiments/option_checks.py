@@ -401,7 +401,7 @@ def _alone(learner: Learner) -> Callable[..., Any]:
     """The loss as a function of outputs and labels; every call begins in the present state."""
     import paddle
 
-    loss, seen = learner.loss, learner.context
+    loss, seen, cosines = learner.loss, learner.context, learner.head.name == "cosines"
     layer = learner.layers.get("loss")
     state = {name: each.clone() for name, each in layer.state_dict().items()} if layer else {}
 
@@ -411,7 +411,8 @@ def _alone(learner: Learner) -> Callable[..., Any]:
         seen.index = paddle.arange(len(labels))
         if "features" in learner.needs:
             seen.features = paddle.ones([len(labels), *seen.features.shape[1:]])
-        return loss(outputs, labels, **seen.of(learner.needs))
+        given = learner.head.argument(outputs) if cosines else outputs
+        return loss(given, labels, **seen.of(learner.needs))
 
-    plain.head = learner.head.name  # type: ignore[attr-defined]
+    plain.head = "logits" if cosines else learner.head.name  # type: ignore[attr-defined]
     return plain

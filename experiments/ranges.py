@@ -19,7 +19,7 @@ from experiments.errors import CommandError, refuse
 from experiments.functions import cannot_load
 from experiments.guards import check_number
 
-HEADS = ("logits", "prediction")  # as in `experiments.heads`
+HEADS = ("logits", "cosines", "prediction")  # as in `experiments.heads`
 CHOICES = {
     "device": ("auto", "cpu", "gpu"),
     "on_failure": ("continue", "stop", "retry"),

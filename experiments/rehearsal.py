@@ -35,9 +35,10 @@ def rehearse(learner: Learner, rows: int = 2) -> None:
             f"the model must return [batch, {learner.head.outputs}], returned "
             f"{list(outputs.shape)} for a batch of {rows}"
         )
-    if "features" in learner.needs and learner.context.features is None:
+    what = "cosines" if learner.head.name == "cosines" else "features"
+    if what in (*learner.needs, learner.head.name) and learner.context.features is None:
         raise ValueError(
-            "features: expected a network that calls its head as a layer, got one that does not; "
+            f"{what}: expected a network that calls its head as a layer, got one that does not; "
             "write self.head(x) in its forward"
         )
     step(learner, _rehearsed_losses(learner, outputs, paddle.arange(rows, dtype="int64")))

@@ -26,7 +26,7 @@ from experiments.heads import Head, head_of
 from experiments.kernels import chain
 from experiments.metrics import accuracy, epoch_metrics, memorisation
 from experiments.steps import means, measured_step, step
-from experiments.weights import head_layer
+from experiments.weights import give_cosines, head_layer
 
 EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
 MEASURED_STEPS = 10  # of an epoch: those whose gradient and change of the weights are measured
@@ -151,10 +151,12 @@ def build(
     if "class_counts" in named:
         counts = context.checked_counts(class_counts)
         seen.class_counts = paddle.to_tensor(counts, dtype="float32")
-    if "features" in named:
-        layer = head_layer(network, head.outputs)
+    if head.scale is not None or "features" in named:
+        layer = head_layer(network, head.outputs, "features" if head.scale is None else "cosines")
         seen.watch(layer)
         seen.features = layer.weight.shape[0]
+    if head.scale is not None:
+        give_cosines(layer, head.scale)
     built: Any = loss
     if context.class_of(loss):
         built = loss(**seen.of(context.needed_to_build(loss)))

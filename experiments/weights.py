@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
+import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
+from experiments.guards import check_number
 
-def head_layer(network: nn.Layer, outputs: int) -> nn.Layer:
-    """The head's layer; ValueError where there is none with a weight [features, outputs]."""
+
+def head_layer(network: nn.Layer, outputs: int, what: str) -> nn.Layer:
+    """The head's layer, for what a loss needs of it.
+
+    Raises:
+        ValueError: There is none with a weight [features, outputs]; the message begins with `what`.
+    """
     name = head_prefix(network).removesuffix(".")
     layer = dict(network.named_sublayers(include_self=True)).get(name)
     weight = getattr(layer, "weight", None)
     if layer is None or weight is None or weight.shape[1:] != [outputs]:
         raise ValueError(
-            "features: expected a network whose head is one linear layer, got another; define its "
+            f"{what}: expected a network whose head is one linear layer, got another; define its "
             "last linear layer as the sublayer `head`"
         )
     return layer
+
+
+def give_cosines(head: nn.Layer, scale: float) -> None:
+    """Let a linear layer return `scale` times the cosines of its input and the weights per output.
+
+    Its bias stays as it is. The gradient of an input of zeros alone is very large.
+    """
+    check_number("s", scale, above=0)
+
+    def cosines(layer: nn.Layer, inputs: Any, _: paddle.Tensor) -> paddle.Tensor:
+        return scale * F.normalize(inputs[0], axis=1) @ F.normalize(layer.weight, axis=0)
+
+    head.register_forward_post_hook(cosines)
 
 
 def head_prefix(network: nn.Layer) -> str:

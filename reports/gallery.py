@@ -6,6 +6,7 @@ computes the gradients and is loaded when the first loss is asked for, not befor
 
 from __future__ import annotations
 
+import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
@@ -64,7 +65,7 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
             configured = configuration(str(run["run_id"]))
             _check_code(run, configured)
             function, head = _loss(run, configured)
-            if head == "logits":
+            if head != "prediction":
                 values, weights = _of_logits(function)
                 p = 1 / (1 + (CLASSES - 1) * np.exp(-MARGINS))
                 shown = (p >= SHOWN[0]) & (p <= SHOWN[1])
@@ -131,6 +132,8 @@ def _loss(
         own = {
             key.removeprefix("loss."): value for key, value in params.items() if not pd.isna(value)
         }
+    from experiments import heads
+
     module, _, name = target.rpartition(".")
     try:
         with warnings.catch_warnings():
@@ -145,9 +148,13 @@ def _loss(
         head, names = "", ()
     if names or (context.class_of(function) and head):
         raise LossError(f"its weight also depends on {', '.join(names) or 'a state'}")
-    if head not in ("logits", "prediction"):
-        raise LossError(f"the first parameter of {target} is neither logits nor prediction")
-    return lambda outputs, labels: function(outputs, labels, **own), head
+    if head not in heads.NAMES:
+        raise LossError(f"the first parameter of {target} is none of {', '.join(heads.NAMES)}")
+    bound = functools.partial(function, **own)
+    if head == "cosines":
+        cosines = heads.head_of(bound, CLASSES).argument
+        return lambda outputs, labels: bound(cosines(outputs), labels), head
+    return bound, head
 
 
 def _of_logits(loss: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,10 +2,11 @@
 
 All of them have the same contract:
 
-* The first parameter states the head: `logits` [batch, K], K >= 2, one score per class, or
-  `prediction` [batch], one number that is read as the label itself. Both are float32 or float64,
-  and so is the result.
-* `labels` [batch] are int64 in 0..K-1 for logits, and any integers or floats for a prediction.
+* The first parameter states the head: `logits` [batch, K], K >= 2, one score per class; `cosines`
+  [batch, K], in [-1, 1]; or `prediction` [batch], one number that is read as the label itself. They
+  are float32 or float64, and so is the result.
+* `labels` [batch] are int64 in 0..K-1 for logits and cosines, and any integers or floats for a
+  prediction.
 * The result is [batch], in nats where logarithms are involved; the caller reduces.
 * Hyperparameters are keyword-only, with a default. They are checked here, where they are used, by
   `guards.check_number` at the top.
@@ -19,7 +20,8 @@ vector of y, f its prediction. The modules, by what a loss looks at:
     true_class.py     logits, through the probability of the true class alone
     probabilities.py  logits, through all the probabilities
     scores.py         logits as plain scores, without a softmax
-    imbalanced.py     logits, and how many training examples each class has
+    imbalanced.py     logits or cosines, and how many training examples each class has
+    cosines.py        cosines of the features and the weights of each class
     layers.py         logits, with a state or parameters of its own: classes
     numerics.py       what the formulas share: log-odds, softplus
     checks.py         which outputs and labels are refused, and how it is said
@@ -35,6 +37,7 @@ and rounds Huber's delta to float32.
 
 # ruff: noqa: F403  # a list of names would be one more place to edit
 
+from experiments.losses.cosines import *
 from experiments.losses.imbalanced import *
 from experiments.losses.layers import *
 from experiments.losses.probabilities import *

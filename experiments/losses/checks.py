@@ -9,13 +9,16 @@ _FLOATS = (paddle.float32, paddle.float64)
 _INTEGERS = (paddle.int64, paddle.int32, paddle.int16, paddle.int8, paddle.uint8)
 
 
-def check_logits(logits: Tensor, labels: Tensor) -> None:
-    """Raise unless logits are floats [batch, K], K >= 2, and labels int64 [batch] in 0..K-1."""
-    _check_dtype("logits", logits, _FLOATS)
+def check_logits(logits: Tensor, labels: Tensor, name: str = "logits") -> None:
+    """Raise unless logits are floats [batch, K], K >= 2, and labels int64 [batch] in 0..K-1.
+
+    name: What the errors call them.
+    """
+    _check_dtype(name, logits, _FLOATS)
     _check_dtype("labels", labels, (paddle.int64,))
     if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
         raise ValueError(
-            f"logits: expected shape [batch, K] with K of at least 2, got {list(logits.shape)}"
+            f"{name}: expected shape [batch, K] with K of at least 2, got {list(logits.shape)}"
         )
     if labels.shape != logits.shape[:1]:
         raise ValueError(

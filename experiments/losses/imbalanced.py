@@ -1,4 +1,4 @@
-"""Losses of logits for classes of unequal sizes.
+"""Losses of logits, or of cosines, for classes of unequal sizes.
 
 They need `class_counts`, how many training examples each class has; n in the formulas.
 """
@@ -108,45 +108,45 @@ def balanced_softmax(logits: Tensor, labels: Tensor, *, class_counts: Tensor) ->
 
 
 def ldam(
-    logits: Tensor,
+    cosines: Tensor,
     labels: Tensor,
     *,
     class_counts: Tensor,
     epoch: int,
     epochs: int,
     margin: float = 0.5,
-    s: float = 1,
+    s: float = 30,
     beta: float = 0.9999,
     defer: float = 0.8,
 ) -> Tensor:
     """Cross-entropy with a margin that is larger for rarer classes, and weights at the end.
 
-    -w_y ln softmax(s (z - m_y e))_y, with m = margin (min n / n)^(1/4); w is that of
-    `class_balanced` after the share `defer` of the epochs, and 1 before
+    -w_y ln softmax(s (c - m_y e))_y, with c the cosines and m = margin (min n / n)^(1/4); w is that
+    of `class_balanced` after the share `defer` of the epochs, and 1 before
 
     Args:
-        logits: the outputs of the network, [batch, K].
+        cosines: of the features and the weights of each class, [batch, K].
         labels: the classes, [batch].
         class_counts: [K], above 0.
         epoch: the number of the epoch.
         epochs: how many the run has.
         margin: that of the rarest class; at least 0.
-        s: the scale; above 0. The source takes 30, and cosines as logits.
+        s: the scale; above 0.
         beta: of the weights; at least 0 and below 1.
         defer: from 0, where the weights are there at once, to 1, where they never are.
 
     Source: Cao et al. 2019, Learning imbalanced datasets with label-distribution-aware margin loss.
     """
-    check_logits(logits, labels)
+    check_logits(cosines, labels, "cosines")
     check_number("margin", margin, at_least=0)
     check_number("s", s, above=0)
     check_number("beta", beta, at_least=0, below=1)
     check_number("defer", defer, at_least=0, at_most=1)
-    counts = _counts(logits, class_counts)
+    counts = _counts(cosines, class_counts)
     margins = (paddle.log(counts.min() / counts) / 4).exp() * margin
-    values = ce((shifted(logits) - one_hot(logits, labels) * margins) * s, labels)
+    values = ce((cosines - one_hot(cosines, labels) * margins) * s, labels)
     if epoch > defer * epochs:
-        values = values * _weights(logits, class_counts, beta)[labels]
+        values = values * _weights(cosines, class_counts, beta)[labels]
     return values
 
 

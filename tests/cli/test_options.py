@@ -301,11 +301,9 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
         [
             (
                 "_target_: paddle.nn.functional.cross_entropy\nreduction: none",
-                "expected 'logits' (one for each class) or 'prediction' (1 number), got 'input'; "
-                "where a "
-                "function of "
-                "another library names it otherwise, put `head: logits` or `head: prediction` into "
-                "the option",
+                "expected 'logits' (one for each class), 'cosines' (the same) or 'prediction' "
+                "(1 number), got 'input'; where a function of another library names it otherwise, "
+                "put e.g. `head: logits` into the option",
             ),
             (
                 "_target_: paddle.nn.functional.cross_entropy\nhead: logits",

@@ -174,7 +174,9 @@ def test_the_table_of_losses_names_every_loss_and_its_arguments(option):
     own = {name: float(value) for name, value in values.items() if not name.startswith("_")}
     assert {name: float(value) for name, value in arguments} == own
     first = head_name(get_object(values["_target_"]))
-    assert line.rstrip(" |").endswith({"logits": "K logits", "prediction": "1 number"}[first])
+    assert line.rstrip(" |").endswith(
+        {"logits": "K logits", "cosines": "K cosines", "prediction": "1 number"}[first]
+    )
     name = line.split(" | ")[1].strip()
     assert len(name) > 4 and name not in (option, f"`{option}`")  # what people call it
 

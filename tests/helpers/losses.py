@@ -35,11 +35,11 @@ def in_context(loss: Callable[..., Any]) -> functools.partial[Any]:
         return loss
 
     @functools.wraps(loss.func)
-    def call(logits: Any, labels: Any, *more: Any, **hyper: Any) -> Any:
-        counts = class_counts(getattr(logits, "shape", [10])[-1])
+    def call(outputs: Any, labels: Any, *more: Any, **hyper: Any) -> Any:
+        counts = class_counts(getattr(outputs, "shape", [10])[-1])
         seen = context.Context(epoch=5, epochs=5)
         seen.class_counts = paddle.to_tensor(counts, dtype="float32")
-        return loss.func(logits, labels, *more, **seen.of(needs), **hyper)
+        return loss.func(outputs, labels, *more, **seen.of(needs), **hyper)
 
     return functools.partial(call, **loss.keywords)
 
@@ -59,7 +59,8 @@ def parameters(option: str) -> list[inspect.Parameter]:
 
 
 ON_NUMBERS = [option for option in LOSSES if parameters(option)[0].name == "prediction"]
-ON_LOGITS = [option for option in LOSSES if option not in ON_NUMBERS]
+ON_COSINES = [option for option in LOSSES if parameters(option)[0].name == "cosines"]
+ON_LOGITS = [option for option in LOSSES if option not in {*ON_NUMBERS, *ON_COSINES}]
 
 # Hyperparameters tried besides the option's own: the corners of what is permitted.
 OTHER_HYPERPARAMETERS: dict[str, list[dict[str, float]]] = {
@@ -90,6 +91,7 @@ OTHER_HYPERPARAMETERS: dict[str, list[dict[str, float]]] = {
     "class_balanced_focal": [{"beta": 0}, {"gamma": 0}, {"beta": 0.99, "gamma": 0.5}],
     "logit_adjusted": [{"t": 0}, {"t": 2.5}],
     "ldam": [{"defer": 1, "s": 3}, {"margin": 0, "defer": 0}, {"margin": 2, "beta": 0}],
+    "arcface": [{"margin": 0}, {"margin": 1.5, "s": 4}, {"s": 64}],
     "square": [{"k": 5, "M": 20}, {"k": 0.1, "M": 0.5}],
     "hinge": [{"margin": 0.3}, {"p": 2}, {"margin": 2, "p": 1.3}],
 }
@@ -140,6 +142,16 @@ def random_logits(classes: int = 10, batch: int = 40) -> tuple[np.ndarray, np.nd
     logits = rng.normal(size=(batch, classes)) * np.geomspace(0.1, 15, batch)[:, None]
     logits[0] = 0
     return logits, rng.integers(0, classes, size=batch)
+
+
+def random_batches(option: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Outputs that the option takes, with labels; of 2, 3 and 10 classes."""
+    if option in ON_NUMBERS:
+        return [random_predictions()]
+    drawn = [random_logits(classes) for classes in (2, 3, 10)]
+    if option in ON_COSINES:
+        return [(np.cos(outputs + np.pi / 2), labels) for outputs, labels in drawn]
+    return drawn
 
 
 def random_predictions(batch: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -257,6 +269,13 @@ def formula(
             margins = h["margin"] * (class_counts(K).min() / class_counts(K)) ** 0.25
             weights = class_balance(K, h["beta"])[y] if h["defer"] < 1 else 1
             return -weights * log_softmax(h["s"] * (z - margins * e), xp)[rows, y]
+        case "arcface":
+            angle = xp.arccos(z)
+            wider = xp.where(e == 1, angle + h["margin"], angle)
+            beyond = z - e * h["margin"] * np.sin(h["margin"])
+            return -log_softmax(h["s"] * xp.where(wider < np.pi, xp.cos(wider), beyond), xp)[
+                rows, y
+            ]
         case "brier":
             return ((p - e) ** 2).sum(axis=1)
         case "spherical":

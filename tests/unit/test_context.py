@@ -23,7 +23,9 @@ from experiments import (
     schedulers,
     training,
 )
+from experiments import weights as weights_module
 from experiments.config import CommandError
+from experiments.heads import log_softmax
 
 SGD = paddle.optimizer.SGD
 
@@ -126,11 +128,14 @@ def test_a_layer_is_built_and_trained_at_its_own_rate_and_resumes_to_the_same_bi
 def test_the_examples_in_the_docs_train(splits):
     text = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
     defined: dict[str, Any] = {}
-    for block in re.findall(r"```python\n# my_(?:schedule|memory).py\n(.*?)```", text, re.DOTALL):
+    for block in re.findall(
+        r"```python\n# my_(?:schedule|memory|cosines).py\n(.*?)```", text, re.DOTALL
+    ):
         exec(block, defined)
-    for name in ("warm_focal", "Consistent"):
+    for name in ("warm_focal", "Consistent", "cosface"):
         with training.fresh(0):
-            learner = learner_of(defined[name], splits)
+            loss = functools.partial(defined[name], **({"s": 4} if name == "cosface" else {}))
+            learner = learner_of(loss, splits)
             records = list(training.train(learner, splits, epochs=2, batch_size=40, seed=0))
         assert records[2].metrics["train/loss"] < records[1].metrics["train/loss"]
         if name == "Consistent":
@@ -138,7 +143,7 @@ def test_the_examples_in_the_docs_train(splits):
             np.testing.assert_allclose(rows, 1, rtol=1e-5)
             assert (learner.loss.before.numpy() != 0.1).all()
             assert records[2].metrics["val/loss"] == pytest.approx(records[2].metrics["val/nll"])
-        else:
+        elif name == "warm_focal":
             focal = (
                 losses.focal(
                     paddle.to_tensor(records[2].validation_outputs),
@@ -254,8 +259,70 @@ def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
     for network in (NoHead, Convolved):
         with pytest.raises(ValueError, match=r"features: expected .* whose head is one linear la"):
             learner_of(by_features, splits, model=lambda outputs, of=network: of())
-    with pytest.raises(ValueError, match="features: expected a network that calls its head"):
-        rehearsal.rehearse(learner_of(by_features, splits, model=lambda outputs: Apart()))
+    for loss, what in ((by_features, "features"), (losses.arcface, "cosines")):
+        with pytest.raises(ValueError, match=rf"{what}: expected .* whose head is one linear la"):
+            learner_of(loss, splits, model=lambda outputs: Convolved())
+        with pytest.raises(ValueError, match=f"{what}: expected a network that calls its head"):
+            rehearsal.rehearse(learner_of(loss, splits, model=lambda outputs: Apart()))
+
+
+def test_a_loss_of_cosines_gets_them_and_the_network_returns_them_scaled(splits):
+    got = []
+
+    def loss(cosines, labels, *, s=20):
+        got.append(cosines.numpy())
+        return losses.ce(cosines * s, labels)
+
+    def run(epochs, kept=None):
+        with training.fresh(0):
+            learner = learner_of(loss, splits, model=models.lenet5, optimizer=paddle.optimizer.Adam)
+            if kept:
+                training.restore(learner, kept)
+            done = 1 if kept else None
+            records = training.train(
+                learner, splits, epochs=epochs, batch_size=40, seed=0, done=done
+            )
+            return learner, list(records)
+
+    learner, records = run(2)
+    network, given = learner.network, training.tensor(splits, splits.validation)
+    features, weights = network.body(given).numpy(), network.head.weight.numpy()
+    lengths = np.linalg.norm(features, axis=1)[:, None] * np.linalg.norm(weights, axis=0)
+    cosines = features @ weights / lengths
+    np.testing.assert_allclose(got[-1], cosines, atol=1e-5)
+    outputs = records[2].validation_outputs
+    np.testing.assert_allclose(outputs, 20 * cosines, atol=1e-4)
+    surprise = -log_softmax(20 * cosines)[range(30), splits.validation.labels].mean()
+    assert records[2].metrics["val/nll"] == pytest.approx(surprise, rel=1e-4)
+    assert records[2].metrics["val/loss"] == pytest.approx(surprise, rel=1e-4)
+    with training.fresh(0):
+        plain = learner_of(losses.ce, splits, model=models.lenet5)
+    before = weights_module.weight_hashes(plain.network)
+    with training.fresh(0):
+        fresh = learner_of(loss, splits, model=models.lenet5)
+    assert weights_module.weight_hashes(fresh.network) == before  # names and initial values
+    np.testing.assert_array_equal(network.head.bias, plain.network.head.bias)
+
+    half, _ = run(1)
+    _, resumed = run(2, training.state(half))
+    np.testing.assert_array_equal(resumed[-1].validation_outputs, outputs)
+
+
+def test_a_head_that_gives_cosines_is_no_part_of_a_chain():
+    def network(outputs):
+        return paddle.nn.Sequential(
+            paddle.nn.Conv2D(1, 4, 5, stride=2), paddle.nn.ReLU(), paddle.nn.Flatten(),
+            paddle.nn.Linear(576, outputs),
+        )  # fmt: skip
+
+    with training.fresh(0):
+        learner = training.build(
+            network, losses.arcface, SGD, schedulers.constant, lr=0.1, steps=1, epochs=1
+        )
+        values = learner.network(paddle.randn([5, 1, 28, 28]))
+    assert float(values.abs().max()) <= 30.001
+    assert learner.context.features.shape == [5, 576]
+    rehearsal.rehearse(learner)
 
 
 @pytest.mark.parametrize(

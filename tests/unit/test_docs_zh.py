@@ -155,7 +155,9 @@ def test_the_table_of_losses_has_the_arguments_and_outputs_of_each(option):
     own = {key: float(value) for key, value in values.items() if not key.startswith("_")}
     assert {key: float(n) for key, n in re.findall(r"`(\w+)` ([\d.]+)", arguments)} == own
     first = head_name(get_object(values["_target_"]))
-    assert outputs == {"logits": "K 个 logits", "prediction": "1 个数"}[first]
+    assert (
+        outputs == {"logits": "K 个 logits", "cosines": "K 个余弦", "prediction": "1 个数"}[first]
+    )
     assert name
 
 

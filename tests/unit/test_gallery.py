@@ -164,9 +164,9 @@ def test_a_loss_from_outside_the_suite_is_drawn_where_it_can_be_imported(own_mod
         ("gallery_exits.loss", "gallery_exits.loss cannot be imported here"),
         (
             "gallery_losses.command",
-            "the first parameter of gallery_losses.command is neither logits nor prediction",
+            "the first parameter of gallery_losses.command is none of logits, cosines, prediction",
         ),
-        ("gallery_losses.called", "is neither logits nor prediction"),
+        ("gallery_losses.called", "is none of logits, cosines, prediction"),
         ("gallery_losses.broken", "it cannot be evaluated: RuntimeError: out of order"),
         ("gallery_losses.mean", "its values have shape [], not [200]"),
         (HOSTILE, "cannot be imported here"),

@@ -26,6 +26,7 @@ from helpers.losses import (
     KINK_AT_ZERO,
     LAYERS,
     LOSSES,
+    ON_COSINES,
     ON_LOGITS,
     ON_NUMBERS,
     OURS,
@@ -35,13 +36,14 @@ from helpers.losses import (
     gradient,
     log_softmax,
     parameters,
+    random_batches,
     random_logits,
     random_predictions,
     tempered_log_softmax,
 )
 from helpers.marks import with_slow
 
-from experiments import context, losses
+from experiments import context, heads, losses
 from experiments.losses import true_class
 
 MODULES = [
@@ -51,9 +53,8 @@ MODULES = [
 ]
 
 
-# The value with the option's own hyperparameters, from the closed form. Logits: at z = 0 with K =
-# 10. One
-# number: where the prediction is 2 away from the label.
+# The value with the option's own hyperparameters, from the closed form. Logits and cosines: at 0
+# with K = 10. One number: where the prediction is 2 away from the label.
 GOLDEN = {
     "mse": 4.0,
     "mae_scalar": 2.0,
@@ -135,17 +136,18 @@ GOLDEN = {
         5.514074,
     ],
     "ldam": [
-        0.1238,
-        0.189622,
-        0.301262,
-        0.490299,
-        0.809505,
-        1.351474,
-        2.269956,
-        3.833518,
-        6.521645,
-        11.030267,
+        0.351343,
+        0.583596,
+        1.00783,
+        1.786645,
+        3.21817,
+        5.870618,
+        10.783291,
+        19.929316,
+        37.133275,
+        68.667472,
     ],
+    "arcface": 16.579991,
 }
 
 # Euclidean norm of the gradient at z = 0, K = 10.
@@ -176,6 +178,7 @@ GOLDEN_GRADIENT_NORM = {
     "nce_mae": 0.1361,  # (1 / (10 ln 10) + 0.1) of ce's
     "nfl_mae": 0.1413,  # focal's weight over 10 times its value, and 0.1, of ce's
     "nfl_rce": 8.7842,
+    "arcface": 28.1627,  # cosines: 30 (1 - p_y) of (cos 0.5, 9 times 1/9)
 }
 
 # Adding a constant to all logits changes these.
@@ -204,12 +207,12 @@ WEIGHT: dict[str, Callable[..., np.ndarray]] = {
 
 
 each_option = pytest.mark.parametrize("option", list(LOSSES))
-each_on_logits = pytest.mark.parametrize("option", ON_LOGITS)
+each_on_classes = pytest.mark.parametrize("option", ON_LOGITS + ON_COSINES)
 each_on_numbers = pytest.mark.parametrize("option", ON_NUMBERS)
 
 
 def random_batch(option: str) -> tuple[np.ndarray, np.ndarray]:
-    return random_predictions() if option in ON_NUMBERS else random_logits()
+    return random_batches(option)[-1]
 
 
 # ---- Options: conf/loss/ and experiments/losses/ say the same ----
@@ -252,13 +255,15 @@ def test_an_option_is_a_partial_function_and_states_every_hyperparameter_with_it
 ):
     assert isinstance(LOSSES[option], functools.partial)
     first, second, *rest = parameters(option)
-    assert (first.name, second.name) in {("logits", "labels"), ("prediction", "labels")}
+    assert first.name in heads.NAMES
+    assert second.name == "labels"
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in rest)
     assert LOSSES[option].keywords == {parameter.name: parameter.default for parameter in rest}
 
 
-def test_both_heads_have_losses():
+def test_each_head_has_losses():
     assert ON_LOGITS
+    assert ON_COSINES
     assert ON_NUMBERS
 
 
@@ -270,7 +275,8 @@ def test_the_docstring_gives_the_formula_or_more(option: str):
 @pytest.mark.parametrize("option", OURS)
 def test_the_docstring_of_a_loss_of_ours_gives_shapes_and_source(option: str):
     text = LOSSES[option].func.__doc__
-    head = "prediction [batch]" if option in ON_NUMBERS else "logits [batch, K]"
+    name = parameters(option)[0].name
+    head = "prediction [batch]" if option in ON_NUMBERS else f"{name} [batch, K]"
     in_words = f"    {head}, labels [batch] -> [batch]\n" in text
     name, shape = head.split(" ", 1)
     assert in_words or re.search(rf"Args:\n +{name}: .*{re.escape(shape)}\.\n", text)
@@ -300,10 +306,7 @@ def test_golden_value(option: str):
 
 @cases(OURS)
 def test_values_are_the_formula_s(option: str, hyper: dict[str, float]):
-    batches = (
-        [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
-    )
-    for outputs, labels in batches:
+    for outputs, labels in random_batches(option):
         expected = formula(option, outputs, labels, **hyper)
         np.testing.assert_allclose(
             evaluate(option, outputs, labels, **hyper), expected, rtol=1e-12, atol=1e-13
@@ -374,12 +377,13 @@ def test_softmax_of_two_classes_is_the_sigmoid_of_their_difference():
         ("class_balanced_focal", {"gamma": 0}, "class_balanced", 1e-13),
         ("logit_adjusted", {"t": 0}, "ce", 1e-13),
         ("logit_adjusted", {}, "balanced_softmax", 1e-13),
-        ("ldam", {"margin": 0, "defer": 1}, "ce", 1e-13),
-        ("ldam", {"margin": 0, "beta": 0.999}, "class_balanced", 1e-13),
+        ("ldam", {"margin": 0, "defer": 1, "s": 1}, "ce", 1e-13),
+        ("ldam", {"margin": 0, "beta": 0.999, "s": 1}, "class_balanced", 1e-13),
+        ("arcface", {"margin": 0, "s": 1}, "ce", 1e-13),
     ],
 )
 def test_limits(option: str, hyper: dict[str, Any], limit: str, tolerance: float):
-    batch = random_logits()
+    batch = random_batch(option)
     np.testing.assert_allclose(
         evaluate(option, *batch, **hyper), evaluate(limit, *batch), atol=tolerance
     )
@@ -549,11 +553,8 @@ def test_square_weighs_the_true_class_by_k_and_wants_m():
 
 @cases(list(LOSSES))
 def test_gradients_agree_with_central_differences(option: str, hyper: dict[str, float]):
-    batches = (
-        [random_predictions()] if option in ON_NUMBERS else [random_logits(K) for K in (2, 3, 10)]
-    )
-    h = 1e-5
-    for outputs, labels in batches:
+    h = 1e-6 if option == "arcface" else 1e-5  # an angle bends sharply near a cosine of 1
+    for outputs, labels in random_batches(option):
         if option in KINK_AT_ZERO:
             outputs, labels = outputs[5:], labels[5:]  # the first rows are the smallest
         flat = outputs.reshape(len(labels), -1)
@@ -764,7 +765,7 @@ Y = np.array([0, 1, 2, 9])
 F = np.zeros(4, dtype=np.float32)
 
 
-@each_on_logits
+@each_on_classes
 @pytest.mark.parametrize(
     ("logits", "labels", "match"),
     [
@@ -774,10 +775,10 @@ F = np.zeros(4, dtype=np.float32)
         (Z[:1], Y, r"labels: expected shape \[1\], got \[4\]"),
         (Z, np.array(3), r"labels: expected shape \[4\], got \[\]"),
         (Z, np.eye(10, dtype=np.int64)[Y], r"labels: expected shape \[4\], got \[4, 10\]"),
-        (Z[0], Y, r"logits: expected shape \[batch, K\].*got \[10\]"),
-        (Z[:, :, None], Y, r"logits: expected shape \[batch, K\].*got \[4, 10, 1\]"),
-        (Z[:, :1], 0 * Y, r"logits: expected shape \[batch, K\].*got \[4, 1\]"),
-        (Z[:0], Y[:0], r"logits: expected shape \[batch, K\].*got \[0, 10\]"),
+        (Z[0], Y, r"(logits|cosines): expected shape \[batch, K\].*got \[10\]"),
+        (Z[:, :, None], Y, r"(logits|cosines): expected shape \[batch, K\].*got \[4, 10, 1\]"),
+        (Z[:, :1], 0 * Y, r"(logits|cosines): expected shape \[batch, K\].*got \[4, 1\]"),
+        (Z[:0], Y[:0], r"(logits|cosines): expected shape \[batch, K\].*got \[0, 10\]"),
         (Z, np.array([0, 1, 2, 10]), r"labels: expected classes in 0\.\.9, got 0\.\.10"),
         (Z, np.array([0, 1, -1, 9]), r"labels: expected classes in 0\.\.9, got -1\.\.9"),
         (Z, np.array([0, 1, -100, 9]), r"labels: expected classes in 0\.\.9, got -100\.\.9"),
@@ -790,16 +791,16 @@ def test_wrong_shapes_and_labels_out_of_range_raise(
     refused(ValueError, option, logits, labels, match)
 
 
-@each_on_logits
+@each_on_classes
 @pytest.mark.parametrize(
     ("logits", "labels", "match"),
     [
         (Z, Y.astype(np.float32), "labels: expected dtype int64, got float32"),
         (Z, Y.astype(np.int32), "labels: expected dtype int64, got int32"),
         (Z, Y > 1, "labels: expected dtype int64, got bool"),
-        (Z.astype(np.int64), Y, "logits: expected dtype float32, float64, got int64"),
-        (Z.astype(np.float16), Y, "logits: expected dtype float32, float64, got float16"),
-        (Z.tolist(), Y, "logits: expected a Paddle tensor, got list"),
+        (Z.astype(np.int64), Y, "(logits|cosines): expected dtype float32, float64, got int64"),
+        (Z.astype(np.float16), Y, "(logits|cosines): expected dtype float32, float64, got float16"),
+        (Z.tolist(), Y, "(logits|cosines): expected a Paddle tensor, got list"),
         (Z, Y.tolist(), "labels: expected a Paddle tensor, got list"),
     ],
 )
@@ -880,6 +881,8 @@ PERMITTED: dict[tuple[str, str], tuple[str, list[float], list[float]]] = {
     ("ldam", "margin"): ("at least 0", [-0.1], [0, 100]),
     ("ldam", "s"): ("above 0", [0, -1], [1e-3, 100]),
     ("ldam", "beta"): ("at least 0 and below 1", [-0.1, 1], [0, 0.99999]),
+    ("arcface", "s"): ("above 0", [0, -1], [1e-3, 100]),
+    ("arcface", "margin"): ("at least 0 and below 1.5707963267948966", [-0.1, 1.6], [0, 1.57]),
     ("ldam", "defer"): ("at least 0 and at most 1", [-0.1, 1.1], [0, 1]),
     **{
         (option, name): ("at least 0", [-0.1], [0, 100])

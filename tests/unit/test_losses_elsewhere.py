@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from helpers.losses import (
     KINK_AT_ZERO,
+    ON_LOGITS,
     ON_NUMBERS,
     OURS,
     cases,
     evaluate,
     formula,
     gradient,
-    random_logits,
-    random_predictions,
+    random_batches,
 )
 
 pytestmark = pytest.mark.slow
@@ -85,10 +85,8 @@ def batch(option: str, dtype: str, classes: int = 10) -> tuple[np.ndarray, np.nd
 
     Where a formula as written loses its digits.
     """
-    if option in ON_NUMBERS:
-        outputs, labels = random_predictions()
-    else:
-        outputs, labels = random_logits(classes)
+    outputs, labels = random_batches(option)[-1 if option in ON_NUMBERS or classes == 10 else 0]
+    if option in ON_LOGITS:
         outputs = outputs * 0.3
     if option in KINK_AT_ZERO:
         outputs, labels = outputs[1:], labels[1:]

@@ -280,7 +280,11 @@ def test_a_seed_fixes_body_and_order_for_every_loss_and_the_head_for_every_loss_
         order.add(data.order_hash(splits, seed=seed))
     assert len(init) == 1
     assert len(order) == 1
-    assert {name: len(hashes) for name, hashes in head.items()} == {"logits": 1, "prediction": 1}
+    assert {name: len(hashes) for name, hashes in head.items()} == {
+        "logits": 1,
+        "cosines": 1,
+        "prediction": 1,
+    }
 
 
 def test_no_epochs_evaluates_the_untrained_network(splits):
