@@ -260,7 +260,7 @@ def readings(figure: Figure) -> list[dict[str, Any]]:
             values = np.asarray(line.get_xydata(), dtype=float)
             places = line.get_transform().transform(values) / figure.dpi * 72
             texts = getattr(line, "readings", [None] * len(values))
-            every = -(-len(values) // MOST_READ)
+            every = max(1, -(-len(values) // MOST_READ))  # a line may be empty
             rows = list(zip(values, places, texts, strict=True))[::every]
             for (x, y), (left, low), text in rows:
                 if np.isfinite([x, y, left, low]).all():

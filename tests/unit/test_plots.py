@@ -772,6 +772,12 @@ def test_every_mark_of_a_mean_can_be_read_where_it_is_drawn(section: Section) ->
     assert first[1] < last[1] and first[2] > last[2]
 
 
+def test_a_line_without_values_has_no_marks() -> None:
+    figure, axes = drawing.canvas(1, 1, 2)
+    axes.flat[0].plot([], [], gid="trials|0")  # of a loss whose runs all diverged
+    assert palette.readings(figure) == []
+
+
 @pytest.mark.parametrize("width", ["page", "column"])
 def test_type_has_8_points_at_the_width_of_a_paper(section: Section, width: str) -> None:
     with palette.style(width=width):
