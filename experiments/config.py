@@ -124,7 +124,8 @@ class Settings:
     @property
     def loss_label(self) -> str:
         """The loss with its own values, in words."""
-        own = (f" {name}={_typed(value)}" for name, value in self.own_values("loss").items())
+        values = _without_targets(self.own_values("loss"))
+        own = (f" {name}={_typed(value)}" for name, value in values.items() if value is not None)
         return f"loss={self.choices['loss']}{''.join(own)}"
 
     @property
@@ -256,6 +257,14 @@ def credentials_in(options: Mapping[str, Any]) -> list[str]:
     return credentials.refused_values(
         {name: value for name, value in own_values(options).items() if name not in paths}
     )
+
+
+def _without_targets(value: Any) -> Any:
+    """`value` without what only Hydra reads, at any depth."""
+    if not isinstance(value, dict):
+        return value
+    public = {key: each for key, each in value.items() if not str(key).startswith("_")}
+    return {key: _without_targets(each) for key, each in public.items()}
 
 
 def _typed(value: Any) -> Any:

@@ -74,8 +74,16 @@ def class_of(loss: Callable[..., Any]) -> Any:
     return target if inspect.isclass(target) else None
 
 
-def needed(loss: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of `NAMES` a call of the loss needs."""
+def parts(loss: Any) -> list[Callable[..., Any]]:
+    """The losses that a mixture consists of; none of another loss."""
+    return list(loss.keywords["parts"].values()) if hasattr(class_of(loss), "needs") else []
+
+
+def needed(loss: Any) -> tuple[str, ...]:
+    """Which of `NAMES` a call of the loss needs; a mixture says so itself."""
+    if hasattr(class_of(loss), "needs"):
+        needs = class_of(loss).needs(**loss.keywords)
+        return tuple(name for name in NAMES if name in needs)
     call = signature(loss)
     others = list(call.parameters.values())[2:]  # after outputs and labels
     return _required(call.replace(parameters=others), NAMES)
@@ -83,6 +91,8 @@ def needed(loss: Callable[..., Any]) -> tuple[str, ...]:
 
 def needed_to_build(loss: Callable[..., Any]) -> tuple[str, ...]:
     """Which of `CONSTANT` the constructor of a loss needs; none where it is a function."""
+    if hasattr(class_of(loss), "needs"):
+        return tuple(name for name in needed(loss) if name in CONSTANT)
     return _required(inspect.signature(loss), CONSTANT) if class_of(loss) else ()
 
 

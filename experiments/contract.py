@@ -115,6 +115,7 @@ LOSS_NAMES = {
     "logit_norm": "logit normalization",
     "mae": "mean absolute error of the probabilities",
     "mae_scalar": "mean absolute error",
+    "mixture": "weighted sum of losses",
     "mse": "mean squared error",
     "nce_mae": "normalized cross-entropy plus mean absolute error",
     "nce_rce": "normalized plus reverse cross-entropy",

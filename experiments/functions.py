@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import context, credentials
+from experiments import context, credentials, source_digest
 from experiments.config import CommandError, Settings
 
 # How the program calls each option's function, besides the option's own values.
@@ -21,8 +21,9 @@ _CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def is_shipped(settings: Settings, group: str) -> bool:
-    """Whether the function of an option is this project's own, and not a user's."""
-    return str(settings.options[group]["_target_"]).startswith("experiments.")
+    """Whether the functions of an option are this project's own, and not a user's."""
+    named = source_digest.targets(settings.options[group])
+    return all(target.startswith("experiments.") for target in named)
 
 
 def function(settings: Settings, group: str) -> functools.partial[Any]:
@@ -92,13 +93,19 @@ def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -
     if group == "model" and "shape" in signature.parameters:
         keywords = (*keywords, "shape")
     if group == "loss":
-        _check_loss(where, positional, bound)
+        try:
+            _check_loss(where, positional, bound)
+        except ValueError as error:
+            raise CommandError(f"{where}: {error}") from error
     else:
         _bind(where, signature, positional, keywords, bound.keywords)
 
 
 def _check_loss(where: str, positional: Sequence[str], bound: functools.partial[Any]) -> None:
-    """Raise CommandError unless a loss takes its own values, and names no more than there is."""
+    """Raise CommandError unless a loss takes its own values, and names no more than there is.
+
+    ValueError for parts of a mixture that do not fit, or where the head is unknown.
+    """
     from experiments.heads import head_name
 
     layer, own = context.class_of(bound), bound.keywords
@@ -115,10 +122,7 @@ def _check_loss(where: str, positional: Sequence[str], bound: functools.partial[
     else:
         needs = tuple(name for name in context.needed(bound.func) if name not in own)
         _bind(where, inspect.signature(bound.func), positional, needs, own, context.NAMES)
-    try:
-        head_name(bound)
-    except ValueError as error:
-        raise CommandError(f"{where}: {error}") from error
+    head_name(bound)
 
 
 def _bind(

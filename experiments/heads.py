@@ -87,8 +87,16 @@ def number_head(classes: int) -> Head:
 def head_name(loss: Callable[..., Any]) -> str:
     """The head that `loss` states: by its attribute `head`, or by the name of its first parameter.
 
+    That of a mixture is the head of all its parts.
+
     Raises ValueError when neither is one of `NAMES`, or when they contradict each other.
     """
+    if names := {head_name(part) for part in context.parts(loss)}:
+        if len(names) > 1:
+            raise ValueError(
+                f"expected parts that take the same outputs, got {' and '.join(sorted(names))}"
+            )
+        return names.pop()
     stated = getattr(loss, "__dict__", {}).get("head")
     first = next(iter(context.signature(loss).parameters), None)
     if stated is not None and first in NAMES and first != stated:
@@ -108,12 +116,14 @@ def head_name(loss: Callable[..., Any]) -> str:
 def head_of(loss: Callable[..., Any], classes: int) -> Head:
     """The head that `loss` states, for `classes` classes; raises as `head_name` does.
 
-    Cosines have as their scale the loss's own value `s`, 1 where it has none.
+    Cosines have as their scale the value `s` of the loss, or of a mixture's first part; 1 where it
+    has none.
     """
     match head_name(loss):
         case "logits":
             return logits_head(classes)
         case "prediction":
             return number_head(classes)
-    s = inspect.signature(loss).parameters.get("s")
+    first = [*context.parts(loss), loss][0]
+    s = inspect.signature(first).parameters.get("s")
     return cosines_head(classes, 1 if s is None else s.default)

@@ -98,7 +98,7 @@ def of_options(options: Mapping[str, Mapping[str, Any]]) -> Code:
     parts: Parts = {}
     files: dict[str, Path] = {}
     for group, option in options.items():
-        parts[group], paths = _reached(tuple(sorted(set(_targets(option)))))
+        parts[group], paths = _reached(tuple(sorted(set(targets(option)))))
         files |= paths
     parts["training"], paths = _reached(_TRAINING)
     metrics = json.dumps(_reached(_METRICS)[0], sort_keys=True)
@@ -126,7 +126,7 @@ def _reached(targets: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Path]]
     return {label: digest for label, digest, _ in files}, {label: path for label, _, path in files}
 
 
-def _targets(value: Any) -> Iterator[str]:
+def targets(value: Any) -> Iterator[str]:
     """Every `_target_` in an option, and what Hydra's own functions are told to look up."""
     if isinstance(value, Mapping):
         target = value.get("_target_")
@@ -136,7 +136,7 @@ def _targets(value: Any) -> Iterator[str]:
                 yield value["path"]
         value = list(value.values())
     for each in value if isinstance(value, (list, tuple)) else ():
-        yield from _targets(each)
+        yield from targets(each)
 
 
 def _short(content: bytes) -> str:

@@ -12,6 +12,7 @@ import inspect
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -83,6 +84,12 @@ class Learner:
             return {}
         named = self.loss.named_parameters()
         return {name: own.numpy().copy() for name, own in named if not own.stop_gradient}
+
+    @property
+    def part_values(self) -> dict[str, np.ndarray]:
+        """The values of the parts of a mixture at its last call, by their names in metrics."""
+        parts = getattr(self.loss, "part_values", {})
+        return {f"loss_{name}": values.numpy() for name, values in parts.items()}
 
     def losses(
         self, outputs: paddle.Tensor, labels: paddle.Tensor, index: paddle.Tensor | None = None
@@ -223,6 +230,7 @@ def train(
         raw = np.empty((len(order), learner.head.outputs), np.float32)  # in this order
         losses = np.empty(len(order))
         seen, sizes, diverged = 0, [], ""
+        sums: Counter[str] = Counter()  # of the parts of a mixture
         for first in firsts:
             batch = slice(first, first + batch_size)
             index = positions[batch]
@@ -241,6 +249,7 @@ def train(
                 )
                 break
             seen = min(batch.stop, len(order))
+            sums.update({name: float(each.sum()) for name, each in learner.part_values.items()})
             lr = learner.optimizer.get_lr()
             if first in measured:
                 sizes.append(measured_step(learner, values))
@@ -250,6 +259,7 @@ def train(
         if seen:
             met, predicted = order[:seen], learner.head.predict(raw[:seen])
             metrics |= {"train/loss": float(losses[:seen].mean()), "lr": lr} | means(sizes)
+            metrics |= {f"train/{name}": total / seen for name, total in sums.items()}
             metrics["train/accuracy"] = accuracy(predicted, labels[met])
             learned = memorisation(predicted, labels[met], splits.clean_labels[met])
             metrics |= {f"train/{name}": value for name, value in learned.items()}
@@ -341,6 +351,7 @@ def _validated(
     outputs, losses = evaluate(learner, inputs, examples.labels)
     if np.isfinite(outputs).all():
         numbers = epoch_metrics(learner.head, outputs, examples.labels, losses)
+        numbers |= {name: float(each.mean()) for name, each in learner.part_values.items()}
         metrics = metrics | {f"val/{name}": value for name, value in numbers.items()}
     else:
         diverged = (

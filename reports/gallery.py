@@ -142,6 +142,8 @@ def _loss(
     except (Exception, SystemExit) as error:  # whatever importing someone's module raises
         raise LossError(f"{target} cannot be imported here") from error
     try:
+        if hasattr(function, "needs"):
+            raise LossError("it is a mixture of other losses")
         head = next(iter(context.signature(function).parameters), "")
         names = context.needed(function)
     except (AttributeError, TypeError, ValueError):

@@ -45,8 +45,9 @@ def in_context(loss: Callable[..., Any]) -> functools.partial[Any]:
 
 
 ALL = {option: instantiate(config) for option, config in CONFIGS.items()}
-LAYERS = [option for option, loss in ALL.items() if context.class_of(loss)]
-LOSSES = {option: in_context(loss) for option, loss in ALL.items() if option not in LAYERS}
+CLASSES = [option for option, loss in ALL.items() if context.class_of(loss)]
+LAYERS = [option for option in CLASSES if option != "mixture"]
+LOSSES = {option: in_context(loss) for option, loss in ALL.items() if option not in CLASSES}
 OURS = [
     option for option in LOSSES if CONFIGS[option]["_target_"].startswith("experiments.losses.")
 ]

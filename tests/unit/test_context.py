@@ -125,13 +125,20 @@ def test_a_layer_is_built_and_trained_at_its_own_rate_and_resumes_to_the_same_bi
     np.testing.assert_allclose(steps[0], 2 * steps[1], atol=1e-6)
 
 
-def test_the_examples_in_the_docs_train(splits):
+def test_the_examples_in_the_docs_train(splits, tmp_path):
+    np.save(tmp_path / "weights.npy", np.zeros(100))
     text = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
     defined: dict[str, Any] = {}
     for block in re.findall(
-        r"```python\n# my_(?:schedule|memory|cosines).py\n(.*?)```", text, re.DOTALL
+        r"```python\n# my_(?:schedule|memory|cosines|weights).py\n(.*?)```", text, re.DOTALL
     ):
         exec(block, defined)
+    weighted = functools.partial(defined["Weighted"], path=tmp_path / "weights.npy")
+    with training.fresh(0):
+        learner = learner_of(weighted, splits)
+        *_, last = training.train(learner, splits, epochs=1, batch_size=40, seed=0)
+    assert last.metrics["train/loss"] == 0
+    assert last.metrics["val/loss"] == pytest.approx(last.metrics["val/nll"])
     for name in ("warm_focal", "Consistent", "cosface"):
         with training.fresh(0):
             loss = functools.partial(defined[name], **({"s": 4} if name == "cosface" else {}))
