@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ def test_the_parts_that_state_results_of_a_preset_are_found() -> None:
     assert "46.76 %" in told and "## Two commands" not in told
 
 
+def test_a_report_on_a_tuned_sweep_says_which_seeds_only_chose() -> None:
+    assert MAKE["tuning"]("calibration") == ["tuning_seeds=[0,1]"] and not MAKE["tuning"]("answer")
+
+
 @pytest.mark.parametrize("preset", RESULTS)
 def test_every_text_agrees_with_the_kept_results(preset: str) -> None:
     for place, text in MAKE["texts"](preset):
@@ -55,7 +60,7 @@ def test_every_text_agrees_with_the_kept_results(preset: str) -> None:
 @pytest.mark.parametrize("path", sorted(GALLERY.glob("*.html")), ids=lambda path: path.stem)
 def test_every_page_is_small_and_shows_the_kept_results(path: Path) -> None:
     facts = RESULTS[path.stem]
-    html = path.read_text(encoding="utf-8")
+    html = unescape(path.read_text(encoding="utf-8"))
     assert path.stat().st_size <= MAKE["LARGEST"] and facts["command"] in html
     for each in facts["contrasts"]:
         assert f"{each['difference']:+.2f}".replace("-", "−") in html and each["verdict"] in html
