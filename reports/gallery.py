@@ -26,6 +26,8 @@ MARGINS = np.linspace(
 )  # of the true class's logit over all others, which are 0; no direction at 0 itself
 ERRORS = np.linspace(-5, 5, 201)  # f - y, around the label 5
 SHOWN = (0.001, 0.999)  # the probabilities p_y between which weights are shown
+COUNTS = np.geomspace(5000, 50, CLASSES).round()  # training examples, where a loss looks at them
+CHANGES = {"epoch", "epochs", "step", "steps", "class_counts", "classes"}  # what is drawn
 DIGITS = 6  # kept of every value: the last bits are the machine's
 
 Configuration = Callable[[str], Mapping[str, Any] | None]
@@ -39,10 +41,11 @@ class LossError(ValueError):
 class Gallery:
     """The curves of the losses.
 
-    weights: loss, p (of the true class, the rest spread evenly), weight: w in dL/dz = w (p - e),
-    for the true class.
-    margins: loss, margin (z_y minus the largest other logit, all others 0), value. errors: loss,
-    error (f - y), value, for losses of one number. missing: why a loss is in none of them, by loss.
+    weights: loss, when, p (of the true class, the rest spread evenly), weight: w in dL/dz =
+    w (p - e), for the true class.
+    margins: loss, when, margin (z_y minus the largest other logit, all others 0), value. errors:
+    loss, when, error (f - y), value, for losses of one number. `when` is empty, or in which epoch
+    and for which of the classes of `COUNTS`. missing: why a loss is in none of them, by loss.
     """
 
     weights: pd.DataFrame
@@ -65,33 +68,56 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
             configured = configuration(str(run["run_id"]))
             _check_code(run, configured)
             function, head = _loss(run, configured)
-            if head != "prediction":
-                values, weights = _of_logits(function)
+            for when, seen, label in _contexts(function, run):
+                which = {"loss": name, "when": when}
+                bound = functools.partial(function, **seen)
+                if head == "prediction":
+                    values = _of_number(bound)
+                    frames["errors"].append(
+                        pd.DataFrame(which | {"error": ERRORS, "value": values})
+                    )
+                    continue
+                values, weights = _of_logits(bound, label)
                 p = 1 / (1 + (CLASSES - 1) * np.exp(-MARGINS))
                 shown = (p >= SHOWN[0]) & (p <= SHOWN[1])
-                frames["weights"].append(
-                    pd.DataFrame({"loss": name, "p": p, "weight": weights})[shown]
-                )
-                frames["margins"].append(
-                    pd.DataFrame({"loss": name, "margin": MARGINS, "value": values})
-                )
-            else:
-                values = _of_number(function)
-                frames["errors"].append(
-                    pd.DataFrame({"loss": name, "error": ERRORS, "value": values})
-                )
+                frames["weights"].append(pd.DataFrame(which | {"p": p, "weight": weights})[shown])
+                frames["margins"].append(pd.DataFrame(which | {"margin": MARGINS, "value": values}))
         except LossError as error:
             missing[name] = str(error)
     columns = {
-        "weights": ["loss", "p", "weight"],
-        "margins": ["loss", "margin", "value"],
-        "errors": ["loss", "error", "value"],
+        "weights": ["loss", "when", "p", "weight"],
+        "margins": ["loss", "when", "margin", "value"],
+        "errors": ["loss", "when", "error", "value"],
     }
     made = {
         kind: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns[kind])
         for kind, parts in frames.items()
     }
     return Gallery(**made, missing=missing)
+
+
+def _contexts(function: Callable[..., Any], run: pd.Series) -> list[tuple[str, Any, int]]:
+    """What a loss is given besides outputs and labels: words, the values, and the true class."""
+    names = context.needed(function)
+    if not names:
+        return [("", {}, 0)]
+    import paddle
+
+    epochs = int(run.get("epochs", 100))
+    seen = context.Context(epochs, epochs, CLASSES, paddle.to_tensor(COUNTS, dtype="float32"))
+    epoch_words = {1: "start", epochs: "end"} if epochs > 1 else {1: "start"}
+    if not {"epoch", "step"} & {*names}:
+        epoch_words = {epochs: ""}
+    class_words = {0: "frequent", CLASSES - 1: "rare"}
+    if "class_counts" not in names:
+        class_words = {0: ""}
+    contexts = []
+    for epoch, at in epoch_words.items():
+        seen.after(epoch)
+        for label, of in class_words.items():
+            words = ", ".join(filter(None, (at, of)))
+            contexts.append((words, seen.of(names), label))
+    return contexts
 
 
 def _check_code(run: pd.Series, configuration: Mapping[str, Any] | None) -> None:
@@ -148,24 +174,29 @@ def _loss(
         names = context.needed(function)
     except (AttributeError, TypeError, ValueError):
         head, names = "", ()
-    if names or (context.class_of(function) and head):
-        raise LossError(f"its weight also depends on {', '.join(names) or 'a state'}")
+    if (more := {*names} - CHANGES) or (context.class_of(function) and head):
+        raise LossError(f"its weight also depends on {', '.join(sorted(more)) or 'a state'}")
     if head not in heads.NAMES:
         raise LossError(f"the first parameter of {target} is none of {', '.join(heads.NAMES)}")
     bound = functools.partial(function, **own)
     if head == "cosines":
-        cosines = heads.head_of(bound, CLASSES).argument
-        return lambda outputs, labels: bound(cosines(outputs), labels), head
+        argument = heads.head_of(bound, CLASSES).argument
+
+        @functools.wraps(function)
+        def of_logits(outputs: Any, labels: Any, **seen: Any) -> Any:
+            return bound(argument(outputs), labels, **seen)
+
+        return of_logits, head
     return bound, head
 
 
-def _of_logits(loss: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Value and weight at each of MARGINS; the true class is the first, the other logits are 0."""
+def _of_logits(loss: Callable[..., Any], label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Value and weight at each of MARGINS, for the true class; the other logits are 0."""
     logits = np.zeros((len(MARGINS), CLASSES))
-    logits[:, 0] = MARGINS
-    values, gradient = _evaluate(loss, logits, np.zeros(len(MARGINS), dtype=np.int64))
+    logits[:, label] = MARGINS
+    values, gradient = _evaluate(loss, logits, np.full(len(MARGINS), label))
     miss = (CLASSES - 1) / (np.exp(MARGINS) + CLASSES - 1)  # 1 - p_y
-    return values, _rounded(-gradient[:, 0] / miss)
+    return values, _rounded(-gradient[:, label] / miss)
 
 
 def _of_number(loss: Callable[..., Any]) -> np.ndarray:

@@ -24,6 +24,7 @@ from reports.figures.drawing import (
 )
 from reports.figures.palette import MUTED, Look
 
+DASHES = ("-", "--", ":", "-.")  # of the curves of a loss that looks at the epoch or the class
 LINEAR = 0.1  # weights smaller than this are on a linear scale, those beyond on a logarithmic one
 LEAST = -1.0  # weights fall without end where a loss wants no more certainty
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
@@ -41,21 +42,25 @@ def weights(
 
     The losses `behind` are grey.
 
-    frame: a row per loss and probability: loss, p in (0, 1), weight.
+    frame: a row per curve and probability: loss, when, p in (0, 1), weight.
     """
     figure, axes = canvas(1, 1, 2.9)
     axis = axes.flat[0]
     axis.axhline(0, color=MUTED, linewidth=0.6)
     grey = [loss for loss in order if loss in behind]
     for loss in sorted(order, key=lambda loss: loss not in grey):
-        own, look = frame[frame["loss"] == loss], looks[loss]
-        if loss in grey:
-            label = others(grey) if loss == grey[0] else "_"
-            axis.plot(own["p"], own["weight"], label=label, gid=look.gid("behind"), **BEHIND)
-            continue
+        look = looks[loss]
         marks: Any = {"marker": look.marker, "markevery": (look.number % 12, 12), "markersize": 2.5}
-        own_look: Any = {"color": look.color, "linestyle": look.dash, "gid": look.gid("weight")}
-        axis.plot(own["p"], own["weight"], label=names[loss], **own_look, **marks)
+        for i, (words, own) in enumerate(curves(frame, loss)):
+            if loss in grey:
+                label = others(grey) if loss == grey[0] and i == 0 else "_"
+                gid = look.gid("behind" if i == 0 else f"behind{i}")
+                axis.plot(own["p"], own["weight"], label=label, gid=gid, **BEHIND)
+                continue
+            gid = look.gid("weight" if i == 0 else f"weight{i}")
+            own_look: Any = {"color": look.color, "linestyle": _dash(words, i, look), "gid": gid}
+            label = f"{names[loss]} ({words})" if words else names[loss]
+            axis.plot(own["p"], own["weight"], label=label, **own_look, **marks)
     axis.set_xscale("logit")
     axis.set_yscale("symlog", linthresh=LINEAR, linscale=0.6)
     axis.xaxis.set_major_locator(FixedLocator(TICKS))
@@ -70,6 +75,16 @@ def weights(
     return figure
 
 
+def curves(frame: pd.DataFrame, loss: str) -> list[tuple[str, pd.DataFrame]]:
+    """The curves of a loss, each with the words on its epoch and its class."""
+    own = frame[frame["loss"] == loss]
+    return [(str(words), curve) for words, curve in own.groupby("when", sort=False)]
+
+
+def _dash(words: str, i: int, look: Look) -> Any:
+    return DASHES[i % len(DASHES)] if words else look.dash
+
+
 def values(
     frame: pd.DataFrame,
     *,
@@ -81,15 +96,17 @@ def values(
 ) -> Figure:
     """Each loss's value over the column `x`, a panel and an axis for each, for their units differ.
 
-    frame: a row per loss and place: loss, `x`, value.
+    frame: a row per curve and place: loss, when, `x`, value.
     """
     columns = panel_columns(len(order))
     rows = -(-len(order) // columns)
     figure, axes = canvas(rows, columns, 1.2 * rows + 0.4, sharex=True, squeeze=False)
     for axis, loss in zip(axes.flat, order, strict=False):
-        own = frame[frame["loss"] == loss]
         axis.axvline(0, color=MUTED, linewidth=0.8)
-        axis.plot(own[x], own["value"], color=looks[loss].color, gid=looks[loss].gid("value"))
+        for i, (_, own) in enumerate(curves(frame, loss)):
+            gid = looks[loss].gid("value" if i == 0 else f"value{i}")
+            style: Any = {"color": looks[loss].color, "linestyle": DASHES[i % len(DASHES)]}
+            axis.plot(own[x], own["value"], gid=gid, **style)
         axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axis.margins(x=0)
         axis.set_title(names[loss])

@@ -164,10 +164,7 @@ def _weights(
         drawings.weights, frame, order=shown, looks=looks, names=short_names(shown), behind=behind
     )
     flat, ends = _flat(frame, shown), bool((frame["weight"] < drawings.LEAST).any())
-    values = [
-        f"{plain(loss)}: {_at(frame, loss, 'p', (0.01, 0.1, 0.9), 'weight')}" for loss in shown
-    ]
-    alt = f"{'; '.join(values)}."
+    alt = _words(frame, shown, "p", (0.01, 0.1, 0.9), "weight")
     return described("loss-weights", draw, alt, kind="Line chart.", flat=flat, ends=ends)
 
 
@@ -183,8 +180,7 @@ def _values(
         drawings.values, frame, x=x, x_label=x_label, order=shown, looks=looks,
         names=short_names(shown),
     )  # fmt: skip
-    words = [f"{plain(loss)}: {_at(frame, loss, x, places, 'value')}" for loss in shown]
-    alt, flat = f"{'; '.join(words)}.", _flat(weights, shown)
+    alt, flat = _words(frame, shown, x, places, "value"), _flat(weights, shown)
     return described(f"loss-{kind}", draw, alt, kind="Line charts.", flat=flat)
 
 
@@ -199,9 +195,22 @@ def _of(frame: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, list[s
     return frame[frame["loss"].isin(shown)], shown
 
 
-def _at(frame: pd.DataFrame, loss: str, x: str, places: Sequence[float], y: str) -> str:
+def _words(
+    frame: pd.DataFrame, shown: Sequence[str], x: str, places: Sequence[float], y: str
+) -> str:
+    """The values of the curves at some places, in words."""
+    return (
+        "; ".join(
+            f"{plain(loss)}{f' ({when})' if when else ''}: {_at(curve, x, places, y)}"
+            for loss in shown
+            for when, curve in drawings.curves(frame, loss)
+        )
+        + "."
+    )
+
+
+def _at(own: pd.DataFrame, x: str, places: Sequence[float], y: str) -> str:
     """The values of a curve at some places, in words."""
-    own = frame[frame["loss"] == loss]
     near = [own.iloc[(own[x] - place).abs().argmin()] for place in places]
     return ", ".join(f"{row[y]:.3g} at {place:g}" for row, place in zip(near, places, strict=True))
 

@@ -222,6 +222,7 @@ def _gallery(gallery: Gallery | None, order: Sequence[str], made: Collector) -> 
     values = {
         "figures": [made.picture(each) for each in figures],
         "weights": bool(len(gallery.weights)),
+        "in_context": any(frame["when"].any() for frame in (gallery.weights, gallery.errors)),
         "without": without,
     }
     return [Part("Gradient weight of each loss", "gallery.jinja", values, folded=True)]

@@ -90,14 +90,48 @@ def test_values_in_closed_form() -> None:
 
 def test_every_loss_of_the_suite_is_in_it_and_finite() -> None:
     found = of(*LOGITS, *IN_CONTEXT, "mse", "mae_scalar", "huber")
-    assert {*found.missing} == IN_CONTEXT
+    assert found.missing == {}
     target = {"_target_": "experiments.losses.Elr", "_partial_": True}
     assert of("elr", config={"loss": target}).missing == {"elr": "its weight also depends on index"}
-    reason = "its weight also depends on epoch, epochs, class_counts"
-    assert found.missing["ldam"] == reason
-    assert set(found.weights["loss"]) == set(found.margins["loss"]) == set(LOGITS)
+    every = {*LOGITS, *IN_CONTEXT}
+    assert set(found.weights["loss"]) == set(found.margins["loss"]) == every
     for frame in (found.weights, found.margins, found.errors):
-        assert np.isfinite(frame.drop(columns="loss").to_numpy(dtype=float)).all()
+        assert np.isfinite(frame.drop(columns=["loss", "when"]).to_numpy(dtype=float)).all()
+
+
+def test_a_loss_is_drawn_at_both_ends_of_training_and_of_the_classes() -> None:
+    found = of("ce", "ldam", "class_balanced", epochs=5)
+    counts = np.geomspace(5000, 50, 10).round()
+    w = 1 / (1 - 0.999**counts)
+    w *= 10 / w.sum()
+    most, fewest = "frequent", "rare"
+    both = dict(drawings.curves(found.weights, "class_balanced"))
+    assert [*both] == [most, fewest]
+    np.testing.assert_allclose(both[most]["weight"], w[0], rtol=1e-4)
+    np.testing.assert_allclose(both[fewest]["weight"], w[-1], rtol=1e-4)
+    assert [words for words, _ in drawings.curves(found.weights, "ce")] == [""]
+
+    four = dict(drawings.curves(found.weights, "ldam"))
+    names = [f"{at}, {of}" for at in ("start", "end") for of in (most, fewest)]
+    assert [*four] == names
+    w = 1 / (1 - 0.9999**counts)
+    w *= 10 / w.sum()
+    for of_class, i in ((most, 0), (fewest, -1)):
+        before, after = four[f"start, {of_class}"], four[f"end, {of_class}"]
+        np.testing.assert_allclose(after["weight"], w[i] * before["weight"], rtol=1e-4)
+        # Cross-entropy of logits from which 30 m_y is taken, by its weight (1 - q_y) / (1 - p_y)
+        p, shift = before["p"], 30 * 0.5 * (50 / counts[i]) ** 0.25
+        q = 1 / (1 + (1 - p) / p * np.exp(shift))
+        np.testing.assert_allclose(before["weight"], (1 - q) / (1 - p), rtol=1e-4)
+
+    order = ["ce", "ldam"]
+    figure = drawings.weights(
+        found.weights, order=order, looks=palette.looks(order), names={loss: loss for loss in order}
+    )
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["ce", *(f"ldam ({name})" for name in names)]
+    lines = [line for line in figure.axes[0].lines if line.get_gid()]
+    assert len({line.get_gid() for line in lines}) == 5
 
 
 def test_own_values_come_from_the_params_or_the_configuration() -> None:
