@@ -609,7 +609,8 @@ def test_the_gallery_says_of_a_loss_of_directions_why_it_is_flat() -> None:
             "value": [7, 2, 0.1, 27, 0, 0],
         }
     )
-    shown = Gallery(weights, margins, pd.DataFrame(columns=["loss", "error", "value"]))
+    errors = pd.DataFrame(columns=["loss", "error", "value"])
+    shown = Gallery(weights.assign(when=""), margins.assign(when=""), errors)
     looks = palette.looks(["ce", "logit_norm"])
     with palette.style():
         pull, value = cross_setting.gallery_pictures(shown, ["ce", "logit_norm"], looks)
