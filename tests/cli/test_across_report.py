@@ -73,6 +73,7 @@ def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_few_data_sets_are_shown_and_not_tested(store: Path, report: Report) -> None:
     code, text = report(store, "across=data", "where.data=[mnist,svhn,usps]", "output=few")
     assert code == 0

@@ -85,19 +85,8 @@ LIGHT = [  # answered without Paddle or MLflow
     (["loss=cee"], ["loss: there is no option 'cee'; did you mean ce?"]),
     (["los=ce"], ["los: there is no such value; did you mean loss? There are loss, model, data"]),
     (
-        ["-m", "epoch=1,2"],
-        ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"],
-    ),
-    (
         ["-m", "loss=ce,focal", "tune.focal.gama=1,2,3"],  # said before the rates that are lacking
         ["loss.gama: loss=focal has no value of this name; did you mean loss.gamma?"],
-    ),
-    (
-        ["loss=focal", "loss.gama=3"],
-        [
-            "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has "
-            "gamma"
-        ],
     ),
     (
         ["-m", "loss=ce,focal", "loss.gamma=3"],
@@ -108,13 +97,10 @@ LIGHT = [  # answered without Paddle or MLflow
         ["loss=mse,ce: several values are several runs, which need -m: python ", " -m loss=mse,ce"],
     ),
     (["lr=fast"], ["lr: expected a number, got 'fast'"]),
-    (["lr=null"], ["lr: expected a value, got null"]),
-    (["corruptions=maybe"], ["corruptions: expected true or false, got 'maybe'"]),
     (
         ["loss._target_=my_own.loss"],
         ["loss=ce: cannot load my_own.loss", "export PYTHONPATH=ITS_DIRECTORY"],
     ),
-    (["~lr"], ["lr: expected a value, got none"]),
     (["loss=[ce,mse]"], ["loss: expected the name of one option", "-m, loss=A,B means several"]),
     (
         ["data.label_noise=1.5"],
@@ -122,6 +108,20 @@ LIGHT = [  # answered without Paddle or MLflow
     ),
 ]
 MORE_LIGHT = [
+    (
+        ["-m", "epoch=1,2"],
+        ["epoch: there is no such value; did you mean epochs?", "batch_size, seed"],
+    ),
+    (["lr=null"], ["lr: expected a value, got null"]),
+    (["corruptions=maybe"], ["corruptions: expected true or false, got 'maybe'"]),
+    (["~lr"], ["lr: expected a value, got none"]),
+    (
+        ["loss=focal", "loss.gama=3"],
+        [
+            "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has "
+            "gamma"
+        ],
+    ),
     (["loss=nope"], ["loss: there is no option 'nope'", "ce", "mse"]),
     (
         ["optimizer.momentum=0.9"],
@@ -224,6 +224,9 @@ OPTIONS = [  # answered by the option's own function, before training
             "loss.gamma: expected a number, got '0.1'",
         ],
     ),
+    (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
+]
+MORE_OPTIONS = [
     (
         ["-m", "loss=ce,mse", "optimizer=adam", "optimizer.beta1=0.9,2"],
         [
@@ -232,9 +235,6 @@ OPTIONS = [  # answered by the option's own function, before training
         ],
     ),
     (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
-    (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
-]
-MORE_OPTIONS = [
     (
         ["+model.widht=3", "model=mlp"],
         [

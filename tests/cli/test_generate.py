@@ -699,6 +699,7 @@ def test_the_configuration_says_what_every_option_is() -> None:
         assert "#" in lines[place] or lines[place - 1].startswith("# ") or name == "tracking"
 
 
+@pytest.mark.slow
 def test_a_report_on_a_file_from_elsewhere_needs_no_store(tmp_path: Path) -> None:
     values = {"ce": (91, 92, 90.5, 91.5), "mse": (94, 93.5, 93, 94.5)}
     lines = [

@@ -177,6 +177,7 @@ def test_what_a_loss_leaves_behind_reaches_no_other_run(tmp_path, mine):
     assert "loss=ce: " not in done.stdout  # no warning either
 
 
+@pytest.mark.slow
 def test_a_loss_that_ends_its_process_ends_neither_the_command_nor_the_others(tmp_path, mine):
     done = mine("all", "-m", "loss=dies,leaves,exits,ce")
     assert done.returncode == 1

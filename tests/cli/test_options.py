@@ -281,6 +281,7 @@ def test_an_unknown_name_in_a_preset_is_one_sentence(options, run_command, text,
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command):
     target = "_target_: paddle.nn.functional.cross_entropy\n_partial_: true\n"
     directory = options("loss/theirs", target + "head: logits\nreduction: none\n")

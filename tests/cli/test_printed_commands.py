@@ -13,13 +13,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from helpers.commands import SMALL, but, clean_environment
-from helpers.settings import settings
+from helpers.settings import BASE
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -82,8 +83,9 @@ def test_the_next_commands(name, tmp_path, monkeypatch, run_line):
     for monkeypatched in (False, True):
         if monkeypatched:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-        given = [] if monkeypatched else [override("tracking.uri", store)]
-        text = table.next_commands(settings(override("experiment", name), *given))
+        given = None if monkeypatched else store
+        run = replace(BASE, experiment=name, tracking=BASE.tracking | {"uri": given})
+        text = table.next_commands(run)
         browse, report = (line[7:] for line in text.splitlines())
         *_, option, uri, _ = run_line(browse)
         expected = places.store_uri(store, tmp_path)

@@ -358,6 +358,7 @@ def test_the_readme_is_short_and_links_every_page():
         assert name == "README.md" or f"]({name}" in README, name
 
 
+@pytest.mark.slow
 def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
     write_examples(tmp_path)
     (line,) = [command for command in COMMANDS if command.endswith("loss=tempered,ce")]

@@ -282,6 +282,7 @@ def test_the_same_command_has_nothing_to_do_and_a_wider_one_runs_the_rest(sweep,
     assert len(runs(directory, "sweep")) == 1
 
 
+@pytest.mark.slow
 def test_a_finished_run_alone_is_not_run_again_unless_forced(tmp_path, run_command):
     first = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
     again = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
@@ -368,6 +369,7 @@ def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_comma
         assert values == parallel[identity]
 
 
+@pytest.mark.slow
 def test_divergence_is_an_outcome_and_the_sweep_goes_on(tmp_path, run_command):
     done = run_command(
         tmp_path, "-m", "loss=mse,ce", "data=digits", "model=mlp", "epochs=3", "lr=100000"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.marks import with_slow
+from helpers.marks import first, with_slow
 from helpers.pages import IMAGES, made, main, read, source, text
 from helpers.synthetic_runs import HOSTILE, measured, predictions, runs
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -174,16 +174,23 @@ def test_the_title_answers(usual: Any) -> None:
 
 @pytest.mark.parametrize(
     ("losses", "seeds", "expected"),
-    [
-        (["ce"], range(2), "Cross-entropy (ce) is the only loss here: test accuracy 91."),
-        (["ce", "mse"], range(10), "Mean squared error (mse) is better than cross-entropy (ce): +"),
-        (["ce", "mse"], [0], "against cross-entropy (ce) is undecided (one seed): +"),
-        (
-            ["ce", "brier", "focal", "gce", "mae", "mse"],
-            range(10),
-            "5 losses compared with cross-entropy (ce): 5 better.",
-        ),
-    ],
+    first(
+        1,
+        [
+            (
+                ["ce", "brier", "focal", "gce", "mae", "mse"],
+                range(10),
+                "5 losses compared with cross-entropy (ce): 5 better.",
+            ),
+            (["ce"], range(2), "Cross-entropy (ce) is the only loss here: test accuracy 91."),
+            (
+                ["ce", "mse"],
+                range(10),
+                "Mean squared error (mse) is better than cross-entropy (ce): +",
+            ),
+            (["ce", "mse"], [0], "against cross-entropy (ce) is undecided (one seed): +"),
+        ],
+    ),
 )
 def test_the_title_of_few_and_of_many_losses(losses: Any, seeds: Any, expected: str) -> None:
     assert expected in made(*runs(losses, seeds=seeds))[1].page.title

@@ -113,8 +113,7 @@ def test_only_the_writer_writes_to_mlflow():
     assert knowing - types_for_annotations == {"tracking"}
 
 
-@pytest.mark.parametrize("place", ["experiments", "reports"])
-def test_no_module_is_named_like_one_that_something_else_imports(place):
+def test_no_module_is_named_like_one_that_something_else_imports():
     """`python experiments/run.py` puts experiments/ first on the path.
 
     Where it would hide the real one.
@@ -126,9 +125,12 @@ def test_no_module_is_named_like_one_that_something_else_imports(place):
             taken |= {
                 str(file).partition("/")[0].removesuffix(".py") for file in distribution.files or ()
             }
-    ours = {path.stem for path in (ROOT / place).iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert len(ours) > 3
-    assert not (ours & taken) - {"__init__", "__pycache__", "hydra_plugins"}
+    for place in ("experiments", "reports"):
+        paths = [path for path in (ROOT / place).iterdir() if path.suffix == ".py" or path.is_dir()]
+        assert len(paths) > 3
+        assert not ({path.stem for path in paths} & taken) - {
+            "__init__", "__pycache__", "hydra_plugins",
+        }, place  # fmt: skip
 
 
 def test_the_map_of_the_files_names_every_module():
