@@ -69,7 +69,7 @@ LIGHT = [  # answered without Paddle or MLflow
     (
         ["-m", "seed=0,1", "question.reference=cee", "question.epochs=3", "question.seeds=1,2"],
         [
-            "question.reference: expected one of agce, asymmetric, aul",
+            "question.reference: expected one of agce, arcface, asymmetric",
             "question.epochs: expected epochs of the sweep, one of 10, got 3",
             "question.seeds: expected all seeds of the sweep, and any others; without 0, got '1,2'",
         ],
@@ -78,7 +78,7 @@ LIGHT = [  # answered without Paddle or MLflow
         ["device=gpu", "+loss.head=score"],
         [
             "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto",
-            "loss=ce: loss.head: expected one of logits, prediction, got 'score'",
+            "loss=ce: loss.head: expected one of logits, cosines, prediction, got 'score'",
         ],
     ),
     (["loss=ce", "loss=mse"], ["loss: expected one value, got ce and mse"]),
