@@ -45,7 +45,8 @@ class Data:
         shape: That of an input.
         classes: How many there are.
         ordered: Whether labels are numbers.
-        counts: How many training examples each class has.
+        counts: How many training examples each class has with the first seed. Other seeds may leave
+            other examples to training; `training.build` refuses their own where a class has none.
     """
 
     digest: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import checkpoints, machine, option_checks, places, reuse, table, trials
@@ -15,6 +15,7 @@ from experiments.terminal import duration, plural, size
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from experiments.option_checks import Checked
     from experiments.tracking import Store
 
 TO_RUN = ("failed", "forced", "killed", "missing")
@@ -44,12 +45,15 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
         identity: job.trajectory(digest) if job.checkpoint and not job.force else identity
         for identity, job, digest in zip(identities, planned, digests, strict=True)
     }
-    starts = _starts(store, {i: grid[i] for i in todo}, trajectories)
+    checked = _checked([grid[i] for i in todo]) if planned[0].checkpoint else []
+    alone = {i for i, check in zip(todo, checked, strict=False) if check.alone}
+    starts = _starts(store, {i: grid[i] for i in todo}, trajectories, alone)
     pace = _Pace(store)
     seconds = {i: pace.of(grid[i], starts[i]) for i in todo}
     jobs: dict[str, list[float | None]] = {}
     for identity in todo:
-        jobs.setdefault(trajectories[identity], []).append(seconds[identity])
+        job_key = identity if identity in alone else trajectories[identity]
+        jobs.setdefault(job_key, []).append(seconds[identity])
 
     rows = []
     for identity, job in grid.items():
@@ -67,7 +71,7 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
     if continued := sum(start > 0 for start in starts.values()):
         print(f"Of these, {continued} start from a checkpoint: only the other epochs take time.")
     if planned[0].checkpoint is True and todo:
-        print(_disk([grid[identity] for identity in todo]))
+        print(_disk(checked))
 
 
 def summary(states: Sequence[str], jobs: Sequence[Sequence[float | None]], slots: int) -> str:
@@ -149,33 +153,46 @@ def _alike(params: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _starts(
-    store: Store | None, planned: Mapping[str, Settings], trajectories: Mapping[str, str]
+    store: Store | None,
+    planned: Mapping[str, Settings],
+    trajectories: Mapping[str, str],
+    alone: Collection[str],
 ) -> dict[str, int]:
-    """The epoch after which each run starts: that of a checkpoint, or of a shorter run of these."""
+    """The epoch after which each run starts: that of a checkpoint, or of a shorter run of these.
+
+    alone: Which runs start from no other run's checkpoint, but from their own after a kill.
+    """
     starts = {}
     ends: dict[str, list[int]] = {}
     for identity, job in sorted(planned.items(), key=lambda item: item[1].epochs):
-        trajectory = trajectories[identity]
-        if trajectory not in ends:
-            ends[trajectory] = [0]
+        key = identity if identity in alone else trajectories[identity]
+        if key not in ends:
+            ends[key] = [0]
             if store and job.checkpoint and not job.force:
-                key = store.key, store.experiment_id, trajectory
-                kept = checkpoints.longest_first(checkpoints.place(store.directory, *key))
-                ends[trajectory] += [epoch for epoch, _ in kept]
-        starts[identity] = max(end for end in ends[trajectory] if end <= job.epochs)
-        ends[trajectory].append(job.epochs)
+                kept_by = store.key, store.experiment_id, trajectories[identity]
+                place = checkpoints.place(store.directory, *kept_by)
+                ends[key] += [
+                    epoch
+                    for epoch, path in checkpoints.longest_first(place)
+                    if key != identity or path == checkpoints.path(place, job.epochs, epoch)
+                ]
+        starts[identity] = max(end for end in ends[key] if end <= job.epochs)
+        ends[key].append(job.epochs)
     return starts
 
 
-def _disk(planned: Sequence[Settings]) -> str:
+def _checked(planned: Sequence[Settings]) -> list[Checked]:
+    """What the check of one run of each kind has shown, for each of these runs."""
+    kinds = [json.dumps([job.options[g] for g in _SIZES], default=str) for job in planned]
+    one_each = dict(zip(kinds, planned, strict=True))
+    shown = option_checks.check([*one_each.values()]) if planned else []
+    checked = dict(zip(one_each, shown, strict=True))
+    return [checked[kind] for kind in kinds]
+
+
+def _disk(checked: Sequence[Checked]) -> str:
     """What the checkpoints of these runs will take on disk, as small ones of their kind show."""
-    alike: dict[str, list[Settings]] = {}
-    for job in planned:
-        alike.setdefault(json.dumps([job.options[g] for g in _SIZES], default=str), []).append(job)
-    checked = option_checks.check([group[0] for group in alike.values()])
-    total = sum(
-        each.checkpoint * len(group) for each, group in zip(checked, alike.values(), strict=True)
-    )
+    total = sum(each.checkpoint for each in checked)
     return (
         f"Their checkpoints, from which longer runs can start, will take about {size(total)} in "
         f"outputs/checkpoints; checkpoint=running keeps none of finished runs."

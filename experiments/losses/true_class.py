@@ -249,7 +249,7 @@ def agce(logits: Tensor, labels: Tensor, *, a: float = 4, q: float = 0.2) -> Ten
     0.2684
 
     Source: Zhou et al. 2021, Asymmetric loss functions for learning with noisy labels; the defaults
-    are the authors' for MNIST.
+    are those for MNIST in the authors' code, config.py of github.com/hitcszx/ALFs.
     """
     check_logits(logits, labels)
     check_number("a", a, above=0)
@@ -273,7 +273,7 @@ def aul(logits: Tensor, labels: Tensor, *, a: float = 3, q: float = 0.1) -> Tens
     0.4057
 
     Source: Zhou et al. 2021, Asymmetric loss functions for learning with noisy labels; the defaults
-    are the authors' for MNIST.
+    are those for MNIST in the authors' code, config.py of github.com/hitcszx/ALFs.
     """
     check_logits(logits, labels)
     check_number("a", a, above=1)

@@ -86,3 +86,10 @@ def test_a_plan_tells_what_checkpoints_will_take_on_disk(tmp_path, run_command):
     files = list(tmp_path.glob("outputs/checkpoints/*"))
     assert len(files) == 2
     assert sum(file.stat().st_size for file in files) / 1e6 == pytest.approx(told, rel=0.05)
+
+
+def test_runs_that_are_no_beginning_of_a_longer_one_start_at_epoch_0(tmp_path, run_command):
+    done = run_command(tmp_path, "-m", "loss=ldam,ce", *but(SMALL, "epochs=2,3"), "plan=true")
+    assert done.returncode == 0, done.stderr
+    assert "4 runs: 4 missing. 4 to run" in done.stdout
+    assert "Of these, 1 start from a checkpoint" in done.stdout  # the longer one of ce
