@@ -117,6 +117,13 @@ def checked_counts(class_counts: Sequence[int] | None) -> Sequence[int]:
     return class_counts
 
 
+def bare(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss without the partial functions around it that give it no argument."""
+    while isinstance(loss, functools.partial) and not loss.args and not loss.keywords:
+        loss = loss.func
+    return loss
+
+
 def _required(call: inspect.Signature, names: Sequence[str]) -> tuple[str, ...]:
     parameters: Mapping[str, inspect.Parameter] = call.parameters
     without = [name for name, each in parameters.items() if each.default is each.empty]

@@ -29,37 +29,35 @@ Shape = tuple[int, ...]
 IMAGE: Shape = (1, 28, 28)
 
 
-class Network(nn.Layer):
-    """A body that ends in `features` numbers per input, and a linear head over them.
+class InputShape(nn.Layer):
+    """Gives inputs their shape [batch, *shape].
 
-    `forward` takes float32 [batch, *shape], where images may lack a channel axis of 1, and returns
-    raw outputs [batch, outputs].
+    It is for loaders that leave a channel axis of 1 away, `mlflow.pyfunc` among them.
     """
 
-    def __init__(
-        self,
-        body: nn.Layer,
-        features: int,
-        outputs: int,
-        init_scale: float = 1.0,
-        shape: Shape = IMAGE,
-    ):
+    def __init__(self, shape: Shape):
         super().__init__()
         self.shape = shape
-        self.body = body
-        self.head = nn.Linear(features, outputs)
-        if init_scale != 1:
-            self.head.weight.set_value(self.head.weight * init_scale)
 
-    # Exported by running it once, which is faster than translating its source.
-    @paddle.jit.not_to_static
     def forward(self, inputs: paddle.Tensor) -> paddle.Tensor:
-        """Raw outputs [batch, outputs] for inputs [batch, *shape]."""
-        # The reshape is for loaders that squeeze the channel away, mlflow.pyfunc among them.
-        return self.head(self.body(inputs.reshape([-1, *self.shape])))
+        """Inputs [batch, ...] as [batch, *shape]."""
+        return inputs.reshape([-1, *self.shape])
 
 
-def convnet(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
+def with_head(
+    body: nn.Layer, features: int, outputs: int, init_scale: float = 1.0, shape: Shape = IMAGE
+) -> nn.Sequential:
+    """A body that ends in `features` numbers per input, and a linear head over them.
+
+    The network takes float32 [batch, *shape] and returns raw outputs [batch, outputs].
+    """
+    head = nn.Linear(features, outputs)
+    if init_scale != 1:
+        head.weight.set_value(head.weight * init_scale)
+    return nn.Sequential(("input", InputShape(shape)), ("body", body), ("head", head))
+
+
+def convnet(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> nn.Sequential:
     """The tutorial's: two 5x5 convolutions with 20 channels, pooled 2x2, and a linear layer."""
     check_number("init_scale", init_scale, above=0)
     channels, height, width = _image(shape, least=4)
@@ -68,10 +66,10 @@ def convnet(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> N
         ConvBlock(20, 20, kernel_size=5, padding=2),
         nn.Flatten(),
     )
-    return Network(body, 20 * (height // 4) * (width // 4), outputs, init_scale, shape)
+    return with_head(body, 20 * (height // 4) * (width // 4), outputs, init_scale, shape)
 
 
-def lenet5(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
+def lenet5(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> nn.Sequential:
     """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): average pooling, tanh.
 
     Convolutions 5x5 with 6 and 16 channels, linear layers of 120 and 84. As in what is called
@@ -86,10 +84,10 @@ def lenet5(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Ne
         nn.Linear(16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2), 120), nn.Tanh(),
         nn.Linear(120, 84), nn.Tanh(),
     )  # fmt: skip
-    return Network(body, 84, outputs, init_scale, shape)
+    return with_head(body, 84, outputs, init_scale, shape)
 
 
-def cnn_bn(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
+def cnn_bn(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> nn.Sequential:
     """Batch normalisation: 3x3 convolutions with 32 and 64 channels, a linear layer of 128.
 
     Comparisons of losses under label noise train it on MNIST (Ma et al., Normalized loss functions,
@@ -103,7 +101,7 @@ def cnn_bn(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Ne
         nn.Flatten(),
         nn.Linear(64 * (height // 4) * (width // 4), 128), nn.BatchNorm1D(128), nn.ReLU(),
     )  # fmt: skip
-    return Network(body, 128, outputs, init_scale, shape)
+    return with_head(body, 128, outputs, init_scale, shape)
 
 
 def mlp(
@@ -113,7 +111,7 @@ def mlp(
     hidden: int | Sequence[int] = 128,
     dropout: float = 0.0,
     init_scale: float = 1.0,
-) -> Network:
+) -> nn.Sequential:
     """Hidden layers of rectified units on pixels or features.
 
     Args:
@@ -133,18 +131,18 @@ def mlp(
     for size, width in itertools.pairwise(sizes):
         layers += [nn.Linear(size, width), nn.ReLU()]
         layers += [nn.Dropout(dropout)] if dropout else []
-    return Network(nn.Sequential(*layers), sizes[-1], outputs, init_scale, shape)
+    return with_head(nn.Sequential(*layers), sizes[-1], outputs, init_scale, shape)
 
 
-def softmax(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> Network:
+def softmax(outputs: int, *, shape: Shape = IMAGE, init_scale: float = 1.0) -> nn.Sequential:
     """One linear layer on pixels or features: with `loss=ce`, softmax regression."""
     check_number("init_scale", init_scale, above=0)
-    return Network(nn.Flatten(), math.prod(shape), outputs, init_scale, shape)
+    return with_head(nn.Flatten(), math.prod(shape), outputs, init_scale, shape)
 
 
 def resnet(
     outputs: int, *, shape: Shape = IMAGE, depth: int = 20, init_scale: float = 1.0
-) -> Network:
+) -> nn.Sequential:
     """The residual network of He et al. (2016, section 4.2) for small images.
 
     A 3x3 convolution, three stages of blocks with 16, 32 and 64 channels, each stage at half the
@@ -172,7 +170,7 @@ def resnet(
         ]
     ]
     body = nn.Sequential(*first, *blocks, nn.AdaptiveAvgPool2D(1), nn.Flatten())
-    return Network(body, 64, outputs, init_scale, shape)
+    return with_head(body, 64, outputs, init_scale, shape)
 
 
 class _Residual(nn.Layer):

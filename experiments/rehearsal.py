@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import paddle
 
-from experiments.steps import step
+from experiments.steps import advance, backward
 from experiments.training import Learner
 
 # What to do about a loss that returns an array of 0 or 2 dimensions.
@@ -41,7 +41,8 @@ def rehearse(learner: Learner, rows: int = 2) -> None:
             f"{what}: expected a network that calls its head as a layer, got one that does not; "
             "write self.head(x) in its forward"
         )
-    step(learner, _rehearsed_losses(learner, outputs, paddle.arange(rows, dtype="int64")))
+    backward(_rehearsed_losses(learner, outputs, paddle.arange(rows, dtype="int64")))
+    advance(learner)
 
 
 def rehearse_loss(learner: Learner, rows: int) -> None:

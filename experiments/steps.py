@@ -1,38 +1,94 @@
-"""One step of the optimizer, and how large it is."""
+"""A step of training: the forward pass, the optimizer's step, and how large that is."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
 
+from experiments import context
+from experiments.kernels import chain
+
 if TYPE_CHECKING:
     from experiments.training import Learner
 
 
-def step(learner: Learner, values: paddle.Tensor) -> None:
-    """One step of the optimizer, and of its schedule, on the mean of `values` [batch]."""
-    _backward(values)
-    _advance(learner)
+@dataclass(frozen=True)
+class Forward:
+    """The forward pass of a batch.
+
+    Attributes:
+        outputs: Of the network, [batch, outputs] float32.
+        values: Of the loss, [batch].
+        backward: Adds the gradients of the mean of `values`; to be called at most once.
+    """
+
+    outputs: np.ndarray
+    values: np.ndarray
+    backward: Callable[[], None]
 
 
-def measured_step(learner: Learner, values: paddle.Tensor) -> tuple[float, float]:
+def forward(
+    learner: Learner,
+    inputs: paddle.Tensor,
+    labels: paddle.Tensor,
+    index: paddle.Tensor | None = None,
+) -> Forward:
+    """The forward pass of inputs [batch, ...] and labels [batch], in training.
+
+    Where oneDNN computes the whole network, the network is not on Paddle's tape; nor is a loss with
+    an attribute `and_gradient`: a function of arrays, outputs [batch, K] and labels [batch], that
+    returns the values [batch] and their gradients [K, batch].
+
+    index: As in `Learner.losses`.
+    """
+    whole = chain.whole(learner.network)
+    computed = whole and whole.off_tape(inputs)
+    if not computed:
+        outputs = learner.network(inputs)
+        recorded = outputs.numpy().copy()  # a loss may change them in place
+        values = learner.losses(outputs, labels, index)
+        return Forward(recorded, values.numpy(), functools.partial(backward, values))
+    outputs, continued = computed
+    if and_gradient := getattr(context.bare(learner.loss), "and_gradient", None):
+        numbers, slopes = and_gradient(outputs.numpy(), labels.numpy())
+        gradient = (slopes * np.float32(1 / len(numbers))).T
+        return Forward(outputs.numpy(), numbers, lambda: continued(gradient))
+    outputs.stop_gradient = False
+    values = learner.losses(paddle.assign(outputs), labels, index)  # may be changed in place
+
+    def through_loss() -> None:
+        backward(values)
+        if outputs.grad is not None:
+            continued(outputs.grad.numpy())
+
+    return Forward(outputs.numpy(), values.numpy(), through_loss)
+
+
+def step(learner: Learner, forward: Forward) -> None:
+    """One step of the optimizer, and of its schedule, on the mean of a batch's values."""
+    forward.backward()
+    advance(learner)
+
+
+def measured_step(learner: Learner, forward: Forward) -> tuple[float, float]:
     """`step`; the norm of the gradient, and that of the weights' change over that of weights."""
-    _backward(values)
+    forward.backward()
     weights = learner.network.parameters()
     gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
     before = [weight.numpy().astype(np.float64) for weight in weights]
-    _advance(learner)
+    advance(learner)
     with np.errstate(invalid="ignore"):  # of infinite weights
         change = _norm(weight.numpy() - old for weight, old in zip(weights, before, strict=True))
     return gradient, change / (_norm(before) or math.nan)
 
 
-def _advance(learner: Learner) -> None:
+def advance(learner: Learner) -> None:
     """What the optimizer and its schedule do with the gradient; none is left of it."""
     learner.optimizer.step()
     learner.optimizer.clear_grad()
@@ -53,7 +109,7 @@ def means(sizes: Sequence[tuple[float, float]]) -> dict[str, float]:
     return {name: mean for name, mean in means if np.isfinite(mean)}
 
 
-def _backward(values: paddle.Tensor) -> None:
+def backward(values: paddle.Tensor) -> None:
     """The gradient of the mean of `values` [batch], without two operators that compute the mean."""
     values.backward(_shares(len(values), values.dtype))
 

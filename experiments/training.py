@@ -26,7 +26,7 @@ from experiments.data import Examples, Splits, augmentation, augmented, epoch_or
 from experiments.heads import Head, head_of
 from experiments.kernels import chain
 from experiments.metrics import accuracy, epoch_metrics, memorisation
-from experiments.steps import means, measured_step, step
+from experiments.steps import forward, means, measured_step, step
 from experiments.weights import give_cosines, head_layer
 
 EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
@@ -238,9 +238,8 @@ def train(
             if augment != "none":
                 given = paddle.to_tensor(augmented(given.numpy(), augment, drawn))
             learner.context.step += 1
-            outputs = learner.network(given)
-            values = learner.losses(outputs, paddle.index_select(labels_tensor, index), index)
-            raw[batch], losses[batch] = outputs.numpy(), values.numpy()
+            computed = forward(learner, given, paddle.index_select(labels_tensor, index), index)
+            raw[batch], losses[batch] = computed.outputs, computed.values
             batch_sum = float(losses[batch].sum())
             if not math.isfinite(batch_sum):
                 diverged = (
@@ -252,9 +251,9 @@ def train(
             sums.update({name: float(each.sum()) for name, each in learner.part_values.items()})
             lr = learner.optimizer.get_lr()
             if first in measured:
-                sizes.append(measured_step(learner, values))
+                sizes.append(measured_step(learner, computed))
             else:
-                step(learner, values)
+                step(learner, computed)
         metrics = {"time/train_seconds": time.perf_counter() - start}
         if seen:
             met, predicted = order[:seen], learner.head.predict(raw[:seen])

@@ -80,8 +80,18 @@ def notices(network: nn.Layer) -> tuple[tuple[int, str], ...]:
 def _computed(network: nn.Layer) -> set[int]:
     """The `id` of each layer that oneDNN computes where the `Sequential` around it is called."""
     around = [each for each in network.sublayers(include_self=True) if type(each) is Chained]
-    parts = itertools.chain.from_iterable(_chains(_flat(sequential)) for sequential in around)
-    return {id(layer) for part in parts if isinstance(part, _Chain) for layer in part.layers}
+    inner = {id(each) for outer in around for each in outer._sub_layers.values()}
+    outermost = (each for each in around if id(each) not in inner or _hooked(each))
+    parts = itertools.chain.from_iterable(_chains(_flat(each)) for each in outermost)
+    return {id(layer) for part in parts if isinstance(part, Chain) for layer in part.layers}
+
+
+def whole(network: nn.Layer) -> Chain | None:
+    """The chain at the end of a network that has all of its weights; None where there is none."""
+    if type(network) is not Chained or _hooked(network) or not paddle.in_dynamic_mode():
+        return None
+    *others, last = _parts(network) or [network]
+    return last if isinstance(last, Chain) and not any(map(_learns, others)) else None
 
 
 def _permitted() -> bool:
@@ -111,7 +121,7 @@ def _trial() -> bool:
                 )
                 for shape in ((4, 3, 3, 3), (2, 4, 3, 3))
             )
-            chain = _Chain(
+            chain = Chain(
                 [nn.Conv2D(3, 4, 3, padding=1, weight_attr=first), nn.BatchNorm2D(4), nn.ReLU(),
                  nn.MaxPool2D(2), nn.Conv2D(4, 2, 3, weight_attr=second), nn.Tanh(),
                  nn.AvgPool2D(2)]
@@ -131,7 +141,7 @@ def _trial() -> bool:
     )
 
 
-class _Chain:
+class Chain:
     """Neighbouring layers that are computed as one operation."""
 
     def __init__(self, layers: Sequence[nn.Layer]) -> None:
@@ -149,6 +159,22 @@ class _Chain:
             if chosen is not None:
                 return plan.compute(chosen, x, parameters)
         return self.stock(x)
+
+    def off_tape(
+        self, x: paddle.Tensor
+    ) -> tuple[paddle.Tensor, Callable[[np.ndarray], None]] | None:
+        """What `plan.compute_off_tape` gives for a constant input; None where it cannot.
+
+        It saves Paddle's tape, a third of a step of a small network.
+        """
+        parameters = self.parameters()
+        shared = len(set(map(id, parameters))) < len(parameters)  # by two layers
+        if shared or not x.stop_gradient or not self._covers(x, parameters):
+            return None
+        with plan.lock:
+            chosen = self._plan(x, parameters)
+        learns = chosen is not None and chosen.learns
+        return plan.compute_off_tape(chosen, x, parameters) if chosen and learns else None
 
     def parameters(self) -> list[paddle.Tensor]:
         """The tensors that its layers learn, in the order of its units."""
@@ -219,19 +245,33 @@ def _parts(sequential: nn.Sequential) -> list[Part]:
 def _flat(sequential: nn.Sequential) -> Iterator[Member]:
     """The layers of a `Sequential`, those of a `Sequential` in it in its place."""
     for layer in sequential._sub_layers.values():
-        hooked = bool(layer._forward_pre_hooks or layer._forward_post_hooks)
+        hooked = _hooked(layer)
         if type(layer) is Chained and not hooked:
             yield from _flat(layer)
         else:
             yield layer, hooked
 
 
+def _learns(part: Part) -> bool:
+    return isinstance(part, Chain) or (isinstance(part, nn.Layer) and bool(part.parameters()))
+
+
+def _hooked(layer: nn.Layer) -> bool:
+    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
+
+
 def _chains(members: Iterable[Member]) -> Iterator[Part]:
-    """The chains, neighbours that oneDNN can compute with a convolution; and the other layers."""
-    for able, group in itertools.groupby(members, lambda member: _able(*member)):
-        layers = [layer for layer, _ in group]
-        if able and any(isinstance(layer, nn.Conv2D) for layer in layers):
-            yield _Chain(layers)
+    """The chains, neighbours that oneDNN can compute; and the other layers.
+
+    A chain has a convolution, or it has all the weights: shorter ones would take longer.
+    """
+    groups = itertools.groupby(list(members), lambda member: _able(*member))
+    parts = [(able, [layer for layer, _ in group]) for able, group in groups]
+    weights = [any(map(_learns, layers)) for _, layers in parts]
+    for (able, layers), learns in zip(parts, weights, strict=True):
+        convolves = any(isinstance(layer, nn.Conv2D) for layer in layers)
+        if able and (convolves or (learns and sum(weights) == 1)):
+            yield Chain(layers)
         else:
             yield from layers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import paddle
@@ -115,14 +115,14 @@ class Plan:
         x: paddle.Tensor,
         parameters: Sequence[paddle.Tensor],
         saved: Buffer,
-        dy: paddle.Tensor,
+        dy: np.ndarray,
     ) -> list[paddle.Tensor | None]:
         """The gradients of x and of the parameters, None of what needs none."""
-        x, dy, spare = x.contiguous(), dy.contiguous(), self._spare()
+        x, dy, spare = x.contiguous(), np.ascontiguousarray(dy, np.float32), self._spare()
         gradients = [_empty(tensor.shape) for tensor in parameters]
         addresses = self._addresses(saved, spare, parameters)
         addresses |= {f"d{i}": tensor.data_ptr() for i, tensor in enumerate(gradients)}
-        addresses |= {"x": x.data_ptr(), "dy": dy.data_ptr()}
+        addresses |= {"x": x.data_ptr(), "dy": dy.ctypes.data}
         dx = None
         if self._of_input:
             dx = _empty(x.shape)
@@ -168,6 +168,27 @@ def compute(plan: Plan, x: paddle.Tensor, parameters: Sequence[paddle.Tensor]) -
         return y
 
 
+def compute_off_tape(
+    plan: Plan, x: paddle.Tensor, parameters: Sequence[paddle.Tensor]
+) -> tuple[paddle.Tensor, Callable[[np.ndarray], None]]:
+    """The output of a chain that learns, as a constant; and what continues a backward pass.
+
+    The function gets the gradient of the output, once, and adds those of the parameters to them.
+    """
+    with lock:
+        y, saved = plan.forward(x, parameters)
+
+    def backward(dy: np.ndarray) -> None:
+        with lock:
+            _, *gradients = plan.backward(x, parameters, saved, dy)
+            buffers.append(saved)
+        pairs = zip(parameters, gradients, strict=True)
+        learned = {parameter: each for parameter, each in pairs if each is not None}
+        paddle.autograd.backward([*learned], [*learned.values()])
+
+    return y, backward
+
+
 class _Operation(PyLayer):
     """A chain on Paddle's tape."""
 
@@ -198,6 +219,6 @@ class _Operation(PyLayer):
             saved, ctx.saved = ctx.saved, None
             if saved is None:  # a second backward pass through a graph that was retained
                 _, saved = ctx.plan.forward(x, parameters, again=True)
-            gradients = ctx.plan.backward(x, parameters, saved, dy)
+            gradients = ctx.plan.backward(x, parameters, saved, dy.numpy())
             buffers.append(saved)
         return ([None, *gradients],)

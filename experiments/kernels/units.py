@@ -267,7 +267,9 @@ class _Pool(Unit):
 
 class _Flattening(Unit):
     def build(self, builder: Builder, source: Memory) -> Memory:
-        self.dims = dims = shapes.images(source)
+        self.dims = dims = source.array.dims
+        if len(dims) == 2:
+            return source
         form = plain(dims[0], math.prod(dims[1:]))
         if same_either_way(dims):
             return Memory(form, source.place, source.offset)
@@ -278,6 +280,8 @@ class _Flattening(Unit):
     def build_backward(
         self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
     ) -> Memory:
+        if len(self.dims) == 2:
+            return gradient
         form = channels_last(*self.dims)
         if same_either_way(self.dims):
             return Memory(form, gradient.place, gradient.offset)

@@ -43,28 +43,11 @@ def ce(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class _CrossEntropy(PyLayer):
-    """`ce` in NumPy: of arrays this small, each operator of Paddle costs more than its work.
-
-    With m the log-odds of the true class and q the softmax of the other classes among themselves,
-    the gradient is (1 - p_y) q in the others and -(1 - p_y) in the true class, 1 - p_y =
-    sigmoid(-m). So it keeps its digits where p_y is nearly 1.
-    """
+    """`ce` in NumPy: of arrays this small, each operator of Paddle costs more than its work."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        rivals = logits.numpy().T.copy()  # [K, batch]: NumPy is faster along the batch
-        true = labels.numpy(), np.arange(rivals.shape[1])
-        logit = rivals[true]
-        rivals[true] = -np.inf
-        with np.errstate(invalid="ignore", over="ignore"):  # of logits that are not finite
-            largest = rivals.max(axis=0)
-            shares = np.exp(np.subtract(rivals, largest, out=rivals), out=rivals)
-            total = shares.sum(axis=0)
-            values = np.logaddexp(0, largest - logit + np.log(total)) + 0 * logit
-            missed = -np.expm1(-values)  # 1 - p_y
-            shares *= missed / total
-        shares[true] = -missed
-        ctx.slopes = shares
+        values, ctx.slopes = _ce_and_gradient(logits.numpy(), labels.numpy())
         ctx.save_for_backward(logits, labels)
         return paddle.to_tensor(values)
 
@@ -74,6 +57,31 @@ class _CrossEntropy(PyLayer):
             logits, labels = ctx.saved_tensor()
             return (F.softmax(logits) - one_hot(logits, labels)) * gradient.unsqueeze(1)
         return paddle.to_tensor((ctx.slopes * gradient.numpy()).T)
+
+
+def _ce_and_gradient(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`ce` of logits [batch, K] and labels [batch]: values [batch], their gradients [K, batch].
+
+    With m the log-odds of the true class and q the softmax of the other classes among themselves,
+    the gradient is (1 - p_y) q in the others and -(1 - p_y) in the true class, 1 - p_y =
+    sigmoid(-m). So it keeps its digits where p_y is nearly 1.
+    """
+    rivals = logits.T.copy()  # [K, batch]: NumPy is faster along the batch
+    true = labels, np.arange(rivals.shape[1])
+    logit = rivals[true]
+    rivals[true] = -np.inf
+    with np.errstate(invalid="ignore", over="ignore"):  # of logits that are not finite
+        largest = rivals.max(axis=0)
+        shares = np.exp(np.subtract(rivals, largest, out=rivals), out=rivals)
+        total = shares.sum(axis=0)
+        values = np.logaddexp(0, largest - logit + np.log(total)) + 0 * logit
+        missed = -np.expm1(-values)  # 1 - p_y
+        shares *= missed / total
+    shares[true] = -missed
+    return values, shares
+
+
+ce.and_gradient = _ce_and_gradient  # type: ignore[attr-defined]  # what training calls
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2) -> Tensor:

@@ -77,9 +77,9 @@ def paddle_step(network: str, way: str, size: int) -> tuple[Callable[[], Any], s
     optimizer = paddle.optimizer.SGD(0.01, parameters=learner.network.parameters())
 
     def step() -> Any:
-        values = learner.losses(learner.network(x), y)
-        training.step(learner, values)
-        return values.numpy().mean()
+        computed = training.forward(learner, x, y)
+        training.step(learner, computed)
+        return computed.values.mean()
 
     def plain_step() -> Any:
         loss = loss_of(learner.network(x), y)

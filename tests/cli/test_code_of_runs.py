@@ -26,12 +26,12 @@ def mine(logits, labels):
 """
 NETWORK = """
 import paddle
-from experiments.models import Network
+from experiments.models import with_head
 
 
 def wide(outputs):
     body = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(784, 16), paddle.nn.ReLU())
-    return Network(body, 16, outputs)
+    return with_head(body, 16, outputs)
 """
 DATA = """
 from experiments.data import digits

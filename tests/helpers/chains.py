@@ -50,7 +50,7 @@ def assert_equal(ours, stock, tolerance=1e-5):
 
 
 def chains(network):
-    return [part for part in chain._parts(network) if isinstance(part, chain._Chain)]
+    return [part for part in chain._parts(network) if isinstance(part, chain.Chain)]
 
 
 def normalized(channels, size, *layers):

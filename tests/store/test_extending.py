@@ -17,11 +17,11 @@ from experiments.checks import TrainingWarning
 
 MODEL = """
 from paddle import nn
-from experiments.models import Network
+from experiments.models import with_head
 
 def dropout(outputs):
     body = [nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1D(16), nn.Dropout(0.5)]
-    return Network(nn.Sequential(*body), 16, outputs)
+    return with_head(nn.Sequential(*body), 16, outputs)
 """
 
 

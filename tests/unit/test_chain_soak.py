@@ -31,7 +31,7 @@ def trained(steps=3):
         learner = training.build(models.cnn_bn, ce, sgd, constant, lr=0.1, steps=1)
         for i in range(steps):
             x, labels = paddle.to_tensor(inputs((20, 1, 28, 28), i)), paddle.arange(20) % 10
-            training.step(learner, learner.losses(learner.network(x), labels))
+            training.step(learner, training.forward(learner, x, labels))
         return hashlib.sha256(repr(weights.weight_hashes(learner.network)).encode()).hexdigest()
 
 

@@ -259,7 +259,7 @@ def splits() -> data.Splits:
 def learned(
     splits: data.Splits,
     loss: Callable[..., paddle.Tensor],
-    model: Callable[..., models.Network],
+    model: Callable[..., paddle.nn.Layer],
     lr: float,
 ) -> list[list[str]]:
     """What is found after each of three epochs, and before them."""

@@ -213,7 +213,7 @@ def edited(monkeypatch):
             [],
         ),
         ("models.py", "nn.Linear(size, width)", "nn.Linear(size, 64)", {}, []),
-        ("models.py", "self.head(self.body(", "self.head(self.head(", {}, ["model"]),
+        ("models.py", "inputs.reshape([-1, *", "inputs.reshape([1, *", {}, ["model"]),
         ("training.py", "EVALUATION_BATCH = 250", "EVALUATION_BATCH = 251", {}, ["training"]),
         ("data/noise.py", "integers(1, count", "integers(2, count", {}, ["data"]),
         ("data/epochs.py", "ORDER, epoch)", "ORDER, epoch + 1)", {}, ["training"]),

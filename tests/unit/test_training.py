@@ -443,7 +443,7 @@ class Shake(nn.Layer):
 def noisy(outputs):
     """A network whose steps draw from all random streams, with running averages."""
     body = [nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1D(16), nn.Dropout(0.5), Shake()]
-    return models.Network(nn.Sequential(*body), 16, outputs)
+    return models.with_head(nn.Sequential(*body), 16, outputs)
 
 
 def warmup(lr, *, steps):
@@ -463,13 +463,17 @@ def test_a_resumed_run_in_bfloat16_equals_the_undisturbed_one(splits, tmp_path):
     A CPU multiplies in float32 only.
     """
 
-    class Half(models.Network):
+    class Half(nn.Layer):
+        def __init__(self, outputs):
+            super().__init__()
+            self.head = nn.Linear(784, outputs)
+
         def forward(self, images):
             weight, bias = self.head.weight.astype("float32"), self.head.bias.astype("float32")
             return images.reshape([-1, 784]) @ weight + bias
 
     def half(outputs):
-        return Half(nn.Flatten(), 784, outputs).to(dtype="bfloat16")
+        return Half(outputs).to(dtype="bfloat16")
 
     sgd = functools.partial(SGD, multi_precision=True)
     check_resuming(splits, tmp_path / "a", sgd, schedulers.cosine, half)

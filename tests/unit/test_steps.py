@@ -1,0 +1,101 @@
+"""A step of training off Paddle's tape equals one on it."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from experiments import losses, models, training
+from experiments.kernels import chain
+from experiments.optimizers import sgd
+from experiments.schedulers import constant
+
+INPUTS = np.random.default_rng(0).random((3, 20, 1, 28, 28), dtype=np.float32)
+LABELS = paddle.arange(20) % 10
+
+
+def in_place(logits, labels):
+    """A loss that changes its outputs."""
+    return losses.ce(logits.scale_(0.5), labels)
+
+
+def through_features(logits, labels, *, features):
+    """A loss with a gradient beside the one of the outputs."""
+    return losses.ce(logits, labels) + 0.01 * features.square().sum(axis=1)
+
+
+def trained(model, loss, monkeypatch, kernel):
+    """Outputs, values and weights of three steps, and whether they were off the tape."""
+    monkeypatch.setenv("FAIRLOSS_KERNEL", kernel)
+    found = []
+    with training.fresh(0):
+        learner = training.build(model, loss, sgd, constant, lr=0.1, steps=3)
+        whole = chain.whole(learner.network)
+        for inputs in INPUTS:
+            computed = training.forward(learner, paddle.to_tensor(inputs), LABELS)
+            found += [computed.outputs.copy(), computed.values.copy()]
+            training.step(learner, computed)
+        return found + [each.numpy() for each in learner.network.parameters()], whole is not None
+
+
+@pytest.mark.parametrize("model", [models.softmax, models.mlp, models.lenet5])
+@pytest.mark.parametrize(
+    "loss", [losses.ce, losses.focal, losses.mse, functools.partial(losses.gce, q=0.5), in_place]
+)
+def test_values_and_weights_equal_those_of_paddles_tape(model, loss, monkeypatch):
+    expected, _ = trained(model, loss, monkeypatch, "stock")
+    actual, off_tape = trained(model, loss, monkeypatch, "")
+    assert off_tape
+    for one, other in zip(expected, actual, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+
+
+def shared(outputs):
+    """A network that uses one layer twice."""
+    inner = nn.Linear(10, 10)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10), inner, nn.ReLU(), inner)
+
+
+def scaled_gradient(outputs):
+    """A network with a hook on a gradient."""
+    network = models.mlp(outputs)
+    network.head.weight.register_hook(lambda gradient: 0 * gradient)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [(shared, losses.ce), (scaled_gradient, losses.ce), (models.mlp, through_features)],
+)
+def test_what_only_the_tape_knows_is_kept(model, loss, monkeypatch):
+    expected, _ = trained(model, loss, monkeypatch, "stock")
+    actual, _ = trained(model, loss, monkeypatch, "")
+    for one, other in zip(expected, actual, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_with_other_parts_that_learn_stays_on_the_tape():
+    for model in (models.convnet, models.cnn_bn, functools.partial(models.resnet, depth=8)):
+        network = model(10, **({"shape": (3, 32, 32)} if "resnet" in str(model) else {}))
+        chain.install(network)
+        assert chain.whole(network) is None
+
+
+def test_a_frozen_layer_keeps_its_weights(monkeypatch):
+    def frozen(outputs):
+        network = models.mlp(outputs)
+        for weight in network.body.parameters():
+            weight.stop_gradient = True
+        return network
+
+    found, off_tape = trained(frozen, losses.ce, monkeypatch, "")
+    with training.fresh(0):
+        before = [each.numpy() for each in frozen(10).parameters()]
+    assert off_tape
+    assert [np.array_equal(*pair) for pair in zip(before, found[-4:], strict=True)] == [
+        True, True, False, False,
+    ]  # fmt: skip
