@@ -314,9 +314,12 @@ def test_options_that_are_new_have_their_defaults_and_old_ones_are_left_out(stor
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A directory with a store in which one run is finished, and that run's id."""
-    directory = tmp_path_factory.mktemp("place")
+    return finished(tmp_path_factory.mktemp("place"))
+
+
+def finished(directory, *more):
     uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"
-    small = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
+    small = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false", *more]
     cfg, choices = composed(*small, uri, "experiment=mine")
     artifacts = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)}
     return directory, execution.execute(config.read(cfg, choices), artifacts)
@@ -327,6 +330,13 @@ def again(place, *overrides):
     words = [f"rerun={place[1]}", uri, "tracking.log_model=false", *overrides]
     cfg, choices = composed(*words)
     return rerun.rerun(cfg, config.read(cfg, choices), words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["elr", "truncated_gce", "centre", "arcface", "mixture"])
+def test_a_loss_with_a_state_has_the_same_numbers_again(loss, tmp_path, capsys):
+    again(finished(tmp_path, f"loss={loss}", "lr=0.1"))
+    assert "Every number is equal to the bit" in capsys.readouterr().out
 
 
 def test_the_same_numbers_again(place, capsys):
