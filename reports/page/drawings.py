@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -71,7 +72,12 @@ def draw(figures: Iterable[PageFigure], width: str, formats: Sequence[str]) -> N
         return
     with (
         warnings.catch_warnings(),
-        ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("fork")) as pool,
+        ProcessPoolExecutor(
+            PROCESSES,
+            multiprocessing.get_context("fork"),
+            signal.signal,
+            (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C ends this process, which ends its forks
+        ) as pool,
     ):
         # Of forks beside threads, from Python 3.12 on: the forks use nothing that threads lock.
         warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
