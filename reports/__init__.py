@@ -18,6 +18,8 @@ The map, in the order in which a report is made:
     secondary_metrics.py  what is measured besides accuracy, in which table; frames by epoch and
                           corruption
     analysis.py  everything a report says about one setting, as frames
+    question.py  what a report asks of the runs, and whether it was declared before them
+    same_loss.py a loss against itself
     setting_frames.py  the parts of that: runs shown, curves, means
     sensitivity.py the losses over a number in which settings differ
     across.py    the losses over data sets or models: verdicts, words, file, check
@@ -32,11 +34,12 @@ The map, in the order in which a report is made:
 
 Import rule: `metrics` and `names` import nothing of the package; `stats`, `error_analysis` and
 `figures` nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
-`runs.versions`; `secondary_metrics` draws on `stats`, `analysis` on these and `error_analysis`,
-`sensitivity` on `analysis`, `across` on these and `verdicts`, `page` on all of these; only
-`generate`, `request`, `tasks`, `printing` and `watch` join them to `runs` and `files`, `compare`
-knows `runs` and `names`. Only `runs` and `compare` read MLflow, only `files` writes to it. Of
-`experiments`, `contract`, `credentials`, `places` and `terminal` may be imported, and, inside the
-function that needs them, `comparison`, `data`, `losses`, `heads`, `metrics` and `source_digest`.
+`runs.versions`; `secondary_metrics` draws on `stats`, `question` on `metrics`, `analysis` on these
+and `error_analysis`, `same_loss` and `sensitivity` on `analysis`, `across` on these and `verdicts`,
+`page` on all of these; only `generate`, `request`, `tasks`, `printing` and `watch` join them to
+`runs` and `files`, `compare` knows `runs` and `names`. Only `runs` and `compare` read MLflow, only
+`files` writes to it. Of `experiments`, `contract`, `credentials`, `places` and `terminal` may be
+imported, and, inside the function that needs them, `comparison`, `data`, `losses`, `heads`,
+`metrics` and `source_digest`.
 This file imports nothing, so that `from reports.runs import load` costs what it needs and no more.
 """

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from experiments.contract import override, value_of_param
-from reports.analysis import Question, QuestionError, Section
+from reports.analysis import Section
 from reports.metrics import Metric, column, read_metric
 from reports.names import counted, plain
+from reports.question import Question, QuestionError
 from reports.sensitivity import setting_text, setting_values
 from reports.sentences import amount
 from reports.setting_frames import countable

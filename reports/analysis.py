@@ -18,6 +18,7 @@ import pandas as pd
 from reports import error_analysis, secondary_metrics, stats
 from reports.metrics import Metric, read_metric
 from reports.names import natural, plain
+from reports.question import Question, QuestionError, standing
 from reports.setting_frames import (
     accuracy_bands,
     best_table,
@@ -41,31 +42,6 @@ Scores = Callable[[str, str], np.ndarray | None]
 
 READ_AT_MOST = 10
 """The most runs of one loss whose predictions are read: enough for pictures."""
-
-
-class QuestionError(ValueError):
-    """A question that these runs cannot be asked; the message says what there is."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is compared, and how.
-
-    metric: a column such as test_accuracy. margin: the margin in its unit; None means the default.
-    target: a validation accuracy in [0, 1], of which the report says when it was reached; None
-    means `reports.stats.budget.usual_target`.
-
-    subjects: losses each of which is compared with every other, instead of all with the reference.
-    """
-
-    reference: str = "ce"
-    metric: str = "test_accuracy"
-    margin: float | None = None
-    all_pairs: bool = False
-    subjects: tuple[str, ...] = ()
-    tuning_seeds: tuple[int, ...] | None = None
-    seed: int = 0
-    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -283,9 +259,9 @@ def section(
     chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
     judged = judged_runs(at_headline, chosen, split.evaluation)
 
-    read = _read_predictions(judged, losses, predictions)
+    read = read_predictions(judged, losses, predictions)
     metric = read_metric(question.metric)
-    test_size, constant = _of_test_set(read, metric)
+    test_size, constant = of_test_set(read, metric)
     diverged_as = None if constant is None else float(constant.mean())
     if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
         there = f"; there is one only {metric.there}" if metric.there else ""
@@ -334,9 +310,9 @@ def section(
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=None
-        if _cross_validated(kept)
+        if is_cross_validated(kept)
         else error_analysis.summarise(read, _class_names(runs)),
-        folds=_cross_validated(kept),
+        folds=is_cross_validated(kept),
         **standing(at_headline, question, reference, declared, disagreement),
         notes=notes,
     )
@@ -349,34 +325,7 @@ def _class_names(runs: pd.DataFrame) -> list[str]:
     return names if isinstance(names, list) else []  # of very many classes the number alone
 
 
-def standing(
-    runs: pd.DataFrame,
-    question: Question,
-    reference: str,
-    declared: Sequence[Declared],
-    disagreement: str,
-) -> dict[str, Any]:
-    """The question that was declared before some of these runs, and why it is not asked now."""
-    sweeps = set(runs["parent_run_id"]) if "parent_run_id" in runs else set()
-    own = [each for each in declared if each.sweep in sweeps]
-    if not own:
-        return {"exploratory": disagreement or "no question was declared before these runs"}
-    asks = read_metric(question.metric).typed, question.margin, reference
-    usual = not question.all_pairs and not question.subjects
-    why = disagreement or "another question was declared before the runs"
-    chosen = own[0]
-    for each in own if usual and not disagreement else ():
-        here = set(runs.loc[runs["epochs"] == each.epochs, "seed"])
-        if asks != (each.metric, each.margin, each.reference) or not here:
-            continue
-        lacking = sorted(set(each.seeds) - here)
-        if not lacking:
-            return {"declared": each, "exploratory": ""}
-        chosen, why = each, f"{len(lacking)} of the {len(each.seeds)} declared seeds have no run"
-    return {"declared": chosen, "exploratory": why}
-
-
-def _of_test_set(
+def of_test_set(
     read: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric
 ) -> tuple[int | None, np.ndarray | None]:
     """From predictions: the test examples of the metric, and where a constant answer is right."""
@@ -394,7 +343,7 @@ def comparisons(
     scores: stats.Scores | None = None,
 ) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
-    folds = _cross_validated(kept)
+    folds = is_cross_validated(kept)
     if folds and len(set(kept["seed"]) - set(question.tuning_seeds or ())) > 1:
         scores = constant = None  # no example is common to two seeds
     frames = [
@@ -421,7 +370,7 @@ def comparisons(
     return contrasts
 
 
-def _cross_validated(runs: pd.DataFrame) -> bool:
+def is_cross_validated(runs: pd.DataFrame) -> bool:
     """Whether runs of different seeds have different test examples, so none is common to them."""
     return "folds" in runs and bool(runs["folds"].notna().any())
 
@@ -431,58 +380,10 @@ def of_metric(scores: Scores | None, question: Question) -> stats.Scores | None:
     return None if scores is None else lambda run_id: scores(run_id, question.metric)
 
 
-def same_loss(
-    summary: pd.DataFrame,
-    question: Question,
-    loss: str | None,
-    predictions: Predictions,
-    scores: Scores | None = None,
-) -> pd.DataFrame:
-    """An A/A comparison: a loss against itself on two halves of its seeds.
-
-    The halves are the seeds at even and at odd places. `loss` None means each loss.
-
-    Raises:
-        QuestionError: no run has the loss.
-    """
-    usable, _ = countable(summary)
-    if loss is not None:
-        if loss not in set(usable["loss"]):
-            raise QuestionError(
-                f"aa={loss}: no run has this loss; there are "
-                f"{', '.join(sorted(set(usable['loss'])))}"
-            )
-        usable = usable[usable["loss"] == loss]
-    if question.metric not in usable.columns:
-        usable = usable.assign(**{question.metric: np.nan})
-    frames = []
-    for _, runs in usable.groupby("setting", sort=True, observed=True, dropna=False):
-        seeds = sorted(runs["seed"].unique())
-        halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
-        ok = runs[runs["outcome"] == "ok"]
-        read = _read_predictions(ok, sorted(set(ok["loss"])), predictions)
-        test_size, constant = _of_test_set(read, read_metric(question.metric))
-        folds = _cross_validated(runs)
-        contrasts = stats.same_loss_contrasts(
-            *halves,
-            metric=question.metric,
-            margin=question.margin,
-            test_size=test_size,
-            scores=None if folds else of_metric(scores, question),
-            diverged=math.nan if constant is None else float(constant.mean()),
-            constant=None if folds else constant,
-        )
-        if folds:
-            contrasts["generalises"] = contrasts["generalises"].replace({SEEDS: FOLDS})
-        frames += [contrasts] if len(contrasts) else []
-    return (
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
-    )
-
-
-def _read_predictions(
+def read_predictions(
     judged: pd.DataFrame, losses: Sequence[str], predictions: Predictions
 ) -> dict[str, list[Any]]:
+    """The predictions of at most `READ_AT_MOST` runs of each loss, by loss."""
     by_loss: dict[str, list[Any]] = {}
     for loss in losses:
         run_ids = judged.loc[judged["loss"] == loss, "run_id"].head(READ_AT_MOST)

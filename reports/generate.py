@@ -51,8 +51,8 @@ def report(cfg: DictConfig) -> None:
         sys.exit(str(error))
     print("reading the runs", file=sys.stderr, flush=True)  # what follows takes seconds to load
 
-    from reports.analysis import QuestionError
     from reports.files import OutputError
+    from reports.question import QuestionError
     from reports.runs import ReadError
     from reports.verdicts import CheckError
 

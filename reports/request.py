@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from reports.analysis import Question, Scores, Section
+    from reports.analysis import Scores, Section
     from reports.page.cross_setting import Source
+    from reports.question import Question
     from reports.runs import Runs
 
 
@@ -74,8 +75,8 @@ def question(request: Options, runs: Runs, *, reference: bool = True) -> Questio
     Unless one was named, losses that are run here are compared with every other one where baselines
     have joined them, and imported ones that have no ce with the first of them.
     """
-    from reports.analysis import Question, QuestionError
     from reports.names import BASELINE, plain
+    from reports.question import Question, QuestionError
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
     request = replace(request, reference=newest_version(request.reference, runs.summary))
@@ -187,8 +188,8 @@ def words_for(request: Options, runs: Runs) -> tuple[str, ...]:
 
 def unusual(request: Options) -> dict[str, str]:
     """The options in which a report differs from the usual one on the same runs, as typed."""
-    from reports.analysis import Question
     from reports.metrics import read_metric
+    from reports.question import Question
 
     usual = Question()
     options = {

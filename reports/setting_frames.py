@@ -13,7 +13,7 @@ from reports import secondary_metrics, stats
 from reports.stats.runs import OUTCOMES
 
 if TYPE_CHECKING:
-    from reports.analysis import Question
+    from reports.question import Question
 
 
 def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -118,13 +118,15 @@ def compare_with_itself(request: Options) -> None:
 
     This shows which verdicts chance alone gives on this store.
     """
-    from reports import analysis, sentences
+    from reports import sentences
     from reports.names import plain
+    from reports.question import QuestionError
     from reports.runs import predictions
+    from reports.same_loss import same_loss
 
     runs = load(request)
     print_notes(runs)
-    frame = analysis.same_loss(
+    frame = same_loss(
         runs.summary,
         question(request, runs, reference=False),
         None if request.aa == "all" else request.aa,
@@ -132,7 +134,7 @@ def compare_with_itself(request: Options) -> None:
         scores_of(runs),
     )
     if not len(frame):
-        raise analysis.QuestionError(
+        raise QuestionError(
             "aa: no loss has two seeds with results at one learning rate, so there are no two "
             "halves to compare"
         )

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from reports import analysis, source_code, stats
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.metrics import column, read_metric
 from reports.names import counted, plain
+from reports.question import Question, standing
 from reports.sentences import called, sentence
 from reports.setting_frames import countable
 from reports.stats.contrasts import COLUMNS
@@ -330,7 +331,7 @@ def _derive(
     now = None
     if declared is not None:
         at_headline = kept[kept["epochs"] == epochs]
-        now = analysis.standing(at_headline, question, setting["reference"], *declared)
+        now = standing(at_headline, question, setting["reference"], *declared)
     rows = [
         _entry(row, kept)
         | ({"standing": _standing(now["exploratory"], epochs, row)} if now is not None else {})

@@ -20,6 +20,7 @@ from reports.page.cross_setting import Source
 from reports.page.report import report
 from reports.page.section import Examples
 from reports.page.under_way import Progress
+from reports.question import QuestionError
 from reports.runs import ReadError, Runs, sweeps
 
 LEAST_SECONDS = 10.0
@@ -67,7 +68,7 @@ def watch(options: Options, steps: Steps) -> Path:
         try:
             sweep = newest_sweep(chosen)
             message = page(chosen, steps)
-        except (ReadError, analysis.QuestionError) as error:
+        except (ReadError, QuestionError) as error:
             message = f"the store will be read again: {one_line(str(error))}"
         if message != last:
             print(message, flush=True)

@@ -48,11 +48,10 @@ _PAGE = 1000
 
 
 class _Key(NamedTuple):
-    """A param, metric or tag, and whether the user named it."""
+    """A param, metric or tag."""
 
     kind: str
     name: str
-    named: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.name}"
@@ -205,7 +204,7 @@ def _key(name: str, value: Any) -> _Key:
         raise ReadError(
             f"from.{name}: expected params.NAME, metrics.NAME or tags.NAME, got {quote(str(value))}"
         )
-    return _Key(kind, rest, named=True)
+    return _Key(kind, rest)
 
 
 def _none_has(

@@ -29,9 +29,10 @@ from helpers.synthetic_runs import runs as synthetic
 from mlflow.tracking import MlflowClient
 
 from reports import files, generate, metrics, options, request
-from reports.analysis import Question, same_loss
 from reports.figures import fonts
+from reports.question import Question
 from reports.runs import Runs, load, sweeps
+from reports.same_loss import same_loss
 from reports.stats.contrast import FOLDS
 
 HEAVY = ("mlflow", "pandas", "matplotlib", "scipy", "paddle", "jinja2")

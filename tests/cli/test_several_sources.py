@@ -15,8 +15,8 @@ from helpers.commands import Report
 from helpers.stores import Store
 
 from reports import analysis, options, verdicts
-from reports.analysis import Question
 from reports.page import caveats
+from reports.question import Question
 from reports.runs import ReadError, selection
 from reports.runs.records import Run
 

@@ -13,13 +13,14 @@ import pandas as pd
 
 from helpers.synthetic_runs import TEST_SIZE, predictions
 from reports import analysis
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.figures import palette
 from reports.gallery import Gallery
 from reports.page import render
 from reports.page import report as page_report
 from reports.page.drawings import Drawings
 from reports.page.figure import PageFigure
+from reports.question import Question
 
 IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)
 VOID = {"meta", "br", "hr", "img", "input", "link"}

@@ -28,9 +28,9 @@ from helpers.synthetic_runs import runs as synthetic
 from omegaconf import OmegaConf
 
 from reports import analysis, verdicts
-from reports.analysis import Question
 from reports.names import short_names
 from reports.page import caveats, provenance
+from reports.question import Question
 from reports.runs import (
     SHIPPED,
     Baselines,

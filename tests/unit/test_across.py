@@ -19,12 +19,12 @@ from statsmodels.stats.multitest import multipletests
 
 from reports import across, analysis
 from reports.across import Across
-from reports.analysis import Question, QuestionError
 from reports.figures import palette
 from reports.page import across as page_across
 from reports.page import render
 from reports.page import report as page_report
 from reports.page import table as page_table
+from reports.question import Question, QuestionError
 from reports.stats import ranks as statistics
 from reports.stats.across import Comparison, compare, scores
 

@@ -13,8 +13,8 @@ from helpers.pages import made
 from helpers.synthetic_runs import runs as synthetic
 
 from reports import setting_frames
-from reports.analysis import Question
 from reports.page import tables as page_tables
+from reports.question import Question
 from reports.stats import budget
 
 

@@ -29,6 +29,7 @@ from experiments.checks import TrainingWarning
 from experiments.heads import logits_head, number_head
 from reports import analysis
 from reports.page import caveats
+from reports.question import Question
 from reports.runs import load
 from reports.runs.store import _from_entity
 
@@ -462,9 +463,7 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert "stays at 1.4612" in tags["softmaxed", "0.03"]["lint.softmax-twice"]
 
     found = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    (section,) = analysis.sections(
-        found.summary, found.curves, analysis.Question(), lambda run_id: None
-    )
+    (section,) = analysis.sections(found.summary, found.curves, Question(), lambda run_id: None)
     told = {term: words for term, words, *_ in caveats.training_checks(section)}
     assert {"softmax-twice", "dead-network"} <= set(told)
     assert told["softmax-twice"].startswith(

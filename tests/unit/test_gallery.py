@@ -22,12 +22,12 @@ from helpers.synthetic_runs import HOSTILE, predictions, runs
 
 from experiments import context
 from reports import analysis
-from reports.analysis import Question
 from reports.figures import gallery as drawings
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
 from reports.page import cross_setting, render
 from reports.page import report as page_report
+from reports.question import Question
 
 A = -math.log(1e-4)
 IN_CONTEXT = {option for option in LOSSES if context.needed(LOSSES[option])}

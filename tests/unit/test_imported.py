@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import ttest_ind
 
 from reports import analysis
-from reports.analysis import Question, Section
+from reports.analysis import Section
+from reports.question import Question
 from reports.runs import ReadError, Runs, csv_file, imported, predictions
 from reports.stats import two_way
 

@@ -29,7 +29,7 @@ from matplotlib.text import Text
 from experiments import tuning
 from experiments.contract import LOSS_NAMES
 from reports import analysis, generate, printing, sentences, verdicts
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
 from reports.page import caveats, commands, cross_setting, drawings, render
@@ -40,6 +40,7 @@ from reports.page.methods import basis, methods
 from reports.page.more_runs import MoreRuns
 from reports.page.render import say
 from reports.page.table import Cell, Column, Table
+from reports.question import Question, QuestionError
 from reports.runs import Declared
 from reports.stats.contrast import IMAGES as ONE_SEED
 
@@ -583,7 +584,7 @@ def test_captions_of_one_seed_and_of_two_stages() -> None:
 
 
 def test_tuning_seeds_that_cannot_be_say_of_which_setting_and_length() -> None:
-    with pytest.raises(analysis.QuestionError) as error:
+    with pytest.raises(QuestionError) as error:
         made(*runs(seeds=[0], setting="digits, lenet5"), Question(tuning_seeds=(0,)))
     assert str(error.value) == (
         "tuning_seeds [0] leave none to evaluate: the runs of 3 epochs have the seeds [0], in the "

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from reports import analysis, error_analysis, request
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
 from reports.names import plain, short_names
 from reports.page import tables
@@ -34,6 +34,7 @@ from reports.page.answer import ranked
 from reports.page.figure import in_front
 from reports.page.figures import FigureBuilder
 from reports.page.render import TEMPLATES
+from reports.question import Question
 
 
 @pytest.fixture(autouse=True)

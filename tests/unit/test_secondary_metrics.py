@@ -20,7 +20,7 @@ from experiments import corruptions as corruption_module
 from experiments import metrics as experiment_metrics
 from experiments.heads import logits_head, number_head
 from reports import analysis, metrics, secondary_metrics, verdicts
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.figures import palette
 from reports.metrics import OFFERED, REFUSED
 from reports.page import tables as page_tables
@@ -28,6 +28,7 @@ from reports.page.answer import ranked
 from reports.page.figures import FigureBuilder
 from reports.page.methods import basis
 from reports.page.table import Cell
+from reports.question import Question
 
 TITLES = (
     "Memorized label noise",

@@ -14,10 +14,11 @@ from helpers.pages import made, text
 from helpers.synthetic_runs import over, runs
 
 from reports import analysis
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.figures import palette
 from reports.page import cross_setting
 from reports.page import table as page_table
+from reports.question import Question
 from reports.sensitivity import Overview, overviews
 
 

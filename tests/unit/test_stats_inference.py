@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 
 from reports import analysis
+from reports.question import Question
 from reports.stats import (
     contrasts,
     detectable_difference,
@@ -367,7 +368,7 @@ def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(
 
 def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
     made = two_losses()
-    asked = ("ce", analysis.Question(), IMAGES, None, None, made.bits.get)
+    asked = ("ce", Question(), IMAGES, None, None, made.bits.get)
     found = analysis.comparisons(pd.DataFrame(made.rows).assign(folds="5"), *asked)
     assert set(found["interval"]) == {"t"} and set(found["test_images"]) == {0}
     assert set(found["generalises"]) == {"new seeds, each tested on a fold of these data"}

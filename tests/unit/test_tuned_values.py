@@ -12,11 +12,12 @@ from helpers.pages import made, source
 from helpers.synthetic_runs import predictions, tuned
 
 from reports import analysis, sentences, verdicts
-from reports.analysis import Question, Section
+from reports.analysis import Section
 from reports.figures import palette
 from reports.page import caveats
 from reports.page.figures import FigureBuilder
 from reports.page.more_runs import MoreRuns
+from reports.question import Question
 from reports.runs.naming import loss_labels, tuned_values
 from reports.runs.plans import tunings
 from reports.runs.records import Run

@@ -1,0 +1,63 @@
+"""Which test examples runs predicted right, as few bytes."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Correct:
+    """Which test examples the runs predicted right.
+
+    bits: a row of bits for each image, one for each of the runs, zipped, in base64. Images differ
+    more than runs do, so a row is nearly constant: two thirds of the size of a row for each run.
+    constant: of the best constant answer, a row for all images.
+    """
+
+    runs: list[str]
+    images: int
+    bits: str
+    constant: str
+
+    @cached_property
+    def _by_run(self) -> dict[str, np.ndarray]:
+        rows = _unzipped(self.bits).reshape(self.images, -1)
+        matrix = np.unpackbits(rows, axis=1, count=len(self.runs)).T
+        return dict(zip(self.runs, matrix, strict=True))
+
+    def of_run(self, run_id: str) -> np.ndarray | None:
+        """Right (1) or wrong (0) of each image, float32; None of a run that is not among these."""
+        bits = self._by_run.get(run_id)
+        return None if bits is None else bits.astype(np.float32)
+
+    def of_constant(self) -> np.ndarray:
+        """The same of the best constant answer."""
+        return np.unpackbits(_unzipped(self.constant), count=self.images).astype(np.float32)
+
+
+def correct(scores: Mapping[str, np.ndarray], constant: np.ndarray | None) -> Correct | None:
+    """The content of a file from right (1) or wrong (0) of each image, by run; None without any.
+
+    Args:
+        scores: by run id, all of one test set.
+        constant: the same of the best constant answer.
+    """
+    if not scores or constant is None:
+        return None
+    matrix = np.stack([each > 0 for each in scores.values()], axis=1)
+    bits, row = (_zipped(np.packbits(each, axis=-1)) for each in (matrix, constant > 0))
+    return Correct(list(scores), len(constant), bits, row)
+
+
+def _zipped(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+
+
+def _unzipped(text: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
