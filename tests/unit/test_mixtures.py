@@ -149,3 +149,13 @@ def test_what_is_no_mixture_is_refused(changed, text):
     job.options["loss"] |= changed
     with pytest.raises(CommandError, match=re.escape(text)):
         functions.function(job, "loss")
+
+
+@pytest.mark.parametrize("wrong", ["abc", [1], float("nan"), 0, 1])
+def test_beta_and_weights_have_to_be_numbers_in_range(wrong):
+    parts = {"ce": losses.ce}
+    with pytest.raises((TypeError, ValueError), match=r"^beta: expected"):
+        Mixture(parts=parts, weights={"ce": 1}, beta=wrong)
+    if wrong not in (0, 1):
+        with pytest.raises((TypeError, ValueError), match=r"^weights\.ce: expected"):
+            Mixture(parts=parts, weights={"ce": wrong})
