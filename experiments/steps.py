@@ -47,9 +47,8 @@ def forward(
 
     index: As in `Learner.losses`.
     """
-    whole = chain.whole(learner.network)
-    computed = whole and whole.off_tape(inputs)
-    if not computed:
+    computed = chain.off_tape(learner.network, inputs)
+    if computed is None:
         outputs = learner.network(inputs)
         recorded = outputs.numpy().copy()  # a loss may change them in place
         values = learner.losses(outputs, labels, index)
