@@ -23,8 +23,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
@@ -62,7 +60,7 @@ def sweeps(directory: Path) -> Iterator[tuple[str, str]]:
 def report(preset: str, directory: Path, sweep: str) -> tuple[str, dict[str, Any]]:
     """The page of a sweep, and what is kept of its report."""
     options = comment(preset, "Command").partition("generate report sweep=ID")[2]
-    command = ["generate", "report", f"sweep={sweep}", *shlex.split(options), *tuning(preset)]
+    command = ["generate", "report", f"sweep={sweep}", *shlex.split(options)]
     done = subprocess.run(
         [sys.executable, str(ROOT / "reports" / "generate.py"), *command[1:]],
         cwd=directory, stdout=subprocess.PIPE, text=True, check=True,
@@ -71,13 +69,6 @@ def report(preset: str, directory: Path, sweep: str) -> tuple[str, dict[str, Any
     page = directory / place
     facts = {"preset": preset, "command": shlex.join(command), **runs_of(directory, sweep)}
     return page.read_text(encoding="utf-8"), facts | results(page.parent)
-
-
-def tuning(preset: str) -> list[str]:
-    """The option of a report on a tuned sweep, whose first seeds only chose."""
-    saved = OmegaConf.load(ROOT / "conf" / "preset" / f"{preset}.yaml")
-    seeds = OmegaConf.select(saved, "hydra.sweeper.tuning_seeds", default=0)
-    return [f"tuning_seeds={list(range(seeds))}".replace(" ", "")] if seeds else []
 
 
 def runs_of(directory: Path, sweep: str) -> dict[str, Any]:
