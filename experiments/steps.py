@@ -42,20 +42,20 @@ def forward(
     """The forward pass of inputs [batch, ...] and labels [batch], in training.
 
     Where oneDNN computes the whole network, the network is not on Paddle's tape; nor is a loss with
-    an attribute `and_gradient`: a function of arrays, outputs [batch, K] and labels [batch], that
-    returns the values [batch] and their gradients [K, batch].
+    an attribute `and_gradient`: itself, and a function of outputs [batch, K] and labels [batch]. It
+    returns arrays, the values [batch] and their gradients [K, batch].
 
     index: As in `Learner.losses`.
     """
-    computed = chain.off_tape(learner.network, inputs)
-    if computed is None:
-        outputs = learner.network(inputs)
+    outputs, continued = chain.outputs_of(learner.network, inputs)
+    if continued is None:
         recorded = outputs.numpy().copy()  # a loss may change them in place
         values = learner.losses(outputs, labels, index)
         return Forward(recorded, values.numpy(), functools.partial(backward, values))
-    outputs, continued = computed
-    if and_gradient := getattr(context.bare(learner.loss), "and_gradient", None):
-        numbers, slopes = and_gradient(outputs.numpy(), labels.numpy())
+    bare = context.bare(learner.loss)
+    owner, and_gradient = getattr(bare, "and_gradient", (None, None))
+    if and_gradient and owner is bare:
+        numbers, slopes = and_gradient(outputs, labels)
         gradient = (slopes * np.float32(1 / len(numbers))).T
         return Forward(outputs.numpy(), numbers, lambda: continued(gradient))
     outputs.stop_gradient = False

@@ -177,16 +177,33 @@ def compute_off_tape(
     """
     with lock:
         y, saved = plan.forward(x, parameters)
+    unused, versions = [saved], _versions([x, *parameters])
 
     def backward(dy: np.ndarray) -> None:
+        _check_unchanged(versions, _versions([x, *parameters]))
         with lock:
-            _, *gradients = plan.backward(x, parameters, saved, dy)
-            buffers.append(saved)
+            kept = unused.pop()  # IndexError at a second call
+            _, *gradients = plan.backward(x, parameters, kept, dy)
+            buffers.append(kept)
         pairs = zip(parameters, gradients, strict=True)
         learned = {parameter: each for parameter, each in pairs if each is not None}
         paddle.autograd.backward([*learned], [*learned.values()])
 
     return y, backward
+
+
+def _versions(tensors: Sequence[paddle.Tensor]) -> list[int]:
+    """How often each tensor was changed in place."""
+    return [tensor.inplace_version for tensor in tensors]
+
+
+def _check_unchanged(before: Sequence[int], now: Sequence[int]) -> None:
+    if before != now:
+        raise RuntimeError(
+            "the input or a weight of a layer was changed in place between the forward and the "
+            "backward pass, so the gradient cannot be computed; change a copy, or call "
+            "backward() first"
+        )
 
 
 class _Operation(PyLayer):
@@ -198,18 +215,13 @@ class _Operation(PyLayer):
         y, ctx.saved = plan.forward(x, parameters)
         ctx.save_for_backward(*tensors)
         ctx.plan = plan
-        ctx.versions = [tensor.inplace_version for tensor in tensors]
+        ctx.versions = _versions(tensors)
         return y
 
     @staticmethod
     def backward(ctx, dy):
         _, x, *parameters = tensors = ctx.saved_tensor()
-        if ctx.versions != [tensor.inplace_version for tensor in tensors]:
-            raise RuntimeError(
-                "the input or a weight of a layer was changed in place between the forward and the "
-                "backward pass, so the gradient cannot be computed; change a copy, or call "
-                "backward() first"
-            )
+        _check_unchanged(ctx.versions, _versions(tensors))
         if paddle.is_grad_enabled():
             raise RuntimeError(
                 "layers that oneDNN computes have no second derivative (create_graph=True); set "

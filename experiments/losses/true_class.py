@@ -47,7 +47,7 @@ class _CrossEntropy(PyLayer):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        values, ctx.slopes = _ce_and_gradient(logits.numpy(), labels.numpy())
+        values, ctx.slopes = _ce_and_gradient(logits, labels)
         ctx.save_for_backward(logits, labels)
         return paddle.to_tensor(values)
 
@@ -59,15 +59,16 @@ class _CrossEntropy(PyLayer):
         return paddle.to_tensor((ctx.slopes * gradient.numpy()).T)
 
 
-def _ce_and_gradient(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ce_and_gradient(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """`ce` of logits [batch, K] and labels [batch]: values [batch], their gradients [K, batch].
 
     With m the log-odds of the true class and q the softmax of the other classes among themselves,
     the gradient is (1 - p_y) q in the others and -(1 - p_y) in the true class, 1 - p_y =
     sigmoid(-m). So it keeps its digits where p_y is nearly 1.
     """
-    rivals = logits.T.copy()  # [K, batch]: NumPy is faster along the batch
-    true = labels, np.arange(rivals.shape[1])
+    check_logits(logits, labels)
+    rivals = logits.numpy().T.copy()  # [K, batch]: NumPy is faster along the batch
+    true = labels.numpy(), np.arange(rivals.shape[1])
     logit = rivals[true]
     rivals[true] = -np.inf
     with np.errstate(invalid="ignore", over="ignore"):  # of logits that are not finite
@@ -81,7 +82,8 @@ def _ce_and_gradient(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     return values, shares
 
 
-ce.and_gradient = _ce_and_gradient  # type: ignore[attr-defined]  # what training calls
+# What training calls; `functools.wraps` would copy it to other losses.
+ce.and_gradient = ce, _ce_and_gradient  # type: ignore[attr-defined]
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2) -> Tensor:

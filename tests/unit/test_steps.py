@@ -45,12 +45,13 @@ def trained(model, loss, monkeypatch, kernel):
     found = []
     with training.fresh(0):
         learner = training.build(model, loss, sgd, constant, lr=0.1, steps=3)
-        off_tape = chain.off_tape(learner.network, paddle.to_tensor(INPUTS[0])) is not None
         for inputs in INPUTS:
             computed = training.forward(learner, paddle.to_tensor(inputs), LABELS)
             found += [computed.outputs.copy(), computed.values.copy()]
             training.step(learner, computed)
-        return found + [each.numpy() for each in learner.network.parameters()], off_tape
+        found += [each.numpy() for each in learner.network.parameters()]
+        _, continued = chain.outputs_of(learner.network, paddle.to_tensor(INPUTS[0]))
+        return found, continued is not None
 
 
 @pytest.mark.parametrize("model", [models.softmax, models.mlp, models.lenet5, scaled_inputs])
@@ -78,9 +79,33 @@ def scaled_gradient(outputs):
     return network
 
 
+def dropped_and_shared(outputs):
+    """A network with random numbers before a chain that cannot do without the tape."""
+    return nn.Sequential(nn.Dropout(0.5), *shared(outputs))
+
+
+def replaced(outputs):
+    """A network whose layer computes something else than its class."""
+    layer = nn.Linear(784, outputs)
+    layer.forward = lambda x: 0.5 * nn.Linear.forward(layer, x)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+@functools.wraps(losses.ce)
+def twice(logits, labels):
+    return 2 * losses.ce(logits, labels)
+
+
 @pytest.mark.parametrize(
     ("model", "loss"),
-    [(shared, losses.ce), (scaled_gradient, losses.ce), (models.mlp, through_features)],
+    [
+        (shared, losses.ce),
+        (dropped_and_shared, losses.ce),
+        (replaced, losses.ce),
+        (scaled_gradient, losses.ce),
+        (models.mlp, through_features),
+        (models.mlp, twice),
+    ],
 )
 def test_what_only_the_tape_knows_is_kept(model, loss, monkeypatch):
     expected, _ = trained(model, loss, monkeypatch, "stock")
@@ -93,7 +118,7 @@ def test_a_network_with_other_parts_that_learn_stays_on_the_tape():
     for model in (models.convnet, models.cnn_bn, functools.partial(models.resnet, depth=8)):
         network = model(10)
         chain.install(network)
-        assert chain.off_tape(network, paddle.to_tensor(INPUTS[0])) is None
+        assert chain.outputs_of(network, paddle.to_tensor(INPUTS[0]))[1] is None
 
 
 def test_a_frozen_layer_keeps_its_weights(monkeypatch):
@@ -110,3 +135,19 @@ def test_a_frozen_layer_keeps_its_weights(monkeypatch):
     assert [np.array_equal(*pair) for pair in zip(before, found[-4:], strict=True)] == [
         True, True, False, False,
     ]  # fmt: skip
+
+
+def test_labels_and_weights_are_checked_as_on_the_tape():
+    learner = training.build(models.mlp, losses.ce, sgd, constant, lr=0.1, steps=3)
+    inputs = paddle.to_tensor(INPUTS[0])
+    with pytest.raises(ValueError, match=r"labels: expected classes in 0\.\.9, got -1"):
+        training.forward(learner, inputs, LABELS - 1)
+    computed = training.forward(learner, inputs, LABELS)
+    with paddle.no_grad():
+        learner.network.head.weight.scale_(0.5)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        computed.backward()
+    computed = training.forward(learner, inputs, LABELS)
+    computed.backward()
+    with pytest.raises(IndexError):
+        computed.backward()
