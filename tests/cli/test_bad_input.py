@@ -159,7 +159,7 @@ MORE_LIGHT = [
     (["~loss"], ["loss: expected a value, got none"]),
     (
         ["loss=null"],
-        ["loss: expected the name of one option, got null. There are agce, asymmetric"],
+        ["loss: expected the name of one option, got null. There are agce, arcface, asymmetric"],
     ),
     (["loss.a.b=1"], ["loss.a: loss=ce has no value of this name; ce has none"]),
     (["model.init_scale=${nope}"], ["model.init_scale: Interpolation key 'nope' not found"]),
