@@ -66,7 +66,6 @@ def _ce_and_gradient(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.nda
     the gradient is (1 - p_y) q in the others and -(1 - p_y) in the true class, 1 - p_y =
     sigmoid(-m). So it keeps its digits where p_y is nearly 1.
     """
-    check_logits(logits, labels)
     rivals = logits.numpy().T.copy()  # [K, batch]: NumPy is faster along the batch
     true = labels.numpy(), np.arange(rivals.shape[1])
     logit = rivals[true]
@@ -82,8 +81,14 @@ def _ce_and_gradient(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.nda
     return values, shares
 
 
-# What training calls; `functools.wraps` would copy it to other losses.
-ce.and_gradient = ce, _ce_and_gradient  # type: ignore[attr-defined]
+def _checked(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """`_ce_and_gradient` of arguments that `ce` would take; raises as `ce` does."""
+    check_logits(logits, labels)
+    return _ce_and_gradient(logits, labels)
+
+
+# What training calls. `functools.wraps` copies it, so it says whose it is.
+ce.and_gradient = ce, _checked  # type: ignore[attr-defined]
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2) -> Tensor:
