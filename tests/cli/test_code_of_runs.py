@@ -7,11 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, but, clean_environment
+from helpers.commands import ROOT, but, clean_environment, wait_for
 from mlflow import MlflowClient
 
 TINY = ["data=digits", "model=softmax", "epochs=1", "lr=0.1", "tracking.log_model=false"]
@@ -179,7 +178,7 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
         process = subprocess.Popen(
             words, cwd=place.path, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-    wait_for(place.path / "log", r"epoch 3/3000")
+    wait_for(lambda: "epoch 3/3000" in (place.path / "log").read_text())
     process.kill()
     process.wait()
     place.edit("own_helper.py", "1.0", "2.0")
@@ -187,7 +186,7 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
         process = subprocess.Popen(
             words, cwd=place.path, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-    wait_for(place.path / "log2", r"epoch 0/3000")
+    wait_for(lambda: "epoch 0/3000" in (place.path / "log2").read_text())
     process.send_signal(signal.SIGKILL)
     process.wait()
     text = (place.path / "log2").read_text()
@@ -200,13 +199,13 @@ def test_a_killed_run_whose_helper_is_edited_starts_over(place):
 def test_a_file_that_is_edited_while_its_sweep_runs(place):
     """The run that would mix old and new code is not made, and the message names the file."""
     words = [sys.executable, str(ROOT / "experiments" / "run.py"), *place.where, "-m", "loss=mine"]
-    words += [*but(TINY, "epochs=300"), "seed=0,1", "hydra.launcher.n_jobs=1", "verbose=true"]
+    words += [*but(TINY, "epochs=1000"), "seed=0,1", "hydra.launcher.n_jobs=1", "verbose=true"]
     environment = clean_environment() | {"PYTHONPATH": str(place.path)}
     with (place.path / "log").open("w") as log:
         process = subprocess.Popen(
             words, cwd=place.path, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
-        wait_for(place.path / "log", r"epoch 2/300")
+        wait_for(lambda: "epoch 2/1000" in (place.path / "log").read_text())
         place.edit("own_helper.py", "1.0", "2.0")
         assert process.wait(300) == 1
     text = (place.path / "log").read_text()
@@ -248,12 +247,3 @@ def test_runs_of_before_the_code_was_recorded(place):
     reused = place.run("loss=ce", *TINY, "reuse=any")
     assert f"finished before as run {run.info.run_id}" in reused
     assert f"{said}: used (reuse=any)" in reused
-
-
-def wait_for(log: Path, pattern: str) -> None:
-    """Wait until a line of `log` matches."""
-    for _ in range(1200):
-        if re.search(pattern, log.read_text()):
-            return
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())

@@ -70,7 +70,7 @@ class Running:
     def output(self) -> str:
         return "".join(self.lines)
 
-    def saw(self, pattern: str, times: int = 1, within: float = 300) -> bool:
+    def saw(self, pattern: str, times: int = 1, within: float = 900) -> bool:
         """Whether so many lines with `pattern` came before the end; waits for them."""
         deadline = time.monotonic() + within
         while True:
@@ -96,7 +96,7 @@ class Running:
             workers = [worker for child in parent.children() for worker in child.children()]
             (workers[0] if victim == "worker" and workers else parent).send_signal(number)
 
-    def end(self, within: float = 300) -> int:
+    def end(self, within: float = 900) -> int:
         """The exit code, once all of the output has been read."""
         code = self.process.wait(within)
         self.reader.join(within)
@@ -266,7 +266,7 @@ def test_kill_9(tmp_path, begin, as_calm, victim):
         assert first.end() == 1, first.output
         assert "the run's process was ended by SIGKILL" in first.output
     else:
-        assert first.process.wait(60) == -signal.SIGKILL
+        assert first.process.wait(300) == -signal.SIGKILL
     second = begin(tmp_path, *FOUR)  # beside what may be left of the first
     as_calm(tmp_path, second, 4)
     if victim == "everything":
@@ -397,7 +397,7 @@ def test_an_extended_run_that_is_killed_goes_on(tmp_path, begin):
     killed = begin(tmp_path, *constant, "epochs=30")
     killed.reach(12)
     killed.send(signal.SIGKILL)
-    killed.process.wait(60)
+    killed.end()
     last = begin(tmp_path, *constant, "epochs=30")
     assert last.end() == 0, last.output
     assert resumed(tmp_path)[-1] == 5 and max(resumed(tmp_path)) >= 11
@@ -432,8 +432,9 @@ def test_damaged_checkpoints_are_noticed_and_the_runs_start_over(tmp_path, begin
     first = begin(tmp_path, *FOUR)
     first.reach(8, times=2)
     first.send(signal.SIGKILL)
-    first.process.wait()
-    damaged = list(tmp_path.glob("outputs/checkpoints/*.checkpoint"))
+    first.end()
+    kept = tmp_path.glob("outputs/checkpoints/*.checkpoint")
+    damaged = [file for file in kept if not file.match("*-25-25.checkpoint")]  # of finished runs
     assert damaged, first.output
     for number, place in enumerate(damaged):
         content = bytearray(place.read_bytes())
@@ -638,11 +639,13 @@ def test_a_machine_that_died_leaves_its_runs_to_its_own_next_command(
         dead.end()
         here = begin(tmp_path, *sweep)
         assert here.end() == 0, here.output
-        assert Counter(run.info.status for run in jobs(server)) == {"FINISHED": 4, "RUNNING": 2}
+        statuses = Counter(run.info.status for run in jobs(server))
+        left = statuses["RUNNING"]  # 2, but where one of two ended while the other was waited for
+        assert left in (1, 2) and statuses["FINISHED"] == 4 == sum(statuses.values()) - left
         again = begin(tmp_path / "elsewhere", *sweep, before=elsewhere)
         as_calm(server, again, 4)
-        assert "closed 3 runs left RUNNING by dead processes" in again.output
-    assert Counter(run.info.status for run in jobs(server)) == {"FINISHED": 4, "KILLED": 2}
+        assert f"closed {left + 1} runs left RUNNING by dead processes" in again.output
+    assert Counter(run.info.status for run in jobs(server)) == {"FINISHED": 4, "KILLED": left}
 
 
 @pytest.mark.server
@@ -655,13 +658,15 @@ def test_two_machines_may_compute_a_run_twice_and_agree(tmp_path, begin, calm, s
         sleeper.send(signal.SIGSTOP)
         awake = begin(tmp_path, *sweep)
         assert awake.end() == 0, awake.output
+        asleep = sum(run.info.status == "RUNNING" for run in jobs(server))
+        assert asleep in (1, 2)  # 1 where one of two ended while the other was waited for
         sleeper.send(signal.SIGCONT)
         assert sleeper.end() == 0, sleeper.output
     assert "disagree" not in sleeper.output + awake.output
     client, found = all_runs(server)
     assert {run.info.status for run in found} == {"FINISHED"}
     times = Counter(run.data.tags["identity"] for run in jobs(server))
-    assert sorted(times.values()) == [1, 1, 2, 2]
+    assert sorted(times.values()) == [1] * (4 - asleep) + [2] * asleep
     for run in jobs(server):
         assert numbers(client, run) == calm[run.data.tags["identity"]]
 
@@ -725,7 +730,7 @@ def test_the_campaign(tmp_path, begin, as_calm):
         while kills < KILLS and (what := disturb(running, dice)):
             kills += 1
             print(f"kill {kills}, store {number}: {what}")
-            running.process.wait(120)
+            running.process.wait(300)
             running = begin(place, *sweep)
         as_calm(place, running, 6)
         if kills >= KILLS:

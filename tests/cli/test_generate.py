@@ -476,7 +476,7 @@ def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: li
         f"print('loaded:', sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.stdout.rstrip().endswith("loaded: []"), done.stdout + done.stderr
 

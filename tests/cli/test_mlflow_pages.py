@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.browser import CHROMIUM, Browser, browser
-from helpers.commands import ROOT, SMALL, clean_environment, mlflow_server
+from helpers.commands import ROOT, SMALL, clean_environment, mlflow_server, wait_for
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -141,9 +141,7 @@ def test_the_printed_link_opens_curves_of_validation_accuracy_by_loss(
         drawn = """[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.data
           .filter(trace => trace.mode === 'lines+markers')
           .map(trace => Array.from(trace.y)))"""
-        deadline = time.monotonic() + 120
-        while not any(plots := chromium.js(drawn)) and time.monotonic() < deadline:
-            time.sleep(0.5)
+        wait_for(lambda: [len(curves) for curves in chromium.js(drawn)][:1] == [2])
         time.sleep(2)  # until everything is drawn
         chromium.shot(tmp_path / "mlflow.png")
         shown, plots = chromium.js("document.body.innerText"), chromium.js(drawn)

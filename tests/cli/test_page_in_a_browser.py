@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.browser import CHROMIUM, Browser, browser
+from helpers.commands import wait_for
 from helpers.pages import made
 from helpers.synthetic_runs import over, runs
 
@@ -153,8 +154,7 @@ def test_a_link_opens_what_is_folded_and_commands_have_a_button(
     chromium.open(pages["four"], 1280, 900)
     assert not chromium.js("document.getElementById('methods').open")
     chromium.js("document.querySelector('.side a[href=\"#methods\"]').click()")
-    chromium.js("new Promise(done => setTimeout(done, 50))")
-    assert chromium.js("document.getElementById('methods').open")
+    wait_for(lambda: chromium.js("document.getElementById('methods').open"))
     assert chromium.js(
         "[...document.querySelectorAll('pre')].every(b => b.parentElement.querySelector('.copy'))"
     )

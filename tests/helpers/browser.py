@@ -124,6 +124,6 @@ def browser() -> Iterator[Browser]:
         yield Browser(ours_out, ours_in)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
         os.close(ours_out)
         os.close(ours_in)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +39,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+    """Wait until `condition()` is true; fail after a time that only a fault takes."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not true after {seconds} s"
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def mlflow_server(
     directory: Path, *options: str, port: int = 0, **environment: str
@@ -65,18 +74,22 @@ def mlflow_server(
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     uri = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert server.poll() is None, (directory / "server.log").read_text()
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(uri + "/health", timeout=10).close()
+            return True
+        return False
+
     try:
-        for _ in range(240):
-            assert server.poll() is None, (directory / "server.log").read_text()
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(uri + "/health", timeout=1).close()
-                break
-            time.sleep(0.5)
+        wait_for(answers)
         yield uri
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, 15)
-        server.wait(30)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(server.pid, number)
+                server.wait(60)
 
 
 class Said(NamedTuple):

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-TIMEOUT = 600  # seconds, after which a fork is killed
+TIMEOUT = 1800  # seconds, after which a fork is killed
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -343,7 +343,7 @@ def test_two_processes_at_once_download_once(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)
     ]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     assert record.read_text() == "fetched\n"
 
 

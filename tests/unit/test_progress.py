@@ -183,7 +183,7 @@ def test_a_sweep_in_a_real_terminal(tmp_path: Path) -> None:
         while piece := os.read(ours, 4096):
             said += piece
     except OSError:  # the end of a terminal
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     text = said.decode().replace("\r\n", "\n")
     assert "0/2 runs\n" in text and "2/2 runs · 00:00 left\n" in text
     assert re.search(r"(\n|\x1b\[J)epoch 2/2 \| val/accuracy \d+\.\d\d% \| loss=", text)
