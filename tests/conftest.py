@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from helpers.commands import SMALL, Command, Report, Said, clean_environment
-from helpers.forked import train
+from helpers.forked import train, without_syncing
 
 from experiments import machine
 
 machine.prepare(threads=1)
+without_syncing()
 
 
 def pytest_collection_finish() -> None:

@@ -15,6 +15,7 @@ import json
 import os
 import runpy
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,20 @@ ALL = ["experiments.training", "experiments.tracking.worker_init", "sklearn.data
 REPORT = ["reports.analysis", "reports.page.report", "experiments.losses"]
 
 
+def without_syncing() -> None:
+    """Let SQLite leave to the system when its files reach the disk.
+
+    MLflow commits several times a run, and each time waits some 15 ms for the disk.
+    """
+    from sqlalchemy import Engine, event
+
+    def relax(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF").close()
+
+    event.listen(Engine, "connect", relax)
+
+
 def load(level: str) -> None:
     """Import what commands import."""
     for name in LIGHT:
@@ -109,6 +124,8 @@ def load(level: str) -> None:
         importlib.import_module("experiments.machine").load_paddle()
     for name in {"all": ALL, "report": REPORT}.get(level, []):
         importlib.import_module(name)
+    if level in ("all", "report"):
+        without_syncing()
 
 
 def served() -> list[str]:
