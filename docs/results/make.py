@@ -106,7 +106,7 @@ def results(directory: Path) -> dict[str, Any]:
     return {
         "contrasts": [
             {"setting": settings.get(each.get("setting"), "")}
-            | {key: short(each[key]) for key in KEPT if key in each}
+            | {key: each[key] for key in KEPT if key in each}
             for each in across.get("contrasts", headline)
         ],
         "across": {key: across[key] for key in ("average_ranks", "friedman") if key in across},
@@ -210,7 +210,7 @@ def agree(text: str, value: float) -> bool:
 
 
 def index(text: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """The text of a README up to the head of its table, and a row for each verdict."""
+    """The text of a README up to the head of its table, and a row for each verdict on losses."""
     head = text.partition("\n| --- ")[0]
     lines = [head, "|" + " --- |" * (head.splitlines()[-1].count("|") - 1)]
     for facts in results:
@@ -218,6 +218,8 @@ def index(text: str, results: Sequence[Mapping[str, Any]]) -> str:
         page = HERE / f"{preset}.html"
         file = page.name if page.exists() else f"{preset}.json"
         for each in facts["contrasts"]:
+            if each.get("reason") == "one seed":
+                continue
             interval = isinstance(each["low"], float)
             value = "{difference:+.2f} [{low:.2f}, {high:.2f}]" if interval else ""
             cells = [f"[{preset}]({file})", each["setting"], f"`{each['a']}`", f"`{each['b']}`"]
