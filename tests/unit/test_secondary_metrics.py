@@ -401,4 +401,8 @@ def test_every_choice_can_be_typed_and_the_list_names_them_all() -> None:
         if f"{metric.typed} " in told:
             direction = "higher" if metric.higher_is_better else "lower"
             assert f"{metric.label}: {direction} is better" in told
+    one_class = (
+        "test/accuracy_CLASS       test accuracy on one class (0, 1, ...) (%): higher is better"
+    )
+    assert f"\n{one_class}\n" in told  # of every run, with or without corruptions
     assert told.count("is better") == len(choices.split(", "))
