@@ -9,7 +9,7 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,9 +73,14 @@ def run_command() -> Command:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty drawings, which take no time, for a test that is about something else."""
-    from reports.figures import palette
+    from reports.page import drawings
 
-    monkeypatch.setattr(palette, "svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
+    def empty(*_: object, formats: Sequence[str], **__: object) -> drawings.Drawings:
+        blank = '<svg viewBox="0 0 1 1"></svg>'
+        return drawings.Drawings(blank, blank, dict.fromkeys(formats, blank))
+
+    monkeypatch.setattr(drawings, "drawings", empty)
+    monkeypatch.setattr(drawings, "LEAST", 1000)  # in this process
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,11 @@ DIFFERENCES = {"mse": -10 * STEP, "focal": SIGNS * STEP}  # to ce
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("across")
     ce = np.linspace(0.7, 0.95, 12)
     add_data_sets(
-        Store(directory / "mlflow.db"),
+        Store(shutil.copy(empty_store, directory / "mlflow.db")),
         {
             data: {"ce": ce[i]} | {loss: ce[i] + by[i] for loss, by in DIFFERENCES.items()}
             for i, data in enumerate(DATA)

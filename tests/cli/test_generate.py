@@ -418,14 +418,11 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["metric=test/loss"], "values of different losses are never compared"),
         (
             ["metric=val/loss"],
             "metric=val/loss: values of different losses are never compared, each has its own unit",
         ),
-        (["metric=train/loss"], "metric=train/loss: values of different losses are never compared"),
         (["metric=accuracy"], "expected one of test/accuracy, test/nll"),
-        (["metric=test/f1"], "metric=test/f1: expected one of test/accuracy, test/nll"),
         (["metric=val/accuracy"], "metric=val/accuracy: expected one of"),
         (["metric=test/accuracy_x"], "test/accuracy_CLASS"),
         (["metric=corrupted/accuracy_snow"], "corrupted/accuracy_{gaussian_noise,shot_noise,"),
@@ -436,7 +433,6 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
         (["margin=-0.1"], "margin=-0.1: expected a number of at least 0"),
         (["margin=wide"], "margin"),
         (["formats=[gif]"], "expected a list of some of svg, png"),
-        (["formats=[]"], "expected a list of some of svg, png"),
         (["tuning_seeds=[]"], "tuning_seeds=[]: expected some seeds"),
         (["tuning_seeds=[a]"], "tuning_seeds"),
         (["seed=-1"], "seed=-1: expected a whole number"),
@@ -821,7 +817,6 @@ def test_characters_that_no_font_has_are_reported(
     assert expected in (directory / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, report: Report) -> None:
     mse = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = 'mse')"
     altered(
@@ -843,7 +838,6 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> None:
     altered(
         store,

@@ -6,10 +6,8 @@ The page and report.md print can be pasted into a shell as it is.
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -43,12 +41,8 @@ def run_line(tmp_path: Path):
     """
     programs = tmp_path / "programs"
     programs.mkdir()
-    say = (
-        "import json, os, sys; "
-        "print(json.dumps([*sys.argv[1:], os.environ.get('MLFLOW_TRACKING_URI')]))"
-    )
     for name in PROGRAMS:
-        stub = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(say)} {name} "$@"\n'
+        stub = f'#!/bin/sh\nprintf "%s\\0" {name} "$@" "${{MLFLOW_TRACKING_URI-unset}}"\n'
         (programs / name).write_text(stub)
         (programs / name).chmod(0o755)
 
@@ -60,7 +54,8 @@ def run_line(tmp_path: Path):
         done = subprocess.run(
             ["sh", "-c", line], env=environment, capture_output=True, text=True, check=True
         )
-        return list(json.loads(done.stdout))
+        *words, uri, _ = done.stdout.split("\0")
+        return [*words, None if uri == "unset" else uri]
 
     return run
 

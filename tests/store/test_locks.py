@@ -6,6 +6,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,8 +45,10 @@ with tracking.run_lock(store, "a"):
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return tmp_path_factory.mktemp("store")
+def directory(tmp_path_factory, empty_store):
+    directory = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, directory / "mlflow.db")
+    return directory
 
 
 @pytest.fixture

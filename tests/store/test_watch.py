@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,10 +22,10 @@ GRID = [f"{loss}{seed}" for loss in ("ce", "mse") for seed in range(3)]
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A sweep of six runs, of which one goes on."""
     monkeypatch.setattr(PageFigure, "drawn", NOT_DRAWN)
-    store = Store(tmp_path / "mlflow.db")
+    store = Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
     store.parent = store.add_sweep("ce mse (6 runs)", GRID, status="RUNNING")
     add(store, "ce", 0, status="RUNNING", outcome=None, history={0: HISTORY[0]}, test={})
     return store
@@ -102,8 +103,10 @@ def test_ctrl_c_leaves_the_last_page(
     assert "0 of 6 runs are done" in path.read_text(encoding="utf-8")
 
 
-def test_without_a_sweep_there_is_nothing_to_watch(tmp_path: Path, report: Report) -> None:
-    Store(tmp_path / "mlflow.db").add()
+def test_without_a_sweep_there_is_nothing_to_watch(
+    empty_store: Path, tmp_path: Path, report: Report
+) -> None:
+    Store(shutil.copy(empty_store, tmp_path / "mlflow.db")).add()
     code, text = report(tmp_path, "watch=true")
     assert code == 1 and "watch: expected a sweep, got none" in text
     code, text = report(tmp_path, "watch=true", "aa=ce")
