@@ -75,7 +75,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty drawings, which take no time, for a test that is about something else."""
     from reports.page import drawings
 
-    def empty(*_: object, formats: Sequence[str], **__: object) -> drawings.Drawings:
+    def empty(draw: object, number: int, width: str, formats: Sequence[str]) -> drawings.Drawings:
         blank = '<svg viewBox="0 0 1 1"></svg>'
         return drawings.Drawings(blank, blank, dict.fromkeys(formats, blank))
 
