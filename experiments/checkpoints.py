@@ -43,26 +43,26 @@ def _kinds() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
     }
 
 
-def place(directory: Path, *trajectory: str) -> Path:
+def prefix(directory: Path, *trajectory: str) -> Path:
     """How the paths of a trajectory's checkpoints begin; see `Store.key` and `Store.directory`."""
     name = hashlib.sha256(" ".join(trajectory).encode()).hexdigest()[:32]
     return directory / "outputs" / "checkpoints" / name
 
 
-def path(place: Path, epochs: int, epoch: int) -> Path:
+def path(prefix: Path, epochs: int, epoch: int) -> Path:
     """Where the run of `epochs` epochs keeps its state after `epoch`."""
-    return place.with_name(f"{place.name}-{epochs}-{epoch}.checkpoint")
+    return prefix.with_name(f"{prefix.name}-{epochs}-{epoch}.checkpoint")
 
 
-def longest_first(place: Path) -> list[tuple[int, Path]]:
+def longest_first(prefix: Path) -> list[tuple[int, Path]]:
     """The checkpoints of a trajectory, each with its epoch."""
-    files = place.parent.glob(f"{place.name}-*.checkpoint")
+    files = prefix.parent.glob(f"{prefix.name}-*.checkpoint")
     return sorted(((int(file.stem.rpartition("-")[2]), file) for file in files), reverse=True)
 
 
-def remove(place: Path, epochs: int, *, but: Path | None = None) -> None:
+def remove(prefix: Path, epochs: int, *, but: Path | None = None) -> None:
     """Remove the checkpoints of the run of `epochs` epochs, except one."""
-    for file in place.parent.glob(f"{place.name}-{epochs}-*"):
+    for file in prefix.parent.glob(f"{prefix.name}-{epochs}-*"):
         if file != but:
             file.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from experiments.heads import Head
 if TYPE_CHECKING:
     import paddle
 
-_ENOUGH = 30  # images: fewer say nothing of a network
+_ENOUGH = 30  # examples: fewer show nothing about a network
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def of_loss(
 def of_outputs(
     head: Head, outputs: np.ndarray, labels: np.ndarray, epoch: int
 ) -> list[TrainingWarning]:
-    """The mistakes that show in raw outputs [n, outputs] on validation images after an epoch."""
+    """The mistakes that show in raw outputs [n, outputs] on validation examples after an epoch."""
     if len(outputs) < _ENOUGH or not np.isfinite(outputs).all() or (labels == labels[0]).all():
         return []
     warnings = _warnings_of((softmax_in_the_network,), head, outputs)
@@ -131,8 +131,8 @@ def dead_network(head: Head, outputs: np.ndarray) -> str | None:
     if (predicted != predicted[0]).any() or spread > 0.01 * np.abs(outputs).max():
         return None
     return (
-        "the network is dead: its outputs hardly depend on the input, it says "
-        f"{predicted[0]} to all of them. Too large a learning rate does that, and so do initial "
+        "the network is dead: its outputs hardly depend on the input, it predicts "
+        f"{predicted[0]} for all of them. Too large a learning rate does that, and so do initial "
         "weights that are too large or 0"
     )
 
@@ -182,8 +182,8 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
     if (predicted != predicted[0]).any():
         return None
     return (
-        f"it says {predicted[0]} to all {len(predicted):,} validation examples: the learning rate "
-        "is too small or too large, or the loss misleads"
+        f"it predicts {predicted[0]} for all {len(predicted):,} validation examples: the learning "
+        "rate is too small or too large, or the loss misleads"
     )
 
 

@@ -82,9 +82,9 @@ def find(client: Any, run_id: str, uri: str, experiment: str | None = None) -> A
     ids = list(experiments.values()) if experiment is None else [experiments[experiment]]
     runs = client.search_runs(ids, f"attributes.run_id LIKE '{run_id}%'", max_results=5)
     if not runs:
-        place = shown(uri) + (f", experiment {experiment!r}" if experiment is not None else "")
+        where = shown(uri) + (f", experiment {experiment!r}" if experiment is not None else "")
         raise RunError(
-            f"there is no such run in {place}; expected an id from the table at the end of a sweep "
+            f"there is no such run in {where}; expected an id from the table at the end of a sweep "
             "or from `mlflow ui`, or its beginning; tracking.uri=URI chooses another store"
         )
     if len(runs) > 1:
@@ -161,12 +161,12 @@ def differences(a: Record, b: Record) -> dict[str, str]:
         elif len(one) == len(other) == 1:  # at the end, which may be another epoch
             if _bits(*one.values()) != _bits(*other.values()):
                 differ[name] = f"{_brief(*one.values())}, {_brief(*other.values())}"
-        elif places := [
+        elif differing := [
             at for at in {**one, **other} if _bits(one.get(at)) != _bits(other.get(at))
         ]:
-            unit, first = _unit(name), min(places)
+            unit, first = _unit(name), min(differing)
             count = plural(len({**one, **other}), unit)
-            differ[name] = f"{len(places)} of {count} differ, first {unit} {first}"
+            differ[name] = f"{len(differing)} of {count} differ, first {unit} {first}"
             if unit == "epoch":
                 ends = f"{one[max(one)]}, {other[max(other)]} at the end"
                 values = f"{one.get(first, 'none')}, {other.get(first, 'none')}"

@@ -7,7 +7,6 @@ would hide is refused, too. Importing this costs Hydra alone.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
@@ -31,7 +30,7 @@ from omegaconf.errors import (
 
 from experiments import contract
 from experiments.config import GROUPS
-from experiments.errors import CommandError, ends_command, no_such_value, wrong_value
+from experiments.errors import CommandError, ends_command, no_such_value, suggestion, wrong_value
 
 
 def install() -> None:
@@ -77,20 +76,19 @@ class Loader(ConfigLoaderImpl):
         try:
             cfg = compose(overrides)
         except Exception as error:
-            refused = _refused_name(error)
-            if refused is None:
-                if worded := self._worded(error, overrides):
-                    raise worded from error
+            key_error = _refused_name(error)
+            if key_error is None:
+                if refusal := self._worded(error, overrides):
+                    raise refusal from error
                 raise
-            group, _, name = str(refused.full_key).partition(".")
+            group, _, name = str(key_error.full_key).partition(".")
             if not (group in GROUPS and name and run_mode == RunMode.MULTIRUN):
                 choices = self.compute_defaults_list(config_name, overrides, run_mode)
-                raise _no_such_value(refused, choices.overrides.known_choices) from error
+                raise _no_such_value(key_error, choices.overrides.known_choices) from error
             # The grid may choose other options than this config has: each of its runs is composed
             # and checked by itself.
             parsed = OverridesParser.create().parse_overrides(overrides)
-            others = (o for o in parsed if "." not in o.key_or_group or not _of_group(o))
-            cfg = compose([str(o.input_line) for o in others])
+            cfg = compose([str(o.input_line) for o in parsed if not _is_own_value(o)])
             cfg.hydra.overrides.task = [o.input_line for o in parsed if not o.is_hydra_override()]
         sources = cfg.hydra.runtime.config_sources
         refuse_hidden_options([(s.provider, s.schema, s.path) for s in sources])
@@ -105,19 +103,17 @@ class Loader(ConfigLoaderImpl):
             return CommandError(wrong_value(cause))
         if isinstance(error, MissingConfigException) and error.options:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
-            near = difflib.get_close_matches(name, error.options, n=1)
-            meant = f"; did you mean {near[0]}?" if near else "."
-            there = ", ".join(error.options)
-            return CommandError(f"{group}: there is no option {name!r}{meant} There are {there}")
+            hint, choices = suggestion(name, error.options) or ".", ", ".join(error.options)
+            return CommandError(f"{group}: there is no option {name!r}{hint} There are {choices}")
         parsed = OverridesParser.create().parse_overrides(overrides)
         sweeps = [override for override in parsed if override.is_sweep_override()]
         if sweeps and "--multirun" in str(error):
             word, key = sweeps[0].input_line, sweeps[0].key_or_group
-            typed = contract.command("python", sys.argv[0], "-m", *sys.argv[1:])
-            own = "." in key and _of_group(sweeps[0])
+            command_line = contract.command("python", sys.argv[0], "-m", *sys.argv[1:])
+            own = _is_own_value(sweeps[0])
             hint = f". One value that is a list has brackets: {key}=[A,B]" if own else ""
             return CommandError(
-                f"{word}: several values are several runs, which need -m: {typed}{hint}"
+                f"{word}: several values are several runs, which need -m: {command_line}{hint}"
             )
         for override in parsed:
             value, group = override.value(), override.key_or_group
@@ -125,9 +121,9 @@ class Loader(ConfigLoaderImpl):
                 return CommandError(f"{group}: expected an option, got ~{group}, which removes it")
             if group in GROUPS and not override.is_sweep_override() and not isinstance(value, str):
                 got = override.get_value_element_as_str()
-                there = ", ".join(self.get_group_options(group))
+                choices = ", ".join(self.get_group_options(group))
                 return CommandError(
-                    f"{group}: expected the name of one option, got {got}. There are {there}"
+                    f"{group}: expected the name of one option, got {got}. There are {choices}"
                 )
         return None
 
@@ -140,8 +136,9 @@ def _refuse_repeated(overrides: list[str]) -> None:
             raise CommandError(f"{name}: expected one value, got {first} and {value}")
 
 
-def _of_group(override: Override) -> bool:
-    return override.key_or_group.partition(".")[0] in GROUPS
+def _is_own_value(override: Override) -> bool:
+    group, _, name = override.key_or_group.partition(".")
+    return group in GROUPS and name != ""
 
 
 def _refused_name(error: BaseException) -> OmegaConfBaseException | None:
@@ -152,9 +149,9 @@ def _refused_name(error: BaseException) -> OmegaConfBaseException | None:
     return cause if isinstance(cause, OmegaConfBaseException) and cause.full_key else None
 
 
-def _no_such_value(refused: OmegaConfBaseException, choices: dict[str, Any]) -> CommandError:
+def _no_such_value(error: OmegaConfBaseException, choices: dict[str, Any]) -> CommandError:
     """The message for a name that is not in the config, with those that are."""
-    full_key, parent = str(refused.full_key), refused.parent_node
+    full_key, parent = str(error.full_key), error.parent_node
     if full_key == "tune":
         return CommandError(
             "tune: expected a sweep, two values or more, and the names of a loss and of its value, "
@@ -165,11 +162,10 @@ def _no_such_value(refused: OmegaConfBaseException, choices: dict[str, Any]) -> 
     group, _, name = full_key.rpartition(".")
     if group not in GROUPS:
         return no_such_value(full_key, names or ["none"])
-    near = difflib.get_close_matches(name, names, n=1)
-    meant = f"; did you mean {group}.{near[0]}?" if near else ";"
-    option, there = choices[group], ", ".join(names) or "none"
+    hint = suggestion(name, names, f"{group}.") or ";"
+    option, values = choices[group], ", ".join(names) or "none"
     return CommandError(
-        f"{full_key}: {group}={option} has no value of this name{meant} {option} has {there}"
+        f"{full_key}: {group}={option} has no value of this name{hint} {option} has {values}"
     )
 
 
@@ -179,26 +175,29 @@ def refuse_hidden_options(places: Sequence[tuple[str, str, str]]) -> None:
     Args:
         places: Provider, scheme and path of every place that Hydra looks in, in its order.
     """
-    directories = [
-        (by, Path(path).resolve()) for by, scheme, path in places if scheme == "file" and path
+    files_of = {
+        Path(path).resolve(): by for by, scheme, path in places if scheme == "file" and path
+    }
+    shipped_in = [
+        Path(str(files("hydra.conf"))),
+        *(d for d, by in files_of.items() if by == "main"),
     ]
-    ours = [Path(str(files("hydra.conf"))), *(path for by, path in directories if by == "main")]
     shipped = {
         file.relative_to(directory).with_suffix("").as_posix()
-        for directory in ours
+        for directory in shipped_in
         for file in directory.rglob("*.yaml")
     }
-    taken = dict.fromkeys(shipped, "the project")
-    for directory in dict.fromkeys(path for _, path in directories if path not in ours):
+    origins = dict.fromkeys(shipped, "the project")
+    for directory in (each for each in files_of if each not in shipped_in):
         for group in {name.rpartition("/")[0] for name in shipped}:
             for file in sorted((directory / group).glob("*.yaml")):
                 name = f"{group}/{file.stem}".lstrip("/")
-                if name in taken:
+                if name in origins:
                     new = f"{group}/my_{file.name}".lstrip("/")
                     raise CommandError(
                         f"{name}: expected a name of its own for {file}, got the name of an option "
-                        f"of {taken[name]}, which would be used instead; rename the file, e.g. to "
-                        f"{new}"
+                        f"of {origins[name]}, which would be used instead; rename the file, e.g. "
+                        f"to {new}"
                     )
                 if group:  # above the groups there are configs of any program
-                    taken[name] = str(directory)
+                    origins[name] = str(directory)

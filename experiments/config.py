@@ -125,26 +125,28 @@ class Settings:
     def loss_label(self) -> str:
         """The loss with its own values, in words."""
         values = _without_targets(self.own_values("loss"))
-        own = (f" {name}={_typed(value)}" for name, value in values.items() if value is not None)
-        return f"loss={self.choices['loss']}{''.join(own)}"
+        parts = (
+            f" {name}={_as_override(value)}" for name, value in values.items() if value is not None
+        )
+        return f"loss={self.choices['loss']}{''.join(parts)}"
 
     @property
     def label(self) -> str:
         """A name of the run: its loss, its scalars, and other options that the user set."""
         words = (word.lstrip("+").partition("=") for word in self.words)
         values = {name: value for name, _, value in words}  # of two, the last one counts
-        others = "|".join(group for group in GROUPS if group != "loss")
+        groups = "|".join(group for group in GROUPS if group != "loss")
         scalars = r"(batch_size|threads|corruptions|augment|stop\.patience)$"
-        shown = rf"({others})\b(?!\.(root|path|test_path))|{scalars}"
+        pattern = rf"({groups})\b(?!\.(root|path|test_path))|{scalars}"
         parts = [self.loss_label, f"lr={self.lr:g} epochs={self.epochs} seed={self.seed}"]
-        parts += [f"{name}={value}" for name, value in values.items() if re.match(shown, name)]
+        parts += [f"{name}={value}" for name, value in values.items() if re.match(pattern, name)]
         return " ".join(parts)
 
     @property
     def params(self) -> dict[str, Any]:
         """The run's params in MLflow; a class of Paddle is named, since no code digest has it."""
         scalars = {name: getattr(self, name) for name in DECIDING_SCALARS}
-        own = {name: _typed(value) for name, value in own_values(self.options).items()}
+        own = {name: _as_override(value) for name, value in own_values(self.options).items()}
         targets = {
             f"{group}._target_": option["_target_"] for group, option in self.options.items()
         }
@@ -267,7 +269,7 @@ def _without_targets(value: Any) -> Any:
     return {key: _without_targets(each) for key, each in public.items()}
 
 
-def _typed(value: Any) -> Any:
+def _as_override(value: Any) -> Any:
     """A list or a mapping as it is typed on the command line; any other value as it is."""
     return contract.override("", value)[1:] if isinstance(value, (list, dict)) else value
 
@@ -292,10 +294,10 @@ def anchor(cfg: DictConfig, directory: str) -> None:
     except places.AddressError as error:
         raise CommandError(str(error)) from error
     cfg.tracking.directory = directory
-    for place in _PLACES:
-        path = OmegaConf.select(cfg, f"data.{place}")
+    for name in _PLACES:
+        path = OmegaConf.select(cfg, f"data.{name}")
         if isinstance(path, str) and path and "://" not in path:
-            cfg.data[place] = str(Path(directory, Path(path).expanduser()))
+            cfg.data[name] = str(Path(directory, Path(path).expanduser()))
 
 
 def require_writable(directory: Path) -> None:
@@ -366,5 +368,5 @@ def check_names(names: Iterable[str]) -> None:
 def own_words(overrides: Iterable[str]) -> list[str]:
     """The overrides of a run that a user set: none that a sweep sets, nor the sweep's question."""
     names = ("parent_run", "epochs", "warnings", "data_digest")
-    passed = ("question.", *(f"tracking.{name}=" for name in names))
-    return [word for word in overrides if not word.startswith(passed)]
+    set_by_sweep = ("question.", *(f"tracking.{name}=" for name in names))
+    return [word for word in overrides if not word.startswith(set_by_sweep)]

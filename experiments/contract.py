@@ -22,7 +22,7 @@ PREDICTIONS = "predictions.npz"
 """The artifact with a run's answers on the test set."""
 
 CORRECT = "test_correct.npz"
-"""The artifact that says of each test example whether a run predicted it right."""
+"""The artifact that has, for each test example, whether a run predicted it right."""
 
 CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "motion_blur", "shear"),
@@ -52,8 +52,8 @@ def class_number(name: str) -> int | None:
     >>> class_number("test/accuracy_3"), class_number("test/accuracy_03")
     (3, None)
     """
-    own = re.fullmatch("test/accuracy_(0|[1-9][0-9]{0,3})", name)
-    return None if own is None else int(own[1])
+    match = re.fullmatch("test/accuracy_(0|[1-9][0-9]{0,3})", name)
+    return None if match is None else int(match[1])
 
 
 DATA_PLACES = ("data.root", "data.path", "data.test_path", "data.noisy_labels")
@@ -185,7 +185,7 @@ def _quoted(word: str) -> str:
 
 
 def is_default(uri: str | None) -> bool:
-    """Whether a command finds the store at `uri` here by itself, without being told its address."""
+    """Whether a command finds the store at `uri` here by itself, without an address."""
     default = ("sqlite:///mlflow.db", f"sqlite:///{Path.cwd() / 'mlflow.db'}")
     return "MLFLOW_TRACKING_URI" not in os.environ and (uri is None or uri in default)
 
@@ -300,8 +300,8 @@ def numbers_differ(then: Recorded, now: Recorded) -> str:
             differ.append(f"{name} {old:.6g}, then {new:.6g}")
     # An accuracy says more to a reader than a loss of some unit.
     first = next((text for text in differ if text.startswith("test/accuracy ")), "")
-    many = f"{len(differ)} metric{'' if len(differ) == 1 else 's'} in all"
-    return f"{first or differ[0]}, {many}" if differ else ""
+    count = f"{len(differ)} metric{'' if len(differ) == 1 else 's'} in all"
+    return f"{first or differ[0]}, {count}" if differ else ""
 
 
 def why_numbers_differ(then: Recorded, now: Recorded) -> str:

@@ -88,20 +88,6 @@ def refused_values(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def refused_exports(values: Mapping[str, Any]) -> list[str]:
-    """For each credential among environment variables that Hydra is to set, why it is refused.
-
-    Args:
-        values: `hydra.job.env_set`, which Hydra writes to its files.
-    """
-    return [
-        f"hydra.job.env_set.{name}: expected no credential, since Hydra keeps this in files; "
-        f"export {name} in the shell"
-        for name in values
-        if _names_a_secret(name)
-    ]
-
-
 class Formatter(logging.Formatter):
     """Log lines without credentials, in files and on the screen."""
 

@@ -34,9 +34,14 @@ def wrong_value(error: OmegaConfBaseException) -> str:
 
 def no_such_value(key: str, names: Sequence[str]) -> CommandError:
     """The error for a dotted name of a config whose part has only these names."""
-    near = difflib.get_close_matches(key.rpartition(".")[2], names, n=1)
-    meant = f"; did you mean {near[0]}?" if near else "."
-    return CommandError(f"{key}: there is no such value{meant} There are {', '.join(names)}")
+    hint = suggestion(key.rpartition(".")[2], names) or "."
+    return CommandError(f"{key}: there is no such value{hint} There are {', '.join(names)}")
+
+
+def suggestion(name: str, choices: Sequence[str], prefix: str = "") -> str:
+    """Which of the choices a misspelt name may mean; empty where none is similar."""
+    matches = difflib.get_close_matches(name, choices, n=1)
+    return f"; did you mean {prefix}{matches[0]}?" if matches else ""
 
 
 @contextlib.contextmanager

@@ -82,25 +82,15 @@ def execute(
     if warnings is None:
         passed = (text.partition(": ") for text in settings.tracking["warnings"] or [])
         warnings = [TrainingWarning(name, text) for name, _, text in passed]
-    classes = len(splits.classes)
-    warnings = [*warnings, *checks.of_labels(splits.train.labels, classes)]
-    steps = training.total_steps(
-        len(splits.train), epochs=settings.epochs, batch_size=settings.batch_size
-    )
+    labels, classes = splits.train.labels, len(splits.classes)
+    warnings = [*warnings, *checks.of_labels(labels, classes)]
+    epochs = settings.epochs
+    steps = training.total_steps(len(labels), epochs=epochs, batch_size=settings.batch_size)
+    sizes: Any = {"lr": settings.lr, "steps": steps, "epochs": epochs, "shape": splits.shape}
+    sizes |= {"classes": classes, "class_counts": context.counts(labels, classes)}
     device = machine.device(settings.device, settings.threads)
-    with training.fresh(settings.seed, device), contextlib.ExitStack() as locked:
-        learner = training.build(
-            model,
-            loss,
-            optimizer,
-            scheduler,
-            lr=settings.lr,
-            steps=steps,
-            shape=splits.shape,
-            classes=classes,
-            epochs=settings.epochs,
-            class_counts=context.counts(splits.train.labels, classes),
-        )
+    with training.fresh(settings.seed, device), contextlib.ExitStack() as stack:
+        learner = training.build(model, loss, optimizer, scheduler, **sizes)
         source_digest.refresh()  # all of it is loaded by now
         code, identity = settings.code, settings.identity(splits.digest)
         made_by = tracking.versions() | weights.weight_hashes(learner.network) | code.tags
@@ -110,56 +100,58 @@ def execute(
             "order_hash": order_hash(splits, seed=settings.seed),
         }
         constant = {**(tags or {}), **made_by}
-        if not parent:  # a sweep has said it
+        if not parent:  # a sweep has logged it
             for level, text in chain.notices(learner.network):
                 log.log(level, "%s", text)
-        names = json.dumps(splits.classes)
         if splits.classes != DIGITS:
+            names = json.dumps(splits.classes)
             constant["classes"] = names if len(names) <= _MOST_NAMES else str(classes)
         if splits.folds:
             constant["folds"] = str(splits.folds)
         made_by |= {"threads": str(settings.threads)}
-        if parent:
-            planned = tracking.planned(store, parent)
-        if planned:
+        if planned := tracking.planned(store, parent) if parent else planned:
             _check_plan(planned, settings, identity)
-        locked.enter_context(tracking.run_lock(store, identity, again=settings.force))
+        stack.enter_context(tracking.run_lock(store, identity, again=settings.force))
         texts = {**artifacts, **tracking.sources(code)}
         if splits.mean is not None and splits.std is not None:
             numbers = {"mean": splits.mean.ravel(), "std": splits.std.ravel()}
             texts["normalization.json"] = json.dumps({k: v.tolist() for k, v in numbers.items()})
         recorder = Recorder(store, splits, texts, constant, warnings)
         trajectory = settings.trajectory(splits.digest)
-        place = checkpoints.place(store.directory, store.key, store.experiment_id, trajectory)
+        prefix = checkpoints.prefix(store.directory, store.key, store.experiment_id, trajectory)
         records: list[Record] = []
         best: dict[str, Any] | None = None
         stateful = any(warning.name == "hidden-state" for warning in warnings)
         if settings.checkpoint and not settings.force and not stateful:
-            whole = context.is_whole(loss)
-            records, begun_by, best = _start(learner, store, place, settings, made_by, whole)
+            one_length = context.is_whole(loss)
+            records, resumed_from, best = _start(
+                learner, store, prefix, settings, made_by, one_length
+            )
             if records:
-                constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": begun_by}
+                constant |= {"resumed_after": str(records[-1].epoch), "resumed_from": resumed_from}
 
         with recorder.run(settings) as tracked:
             for record in records:
                 recorder.log(tracked, record)
-            begun, done = time.perf_counter(), records[-1].epoch if records else None
-            over = stopping.is_over(records, settings.patience)
+            started, first_epoch = time.perf_counter(), records[-1].epoch if records else None
+            stopped = stopping.is_over(records, settings.patience)
             for record in training.train(
                 learner,
                 splits,
-                epochs=records[-1].epoch if over else settings.epochs,
+                epochs=records[-1].epoch if stopped else epochs,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
                 augment=settings.augment,
-                done=done,
+                done=first_epoch,
             ):
                 records.append(record)
                 recorder.log(tracked, record)
-                over = stopping.is_over(records, settings.patience)
-                line = _progress(settings, record, time.perf_counter() - begun, done or 0, over)
-                log.info("%s", line, extra=progress.epoch(record.epoch, settings.epochs))
-                last = over or record.epoch == settings.epochs
+                stopped = stopping.is_over(records, settings.patience)
+                line = _progress(
+                    settings, record, time.perf_counter() - started, first_epoch or 0, stopped
+                )
+                log.info("%s", line, extra=progress.epoch(record.epoch, epochs))
+                last = stopped or record.epoch == epochs
                 recorder.warn(settings, learner, record, last=last)
                 if record.diverged:  # from there, nothing goes on
                     break
@@ -167,23 +159,22 @@ def execute(
                     best = stopping.state(learner, record)
                 if settings.checkpoint:
                     content = {"run": tracked.run_id, "made_by": made_by, "best": best}
-                    _save(place, settings.epochs, records, content, learner)
-                if over:
+                    _save(prefix, epochs, records, content, learner)
+                if stopped:
                     break
             end = recorder.conclude(tracked, settings, learner, records, best)
         if settings.checkpoint:
-            newest = checkpoints.path(place, settings.epochs, records[-1].epoch)
-            kept = newest if settings.checkpoint is True else None
-            checkpoints.remove(place, settings.epochs, but=kept)
+            newest = checkpoints.path(prefix, epochs, records[-1].epoch)
+            checkpoints.remove(prefix, epochs, but=newest if settings.checkpoint is True else None)
         if parent:
-            parts = [settings.label, *end, f"took {duration(time.perf_counter() - begun)}"]
+            parts = [settings.label, *end, f"took {duration(time.perf_counter() - started)}"]
             parts += [f"warnings: {', '.join(sorted(recorder.logged))}"] if recorder.logged else []
             log.info("%s", " | ".join(parts), extra=progress.end())
         return tracked.run_id
 
 
 def _load(settings: Settings, store: Store) -> Splits:
-    """The run's data; where they cannot be loaded again after the check, a FAILED run says why."""
+    """The run's data; a FAILED run records why they cannot be loaded again after the check."""
     digest = settings.tracking["data_digest"]
     try:
         return functions.function(settings, "data")(seed=settings.seed)
@@ -205,42 +196,43 @@ def _check_plan(planned: Planned, settings: Settings, identity: str) -> None:
         return
     now = settings.code_by_option
     files = contract.changed_files({part: code.get(part, {}) for part in now}, now)
-    what = ", ".join(files) or "the data or the device"
+    changed = ", ".join(files) or "the data or the device"
     raise config.CommandError(
-        f"{what} changed after the command planned this run: expected what was planned, got another"
-        " identity, so the run was not started. The same command runs it with the code as it is now"
+        f"{changed} changed after the command planned this run: expected what was planned, got "
+        "another identity, so the run was not started. The same command runs it with the code as "
+        "it is now"
     )
 
 
 def _start(
     learner: Learner,
     store: Store,
-    place: Path,
+    prefix: Path,
     settings: Settings,
     made_by: Mapping[str, str],
-    whole: bool,
+    one_length: bool,
 ) -> tuple[list[Record], str, dict[str, Any] | None]:
     """Restore `learner` from the longest usable checkpoint of its trajectory.
 
-    whole: Only one of a run of as many epochs is usable.
+    one_length: Whether only a checkpoint of a run of as many epochs fits.
 
     Returns:
         The records of its epochs, the id of the run that saved it, and with early stopping the
         `stopping.state` of the best epoch; empty without a checkpoint.
     """
-    for epoch, path in checkpoints.longest_first(place):
+    for epoch, path in checkpoints.longest_first(prefix):
         fits = epoch <= settings.epochs
-        if whole:
-            fits = path == checkpoints.path(place, settings.epochs, epoch)
+        if one_length:
+            fits = path == checkpoints.path(prefix, settings.epochs, epoch)
         content = checkpoints.load(path) if fits else None
         if content is None:
             continue
-        by = content["made_by"]
-        differ = [name for name in {**by, **made_by} if by.get(name) != made_by.get(name)]
+        origin = content["made_by"]
+        differ = [name for name in {**origin, **made_by} if origin.get(name) != made_by.get(name)]
         run = next(store.search(f"attributes.run_id = '{content['run']}'"), None)
         if differ or run is None:
-            why = f"of another {', '.join(differ)}" if differ else "of a run that was deleted"
-            log.info("%s | a checkpoint %s is not used", settings.label, why)
+            reason = f"of another {', '.join(differ)}" if differ else "of a run that was deleted"
+            log.info("%s | a checkpoint %s is not used", settings.label, reason)
             continue
         training.restore(learner, content["state"])
         source = f"epoch {epoch} of run {run.info.run_id} ({run.info.run_name})"
@@ -251,18 +243,20 @@ def _start(
 
 
 def _save(
-    place: Path, epochs: int, records: Sequence[Record], content: dict[str, Any], learner: Learner
+    prefix: Path, epochs: int, records: Sequence[Record], content: dict[str, Any], learner: Learner
 ) -> None:
     """Replace the checkpoint of the run of `epochs` epochs by one of its present state."""
     *past, last = records
     empty = [vars(record) | {"validation_outputs": last.validation_outputs[:0]} for record in past]
-    path = checkpoints.path(place, epochs, last.epoch)
+    path = checkpoints.path(prefix, epochs, last.epoch)
     state = {"records": [*empty, vars(last)], "state": training.state(learner)}
     if checkpoints.save(path, content | state):
-        checkpoints.remove(place, epochs, but=path)
+        checkpoints.remove(prefix, epochs, but=path)
 
 
-def _progress(settings: Settings, record: Record, seconds: float, done: int, over: bool) -> str:
+def _progress(
+    settings: Settings, record: Record, seconds: float, first_epoch: int, stopped: bool
+) -> str:
     """The line that is logged after an epoch; `over`: training stops here."""
     parts = [settings.label, f"epoch {record.epoch}/{settings.epochs}"]
     for name, form in (("train/loss", ".4g"), ("val/loss", ".4g"), ("val/accuracy", ".2%")):
@@ -270,10 +264,10 @@ def _progress(settings: Settings, record: Record, seconds: float, done: int, ove
             parts.append(f"{name} {record.metrics[name]:{form}}")
     if record.diverged:
         parts.append(f"DIVERGED: {record.diverged}")
-    elif over:
+    elif stopped:
         epochs = plural(settings.patience or 0, "epoch")
         parts.append(f"stopped: {epochs} without a better validation accuracy")
     elif record.epoch:
-        left = seconds / (record.epoch - done) * (settings.epochs - record.epoch)
-        parts.append(f"{duration(left)} left" if left else f"took {duration(seconds)}")
+        remaining = seconds / (record.epoch - first_epoch) * (settings.epochs - record.epoch)
+        parts.append(f"{duration(remaining)} left" if remaining else f"took {duration(seconds)}")
     return " | ".join(parts)

@@ -22,8 +22,8 @@ _CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def is_shipped(settings: Settings, group: str) -> bool:
     """Whether the functions of an option are this project's own, and not a user's."""
-    named = source_digest.targets(settings.options[group])
-    return all(target.startswith("experiments.") for target in named)
+    names = source_digest.targets(settings.options[group])
+    return all(target.startswith("experiments.") for target in names)
 
 
 def function(settings: Settings, group: str) -> functools.partial[Any]:
@@ -72,11 +72,11 @@ def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
 
 def cannot_load(settings: Settings, group: str, cause: BaseException) -> CommandError:
     """The error for an option whose function cannot be imported, because of `cause`."""
-    mine = isinstance(cause, ImportError)
-    hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if mine else ""
+    is_import_error = isinstance(cause, ImportError)
+    hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if is_import_error else ""
     target = settings.options[group]["_target_"]
-    why = credentials.redacted(" ".join(str(cause).split()))
-    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {why}{hint}")
+    reason = credentials.redacted(" ".join(str(cause).split()))
+    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {reason}{hint}")
 
 
 def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
@@ -137,10 +137,12 @@ def _bind(
     try:
         signature.bind(*positional, **dict.fromkeys(keywords), **own)
     except TypeError as error:
-        takes = [name for name in signature.parameters if name not in keywords][len(positional) :]
-        lacks = may_need and str(error).startswith("missing")
-        hint = f"; without a default, it may name {', '.join(may_need)}" if lacks else ""
+        parameters = [name for name in signature.parameters if name not in keywords][
+            len(positional) :
+        ]
+        is_missing = may_need and str(error).startswith("missing")
+        hint = f"; without a default, it may name {', '.join(may_need)}" if is_missing else ""
         raise CommandError(
-            f"{where}: {error}; its own arguments are {', '.join(takes) or 'none'}, got "
+            f"{where}: {error}; its own arguments are {', '.join(parameters) or 'none'}, got "
             f"{', '.join(own) or 'none'}{hint}"
         ) from error

@@ -1,6 +1,6 @@
-"""Classic mistakes in a loss, seen in its values and slopes on random outputs.
+"""Classic mistakes in a loss, seen in its values and gradients on random outputs.
 
-A check says what is wrong in a sentence, or returns None.
+A check returns a sentence on what is wrong, or None.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class Probe:
         outputs: [m, outputs] float32.
         labels: [m].
         values: [m], of the loss.
-        slopes: [m, outputs], of each value in its example's outputs.
+        gradients: [m, outputs], of each value in its example's outputs.
         some: Indices [s] of examples that were tried in other ways.
-        elsewhere: Their values [s] beside other examples in a batch.
-        turned: Their values [s] with each output at the place of the next.
-        surest: Values [2] where the true class leads by 10,000, or the prediction is the label.
+        other_batch: Their values [s] beside other examples in a batch.
+        rotated: Their values [s] with each output at the place of the next.
+        best_case: Values [2] where the true class leads by 10,000, or the prediction is the label.
     """
 
     head: Head
     outputs: np.ndarray
     labels: np.ndarray
     values: np.ndarray
-    slopes: np.ndarray
+    gradients: np.ndarray
     some: np.ndarray
-    elsewhere: np.ndarray
-    turned: np.ndarray
-    surest: np.ndarray
+    other_batch: np.ndarray
+    rotated: np.ndarray
+    best_case: np.ndarray
 
     @property
     def by_label(self) -> np.ndarray:
@@ -59,15 +59,15 @@ def hidden_state(
     """The loss keeps a state, or draws random numbers: equal calls give different values."""
     import paddle
 
-    head, outputs, labels = _drawn(loss, classes)
+    head, outputs, labels = _random_outputs(loss, classes)
     some = np.arange(rows) % len(labels)
     end = time.monotonic() + _CALLS_SECONDS
     first = None
     for call in range(1, calls + 1):
         try:
             with paddle.no_grad():
-                given = head.argument(paddle.to_tensor(outputs[some]))
-                values = loss(given, paddle.to_tensor(labels[some])).numpy()
+                argument = head.argument(paddle.to_tensor(outputs[some]))
+                values = loss(argument, paddle.to_tensor(labels[some])).numpy()
         except Exception:  # a user's loss may raise anything; it will raise it in training, too
             return None
         first = values if first is None else first
@@ -98,11 +98,11 @@ def softmax_twice(probe: Probe) -> str | None:
     steps = np.diff(np.take_along_axis(probe.by_label, order, axis=0), axis=0)
     fall = np.ptp(probe.by_label, axis=0)
     # Of two classes, any loss has this order; only after a second softmax it stays far from 0.
-    if not fall.any() or (steps > 1e-4 * fall).any() or probe.surest[0] < 0.01:
+    if not fall.any() or (steps > 1e-4 * fall).any() or probe.best_case[0] < 0.01:
         return None
     return (
         "softmax is applied twice: however sure and right the network is, this loss stays at "
-        f"{probe.surest[0]:.4f} (cross-entropy goes to 0), and its gradient is weak. A "
+        f"{probe.best_case[0]:.4f} (cross-entropy goes to 0), and its gradient is weak. A "
         "cross-entropy takes logits and has its own softmax: leave yours out"
     )
 
@@ -112,7 +112,7 @@ def broadcast(probe: Probe) -> str | None:
 
     The mean over a row has the right shape, and the network learns the mean label.
     """
-    if _same(probe.elsewhere, probe.values[probe.some]):
+    if _same(probe.other_batch, probe.values[probe.some]):
         return None
     return (
         "the value of an example changes with the other examples in its batch, as when [batch, 1] "
@@ -143,7 +143,7 @@ def labels_as_numbers(probe: Probe) -> str | None:
 
     The value stays the same when the logits change places.
     """
-    indifferent = probe.head.name == "logits" and _same(probe.turned, probe.values[probe.some])
+    indifferent = probe.head.name == "logits" and _same(probe.rotated, probe.values[probe.some])
     if not indifferent or labels_ignored(probe):
         return None
     return (
@@ -155,14 +155,14 @@ def labels_as_numbers(probe: Probe) -> str | None:
 
 def no_gradient(probe: Probe) -> str | None:
     """The gradient is 0, as of the predicted class, of numpy's numbers or of a constant."""
-    if probe.slopes.any():
+    if probe.gradients.any():
         return None
     return "the gradient is 0 wherever it was tried: the network stays as it is"
 
 
 def logit_unused(probe: Probe) -> str | None:
     """The gradient in one output is always 0, as after a slice that is too short."""
-    unused = np.flatnonzero(~probe.slopes.any(axis=0))
+    unused = np.flatnonzero(~probe.gradients.any(axis=0))
     if not len(unused) or len(unused) == probe.head.outputs:
         return None
     return (
@@ -174,9 +174,9 @@ def logit_unused(probe: Probe) -> str | None:
 def wrong_way(probe: Probe) -> str | None:
     """The sign is wrong: the loss never falls towards the label."""
     if probe.head.name == "logits":
-        towards = np.take_along_axis(probe.slopes, probe.labels[:, None], axis=1)[:, 0]
+        towards = np.take_along_axis(probe.gradients, probe.labels[:, None], axis=1)[:, 0]
     else:
-        towards = probe.slopes[:, 0] * (probe.labels - probe.outputs[:, 0])
+        towards = probe.gradients[:, 0] * (probe.labels - probe.outputs[:, 0])
     if (towards < 0).any() or not (towards > 0).any():
         return None
     return "it grows as the network comes nearer to the label: is its sign wrong?"
@@ -192,62 +192,65 @@ CHECKS = (
 )
 
 
-def _drawn(loss: Callable[..., paddle.Tensor], classes: int) -> tuple[Head, np.ndarray, np.ndarray]:
+def _random_outputs(
+    loss: Callable[..., paddle.Tensor], classes: int
+) -> tuple[Head, np.ndarray, np.ndarray]:
     """The loss's head, outputs [m K, outputs] and labels [m K]: m random outputs, all K labels."""
     head, count = head_of(loss, classes), max(10, classes)
     rng = np.random.default_rng(0)
-    drawn = rng.normal(size=(count, classes)) * np.geomspace(0.3, 10, count)[:, None]
-    for row, largest in enumerate(drawn.argmax(axis=1)):  # each class is the predicted one once
+    random = rng.normal(size=(count, classes)) * np.geomspace(0.3, 10, count)[:, None]
+    for row, largest in enumerate(random.argmax(axis=1)):  # each class is the predicted one once
         swapped = [row % classes, largest]
-        drawn[row, swapped] = drawn[row, swapped[::-1]]
+        random[row, swapped] = random[row, swapped[::-1]]
     if head.name == "prediction":
-        drawn = rng.uniform(-2, classes + 1, (count, 1))
-    outputs = drawn.astype(np.float32).repeat(classes, axis=0)
+        random = rng.uniform(-2, classes + 1, (count, 1))
+    outputs = random.astype(np.float32).repeat(classes, axis=0)
     return head, outputs, np.tile(np.arange(classes), count)
 
 
 def probe_of(loss: Callable[..., paddle.Tensor], rows: int, classes: int) -> Probe | None:
     """`loss` tried on random outputs; None where it raises or is not finite."""
-    head, outputs, labels = _drawn(loss, classes)
+    head, outputs, labels = _random_outputs(loss, classes)
     order = np.random.default_rng(1).permutation(len(labels))  # neighbours in a batch are any two
     some = order[1:21]  # and other two
     right = np.array([3, 7]) % classes
     logits = head.name == "logits"
-    surest = (np.eye(classes)[right] * 1e4 if logits else right[:, None]).astype(np.float32)
+    best_case = (np.eye(classes)[right] * 1e4 if logits else right[:, None]).astype(np.float32)
     try:
-        values, slopes = (
+        values, gradients = (
             array[order.argsort()]
-            for array in _tried(loss, head, outputs[order], labels[order], rows)
+            for array in _evaluated(loss, head, outputs[order], labels[order], rows)
         )
-        elsewhere, _ = _tried(loss, head, outputs[some], labels[some], rows)
-        turned, _ = _tried(loss, head, np.roll(outputs[some], 1, axis=1), labels[some], rows)
-        at_best, _ = _tried(loss, head, surest, right, rows)
+        other_batch, _ = _evaluated(loss, head, outputs[some], labels[some], rows)
+        rotated, _ = _evaluated(loss, head, np.roll(outputs[some], 1, axis=1), labels[some], rows)
+        best_values, _ = _evaluated(loss, head, best_case, right, rows)
     except Exception:  # a user's loss may raise anything; it will raise it in training, too
         return None
-    if not all(np.isfinite(array).all() for array in (values, slopes, elsewhere, turned)):
+    if not all(np.isfinite(array).all() for array in (values, gradients, other_batch, rotated)):
         return None
-    return Probe(head, outputs, labels, values, slopes, some, elsewhere, turned, at_best)
+    return Probe(head, outputs, labels, values, gradients, some, other_batch, rotated, best_values)
 
 
-def _tried(
+def _evaluated(
     loss: Callable[..., paddle.Tensor],
     head: Head,
     outputs: np.ndarray,
     labels: np.ndarray,
     rows: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values [n] and slopes [n, outputs] of n examples, in full batches of `rows`."""
+    """Values [n] and gradients [n, outputs] of n examples, in full batches of `rows`."""
     import paddle
 
-    values, slopes = [], []
+    values, gradients = [], []
     for first in range(0, len(labels), rows):
         batch = np.arange(first, first + rows) % len(labels)
-        given = paddle.to_tensor(outputs[batch], stop_gradient=False)
-        batch_values = loss(head.argument(given), paddle.to_tensor(labels[batch]))
+        tensor = paddle.to_tensor(outputs[batch], stop_gradient=False)
+        batch_values = loss(head.argument(tensor), paddle.to_tensor(labels[batch]))
         batch_values.sum().backward()
         values.append(batch_values.numpy())
-        slopes.append(np.zeros_like(outputs[batch]) if given.grad is None else given.grad.numpy())
-    return np.concatenate(values)[: len(labels)], np.concatenate(slopes)[: len(labels)]
+        gradient = tensor.grad
+        gradients.append(np.zeros_like(outputs[batch]) if gradient is None else gradient.numpy())
+    return np.concatenate(values)[: len(labels)], np.concatenate(gradients)[: len(labels)]
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

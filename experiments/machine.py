@@ -96,7 +96,7 @@ def loaded() -> None:
 
 
 def interrupted() -> bool:
-    """Whether this process was told to stop; a library may have turned that into another error."""
+    """Whether a signal told this process to stop; a library may have raised another error."""
     return _interrupted
 
 
@@ -135,7 +135,7 @@ def may_fork() -> bool:
 
 
 @functools.cache  # called for every run of a grid
-def device(wanted: str, threads: int) -> str:
+def device(requested: str, threads: int) -> str:
     """'cpu' or 'gpu' for `wanted`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
 
     Paddle is loaded, with `threads`, only where it may see a GPU.
@@ -143,15 +143,15 @@ def device(wanted: str, threads: int) -> str:
     Raises:
         ValueError: A GPU is asked for, and there is none.
     """
-    if wanted == "cpu" or (wanted == "auto" and built_for_cpu()):
+    if requested == "cpu" or (requested == "auto" and built_for_cpu()):
         return "cpu"
     prepare(threads)
     import paddle
 
-    there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if wanted == "gpu" and not there:
+    available = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if requested == "gpu" and not available:
         raise ValueError(NO_GPU)
-    return "gpu" if there else "cpu"
+    return "gpu" if available else "cpu"
 
 
 def keep_memory() -> bool:

@@ -30,40 +30,40 @@ def store_uri(uri: str | None, directory: str | os.PathLike[str]) -> str:
     Raises:
         AddressError: no store can be there.
     """
-    name, given = "tracking.uri", (uri or "").strip()
-    if not given:
-        name, given = "MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    name, address = "tracking.uri", (uri or "").strip()
+    if not address:
+        name, address = "MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     try:
-        return _address(given or DEFAULT_URI, Path(directory))
+        return _address(address or DEFAULT_URI, Path(directory))
     except AddressError as error:
         raise AddressError(f"{name}: {error}") from None
 
 
-def _address(given: str, directory: Path) -> str:
-    uri = _SCHEME.sub(lambda scheme: scheme[0].lower(), given, count=1)
+def _address(typed: str, directory: Path) -> str:
+    uri = _SCHEME.sub(lambda scheme: scheme[0].lower(), typed, count=1)
     if parts := _SQLITE.fullmatch(uri):
         if parts["query"]:
             raise AddressError(
-                f"expected sqlite:///FILE with nothing after it, got {given}; leave "
+                f"expected sqlite:///FILE with nothing after it, got {typed}; leave "
                 f"{parts['query']} out (tracking.patience=SECONDS says how long to wait for a "
                 "store that is locked), or write %3F where the file's name has a question mark"
             )
         file = unquote(parts["file"])
         if file in ("", ":memory:"):
             raise AddressError(
-                f"{_EXPECTED} {given}; a database in memory would be gone when the command ends, "
+                f"{_EXPECTED} {typed}; a database in memory would be gone when the command ends, "
                 "choose a file"
             )
         path = Path(os.path.realpath(directory / file))
         if file.endswith("/") or path.is_dir():
-            raise AddressError(f"{_EXPECTED} {given}; {path} is a directory, choose a file")
+            raise AddressError(f"{_EXPECTED} {typed}; {path} is a directory, choose a file")
         return sqlite_uri(path)
     if re.match("https?://[^/?#]", uri):
         if "?" in uri or "#" in uri:
             raise AddressError(f"{_EXPECTED} an address with something after ? or #; leave it out")
         return uri.rstrip("/")
     kind = _SCHEME.match(uri)
-    shown = f"{kind[0]}:..." if kind and kind[0] not in ("sqlite", "file") else repr(given)
+    shown = f"{kind[0]}:..." if kind and kind[0] not in ("sqlite", "file") else repr(typed)
     raise AddressError(
         f"{_EXPECTED} {shown}; put a tracking server (`mlflow server`) before any other, and "
         "choose with tracking.uri=... or MLFLOW_TRACKING_URI"
@@ -88,7 +88,7 @@ def database(uri: str) -> Path | None:
     return Path(unquote(parts["file"])) if parts else None
 
 
-def is_there(uri: str) -> bool:
+def exists(uri: str) -> bool:
     """Whether an address of `store_uri` has a store: a database that exists, or any server."""
     path = database(uri)
     return path is None or path.exists()
@@ -113,12 +113,12 @@ def current(recorded: str, database: Path) -> str:
     A store that was moved or copied still has its artifacts beside the database.
     """
     parts = urlsplit(recorded)
-    then = Path(url2pathname(parts.path) if parts.scheme else recorded)
-    if parts.scheme not in ("", "file") or not then.is_absolute() or ARTIFACTS not in then.parts:
+    old = Path(url2pathname(parts.path) if parts.scheme else recorded)
+    if parts.scheme not in ("", "file") or not old.is_absolute() or ARTIFACTS not in old.parts:
         return recorded
-    inside = then.parts[len(then.parts) - then.parts[::-1].index(ARTIFACTS) :]
-    now = artifacts(database).joinpath(*inside)
-    return now.as_uri() if now != then and (now.exists() or not then.exists()) else recorded
+    inside = old.parts[len(old.parts) - old.parts[::-1].index(ARTIFACTS) :]
+    new = artifacts(database).joinpath(*inside)
+    return new.as_uri() if new != old and (new.exists() or not old.exists()) else recorded
 
 
 def pass_proxies_by() -> None:

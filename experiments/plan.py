@@ -15,7 +15,7 @@ from experiments.terminal import duration, plural, size
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from experiments.option_checks import Checked
+    from experiments.rehearsal import Checked
     from experiments.tracking import Store
 
 TO_RUN = ("failed", "forced", "killed", "missing")
@@ -34,8 +34,8 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
 
     from experiments import tracking
 
-    there = places.is_there(planned[0].tracking["uri"])
-    store = tracking.open_for(planned[0]) if there else None
+    exists = places.exists(planned[0].tracking["uri"])
+    store = tracking.open_for(planned[0]) if exists else None
     earlier = reuse.look_up(tracking.all_runs(store) if store else {}, planned, digests)
     identities, runs = earlier.identities, earlier.runs
     grid = dict(zip(identities, planned, strict=True))
@@ -47,7 +47,7 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
     }
     checked = _checked([grid[i] for i in todo]) if planned[0].checkpoint else []
     alone = {i for i, check in zip(todo, checked, strict=False) if check.alone}
-    starts = _starts(store, {i: grid[i] for i in todo}, trajectories, alone)
+    starts = first_epochs(store, {i: grid[i] for i in todo}, trajectories, alone)
     pace = _Pace(store)
     seconds = {i: pace.of(grid[i], starts[i]) for i in todo}
     jobs: dict[str, list[float | None]] = {}
@@ -64,8 +64,8 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
         rows.append(row)
     text = table.text(rows, trials.names(planned))
     print(f"\n{text}\n\n{summary(list(states.values()), list(jobs.values()), slots)}")
-    if counted := trials.counted(planned):
-        print(f"{counted}.")
+    if trials_text := trials.counted(planned):
+        print(f"{trials_text}.")
     for note in earlier.notes:
         print(note)
     if continued := sum(start > 0 for start in starts.values()):
@@ -124,35 +124,33 @@ class _Pace:
     """How long runs take, from those that are finished."""
 
     def __init__(self, store: Store | None):
-        self.per_epoch: dict[tuple[str, ...], list[float]] = {}
-        self.once: dict[tuple[str, ...], list[float]] = {}
+        self.seconds: dict[tuple[str, ...], list[tuple[float, float]]] = {}  # of an epoch, and once
         for run in store.search("tags.outcome = 'ok'") if store else []:
             metrics, info = run.data.metrics, run.info
             epoch = metrics.get("time/train_seconds", 0.0) + metrics.get("time/val_seconds", 0.0)
             epochs = int(metrics.get("stop/trained_epochs", run.data.params.get("epochs", 0)))
             trained = epochs - int(run.data.tags.get("resumed_after", 0))
             whole = ((info.end_time or info.start_time) - info.start_time) / 1000
-            for key in _alike(run.data.params):
-                if epochs:
-                    self.per_epoch.setdefault(key, []).append(epoch)
-                self.once.setdefault(key, []).append(max(0.0, whole - trained * epoch))
+            for key in _speed_keys(run.data.params) if epochs else ():
+                once = max(0.0, whole - trained * epoch)
+                self.seconds.setdefault(key, []).append((epoch, once))
 
     def of(self, job: Settings, start: int) -> float | None:
         """Seconds of a run from epoch `start` on; None when no finished run is like it."""
-        for key in _alike({name: str(value) for name, value in job.params.items()}):
-            if key in self.per_epoch:
-                epoch, once = (statistics.median(each[key]) for each in (self.per_epoch, self.once))
+        for key in _speed_keys({name: str(value) for name, value in job.params.items()}):
+            if key in self.seconds:
+                epoch, once = map(statistics.median, zip(*self.seconds[key], strict=True))
                 return (job.epochs - start) * epoch + once
         return None
 
 
-def _alike(params: dict[str, Any]) -> list[tuple[str, ...]]:
+def _speed_keys(params: dict[str, Any]) -> list[tuple[str, ...]]:
     """What runs of about the same speed have in common, the closest likeness first."""
     work = ("model", "model.hidden", "data", "data.train_size", "batch_size")
     return [tuple(params.get(name, "") for name in (*work, *more)) for more in (("loss",), ())]
 
 
-def _starts(
+def first_epochs(
     store: Store | None,
     planned: Mapping[str, Settings],
     trajectories: Mapping[str, str],
@@ -170,7 +168,7 @@ def _starts(
             ends[key] = [0]
             if store and job.checkpoint and not job.force:
                 kept_by = store.key, store.experiment_id, trajectories[identity]
-                place = checkpoints.place(store.directory, *kept_by)
+                place = checkpoints.prefix(store.directory, *kept_by)
                 ends[key] += [
                     epoch
                     for epoch, path in checkpoints.longest_first(place)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from experiments import machine
 
-GRACE_SECONDS = 20  # for a process that was told to stop, to write that to the store
+GRACE_SECONDS = 20  # for a process that is stopped, to write that to the store
 
 _PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent dies
 
@@ -58,12 +58,12 @@ class Process:
 
     def __init__(self, function: Callable[..., Any], *arguments: Any):
         context = _context()
-        self.connection, theirs = context.Pipe(duplex=False)
+        self.connection, child_end = context.Pipe(duplex=False)
         # No daemon: that may not have processes of its own, which a user's data may need.
-        given = theirs, function, arguments
-        self.process = context.Process(target=_call, args=given)
+        call = child_end, function, arguments
+        self.process = context.Process(target=_call, args=call)
         self.process.start()
-        theirs.close()
+        child_end.close()
         self.last: Any = None
 
     def receive(self) -> tuple[bool, Any]:
@@ -82,17 +82,17 @@ class Process:
         if self.process.exitcode is None:
             self.process.terminate()
 
-    def join(self, hear: Callable[[Any], None] | None = None) -> None:
+    def join(self, on_value: Callable[[Any], None] | None = None) -> None:
         """Wait for the end, which comes after `GRACE_SECONDS` at the latest.
 
-        `hear` gets what the process sends until then.
+        `on_value` gets what the process sends until then.
         """
         end = time.monotonic() + GRACE_SECONDS
         with contextlib.suppress(EOFError, OSError):
-            while hear and self.connection.poll(max(0.0, end - time.monotonic())):
+            while on_value and self.connection.poll(max(0.0, end - time.monotonic())):
                 over, value = self.connection.recv()
                 if not over:
-                    hear(value)
+                    on_value(value)
         self.process.join(max(0.0, end - time.monotonic()))
         if self.process.exitcode is None:
             self.process.kill()
@@ -103,8 +103,8 @@ class Process:
 Task = tuple[Any, Callable[..., Any], tuple[Any, ...]]  # its key, the function, its arguments
 
 
-def each(
-    tasks: deque[Task], slots: int, hear: Callable[[Any, Any], None] = lambda key, value: None
+def results(
+    tasks: deque[Task], slots: int, on_value: Callable[[Any, Any], None] = lambda key, value: None
 ) -> Generator[tuple[Any, Any], None, None]:
     """Key and result, or exception, of each task as it ends: a process each, `slots` at once.
 
@@ -114,7 +114,7 @@ def each(
     Args:
         tasks: The tasks.
         slots: How many run at once.
-        hear: Gets the key of a task and what its process sends before its result;
+        on_value: Gets the key of a task and what its process sends before its result;
             None, None after a second in which no process sends anything.
     """
     running: dict[Connection, tuple[Any, Process]] = {}
@@ -126,7 +126,7 @@ def each(
                 running[process.connection] = key, process
             ready = multiprocessing.connection.wait(list(running), timeout=1.0)
             if not ready:
-                hear(None, None)
+                on_value(None, None)
             for connection in ready:
                 assert isinstance(connection, Connection)
                 key, process = running[connection]
@@ -136,15 +136,15 @@ def each(
                     process.join()
                     yield key, result
                 else:
-                    hear(key, result)
+                    on_value(key, result)
     finally:
         for _, process in running.values():
             process.stop()
         for key, process in running.values():
-            process.join(functools.partial(hear, key))
+            process.join(functools.partial(on_value, key))
 
 
-def alone(function: Callable[..., Result], *arguments: Any) -> Result:
+def in_fork(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call the function in a fork of this process, or in this process where forking is not safe.
 
     The fork shares the standard input, and Ctrl-C and SIGTERM end it, too.
@@ -172,7 +172,7 @@ def alone(function: Callable[..., Result], *arguments: Any) -> Result:
 def _with_input(
     send: Callable[[Any], None], parent: int, function: Callable[..., Any], arguments: Any
 ) -> Any:
-    """In the fork of `alone`."""
+    """In the fork of `in_fork`."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before
         os.kill(os.getpid(), signal.SIGKILL)
@@ -211,15 +211,15 @@ def _call(connection: Connection, function: Callable[..., Any], arguments: tuple
         with lock:  # a user's thread may print
             connection.send((over, value))
 
-    with contextlib.suppress(ConnectionError, KeyboardInterrupt):  # nobody waits any more
+    with contextlib.suppress(ConnectionError, KeyboardInterrupt):  # the parent process has ended
         try:
             result = function(send, *arguments)
         except Exception as error:
-            result = portable(error)
+            result = picklable(error)
         send(result, over=True)
 
 
-def portable(error: Any) -> Any:
+def picklable(error: Any) -> Any:
     """`error`, or a RuntimeError with its text where other processes cannot unpickle it."""
     try:
         pickle.loads(pickle.dumps(error))

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _REFRESH_SECONDS = 0.1  # from one drawing to the next
 _EPOCHS = re.compile(r"tracking\.epochs=\[([\d,]+)\]")
 
-_tell: Callable[[Event], None] | None = None  # of a process whose launching process shows progress
+_send: Callable[[Event], None] | None = None  # of a process whose launching process shows progress
 
 
 class Event(NamedTuple):
@@ -69,15 +69,15 @@ def once(what: str) -> dict[str, Event]:
 # ---- in a job ------------------------------------------------------------------------------------
 
 
-def tell(send: Callable[[Any], None], *, all_output: bool) -> None:
+def send_events(send: Callable[[Any], None], *, all_output: bool) -> None:
     """Let the records of this process's jobs go to the launching process.
 
     Args:
         send: Passes a value to it.
         all_output: Whether what is printed goes there, too: it would spoil the lines of a terminal.
     """
-    global _tell
-    _tell = send
+    global _send
+    _send = send
     if all_output:
         sys.stdout = sys.stderr = _Lines()
 
@@ -90,7 +90,7 @@ class _Lines(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
-            _pass(_LINE._replace(text=line, level=logging.NOTSET))
+            _forward(_LINE._replace(text=line, level=logging.NOTSET))
         return len(text)
 
 
@@ -99,13 +99,13 @@ class _ToLauncher(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", _LINE)
-        _pass(event._replace(text=self.format(record), level=record.levelno))
+        _forward(event._replace(text=self.format(record), level=record.levelno))
 
 
-def _pass(event: Event) -> None:
+def _forward(event: Event) -> None:
     with contextlib.suppress(ConnectionError):  # the launching process was killed; the job goes on
-        if _tell:
-            _tell(event)
+        if _send:
+            _send(event)
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def in_job(*, verbose: bool) -> Iterator[None]:
     """
     root = logging.getLogger()
     for screen in [each for each in root.handlers if type(each) is logging.StreamHandler]:
-        if _tell:
+        if _send:
             root.removeHandler(screen)
             root.addHandler(_ToLauncher())
         elif not verbose:
@@ -179,24 +179,24 @@ class Progress:
             parts.append(f"{clock(rest)} left")
         return " · ".join(parts)
 
-    def hear(self, job: int | None, event: Any) -> None:
+    def handle(self, job: int | None, event: Any) -> None:
         """Show an event of a job; without a job, that time has passed."""
         if job is not None and isinstance(event, Event):
             if event.kind == "epoch":
                 self.shares[job] = event.epoch / max(1, event.epochs, *self.epochs[job])
                 label, *parts = event.text.split(" | ")
-                named = ("epoch", "val/accuracy", "DIVERGED")
-                shown = [part for part in parts if part.startswith(named)]
-                self.working[job] = " | ".join([*shown, label])
+                columns = ("epoch", "val/accuracy", "DIVERGED")
+                parts_shown = [part for part in parts if part.startswith(columns)]
+                self.working[job] = " | ".join([*parts_shown, label])
             if event.kind == "end":
                 self.left[job] -= 1
                 if not self.left[job]:
                     self.shares[job] = 1.0
-            self._say(event)
+            self._print(event)
         if time.monotonic() - self.drawn > _REFRESH_SECONDS:
             self._draw()
 
-    def over(self, job: int, *, failed: bool) -> None:
+    def finish(self, job: int, *, failed: bool) -> None:
         """A job has ended; what is left of its runs has failed, or ended without an event."""
         self.failed += self.left[job] if failed else 0
         self.left[job], self.shares[job] = 0, 1.0
@@ -206,23 +206,23 @@ class Progress:
         self._draw()
 
     @contextlib.contextmanager
-    def above(self) -> Iterator[None]:
+    def print_above(self) -> Iterator[None]:
         """What is printed in the block stays, above the lines that change."""
         self._clear()
         yield
         self._draw()
 
-    def _say(self, event: Event) -> None:
+    def _print(self, event: Event) -> None:
         """Print the text of an event, where it is to be seen."""
-        text, repeated = event.text, event.once in self.warned - {""}
+        text, is_repeated = event.text, event.once in self.warned - {""}
         self.warned.add(event.once)
         if event.kind == "end" and not self.in_terminal:
             text = f"{self} | {text}"
         elif not self.verbose and (
-            event.kind != "line" or repeated or logging.NOTSET < event.level < logging.WARNING
+            event.kind != "line" or is_repeated or logging.NOTSET < event.level < logging.WARNING
         ):
             return
-        with self.above():
+        with self.print_above():
             if event.level == logging.NOTSET:
                 print(text, flush=True)
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import itertools
 import math
@@ -15,7 +14,7 @@ from hydra.errors import HydraException
 
 from experiments import contract, credentials, machine
 from experiments.config import GROUPS, Settings, credentials_in
-from experiments.errors import CommandError, refuse
+from experiments.errors import CommandError, refuse, suggestion
 from experiments.functions import cannot_load
 from experiments.guards import check_number
 
@@ -69,11 +68,9 @@ def problems(settings: Settings) -> list[str]:
             wrong.append(f"{name}: expected a name, got an empty one")
     metric = settings.question.get("metric")
     if metric is not None and not contract.is_metric(metric):
-        near = difflib.get_close_matches(metric, contract.METRICS, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
         wrong.append(
             "question.metric: expected one of those that `generate report --help` lists, such as "
-            f"test/accuracy or test/nll, got {metric!r}{meant}"
+            f"test/accuracy or test/nll, got {metric!r}{suggestion(metric, contract.METRICS)}"
         )
     try:
         question_seeds(settings.question.get("seeds"))
@@ -111,9 +108,9 @@ def question_seeds(value: Any) -> tuple[int, ...]:
     seeds: Sequence[Any] = value if isinstance(value, (list, tuple)) else []
     if isinstance(value, str):
         try:
-            word = OverridesParser.create().parse_override(f"seed={value}")
-            if word.is_discrete_sweep():
-                every = word.sweep_iterator(Transformer.identity)
+            seed_override = OverridesParser.create().parse_override(f"seed={value}")
+            if seed_override.is_discrete_sweep():
+                every = seed_override.sweep_iterator(Transformer.identity)
                 seeds = list(itertools.islice(every, _MOST_SEEDS + 1))
         except HydraException:
             raise wrong from None
@@ -150,14 +147,16 @@ def _check_option(settings: Settings, group: str) -> None:
         )
 
 
-def check_values(jobs: Sequence[Settings], *, elsewhere: bool = False) -> None:
+def check_values(jobs: Sequence[Settings], *, remote: bool = False) -> None:
     """Raise CommandError with all `problems` of all runs, if there are any.
 
     Args:
         jobs: the runs.
-        elsewhere: whether they run on other machines, whose cores are not known here.
+        remote: whether they run on other machines, whose cores are not known here.
     """
     wrong = {problem for job in jobs for problem in problems(job)}
-    if (most := max(job.threads for job in jobs)) > machine.cores() and not elsewhere:
-        wrong.add(f"threads: expected 1 to {machine.cores()}, the cores that there are, got {most}")
+    if (threads := max(job.threads for job in jobs)) > machine.cores() and not remote:
+        wrong.add(
+            f"threads: expected 1 to {machine.cores()}, the cores that there are, got {threads}"
+        )
     refuse(sorted(wrong))

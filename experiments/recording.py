@@ -71,10 +71,10 @@ class Recorder:
 
     def warn(self, settings: Settings, learner: Learner, record: Record, *, last: bool) -> None:
         """Log each mistake once: after two consecutive epochs, or after the last one."""
-        seen = self.seen(learner, record, last=last)
-        lasting = [warning for warning in seen if warning.name in self.previous or last]
+        current = self.seen(learner, record, last=last)
+        repeated = [warning for warning in current if warning.name in self.previous or last]
         of_labels = [w for w in self.warnings if w.name == "label-type"]
-        for warning in [*of_labels, *lasting]:
+        for warning in [*of_labels, *repeated]:
             if warning.name not in self.logged:
                 log.warning(
                     "%s | %s: %s",
@@ -82,7 +82,7 @@ class Recorder:
                     extra=progress.once(warning.name),
                 )
                 self.logged.add(warning.name)
-        self.previous = {warning.name for warning in seen}
+        self.previous = {warning.name for warning in current}
 
     def conclude(
         self,
@@ -150,7 +150,7 @@ class Recorder:
 
 
 def _export(tracked: TrackedRun, settings: Settings, learner: Learner) -> dict[str, str]:
-    """Log the network as a model; a tag that says why where it cannot be exported."""
+    """Log the network as a model; a tag with the reason where it cannot be exported."""
     try:
         tracked.log_model(learner.network, learner.shape, learner.head.outputs, settings.label)
     except tracking.ExportError as error:

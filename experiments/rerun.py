@@ -53,7 +53,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
                 f"{word}: rerun={settings.rerun} takes what decides the numbers from that run, "
                 "and runs it; leave this out"
             )
-    if not places.is_there(settings.tracking["uri"]):  # a new one would have no run
+    if not places.exists(settings.tracking["uri"]):  # a new one would have no run
         raise CommandError(
             f"rerun={settings.rerun}: there is no store {settings.tracking['uri']}; start the "
             "command where mlflow.db is, or choose a store with tracking.uri=URI"
@@ -62,43 +62,43 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     from experiments import tracking
 
     store = tracking.open_for(settings)
-    tracking.close_stale(store, elsewhere=settings.close_stale)
-    before = find(store, settings.rerun)
-    cfg = config_of(store, before, cfg, overrides)
-    choices = {group: before.data.params[group] for group in config.GROUPS}
-    words = (comparison.read(store, before, "overrides.yaml") or b"[]").decode()
+    tracking.close_stale(store, other_hosts=settings.close_stale)
+    old_run = find(store, settings.rerun)
+    cfg = config_of(store, old_run, cfg, overrides)
+    choices = {group: old_run.data.params[group] for group in config.GROUPS}
+    words = (comparison.read(store, old_run, "overrides.yaml") or b"[]").decode()
     settings = config.read(cfg, choices, list(OmegaConf.create(words)))
     settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)
     ranges.check_values([settings])
     machine.load_paddle(settings.threads)  # for the process of the check, too, which is forked
     warnings = option_checks.check_one(settings)
-    if settings.identity(option_checks.data(settings).digest) != before.data.tags.get("identity"):
-        files = reuse.changed_files(before, settings.code)
+    if settings.identity(option_checks.data(settings).digest) != old_run.data.tags.get("identity"):
+        files = reuse.changed_files(old_run, settings.code)
         if files is None:
             log.warning("the run does not record its code (%s)", reuse.UNKNOWN)
         else:
             log.warning("%s changed since then", ", ".join(files) or "the data or the device")
-    log.info("run %s once more: %s", before.info.run_id, settings.label)
+    log.info("run %s once more: %s", old_run.info.run_id, settings.label)
     from experiments import execution  # now that it is known how Paddle is to be loaded
 
     artifacts = {
         "config.yaml": OmegaConf.to_yaml(cfg),
         "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
     }
-    tags = {"rerun_of": before.info.run_id}
-    after = execution.execute_alone(settings, artifacts, tags=tags, warnings=warnings)
+    tags = {"rerun_of": old_run.info.run_id}
+    new_id = execution.execute_alone(settings, artifacts, tags=tags, warnings=warnings)
 
-    pair = before, store.client.get_run(after)
+    pair = old_run, store.client.get_run(new_id)
     print(f"\n{table.text([table.row(settings, run) for run in pair])}\n")
-    then, now = (
+    old, new = (
         comparison.record(store.client, run, partial(comparison.read, store)) for run in pair
     )
-    report = comparison.text(then, now)
+    report = comparison.text(old, new)
     # A number that only the new run has comes from newer code.
-    if then.results.keys() & comparison.differences(then, now):
+    if old.results.keys() & comparison.differences(old, new):
         raise CommandError(report)
     print(report)
-    return after
+    return new_id
 
 
 def find(store: Store, run_id: object) -> Any:
@@ -125,16 +125,16 @@ def config_of(store: Store, run: Any, now: DictConfig, overrides: Sequence[str])
 
     Device, threads and where data lie may be set by `overrides`: the machine may be another one.
     """
-    kept = comparison.read(store, run, "config.yaml")
-    if kept is None:
+    content = comparison.read(store, run, "config.yaml")
+    if content is None:
         raise CommandError(
             f"rerun: the run {run.info.run_id} has no config.yaml any more; see where its "
             "artifacts are"
         )
-    then: Any = OmegaConf.to_container(OmegaConf.create(kept.decode()))
+    old: Any = OmegaConf.to_container(OmegaConf.create(content.decode()))
     values: Any = OmegaConf.to_container(now, resolve=True)
-    given = {word.lstrip("+").partition("=")[0] for word in overrides}
-    names = [name.removeprefix("data.") for name in contract.DATA_PLACES if name in given]
-    root = {name: values["data"][name] for name in names}
-    values |= {name: then[name] for name in _OF_THEN if name in then and name not in given}
-    return OmegaConf.create(values | {"data": values["data"] | root})
+    overridden = {word.lstrip("+").partition("=")[0] for word in overrides}
+    names = [name.removeprefix("data.") for name in contract.DATA_PLACES if name in overridden]
+    data_places = {name: values["data"][name] for name in names}
+    values |= {name: old[name] for name in _OF_THEN if name in old and name not in overridden}
+    return OmegaConf.create(values | {"data": values["data"] | data_places})

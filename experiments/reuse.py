@@ -44,9 +44,9 @@ def look_up(
     runs: Mapping[str, Sequence[Run]], jobs: Sequence[Settings], data_digests: Sequence[str]
 ) -> Earlier:
     """What `runs`, by identity and oldest first, mean for jobs whose data have these digests."""
-    others: dict[tuple[str, ...], list[Run]] = {}
-    for run in (run for alike in runs.values() for run in alike):
-        others.setdefault(_key_of(run), []).append(run)
+    by_settings: dict[tuple[str, ...], list[Run]] = {}
+    for run in (run for others in runs.values() for run in others):
+        by_settings.setdefault(_key_of(run), []).append(run)
 
     identities = []
     noted: dict[tuple[str, str], list[str]] = {}
@@ -54,28 +54,30 @@ def look_up(
         identity = job.identity(digest)
         if identity not in runs or not is_finished(contract.counting(runs[identity])):
             key = (job.settings_digest(digest), *(job.choices[group] for group in GROUPS))
-            alike = sorted(others.get(key, []), key=lambda run: run.info.start_time)
-            alike = [run for run in alike if run.data.tags["identity"] != identity]
-            other = contract.counting(alike) if alike else None
+            others = sorted(by_settings.get(key, []), key=lambda run: run.info.start_time)
+            others = [run for run in others if run.data.tags["identity"] != identity]
+            other = contract.counting(others) if others else None
             if other is not None and other.info.status != "RUNNING":
                 files = ", ".join(changed_files(other, job.code) or [])
-                why = f"made before {files} changed" if files else UNKNOWN
-                what, use = "unfinished", "start over"
+                reason = f"made before {files} changed" if files else UNKNOWN
+                state, use = "unfinished", "start over"
                 if is_finished(other):
-                    what, use = "finished", "run again (reuse=any uses them)"
+                    state, use = "finished", "run again (reuse=any uses them)"
                     if job.reuse == "any" and not job.force:
                         use = "used (reuse=any)"
                         identity = other.data.tags["identity"]
-                noted.setdefault((what, f"{why}: {use}"), []).append(f"loss={job.choices['loss']}")
+                noted.setdefault((state, f"{reason}: {use}"), []).append(
+                    f"loss={job.choices['loss']}"
+                )
         identities.append(identity)
-    kept = {
+    current = {
         identity: contract.counting(runs[identity]) for identity in identities if identity in runs
     }
     notes = [
-        f"{plural(len(losses), f'{what} run')} of {', '.join(sorted(set(losses)))}, {why}"
-        for (what, why), losses in noted.items()
+        f"{plural(len(losses), f'{state} run')} of {', '.join(sorted(set(losses)))}, {reason}"
+        for (state, reason), losses in noted.items()
     ]
-    return Earlier(identities, kept, notes)
+    return Earlier(identities, current, notes)
 
 
 def is_finished(run: Run | None) -> bool:
@@ -114,7 +116,7 @@ def disagreements(runs: Sequence[Run]) -> list[str]:
 
 def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:
     """`disagreements` of the runs of these identities."""
-    return [said for i in dict.fromkeys(identities) for said in disagreements(runs.get(i, ()))]
+    return [text for i in dict.fromkeys(identities) for text in disagreements(runs.get(i, ()))]
 
 
 def _key_of(run: Run) -> tuple[str, ...]:

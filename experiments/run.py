@@ -103,12 +103,12 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     warnings = option_checks.check_one(settings)
     settings.tracking["data_digest"] = digest
     try:
-        return processes.alone(_in_own_process, settings, artifacts, splits, digest, warnings)
+        return processes.in_fork(_in_own_process, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
         from experiments import tracking
 
         store = tracking.open_for(settings)
-        tracking.close_stale(store, identity=settings.identity(digest), how="failed")
+        tracking.close_stale(store, identity=settings.identity(digest), outcome="failed")
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
@@ -129,7 +129,7 @@ def _record(
     from experiments import execution, reuse, table, tracking
 
     store = tracking.open_for(settings)
-    tracking.close_stale(store, elsewhere=settings.close_stale)
+    tracking.close_stale(store, other_hosts=settings.close_stale)
     earlier = reuse.look_up(tracking.all_runs(store), [settings], [digest])
     (identity,) = earlier.identities
     for note in earlier.notes:
@@ -170,16 +170,18 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
     from experiments import execution, tracking
 
     words = list(HydraConfig.get().overrides.task)
-    several, cfg.tracking.epochs = cfg.tracking.epochs, None
-    ends, failure = [], None
-    for epochs in several or [cfg.epochs]:
-        if several:
+    job_epochs, cfg.tracking.epochs = cfg.tracking.epochs, None
+    run_ids, failure = [], None
+    for epochs in job_epochs or [cfg.epochs]:
+        if job_epochs:
             cfg.epochs = epochs
-            kept = [word for word in words if not word.startswith(("epochs=", "tracking.epochs="))]
-            words = [*kept, f"epochs={epochs}"]
+            others = [
+                word for word in words if not word.startswith(("epochs=", "tracking.epochs="))
+            ]
+            words = [*others, f"epochs={epochs}"]
         settings, artifacts = _read(cfg, words)
         try:
-            ends.append(execution.execute(settings, artifacts))
+            run_ids.append(execution.execute(settings, artifacts))
         except tracking.Taken as other:
             text = "%s | left to another sweep: %s"
             log.info(text, settings.label, other, extra=progress.end())
@@ -191,7 +193,7 @@ def run_in_sweep(cfg: DictConfig) -> list[str]:
             failure = failure or error
     if failure:
         raise failure
-    return ends
+    return run_ids
 
 
 class BeforeWriting(Callback):
@@ -217,17 +219,13 @@ def _refuse_credentials(cfg: DictConfig) -> None:
         for group in config.GROUPS
         if OmegaConf.is_config(OmegaConf.select(cfg, group))
     }
-    refusals = [
-        credentials.refusal(OmegaConf.select(cfg, "tracking.uri")),
-        *credentials.refused_exports(cfg.hydra.job.env_set),
-        *config.credentials_in(options),
-    ]
-    if any(refusals):
-        sys.exit("\n".join(filter(None, refusals)))
+    refusal = credentials.refusal(OmegaConf.select(cfg, "tracking.uri"))
+    if refusals := [*filter(None, [refusal]), *config.credentials_in(options)]:
+        sys.exit("\n".join(refusals))
 
 
 def main() -> None:
-    """The entry point. Ctrl-C ends the command in good order, as SIGTERM does in training."""
+    """The entry point. Ctrl-C ends the command as SIGTERM does in training."""
     gc.disable()  # until `machine.loaded`
     terminal.accept_any_character()
     # Hydra takes -m before or after all overrides, not between two of them.

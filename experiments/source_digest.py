@@ -127,7 +127,7 @@ def _reached(targets: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Path]]
 
 
 def targets(value: Any) -> Iterator[str]:
-    """Every `_target_` in an option, and what Hydra's own functions are told to look up."""
+    """Every `_target_` in an option, and what Hydra's own functions look up."""
     if isinstance(value, Mapping):
         target = value.get("_target_")
         if isinstance(target, str):
@@ -148,12 +148,11 @@ def _short(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class _Module:
-    """A module that was found: its dotted name, its file, and where its submodules are sought."""
+    """A module: its dotted name, its file, and where its submodules are; None of no package."""
 
     name: str
     path: Path | None  # None for a namespace package
     places: list[str] | None = field(compare=False)
-    loader: Any = field(compare=False)
 
     @property
     def own(self) -> bool:
@@ -176,9 +175,7 @@ class _Module:
         return str(PurePosixPath(*self.package, self.path.name))
 
     def read(self) -> bytes:
-        """The bytes of its file, which may be in an archive."""
-        if hasattr(self.loader, "get_data"):
-            return bytes(self.loader.get_data(str(self.path)))
+        """The bytes of its file."""
         return self.path.read_bytes() if self.path else b""
 
 
@@ -195,10 +192,10 @@ class _Walk:
         self.modules: dict[str, _Module | None] = {}
         self.contents: dict[str, bytes] = {}
         self.reached: dict[str, set[int]] = {}  # statements, by the module's name
-        self.outside: dict[str, set[str]] = {}  # what names mean that are installed packages'
-        self.entered: set[str] = set(_NEUTRAL)
-        self.whole: set[str] = set(_NEUTRAL)
-        self.named: dict[tuple[str, str, str | None], bool] = {}
+        self.external: dict[str, set[str]] = {}  # what names mean that are installed packages'
+        self.executed: set[str] = set(_NEUTRAL)
+        self.complete: set[str] = set(_NEUTRAL)
+        self.reached_names: dict[tuple[str, str, str | None], bool] = {}
 
     def target(self, dotted: str) -> None:
         """Reach a `_target_`: the longest part of it that is a module, then a name in it."""
@@ -217,7 +214,7 @@ class _Walk:
     def _find(self, dotted: str) -> _Module | None:
         parent, _, _ = dotted.rpartition(".")
         if not parent:
-            spec = _spec(dotted) if dotted.isidentifier() and not _library(dotted) else None
+            spec = _spec(dotted) if dotted.isidentifier() else None
         else:
             above = self.module(parent)
             if above is None or above.places is None:
@@ -225,14 +222,14 @@ class _Walk:
             spec = importlib.machinery.PathFinder.find_spec(dotted, above.places)
         if spec is None or not (spec.has_location or spec.submodule_search_locations):
             return None
-        path = Path(spec.origin) if spec.has_location and spec.origin else None
-        if path is not None and _installed(str(path)):
-            return None
         places = spec.submodule_search_locations
-        return _Module(dotted, path, list(places) if places is not None else None, spec.loader)
+        path = Path(spec.origin) if spec.has_location and spec.origin else None
+        if all(map(_installed, [str(path)] if path else places or [])):
+            return None
+        return _Module(dotted, path, list(places) if places is not None else None)
 
     def source(self, module: _Module) -> Source | None:
-        """What the module's file says; None where it is not Python's."""
+        """The parsed file of the module; None where it is not Python's."""
         if module.path is None:
             return None
         if module.name not in self.contents:
@@ -241,9 +238,9 @@ class _Walk:
 
     def enter(self, module: _Module) -> None:
         """Reach what importing the module executes: of this package's its bare statements."""
-        if module.name in self.entered:
+        if module.name in self.executed:
             return
-        self.entered.add(module.name)
+        self.executed.add(module.name)
         source = self.source(module)
         if not module.own:
             self.everything(module)
@@ -257,9 +254,9 @@ class _Walk:
 
     def everything(self, module: _Module) -> None:
         """Reach all that the module defines and imports."""
-        if module.name in self.whole:
+        if module.name in self.complete:
             return
-        self.whole.add(module.name)
+        self.complete.add(module.name)
         self.enter(module)
         source = self.source(module)
         if module.path is not None:
@@ -298,13 +295,14 @@ class _Walk:
             after: The attributes that follow it; None where it is imported and not seen to be used.
         """
         key = module.name, name, after
-        if key not in self.named:
-            self.named[key] = False  # a package that imports the name from itself means a submodule
-            self.named[key] = module.name in _NEUTRAL or self._defined(module, name, after)
-        if not self.named[key] and (target := self.module(f"{module.name}.{name}")):
+        if key not in self.reached_names:
+            # For a package that imports the name from itself: then it means a submodule.
+            self.reached_names[key] = False
+            self.reached_names[key] = module.name in _NEUTRAL or self._defined(module, name, after)
+        if not self.reached_names[key] and (target := self.module(f"{module.name}.{name}")):
             self.use(target, after)
-            self.named[key] = True
-        return self.named[key]
+            self.reached_names[key] = True
+        return self.reached_names[key]
 
     def _defined(self, module: _Module, name: str, after: str | None) -> bool:
         self.enter(module)
@@ -317,7 +315,7 @@ class _Walk:
         for each in imported:
             if not self.follow(module, each, after):
                 meaning = ".".join(filter(None, [self.absolute(module, each), each.name]))
-                self.outside.setdefault(module.name, set()).add(f"{name} is {meaning}")
+                self.external.setdefault(module.name, set()).add(f"{name} is {meaning}")
         if name in source.definitions or imported:
             return True
         stars = [self.module(self.absolute(module, e)) for e in source.imports if e.name == "*"]
@@ -365,7 +363,7 @@ class _Walk:
 
     def files(self) -> Iterator[tuple[str, str, Path]]:
         """(label, digest, path) of every file of which something is reached."""
-        for name in sorted({*self.reached, *self.outside}):
+        for name in sorted({*self.reached, *self.external}):
             module = self.modules[name]
             if module is None or module.path is None:
                 continue
@@ -374,22 +372,12 @@ class _Walk:
                 yield module.label, _short(self.contents[name]), module.path
             elif reached or not module.own:
                 texts = [source.statements[number].dump for number in reached]
-                texts += sorted(self.outside.get(name, ())) if module.own else []
+                texts += sorted(self.external.get(name, ())) if module.own else []
                 yield module.label, _short("\n".join(texts).encode()), module.path
             cpp = module.path.with_suffix(".cpp")
             if reached and module.own and cpp.is_file():
                 label = str(PurePosixPath(module.label).with_suffix(".cpp"))
                 yield label, _short(native(cpp.read_text(encoding="utf-8")).encode()), cpp
-
-
-@functools.cache
-def _library(top: str) -> bool:
-    """Whether a top-level module is the standard library's or an installed package's."""
-    spec = _spec(top)
-    if spec is None:
-        return False
-    file = [spec.origin] if spec.has_location and spec.origin else []
-    return all(map(_installed, file or spec.submodule_search_locations or []))
 
 
 def _spec(top: str) -> importlib.machinery.ModuleSpec | None:

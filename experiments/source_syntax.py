@@ -63,7 +63,7 @@ def _merged(values: list[Any]) -> list[Any]:
 def native(text: str) -> str:
     """C++ without comments, indentation and empty lines."""
     pattern = r'("(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')|//[^\n]*|/\*.*?\*/'
-    text = re.sub(pattern, lambda found: found[1] or " ", text, flags=re.DOTALL)
+    text = re.sub(pattern, lambda match: match[1] or " ", text, flags=re.DOTALL)
     return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
 
 
@@ -105,18 +105,17 @@ def _imports(node: ast.AST) -> Iterator[Import]:
                 bound = "" if alias.name == "*" else alias.asname or alias.name
                 yield Import(bound, each.module or "", alias.name, each.level)
         elif isinstance(each, ast.Call) and each.args and isinstance(each.args[0], ast.Constant):
-            called = getattr(each.func, "attr", getattr(each.func, "id", ""))
+            function = getattr(each.func, "attr", getattr(each.func, "id", ""))
             name = each.args[0].value
-            if called in ("import_module", "__import__") and str(name)[:1] != ".":
+            if function in ("import_module", "__import__") and str(name)[:1] != ".":
                 yield Import("", str(name), whole=True)
 
 
 class Statement:
     """A statement at the top level of a module; its parts are read when they are needed."""
 
-    def __init__(self, node: ast.stmt, annotations: bool):
+    def __init__(self, node: ast.stmt):
         self.node = node
-        self.annotations = annotations  # whether annotations are evaluated
 
     @functools.cached_property
     def dump(self) -> str:
@@ -130,18 +129,18 @@ class Statement:
 
     @functools.cached_property
     def uses(self) -> dict[str, set[str]]:
-        """The names that are used, each with the attributes that directly follow it."""
+        """The names that are used outside annotations, each with the attributes after it."""
         names: dict[str, set[str]] = {}
         nodes: list[tuple[ast.AST, tuple[str, ...]]] = [(self.node, ())]
         while nodes:
-            node, after = nodes.pop()
+            node, chain = nodes.pop()
             if isinstance(node, ast.Name):
-                names.setdefault(node.id, set()).add(".".join(after))
-            after = (node.attr, *after) if isinstance(node, ast.Attribute) else ()
+                names.setdefault(node.id, set()).add(".".join(chain))
+            chain = (node.attr, *chain) if isinstance(node, ast.Attribute) else ()
             for name, value in ast.iter_fields(node):
-                if self.annotations or name not in ("annotation", "returns"):
+                if name not in ("annotation", "returns"):
                     values = value if isinstance(value, list) else [value]
-                    nodes += [(each, after) for each in values if isinstance(each, ast.AST)]
+                    nodes += [(each, chain) for each in values if isinstance(each, ast.AST)]
         return names
 
 
@@ -150,12 +149,8 @@ class Source:
 
     def __init__(self, content: bytes):
         body = ast.parse(content).body
-        future = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in body)
-        self.statements = [
-            Statement(node, annotations=not future)
-            for node in body
-            if not (_without_effect(node) or _never_runs(node))
-        ]
+        counted = (node for node in body if not (_without_effect(node) or _never_runs(node)))
+        self.statements = [Statement(node) for node in counted]
         self.definitions: dict[str, list[int]] = {}
         self.imports: list[Import] = []
         self.effects: list[int] = []  # statements that give no name a value

@@ -29,7 +29,7 @@ from experiments import (
 )
 from experiments.config import CommandError, Settings
 from experiments.credentials import redacted
-from experiments.option_checks import Checked
+from experiments.rehearsal import Checked
 from experiments.reuse import changed_since, is_finished
 from experiments.terminal import plural
 
@@ -76,7 +76,7 @@ def run(
     """
     settings = [planned_run for _, planned_run in planned]
     machine.take_signals()
-    new = not places.is_there(settings[0].tracking["uri"])
+    new = not places.exists(settings[0].tracking["uri"])
     if not new:
         processes.preload(settings[0].threads)
     digests = [option_checks.data(job).digest for job in settings]
@@ -89,7 +89,7 @@ def run(
     from experiments import tracking
 
     store = tracking.open_for(settings[0])
-    tracking.close_stale(store, elsewhere=settings[0].close_stale)
+    tracking.close_stale(store, other_hosts=settings[0].close_stale)
     earlier = reuse.look_up(tracking.all_runs(store), settings, digests)
     identities, before = earlier.identities, earlier.runs
     grid = dict(zip(identities, planned, strict=True))
@@ -98,8 +98,8 @@ def run(
         for identity, (overrides, planned_run) in grid.items()
         if planned_run.force or not is_finished(before.get(identity))
     }
-    checks_of_todo = option_checks.check([grid[identity][1] for identity in todo]) if todo else []
-    checked = dict(zip(todo, checks_of_todo, strict=True))
+    checks = option_checks.check([grid[identity][1] for identity in todo]) if todo else []
+    checked = dict(zip(todo, checks, strict=True))
     for level, notice in dict.fromkeys(n for each in checked.values() for n in each.kernel):
         log.log(level, "%s", notice)
     log.info(
@@ -121,8 +121,8 @@ def run(
     failures: dict[str, Any] = {}  # by identity; None: not begun
     machine.loaded()  # from here on it may wait for hours
     by_option = {option: files for job in settings for option, files in job.code_by_option.items()}
-    own = {*seeds, *(job.seed for job in settings)}
-    declared = ranges.question_seeds(settings[0].question.get("seeds")) or own
+    grid_seeds = {*seeds, *(job.seed for job in settings)}
+    declared = ranges.question_seeds(settings[0].question.get("seeds")) or grid_seeds
     declared_question = question(settings, declared)
     with tracking.tracked_sweep(
         store,
@@ -141,10 +141,10 @@ def run(
         if failures and settings[0].on_failure == "stop":
             failures = {i: failures.get(i) for i in todo}
         jobs = _Jobs(store, parent, grid, checked, dict(zip(identities, digests, strict=True)))
-        rest = [identity for identity in todo if identity not in failures]
-        failures |= _run_all(jobs, rest, launch, settings[0].on_failure)
+        to_launch = [identity for identity in todo if identity not in failures]
+        failures |= _run_all(jobs, to_launch, launch, settings[0].on_failure)
         sweep.status = "FAILED" if failures else "FINISHED"
-    if sweep.status != "FINISHED":  # everybody has waited long enough
+    if sweep.status != "FINISHED":  # the store has been waited for
         store = store.hasty()
 
     try:
@@ -152,43 +152,43 @@ def run(
     except tracking.Away:  # no table, but what failed
         _raise_failures(todo, failures)
         raise
-    after = {i: contract.counting(runs[i]) for i in identities if i in runs}
+    newest = {i: contract.counting(runs[i]) for i in identities if i in runs}
     if failures or not stage:
-        found_runs = [after.get(identity) for identity in grid]
-        rows = [table.row(job, run) for job, run in zip(settings, found_runs, strict=True)]
-        edges = "\n".join(table.at_the_edge(settings, found_runs))
-        there = {job.choices["loss"] for job in settings}
+        newest_runs = [newest.get(identity) for identity in grid]
+        rows = [table.row(job, run) for job, run in zip(settings, newest_runs, strict=True)]
+        edges = "\n".join(table.at_the_edge(settings, newest_runs))
+        losses = {job.choices["loss"] for job in settings}
         reported = {
-            k: v for k, v in (declared_question or {}).items() if k != "reference" or v in there
+            k: v for k, v in (declared_question or {}).items() if k != "reference" or v in losses
         }
         link = tracking.link(store)
         following = table.next_commands(settings[0], parent, tuning_seeds, reported, link)
-        shown = [table.text(rows, trials.names(settings)), trials.counted(settings), edges]
-        shown.append(table.of_one_seed(settings, found_runs))
+        tables = [table.text(rows, trials.names(settings)), trials.counted(settings), edges]
+        tables.append(table.of_one_seed(settings, newest_runs))
         if todo:  # else it has that of its report
-            note = textwrap.indent("\n\n".join(filter(None, shown)), "    ")
+            note = textwrap.indent("\n\n".join(filter(None, tables)), "    ")
             tracking.describe(store, parent, note, table.means(rows))
-        parts = [*shown, following]
+        parts = [*tables, following]
         print("\n" + "\n\n".join(filter(None, parts)))
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)
     _raise_failures(todo, failures)
-    return [after[identity] for identity in identities]
+    return [newest[identity] for identity in identities]
 
 
 def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, Any] | None:
     """The question that a sweep of these runs declares, complete; None where it declares none."""
-    given = settings[0].question
+    declared = settings[0].question
     if not settings[0].asks:
         return None
     losses = sorted({planned_run.choices["loss"] for planned_run in settings})
     usual = contract.REFERENCE if contract.REFERENCE in losses else losses[0]
-    most = max(planned_run.epochs for planned_run in settings)
+    longest = max(planned_run.epochs for planned_run in settings)
     return {
-        "metric": given["metric"] or contract.METRIC,
-        "margin": given["margin"],
-        "reference": given["reference"] or usual,
-        "epochs": most if given["epochs"] is None else given["epochs"],
+        "metric": declared["metric"] or contract.METRIC,
+        "margin": declared["margin"],
+        "reference": declared["reference"] or usual,
+        "epochs": longest if declared["epochs"] is None else declared["epochs"],
         "seeds": contract.ranges(seeds),
     }
 
@@ -209,7 +209,7 @@ def _failed_check(store: Store, settings: Settings, failure: str, parent: str) -
     return error
 
 
-def _passed(checked: Checked) -> list[str]:
+def _warnings_override(checked: Checked) -> list[str]:
     """The override that hands the warnings of a check to a job: a list of 'NAME: TEXT'."""
     texts = [f"{warning.name}: {warning.text}" for warning in checked.warnings]
     quoted = ",".join(QuotedString(text, Quote.single).with_quotes() for text in texts)
@@ -248,7 +248,7 @@ class _Jobs:
         if len(group) > 1:
             epochs = [str(self.grid[identity][1].epochs) for identity in group]
             words.append(f"tracking.epochs=[{','.join(epochs)}]")
-        return words + _passed(self.checked[group[-1]])
+        return words + _warnings_override(self.checked[group[-1]])
 
 
 def _run_all(
@@ -269,11 +269,11 @@ def _run_all(
     while todo:
         groups = jobs.groups(identity for identity in identities if identity in todo)
         ended = launch([jobs.overrides(group) for group in groups])
-        well = all(job.status == JobStatus.COMPLETED for job in ended)
+        completed = all(job.status == JobStatus.COMPLETED for job in ended)
         try:
-            missing = _missing(jobs.store if well else jobs.store.hasty(), identities)
+            missing = _missing(jobs.store if completed else jobs.store.hasty(), identities)
         except tracking.Away:
-            if well:
+            if completed:
                 raise
             missing, away = set(identities), True  # the failures can still be shown
         for group, job in zip(groups, ended, strict=True):
@@ -294,11 +294,11 @@ def _run_all(
     return failures
 
 
-def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
+def _wait_for(store: Store, locked: Sequence[str]) -> set[str]:
     """Wait for runs that other processes compute; those that have to be run here after all."""
     from experiments import tracking
 
-    waiting, logged = list(taken), False
+    waiting, logged = list(locked), False
     while waiting:
         runners = tracking.runners(store, waiting)
         if free := [identity for identity in waiting if identity not in runners]:
@@ -308,8 +308,8 @@ def _wait_for(store: Store, taken: Sequence[str]) -> set[str]:
             waiting = [identity for identity in waiting if identity not in free]
             continue
         if not logged:
-            who = ", ".join(sorted(set(runners.values())))
-            log.info("waiting for %s that %s will finish", plural(len(waiting), "run"), who)
+            holders = ", ".join(sorted(set(runners.values())))
+            log.info("waiting for %s that %s will finish", plural(len(waiting), "run"), holders)
             logged = True
         time.sleep(_POLL_SECONDS)
     return set()
@@ -332,9 +332,9 @@ def _raise_failures(jobs: Mapping[str, Sequence[str]], failures: Mapping[str, An
             for identity, error in list(errors.items())[: table.MOST_ROWS]
         ]
         listed += [f"  and {len(errors) - len(listed)} more"] if len(errors) > len(listed) else []
-        left = len(failures) - len(errors)
+        not_begun = len(failures) - len(errors)
         raise CommandError(
             f"{len(errors)} of {plural(len(jobs), 'run')} failed; their tracebacks "
-            f"are in MLflow (traceback.txt).{f' {left} were not begun.' if left else ''} "
+            f"are in MLflow (traceback.txt).{f' {not_begun} were not begun.' if not_begun else ''} "
             "The same command runs only what is not finished.\n" + "\n".join(listed)
         )

@@ -138,8 +138,8 @@ def at_the_edge(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> list[st
         if run is not None and run.info.status == "FINISHED":
             named = [f"{name}={own[name]}" for name in own if name in apart]
             trial = "".join(f" {name}={own[name]}" for name in sorted(tuned & own.keys()))
-            its = tried.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
-            rates = its.setdefault(trial, {})
+            by_trial = tried.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
+            rates = by_trial.setdefault(trial, {})
             rates.setdefault(job.lr, []).append(tuning.score(run))
     lines = []
     for loss, each in tried.items():
@@ -160,13 +160,13 @@ def of_one_seed(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> str:
         scores[loss] = run.data.metrics.get("test/accuracy", math.nan)
     if len(scores) < 2 or len({job.seed for job in jobs}) > 1:
         return ""
-    most, *_, least = sorted(scores, key=lambda loss: scores[loss], reverse=True)
+    best, *_, worst = sorted(scores, key=lambda loss: scores[loss], reverse=True)
     compared = (
-        f"That of {most} answers the most test examples right ({_percent(scores[most])}),\nthat of "
-        f"{least} the fewest ({_percent(scores[least])})."
+        f"That of {best} answers the most test examples right ({_percent(scores[best])}),\nthat of "
+        f"{worst} the fewest ({_percent(scores[worst])})."
     )
-    if scores[most] == scores[least]:
-        compared = f"All answer {_percent(scores[most])} of the test examples right."
+    if scores[best] == scores[worst]:
+        compared = f"All answer {_percent(scores[best])} of the test examples right."
     return (
         f"One network was trained with each loss. {compared} The report says how sure this is for "
         "new examples. Whether\nthe losses differ needs more seeds: add 'seed=range(10)'."
@@ -191,15 +191,15 @@ def next_commands(
     """
     directory = Path(settings.tracking["directory"] or "")
     uri = places.store_uri(settings.tracking["uri"], directory)
-    elsewhere = uri != places.store_uri(places.DEFAULT_URI, directory)
+    not_default = uri != places.store_uri(places.DEFAULT_URI, directory)
     exported = os.environ.get("MLFLOW_TRACKING_URI")  # which the next commands would follow, too
-    another = os.environ.get("MLFLOW_BACKEND_STORE_URI") or (directory / "mlruns").exists()
+    other_backend = os.environ.get("MLFLOW_BACKEND_STORE_URI") or (directory / "mlruns").exists()
     browse = "mlflow ui"
     if uri.startswith("http"):
         browse = f"browse {uri}"
-    elif elsewhere or exported or another:
+    elif not_default or exported or other_backend:
         browse = command(browse, "--backend-store-uri", uri)
-    words = [override("tracking.uri", uri)] if elsewhere or exported else []
+    words = [override("tracking.uri", uri)] if not_default or exported else []
     words += [override("sweep", parent)] if parent else []
     words += [override("tuning_seeds", list(range(tuning_seeds)))] if tuning_seeds else []
     usual = {"metric": contract.METRIC, "margin": None, "reference": contract.REFERENCE}

@@ -1,6 +1,6 @@
 """The loop: a generator that trains a network and yields one record per epoch.
 
-Knows neither Hydra nor MLflow: `for record in train(...)` is the whole interface, and a test says
+Knows neither Hydra nor MLflow: `for record in train(...)` is the whole interface, and a test calls
 `list(train(...))`. Paddle's global state (its random stream, its automatic names) is set in `fresh`
 alone.
 """
@@ -29,7 +29,7 @@ from experiments.metrics import accuracy, epoch_metrics, memorisation
 from experiments.steps import forward, means, measured_step, step
 from experiments.weights import give_cosines, head_layer
 
-EVALUATION_BATCH = 250  # images at once when nothing is learned; small enough for the cache
+EVALUATION_BATCH = 250  # examples at once when nothing is learned; small enough for the cache
 MEASURED_STEPS = 10  # of an epoch: those whose gradient and change of the weights are measured
 
 
@@ -40,7 +40,7 @@ class Record:
     Attributes:
         epoch: 0 for the untrained network, then 1, 2, ...
         metrics: By MLflow's name, all finite; times in seconds.
-        validation_outputs: Raw outputs on the validation images, [n, outputs] float32.
+        validation_outputs: Raw outputs on the validation examples, [n, outputs] float32.
         diverged: Why training ended early; empty as long as everything is finite.
         time: When it was made, in seconds since 1970.
     """

@@ -7,7 +7,6 @@ Hydra alone.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
@@ -18,6 +17,7 @@ from hydra.core.override_parser.types import Override
 
 from experiments import contract
 from experiments.config import CommandError, Settings
+from experiments.errors import suggestion
 
 PREFIX = "tune."
 _MOST = 5000  # characters of what is declared: it is kept in a tag
@@ -64,8 +64,8 @@ def grids(
         loss: math.prod(len(set(_choices(word))) for word in values.values())
         for loss, values in tuned.items()
     }
-    each = math.lcm(*count.values())
-    trials = each * -(-max(1, len(set(texts))) * max(count.values()) // each)
+    step = math.lcm(*count.values())
+    trials = step * -(-max(1, len(set(texts))) * max(count.values()) // step)
     others = [
         word
         for word in words
@@ -75,9 +75,9 @@ def grids(
     for loss in losses:
         own = {f"loss.{name}": _text(word) for name, word in tuned.get(loss, {}).items()}
         rates = spread(_rates(texts), trials // count[loss])
-        made = [f"loss={loss}", *(f"{name}={text}" for name, text in own.items())]
-        made += [contract.override("lr", *rates)] if rates else []
-        parsed.append([*parser.parse_overrides(made), *others])
+        own_words = [f"loss={loss}", *(f"{name}={text}" for name, text in own.items())]
+        own_words += [contract.override("lr", *rates)] if rates else []
+        parsed.append([*parser.parse_overrides(own_words), *others])
     return parsed, {loss: [f"loss.{name}" for name in values] for loss, values in tuned.items()}
 
 
@@ -141,16 +141,16 @@ def counted(jobs: Sequence[Settings]) -> str:
     tuned = declared(jobs)
     if not tuned:
         return ""
-    every: dict[str, list[str]] = {}
+    losses_by_trials: dict[str, list[str]] = {}
     trials = set()
     for loss in dict.fromkeys(job.choices["loss"] for job in jobs):
         rates = len({job.lr for job in jobs if job.choices["loss"] == loss})
-        own = {name.removeprefix("loss."): len(v) for name, v in tuned.get(loss, {}).items()}
+        sizes = {name.removeprefix("loss."): len(v) for name, v in tuned.get(loss, {}).items()}
         words = [f"{rates} learning rate{'' if rates == 1 else 's'}"]
-        words += [f"{count} values of {name}" for name, count in own.items()]
-        every.setdefault(" x ".join(words), []).append(loss)
-        trials.add(rates * math.prod(own.values()))
-    each = "; ".join(f"{', '.join(losses)}: {words}" for words, losses in every.items())
+        words += [f"{count} values of {name}" for name, count in sizes.items()]
+        losses_by_trials.setdefault(" x ".join(words), []).append(loss)
+        trials.add(rates * math.prod(sizes.values()))
+    each = "; ".join(f"{', '.join(losses)}: {words}" for words, losses in losses_by_trials.items())
     return f"Trials of each loss: {', '.join(map(str, sorted(trials)))} ({each})"
 
 
@@ -168,11 +168,9 @@ def _check(
 ) -> None:
     """Raise CommandError for a loss that is not swept, or values that are no choices."""
     if loss not in losses:
-        near = difflib.get_close_matches(loss, losses, n=1)
-        meant = f"; did you mean tune.{near[0]}?" if near else ""
         raise CommandError(
             f"tune.{loss}: expected a loss of the sweep, {', '.join(losses) or 'loss=...'}, got "
-            f"{loss}{meant}"
+            f"{loss}{suggestion(loss, losses, PREFIX)}"
         )
     for name, word in values.items():
         texts = _choices(word)

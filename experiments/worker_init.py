@@ -8,9 +8,7 @@ import signal
 from experiments import machine
 
 gc.disable()  # until `machine.loaded`
-logging.disable(
-    logging.WARNING
-)  # what a user has to know of it, a check tells the launching process
+logging.disable(logging.WARNING)  # a check sends what users have to know to the launching process
 machine.load_paddle(int(os.environ.get("OMP_NUM_THREADS", "1")))
 # A SIGTERM to all at once: the server that the processes are forked from has to tell how they end.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -36,7 +36,7 @@ def idx(*, root: str, **options: Any) -> Splits:
     Raises:
         DataError: A file is missing, not of this format, or of another length than it says.
     """
-    folder = _directory(root)
+    folder = _existing("data.root", root)
     arrays = {}
     for part, words in {"train": ("train",), "test": ("t10k", "test")}.items():
         for kind in ("images", "labels"):
@@ -72,7 +72,7 @@ def npz(*, path: str, **options: Any) -> Splits:
     Raises:
         DataError: The file is not of this form.
     """
-    file = _file(path)
+    file = _existing("data.path", path)
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
@@ -106,7 +106,7 @@ def folder(*, root: str, **options: Any) -> Splits:
     Raises:
         DataError: There are no images, one cannot be read, or one has another size than the first.
     """
-    base = _directory(root)
+    base = _existing("data.root", root)
     parts = [base / "train", base / "test"] if (base / "train").is_dir() else [base]
     paths = [_images_by_class(part) for part in parts]
     first, images = paths[0][0][0], [[_open_image(path) for path, _ in part] for part in paths]
@@ -142,7 +142,7 @@ def csv(*, path: str, label: str, test_path: str | None = None, **options: Any) 
     Raises:
         DataError: The label's column is missing, or a cell is empty; the message names the line.
     """
-    file = _file(path)
+    file = _existing("data.path", path)
     names, rows = _rows(file)
     if label not in names:
         raise DataError(
@@ -151,7 +151,7 @@ def csv(*, path: str, label: str, test_path: str | None = None, **options: Any) 
     place = names.index(label)
     others: list[list[str]] = []
     if test_path is not None:
-        more = _file(test_path, "data.test_path")
+        more = _existing("data.test_path", test_path)
         theirs, others = _rows(more)
         if theirs != names:
             raise DataError(
@@ -296,21 +296,13 @@ def _channels_first(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(images, 3, 1)) if last else images
 
 
-def _directory(root: object) -> Path:
-    """`root` as a directory that exists."""
-    return _existing("data.root", root, "a directory", Path.is_dir)
-
-
-def _file(path: object, name: str = "data.path") -> Path:
-    """`path`, the value `name`, as a file that exists."""
-    return _existing(name, path, "a file", Path.is_file)
-
-
-def _existing(name: str, value: object, what: str, there: Any) -> Path:
+def _existing(name: str, value: object) -> Path:
+    """The file, or for `data.root` the directory, that is the value `name`; it must exist."""
+    what = "a directory" if name == "data.root" else "a file"
     if not isinstance(value, str) or not value:
         raise DataError(f"{name}: expected {what}, got {value!r}; set it with {name}=...")
     path = Path(value).expanduser()
-    if not there(path):
+    if not (path.is_dir() if name == "data.root" else path.is_file()):
         raise DataError(f"{name}: expected {what}, got {path}, which is not there")
     return path
 

@@ -24,7 +24,7 @@ vector of y, f its prediction. The modules, by what a loss looks at:
     cosines.py        cosines of the features and the weights of each class
     layers.py         logits, with a state or parameters of its own: classes
     numerics.py       what the formulas share: log-odds, softplus
-    checks.py         which outputs and labels are refused, and how it is said
+    checks.py         which outputs and labels are refused, and the messages
 
 A new loss is one function in the module where it belongs and one conf/loss/NAME.yaml with its
 defaults; tests/unit/test_losses.py finds it. It is named experiments.losses.NAME, wherever it is

@@ -22,7 +22,7 @@ from experiments.tracking.locks import Taken
 from experiments.tracking.pages import describe, link
 from experiments.tracking.provenance import git_state, sources, versions
 from experiments.tracking.run import ExportError, TrackedRun, tracked_run
-from experiments.tracking.store import Away, Store, StoreError, open_for, open_store, resolve_uri
+from experiments.tracking.store import Away, Store, StoreError, open_for, open_store
 from experiments.tracking.sweep import (
     Finished,
     Planned,

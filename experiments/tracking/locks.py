@@ -63,7 +63,7 @@ def lock(store: Store, name: str, *, wait: bool = False, probe: bool = False) ->
         try:
             held.acquire(timeout=_WRITE_SECONDS if wait else 0)
         except Timeout:
-            if not wait or _named(file):
+            if not wait or _read_holder(file):
                 raise
             held.acquire(timeout=PROBE_SECONDS)
         text = "" if probe else f"process {process} on {HOST}"
@@ -72,7 +72,7 @@ def lock(store: Store, name: str, *, wait: bool = False, probe: bool = False) ->
     try:
         store.patiently(acquire)
     except Timeout:
-        raise Taken(f"{_named(file) or 'another process'} computes this run") from None
+        raise Taken(f"{_read_holder(file) or 'another process'} computes this run") from None
     except OSError as error:
         raise StoreError(
             f"cannot lock a run: expected to write to {file}, got: {error.strerror}; the file "
@@ -96,11 +96,11 @@ def holder(store: Store, name: str) -> str:
             with lock(store, name, probe=True):
                 pass
         except Taken:
-            return _named(file) or "another process"
+            return _read_holder(file) or "another process"
     return ""
 
 
-def _named(file: Path) -> str:
+def _read_holder(file: Path) -> str:
     """The process that computes a run, in words; empty where one only looks, or has just ended."""
     with contextlib.suppress(OSError):
         return file.read_text(encoding="utf-8")

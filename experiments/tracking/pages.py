@@ -42,8 +42,8 @@ def link(store: Store) -> str:
         value = json.dumps(_shared(_view()), sort_keys=True)
         tag = f"mlflow.sharedViewState.{VIEW}"
         tags = store.client.get_experiment(store.experiment_id).tags
-        kept = json.loads(tags.get(tag, "{}"))
-        if kept.get("state") != json.loads(value)["state"]:
+        saved = json.loads(tags.get(tag, "{}"))
+        if saved.get("state") != json.loads(value)["state"]:
             store.client.set_experiment_tag(store.experiment_id, tag, value)
         if _NOTE not in tags:
             store.client.set_experiment_tag(store.experiment_id, _NOTE, f"[{_LINKED}]({place})")

@@ -44,9 +44,7 @@ log = logging.getLogger(__name__)
 mlflow.utils.environment.warn_dependency_requirement_mismatches = lambda model_requirements: None
 
 _PARAM_LENGTH = 6000
-_SENDING_SECONDS = (
-    10.0  # from one writing of metrics to the next: for several epochs it takes as long as for one
-)
+_SENDING_SECONDS = 10.0  # from one writing of metrics to the next, whose time is constant
 _BATCH = 1000  # metrics at once; MLflow's servers take no more
 
 
@@ -73,12 +71,14 @@ class TrackedRun:
         Raises ValueError for a number that is not finite, which no store keeps as it is, and Away
         when the store has been away for longer than its patience.
         """
-        bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
-        if bad:
-            raise ValueError(f"metrics must be finite, got {bad}")
-        at = timestamp or int(time.time() * 1000)
+        not_finite = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+        if not_finite:
+            raise ValueError(f"metrics must be finite, got {not_finite}")
+        milliseconds = timestamp or int(time.time() * 1000)
         # Sent again with the same time, a value that did arrive is not doubled.
-        self._unsent += [Metric(name, float(value), at, step) for name, value in metrics.items()]
+        self._unsent += [
+            Metric(name, float(value), milliseconds, step) for name, value in metrics.items()
+        ]
         if time.monotonic() < self._next_time:
             return
         try:
@@ -139,8 +139,8 @@ class TrackedRun:
         """Two files on the test set in file order, `contract.PREDICTIONS` and `contract.CORRECT`.
 
         The first has the raw outputs [n, outputs] float32, the classes [n] and the labels [n]. The
-        second says of each image whether it was predicted right, in a kilobyte or two, so that the
-        runs of a whole report are read at once.
+        second has for each example whether it was predicted right. It takes a kilobyte or two, so
+        that the runs of a whole report are read at once.
         """
         with tempfile.TemporaryDirectory() as name:
             directory = Path(name)
@@ -158,8 +158,8 @@ class TrackedRun:
         Inputs [n, *shape] float32 as in training -> raw outputs [n, outputs] float32. Characters
         that MLflow refuses in the name of a model become `_`.
 
-        Raises ExportError where the network cannot be exported; what is wrong with the store is
-        told as ever.
+        Raises ExportError where the network cannot be exported; errors of the store are raised as
+        they are.
         """
         import mlflow.paddle
         from mlflow.models import Model, ModelSignature
@@ -235,7 +235,7 @@ def tracked_run(
     """A new run of `store`, FINISHED at the end of the block.
 
     texts: artifacts by file name, kept as they are. dataset: its name, digest and the training
-    images' shape.
+    inputs' shape.
 
     An exception makes it FAILED (`outcome=failed`, its traceback in traceback.txt), an interruption
     KILLED (`outcome=killed`), unless it is complete; all go on to the caller.
@@ -244,11 +244,11 @@ def tracked_run(
     try:
         entries = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in params.items()]
         store.client.log_batch(run.run_id, params=entries)
-        kept = {
+        files = {
             "environment.txt": provenance.environment(),
             "changes.diff": provenance.changes(),
         }
-        for name, text in kept.items():
+        for name, text in files.items():
             if text:
                 run.log_text(name, text)
         for name, text in (texts or {}).items():
@@ -272,7 +272,7 @@ def tracked_run(
 def _close(run: TrackedRun, how: str, trace: str = "") -> None:
     """End a run that is not finished: once, without waiting.
 
-    What cannot be told now, the next command will tell.
+    If the store is away, the next command closes the run.
     """
     client = run.store.impatient
     try:
@@ -286,8 +286,8 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
                 client.log_text(run.run_id, redacted(trace), "traceback.txt")
             except (OSError, MlflowException) as error:  # the trace may be of just this
                 log.warning("the run has no traceback.txt: %s", redacted(str(error)))
-                shown = {"mlflow.note.content": redacted(trace)[-_PARAM_LENGTH:]}
-                client.log_batch(run.run_id, tags=_tags(shown))
+                tags = {"mlflow.note.content": redacted(trace)[-_PARAM_LENGTH:]}
+                client.log_batch(run.run_id, tags=_tags(tags))
         client.set_terminated(run.run_id, how.upper())
     except Away as error:
         log.warning("%s; the same command closes this run and starts it again", error)
@@ -300,22 +300,21 @@ def create_run(
 
     The tag `host` says where its lock is.
     """
-    shown = {"mlflow.source.name": "experiments/run.py", "mlflow.source.type": "LOCAL"}
-    shown["host"] = HOST
-    with contextlib.suppress(
-        OSError, KeyError, ImportError
-    ):  # a user without a name in the system, e.g. in a container
-        shown["mlflow.user"] = getpass.getuser()
+    standard = {"mlflow.source.name": "experiments/run.py", "mlflow.source.type": "LOCAL"}
+    standard["host"] = HOST
+    # A user may have no name in the system, e.g. in a container.
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        standard["mlflow.user"] = getpass.getuser()
     if parent:
-        shown["mlflow.parentRunId"] = parent
+        standard["mlflow.parentRunId"] = parent
     commit, dirty = provenance.git_state()
     if commit:
-        shown |= {
+        standard |= {
             "mlflow.source.git.commit": commit,
             "git_commit": commit,
             "git_dirty": str(dirty).lower(),
         }
-    merged = {key: str(value) for key, value in (shown | dict(tags)).items()}
+    merged = {key: str(value) for key, value in (standard | dict(tags)).items()}
     return store.client.create_run(store.experiment_id, run_name=name, tags=merged)
 
 

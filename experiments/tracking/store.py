@@ -36,7 +36,7 @@ from experiments.credentials import redacted, shown
 
 log = logging.getLogger(__name__)
 for _chatty in ("alembic", "mlflow.store.db.utils", "mlflow.models.model"):
-    # What goes wrong is said by us, in a sentence, where it is known what becomes of it.
+    # Errors are logged by this project, together with what follows from them.
     logging.getLogger(_chatty).setLevel(logging.CRITICAL)
 
 # MLflow would try each request seven times by itself, for minutes in which nothing else happens.
@@ -64,7 +64,7 @@ class StoreError(CommandError):
 
 
 class Away(StoreError):
-    """The store did not answer for as long as one was ready to wait."""
+    """The store did not answer within the patience of the caller."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
     begun, tries = time.monotonic(), 0
     while True:
         try:
-            with whole() if local else contextlib.nullcontext():
+            with without_signals() if local else contextlib.nullcontext():
                 return call()
         except Exception as error:
             if not _passes(error):
@@ -137,13 +137,13 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
             if waited >= patience:
                 raise Away(
                     f"the tracking store did not take what there is to write, for {waited:.0f} s: "
-                    f"{_brief(error)}"
+                    f"{_first_line(error)}"
                 ) from error
             tries += 1
             if tries == 3 or (tries > 3 and waited > 15 and tries % 10 == 0):
                 log.warning(
                     "the tracking store does not answer (%s); waiting, %.0f s at most",
-                    _brief(error),
+                    _first_line(error),
                     patience - waited,
                 )
         time.sleep(max(0.0, min(2.0, 0.1 * 2**tries, patience - waited)))
@@ -163,12 +163,12 @@ def _passes(error: Exception) -> bool:
     )
 
 
-def _brief(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return redacted(str(error).splitlines()[0])[:300]
 
 
 @contextlib.contextmanager
-def whole() -> Iterator[None]:
+def without_signals() -> Iterator[None]:
     """Hold back Ctrl-C and SIGTERM in the block: a write that is cut in two leaves SQLite locked.
 
     A thread that starts in such a block never takes these signals; another thread would.
@@ -201,14 +201,6 @@ class _PatientClient:
 # ---- opening -------------------------------------------------------------------------------------
 
 
-def resolve_uri(uri: str | None, directory: Path | None = None) -> str:
-    """`places.store_uri` from `directory` (the current one). Raises StoreError."""
-    try:
-        return places.store_uri(uri, directory or Path.cwd())
-    except places.AddressError as error:
-        raise StoreError(str(error)) from error
-
-
 def open_store(
     uri: str | None,
     experiment: str,
@@ -230,10 +222,10 @@ def open_store(
         StoreError: The store cannot be reached, read or written.
     """
     directory = directory or Path.cwd()
-    uri = resolve_uri(uri, directory)
-    path = places.database(uri)
     opening = patience if wait else 0.0
     try:
+        uri = places.store_uri(uri, directory)
+        path = places.database(uri)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
@@ -242,9 +234,11 @@ def open_store(
                 return _open(uri, experiment, patience, opening, path.parent)
         patiently(partial(_reach, uri), opening, local=False)
         return _open(uri, experiment, patience, opening, directory)
+    except places.AddressError as error:
+        raise StoreError(str(error)) from error
     except (Away, OSError, MlflowException, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error, Away) else error
-        hint = f"cannot use the tracking store {shown(uri)}: {redacted(str(cause))}"
+        hint = f"cannot use the tracking store {shown(str(uri))}: {redacted(str(cause))}"
         if isinstance(cause, urllib.error.URLError):
             hint += (
                 "\nStart a server there with `mlflow server --host 127.0.0.1`, or choose another "
@@ -261,13 +255,13 @@ def open_store(
 
 def open_for(settings: Settings, *, wait: bool = False) -> Store:
     """`open_store` with what the settings of a run say."""
-    where = settings.tracking
+    options = settings.tracking
     return open_store(
-        where["uri"],
+        options["uri"],
         settings.experiment,
-        patience=where["patience"],
+        patience=options["patience"],
         wait=wait,
-        directory=where["directory"] and Path(where["directory"]),
+        directory=options["directory"] and Path(options["directory"]),
     )
 
 
@@ -276,7 +270,7 @@ def _create_database(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     aside = path.with_name(f"{path.name}.creating")
-    aside.unlink(missing_ok=True)  # left by one that died; the lock says nobody else is at it
+    aside.unlink(missing_ok=True)  # of a killed process: others wait for the lock
     uri = places.sqlite_uri(aside)
     if make_url(uri).database != str(aside):
         raise StoreError(
@@ -328,10 +322,10 @@ def _relocate(uri: str, database: Path) -> None:
     with create_engine(make_url(uri), poolclass=NullPool).begin() as connection:
         for column in columns:
             (key,) = column.class_.__mapper__.primary_key
-            elsewhere = select(key, column).where(~column.startswith(beside, autoescape=True))
+            outdated = select(key, column).where(~column.startswith(beside, autoescape=True))
             moved = [
                 {"row": row, "now": now}
-                for row, recorded in connection.execute(elsewhere)
+                for row, recorded in connection.execute(outdated)
                 if recorded and (now := places.current(recorded, database)) != recorded
             ]
             if moved:

@@ -73,8 +73,8 @@ def close_stale(
     *,
     parent: str = "",
     identity: str = "",
-    how: str = "killed",
-    elsewhere: bool = False,
+    outcome: str = "killed",
+    other_hosts: bool = False,
 ) -> None:
     """Close runs and sweeps that are RUNNING although their process has ended, and say so.
 
@@ -82,15 +82,15 @@ def close_stale(
         store: The store.
         parent: The id of a sweep whose jobs are over, also those on other machines.
         identity: That of a single run whose process has ended.
-        how: The end of the runs of `parent` or `identity`: killed or failed; killed is that of all
-            others.
-        elsewhere: Also close stale runs of other machines, see `is_stale`; else they are named.
+        outcome: The outcome of the runs of `parent` or `identity`: killed or failed; that of all
+            others is killed.
+        other_hosts: Also close stale runs of other machines, see `is_stale`; else they are named.
     """
     closed, stale = 0, []
     for run in _running(store):
         tags = run.data.tags
         of_parent = parent != "" and tags.get("mlflow.parentRunId") == parent
-        end = how if of_parent or identity == tags.get("identity", "no run") else "killed"
+        end = outcome if of_parent or identity == tags.get("identity", "no run") else "killed"
         if is_local(store, run):
             name = tags.get("identity", run.info.run_id)
             with contextlib.suppress(locks.Taken), locks.lock(store, name, probe=True):
@@ -98,13 +98,13 @@ def close_stale(
         elif of_parent:
             closed += _close(store, run, end)
         elif is_stale(store, run):
-            if elsewhere:
+            if other_hosts:
                 closed += _close(store, run, end)
             else:
                 stale.append(f"{run.info.run_id} on {tags.get('host', 'another machine')}")
     if closed:
         log.info("closed %s left RUNNING by dead processes", plural(closed, "run"))
-    if stale and not parent:  # said when a command begins
+    if stale and not parent:  # logged when a command begins
         log.warning(
             "%s RUNNING on other machines without a new metric for an hour: %s; close_stale=true "
             "marks such runs as killed",
@@ -128,15 +128,15 @@ def runners(store: Store, identities: Iterable[str]) -> dict[str, str]:
 
 def is_stale(store: Store, run: MlflowRun) -> bool:
     """Whether a RUNNING run, or a sweep with all its runs, has had no new metric for an hour."""
-    return time.time() - _last_sign(store, run) / 1000 > _STALE_SECONDS
+    return time.time() - _last_update(store, run) / 1000 > _STALE_SECONDS
 
 
-def _last_sign(store: Store, run: MlflowRun) -> int:
+def _last_update(store: Store, run: MlflowRun) -> int:
     """When something of a run was written for the last time, in milliseconds since 1970."""
     times = [run.info.start_time, run.info.end_time or 0]
     if run.data.tags.get("kind") == "sweep":
         children = store.search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
-        times += [_last_sign(store, child) for child in children]
+        times += [_last_update(store, child) for child in children]
     elif run.info.status == "RUNNING":
         for key in run.data.metrics:
             history = store.client.get_metric_history(run.info.run_id, key)
@@ -150,7 +150,7 @@ def _running(store: Store) -> list[MlflowRun]:
     return [run for run in runs if run.data.tags.get("kind") in ("run", "sweep")]
 
 
-def _close(store: Store, run: MlflowRun, how: str) -> bool:
+def _close(store: Store, run: MlflowRun, outcome: str) -> bool:
     """End a run that no process computes any more, unless it has ended since it was read.
 
     A run that has its outcome misses only its status, and becomes FINISHED.
@@ -162,8 +162,8 @@ def _close(store: Store, run: MlflowRun, how: str) -> bool:
         store.client.set_terminated(run.info.run_id, "FINISHED")
         return True
     if run.data.tags["kind"] == "run":
-        store.client.set_tag(run.info.run_id, "outcome", how)
-    store.client.set_terminated(run.info.run_id, how.upper())
+        store.client.set_tag(run.info.run_id, "outcome", outcome)
+    store.client.set_terminated(run.info.run_id, outcome.upper())
     return True
 
 
@@ -249,15 +249,15 @@ def tracked_sweep(
             sweep.status = "FAILED"
             raise
         finally:
-            # Unless it went well, nobody waits any more, or everybody has waited long enough.
+            # After an error or an interruption, it does not wait for the store.
             _end_sweep(store if sweep.status == "FINISHED" else store.hasty(), sweep)
 
 
 def _end_sweep(store: Store, sweep: Sweep) -> None:
     """Give a sweep its status, and close its runs whose process has ended."""
-    how = "killed" if sweep.status == "KILLED" else "failed"
+    outcome = "killed" if sweep.status == "KILLED" else "failed"
     try:
-        close_stale(store, parent=sweep.run_id, how=how)
+        close_stale(store, parent=sweep.run_id, outcome=outcome)
         store.client.set_terminated(sweep.run_id, sweep.status)
     except Away as error:
         log.warning("%s; the same command will end this sweep, and go on with it", error)

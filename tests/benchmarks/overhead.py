@@ -155,7 +155,7 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
             yield record
 
     training.train = train_and_wait
-    processes.alone = lambda function, *arguments: function(*arguments)  # not in a fork
+    processes.in_fork = lambda function, *arguments: function(*arguments)  # not in a fork
     # It writes to the store every ten seconds of its own.
     run.time = types.SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() - waited)
     whole(epochs)

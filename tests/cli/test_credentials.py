@@ -327,14 +327,6 @@ def own(tmp_path) -> Path:
             (["-m", "loss=has_token,ce"], "loss.token"),
             (["loss=quiet", "loss.note=planted-two"], "loss.note"),
             (["-m", "loss=quiet", "loss.note=planted-two,x"], "loss.note"),
-            (
-                ["+hydra.job.env_set.OTHER_PASSWORD=planted-typed"],
-                "hydra.job.env_set.OTHER_PASSWORD",
-            ),
-            (
-                ["-m", "+hydra.job.env_set.OTHER_PASSWORD=planted-typed"],
-                "hydra.job.env_set.OTHER_PASSWORD",
-            ),
         ],
     ),
 )

@@ -306,10 +306,10 @@ def option(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not machine.may_fork(), reason="the module is found by forked processes only")
 def test_checks_happen_in_processes_of_their_own(option):
-    found = option_checks.describe(option("data", "digits"))
+    found = option_checks.data(option("data", "digits"))
     assert (found.train, found.validation, found.test) == (1077, 360, 360)
     with pytest.raises(CommandError, match=r"data=no_digits: .* by SIGSEGV"):
-        option_checks.describe(option("data", "no_digits"))
+        option_checks.data(option("data", "no_digits"))
 
     losses = [option("loss", name) for name in ("warm", "leaves", "largest")]
     warm, leaves, largest = option_checks.check(losses)
@@ -336,7 +336,7 @@ def _by_others(send, value):
 
 @pytest.mark.skipif(not machine.may_fork(), reason="forking is not safe here")
 def test_a_process_may_have_processes_of_its_own():
-    assert dict(processes.each(deque([("key", _by_others, (3,))]), 1)) == {"key": 6}
+    assert dict(processes.results(deque([("key", _by_others, (3,))]), 1)) == {"key": 6}
 
 
 def _twice(send, value):
@@ -354,7 +354,7 @@ def test_each_gives_results_errors_and_deaths(monkeypatch, fork):
         pytest.skip("forking is not safe here")
     monkeypatch.setattr(machine, "may_fork", lambda: fork)
     tasks = deque((value, _twice, (value,)) for value in (1, 2, 3, 4))
-    results = dict(processes.each(tasks, 2))
+    results = dict(processes.results(tasks, 2))
     assert (results[1], results[2]) == (2, 4)
     assert repr(results[3]) == "ValueError('not three')"
     assert isinstance(results[4], processes.Died)

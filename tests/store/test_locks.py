@@ -205,7 +205,7 @@ def test_what_dead_processes_left_is_closed(store, hold, close_stale):
 
 def test_runs_of_other_programs_are_left_alone(store, close_stale):
     ids = left(store, kind=""), left(store, kind="registry")
-    assert close_stale(store, elsewhere=True) == []
+    assert close_stale(store, other_hosts=True) == []
     assert [ended(store, run_id)[0] for run_id in ids] == ["RUNNING"] * 2
 
 
@@ -254,7 +254,7 @@ def test_who_ended_well_while_someone_looked_is_not_closed(store, monkeypatch, c
 def test_a_single_run_whose_process_died_has_failed(store):
     run_id, other = left(store), left(store, identity="b")
     elsewhere = left(store, host="elsewhere")
-    tracking.close_stale(store, identity="a", how="failed")
+    tracking.close_stale(store, identity="a", outcome="failed")
     assert ended(store, run_id) == ("FAILED", "failed")
     assert ended(store, other) == ("KILLED", "killed")
     assert ended(store, elsewhere) == ("RUNNING", None)
@@ -284,7 +284,7 @@ def test_runs_of_another_machine_are_closed_only_when_stale_and_asked(store, clo
     )
     elsewhere = "a process on elsewhere"
     assert tracking.runners(store, [*ids, "b"]) == {"new": elsewhere, "writes": elsewhere}
-    assert close_stale(store, elsewhere=True) == ["closed 1 run left RUNNING by dead processes"]
+    assert close_stale(store, other_hosts=True) == ["closed 1 run left RUNNING by dead processes"]
     assert {i: ended(store, run_id)[0] for i, run_id in ids.items()} == {
         "new": "RUNNING",
         "old": "KILLED",

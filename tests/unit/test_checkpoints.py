@@ -25,8 +25,8 @@ def test_what_was_saved_is_loaded(tmp_path):
 
 
 def test_a_run_has_one_file_and_its_trajectory_one_for_each_run(tmp_path):
-    place = checkpoints.place(tmp_path, "mlflow.db", "1", "trajectory")
-    other = checkpoints.place(tmp_path, "mlflow.db", "2", "trajectory")
+    place = checkpoints.prefix(tmp_path, "mlflow.db", "1", "trajectory")
+    other = checkpoints.prefix(tmp_path, "mlflow.db", "2", "trajectory")
     for where, epochs, epoch in [(place, 2, 2), (place, 20, 7), (place, 20, 8), (other, 2, 1)]:
         assert checkpoints.save(checkpoints.path(where, epochs, epoch), epoch)
     (tmp_path / "outputs" / "checkpoints" / f"{place.name}-20-9.checkpoint.1.writing").touch()

@@ -325,7 +325,8 @@ def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
     assert checks.of_outputs(LOGITS, logits, LABELS, 1) == []
     assert names(checks.of_outputs(LOGITS, dead, LABELS, 1)) == ["dead-network"]
     assert (
-        f"it says {dead[0].argmax()} to all" in checks.of_outputs(LOGITS, dead, LABELS, 1)[0].text
+        f"it predicts {dead[0].argmax()} for all"
+        in checks.of_outputs(LOGITS, dead, LABELS, 1)[0].text
     )
     assert names(checks.of_outputs(LOGITS, np.zeros_like(logits), LABELS, 1)) == ["dead-network"]
     assert names(checks.of_outputs(LOGITS, favourite - favourite.mean(), LABELS, 1)) == [

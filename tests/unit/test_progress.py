@@ -62,21 +62,21 @@ def test_a_terminal_has_a_line_for_each_worker_and_one_for_the_whole(
     with Progress([["a"], ["b"], ["c", "tracking.epochs=[2,4]"]]) as shown:
         assert screen.shown() == ["0/4 runs", ""]
         now[0] = 10.0
-        shown.hear(1, line(2))
-        shown.hear(0, line(1))
+        shown.handle(1, line(2))
+        shown.handle(0, line(1))
         first, second, whole, _ = screen.shown()
         assert first == "epoch 2/4 | val/accuracy 50.00% | loss=ce lr=0.003 epochs=…"
         assert second.startswith("epoch 1/4") and len(first) == len(second) == 59
         assert whole == "0/4 runs · 00:30 left"  # 3/4 of a job in 10 s, 9/4 are left
-        shown.hear(0, Event("end", text=f"{LABEL} | ok"))
-        shown.over(0, failed=False)
-        shown.over(1, failed=True)
-        shown.hear(2, line(2, epochs=2))
-        shown.hear(2, Event("end"))
+        shown.handle(0, Event("end", text=f"{LABEL} | ok"))
+        shown.finish(0, failed=False)
+        shown.finish(1, failed=True)
+        shown.handle(2, line(2, epochs=2))
+        shown.handle(2, Event("end"))
         assert screen.shown()[-2] == "3/4 runs · 1 failed · 00:02 left"
         assert screen.shown()[0].startswith("epoch 2/2")  # the only job that runs
         printed = Event("line", text="printed by a loss", level=logging.NOTSET)
-        shown.hear(2, printed)
+        shown.handle(2, printed)
         assert screen.shown()[0] == "printed by a loss"
     assert screen.shown() == ["printed by a loss", ""]  # nothing is left of the rest
 
@@ -88,12 +88,12 @@ def test_a_log_has_one_line_for_each_run_and_each_warning_once(
     with Progress([["x"]] * 320) as shown:
         for job in range(320):
             for done in range(11):
-                shown.hear(job, line(done, 10))
+                shown.handle(job, line(done, 10))
             warning = f"{LABEL} | dead-network: says {job}"
-            shown.hear(job, Event("line", once="dead", text=warning, level=logging.WARNING))
-            shown.hear(job, Event("line", text="starts from epoch 3"))
-            shown.hear(job, Event("end", text=f"{LABEL} | test/accuracy {job}"))
-            shown.over(job, failed=False)
+            shown.handle(job, Event("line", once="dead", text=warning, level=logging.WARNING))
+            shown.handle(job, Event("line", text="starts from epoch 3"))
+            shown.handle(job, Event("end", text=f"{LABEL} | test/accuracy {job}"))
+            shown.finish(job, failed=False)
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 321 and capsys.readouterr().out == ""
     assert texts[0] == f"{LABEL} | dead-network: says 0"
@@ -105,8 +105,8 @@ def test_verbose_shows_all_that_a_job_says(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO)
     shown = Progress([["x"]], verbose=True)
     for done in range(3):
-        shown.hear(0, line(done))
-    shown.hear(0, Event("line", text="starts from epoch 3"))
+        shown.handle(0, line(done))
+    shown.handle(0, Event("line", text="starts from epoch 3"))
     assert [record.getMessage() for record in caplog.records] == [
         *(line(done).text for done in range(3)), "starts from epoch 3",
     ]  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_job_tells_its_launcher_and_goes_on_when_that_was_killed(
     root, job = logging.getLogger(), logging.StreamHandler(io.StringIO())
     monkeypatch.setattr(root, "handlers", [job])
     monkeypatch.setattr(root, "level", logging.INFO)
-    monkeypatch.setattr(progress, "_tell", told.append)
+    monkeypatch.setattr(progress, "_send", told.append)
     with progress.in_job(verbose=False):
         logging.info("%s | epoch 1/4", "x", extra=progress.epoch(1, 4))
         logging.warning("x | dead", extra=progress.once("dead"))
@@ -127,7 +127,7 @@ def test_a_job_tells_its_launcher_and_goes_on_when_that_was_killed(
         def gone(event: Event) -> None:
             raise BrokenPipeError
 
-        monkeypatch.setattr(progress, "_tell", gone)
+        monkeypatch.setattr(progress, "_send", gone)
         logging.info("said to nobody")
     assert told == [
         Event("epoch", 1, 4, text="x | epoch 1/4", level=logging.INFO),
@@ -139,7 +139,7 @@ def test_what_a_job_prints_last_is_passed_on_without_a_newline_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events: list[Event] = []
-    monkeypatch.setattr(progress, "_tell", events.append)
+    monkeypatch.setattr(progress, "_send", events.append)
     monkeypatch.setattr("sys.stdout", progress._Lines())
     with progress.in_job(verbose=False):
         print("one\ntwo", end="")

@@ -9,7 +9,6 @@ import json
 import pkgutil
 import sys
 import time
-import zipfile
 
 import pytest
 
@@ -398,13 +397,6 @@ def test_links_and_other_directories_change_nothing(user, monkeypatch):
     user.write("moved/mine_own.py", LOSS)
     monkeypatch.syspath_prepend(user.path / "moved")
     assert user.reaches() == before
-
-
-def test_a_module_in_an_archive(user, monkeypatch):
-    with zipfile.ZipFile(user.path / "own.zip", "w") as archive:
-        archive.writestr("mine_own.py", LOSS)
-    monkeypatch.syspath_prepend(user.path / "own.zip")
-    assert set(user.reaches()) == {"mine_own.py"}
 
 
 def test_installed_packages_are_left_to_their_versions(user, monkeypatch):

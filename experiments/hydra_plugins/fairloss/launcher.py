@@ -48,14 +48,14 @@ class ProcessLauncher(Launcher):
         import cloudpickle  # the task is a function of __main__, which pickle cannot name
 
         payload = cloudpickle.dumps((*self.payload, Singleton.get_state()))
-        shown = progress.Progress(job_overrides, verbose=self.verbose)
+        display = progress.Progress(job_overrides, verbose=self.verbose)
         tasks: deque[processes.Task] = deque(
-            (index, _work, (payload, index + initial_job_idx, list(words), shown.in_terminal))
+            (index, _work, (payload, index + initial_job_idx, list(words), display.in_terminal))
             for index, words in enumerate(job_overrides)
         )
         results: dict[int, JobReturn] = {}
-        ends = processes.each(tasks, self.slots, shown.hear)
-        with shown, contextlib.closing(ends) as ended:
+        ends = processes.results(tasks, self.slots, display.handle)
+        with display, contextlib.closing(ends) as ended:
             for index, result in ended:
                 if not isinstance(result, JobReturn):
                     error: Any = result  # of the composition of its config
@@ -64,14 +64,16 @@ class ProcessLauncher(Launcher):
                     result = JobReturn(job_overrides[index], status=JobStatus.FAILED)
                     result.return_value = error
                 results[index] = result
-                shown.over(index, failed=result.status != JobStatus.COMPLETED)
+                display.finish(index, failed=result.status != JobStatus.COMPLETED)
                 if result.status != JobStatus.COMPLETED:
-                    with shown.above():
+                    with display.print_above():
                         report(job_overrides[index], result)
                     # Other jobs would fail with the same CommandError, such as a missing store.
                     fatal = isinstance(result._return_value, config.CommandError)
                     if self.stop_on_failure or fatal:
-                        results |= {left: JobReturn(words) for left, _, (_, _, words, _) in tasks}
+                        results |= {
+                            waiting: JobReturn(words) for waiting, _, (_, _, words, _) in tasks
+                        }
                         tasks.clear()
         return [results[index] for index in range(len(job_overrides))]
 
@@ -87,10 +89,10 @@ def _work(
     send: Callable[[Any], None], payload: bytes, job: int, overrides: list[str], in_terminal: bool
 ) -> JobReturn:
     """In a process of its own: one job."""
-    progress.tell(send, all_output=in_terminal)
+    progress.send_events(send, all_output=in_terminal)
     result = perform(payload, job, overrides)
     if result.status == JobStatus.FAILED:
-        result.return_value = processes.portable(result._return_value)
+        result.return_value = processes.picklable(result._return_value)
     return result
 
 

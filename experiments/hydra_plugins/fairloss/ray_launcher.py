@@ -72,13 +72,13 @@ class RayLauncher(Launcher):
             for job, overrides in enumerate(job_overrides, initial_job_idx)
         }
         results: dict[Any, JobReturn] = {}
-        shown = progress.Progress(list(jobs.values()), remote=True)
+        display = progress.Progress(list(jobs.values()), remote=True)
         number = {ref: index for index, ref in enumerate(jobs)}
         try:
             while len(results) < len(jobs):
                 (ref,), _ = ray.wait([ref for ref in jobs if ref not in results])
                 results[ref] = _collect(ref, jobs[ref])
-                shown.over(number[ref], failed=results[ref].status != JobStatus.COMPLETED)
+                display.finish(number[ref], failed=results[ref].status != JobStatus.COMPLETED)
                 if results[ref].status != JobStatus.COMPLETED:
                     report(jobs[ref], results[ref])
             return [results[ref] for ref in jobs]
@@ -98,7 +98,7 @@ def _connect(options: dict[str, Any]) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError) as error:  # nobody there; another version, another token
+    except (ConnectionError, RuntimeError) as error:  # no cluster, another version, another token
         raise CommandError(
             f"hydra/launcher=ray: {error}\nExpected a cluster of this version of Ray at "
             f"hydra.launcher.ray.init.address, got {options['address']}; `ray start --head` starts "
@@ -115,10 +115,10 @@ def _collect(ref: Any, overrides: list[str]) -> JobReturn:
     try:
         return ray.get(ref)
     except ray.exceptions.RayError as error:
-        lost = f"{type(error).__name__}: {str(error).partition('. ')[0]}"
+        reason = f"{type(error).__name__}: {str(error).partition('. ')[0]}"
         result = JobReturn(overrides=overrides, status=JobStatus.FAILED)
         result.return_value = getattr(error, "cause", None) or RuntimeError(
-            f"the job is lost: {lost}"
+            f"the job is lost: {reason}"
         )
         return result
 

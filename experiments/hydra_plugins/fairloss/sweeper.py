@@ -48,7 +48,7 @@ class GridSweeper(Sweeper):
         """Keep what composing and launching need. Hydra calls it before `sweep`."""
         self.context, self.task_function, self.master = hydra_context, task_function, config
         self.loader = hydra_context.config_loader
-        self.params = _plain(self.params)  # not in __init__: Hydra would wrap its error
+        self.params = _as_mapping(self.params)  # not in __init__: Hydra would wrap its error
 
     @errors.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
@@ -58,7 +58,7 @@ class GridSweeper(Sweeper):
     def jobs(self, arguments: list[str]) -> list[Job]:
         """The runs of the grid. Raises CommandError when any is wrong."""
         parser = OverridesParser.create(config_loader=self.loader)
-        words = [*_words(self.params, parser), *parser.parse_overrides(arguments)]
+        words = [*_preset_overrides(self.params, parser), *parser.parse_overrides(arguments)]
         words = [_of_question(word, parser) for word in words]
         grids, tuned = trials.grids(words, parser, self._compose_all)
         grid = [job for each in grids for job in BasicSweeper.split_arguments(each, None)[0]]
@@ -74,9 +74,9 @@ class GridSweeper(Sweeper):
         names = list(dict.fromkeys(job.experiment for _, job in jobs))
         if len(names) > 1 and not any(word.key_or_group == "experiment" for word in words):
             return self.jobs([*arguments, contract.override("experiment", _SEVERAL_DATA_SETS)])
-        here = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
-        elsewhere = not self.master.hydra.launcher._target_.endswith(here)
-        ranges.check_values([job for _, job in jobs], elsewhere=elsewhere)
+        local = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
+        remote = not self.master.hydra.launcher._target_.endswith(local)
+        ranges.check_values([job for _, job in jobs], remote=remote)
         if any(job.rerun is not None for _, job in jobs):
             raise config.CommandError("rerun: expected one run at a time, without -m")
         self._check_question([job for _, job in jobs])
@@ -146,12 +146,14 @@ class GridSweeper(Sweeper):
                 "question.epochs: expected epochs of the sweep, one of "
                 f"{', '.join(map(str, lengths))}, got {question['epochs']}"
             )
-        own = {*self.seeds, *(job.seed for job in jobs)}
-        seeds = ranges.question_seeds(question["seeds"] or sorted(own)) if jobs[0].asks else ()
-        if seeds and (more := own - set(seeds)):
+        own_seeds = {*self.seeds, *(job.seed for job in jobs)}
+        seeds = (
+            ranges.question_seeds(question["seeds"] or sorted(own_seeds)) if jobs[0].asks else ()
+        )
+        if seeds and (missing := own_seeds - set(seeds)):
             wrong.append(
                 "question.seeds: expected all seeds of the sweep, and any others; without "
-                f"{contract.ranges(more)}, got {question['seeds']!r}"
+                f"{contract.ranges(missing)}, got {question['seeds']!r}"
             )
         errors.refuse(wrong)
 
@@ -178,11 +180,11 @@ class GridSweeper(Sweeper):
             scalars = {
                 o.key_or_group: o.value() for o in map(parsed.get, overrides) if o and _is_scalar(o)
             }
-            rest = tuple(word for word in overrides if word.split("=", 1)[0] not in scalars)
+            others = tuple(word for word in overrides if word.split("=", 1)[0] not in scalars)
             try:
-                if rest not in bases:
-                    bases[rest] = self._compose(rest)
-                jobs.append((overrides, bases[rest].with_scalars(scalars)))
+                if others not in bases:
+                    bases[others] = self._compose(others)
+                jobs.append((overrides, bases[others].with_scalars(scalars)))
             except config.CommandError as error:
                 wrong[str(error)] = None
             except ValidationError as error:
@@ -221,7 +223,7 @@ class _Base:
         return dataclasses.replace(self.settings, **{name: self.types[name] for name in scalars})
 
 
-def _plain(params: Any) -> dict[str, Any]:
+def _as_mapping(params: Any) -> dict[str, Any]:
     """`hydra.sweeper.params` as plain Python. Raises CommandError where it is no mapping."""
     if OmegaConf.is_config(params):
         params = OmegaConf.to_container(params, resolve=True)
@@ -232,30 +234,24 @@ def _plain(params: Any) -> dict[str, Any]:
     return params or {}
 
 
-def _words(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
+def _preset_overrides(params: dict[str, Any], parser: OverridesParser) -> list[Override]:
     """The overrides `key=choices` that a preset's `hydra.sweeper.params` stand for.
 
     A list has the choices; text is in Hydra's grammar already, as in `0.1,0.2` or `range(10)`.
     """
     words = []
     for key, value in params.items():
-        choices = value if isinstance(value, list) else [value]
-        wrong = (
-            f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got "
-            f"{value!r}"
-        )
-        if not choices or any(isinstance(choice, dict) for choice in choices):
-            raise config.CommandError(
-                f"{wrong}; an option's own value has a key with a dot, such as `loss.gamma`"
-            )
         typed = [
             choice if isinstance(choice, str) else contract.override("", choice)[1:]
-            for choice in choices
+            for choice in (value if isinstance(value, list) else [value])
         ]
         try:
             word = parser.parse_override(f"{key}={','.join(typed)}")
         except HydraException as error:
-            raise config.CommandError(f"{wrong}: {str(error).splitlines()[0]}") from error
+            raise config.CommandError(
+                f"hydra.sweeper.params.{key}: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, "
+                f"got {value!r}: {str(error).splitlines()[0]}"
+            ) from error
         word.config_loader = parser.config_loader  # for glob(*), which asks for a group's options
         words.append(word)
     return words

@@ -29,8 +29,8 @@ class _Tuner(GridSweeper):
 
     def __init__(self, params: dict[str, Any] | None, tuning_seeds: int, evaluation_seeds: int):
         super().__init__(params)
-        self.tuning_seeds = _whole("tuning_seeds", tuning_seeds, 1)
-        self.evaluation_seeds = _whole("evaluation_seeds", evaluation_seeds, 1)
+        self.tuning_seeds = _whole_number("tuning_seeds", tuning_seeds, 1)
+        self.evaluation_seeds = _whole_number("evaluation_seeds", evaluation_seeds, 1)
         self.seeds = range(self.tuning_seeds + self.evaluation_seeds)
 
     def tuning_grid(self, arguments: list[str]) -> list[Job]:
@@ -71,7 +71,7 @@ class _Tuner(GridSweeper):
                 log.warning("%s: every trial diverged; the smallest rate is evaluated", name)
             log.info("%s: chosen lr=%g", name, rate)
             seeds = range(self.tuning_seeds, self.tuning_seeds + self.evaluation_seeds)
-            evaluated += [_at(job, lr=rate, seed=seed) for seed in seeds]
+            evaluated += [_with_scalars(job, lr=rate, seed=seed) for seed in seeds]
         return self.run([*jobs, *evaluated], tuning_seeds=self.tuning_seeds)
 
 
@@ -90,7 +90,7 @@ class TuningSweeper(_Tuner):
         extensions: int,
     ):
         super().__init__(params, tuning_seeds, evaluation_seeds)
-        self.extensions = _whole("extensions", extensions, 0)
+        self.extensions = _whole_number("extensions", extensions, 0)
 
     @errors.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
@@ -113,16 +113,16 @@ class TuningSweeper(_Tuner):
 
         from experiments import tuning
 
-        for left in range(self.extensions, -1, -1):
+        for extensions_left in range(self.extensions, -1, -1):
             trials = self.trials(jobs)
             wider = tuning.extended(rates, map(tuning.choose, trials.values()))
-            if wider == rates or not left:
+            if wider == rates or not extensions_left:
                 break
-            new = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
-            log.info("a best rate lies on the edge of the grid: it grows by %s", new)
+            added = ", ".join(f"{rate:g}" for rate in wider if rate not in rates)
+            log.info("a best rate lies on the edge of the grid: it grows by %s", added)
             rates = wider
             one_rate = {(_family(job[1]), job[1].seed): job for job in jobs}.values()
-            jobs = [_at(job, lr=rate) for job in one_rate for rate in rates]
+            jobs = [_with_scalars(job, lr=rate) for job in one_rate for rate in rates]
         return self.evaluate(jobs, trials)
 
 
@@ -137,7 +137,7 @@ class OptunaSweeper(_Tuner):
         self, params: dict[str, Any] | None, tuning_seeds: int, evaluation_seeds: int, trials: int
     ):
         super().__init__(params, tuning_seeds, evaluation_seeds)
-        self.budget = _whole("trials", trials, 1)
+        self.budget = _whole_number("trials", trials, 1)
 
     @errors.errors_without_credentials()
     def sweep(self, arguments: list[str]) -> Any:
@@ -150,13 +150,13 @@ class OptunaSweeper(_Tuner):
             ) from error
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        words = [word for word in arguments if word.split("=", 1)[0] == "lr"] or [
+        rate_overrides = [word for word in arguments if word.split("=", 1)[0] == "lr"] or [
             f"lr={self.params.pop('lr', '')}"
         ]
-        low, high = _interval(words[-1])
-        others = [word for word in arguments if word not in words]
-        one = self.tuning_grid([*others, f"lr={low}"])
-        if one[0][1].plan:
+        low, high = _interval(rate_overrides[-1])
+        others = [word for word in arguments if word not in rate_overrides]
+        templates = self.tuning_grid([*others, f"lr={low}"])
+        if templates[0][1].plan:
             raise config.CommandError(
                 "plan: the rates that Optuna will ask for are not known before the runs"
             )
@@ -165,7 +165,7 @@ class OptunaSweeper(_Tuner):
             family: optuna.create_study(
                 direction="maximize", sampler=optuna.samplers.TPESampler(seed=0)
             )
-            for family in {_family(job): None for _, job in one}
+            for family in {_family(job): None for _, job in templates}
         }
         jobs: list[Job] = []
         trials: dict[str, Trials] = {family: {} for family in studies}
@@ -175,16 +175,16 @@ class OptunaSweeper(_Tuner):
                 family: float(f"{trial.suggest_float('lr', low, high, log=True):.3g}")
                 for family, trial in suggestions.items()
             }
-            now = [_at(job, lr=rates[_family(job[1])]) for job in one]
-            for family, scores in self.trials(now).items():
+            jobs_of_round = [_with_scalars(job, lr=rates[_family(job[1])]) for job in templates]
+            for family, scores in self.trials(jobs_of_round).items():
                 trials[family] |= scores
                 mean = statistics.fmean(scores[rates[family]])
                 studies[family].tell(suggestions[family], mean)
-            jobs += now
+            jobs += jobs_of_round
         return self.evaluate(jobs, trials)
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def _whole_number(name: str, value: Any, least: int) -> int:
     try:
         check_number(f"hydra.sweeper.{name}", value, at_least=least, whole=True)
     except (TypeError, ValueError) as error:
@@ -206,7 +206,7 @@ def _family(job: Settings) -> str:
     return dataclasses.replace(job, lr=1.0, seed=0).identity("")
 
 
-def _at(job: Job, **values: Any) -> Job:
+def _with_scalars(job: Job, **values: Any) -> Job:
     """The run with other scalars."""
     overrides, settings = job
     kept = [word for word in overrides if word.split("=", 1)[0] not in values]
