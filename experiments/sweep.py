@@ -102,16 +102,12 @@ def run(
     checked = dict(zip(todo, checks, strict=True))
     for level, notice in dict.fromkeys(n for each in checked.values() for n in each.kernel):
         log.log(level, "%s", notice)
-    log.info(
-        "%s, %d finished before, %d to run",
-        plural(len(grid), "run"),
-        len(grid) - len(todo),
-        len(todo),
-    )
+    counts = plural(len(grid), "run"), len(grid) - len(todo), len(todo)
+    log.info("%s, %d finished before, %d to run", *counts)
     if todo and not settings[0].verbose:
         log.info("epochs in %s", directory / "*" / "run.log")
-    code = {i: planned_run.code for i, (_, planned_run) in grid.items()}
-    notes = {n for i, run in before.items() if i not in todo for n in changed_since(run, code[i])}
+    skipped = ((run, grid[i][1].code) for i, run in before.items() if i not in todo)
+    notes = {note for run, code in skipped for note in changed_since(run, code)}
     for note in [*earlier.notes, *sorted(notes)]:
         log.info("%s", note)
 
@@ -154,26 +150,28 @@ def run(
         raise
     newest = {i: contract.counting(runs[i]) for i in identities if i in runs}
     if failures or not stage:
-        newest_runs = [newest.get(identity) for identity in grid]
-        rows = [table.row(job, run) for job, run in zip(settings, newest_runs, strict=True)]
-        edges = "\n".join(table.at_the_edge(settings, newest_runs))
+        jobs_of_grid = [job for _, job in grid.values()]
+        tables, means = _results(jobs_of_grid, [newest.get(identity) for identity in grid])
+        if todo:  # else the run has the description of its report
+            tracking.describe(store, parent, textwrap.indent(tables, "    "), means)
         losses = {job.choices["loss"] for job in settings}
-        reported = {
-            k: v for k, v in (declared_question or {}).items() if k != "reference" or v in losses
-        }
+        reported = declared_question or {}
+        reported = {k: v for k, v in reported.items() if k != "reference" or v in losses}
         link = tracking.link(store)
         following = table.next_commands(settings[0], parent, tuning_seeds, reported, link)
-        tables = [table.text(rows, trials.names(settings)), trials.counted(settings), edges]
-        tables.append(table.of_one_seed(settings, newest_runs))
-        if todo:  # else it has that of its report
-            note = textwrap.indent("\n\n".join(filter(None, tables)), "    ")
-            tracking.describe(store, parent, note, table.means(rows))
-        parts = [*tables, following]
-        print("\n" + "\n\n".join(filter(None, parts)))
+        print(f"\n{tables}\n\n{following}")
     for warning in reuse.disagreements_of(runs, identities):
         log.warning("%s", warning)
     _raise_failures(todo, failures)
     return [newest[identity] for identity in identities]
+
+
+def _results(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> tuple[str, dict[str, float]]:
+    """The table of the runs with what follows from it, as text, and the mean of each loss."""
+    rows = [table.row(job, run) for job, run in zip(jobs, runs, strict=True)]
+    texts = [table.text(rows, trials.names(jobs)), trials.counted(jobs)]
+    texts += ["\n".join(table.at_the_edge(jobs, runs)), table.of_one_seed(jobs, runs)]
+    return "\n\n".join(filter(None, texts)), table.means(rows)
 
 
 def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, Any] | None:

@@ -274,7 +274,7 @@ def test_the_logged_model_predicts_what_the_run_predicted(ce):
 def test_the_same_command_has_nothing_to_do_and_a_wider_one_runs_the_rest(sweep, run_command):
     directory, _ = sweep
     before = len(runs(directory))
-    again = run_command(directory, "-m", "loss=mse,ce", "seed=0,1", *SMALL)
+    again = run_command(directory, "-m", "loss=mse,ce", "seed=0,1,0", *SMALL)  # seed 0 is one run
     assert again.returncode == 0, again.stderr
     assert "4 runs, 4 finished before, 0 to run" in again.stdout
     assert again.stdout.count(" ok ") == 4
