@@ -6,7 +6,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,21 +95,13 @@ def execute(
         source_digest.refresh()  # all of it is loaded by now
         code, identity = settings.code, settings.identity(splits.digest)
         made_by = tracking.versions() | weights.weight_hashes(learner.network) | code.tags
-        made_by |= {
-            "kernel": chain.kernel(learner.network),
-            "processor": machine.cpu_model(),
-            "order_hash": order_hash(splits, seed=settings.seed),
-        }
-        constant = {**(tags or {}), **made_by}
+        made_by |= {"kernel": chain.kernel(learner.network), "processor": machine.cpu_model()}
+        made_by |= {"order_hash": order_hash(splits, seed=settings.seed)}
+        constant = {**(tags or {}), **made_by, **_tags_of_data(splits)}
+        made_by |= {"threads": str(settings.threads)}
         if not parent:  # a sweep has logged it
             for level, text in chain.notices(learner.network):
                 log.log(level, "%s", text)
-        if splits.classes != DIGITS:
-            names = json.dumps(splits.classes)
-            constant["classes"] = names if len(names) <= _MOST_NAMES else str(classes)
-        if splits.folds:
-            constant["folds"] = str(splits.folds)
-        made_by |= {"threads": str(settings.threads)}
         if planned := tracking.planned(store, parent) if parent else planned:
             _check_plan(planned, settings, identity)
         stack.enter_context(tracking.run_lock(store, identity, again=settings.force))
@@ -133,35 +126,10 @@ def execute(
         with recorder.run(settings) as tracked:
             for record in records:
                 recorder.log(tracked, record)
-            started, first_epoch = time.perf_counter(), records[-1].epoch if records else None
-            stopped = stopping.is_over(records, settings.patience)
-            for record in training.train(
-                learner,
-                splits,
-                epochs=records[-1].epoch if stopped else epochs,
-                batch_size=settings.batch_size,
-                seed=settings.seed,
-                augment=settings.augment,
-                done=first_epoch,
-            ):
-                records.append(record)
-                recorder.log(tracked, record)
-                stopped = stopping.is_over(records, settings.patience)
-                line = _progress(
-                    settings, record, time.perf_counter() - started, first_epoch or 0, stopped
-                )
-                log.info("%s", line, extra=progress.epoch(record.epoch, epochs))
-                last = stopped or record.epoch == epochs
-                recorder.warn(settings, learner, record, last=last)
-                if record.diverged:  # from there, nothing goes on
-                    break
-                if settings.patience and stopping.best(records) is record:
-                    best = stopping.state(learner, record)
-                if settings.checkpoint:
-                    content = {"run": tracked.run_id, "made_by": made_by, "best": best}
-                    _save(prefix, epochs, records, content, learner)
-                if stopped:
-                    break
+            started = time.perf_counter()
+            content = {"run": tracked.run_id, "made_by": made_by}
+            save = partial(_save, prefix, epochs, learner, content) if settings.checkpoint else None
+            best = _train(tracked, recorder, settings, learner, records, best, save)
             end = recorder.conclude(tracked, settings, learner, records, best)
         if settings.checkpoint:
             newest = checkpoints.path(prefix, epochs, records[-1].epoch)
@@ -171,6 +139,67 @@ def execute(
             parts += [f"warnings: {', '.join(sorted(recorder.logged))}"] if recorder.logged else []
             log.info("%s", " | ".join(parts), extra=progress.end())
         return tracked.run_id
+
+
+def _train(
+    tracked: tracking.TrackedRun,
+    recorder: Recorder,
+    settings: Settings,
+    learner: Learner,
+    records: list[Record],
+    best: dict[str, Any] | None,
+    save: Callable[[Sequence[Record], dict[str, Any] | None], None] | None,
+) -> dict[str, Any] | None:
+    """Train from the last of `records` on, and log, append and save each new record.
+
+    Args:
+        tracked: The run in the store.
+        recorder: Writes to it.
+        settings: The run.
+        learner: What is trained.
+        records: Those of the epochs that it has behind it.
+        best: With early stopping the `stopping.state` of the best of them.
+        save: Saves a checkpoint; None: there are none.
+
+    Returns:
+        `best` after the last epoch.
+    """
+    epochs, started = settings.epochs, time.perf_counter()
+    done = records[-1].epoch if records else None
+    stopped = stopping.is_over(records, settings.patience)
+    for record in training.train(
+        learner,
+        recorder.splits,
+        epochs=records[-1].epoch if stopped else epochs,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        augment=settings.augment,
+        done=done,
+    ):
+        records.append(record)
+        recorder.log(tracked, record)
+        stopped = stopping.is_over(records, settings.patience)
+        line = _progress(settings, record, time.perf_counter() - started, done or 0, stopped)
+        log.info("%s", line, extra=progress.epoch(record.epoch, epochs))
+        recorder.warn(settings, learner, record, last=stopped or record.epoch == epochs)
+        if record.diverged:  # from there, nothing goes on
+            break
+        if settings.patience and stopping.best(records) is record:
+            best = stopping.state(learner, record)
+        if save:
+            save(records, best)
+        if stopped:
+            break
+    return best
+
+
+def _tags_of_data(splits: Splits) -> dict[str, str]:
+    """The tags of a run about its data: classes that are not digits, and folds."""
+    folds = {"folds": str(splits.folds)} if splits.folds else {}
+    if splits.classes == DIGITS:
+        return folds
+    names = json.dumps(splits.classes)
+    return folds | {"classes": names if len(names) <= _MOST_NAMES else str(len(splits.classes))}
 
 
 def _load(settings: Settings, store: Store) -> Splits:
@@ -243,13 +272,18 @@ def _start(
 
 
 def _save(
-    prefix: Path, epochs: int, records: Sequence[Record], content: dict[str, Any], learner: Learner
+    prefix: Path,
+    epochs: int,
+    learner: Learner,
+    content: dict[str, Any],
+    records: Sequence[Record],
+    best: dict[str, Any] | None,
 ) -> None:
     """Replace the checkpoint of the run of `epochs` epochs by one of its present state."""
     *past, last = records
     empty = [vars(record) | {"validation_outputs": last.validation_outputs[:0]} for record in past]
     path = checkpoints.path(prefix, epochs, last.epoch)
-    state = {"records": [*empty, vars(last)], "state": training.state(learner)}
+    state = {"records": [*empty, vars(last)], "state": training.state(learner), "best": best}
     if checkpoints.save(path, content | state):
         checkpoints.remove(prefix, epochs, but=path)
 
