@@ -46,8 +46,8 @@ def show(planned: Sequence[Settings], *, slots: int) -> None:
         for identity, job, digest in zip(identities, planned, digests, strict=True)
     }
     checked = _checked([grid[i] for i in todo]) if planned[0].checkpoint else []
-    alone = {i for i, check in zip(todo, checked, strict=False) if check.alone}
-    starts = first_epochs(store, {i: grid[i] for i in todo}, trajectories, alone)
+    alone = {i for i, check in zip(todo, checked, strict=False) if not check.can_extend}
+    starts = _first_epochs(store, {i: grid[i] for i in todo}, trajectories, alone)
     pace = _Pace(store)
     seconds = {i: pace.of(grid[i], starts[i]) for i in todo}
     jobs: dict[str, list[float | None]] = {}
@@ -150,7 +150,7 @@ def _speed_keys(params: dict[str, Any]) -> list[tuple[str, ...]]:
     return [tuple(params.get(name, "") for name in (*work, *more)) for more in (("loss",), ())]
 
 
-def first_epochs(
+def _first_epochs(
     store: Store | None,
     planned: Mapping[str, Settings],
     trajectories: Mapping[str, str],

@@ -73,7 +73,7 @@ class Checked:
         checkpoint: The size of a checkpoint, in bytes.
         start: The model, the seed, and the hash of the initial weights outside the head.
         failure: Why there is no result, where the process ended without one.
-        whole: Whether its loss makes a run differ from the beginning of a longer one.
+        one_length: Whether its loss makes a run differ from the beginning of a longer one.
     """
 
     warnings: tuple[TrainingWarning, ...] = ()
@@ -81,12 +81,13 @@ class Checked:
     checkpoint: int = 0
     start: tuple[str, str] = ("", "")
     failure: str = ""
-    whole: bool = False
+    one_length: bool = False
 
     @property
-    def alone(self) -> bool:
-        """Whether a longer run cannot start from a checkpoint of this one."""
-        return self.whole or any(each.name == "hidden-state" for each in self.warnings)
+    def can_extend(self) -> bool:
+        """Whether a longer run can start from a checkpoint of this one."""
+        stateful = any(warning.name == "hidden-state" for warning in self.warnings)
+        return not (self.one_length or stateful)
 
 
 def load(job: Settings) -> Splits:
@@ -184,7 +185,7 @@ def check(send: Send, job: Settings, data: Data) -> Checked:
                 send(option_names)
                 _limit(size)
                 rehearse(announced, size)
-            if needs_length := context.is_whole(loss):
+            if one_length := context.is_whole(loss):
                 learner.context.after(job.epochs)
                 rehearse(announced, size)
             outputs = np.zeros((data.validation, learner.head.outputs), np.float32)
@@ -212,7 +213,7 @@ def check(send: Send, job: Settings, data: Data) -> Checked:
     own = [f"{name}={value}" for name, value in job.params.items() if name.startswith("model.")]
     on = f"data={job.choices['data']}"
     network = " ".join([f"model={job.choices['model']}", *own, on, f"seed={job.seed}"])
-    return Checked(tuple(warnings), kernel, checkpoint, (network, start), whole=needs_length)
+    return Checked(tuple(warnings), kernel, checkpoint, (network, start), one_length=one_length)
 
 
 def _limit(rows: int = 0) -> None:
@@ -238,7 +239,7 @@ def _import(send: Send, job: Settings, groups: Sequence[str]) -> list[functools.
 
 
 def _announced(loss: Callable[..., Any], send: Send, loss_name: str, option_names: str) -> Any:
-    """The loss; `send` says `alone` before a call and `together` after it."""
+    """The loss; its name is sent before a call, and those of all options after it."""
 
     def announced(*arguments: Any, **seen: Any) -> Any:
         send(loss_name)

@@ -234,7 +234,7 @@ class _Jobs:
         for identity in identities:
             planned_run = self.grid[identity][1]
             together = planned_run.checkpoint and not planned_run.force
-            together = together and not self.checked[identity].alone
+            together = together and self.checked[identity].can_extend
             key = planned_run.trajectory(self.digests[identity]) if together else identity
             jobs.setdefault(key, []).append(identity)
         return [sorted(group, key=lambda i: self.grid[i][1].epochs) for group in jobs.values()]
