@@ -1,13 +1,11 @@
 """Figures of the last epoch's metric per loss, and of the differences with their verdicts.
 
 Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
-`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
-is called on the figure.
+`palette.style()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,40 +24,35 @@ from reports.figures.drawing import (
     within,
     within_per_cent,
 )
-from reports.figures.palette import FAINT, INK, MUTED, PAPER, TOGETHER, Look
+from reports.figures.palette import FAINT, INK, MUTED, PAPER, TOGETHER, Look, Losses
 
 
 def final_accuracy(
     runs: pd.DataFrame,
     means: pd.DataFrame,
+    losses: Losses,
     *,
     label: str,
     scale: float,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-    behind: Collection[str] = (),
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
     """The last epoch's metric per loss: every seed a mark, the mean and its interval beside them.
 
-    Where some losses stand `behind`, and one axis is too coarse for the others, a second panel
-    holds only the range of these.
+    Where some losses are grey, and one axis is too coarse for the others, a second panel holds only
+    the range of these.
 
     Args:
         runs: a row per run: loss, value.
         means: a row per loss: loss, mean, low, high (NaN: no interval).
+        losses: those that are shown.
         label: of the axis, with its unit.
         scale: what values are multiplied by.
-        order: the losses, in the order in which they are shown.
-        looks: the color, line and mark of each loss.
-        names: by loss, the name that is shown.
-        behind: the losses that are drawn in grey, behind the others.
         bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
     data = runs.assign(value=scale * runs["value"].astype(float), loss=runs["loss"].astype(object))
+    order = losses.order
     means = within(means[means["loss"].isin(order)], bounds)
-    near = enlarged(runs, means, order, behind, scale)
+    near = enlarged(runs, means, losses, scale)
     means = means.assign(
         **{end: scale * means[end].astype(float) for end in ("mean", "low", "high")}
     )
@@ -70,9 +63,9 @@ def final_accuracy(
     for axis in axes.flat:
         for row, loss in enumerate(order):
             own, mean = (frame[frame["loss"] == loss] for frame in (data, means))
-            color = MUTED if loss in behind else looks[loss].color
-            _marks(axis, row, own, mean, looks[loss], color)
-        label_rows(axis, [names[loss] for loss in order])
+            color = MUTED if loss in losses.behind else losses.looks[loss].color
+            _marks(axis, row, own, mean, losses.looks[loss], color)
+        label_rows(axis, [losses.names[loss] for loss in order])
         axis.set_xlabel(label)
         axis.set_ylabel("")
         if scale == 100:
@@ -107,18 +100,14 @@ def _marks(
 
 
 def enlarged(
-    runs: pd.DataFrame,
-    means: pd.DataFrame,
-    order: Sequence[str],
-    behind: Collection[str],
-    scale: float,
+    runs: pd.DataFrame, means: pd.DataFrame, losses: Losses, scale: float
 ) -> tuple[float, float] | None:
-    """Limits of a second panel that hold the means and intervals of the losses in front.
+    """Limits of a second panel that hold the means and intervals of the losses in color.
 
-    None where no loss stands behind, or one axis shows all well.
+    None where no loss is grey, or one axis shows all well.
     """
-    front = [loss for loss in order if loss not in behind] if behind else []
-    means = means[means["loss"].isin(order)]
+    front = losses.front if losses.behind else []
+    means = means[means["loss"].isin(losses.order)]
     ends = scale * means.loc[means["loss"].isin(front), ["mean", "low", "high"]].to_numpy(float)
     every = scale * np.append(
         runs["value"].to_numpy(float), means[["mean", "low", "high"]].to_numpy(float)
@@ -138,14 +127,7 @@ def _row(rows: int) -> float:
 
 
 def forest(
-    contrasts: pd.DataFrame,
-    *,
-    margin: float,
-    unit: str,
-    digits: int = 2,
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-    behind: Collection[str] = (),
+    contrasts: pd.DataFrame, losses: Losses, *, margin: float, unit: str, digits: int = 2
 ) -> Figure:
     """The contrasts: difference and interval of each, the margin of equivalence shaded.
 
@@ -154,14 +136,12 @@ def forest(
     Args:
         contrasts: a row each, top to bottom: a, b, difference, low, high (NaN: no interval),
             verdict.
+        losses: how they look and are called; a contrast has the look of its a.
         margin: half the width of what counts as equivalent (NaN: none).
         unit: of the margin and of the differences.
         digits: how many decimals of a difference are shown.
-        looks: the color, line and mark of each loss.
-        names: by loss, the name that is shown.
-        behind: the losses that are drawn in grey.
     """
-    frame = contrasts.reset_index(drop=True)
+    frame, names = contrasts.reset_index(drop=True), losses.names
     row_height = _row(len(frame)) * (1.7 if narrow() else 1)
     figure, axes = canvas(1, 1, row_height * max(1, len(frame)) + 0.75)
     axis = axes.flat[0]
@@ -174,8 +154,8 @@ def forest(
         axis.axvspan(-margin, margin, color=FAINT, alpha=0.6, linewidth=0)
     axis.axvline(0, color=MUTED, linewidth=0.7)
     for row, contrast in frame.iterrows():
-        look, (low, high, middle) = looks[contrast["a"]], ends[row]
-        color = MUTED if contrast["a"] in behind else look.color
+        look, (low, high, middle) = losses.looks[contrast["a"]], ends[row]
+        color = MUTED if contrast["a"] in losses.behind else look.color
         if np.isfinite(low) and high > left and low < right:
             axis.plot(
                 [low, high], [row, row], color=color, linewidth=1.5, solid_capstyle="butt",

@@ -1,8 +1,7 @@
 """Figures of training: accuracy over epochs and seconds, own losses, other measures of each epoch.
 
 Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
-`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
-is called on the figure.
+`palette.style()`.
 """
 
 from __future__ import annotations
@@ -22,21 +21,19 @@ from reports.figures.drawing import (
     FLAT,
     SHARE,
     canvas,
-    hide_unused,
     label_ends,
     legend_above,
     limits_from,
     line_with_band,
     log_values,
     narrow,
-    others,
-    panel_columns,
     say,
+    small_panels,
     thin_lines,
     within,
     within_per_cent,
 )
-from reports.figures.palette import MUTED, Look
+from reports.figures.palette import MUTED, Losses
 
 X_LABELS = {"epoch": "epoch", "seconds": "training time of the run (s)"}
 FAR = 5.0  # percentage points between lines that no one axis shows well
@@ -46,33 +43,23 @@ Ends = dict[str, tuple[float, float]]
 
 
 def accuracy_curves(
-    curves: pd.DataFrame,
-    bands: pd.DataFrame,
-    *,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-    x: Sequence[str],
-    behind: Collection[str] = (),
+    curves: pd.DataFrame, bands: pd.DataFrame, losses: Losses, *, x: Sequence[str]
 ) -> Figure:
     """Draw the mean validation accuracy of each loss over training, its band, and each seed thinly.
 
     Where some lines end far above the others, the second half of theirs follows below, enlarged. Of
-    the losses `behind` there are the means alone, all in the same grey.
+    the losses in grey there are the means alone.
 
     Args:
         curves: a row per run and epoch: run_id, loss, epoch, val_accuracy in [0, 1], and the
             columns named in `x`.
         bands: a row per loss and epoch: loss, epoch, mean, low, high (NaN: no band) and the columns
             named in `x`.
-        order: the losses, in the order in which they are shown.
-        looks: the color, line and mark of each loss.
-        names: by loss, the name that is shown.
+        losses: those that are shown.
         x: a panel for each of "epoch", "seconds".
-        behind: the losses that are drawn in grey, behind the others.
     """
     bands = within(bands, SHARE)
-    upper = enlarged(bands, behind)
+    upper = enlarged(bands, losses.behind)
     rows = 2 if upper else 1
     if narrow():
         figure, axes = canvas(rows * len(x), 1, 2.1 * rows * len(x), squeeze=False)
@@ -80,34 +67,33 @@ def accuracy_curves(
     else:
         figure, axes = canvas(rows, len(x), 2.5 if rows == 1 else 4.3, sharey="row", squeeze=False)
     for axis, column in zip(axes[0], x, strict=True):
-        ends = _lines(axis, curves, bands, column, order, looks, behind)
+        ends = _lines(axis, curves, bands, column, losses)
         if limits := limits_from(bands, curves):
             axis.set_ylim(*limits)
         if column == "seconds":
             axis.set_xlim(left=0)
-    labels = [(axes[0][-1], *_gathered(ends, upper, names, behind))]
-    if behind:
-        axes[0][-1].set_title(others(behind), loc="right", color=MUTED)
+    labels = [(axes[0][-1], *_gathered(ends, upper, losses))]
+    if losses.behind:
+        axes[0][-1].set_title(losses.others, loc="right", color=MUTED)
     if upper:
         late, seeds = (
             frame[frame["loss"].isin(upper) & (frame["epoch"] >= bands["epoch"].max() / 2)]
             for frame in (bands, curves)
         )
         for axis, column in zip(axes[1], x, strict=True):
-            shown = [loss for loss in order if loss in upper]
-            ends = _lines(axis, seeds, late, column, shown, looks, behind)
+            ends = _lines(axis, seeds, late, column, losses.only(upper))
             if limits := limits_from(late, seeds):
                 axis.set_ylim(*limits)
-        labels.append((axes[1][-1], ends, dict(names)))
-        which = "" if len(upper) == len(order) else f"the best {len(upper)}, "
+        labels.append((axes[1][-1], ends, dict(losses.names)))
+        which = "" if len(upper) == len(losses.order) else f"the best {len(upper)}, "
         axes[1][0].set_title(f"enlarged: {which}second half of training", color=MUTED)
     for axis, column in zip(axes.T.flat, [name for name in x for _ in range(rows)], strict=True):
         if narrow() or axis in axes[-1]:
             axis.set_xlabel(X_LABELS[column])
     for axis in axes.flat if narrow() else axes[:, 0]:
         axis.set_ylabel("validation accuracy (%)")
-    for axis, ends, called in labels:
-        label_ends(axis, ends, called, looks, behind)
+    for axis, ends, names in labels:
+        label_ends(axis, ends, losses, names)
     return figure
 
 
@@ -153,22 +139,16 @@ def far_above(bands: pd.DataFrame) -> list[str]:
 
 
 def _lines(
-    axis: Axes,
-    curves: pd.DataFrame,
-    bands: pd.DataFrame,
-    column: str,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    behind: Collection[str],
+    axis: Axes, curves: pd.DataFrame, bands: pd.DataFrame, column: str, losses: Losses
 ) -> Ends:
     """Draw the losses' means, bands and seeds over one column; where each mean ends."""
     ends: Ends = {}
-    for loss in order:
-        look, line = looks[loss], bands[bands["loss"] == loss].sort_values(column)
+    for loss in losses.order:
+        look, line = losses.looks[loss], bands[bands["loss"] == loss].sort_values(column)
         shown = line.dropna(subset=["mean"])
         if len(shown):
             ends[loss] = (float(shown[column].iloc[-1]), 100 * float(shown["mean"].iloc[-1]))
-        if loss in behind:
+        if loss in losses.behind:
             axis.plot(line[column], 100 * line["mean"], gid=look.gid("behind"), **BEHIND)
             continue
         runs = curves[curves["loss"] == loss]
@@ -185,26 +165,18 @@ def _lines(
     return ends
 
 
-def _gathered(
-    ends: Ends, upper: Sequence[str], names: Mapping[str, str], behind: Collection[str]
-) -> tuple[Ends, dict[str, str]]:
+def _gathered(ends: Ends, upper: Sequence[str], losses: Losses) -> tuple[Ends, dict[str, str]]:
     """The ends to be labelled and their labels.
 
     Of the lines that are enlarged below the highest in color speaks for all.
     """
-    first = next((loss for loss in upper if loss not in behind), upper[0] if upper else "")
+    first = next((loss for loss in upper if loss not in losses.behind), upper[0] if upper else "")
     kept = {loss: end for loss, end in ends.items() if loss == first or loss not in upper}
-    more = {first: f"{names[first]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
-    return kept, {**names, **more}
+    more = {first: f"{losses.names[first]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
+    return kept, {**losses.names, **more}
 
 
-def own_losses(
-    bands: pd.DataFrame,
-    *,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-) -> Figure:
+def own_losses(bands: pd.DataFrame, losses: Losses) -> Figure:
     """Each loss's own value over epochs, training and validation.
 
     A panel and an axis for each loss.
@@ -212,18 +184,16 @@ def own_losses(
     bands: a row per loss, part ("training", "validation") and epoch: loss, part, epoch, mean, low,
     high.
     """
-    columns = panel_columns(len(order))
-    rows = -(-len(order) // columns)
-    figure, axes = canvas(rows, columns, 1.55 * rows + 0.3, squeeze=False)
-    for axis, loss in zip(axes.flat, order, strict=False):
+    figure, axes = small_panels(len(losses.order), 1.55, 0.3)
+    for axis, loss in zip(axes.flat, losses.order, strict=False):
         for part, dash in PARTS.items():
             line = bands[(bands["loss"] == loss) & (bands["part"] == part)]
             line = line.dropna(subset=["mean"]).sort_values("epoch")
             if not len(line):
                 continue
             how: Any = {"linestyle": dash, "marker": None, "linewidth": 1.2}
-            line_with_band(axis, looks[loss], line, "epoch", 1, label=part, **how)
-        axis.set_title(names[loss])
+            line_with_band(axis, losses.looks[loss], line, "epoch", 1, label=part, **how)
+        axis.set_title(losses.names[loss])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axis.margins(x=0.02)
@@ -233,7 +203,6 @@ def own_losses(
             axis.set(xticks=[], yticks=[])
     for axis in axes[:, 0]:
         axis.set_ylabel("value of the loss")
-    hide_unused(axes, len(order))
     parts = [Line2D([], [], color=MUTED, linestyle=d, label=name) for name, d in PARTS.items()]
     figure.legend(handles=parts, loc="outside upper left", ncols=2)
     return figure
@@ -242,27 +211,19 @@ def own_losses(
 def by_epoch(
     bands: pd.DataFrame,
     panels: Mapping[str, tuple[str, float]],
+    losses: Losses,
     *,
     log: bool = False,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-    behind: Collection[str] = (),
 ) -> Figure:
     """Measures of each epoch, a panel for each, a line with its band per loss.
-
-    Of the losses `behind` a grey line.
 
     Args:
         bands: a row per measure, loss and epoch: measure, loss, epoch, mean, low, high (NaN: no
             band).
         panels: by measure, what its panel is called, and what its values are multiplied by.
+        losses: those that are shown.
         log: whether the axes of the values are logarithmic, each panel's its own; else they are one
             axis in per cent.
-        order: the losses, in the order in which they are shown.
-        looks: the color, line and mark of each loss.
-        names: by loss, the name that is shown.
-        behind: the losses that are drawn in grey, behind the others.
     """
     columns = 1 if narrow() else len(panels)
     rows = len(panels) // columns
@@ -275,19 +236,19 @@ def by_epoch(
             log_values(axis, scale * own["mean"], scale * own["high"])
         # A band may reach below 0, where a logarithmic axis does not.
         floor = axis.get_ylim()[0] if log else -math.inf
-        for loss in order:
-            line, look = own[own["loss"] == loss].sort_values("epoch"), looks[loss]
-            if loss in behind:
-                continue
+        for loss in losses.front:
+            line, look = own[own["loss"] == loss].sort_values("epoch"), losses.looks[loss]
             line = line.assign(
                 **{end: line[end].clip(lower=floor / scale) for end in ("low", "high")}
             )
             every = max(1, len(line) // 8)
-            line_with_band(axis, look, line, "epoch", scale, label=names[loss], markevery=every)
-        for place, loss in enumerate(loss for loss in order if loss in behind):
+            line_with_band(
+                axis, look, line, "epoch", scale, label=losses.names[loss], markevery=every
+            )
+        for place, loss in enumerate(losses.grey):
             line = own[own["loss"] == loss].sort_values("epoch")
-            label = "_" if place else others(behind)
-            gid = looks[loss].gid("behind")
+            label = "_" if place else losses.others
+            gid = losses.looks[loss].gid("behind")
             axis.plot(line["epoch"], scale * line["mean"], label=label, gid=gid, **BEHIND)
         axis.set_title(words)
         axis.set_xlabel("epoch")

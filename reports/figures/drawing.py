@@ -5,7 +5,7 @@ The module computes no statistics and reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,10 +16,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from scipy.optimize import isotonic_regression
 
-from reports.figures.palette import INK, MUTED, Look
+from reports.figures.palette import MUTED, Look, Losses
 
 LINE = 10.0  # points from one label to the next
 NARROW = 5.0  # inches: a figure that is narrower has fewer panels beside each other
@@ -46,9 +46,26 @@ def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, np.atleast_1d(np.asarray(axes, dtype=object))
 
 
-def panel_columns(panels: int) -> int:
-    """In how many columns small panels stand: three, or two where that leaves no hole."""
-    return 1 if panels < 2 else 2 if panels in (2, 4) or narrow() else 3
+def small_panels(
+    count: int, height: float, more: float, columns: int = 0, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure of small panels, in three columns, or in two where that leaves no hole.
+
+    Args:
+        count: of the panels; the places after the last one are hidden.
+        height: of a row in inches.
+        more: inches besides the rows.
+        columns: another number of them.
+        options: of `Figure.subplots`.
+    """
+    columns = columns or (1 if count < 2 else 2 if count in (2, 4) or narrow() else 3)
+    rows = -(-count // columns)
+    figure, axes = canvas(rows, columns, height * rows + more, squeeze=False, **options)
+    for place, axis in list(enumerate(axes.flat))[count:]:
+        axis.set_visible(False)
+        if place >= columns:  # the panel above becomes the lowest of its column
+            axes.flat[place - columns].xaxis.set_tick_params(labelbottom=True)
+    return figure, axes
 
 
 def with_readings(artist: Any, texts: Sequence[str]) -> None:
@@ -100,23 +117,23 @@ def limits_from(bands: pd.DataFrame, curves: pd.DataFrame) -> tuple[float, float
 def label_ends(
     axis: Axes,
     ends: Mapping[str, tuple[float, float]],
-    names: Mapping[str, str],
-    looks: Mapping[str, Look],
-    behind: Collection[str] = (),
+    losses: Losses,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Write the losses' names at the ends of their lines.
 
     Names are moved apart where lines end close to each other.
 
     All stay beside the panel: where there are too many for its height, the last of `ends` have
-    none. Of the losses `behind`, whose lines are alike, those are named that end away from every
+    none. Of the losses in grey, whose lines are alike, those are named that end away from every
     other, while there is room. Call when all else is drawn: labels take their places from the
-    height that the layout leaves.
+    height that the layout leaves. `names` replace those of the losses.
     """
+    names = names or losses.names
     low, high = axis.get_ylim()
     step = (high - low) * LINE / _height(axis)
-    shown = [loss for loss in ends if loss not in behind]
-    clear = {loss: _clearance(loss, ends) for loss in ends if loss in behind}
+    shown = [loss for loss in ends if loss not in losses.behind]
+    clear = {loss: _clearance(loss, ends) for loss in ends if loss in losses.behind}
     shown += [
         loss for loss in sorted(clear, key=lambda loss: -clear[loss]) if clear[loss] >= CLEAR * step
     ]
@@ -125,7 +142,8 @@ def label_ends(
     places = spread([ends[loss][1] for loss in wanted], step, low + step / 2, high - step / 2)
     left, right = axis.get_xlim()
     for loss, y in zip(wanted, places, strict=True):
-        color = MUTED if loss in behind else looks[loss].text
+        look = losses.looks[loss]
+        color = MUTED if loss in losses.behind else look.text
         label = axis.annotate(
             names[loss],
             ends[loss],
@@ -135,7 +153,7 @@ def label_ends(
             ha="left",
             color=color,
             annotation_clip=False,
-            gid=looks[loss].gid("label"),
+            gid=look.gid("label"),
             arrowprops={
                 "arrowstyle": "-",
                 "color": color,
@@ -147,7 +165,7 @@ def label_ends(
             },
         )
         if label.arrow_patch is not None:
-            label.arrow_patch.set_gid(looks[loss].gid("leader"))
+            label.arrow_patch.set_gid(look.gid("leader"))
 
 
 def _height(axis: Axes) -> float:
@@ -170,18 +188,12 @@ def spread(values: Sequence[float], step: float, low: float, high: float) -> lis
     """Places at least `step` apart, as near the ascending `values` as can be, within low..high.
 
     Too many stand out below.
-
-    Isotonic regression by pooling: places less what the steps before them take must not fall.
     """
-    pools: list[tuple[int, float]] = []  # how many, and where the first would be
-    for i, value in enumerate(values):
-        pools.append((1, value - i * step))
-        while len(pools) > 1 and pools[-2][1] > pools[-1][1]:
-            (size, mine), (before, theirs) = pools.pop(), pools.pop()
-            pools.append((before + size, (before * theirs + size * mine) / (before + size)))
-    firsts = [first for size, first in pools for _ in range(size)]
-    last = high - (len(firsts) - 1) * step
-    return [min(max(first, low), last) + i * step for i, first in enumerate(firsts)]
+    if not len(values):
+        return []
+    before = step * np.arange(len(values))  # what the steps before each place take
+    firsts = isotonic_regression(values - before).x
+    return list(np.minimum(np.maximum(firsts, low), high - before[-1]) + before)
 
 
 def within(frame: pd.DataFrame, bounds: tuple[float, float]) -> pd.DataFrame:
@@ -214,25 +226,14 @@ def log_values(axis: Axes, middles: pd.Series, tops: pd.Series) -> None:
     axis.set_ylim(low / 1.5, high * 1.3)
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
     axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_major_formatter("{x:g}")
 
 
-def span(values: pd.Series) -> tuple[float, float]:
-    """Lowest and highest of the values, at least one unit apart."""
-    if not len(values):
-        return 0.0, 100.0
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if high - low > 0.5 else (low - 0.5, high + 0.5)
-
-
-def rate_ticks(axis: Axes, grid: Sequence[float]) -> None:
-    """The learning rates of the grid as ticks, at most five of them.
-
-    Every second or third where there are more.
-    """
-    axis.xaxis.set_major_locator(FixedLocator(list(grid[:: -(-len(grid) // 5)])))
+def number_ticks(axis: Axes, numbers: Sequence[float], most: int) -> None:
+    """The numbers as ticks below, every second or third where there are more than `most`."""
+    axis.xaxis.set_major_locator(FixedLocator(list(numbers[:: -(-len(numbers) // most)])))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_major_formatter("{x:g}")
 
 
 BEHIND: dict[str, Any] = {
@@ -242,11 +243,6 @@ BEHIND: dict[str, Any] = {
     "zorder": 1.5,
 }
 """How lines are drawn that are too many to be told apart."""
-
-
-def others(behind: Collection[str]) -> str:
-    """What the grey lines are called, together."""
-    return f"{len(behind)} other{'' if len(behind) == 1 else 's'}, in grey"
 
 
 def legend_above(figure: Figure, axis: Axes) -> None:
@@ -276,17 +272,6 @@ def say(axis: Axes, text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=MUTED)
 
 
-def hide_unused(axes: np.ndarray, used: int) -> None:
-    """Hide the empty panels.
-
-    The panels above them become the lowest of their columns.
-    """
-    for place, axis in list(enumerate(axes.flat))[used:]:
-        axis.set_visible(False)
-        if place >= axes.shape[-1]:
-            axes.flat[place - axes.shape[-1]].xaxis.set_tick_params(labelbottom=True)
-
-
 def heat_cells(
     axis: Axes,
     values: np.ndarray,
@@ -312,12 +297,6 @@ def heat_cells(
     axis.grid(visible=False)
 
 
-def cell_words(value: float, diverged: int) -> str:
-    """What a cell of the heat map says."""
-    text = "no result" if np.isnan(value) else f"{100 * value:.2f}"
-    return f"{text}\n{diverged} diverged" if diverged else text
-
-
 def forest_limits(ends: np.ndarray, margin: float) -> tuple[float, float]:
     """The axis: all ends, unless a few far away would shrink the margin and the rest to a dot.
 
@@ -341,8 +320,3 @@ def difference_words(middle: float, low: float, high: float, digits: int) -> str
     text = f"{middle:+.{digits}f}"
     text += f"  [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite(low) else "  no interval"
     return text.replace("-", "−")
-
-
-def cell_frame(x: int, y: int) -> Rectangle:
-    """A frame round a cell of the heat map."""
-    return Rectangle((x + 0.03, y + 0.05), 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6)

@@ -12,8 +12,8 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -135,6 +135,44 @@ def looks(losses: Sequence[str]) -> dict[str, Look]:
         )
         for i, loss in enumerate(losses)
     }
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of a figure.
+
+    order: in which they are shown. looks: how each is drawn. names: how each is called on the
+    figure. behind: those that are drawn in grey, behind the others.
+    """
+
+    order: Sequence[str]
+    looks: Mapping[str, Look]
+    names: Mapping[str, str]
+    behind: Collection[str] = ()
+
+    def only(self, losses: Iterable[str]) -> Losses:
+        """Those among `losses`, in the same order."""
+        kept = set(losses)
+        return replace(
+            self,
+            order=[loss for loss in self.order if loss in kept],
+            behind=[loss for loss in self.behind if loss in kept],
+        )
+
+    @property
+    def front(self) -> list[str]:
+        """Those in color."""
+        return [loss for loss in self.order if loss not in self.behind]
+
+    @property
+    def grey(self) -> list[str]:
+        """Those in grey."""
+        return [loss for loss in self.order if loss in self.behind]
+
+    @property
+    def others(self) -> str:
+        """What the grey ones are called, together."""
+        return f"{len(self.behind)} other{'' if len(self.behind) == 1 else 's'}, in grey"
 
 
 def tint(color: str) -> LinearSegmentedColormap:
@@ -278,11 +316,3 @@ def _label(figure: Figure, axis: Axes, which: str) -> str:
     above = getattr(figure, f"_sup{which}label", None)
     own, *others = (getattr(each, f"get_{which}label")() for each in (axis, *figure.axes))
     return own or (above.get_text() if above else "") or next(filter(None, others), "")
-
-
-def size_in_points(drawing: str) -> tuple[float, float]:
-    """Width and height that an SVG file states."""
-    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
-    if not found:
-        raise ValueError("an SVG without a viewBox that begins at 0 0")
-    return float(found.group(1)), float(found.group(2))

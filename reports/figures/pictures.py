@@ -5,7 +5,7 @@ Computes no statistics, saves nothing. Draw inside `palette.style()`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,19 @@ from reports.figures.drawing import (
     BEHIND,
     canvas,
     heat_cells,
-    hide_unused,
     label_rows,
     legend_above,
     narrow,
-    others,
+    small_panels,
     width,
 )
-from reports.figures.palette import ALARM, MUTED, PAPER, Look, tint
+from reports.figures.palette import ALARM, MUTED, PAPER, Losses, tint
 
 _DARK = 64  # grey images with a darker background, such as digits, are drawn as ink on paper
 
 
 def confusions(
-    matrices: Mapping[str, np.ndarray],
-    *,
-    order: Sequence[str],
-    names: Mapping[str, str],
-    classes: Sequence[str],
+    matrices: Mapping[str, np.ndarray], losses: Losses, *, classes: Sequence[str]
 ) -> Figure:
     """What was taken for what.
 
@@ -43,10 +38,9 @@ def confusions(
 
     matrices: [K, K] by loss, label by prediction. classes: the names of the K classes.
     """
-    shown = [loss for loss in order if loss in matrices]
+    shown = losses.only(matrices).order
     columns = 1 if narrow() else 3 if len(shown) > 4 else min(2, max(1, len(shown)))
-    rows = -(-len(shown) // columns)
-    figure, axes = canvas(rows, columns, (2.3 if columns == 3 else 3.0) * rows + 0.2, squeeze=False)
+    figure, axes = small_panels(len(shown), 2.3 if columns == 3 else 3.0, 0.2, columns)
     wrong = {
         loss: np.where(np.eye(len(matrices[loss]), dtype=bool), np.nan, matrices[loss])
         for loss in shown
@@ -69,30 +63,20 @@ def confusions(
             axis.add_patch(
                 Rectangle((place, place), 1, 1, facecolor=MUTED, alpha=0.25, linewidth=0)
             )
-        axis.set_title(names[loss])
+        axis.set_title(losses.names[loss])
         axis.set_xlabel("predicted class")
         axis.set_ylabel("class")
-    hide_unused(axes, len(shown))
     return figure
 
 
-def class_accuracy(
-    classes: pd.DataFrame,
-    *,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-    behind: Collection[str] = (),
-) -> Figure:
+def class_accuracy(classes: pd.DataFrame, losses: Losses) -> Figure:
     """Draw the test accuracy of each loss on each class.
 
     Each class has a row, so that the losses can be compared on it.
 
-    Of the losses `behind` the marks are alike, and grey.
-
     classes: a row per loss and class: loss, class, accuracy in [0, 1].
     """
-    shown = [loss for loss in order if loss in set(classes["loss"])]
+    losses = losses.only(classes["loss"])
     labels = classes["class"].drop_duplicates().tolist()
     figure, axes = canvas(1, 1, 0.22 * len(labels) + 1.1)
     axis: Axes = axes.flat[0]
@@ -101,23 +85,22 @@ def class_accuracy(
     for row, label in enumerate(labels):
         ends = [100 * low[label], 100 * high[label]]
         axis.plot(ends, [row, row], color=MUTED, linewidth=0.8, alpha=0.6)
-    for loss in shown:
-        if loss in behind:
-            continue
+    for loss in losses.front:
         own = classes[classes["loss"] == loss].set_index("class")["accuracy"].reindex(labels)
-        look = looks[loss]
+        look = losses.looks[loss]
         how: Any = {
             "color": look.color,
             "markersize": 4.5,
             "alpha": 0.9,
             "gid": look.gid("classes"),
         }
-        axis.plot(100 * own.to_numpy(), range(len(labels)), look.marker, label=names[loss], **how)
-    grey = [loss for loss in shown if loss in behind]
-    if grey:
-        own = classes[classes["loss"].isin(grey)]
+        axis.plot(
+            100 * own.to_numpy(), range(len(labels)), look.marker, label=losses.names[loss], **how
+        )
+    if losses.behind:
+        own = classes[classes["loss"].isin(losses.behind)]
         rows = own["class"].map(labels.index)
-        axis.plot(100 * own["accuracy"], rows, "|", label=others(grey), markersize=5, **BEHIND)
+        axis.plot(100 * own["accuracy"], rows, "|", label=losses.others, markersize=5, **BEHIND)
     label_rows(axis, labels)
     axis.set_ylabel("class")
     axis.set_xlabel("test accuracy on the examples of this class (%)")
@@ -146,14 +129,7 @@ def most_wrong(images: np.ndarray, mistakes: pd.DataFrame) -> Figure:
     return figure
 
 
-def most_disagreed(
-    images: np.ndarray,
-    mistakes: pd.DataFrame,
-    *,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
-) -> Figure:
+def most_disagreed(images: np.ndarray, mistakes: pd.DataFrame, losses: Losses) -> Figure:
     """Draw the test examples on which the losses differ most.
 
     Under each stands the share of each loss's runs that classified it wrongly.
@@ -161,21 +137,21 @@ def most_disagreed(
     mistakes: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more
     than five losses the two least and the two most often wrong are named.
     """
-    columns, lines = 2 if narrow() else 5, min(5, len(order))
+    columns, lines = 2 if narrow() else 5, min(5, len(losses.order))
     figure, axis, tiles = _tiles(images, mistakes, columns, 0.87, 0.24, below=0.06 + 0.125 * lines)
     for (middle, top, bottom), (_, row) in zip(tiles, mistakes.iterrows(), strict=True):
         axis.text(middle, top - 0.04, str(row["label"]), ha="center", va="bottom")
         shares = {
             loss: float(row[f"wrong in {loss}"])
-            for loss in order
+            for loss in losses.order
             if f"wrong in {loss}" in row.index
         }
         ranked = sorted(shares, key=lambda loss: (shares[loss], list(shares).index(loss)))
         named = ranked if len(ranked) <= 5 else ranked[:2] + ranked[-2:]
         for line, loss in enumerate(named):
-            words = f"{names[loss]}  {100 * shares[loss]:.0f} %"
+            words = f"{losses.names[loss]}  {100 * shares[loss]:.0f} %"
             y = bottom + 0.04 + 0.125 * line
-            axis.text(middle, y, words, ha="center", va="top", color=looks[loss].text)
+            axis.text(middle, y, words, ha="center", va="top", color=losses.looks[loss].text)
     return figure
 
 
@@ -229,23 +205,16 @@ def _channels_last(image: np.ndarray) -> np.ndarray:
     return np.moveaxis(image, 0, 2)
 
 
-def corruptions(
-    table: pd.DataFrame,
-    *,
-    clean: Mapping[str, float],
-    order: Sequence[str],
-    names: Mapping[str, str],
-) -> Figure:
+def corruptions(table: pd.DataFrame, losses: Losses, *, clean: Mapping[str, float]) -> Figure:
     """Draw mean accuracy in per cent by loss and kind of corruption, the easiest kind first.
 
     Args:
         table: a row per loss and kind: loss, corruption, accuracy in [0, 1].
+        losses: those that are shown.
         clean: each loss's accuracy on the images as they are, in [0, 1].
-        order: the losses, in the order in which they are shown.
-        names: by loss, the name that is shown.
     """
     wide = table.pivot(index="loss", columns="corruption", values="accuracy")
-    wide = wide.reindex([loss for loss in order if loss in wide.index])
+    wide = wide.reindex(losses.only(wide.index).order)
     wide = wide[wide.mean().sort_values(ascending=False, kind="stable").index]
     wide.insert(0, "none", [clean.get(loss, np.nan) for loss in wide.index])
     figure, axes = canvas(1, 1, (0.24 if not narrow() else 0.19) * len(wide) + 1.1)
@@ -257,7 +226,9 @@ def corruptions(
     axis.set_xticks(
         np.arange(wide.shape[1]) + 0.5, kinds, rotation=45, ha="right", rotation_mode="anchor"
     )
-    axis.set_yticks(np.arange(len(wide)) + 0.5, [names[loss] for loss in wide.index], rotation=0)
+    axis.set_yticks(
+        np.arange(len(wide)) + 0.5, [losses.names[loss] for loss in wide.index], rotation=0
+    )
     axis.axvline(1, color=PAPER, linewidth=4)
     axis.set(xlabel="", ylabel="")
     return figure

@@ -1,13 +1,11 @@
 """Figures of learning rates: how sensitive each loss is to them, and the map of loss by rate.
 
 Computes no statistics, saves nothing: what is drawn is in the frames. Draw inside
-`palette.style()`. `order` is the order of the losses, `looks` how each is drawn, `names` how each
-is called on the figure.
+`palette.style()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -15,32 +13,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from reports.figures.drawing import (
-    canvas,
-    cell_frame,
-    cell_words,
-    heat_cells,
-    hide_unused,
-    panel_columns,
-    rate_ticks,
-    span,
-    width,
-)
-from reports.figures.palette import ALARM, FAINT, INK, MUTED, TOGETHER, Look, tint
+from reports.figures.drawing import canvas, heat_cells, number_ticks, small_panels, width
+from reports.figures.palette import ALARM, FAINT, INK, MUTED, TOGETHER, Losses, tint
 
 EACH, AROUND = 4.6, 40.0  # points: a letter of a title, and what of a panel no title can have
 
 
 def rate_sensitivity(
-    trials: pd.DataFrame,
-    rates: pd.DataFrame,
-    chosen: pd.DataFrame,
-    *,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    names: Mapping[str, str],
+    trials: pd.DataFrame, rates: pd.DataFrame, chosen: pd.DataFrame, losses: Losses
 ) -> Figure:
     """Validation accuracy against learning rate.
 
@@ -52,21 +35,17 @@ def rate_sensitivity(
         rates: a row per loss and trial: loss, lr, tuned (its tuned values; "": none), val_accuracy
             (mean), diverged (runs). Each choice of tuned values has a line.
         chosen: a row per loss: loss, lr (NaN: none), tuned, edge ("none", "low", "high").
-        order: the losses, in the order in which they are shown.
-        looks: the color, line and mark of each loss.
-        names: by loss, the name that is shown.
+        losses: those that are shown.
     """
-    columns = panel_columns(len(order))
-    rows = -(-len(order) // columns)
-    height = 1.6 if len(order) <= TOGETHER else 1.35
-    figure, axes = canvas(rows, columns, height * rows + 0.4, squeeze=False)
+    order = losses.order
+    figure, axes = small_panels(len(order), 1.6 if len(order) <= TOGETHER else 1.35, 0.4)
     grid = sorted(trials["lr"].dropna().unique())
     scored = trials[(trials["outcome"] == "ok") & np.isfinite(trials["val_accuracy"].astype(float))]
-    floor, ceiling = span(100 * scored["val_accuracy"].astype(float))
+    floor, ceiling = _span(100 * scored["val_accuracy"].astype(float))
     room = ceiling - floor
     strip = floor - 0.13 * room
     for axis, loss in zip(axes.flat, order, strict=False):
-        look = looks[loss]
+        look = losses.looks[loss]
         own, mean = scored[scored["loss"] == loss], rates[rates["loss"] == loss].sort_values("lr")
         axis.set_xscale("log")
         axis.axhspan(strip - 0.08 * room, strip + 0.08 * room, color=FAINT, alpha=0.55, linewidth=0)
@@ -97,15 +76,22 @@ def rate_sensitivity(
         ticks = MaxNLocator(5).tick_values(floor, ceiling)
         shown = [tick for tick in ticks if floor - 0.02 * room <= tick <= 100]
         axis.yaxis.set_major_locator(FixedLocator(shown))
-        _name(axis, names[loss], 72 * width() / columns)
+        _name(axis, losses.names[loss], 72 * width() / axes.shape[1])
         axis.set_ylim(strip - 0.08 * room, ceiling + 0.06 * room)
         if grid:
             axis.set_xlim(grid[0] / 1.7, grid[-1] * 1.7)
-            rate_ticks(axis, grid)
+            number_ticks(axis, grid, 5)
     figure.supxlabel("learning rate", fontsize=8)
     figure.supylabel("validation accuracy (%)", fontsize=8)
-    hide_unused(axes, len(order))
     return figure
+
+
+def _span(values: pd.Series) -> tuple[float, float]:
+    """Lowest and highest of the values, at least one unit apart."""
+    if not len(values):
+        return 0.0, 100.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high - low > 0.5 else (low - 0.5, high + 0.5)
 
 
 def _beside(points: float) -> Any:
@@ -126,9 +112,7 @@ def _name(axis: Axes, name: str, room: float) -> None:
     axis.annotate(name, (0, 1), fontsize=mpl.rcParams["axes.titlesize"], gid="name", **above)
 
 
-def heat_map(
-    rates: pd.DataFrame, chosen: pd.DataFrame, *, order: Sequence[str], names: Mapping[str, str]
-) -> Figure:
+def heat_map(rates: pd.DataFrame, chosen: pd.DataFrame, losses: Losses) -> Figure:
     """Draw mean validation accuracy by loss and learning rate.
 
     The number of diverged runs stands in the cell, and the chosen rate is framed.
@@ -137,11 +121,10 @@ def heat_map(
         rates: a row per loss and trial: loss, lr, tuned, val_accuracy (mean, NaN: no run has one),
             diverged, missing. Each choice of tuned values has a row.
         chosen: a row per loss: loss, lr, tuned.
-        order: the losses, in the order in which they are shown.
-        names: by loss, the name that is shown.
+        losses: those that are shown.
     """
     tuned = {loss: list(own["tuned"].unique()) for loss, own in rates.groupby("loss")}
-    rows = [(loss, each) for loss in order for each in tuned.get(loss, [""])]
+    rows = [(loss, each) for loss in losses.order for each in tuned.get(loss, [""])]
     table, lost = (
         rates.pivot(index=["loss", "tuned"], columns="lr", values=name).reindex(rows).astype(float)
         for name in ("val_accuracy", "diverged")
@@ -153,17 +136,18 @@ def heat_map(
     # Colors over the better part: rates that collapse would take all of the scale and leave the
     # rest one shade.
     low = float(np.quantile(finite, 0.25)) if len(finite) else 0.0
-    cells = zip(table.to_numpy().ravel(), lost.to_numpy().ravel(), strict=True)
-    words = np.array([cell_words(value, int(n)) for value, n in cells]).reshape(table.shape)
+    words = table.map(lambda value: "no result" if np.isnan(value) else f"{100 * value:.2f}")
+    words += lost.map(lambda n: f"\n{n:.0f} diverged" if n else "")
     high = max(finite.max(initial=low), low + 0.5)
     size = min(8.0, 9.5 * width() / max(1, table.shape[1]))
-    heat_cells(axis, 100 * table.to_numpy(), words, tint("#0072b2"), (low, high), size)
+    heat_cells(axis, 100 * table.to_numpy(), words.to_numpy(), tint("#0072b2"), (low, high), size)
     for loss, lr, own in chosen[["loss", "lr", "tuned"]].itertuples(index=False):
         if (loss, own) in rows and lr in table.columns:
-            axis.add_patch(cell_frame(table.columns.get_loc(lr), rows.index((loss, own))))
+            place = (table.columns.get_loc(lr) + 0.03, rows.index((loss, own)) + 0.05)
+            axis.add_patch(Rectangle(place, 0.94, 0.9, fill=False, edgecolor=INK, linewidth=1.6))
     called = [f"{lr:g}" for lr in table.columns]
     axis.set_xticks(np.arange(len(called)) + 0.5, called, rotation=0)
-    called = [f"{names[loss]} {own}".rstrip() for loss, own in rows]
+    called = [f"{losses.names[loss]} {own}".rstrip() for loss, own in rows]
     axis.set_yticks(np.arange(len(rows)) + 0.5, called, rotation=0)
     axis.set_xlabel("learning rate")
     return figure

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.across import Across, advice, basis, posterior, sentence
 from reports.figures import ranks
-from reports.figures.palette import Look
+from reports.figures.palette import Look, Losses
 from reports.names import counted, full_name, plain, short_names
 from reports.page.figure import PageFigure, described
 from reports.page.render import say
@@ -117,13 +117,13 @@ def diagram(result: Across, looks: Mapping[str, Look]) -> PageFigure | None:
     if not comparison.tested:
         return None
     average = comparison.average_ranks
+    order = list(map(str, average.index))
     draw = partial(
         ranks.critical_difference,
         average,
+        Losses(order, looks, short_names(order, 18)),
         difference=comparison.critical_difference,
         groups=comparison.groups,
-        looks=looks,
-        names=short_names([str(loss) for loss in average.index], 18),
     )
     ranked = ", ".join(f"{plain(loss)} {rank:.2f}" for loss, rank in average.items())
     joined = "; ".join(", ".join(map(plain, group)) for group in comparison.groups) or "none"

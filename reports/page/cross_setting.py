@@ -5,7 +5,7 @@ They show the losses over a setting that differs, and the losses themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ import pandas as pd
 
 from reports.figures import effects
 from reports.figures import gallery as drawings
-from reports.figures.palette import Look
+from reports.figures.palette import Losses
 from reports.gallery import Gallery
 from reports.metrics import Metric
-from reports.names import one_line, plain, short_names
+from reports.names import one_line, plain
 from reports.page import tables
 from reports.page.figure import PageFigure, bar_words, described, runs_behind
 from reports.page.render import anchor
@@ -57,28 +57,18 @@ class Source:
         return plain(self.experiments[0], 80) if self.imported else ""
 
 
-def overview_picture(
-    overview: Overview,
-    metric: Metric,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    front: Sequence[str] | None = None,
-) -> PageFigure:
-    """The metric over a setting, a line per loss; those not in `front` (None: all are) in grey."""
+def overview_picture(overview: Overview, metric: Metric, losses: Losses) -> PageFigure:
+    """The metric over a setting, a line per loss."""
     means, words = overview.means, plain(overview.words)
-    shown = [loss for loss in order if loss in set(means["loss"])]
     draw = partial(
         effects.effect,
         means.assign(panel=[plain(panel, 60) for panel in means["panel"]]),
+        losses.only(means["loss"]),
         x="value",
         x_label=words,
         label=metric.label,
         scale=metric.scale,
         bounds=metric.bounds,
-        order=shown,
-        looks=looks,
-        names=short_names(shown),
-        behind=[] if front is None else [loss for loss in shown if loss not in front],
     )
     unit = " %" if metric.in_points else ""
     values = [
@@ -122,25 +112,14 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
     return tables.described(_name(overview), means, columns, "overview", metric=metric, words=words)
 
 
-def gallery_pictures(
-    gallery: Gallery,
-    order: Sequence[str],
-    looks: Mapping[str, Look],
-    front: Sequence[str] | None = None,
-) -> list[PageFigure]:
-    """The figures of the losses themselves, as far as there are losses of the kind.
-
-    front: the losses in color; None means all.
-    """
-    return [
-        made
-        for made in (
-            _weights(gallery, order, looks, order if front is None else front),
-            _values("margins", gallery.margins, *_MARGIN, order, looks, gallery.weights),
-            _values("errors", gallery.errors, *_ERROR, order, looks, gallery.weights),
-        )
-        if made is not None
-    ]
+def gallery_pictures(gallery: Gallery, losses: Losses) -> list[PageFigure]:
+    """The figures of the losses themselves, as far as there are losses of the kind."""
+    made = (
+        _weights(gallery, losses),
+        _values("margins", gallery.margins, *_MARGIN, losses, gallery.weights),
+        _values("errors", gallery.errors, *_ERROR, losses, gallery.weights),
+    )
+    return [each for each in made if each is not None]
 
 
 def left_out(gallery: Gallery, order: Sequence[str]) -> str:
@@ -153,16 +132,12 @@ def left_out(gallery: Gallery, order: Sequence[str]) -> str:
     return f"Not shown: {'; '.join(why)}." if why else ""
 
 
-def _weights(
-    gallery: Gallery, order: Sequence[str], looks: Mapping[str, Look], front: Sequence[str]
-) -> PageFigure | None:
-    frame, shown = _of(gallery.weights, order)
+def _weights(gallery: Gallery, losses: Losses) -> PageFigure | None:
+    frame, losses = _of(gallery.weights, losses)
+    shown = losses.order
     if not shown:
         return None
-    behind = [loss for loss in shown if loss not in front]
-    draw = partial(
-        drawings.weights, frame, order=shown, looks=looks, names=short_names(shown), behind=behind
-    )
+    draw = partial(drawings.weights, frame, losses)
     flat, ends = _flat(frame, shown), bool((frame["weight"] < drawings.LEAST).any())
     alt = _words(frame, shown, "p", (0.01, 0.1, 0.9), "weight")
     return described("loss-weights", draw, alt, kind="Line chart.", flat=flat, ends=ends)
@@ -170,16 +145,14 @@ def _weights(
 
 def _values(
     kind: str, frame: pd.DataFrame, x: str, x_label: str, places: Sequence[float],
-    order: Sequence[str], looks: Mapping[str, Look], weights: pd.DataFrame,
+    losses: Losses, weights: pd.DataFrame,
 ) -> PageFigure | None:  # fmt: skip
     """The value of each loss over the margin or the error."""
-    frame, shown = _of(frame, order)
+    frame, losses = _of(frame, losses)
+    shown = losses.order
     if not shown:
         return None
-    draw = partial(
-        drawings.values, frame, x=x, x_label=x_label, order=shown, looks=looks,
-        names=short_names(shown),
-    )  # fmt: skip
+    draw = partial(drawings.values, frame, losses, x=x, x_label=x_label)
     alt, flat = _words(frame, shown, x, places, "value"), _flat(weights, shown)
     return described(f"loss-{kind}", draw, alt, kind="Line charts.", flat=flat)
 
@@ -190,9 +163,9 @@ def _flat(weights: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     return [plain(loss) for loss in shown if pull.get(loss, np.inf) < NO_PULL]
 
 
-def _of(frame: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    shown = [loss for loss in order if loss in set(frame["loss"])]
-    return frame[frame["loss"].isin(shown)], shown
+def _of(frame: pd.DataFrame, losses: Losses) -> tuple[pd.DataFrame, Losses]:
+    shown = losses.only(frame["loss"])
+    return frame[frame["loss"].isin(shown.order)], shown
 
 
 def _words(

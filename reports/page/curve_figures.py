@@ -30,8 +30,8 @@ class CurveFigures(SectionFigures):
         """The value of each loss on training and validation examples, by epoch; or None."""
         if not self.section.own["mean"].notna().any():
             return None
-        draw = partial(curves.own_losses, self.section.own, **self._axes)
-        kind = f"Line charts, a panel for each of {', '.join(map(plain, self.order))}."
+        draw = partial(curves.own_losses, self.section.own, self.losses)
+        kind = f"Line charts, a panel for each of {', '.join(map(plain, self.losses.order))}."
         bands = band_words(self.section.own)
         return self._figure("own-losses", draw, kind=kind, bands=bands)
 
@@ -46,7 +46,7 @@ class CurveFigures(SectionFigures):
     def _curves(self, name: str, x: Sequence[str], *, seeds: bool = True) -> PageFigure:
         section = self.section
         shown = section.curves if seeds else section.curves.iloc[:0]
-        draw = partial(curves.accuracy_curves, shown, section.bands, x=x, **self._together)
+        draw = partial(curves.accuracy_curves, shown, section.bands, self.losses, x=x)
         last = section.bands.dropna(subset=["mean"]).groupby("loss").tail(1)
         return self._figure(
             name,
@@ -54,7 +54,7 @@ class CurveFigures(SectionFigures):
             f"At the end: {self._values(last, 100)}",
             kind="Line chart.",
             bands=band_words(section.bands),
-            enlarged=curves.enlarged(section.bands, self._together["behind"]),
+            enlarged=curves.enlarged(section.bands, self.losses.behind),
         )
 
     def _by_epoch(
@@ -66,11 +66,10 @@ class CurveFigures(SectionFigures):
             return None
         shown = frame[frame["measure"].isin([measure.column for measure in there])]
         panels = {measure.column: (measure.words, measure.scale) for measure in there}
-        axes = self._together_of(shown["loss"])
         words = []
         for measure in there:
             last = shown[shown["measure"] == measure.column].groupby("loss").tail(1)
             words.append(f"{measure.words}: {self._values(last, measure.scale, measure.digits)}")
-        draw = partial(curves.by_epoch, frame, panels, log=log, **axes)
+        draw = partial(curves.by_epoch, frame, panels, self.losses.only(shown["loss"]), log=log)
         alt, bands = f"At the end: {' '.join(words)}", band_words(shown)
         return self._figure(name, draw, alt, kind="Line charts.", bands=bands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,21 +21,15 @@ class ErrorFigures(SectionFigures):
 
     def class_accuracy(self, mistakes: Mistakes) -> PageFigure:
         """Accuracy on each class."""
-        draw = partial(pictures.class_accuracy, mistakes.classes, **self._together)
+        draw = partial(pictures.class_accuracy, mistakes.classes, self.losses)
         hardest = mistakes.classes.groupby("class")["accuracy"].mean().idxmin()
         runs = runs_behind(mistakes.runs.values())
         return self._figure("classes", draw, f"The hardest class is {hardest}.", runs=runs)
 
     def confusions(self, mistakes: Mistakes) -> PageFigure:
         """Which classes were taken for which."""
-        shown = [loss for loss in self.order if loss in self.front and loss in mistakes.confusion]
-        draw = partial(
-            pictures.confusions,
-            mistakes.confusion,
-            order=shown,
-            names=self.names,
-            classes=mistakes.names,
-        )
+        shown = self.losses.only(set(self.front) & set(mistakes.confusion))
+        draw = partial(pictures.confusions, mistakes.confusion, shown, classes=mistakes.names)
         worst = []
         for loss, matrix in mistakes.confusion.items():
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
@@ -43,7 +38,7 @@ class ErrorFigures(SectionFigures):
                 f"{plain(loss)}: most often {mistakes.names[row]} read as "
                 f"{mistakes.names[column]}, {wrong[row, column]:.1f} per run"
             )
-        runs, some = runs_behind(mistakes.runs.values()), len(shown) < len(mistakes.confusion)
+        runs, some = runs_behind(mistakes.runs.values()), len(shown.order) < len(mistakes.confusion)
         return self._figure("confusions", draw, f"{'; '.join(worst)}.", runs=runs, some=some)
 
     def most_wrong(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
@@ -66,14 +61,8 @@ class ErrorFigures(SectionFigures):
         rows = _first(mistakes, "spread", DISAGREED)
         if not len(rows):
             return None
-        draw = partial(
-            pictures.most_disagreed,
-            images,
-            rows,
-            order=self.order,
-            looks=self.looks,
-            names=short_names(self.order, 15),
-        )
+        losses = replace(self.losses, names=short_names(self.losses.order, 15))
+        draw = partial(pictures.most_disagreed, images, rows, losses)
         words = [
             f"label {r.label} (shares differ by {100 * r.spread:.0f} points)"
             for r in rows.itertuples()
@@ -84,13 +73,13 @@ class ErrorFigures(SectionFigures):
     def corruptions(self) -> PageFigure | None:
         """Accuracy by loss and kind of corruption; None where none is recorded."""
         table = self.section.corruptions
-        table = table[table["loss"].isin(self.order)]
+        table = table[table["loss"].isin(self.losses.order)]
         if not len(table):
             return None
         clean = dict(
             zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True)
         )
-        draw = partial(pictures.corruptions, table, clean=clean, order=self.order, names=self.names)
+        draw = partial(pictures.corruptions, table, self.losses, clean=clean)
         hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
         words = [
             f"{plain(row.loss)}: least on {plain(row.corruption)}, {100 * row.accuracy:.1f} %"

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.analysis import Section
-from reports.figures.palette import TOGETHER, Look
+from reports.figures.palette import TOGETHER, Look, Losses
 from reports.names import plain, short_names
 from reports.page.answer import ranked
 from reports.page.drawings import Drawings, drawings
@@ -72,22 +72,9 @@ class SectionFigures:
     ) -> None:
         """front: the losses with a color of their own; None means those of this section."""
         self.section = section
-        self.order = [loss for loss in ranked(section) if loss in section.shown]
-        self.looks = looks
-        self.names = short_names(self.order)
         self.front = in_front([section]) if front is None else front
-        self._axes: dict[str, Any] = {"order": self.order, "looks": looks, "names": self.names}
-        self._together = self._axes | {
-            "behind": [loss for loss in self.order if loss not in self.front]
-        }
-
-    def _together_of(self, losses: Iterable[str]) -> dict[str, Any]:
-        """What a figure in one panel needs, of these losses only."""
-        there = set(losses)
-        return self._together | {
-            key: [loss for loss in self._together[key] if loss in there]
-            for key in ("order", "behind")
-        }
+        self.every = losses_of(ranked(section), looks, self.front)
+        self.losses = self.every.only(section.shown)
 
     def _figure(
         self, name: str, draw: Callable[[], Figure], alt: str = "", **values: Any
@@ -97,7 +84,7 @@ class SectionFigures:
 
     def _grey_words(self) -> str:
         """Why some losses are grey; empty where none is."""
-        if not self._together["behind"]:
+        if not self.losses.behind:
             return ""
         return (
             f" Of {len(self.section.losses)} losses, the reference and the best by "
@@ -114,6 +101,11 @@ class SectionFigures:
             for loss, value in ordered.items()
         ]
         return minus(", ".join(words)) + "."
+
+
+def losses_of(order: Sequence[str], looks: Mapping[str, Look], front: Sequence[str]) -> Losses:
+    """The losses of figures, those in `front` in color."""
+    return Losses(order, looks, short_names(order), [each for each in order if each not in front])
 
 
 def in_front(sections: Sequence[Section]) -> list[str]:

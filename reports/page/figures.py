@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,6 @@ import pandas as pd
 from reports.figures import comparisons, effects, ranks, rates
 from reports.figures.drawing import within
 from reports.names import counted, plain, short_names
-from reports.page.answer import ranked
 from reports.page.curve_figures import CurveFigures
 from reports.page.error_figures import ErrorFigures
 from reports.page.figure import PageFigure, bar_words, runs_behind, span
@@ -29,13 +29,12 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         if not times["reached"].any():
             return None
         shares = budget.reached(times)
-        order = [loss for loss in self.order if loss in set(shares["loss"])]
-        axes = self._together_of(order)
-        counts = times.groupby("loss")["reached"].agg(["sum", "size"]).reindex(order)
+        losses = self.losses.only(shares["loss"])
+        counts = times.groupby("loss")["reached"].agg(["sum", "size"]).reindex(losses.order)
         words = ", ".join(
             f"{plain(loss)} {row['sum']} of {row['size']}" for loss, row in counts.iterrows()
         )
-        draw = partial(ranks.shares_reached, shares, **axes)
+        draw = partial(ranks.shares_reached, shares, losses)
         runs = runs_behind(counts["size"])
         return self._figure(
             "to-target", draw, f"Reached it: {words}.", kind="Step charts.", runs=runs
@@ -44,18 +43,17 @@ class FigureBuilder(CurveFigures, ErrorFigures):
     def expected(self) -> PageFigure | None:
         """Expected best validation accuracy over trials; None where no loss has several rates."""
         means = self.section.expected
-        order = [loss for loss in self.order if loss in set(means["loss"])]
-        if not order:
+        losses = self.losses.only(means["loss"])
+        if not losses.order:
             return None
-        axes = self._together_of(order)
         draw = partial(
             effects.effect,
             means.assign(low=np.nan, high=np.nan),
+            losses,
             x="trials",
             x_label="trials",
             label="best validation accuracy (%)",
             scale=100,
-            **axes,
         )
         last = self._values(means.groupby("loss").tail(1), 100)
         words = f"With the most trials: {last}"
@@ -67,7 +65,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         section = self.section
         at = section.runs[section.runs["epochs"] == section.epochs]
         chosen = self._chosen()
-        draw = partial(rates.rate_sensitivity, at, self._rates(), chosen, **self._axes)
+        draw = partial(rates.rate_sensitivity, at, self._rates(), chosen, self.losses)
         picks = [
             f"{called(c.loss, c.tuned)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)
         ]
@@ -81,7 +79,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         chosen = self._chosen()
         tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
         seeds = numbers(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
-        draw = partial(rates.heat_map, table, chosen, order=self.order, names=self.names)
+        draw = partial(rates.heat_map, table, chosen, self.losses)
         words = [
             f"{plain(loss)}: "
             + ", ".join(
@@ -103,15 +101,15 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         if not len(runs):
             return None
         means = section.means[section.means["epochs"] == section.epochs]
-        axes = self._together_of(runs["loss"])
+        losses = self.losses.only(runs["loss"])
         draw = partial(
             comparisons.final_accuracy,
             runs,
             means,
+            losses,
             label=metric.label,
             scale=metric.scale,
             bounds=metric.bounds,
-            **axes,
         )
         return self._figure(
             "final",
@@ -119,8 +117,8 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             self._values(means, metric.scale, metric.digits),
             runs=runs_behind(means["n"]),
             bars=bar_words(means),
-            enlarged=comparisons.enlarged(runs, means, axes["order"], axes["behind"], metric.scale),
-            absent=[plain(loss) for loss in self.order if loss not in axes["order"]],
+            enlarged=comparisons.enlarged(runs, means, losses, metric.scale),
+            absent=[plain(loss) for loss in self.losses.order if loss not in losses.order],
         )
 
     def forest(self) -> PageFigure | None:
@@ -135,12 +133,10 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         draw = partial(
             comparisons.forest,
             frame,
+            replace(self.losses, names=short_names(self.losses.order, 18)),
             margin=margin,
             unit=unit,
             digits=metric.digits,
-            looks=self.looks,
-            names=short_names(self.order, 18),
-            behind=self._together["behind"],
         )
         n = span(frame["n"])
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
@@ -161,18 +157,15 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         if means["epochs"].nunique() < 2:
             return None
         metric = self.section.metric
-        every = ranked(self.section)
-        axes = self._axes | {"order": every, "names": short_names(every)}
-        axes["behind"] = [loss for loss in every if loss not in self.front]
         draw = partial(
             effects.effect,
             means,
+            self.every,
             x="epochs",
             x_label="epochs trained (each length is a run of its own)",
             label=metric.label,
             scale=metric.scale,
             bounds=metric.bounds,
-            **axes,
         )
         words = [
             f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"

@@ -29,7 +29,7 @@ from reports.page import (
 from reports.page.caveats import Fact
 from reports.page.collector import Collector, Report
 from reports.page.cross_setting import Source
-from reports.page.figure import in_front
+from reports.page.figure import in_front, losses_of
 from reports.page.methods import basis
 from reports.page.more_runs import MoreRuns
 from reports.page.render import Page, Part, say
@@ -147,9 +147,10 @@ def _under_way(progress: Progress, made: Collector) -> Part | None:
 def _overviews(sections: Sequence[Section], order: Sequence[str], made: Collector) -> list[Part]:
     """The losses over each number in which settings differ."""
     parts = []
+    losses = losses_of(order, made.looks, made.front)
     for overview in overviews(sections):
         metric = sections[0].metric
-        picture = cross_setting.overview_picture(overview, metric, order, made.looks, made.front)
+        picture = cross_setting.overview_picture(overview, metric, losses)
         values = {
             "figure": made.picture(picture),
             "table": made.table(cross_setting.overview_table(overview, metric, order)),
@@ -215,7 +216,7 @@ def _gallery(gallery: Gallery | None, order: Sequence[str], made: Collector) -> 
     """What the losses are, whatever was run."""
     if gallery is None:
         return []
-    figures = cross_setting.gallery_pictures(gallery, order, made.looks, made.front)
+    figures = cross_setting.gallery_pictures(gallery, losses_of(order, made.looks, made.front))
     without = cross_setting.left_out(gallery, order)
     if not figures and not without:
         return []

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reports.figures import curves
-from reports.figures.palette import TOGETHER, Look
+from reports.figures.palette import TOGETHER, Look, Losses
 from reports.names import plain
 from reports.page.figure import PageFigure, described
 
@@ -76,10 +76,8 @@ def figure(progress: Progress, looks: Mapping[str, Look]) -> PageFigure | None:
         curves.accuracy_curves,
         progress.curves[:0],
         bands.assign(low=np.nan, high=np.nan, n=1),
+        Losses(order, {run_id: looks[losses[run_id]] for run_id in order}, names),
         x=["epoch"],
-        order=order,
-        looks={run_id: looks[losses[run_id]] for run_id in order},
-        names=names,
     )
     last = bands.groupby("loss", sort=False).tail(1)
     words = "; ".join(f"{names[row.loss]}: {100 * row.mean:.2f} %" for row in last.itertuples())

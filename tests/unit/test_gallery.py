@@ -27,6 +27,7 @@ from reports.figures import palette
 from reports.gallery import Gallery, gallery
 from reports.page import cross_setting, render
 from reports.page import report as page_report
+from reports.page.figure import losses_of
 from reports.question import Question
 
 A = -math.log(1e-4)
@@ -125,9 +126,7 @@ def test_a_loss_is_drawn_at_both_ends_of_training_and_of_the_classes() -> None:
         np.testing.assert_allclose(before["weight"], (1 - q) / (1 - p), rtol=1e-4)
 
     order = ["ce", "ldam"]
-    figure = drawings.weights(
-        found.weights, order=order, looks=palette.looks(order), names={loss: loss for loss in order}
-    )
+    figure = drawings.weights(found.weights, losses_of(order, palette.looks(order), order))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["ce", *(f"ldam ({name})" for name in names)]
     lines = [line for line in figure.axes[0].lines if line.get_gid()]
@@ -231,9 +230,9 @@ def test_importing_it_does_not_load_paddle() -> None:
 
 def test_all_losses_share_a_panel_and_those_behind_are_grey() -> None:
     found = of(*LOGITS)
-    names, looks = {loss: loss for loss in LOGITS}, palette.looks(LOGITS)
-    behind = LOGITS[palette.TOGETHER :]
-    figure = drawings.weights(found.weights, order=LOGITS, looks=looks, names=names, behind=behind)
+    looks, behind = palette.looks(LOGITS), LOGITS[palette.TOGETHER :]
+    losses = losses_of(LOGITS, looks, LOGITS[: palette.TOGETHER])
+    figure = drawings.weights(found.weights, losses)
     (axis,) = figure.axes
     kinds = {"weight": LOGITS[: palette.TOGETHER], "behind": behind}
     for kind, losses in kinds.items():
@@ -252,9 +251,8 @@ def test_values_of_different_losses_are_never_on_one_axis() -> None:
     found = of("ce", "mae", "gce")
     order = ["ce", "mae", "gce"]
     figure = drawings.values(
-        found.margins, x="margin", x_label="margin", order=order, looks=palette.looks(order),
-        names={loss: loss for loss in order},
-    )  # fmt: skip
+        found.margins, losses_of(order, palette.looks(order), order), x="margin", x_label="margin"
+    )
     for axis, loss in zip(figure.axes, order, strict=True):
         (line,) = [line for line in axis.lines if str(line.get_gid()).startswith("value|")]
         np.testing.assert_array_equal(

@@ -35,7 +35,7 @@ from reports.gallery import Gallery, gallery
 from reports.page import caveats, commands, cross_setting, drawings, render
 from reports.page import report as page_report
 from reports.page import table as page_table
-from reports.page.figure import band_words
+from reports.page.figure import band_words, losses_of
 from reports.page.methods import basis, methods
 from reports.page.more_runs import MoreRuns
 from reports.page.render import say
@@ -624,8 +624,10 @@ def test_the_gallery_says_of_a_loss_of_directions_why_it_is_flat() -> None:
     shown = Gallery(weights.assign(when=""), margins.assign(when=""), errors)
     looks = palette.looks(["ce", "logit_norm"])
     with palette.style():
-        pull, value = cross_setting.gallery_pictures(shown, ["ce", "logit_norm"], looks)
-        (plain_pull, plain_value) = cross_setting.gallery_pictures(shown, ["ce"], looks)
+        pull, value = cross_setting.gallery_pictures(shown, losses_of([*looks], looks, [*looks]))
+        (plain_pull, plain_value) = cross_setting.gallery_pictures(
+            shown, losses_of(["ce"], looks, ["ce"])
+        )
     why = "here: while the other logits are 0, the logits change in length but not in direction"
     assert f"logit_norm shows only a flat 0 {why}" in pull.caption
     assert f"logit_norm shows only a step {why}" in value.caption

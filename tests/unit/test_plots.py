@@ -28,10 +28,11 @@ from matplotlib.text import Text
 from reports import analysis, error_analysis, request
 from reports.analysis import Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
+from reports.figures.palette import Losses
 from reports.names import plain, short_names
 from reports.page import tables
 from reports.page.answer import ranked
-from reports.page.figure import in_front
+from reports.page.figure import in_front, losses_of
 from reports.page.figures import FigureBuilder
 from reports.page.render import TEMPLATES
 from reports.question import Question
@@ -59,14 +60,19 @@ def with_gid(figure: Figure, gid: str) -> list[Any]:
     ]
 
 
-def drawn(section: Section) -> dict[str, Any]:
-    order = section.losses
-    return {"order": order, "looks": palette.looks(order), "names": short_names(order)}
+def size_in_points(drawing: str) -> tuple[float, float]:
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
+    assert found is not None
+    return float(found[1]), float(found[2])
+
+
+def losses_in(section: Section) -> Losses:
+    return losses_of(section.losses, palette.looks(section.losses), section.losses)
 
 
 def test_curves_are_the_means_and_bands_of_the_frame(section: Section) -> None:
     figure = curves.accuracy_curves(
-        section.curves, section.bands, x=["epoch", "seconds"], **drawn(section)
+        section.curves, section.bands, losses_in(section), x=["epoch", "seconds"]
     )
     whole, enlarged = figure.axes[:2], figure.axes[2:]
     for axis, x in zip(whole, ("epoch", "seconds"), strict=True):
@@ -90,7 +96,7 @@ def test_curves_of_any_length_are_marked_at_their_end(epochs: int) -> None:
     (section,) = analysis.sections(
         *runs(["ce"], seeds=[0], rates=[0.1], epochs=[epochs]), Question(), predictions
     )
-    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    figure = curves.accuracy_curves(section.curves, section.bands, losses_in(section), x=["epoch"])
     palette.png(figure, dpi=20)
     (line,) = figure.axes[0].lines
     first, every = line.get_markevery()
@@ -100,7 +106,7 @@ def test_curves_of_any_length_are_marked_at_their_end(epochs: int) -> None:
 def test_one_seed_has_no_band_and_no_thin_line() -> None:
     (section,) = analysis.sections(*runs(seeds=[4]), Question(), predictions)
     assert section.bands[["low", "high"]].isna().all(axis=None)
-    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    figure = curves.accuracy_curves(section.curves, section.bands, losses_in(section), x=["epoch"])
     assert with_gid(figure, "seeds") == []
     for fill in figure.axes[0].collections:
         assert not any(
@@ -119,7 +125,7 @@ def test_lines_far_above_the_others_are_enlarged_below() -> None:
     for frame, columns in ((bands, ["mean", "low", "high"]), (history, ["val_accuracy"])):
         frame.loc[frame["loss"] == "mse", columns] -= 0.5
     assert curves.far_above(bands) == ["focal gamma=3", "ce"]
-    figure = curves.accuracy_curves(history, bands, x=["epoch", "seconds"], **drawn(section))
+    figure = curves.accuracy_curves(history, bands, losses_in(section), x=["epoch", "seconds"])
     assert len(figure.axes) == 4
     for axis, column in zip(figure.axes[2:], ("epoch", "seconds"), strict=True):
         late = bands[(bands["loss"] == "ce") & (bands["epoch"] >= 5)]
@@ -141,7 +147,7 @@ def test_nothing_is_enlarged_whose_second_half_is_a_dot(epochs: int, panels: int
     bands = section.bands.copy()
     bands.loc[bands["loss"] == "mse", ["mean", "low", "high"]] -= 0.5
     assert curves.far_above(bands) == ["focal gamma=3", "ce"]
-    figure = curves.accuracy_curves(section.curves, bands, x=["epoch"], **drawn(section))
+    figure = curves.accuracy_curves(section.curves, bands, losses_in(section), x=["epoch"])
     assert len(figure.axes) == panels and bool(curves.enlarged(bands)) == (panels == 2)
     alone = bands[bands["loss"] == "ce"]
     assert curves.enlarged(alone) == []  # one loss has a panel to itself already
@@ -164,7 +170,7 @@ def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
     ends = section.means.set_index("loss").loc["ce"].iloc[-1]
     assert ends["low"] < -1 and ends["high"] > 2  # the numbers stay as they are computed
     assert section.bands["low"].min() < -1 and section.bands["high"].max() > 2
-    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    figure = curves.accuracy_curves(section.curves, section.bands, losses_in(section), x=["epoch"])
     axis = figure.axes[0]
     low, high = axis.get_ylim()
     assert -2 <= low < 0 and 100 < high <= 102
@@ -219,7 +225,7 @@ def test_which_lines_are_far_above(ends: dict[str, float], expected: list[str]) 
 
 
 def test_own_losses_have_an_axis_each(section: Section) -> None:
-    figure = curves.own_losses(section.own, **drawn(section))
+    figure = curves.own_losses(section.own, losses_in(section))
     used = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title(loc="left") for axis in used] == section.losses
     for axis, loss in zip(used, section.losses, strict=True):
@@ -262,10 +268,7 @@ def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
 
 def test_the_forest_has_the_numbers_of_its_contrasts(section: Section) -> None:
     frame = section.headline
-    looks, names = palette.looks(section.losses), short_names(section.losses)
-    figure = comparisons.forest(
-        frame, margin=0.2, unit="percentage points", looks=looks, names=names
-    )
+    figure = comparisons.forest(frame, losses_in(section), margin=0.2, unit="percentage points")
     assert [line.get_xdata()[0] for line in with_gid(figure, "difference")] == list(
         frame["difference"]
     )
@@ -291,18 +294,15 @@ def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> No
         ("c", 0.1, math.nan, math.nan, "undecided"),
     ]
     frame = pd.DataFrame(rows, columns=["a", "difference", "low", "high", "verdict"]).assign(b="ce")
-    names = {name: name for name in ("a", "b", "c", "ce")}
-    figure = comparisons.forest(
-        frame, margin=0.1, unit="points", looks=palette.looks(list(names)), names=names
-    )
+    names = ["a", "b", "c", "ce"]
+    losses = losses_of(names, palette.looks(names), names)
+    figure = comparisons.forest(frame, losses, margin=0.1, unit="points")
     low, high = figure.axes[0].get_xlim()
     assert -5 < low < -0.1 and 0.1 < high < 5
     assert len(with_gid(figure, "off the axis")) == 1
     assert len(with_gid(figure, "interval")) == 1  # of b; c has none
     alone = frame.assign(low=math.nan, high=math.nan)  # without intervals all the same
-    figure_alone = comparisons.forest(
-        alone, margin=0.1, unit="points", looks=palette.looks(list(names)), names=names
-    )
+    figure_alone = comparisons.forest(alone, losses, margin=0.1, unit="points")
     assert len(with_gid(figure_alone, "off the axis")) == 1
     words = [text.get_text() for text in figure.axes[0].texts]
     assert "−60.00  [−61.00, −59.00]" in words and "+0.10  no interval" in words
@@ -330,7 +330,7 @@ def test_a_rate_without_a_result_says_so() -> None:
         }
     )
     chosen = pd.DataFrame({"loss": ["ce"], "lr": [0.1], "tuned": [""]})
-    figure = rates.heat_map(table, chosen, order=["ce"], names={"ce": "ce"})
+    figure = rates.heat_map(table, chosen, losses_of(["ce"], palette.looks(["ce"]), ["ce"]))
     assert [text.get_text() for text in figure.axes[0].texts] == ["50.00", "no result\n4 diverged"]
 
 
@@ -347,9 +347,8 @@ def test_confusions_leave_out_what_was_right() -> None:
     labels = np.array([0, 1, 1, 2])
     matrix = error_analysis.confusion(np.array([[0, 1, 2, 2], [0, 1, 1, 7]]), labels, 10)
     assert matrix[1, 2] == 0.5 and matrix[2, 7] == 0.5 and matrix[1, 1] == 1.5 and matrix.sum() == 4
-    figure = pictures.confusions(
-        {"ce": matrix}, order=["ce"], names={"ce": "ce"}, classes=list("0123456789")
-    )
+    losses = losses_of(["ce"], palette.looks(["ce"]), ["ce"])
+    figure = pictures.confusions({"ce": matrix}, losses, classes=list("0123456789"))
     assert sorted(text.get_text() for text in figure.axes[0].texts if text.get_text()) == [
         "0.5",
         "0.5",
@@ -756,9 +755,9 @@ def test_without_other_fonts_than_matplotlibs_own_a_character_is_called_lacking(
 
 
 def test_every_mark_of_a_mean_can_be_read_where_it_is_drawn(section: Section) -> None:
-    figure = curves.accuracy_curves(section.curves, section.bands, x=["epoch"], **drawn(section))
+    figure = curves.accuracy_curves(section.curves, section.bands, losses_in(section), x=["epoch"])
     drawing = palette.svg(figure)
-    width, height = palette.size_in_points(drawing)
+    width, height = size_in_points(drawing)
     panels = palette.readings(figure)
     assert panels[0]["axes"] == ["epoch", "validation accuracy (%)"]
     marks = [mark for panel in panels for mark in panel["marks"]]
@@ -787,7 +786,7 @@ def test_type_has_8_points_at_the_width_of_a_paper(section: Section, width: str)
             assert made is not None
             figure = made.figure
             drawing = palette.svg(figure)
-            assert palette.size_in_points(drawing)[0] == pytest.approx(72 * palette.WIDTHS[width])
+            assert size_in_points(drawing)[0] == pytest.approx(72 * palette.WIDTHS[width])
             texts = [each for each in figure.findobj(Text) if each.get_text()]
             assert texts and all(each.get_fontsize() >= 8 for each in texts)
             assert "<text" in drawing  # which can be searched for

@@ -18,6 +18,7 @@ from reports.analysis import Section
 from reports.figures import palette
 from reports.page import cross_setting
 from reports.page import table as page_table
+from reports.page.figure import losses_of
 from reports.question import Question
 from reports.sensitivity import Overview, overviews
 
@@ -34,7 +35,9 @@ def sections(summary: pd.DataFrame, curves: pd.DataFrame) -> list[Section]:
 
 def picture(overview: Overview, found: list[Section]) -> cross_setting.PageFigure:
     order = found[0].losses
-    return cross_setting.overview_picture(overview, found[0].metric, order, palette.looks(order))
+    return cross_setting.overview_picture(
+        overview, found[0].metric, losses_of(order, palette.looks(order), order)
+    )
 
 
 @pytest.mark.parametrize(
