@@ -5,24 +5,26 @@ Frames in, frames out. The statistics are those of `reports.stats.across`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from experiments.contract import override, value_of_param
 from reports.analysis import Section
-from reports.metrics import Metric, column, read_metric
-from reports.names import counted, plain
+from reports.metrics import Metric, read_metric
+from reports.names import plain
 from reports.question import Question, QuestionError
 from reports.sensitivity import setting_text, setting_values
-from reports.sentences import amount
 from reports.setting_frames import countable
 from reports.stats import across as statistics
 from reports.stats.across import LEAST, Comparison
+from reports.texts import say
+from reports.verdicts import as_json, differences, labelled, question_of
 
+_say = partial(say, file="sentences.jinja")
 WORDS = {"data": "data set", "model": "model"}
 _OF_THE_DATA = (
     "data.name",
@@ -177,108 +179,31 @@ def _differ(
 
 def basis(result: Across) -> str:
     """What is compared, over how many units; and the test of all losses together."""
-    epochs = sorted(result.scores["epochs"].unique())
-    length = counted(epochs[0], "epoch")
-    if len(epochs) > 1:
-        length = f"{epochs[0]} to {epochs[-1]} epochs, the longest of each {result.unit}"
-    text = (
-        f"Losses are compared by {result.metric.words} after {length} over "
-        f"{counted(result.units, result.unit)}: each loss at its own best learning rate on each "
-        f"{result.unit}, mean over seeds."
-    )
-    test = result.comparison.friedman
-    if test is not None:
-        text += (
-            f" Friedman's test that all losses have the same average rank: "
-            f"F = {test.f:.2f}, p {p_text(test.p)}."
-        )
-    return text
+    return _say("across_basis", result, result.metric, sorted(result.scores["epochs"].unique()))
 
 
 def sentence(result: Across, row: Mapping[str, Any]) -> str:
     """One contrast as a sentence, which says no more than its verdict."""
-    a, b = plain(row["a"], 48), plain(row["b"], 48)
-    units = counted(row["n"], result.unit)
-    size = f"estimated difference {_points(result, row['difference'])} of {result.metric.words}"
-    counts = f"better on {row['won']}, worse on {row['lost']}"
-    counts += f", equal on {row['tied']}" if row["tied"] else ""
-    interval = (
-        f"95 % interval {_signed(result, row['low'])} to {_signed(result, row['high'])}, {counts}"
-    )
-    p = f"Wilcoxon p {p_text(row['p'])}, Holm p {p_text(row['p_holm'])}"
-    if row["verdict"] == "equivalent":
-        start = f"{a} is equivalent to {b} within ±{_margin(result, row)} over {units}"
-        p = f"two one-sided Wilcoxon tests, Holm p {p_text(row['p_equivalence_holm'])}"
-    elif row["verdict"] == "undecided":
-        start = f"{a} against {b} is undecided over {units}"
-    else:
-        start = f"{a} is {row['verdict']} than {b} over {units}"
-    return f"{start}: {size} ({interval}; {p})."
+    return _say("across_sentence", row, result.metric, result.unit)
 
 
 def posterior(result: Across, row: Mapping[str, Any]) -> str:
     """The Bayesian signed-rank test of a contrast as a sentence."""
-    shares = [
-        f"{row[f'practically_{region}']:.2f} that it is {region}"
-        for region in ("better", "equivalent", "worse")
-    ]
-    if math.isnan(row["margin"]):
-        return f"Bayesian signed-rank test: probability {shares[0]}, {shares[2]}."
-    return (
-        f"Bayesian signed-rank test, within ±{_margin(result, row)} being equivalent: probability "
-        f"{shares[0]}, {shares[1]}, {shares[2]}."
-    )
+    return _say("across_posterior", row, result.metric)
 
 
 def advice(result: Across) -> list[str]:
     """What keeps the test from saying more, and what to do: a sentence each."""
-    comparison, texts = result.comparison, []
-    for unit, losses in comparison.left_out.items():
-        names = ", ".join(plain(loss) for loss in losses)
-        texts.append(
-            f"{plain(unit)} is left out for all losses, since it has no result of {names}."
-        )
+    comparison = result.comparison
+    texts = [_say("across_left_out", *each) for each in comparison.left_out.items()]
     if len(comparison.average_ranks) > 1 and not comparison.tested:
-        more = f"run the losses on more {result.unit}s"
-        if comparison.left_out:
-            more = f"run what is missing, or leave losses out with where.loss=..., or {more}"
-        texts.append(
-            f"Nothing is tested: {counted(result.units, result.unit)} with a result of every loss "
-            f"{'is' if result.units == 1 else 'are'} too few, at least {LEAST} are needed; {more}."
-        )
-    elif comparison.tested:
-        family = len(comparison.contrasts)
-        needed = statistics.fewest_units(family)
-        if result.units < needed:
-            texts.append(
-                f"With {counted(result.units, result.unit)} and {counted(family, 'comparison')} no "
-                f"difference, however large, can reach significance; {needed} {result.unit}s can."
-            )
+        texts.append(_say("across_untested", result, LEAST))
+    needed = statistics.fewest_units(len(comparison.contrasts))
+    if comparison.tested and result.units < needed:
+        texts.append(_say("across_too_few", result, needed))
     if lost := int(result.scores["diverged"].sum()):
-        texts.append(
-            f"{counted(lost, 'run')} diverged; each counts with the accuracy of the best constant "
-            "answer, or, where that is not known, puts its loss last."
-        )
+        texts.append(_say("across_diverged", lost))
     return texts
-
-
-def p_text(p: float) -> str:
-    """A p value with its sign of equality."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
-def _signed(result: Across, value: float) -> str:
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:+.{result.metric.digits}f}".replace("-", "−")
-
-
-def _points(result: Across, value: float) -> str:
-    return f"{_signed(result, value)} {result.metric.unit}".rstrip()
-
-
-def _margin(result: Across, row: Mapping[str, Any]) -> str:
-    return amount(row["margin"], result.metric.unit)
 
 
 # ---- the file ------------------------------------------------------------------------------------
@@ -287,30 +212,23 @@ def _margin(result: Across, row: Mapping[str, Any]) -> str:
 def document(result: Across) -> dict[str, Any]:
     """The entry "across" of verdicts.json."""
     comparison = result.comparison
-    test = comparison.friedman
-    return {
+    entry = {
         "key": result.key,
         "metric": result.metric.typed,
         "reference": result.reference,
         "tested": comparison.tested,
-        "values": [
-            {result.key: row["unit"]}
-            | {name: _json(row[name]) for name in result.scores if name != "unit"}
-            for row in result.scores.to_dict("records")
-        ],
+        "values": result.scores.rename(columns={"unit": result.key}).to_dict("records"),
         "left_out": comparison.left_out,
-        "average_ranks": {
-            str(loss): _json(rank) for loss, rank in comparison.average_ranks.items()
-        },
-        "friedman": None if test is None else {k: _json(v) for k, v in test._asdict().items()},
-        "critical_difference": _json(comparison.critical_difference),
+        "average_ranks": comparison.average_ranks.to_dict(),
+        "friedman": comparison.friedman and comparison.friedman._asdict(),
+        "critical_difference": comparison.critical_difference,
         "groups": comparison.groups,
         "contrasts": [
-            {name: _json(value) for name, value in row.items()}
-            | {"sentence": sentence(result, row)}
+            row | {"sentence": sentence(result, row)}
             for row in comparison.contrasts.to_dict("records")
         ],
     }
+    return {name: as_json(value) for name, value in entry.items()}
 
 
 def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
@@ -320,68 +238,31 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
         content: of the file, which has an entry "across".
         summary: the runs there are.
     """
-    then, asked = content["across"], content["question"]
-    label = {
-        run_id: loss
-        for setting in content["settings"]
-        for loss, run_ids in setting["runs"].items()
-        for run_id in run_ids
-    }
-    runs = summary[summary["run_id"].astype(str).isin(label)]
-    runs = runs.assign(loss=[label[run_id] for run_id in runs["run_id"].astype(str)])
-    usable, _ = countable(runs)
-    unit = dict(zip(usable["run_id"].astype(str), usable[then["key"]].astype(str), strict=True))
-    diverged = {
-        unit[run_id]: setting["diverged_as"]
-        for setting in content["settings"]
-        if setting.get("diverged_as") is not None
-        for run_ids in setting["runs"].values()
-        for run_id in run_ids
-        if run_id in unit
-    }
-    question = Question(
-        reference=then["reference"],
-        metric=column(then["metric"]),
-        margin=asked.get("margin"),
-        all_pairs=bool(asked.get("all_pairs")),
-        tuning_seeds=tuple(asked["tuning_seeds"]) if asked.get("tuning_seeds") else None,
-        seed=int(asked.get("seed", 0)),
-    )
+    then = content["across"]
+    label: dict[str, str] = {}
+    tuned: dict[str, str] = {}
+    constants: dict[str, float] = {}
+    for setting in content["settings"]:
+        own = {run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids}
+        label |= own
+        tuned |= setting["tuned"]
+        if setting["diverged_as"] is not None:
+            constants |= dict.fromkeys(own, setting["diverged_as"])
+    runs, _ = countable(labelled(summary, label, tuned))
+    units = dict(zip(runs["run_id"].astype(str), runs[then["key"]].astype(str), strict=True))
+    diverged = {units[run_id]: value for run_id, value in constants.items() if run_id in units}
+    question = replace(question_of(content), reference=then["reference"])
     try:
-        made = _compare(usable, then["key"], question.reference, question, diverged)
+        made = _compare(runs, then["key"], question.reference, question, diverged)
     except QuestionError as error:
         return [str(error)]
     now = document(Across(then["key"], question, question.reference, *made))
-    broken = []
-    again = {(row["a"], row["b"]): row for row in now["contrasts"]}
-    for row in then["contrasts"]:
-        name = f"{plain(row['a'])} {row['verdict']} against {plain(row['b'])}, across {then['key']}"
-        broken += _differences(name, row, again.get((row["a"], row["b"]), {}))
-    rest = [name for name in now if name not in ("contrasts", "values")]
-    broken += _differences(f"across {then['key']}", {name: then.get(name) for name in rest}, now)
-    return broken
-
-
-def _differences(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    wrong = [
-        f"{key} was {plain(value, 60)}, is {plain(now.get(key), 60)}"
-        for key, value in then.items()
-        if key != "sentence" and not _equal(value, now.get(key))
-    ]
-    return [f"{name}: {'; '.join(wrong)}"] if wrong else []
-
-
-def _equal(then: Any, now: Any) -> bool:
-    if isinstance(then, dict) and isinstance(now, dict):
-        return then.keys() == now.keys() and all(_equal(then[key], now[key]) for key in then)
-    if isinstance(then, float) and isinstance(now, float | int):
-        return math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(then == now)
-
-
-def _json(value: Any) -> Any:
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
+    derived = {(row["a"], row["b"]): row for row in now.pop("contrasts")}
+    lines = {
+        f"{plain(row['a'])} {row['verdict']} against {plain(row['b'])}, across {then['key']}": (
+            differences(row, derived.get((row["a"], row["b"])))
+        )
+        for row in then["contrasts"]
+    }
+    lines[f"across {then['key']}"] = differences(then, now)
+    return [f"{name}: {wrong}" for name, wrong in lines.items() if wrong]

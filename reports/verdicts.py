@@ -21,11 +21,12 @@ from reports.analysis import Section
 from reports.metrics import column, read_metric
 from reports.names import counted, plain
 from reports.question import Question, standing
-from reports.sentences import called, sentence
+from reports.sentences import sentence
 from reports.setting_frames import countable
 from reports.stats.contrasts import COLUMNS
 from reports.stats.significance import unseen_share
 from reports.stats.two_way import PLANNED
+from reports.texts import called
 
 if TYPE_CHECKING:
     from reports.runs import Declared
@@ -64,13 +65,11 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         for section in sections
         for row in section.contrasts.to_dict("records")
     ]
-    return {
+    asked = asdict(sections[0].question) | {"metric": sections[0].metric.typed} if sections else {}
+    content = {
         "schema_version": SCHEMA_VERSION,
         "source": dict(source),
-        "question": {key: _json(value) for key, value in asdict(sections[0].question).items()}
-        | {"metric": sections[0].metric.typed}
-        if sections
-        else {},
+        "question": asked,
         "settings": [
             {
                 "setting": section.setting,
@@ -81,15 +80,9 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "declared": _declared(section),
                 "exploratory": section.exploratory,
                 "trials": _trials(section),
-                "tuned": {
-                    str(run_id): tuned
-                    for run_id, tuned in zip(
-                        section.runs["run_id"], section.runs["tuned"], strict=True
-                    )
-                    if tuned
-                },
+                "tuned": {row.run_id: row.tuned for row in section.runs.itertuples() if row.tuned},
                 "runs": {
-                    str(loss): sorted(runs["run_id"].astype(str))
+                    loss: sorted(runs["run_id"].astype(str))
                     for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
                 },
             }
@@ -97,6 +90,7 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         ],
         "contrasts": contrasts,
     }
+    return {key: as_json(value) for key, value in content.items()}
 
 
 def _entry(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
@@ -112,19 +106,20 @@ def _entry(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
         for side in ("a", "b")
     }
     missing = own["declared_missing"].max() if len(own) and "declared_missing" in own else 0
-    return {key: _json(row[key]) for key in COMPARISON} | {
+    entry = {key: row[key] for key in COMPARISON} | {
         "estimand": _estimand(row),
         "population": {
-            "seeds_a": seeds["a"], "seeds_b": seeds["b"], "images": _json(row["test_images"]),
+            "seeds_a": seeds["a"], "seeds_b": seeds["b"], "images": row["test_images"],
         },
         "looks": {
-            "declared": _json(row["planned_n"]),
+            "declared": row["planned_n"],
             "declared_missing": int(missing),
-            "later": _json(row["n"] - row["planned_n"]),
+            "later": row["n"] - row["planned_n"],
             "alpha_spent": round(ALPHA * PLANNED, 6) if row["planned_n"] else 0.0,
             "alpha_of_later": round(ALPHA * (1 - PLANNED), 6),
         },
     }  # fmt: skip
+    return {key: as_json(value) for key, value in entry.items()}
 
 
 def _estimand(row: Mapping[str, Any]) -> str:
@@ -158,7 +153,7 @@ def _declared(section: Section) -> dict[str, Any] | None:
     if section.declared is None:
         return None
     declared = asdict(section.declared)
-    return declared | {"time": declared["time"].isoformat(), "seeds": list(declared["seeds"])}
+    return declared | {"time": declared["time"].isoformat()}
 
 
 def write(content: Mapping[str, Any]) -> str:
@@ -244,24 +239,13 @@ def check(
     """
     broken = []
     try:
-        question_then = dict(content["question"])
-        question_then["tuning_seeds"] = (
-            tuple(question_then["tuning_seeds"])
-            if question_then.get("tuning_seeds") is not None
-            else None
-        )
-        if "metric" in question_then:
-            question_then["metric"] = column(
-                question_then["metric"]
-            )  # earlier files have the column
-        question_then["subjects"] = tuple(question_then.get("subjects") or ())
-        question = Question(**question_then)
+        question = question_of(content)
         derived = {}
         for setting in content["settings"]:
             label = {
                 run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids
             }
-            runs = _labelled(summary, label, setting.get("tuned", {}))
+            runs = labelled(summary, label, setting["tuned"])
             gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
             right = constant(label) if constant is not None else None
             rows = _derive(runs, setting, question, scores, right, declared)
@@ -271,10 +255,9 @@ def check(
             f"check: the question in the file cannot be asked again: {error}"
         ) from error
     for typed in content["contrasts"]:
-        about = str(typed.get("generalises")).replace("new images", "new examples")  # earlier files
-        comparison = typed | {"metric": column(str(typed["metric"])), "generalises": about}
+        comparison = typed | {"metric": column(str(typed["metric"]))}
         computed, gone = derived.get(comparison["setting"], ({}, []))
-        problem = _differences(comparison, computed.get(_key(comparison)))
+        problem = differences(comparison, computed.get(_key(comparison)))
         if gone and problem:
             problem += f"; {len(gone)} of the runs are no longer in the store, the first {gone[0]}"
         if problem:
@@ -282,7 +265,14 @@ def check(
     return broken
 
 
-def _labelled(
+def question_of(content: Mapping[str, Any]) -> Question:
+    """The question of an earlier file."""
+    asked = content["question"]
+    lists = {key: tuple(value) for key, value in asked.items() if isinstance(value, list)}
+    return Question(**asked | lists | {"metric": column(asked["metric"])})
+
+
+def labelled(
     summary: pd.DataFrame, label: Mapping[str, str], tuned: Mapping[str, str]
 ) -> pd.DataFrame:
     """The runs in `label`, each with its loss's label and tuned values in the earlier file.
@@ -340,26 +330,29 @@ def _derive(
     return {_key(row): row for row in rows}
 
 
-def _differences(comparison: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
+def differences(then: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
+    """What of an entry of an earlier file is another value now; "" if all holds."""
     if now is None:
         return "can no longer be derived from the runs"
     wrong = [
-        f"{key} was {_shown(comparison[key])}, is {_shown(now[key])}"
+        f"{key} was {_shown(key, then[key])}, is {_shown(key, now[key])}"
         for key in now
-        if not _holds(comparison[key], now[key])
+        if not _holds(then[key], now[key])
     ]
     return "; ".join(wrong)
 
 
 def _holds(then: Any, now: Any) -> bool:
+    if isinstance(then, dict) and isinstance(now, dict):
+        return then.keys() == now.keys() and all(_holds(then[key], now[key]) for key in then)
     numbers = all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in (then, now)
     )
     return math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-12) if numbers else then == now
 
 
-def _shown(value: Any) -> str:
-    return f"{len(value)} runs" if isinstance(value, list) else plain(value, 60)
+def _shown(key: str, value: Any) -> str:
+    return f"{len(value)} runs" if key == "run_ids" else plain(value, 60)
 
 
 def _key(comparison: Mapping[str, Any]) -> tuple:
@@ -375,9 +368,12 @@ def _name(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """The value as JSON has it: null for NaN, "inf" for an infinite number."""
+    if isinstance(value, dict):
+        return {str(key): as_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
+        return [as_json(each) for each in value]
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -14,10 +14,10 @@ from reports.figures import ranks
 from reports.figures.palette import Look, Losses
 from reports.names import counted, full_name, plain, short_names
 from reports.page.figure import PageFigure, described
-from reports.page.render import say
 from reports.page.table import Cell, Column, Table, as_it_is, count, name_cell, number
 from reports.page.tables import P_VALUES, PAIR, VERDICT, difference, pairs
 from reports.page.tables import described as described_table
+from reports.texts import say
 
 HOW = (
     "Each data set counts once, whatever its number of seeds and test examples. A comparison is "

@@ -12,9 +12,9 @@ import pandas as pd
 from reports import source_code
 from reports.analysis import Section
 from reports.names import counted, one_line, plain
-from reports.page.render import say
 from reports.stats.runs import constant_accuracy
 from reports.stats.significance import unseen_share
+from reports.texts import say
 
 
 class Fact(NamedTuple):

@@ -15,8 +15,8 @@ from reports.figures.palette import TOGETHER, Look, Losses
 from reports.names import plain, short_names
 from reports.page.answer import ranked
 from reports.page.drawings import Drawings, drawings
-from reports.page.render import say
 from reports.page.table import minus, number
+from reports.texts import say
 
 _LINE = ["loss", "measure", "part"]
 """The columns that tell lines apart."""

@@ -14,10 +14,9 @@ from reports.names import counted, plain, short_names
 from reports.page.curve_figures import CurveFigures
 from reports.page.error_figures import ErrorFigures
 from reports.page.figure import PageFigure, bar_words, runs_behind, span
-from reports.page.render import numbers
 from reports.page.table import number
-from reports.sentences import called
 from reports.stats import budget
+from reports.texts import called, numbers
 
 
 class FigureBuilder(CurveFigures, ErrorFigures):

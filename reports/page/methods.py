@@ -8,7 +8,7 @@ from typing import Any
 from reports.analysis import Section
 from reports.names import full_name, plain
 from reports.page import answer, caveats
-from reports.page.render import say
+from reports.texts import say
 
 
 def against(section: Section) -> str:

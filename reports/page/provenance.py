@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.names import counted, one_line, plain
 from reports.page.caveats import Fact, distinct
-from reports.page.render import numbers
+from reports.texts import numbers
 
 if TYPE_CHECKING:
     from reports.runs import Baselines

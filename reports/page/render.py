@@ -11,23 +11,18 @@ import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from experiments.contract import override
-from experiments.terminal import duration
-from reports.names import counted, full_name, plain
+from reports import texts
 from reports.page import table as page_table
 from reports.page.table import Table
-from reports.sentences import amount, two_digits, upper_first
+from reports.texts import TEMPLATES, say
 
 if TYPE_CHECKING:
     from reports.page.under_way import Progress
-
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -142,15 +137,9 @@ def _part(environment: Environment, part: Part, level: int) -> Markup:
 
 @functools.cache
 def _environment(form: str, figure_format: str = "svg") -> Environment:
-    """Templates for "html", "markdown" or "text", which is escaped later."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=form != "text",
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_escaped_for_markdown if form == "markdown" else None,
-    )
+    """Templates for "html" or "markdown"."""
+    finalize = _escaped_for_markdown if form == "markdown" else None
+    environment = texts.environment(True, finalize=finalize)
     environment.filters |= FILTERS
     numbers: dict[str, list[str]] = {}
 
@@ -163,15 +152,8 @@ def _environment(form: str, figure_format: str = "svg") -> Environment:
 
     environment.globals |= {"place_of": place_of, "numbers": numbers}
     environment.globals["figure_format"] = figure_format
-    if form != "text":
-        environment.globals["ui"] = environment.get_template(f"{form}.jinja").module
+    environment.globals["ui"] = environment.get_template(f"{form}.jinja").module
     return environment
-
-
-def say(name: str, *values: Any, file: str = "texts.jinja") -> str:
-    """A text of a file of macros on one line."""
-    module: Any = _environment("text").get_template(file).module
-    return " ".join(str(getattr(module, name)(*values)).split())
 
 
 def _escaped_for_markdown(value: Any) -> Any:
@@ -200,36 +182,7 @@ def _interval_apart(text: str) -> Markup:
     )
 
 
-def listed(names: Sequence[str]) -> str:
-    """A, b and c."""
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
-
-
-def numbers(seeds: Sequence[int]) -> str:
-    """Seeds in words: 0 to 9, or 0, 2."""
-    ordered = sorted(seeds)
-    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
-        return f"{ordered[0]} to {ordered[-1]}"
-    return ", ".join(map(str, ordered))
-
-
 FILTERS: dict[str, Any] = {
-    "full_name": full_name,
-    "plain": plain,
-    "one_line": lambda text: Markup(" ".join(text.split())),
-    "upper_first": upper_first,
-    "two_digits": two_digits,
-    "amount": amount,
-    "counted": counted,
-    "duration": duration,
-    "listed": listed,
-    "numbers": numbers,
-    "seeds": lambda seeds: f"seed{'s' if len(seeds) != 1 else ''} {numbers(seeds)}",
-    "signed": lambda value, digits=2: page_table.number(value, digits, signed=True).text,
-    "decimal": lambda value, digits=2: page_table.number(value, digits).text,
-    "general": lambda value: f"{value:.3g}",
-    "thousands": lambda value: f"{value:,}",
-    "override": lambda value, key: override(key, value),
     "raw": Markup,
     "anchor": anchor,
     "fenced": _fenced,

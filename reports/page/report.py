@@ -32,10 +32,11 @@ from reports.page.cross_setting import Source
 from reports.page.figure import in_front, losses_of
 from reports.page.methods import basis
 from reports.page.more_runs import MoreRuns
-from reports.page.render import Page, Part, say
+from reports.page.render import Page, Part
 from reports.page.section import Examples, SectionParts
 from reports.page.under_way import Progress
 from reports.sensitivity import overviews
+from reports.texts import say
 
 
 def report(

@@ -20,7 +20,8 @@ from reports.page.figure import PageFigure
 from reports.page.figures import FigureBuilder
 from reports.page.methods import against, basis, methods
 from reports.page.more_runs import MoreRuns
-from reports.page.render import Listing, Part, say
+from reports.page.render import Listing, Part
+from reports.texts import say
 
 Examples = Callable[[Section], np.ndarray | pd.DataFrame | str]
 """The test set of a section: images, or a column for each feature; or why it cannot be had."""

@@ -11,7 +11,6 @@ from reports.analysis import Section
 from reports.error_analysis import Mistakes
 from reports.metrics import Metric, read_metric
 from reports.names import counted, plain
-from reports.page.render import say
 from reports.page.table import (
     NOT_AVAILABLE,
     Cell,
@@ -25,8 +24,8 @@ from reports.page.table import (
     tabulate,
 )
 from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
-from reports.sentences import called
 from reports.stats import budget
+from reports.texts import called, say
 
 LOSS = Column("loss", "loss", form=name_cell)
 RATE = Column("lr", "learning rate", form=rate)

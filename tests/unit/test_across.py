@@ -346,10 +346,11 @@ def test_what_the_file_says_can_be_derived_again_and_a_changed_number_is_named()
     assert found.scores["diverged"].sum() == 1
     content = {
         "across": across.document(found),
-        "question": {"margin": 0.5, "tuning_seeds": None, "seed": 0},
+        "question": {"metric": "test/accuracy", "margin": 0.5, "tuning_seeds": None, "seed": 0},
         "settings": [
             {
                 "diverged_as": section.diverged_as,
+                "tuned": {},
                 "runs": {loss: list(own["run_id"]) for loss, own in section.runs.groupby("loss")},
             }
             for section in light_sections(summary)

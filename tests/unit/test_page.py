@@ -28,7 +28,7 @@ from matplotlib.text import Text
 
 from experiments import tuning
 from experiments.contract import LOSS_NAMES
-from reports import analysis, generate, printing, sentences, verdicts
+from reports import analysis, generate, printing, sentences, texts, verdicts
 from reports.analysis import Section
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
@@ -38,11 +38,11 @@ from reports.page import table as page_table
 from reports.page.figure import band_words, losses_of
 from reports.page.methods import basis, methods
 from reports.page.more_runs import MoreRuns
-from reports.page.render import say
 from reports.page.table import Cell, Column, Table
 from reports.question import Question, QuestionError
 from reports.runs import Declared
 from reports.stats.contrast import IMAGES as ONE_SEED
+from reports.texts import say
 
 FILES_ALONE = {"curves", "denominators"}
 """Tables that the page does not show: too long, or said in a sentence."""
@@ -950,7 +950,7 @@ def test_what_it_would_take_in_words() -> None:
         undecided | seeds | {"seeds_needed_high": math.inf}
     )
     assert "up to 10,000" in sentences.needed(undecided | {"seeds_needed": math.inf})
-    assert [sentences.amount(value, "points") for value in (99.4, 99.6, 720, 1)] == [
+    assert [texts.amount(value, "points") for value in (99.4, 99.6, 720, 1)] == [
         *("99 points", "100 points", "720 points", "1 point")
     ]
     assert sentences.needed(undecided | {"detectable": 720.0}) == (

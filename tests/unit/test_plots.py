@@ -34,8 +34,8 @@ from reports.page import tables
 from reports.page.answer import ranked
 from reports.page.figure import in_front, losses_of
 from reports.page.figures import FigureBuilder
-from reports.page.render import TEMPLATES
 from reports.question import Question
+from reports.texts import TEMPLATES
 
 
 @pytest.fixture(autouse=True)
