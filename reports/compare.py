@@ -5,13 +5,14 @@ The comparison itself is `experiments.comparison`, which `rerun=` uses, too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from reports.names import one_line
 from reports.runs import ReadError, open_store
 
 
-def compare(uri: str | None, experiment: str | None, run_ids: tuple[str, ...]) -> str:
+def compare(uri: str | None, experiment: str | None, run_ids: Sequence[str]) -> str:
     """The differences of two runs, in lines.
 
     Args:

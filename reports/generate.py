@@ -68,12 +68,16 @@ def report(cfg: DictConfig) -> None:
 
             print(compare(request.uri, next(iter(request.experiments), None), request.compare))
         elif request.watch:
-            watch(request)
+            from reports.watch import watch
+
+            generate(watch(request))
         else:
             generate(request)
         sys.stdout.flush()  # here, where a reader that has gone is noticed
     except (ReadError, QuestionError, CheckError, OutputError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped" + ("; the last page stays" if request.watch else ""))
     except BrokenPipeError:  # the reader of our words has gone, as in `generate report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -152,16 +156,6 @@ def generate(request: Options) -> Path:
         print_verdicts(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
-
-
-def watch(request: Options) -> None:
-    """Show a sweep under way; Ctrl-C ends the program, and the last page stays."""
-    from reports import watch
-
-    try:
-        watch.watch(request, watch.Steps(load, sections_of, source_of, test_examples, generate))
-    except KeyboardInterrupt:
-        sys.exit("stopped; the last page stays")
 
 
 def main() -> None:

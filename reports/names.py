@@ -64,8 +64,8 @@ def natural(text: str) -> list[tuple[float, str]]:
 
 
 def counted(count: int, noun: str) -> str:
-    """'1 epoch', '2 epochs'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """'1 epoch', '2,000 epochs'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def short_names(names: Sequence[str], length: int = 22) -> dict[str, str]:

@@ -68,43 +68,38 @@ NAMES = (*(each.name for each in fields(ReportConfig)), "from")
 """All options. No field of a dataclass can be called from, which is a word of Python."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of one report, checked; those not named here as in `ReportConfig`.
+@dataclass(kw_only=True)
+class Options(ReportConfig):
+    """The options of one report, checked.
 
-    experiments, sweeps: the names and ids of the options experiment and sweep, each none, one or
-    several. metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow.
-    reference_is_set: whether the user named the reference. baselines: "true" for the file that
-    comes with the project. csv, mapping: the option from, a file or from.KEY=VALUE.
-    overrides: as typed.
+    metric: the column, e.g. test_accuracy. where: flat, by a param's name in MLflow. baselines:
+    "true" for the file that comes with the project. csv, mapping: the option from, a file or
+    from.KEY=VALUE. overrides: as typed.
     """
 
-    experiments: tuple[str, ...]
-    sweeps: tuple[str, ...]
-    uri: str | None
-    where: dict[str, Any]
-    versions: bool
-    reference: str
-    reference_is_set: bool
-    all_pairs: bool
-    across: str | None
-    metric: str
-    target: float | None
-    margin: float | None
-    tuning_seeds: tuple[int, ...] | None
-    seed: int
-    formats: tuple[str, ...]
-    width: str
-    output: str | None
-    check: str | None
-    aa: str | None
-    compare: tuple[str, ...] | None
-    watch: bool
-    baselines: str | None
-    baselines_to: str | None
     csv: str | None
     mapping: dict[str, Any] | None
     overrides: tuple[str, ...]
+
+    @property
+    def uri(self) -> str | None:
+        """The store's address."""
+        return self.tracking.uri
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """The names of experiments: none, one or several."""
+        return _listed(self.experiment)
+
+    @property
+    def sweeps(self) -> tuple[str, ...]:
+        """The names and ids of sweeps: none, one or several."""
+        return _listed(self.sweep)
+
+    @property
+    def reference_is_set(self) -> bool:
+        """Whether the user named the reference."""
+        return any(text.lstrip("+").startswith("reference=") for text in self.overrides)
 
 
 def register() -> None:
@@ -139,50 +134,26 @@ def read(cfg: DictConfig, overrides: list[str]) -> Options:
     Raises:
         OptionError: values that no report can have, all of them in one message.
     """
-    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(values, dict)
+    values: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     wrong = _problems(values) + _wrong_import(values, overrides)
     if wrong:
         raise OptionError("\n".join(wrong))
-    tuning = values["tuning_seeds"]
-    kept = {
-        key: values[key]
-        for key in (
-            "versions",
-            "reference",
-            "all_pairs",
-            "across",
-            "target",
-            "margin",
-            "seed",
-            "width",
-            "output",
-            "check",
-            "aa",
-            "watch",
-            "baselines_to",
-        )
-    }
-    mapping = _flat(values["from"]) if isinstance(values["from"], dict) else None
+    source = values.pop("from")
+    mapping = _flat(source) if isinstance(source, dict) else None
     baselines = values["baselines"]  # true is a text here, like any file's name
     if str(baselines).lower() in ("true", "false"):
         baselines = {"true": "true"}.get(baselines.lower())
+    read = {
+        "baselines": baselines,
+        "tracking": Tracking(**values["tracking"]),
+        "where": _flat(values["where"]),
+        "metric": metrics.column(values["metric"]),
+        "formats": list(dict.fromkeys(values["formats"])),
+    }
     return Options(
-        **kept,
-        experiments=_listed(values["experiment"]),
-        sweeps=_listed(values["sweep"]),
-        baselines=baselines,
-        csv=None if values["from"] is None or mapping else str(values["from"]),
+        **values | read,
+        csv=None if source is None or mapping else str(source),
         mapping=mapping,
-        uri=values["tracking"]["uri"],
-        where=_flat(values["where"]),
-        reference_is_set=any(
-            override.lstrip("+").startswith("reference=") for override in overrides
-        ),
-        metric=metrics.column(values["metric"]),
-        tuning_seeds=None if tuning is None else tuple(tuning),
-        compare=None if values["compare"] is None else tuple(values["compare"]),
-        formats=tuple(dict.fromkeys(values["formats"])),
         overrides=tuple(shorten(overrides)),
     )
 

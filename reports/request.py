@@ -103,7 +103,7 @@ def question(request: Options, runs: Runs, *, reference: bool = True) -> Questio
         margin=request.margin,
         all_pairs=request.all_pairs,
         target=request.target,
-        tuning_seeds=request.tuning_seeds,
+        tuning_seeds=None if request.tuning_seeds is None else tuple(request.tuning_seeds),
         seed=request.seed,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from reports.figures import palette
 from reports.page.caveats import Fact
 from reports.page.figure import PageFigure
-from reports.page.render import Listing, Page, Part, anchor
+from reports.page.render import Page, Part, anchor
 from reports.page.table import Table
 
 
@@ -47,13 +47,13 @@ class Collector:
         self.report.figures[made.name] = made
         return made
 
-    def table(self, table: Table | None) -> Listing | None:
-        """A table of the page, with its files."""
+    def table(self, table: Table | None) -> Table | None:
+        """A table of the page, with the name of its files."""
         if table is None:
             return None
-        name = self.prefix + table.name
-        self.report.tables[name] = table
-        return Listing(table, name)
+        table = replace(table, name=self.prefix + table.name)
+        self.report.tables[table.name] = table
+        return table
 
     def part(
         self, title: str, template: str, values: Mapping[str, Any], *, folded: bool = False
@@ -65,13 +65,13 @@ class Collector:
         self,
         title: str,
         figures: Sequence[PageFigure | None],
-        listings: Sequence[Table | None] = (),
+        tables: Sequence[Table | None] = (),
         *,
         folded: bool = True,
     ) -> Part | None:
         """A part of figures with their numbers; None where there are none of either."""
         made = [self.picture(figure) for figure in figures if figure is not None]
-        tabled = [self.table(each) for each in listings if each is not None]
+        tabled = [self.table(each) for each in tables if each is not None]
         if not made and not tabled:
             return None
         values = {"figures": made, "tables": tabled, "kind": ""}

@@ -18,19 +18,10 @@ from markupsafe import Markup, escape
 
 from reports import texts
 from reports.page import table as page_table
-from reports.page.table import Table
 from reports.texts import TEMPLATES, say
 
 if TYPE_CHECKING:
     from reports.page.under_way import Progress
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A table and the name of its files, without suffix."""
-
-    table: Table
-    name: str
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from reports.page.figure import PageFigure
 from reports.page.figures import FigureBuilder
 from reports.page.methods import against, basis, methods
 from reports.page.more_runs import MoreRuns
-from reports.page.render import Listing, Part
+from reports.page.render import Part
+from reports.page.table import Table
 from reports.texts import say
 
 Examples = Callable[[Section], np.ndarray | pd.DataFrame | str]
@@ -50,9 +51,9 @@ class SectionParts:
         if not len(section.judged):
             return [about], [*facts, *checks]
         draw = FigureBuilder(section, made.looks, made.front)
-        first: dict[str, Any] = {"listing": None, "basis": ""}
+        first: dict[str, Any] = {"table": None, "basis": ""}
         if made.prefix:
-            first = {"listing": made.table(answer.table(section)), "basis": basis(section)}
+            first = {"table": made.table(answer.table(section)), "basis": basis(section)}
         parts = [
             made.part("Verdicts", "verdicts.jinja", self._verdicts() | first),
             made.figures("Curves", [draw.overview()], folded=False),
@@ -226,32 +227,23 @@ class SectionParts:
         title, template = "Errors by class and example", "mistakes.jinja"
         mistakes = self.section.mistakes
         if mistakes is None:
-            without = (
-                "The data are cross-validated: each seed is tested on other examples, so errors by "
-                "class and example are not shown."
-                if self.section.folds
-                else "No run here stored its predictions on the test set, so errors by class and "
-                "example cannot be shown."
-            )
-            values: dict[str, Any] = {"runs": {}, "without": without, "figures": [], "tables": []}
+            why = "folds" if self.section.folds else "nothing stored"
+            values: dict[str, Any] = {"runs": {}, "why": why, "figures": [], "tables": []}
             return self.made.part(title, template, values, folded=True)
         figures: list[PageFigure | None] = [
             draw.class_accuracy(mistakes),
             draw.confusions(mistakes),
         ]
-        examples, listings = self.examples(self.section), [tables.classes(mistakes, self.order)]
-        without = ""
+        examples, shown = self.examples(self.section), [tables.classes(mistakes, self.order)]
+        why = ""
         if isinstance(examples, str):
-            without = f"The test examples cannot be shown: {examples}."
+            why = examples
         elif len(examples) != len(mistakes.labels):
-            without = (
-                "The test examples cannot be shown: the data at hand are not the test set of "
-                "these runs."
-            )
+            why = "the data at hand are not the test set of these runs"
         elif not (mistakes.images["wrong"] > 0).any():
-            without = "No run classified a test example wrongly."
+            why = "nothing wrong"
         elif isinstance(examples, pd.DataFrame):
-            listings.append(tables.most_wrong(mistakes, examples))
+            shown.append(tables.most_wrong(mistakes, examples))
         else:
             figures += [
                 draw.most_wrong(mistakes, examples),
@@ -259,24 +251,24 @@ class SectionParts:
             ]
         values = {
             "runs": mistakes.runs,
-            "without": without,
+            "why": why,
             "figures": [self.made.picture(each) for each in figures],
-            "tables": [self.made.table(each) for each in listings],
+            "tables": [self.made.table(each) for each in shown],
         }
         return self.made.part(title, template, values, folded=True)
 
     def _runs(self) -> Part:
-        listing = self.made.table(tables.runs(self.section, self.order))
-        values = {"figures": [], "tables": [listing], "kind": "runs"}
+        every = self.made.table(tables.runs(self.section, self.order))
+        values = {"figures": [], "tables": [every], "kind": "runs"}
         return self.made.part("All runs", "figures.jinja", values, folded=True)
 
-    def _denominators(self) -> Listing | None:
+    def _denominators(self) -> Table | None:
         """The table of what became of the runs, where that is not the same for every loss."""
         if not len(self.section.denominators):
             return None
-        listing = self.made.table(tables.denominators(self.section, self.order))
+        table = self.made.table(tables.denominators(self.section, self.order))
         counts = self.section.denominators.drop(columns="loss").drop_duplicates()
-        return listing if len(counts) > 1 else None
+        return table if len(counts) > 1 else None
 
 
 def _verdict(row: Mapping[str, Any], lines: Sequence[str] = ()) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
 
 def denominators(section: Section, order: Sequence[str]) -> Table:
     """What became of every run."""
-    columns = [Column(key, key, form=count) for key in ("expected", *ENDS, "extra")]
+    columns = [Column(key, key, form=count) for key in ("expected", *ENDS)]
     frame = _ordered(section.denominators, order)
     return described("denominators", frame, [LOSS, *columns])
 

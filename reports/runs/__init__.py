@@ -54,6 +54,7 @@ import pandas as pd
 
 from experiments import contract
 from reports.metrics import column
+from reports.names import counted
 from reports.runs import per_image
 from reports.runs.baselines import SHIPPED, Baselines, collect, joining
 from reports.runs.baselines import read as read_baselines
@@ -63,7 +64,7 @@ from reports.runs.plans import Declared
 from reports.runs.records import ReadError, age
 from reports.runs.selection import Picked, active, experiment_named, pick
 from reports.runs.source import Runs, Source, open_store
-from reports.runs.wording import count, quote, some
+from reports.runs.wording import quote, some
 
 __all__ = [
     "SHIPPED",
@@ -137,7 +138,7 @@ def load(
     summary["experiment"] = [names.get(run.experiment, "") for run in (*picked.runs, *joined)]
     if still := int((summary["outcome"] == "running").sum()):
         notes.append(
-            f"{count(still, 'run')} in status RUNNING: under way, or killed without a word"
+            f"{counted(still, 'run')} in status RUNNING: under way, or killed without a word"
         )
     histories = store.histories([run.run_id for run in picked.runs])
     if kept:

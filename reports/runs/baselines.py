@@ -23,11 +23,12 @@ from typing import Any
 import pandas as pd
 
 from experiments.contract import DATA_PLACES, command, override
+from reports.names import natural
 from reports.runs.correct import Correct
 from reports.runs.naming import loss_values, scalars, setting_values
 from reports.runs.records import AT_END, CURVES, ReadError, Run
 from reports.runs.versions import code_of
-from reports.runs.wording import cut, natural, quote, short, some
+from reports.runs.wording import cut, quote, short, some
 
 SHIPPED = Path(__file__).resolve().parents[1] / "baselines" / "mnist.json.gz"
 """The file that comes with the project."""

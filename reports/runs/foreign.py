@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments import places
 from experiments.contract import override
 from experiments.credentials import redacted, shown
+from reports.names import counted
 from reports.runs import Runs
 from reports.runs.imported import (
     CURVE_METRICS,
@@ -38,7 +39,7 @@ from reports.runs.imported import (
     line_of,
 )
 from reports.runs.records import ReadError
-from reports.runs.wording import count, cut, quote, some
+from reports.runs.wording import cut, quote, some
 
 KINDS = ("params", "metrics", "tags")
 _TEXTS = ("loss", "seed", "lr", "epochs", "outcome")
@@ -267,7 +268,7 @@ def _complete(
             )
         if lacking:
             words = " or ".join(map(str, needed.values()))
-            notes.append(f"left out: {count(len(lacking), 'run')} without {words}")
+            notes.append(f"left out: {counted(len(lacking), 'run')} without {words}")
             complete = [run for run in complete if run not in lacking]
     return complete
 
@@ -319,10 +320,10 @@ def _lines(
         if before is None or outcome in done or before[-1].texts["outcome"] not in done:
             by_configuration[key] = own
     if lost:
-        notes.append(f"{count(lost, 'FINISHED run')} without {deciding} count as failed")
+        notes.append(f"{counted(lost, 'FINISHED run')} without {deciding} count as failed")
     if again:
         notes.append(
-            f"left out: {count(again, 'run')} of configurations that ran more than once; the "
+            f"left out: {counted(again, 'run')} of configurations that ran more than once; the "
             "newest FINISHED run counts"
         )
     for own in by_configuration.values():

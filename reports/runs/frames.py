@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports.names import counted
 from reports.runs.naming import (
     Tuned,
     loss_labels,
@@ -32,7 +33,7 @@ from reports.runs.records import (
     Run,
 )
 from reports.runs.versions import version_marks
-from reports.runs.wording import count, number
+from reports.runs.wording import number
 
 _LAST_EPOCH = [column for column in CURVES.values() if column not in ("train_seconds", "lr_now")]
 _TEST = [
@@ -106,11 +107,11 @@ def summary_frame(
         params.append({name: value for name, value in run.params.items() if name not in NEEDED})
     if odd:
         notes.append(
-            f"{count(odd, 'FINISHED run')} without a tag that says how it ended; those without a "
+            f"{counted(odd, 'FINISHED run')} without a tag that says how it ended; those without a "
             "test accuracy count as failed"
         )
     if dropped:
-        notes.append(f"{count(dropped, 'test value')} not finite: left empty")
+        notes.append(f"{counted(dropped, 'test value')} not finite: left empty")
     frame = pd.DataFrame(rows)
     further = pd.DataFrame(params, index=frame.index)
     taken = {name: f"param {name}" for name in further if name in frame}
@@ -173,7 +174,7 @@ def curves_frame(
             )
         )
     if dropped:
-        notes.append(f"{count(dropped, 'value')} of the curves not finite: left empty")
+        notes.append(f"{counted(dropped, 'value')} of the curves not finite: left empty")
     curves = pd.concat(parts) if parts else pd.DataFrame(columns=list(CURVES), dtype=float)
     if not parts:
         curves.index = pd.MultiIndex.from_arrays(

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reports import metrics
+from reports.names import counted
 from reports.runs import Runs
 from reports.runs.frames import curves_frame, summary_frame, with_epochs
 from reports.runs.naming import loss_values
 from reports.runs.records import CURVES, GROUPS, ReadError, Run
 from reports.runs.selection import where_params
-from reports.runs.wording import count, number, quote, some
+from reports.runs.wording import number, quote, some
 
 OUTCOMES = {"ok": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 OUTCOMES |= {"running": "RUNNING"}
@@ -126,7 +127,7 @@ def frames(table: Table, metric: str, where: Mapping[str, Any]) -> Runs:
             notes.append(f"{table.name} {table.lacks.format(name=name)}: it is shown as {shown}")
     short = [run for run in runs if max(by_id[run.run_id]) < int(run.params["epochs"])]
     if short and "epoch" in names:
-        notes.append(f"{count(len(short), 'run')} ended before the last epoch, with these values")
+        notes.append(f"{counted(len(short), 'run')} ended before the last epoch, with these values")
     summary = summary_frame(
         runs, notes, planned=dict.fromkeys((run.run_id for run in runs), 0)
     ).assign(

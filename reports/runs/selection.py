@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
+from reports.names import counted, natural
 from reports.runs.naming import (
     Tuned,
     is_complete,
@@ -21,7 +22,7 @@ from reports.runs.naming import (
 from reports.runs.plans import Declared, common, planned, questions, tunings
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.versions import code_of, left_out, newest_code, taken
-from reports.runs.wording import MAKE_RUNS, count, cut, natural, quote, short, some
+from reports.runs.wording import MAKE_RUNS, cut, quote, short, some
 
 if TYPE_CHECKING:
     from reports.runs.store import Database, Server
@@ -83,7 +84,7 @@ def pick(
     if len(begun) < len(every):
         bad = [run.run_id for run in every if not is_complete(run)]
         notes.append(
-            f"left out: {count(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
+            f"left out: {counted(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
             f"which ended before they were written or were changed since: {some(bad)}"
         )
     ids = [each.id for each in chosen]
@@ -106,14 +107,14 @@ def pick(
     filtered = where_params(begun, where, lost)
     if where and len(missing):
         notes.append(
-            f"{count(len(missing), 'combination')} without a run: which of them the filter would "
+            f"{counted(len(missing), 'combination')} without a run: which of them the filter would "
             f"choose "
             "is not known"
         )
     sweep_ids = {run.run_id for run in all_sweeps if not run.deleted} | {""}
     if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - sweep_ids:
         notes.append(
-            f"the parent runs of {count(len(deleted), 'sweep')} were deleted; the sweeps' runs "
+            f"the parent runs of {counted(len(deleted), 'sweep')} were deleted; the sweeps' runs "
             "count like all others"
         )
     return Picked(
@@ -330,7 +331,7 @@ def one_per_identity(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     once = _one_each(ordered, [run.tags["identity"] for run in ordered])
     if again := len(ordered) - len(once):
         notes.append(
-            f"left out: {count(again, 'run')} of configurations that ran more than once; the "
+            f"left out: {counted(again, 'run')} of configurations that ran more than once; the "
             f"newest "
             "FINISHED run counts"
         )
@@ -341,9 +342,9 @@ def one_per_identity(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     same = _one_each(once, keys)
     if again := len(once) - len(same):
         notes.append(
-            f"left out: {count(again, 'run')} with the params of another run but another identity "
-            "(2 and 2.0, or a function "
-            "or default that changed in between); the newest FINISHED run counts"
+            f"left out: {counted(again, 'run')} with the params of another run but another "
+            "identity (2 and 2.0, or a function or default that changed in between); the newest "
+            "FINISHED run counts"
         )
     return same
 
@@ -379,7 +380,7 @@ def disagreements(runs: Iterable[Run]) -> list[str]:
     warnings = []
     for reason, pairs in differing.items():
         run, newest, differ = pairs[0]
-        many = f"{count(len(pairs), 'finished run')} disagree{'s' if len(pairs) == 1 else ''}"
+        many = f"{counted(len(pairs), 'finished run')} disagree{'s' if len(pairs) == 1 else ''}"
         first = "" if len(pairs) == 1 else "the first: "
         warnings.append(
             f"{many} with the newest finished run of the same identity, {reason}; {first}"

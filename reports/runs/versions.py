@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterable, Sequence
 
 from experiments.contract import Parts, changed_files
+from reports.names import counted
 from reports.runs.naming import loss_values, setting_key
 from reports.runs.records import GROUPS, Run, age
-from reports.runs.wording import count, some
+from reports.runs.wording import some
 
 UNKNOWN = "unknown"
 DIGITS = 7
@@ -108,7 +109,7 @@ def left_out(left: Sequence[tuple[Run, Run]]) -> list[str]:
         names = some(sorted({run.params["loss"] for run in runs}))
         short = shortened(sorted({code_of(run) for run in runs}))
         digests = "" if set(short) == {""} else f" ({some(list(short.values()))})"
-        notes.append(f"left out: {count(len(runs), 'run')} of {names} {which}{digests}{why}")
+        notes.append(f"left out: {counted(len(runs), 'run')} of {names} {which}{digests}{why}")
     return notes
 
 
@@ -132,7 +133,7 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
                 other.setdefault(code_of(run), []).append(run)
     short = shortened(other)
     return [
-        f"{count(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} "
+        f"{counted(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} "
         "taken as "
         f"{'it was' if len(found) == 1 else 'they were'}, made by other code ({short[code]}) than "
         "the sweep's command had: reuse=any"

@@ -33,17 +33,6 @@ def short(text: str) -> str:
     return text if value is None else repr(value).removesuffix(".0")
 
 
-def natural(text: str) -> tuple[bool, float, str]:
-    """Sorts texts, numbers first and by value."""
-    value = number(text)
-    return value is None, value or 0.0, text
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: 1 run, 2 runs."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def some(texts: Collection[str], most: int = 20) -> str:
     """A list for a message; of many the first ones."""
     shown = ", ".join(cut(each) for each in list(texts)[:most])

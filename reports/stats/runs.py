@@ -114,7 +114,8 @@ def expected_runs(summary: pd.DataFrame) -> pd.DataFrame:
 
     Where own values are tuned, each loss is expected at all of its own trials.
 
-    For when the grid that was asked for is not at hand. Returns the columns `KEY`.
+    Returns:
+        The columns `KEY`.
     """
     summary = with_tuned(summary)
     check_columns(summary, KEY)
@@ -148,49 +149,38 @@ def evaluation_only(family: pd.DataFrame) -> list[int]:
     return alone if len(alone) < len(most) and not there["loss"].duplicated().any() else []
 
 
-def denominators(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
+def denominators(summary: pd.DataFrame) -> pd.DataFrame:
     """Behind every mean: how many runs each loss should have, and what became of them.
 
     Args:
         summary: all runs of one setting.
-        expected: the grid, with the columns `KEY` (a sweep's own grid); None means
-            `expected_runs(summary)`.
 
     Returns:
-        A row per loss, sorted: loss, `expected` (runs), `ok`, `diverged`, `failed`, `killed`,
-        `missing` (these five sum to `expected`), `extra` (runs that the grid does not
-        have), `runs` (rows, repeated ones included).
+        A row per loss, sorted: loss, `expected` (runs, see `expected_runs`), `ok`, `diverged`,
+        `failed`, `killed`, `missing` (these five sum to `expected`).
     """
-    merged = _with_expected(summary, expected)
+    merged = _with_expected(summary)
     counts = pd.crosstab(merged["loss"], merged["state"])
-    counts = counts.reindex(columns=[*OUTCOMES, "missing", "extra"], fill_value=0)
-    counts.insert(0, "expected", counts[[*OUTCOMES, "missing"]].sum(axis=1))
-    counts["runs"] = summary["loss"].value_counts().reindex(counts.index, fill_value=0)
+    counts = counts.reindex(columns=[*OUTCOMES, "missing"], fill_value=0)
+    counts.insert(0, "expected", counts.sum(axis=1))
     counts.columns.name = None
     return counts.reset_index()
 
 
-def unfinished_runs(summary: pd.DataFrame, expected: pd.DataFrame | None = None) -> pd.DataFrame:
+def unfinished_runs(summary: pd.DataFrame) -> pd.DataFrame:
     """What is still to run: the columns `KEY` and `state` (missing, failed or killed)."""
-    merged = _with_expected(summary, expected)
+    merged = _with_expected(summary)
     open_runs = merged[merged["state"].isin(["missing", "failed", "killed"])]
     return open_runs[[*KEY, "state"]].sort_values(KEY, ignore_index=True)
 
 
-def _with_expected(summary: pd.DataFrame, expected: pd.DataFrame | None) -> pd.DataFrame:
-    """Expected and present runs with `state`.
-
-    The state is the outcome, missing (expected only) or extra (present only).
-    """
-    kept = newest_runs(summary)[[*KEY, "outcome"]]
-    grid = expected_runs(summary) if expected is None else with_tuned(expected)
-    check_columns(grid, KEY)
+def _with_expected(summary: pd.DataFrame) -> pd.DataFrame:
+    """The expected runs with `state`: the outcome, or missing."""
     # Plain objects: a categorical or another string type on one side must not keep equal names
     # apart.
-    left, right = (
+    grid, kept = (
         frame.astype({"loss": object, "lr": float, "epochs": int, "seed": int})
-        for frame in (grid[KEY].drop_duplicates(), kept)
+        for frame in (expected_runs(summary), newest_runs(summary)[[*KEY, "outcome"]])
     )
-    merged = left.merge(right, on=KEY, how="outer", indicator="side")
-    state = merged["outcome"].astype(object).where(merged["side"] == "both", "missing")
-    return merged.assign(state=state.mask(merged["side"] == "right_only", "extra"))
+    merged = grid.drop_duplicates().merge(kept, on=KEY, how="left")
+    return merged.assign(state=merged["outcome"].astype(object).fillna("missing"))

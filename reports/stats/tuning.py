@@ -33,6 +33,13 @@ from reports.stats.runs import (
 INDISTINCT = 0.3
 """A rate may be the best where a paired test on validation accuracy has a p above this."""
 
+CHOOSES = "val_accuracy"
+"""What a rate is chosen by: a column, of which higher is better."""
+
+_CHOSEN = [
+    *("epochs", "loss", *TRIAL, CHOOSES, "scored", "tuning_seeds", "candidates", "rates", "trials"),
+    *("edge", "tuned_edge", "budget", "diverged", "unfinished", "equal_budget"),
+]
 _DIGITS = 12  # mean accuracies that differ by less are equal: means of counts over counts
 
 
@@ -142,50 +149,35 @@ def _as_given(seeds: tuple[int, ...], given: set[int], kept: pd.DataFrame) -> tu
     return tuning
 
 
-def rate_table(
-    summary: pd.DataFrame,
-    tuning_seeds: Iterable[int] | None = None,
-    *,
-    metric: str = "val_accuracy",
-) -> pd.DataFrame:
-    """Mean of a metric over seeds, for every loss at every learning rate.
+def rate_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Mean validation accuracy over seeds, for every loss at every learning rate.
 
     Runs that are not averaged are counted.
 
     Args:
         summary: runs of one setting.
-        tuning_seeds: count these seeds alone; None counts all.
-        metric: a column, finite for runs that have it.
 
     Returns:
         A row per epochs, loss and rate of the grid (the rates any loss has at these epochs; where
         own values are tuned, the trials of the loss): epochs, loss, lr, tuned,
-        `metric` (mean over scored runs, NaN if none), `scored` (runs that are ok
-        and have the metric), `ok`, `diverged`, `failed`, `killed`, `missing` (runs of the seeds
-        counted; sum: their number), `seeds` (tuple: those of the scored runs).
+        `val_accuracy` (mean over scored runs, NaN if none), `scored` (runs that are ok
+        and have it), `ok`, `diverged`, `failed`, `killed`, `missing` (runs of all seeds; sum: their
+        number), `seeds` (tuple: those of the scored runs).
     """
     kept = newest_runs(summary)
-    check_columns(kept, [metric])
-    seeds = set(kept["seed"]) if tuning_seeds is None else set(tuning_seeds)
-    each = dict.fromkeys((str(loss) for loss in kept["loss"]), seeds)
-    rows = [
-        row
-        for _, family in kept.groupby("epochs", sort=True)
-        for row in _trials(family, each, metric)
-    ]
-    return pd.DataFrame(
-        rows, columns=["epochs", "loss", *TRIAL, metric, "scored", *OUTCOMES, "missing", "seeds"]
-    )
+    check_columns(kept, [CHOOSES])
+    seeds = {str(loss): set(kept["seed"]) for loss in kept["loss"].unique()}
+    rows = [row for _, own in kept.groupby("epochs", sort=True) for row in _trials(own, seeds)]
+    columns = ["epochs", "loss", *TRIAL, CHOOSES, "scored", *OUTCOMES, "missing", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _trials(
-    family: pd.DataFrame, seeds: Mapping[str, Iterable[int]], metric: str
-) -> list[dict[str, Any]]:
+def _trials(family: pd.DataFrame, seeds: Mapping[str, Iterable[int]]) -> list[dict[str, Any]]:
     """The rows of `rate_table` for one value of epochs, by loss and trial.
 
     seeds: those that count, by loss.
     """
-    scores = family[metric].to_numpy(dtype=float, na_value=math.nan).tolist()
+    scores = family[CHOOSES].to_numpy(dtype=float, na_value=math.nan).tolist()
     wanted = {loss: set(each) & set(family["seed"]) for loss, each in seeds.items()}
     runs: dict[tuple[str, Trial], list[tuple[str, float, int]]] = {}
     for loss, trial, seed, outcome, score in zip(
@@ -210,7 +202,7 @@ def _trials(
                 "epochs": int(family["epochs"].iloc[0]),
                 "loss": loss,
                 **trial._asdict(),
-                metric: sum(scored) / len(scored) if scored else math.nan,
+                CHOOSES: sum(scored) / len(scored) if scored else math.nan,
                 "scored": len(scored),
                 **{name: sum(outcome == name for outcome, *_ in kept) for name in OUTCOMES},
                 "missing": len(wanted[loss]) - len(kept),
@@ -222,12 +214,7 @@ def _trials(
     return rows
 
 
-def choose_rates(
-    summary: pd.DataFrame,
-    tuning_seeds: Iterable[int] | None = None,
-    *,
-    metric: str = "val_accuracy",
-) -> pd.DataFrame:
+def choose_rates(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None) -> pd.DataFrame:
     """The trial each loss is shown at: the one with the best mean validation accuracy.
 
     A tuning seed at which a rate diverged is a result, as in a verdict: it counts with the accuracy
@@ -240,13 +227,11 @@ def choose_rates(
         summary: runs of one setting.
         tuning_seeds: as in `split_seeds`; None: for each loss those of its largest complete
             grid.
-        metric: a column of which higher is better.
 
     Returns:
         A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `tuned` (its
-        tuned values; "": none), `metric`
-        (mean at lr of the runs that ended well), `scored` (runs behind that mean),
-        `tuning_seeds` (tuple), `candidates` (tuple of `Trial`: the chosen one, then those that
+        tuned values; "": none), `val_accuracy` (mean at lr of the runs that ended well), `scored`
+        (runs behind that mean), `tuning_seeds` (tuple), `candidates` (tuple of `Trial`: the chosen one, then those that
         validation cannot tell from it: with p > .3 in a paired t test on the tuning seeds),
         `rates` (tried, that is with a finished run), `trials` (tried), `edge` ("low", "high": lr
         is the smallest or largest rate tried; "none": it is not, or only one was), `tuned_edge`
@@ -256,12 +241,12 @@ def choose_rates(
         where own values are tuned, as many trials, with as many runs each).
     """
     kept = newest_runs(summary)
-    check_columns(kept, [metric])
+    check_columns(kept, [CHOOSES])
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows = []
     for epochs, family in kept.groupby("epochs", sort=True):
         tuning = _tuning_seeds(family, fixed)
-        table = _trials(family, tuning, metric)
+        table = _trials(family, tuning)
         equal = _equal_budget(table)
         for loss, group in itertools.groupby(table, key=lambda row: row["loss"]):
             own = list(group)
@@ -270,14 +255,14 @@ def choose_rates(
             best = min(
                 (row for row in own if row["scored"] + row["diverged"]),
                 key=_rank,
-                default=first._asdict() | {metric: math.nan, "scored": 0},
+                default=first._asdict() | {CHOOSES: math.nan, "scored": 0},
             )
             chosen = _trial(best)
             rows.append(
                 {
                     "epochs": int(epochs),
                     "loss": loss,
-                    **{name: best[name] for name in (*TRIAL, metric, "scored")},
+                    **{name: best[name] for name in (*TRIAL, CHOOSES, "scored")},
                     "tuning_seeds": tuning[loss],
                     "candidates": _candidates(chosen, own),
                     "rates": len({each.lr for each in tried}),
@@ -292,22 +277,7 @@ def choose_rates(
                     "equal_budget": equal,
                 }
             )
-    columns = [
-        "epochs",
-        "loss",
-        *TRIAL,
-        metric,
-        "scored",
-        "tuning_seeds",
-        "candidates",
-        "rates",
-        "trials",
-        "edge",
-        "tuned_edge",
-        "budget",
-        "diverged",
-    ]
-    return pd.DataFrame(rows, columns=[*columns, "unfinished", "equal_budget"])
+    return pd.DataFrame(rows, columns=_CHOSEN)
 
 
 def at_chosen(runs: pd.DataFrame, chosen: pd.DataFrame) -> np.ndarray:

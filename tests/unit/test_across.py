@@ -391,7 +391,7 @@ def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
     for row in found.comparison.contrasts.to_dict("records"):
         assert across.sentence(found, row) in words and across.posterior(found, row) in words
     assert {"across", "across-contrasts", "setting-7-losses"} <= set(whole.tables)
-    leading = whole.page.top.values["table"].table
+    leading = whole.page.top.values["table"]
     ranks = [(row[0].value, row[1].text, row[2].text) for row in leading.rows]
     assert [loss for loss, _, _ in ranks] == ["mse", "focal gamma=3", "ce"]
     assert [rank for _, rank, _ in ranks] == ["1.00", "2.00", "3.00"]
