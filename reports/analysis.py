@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from reports import error_analysis, secondary_metrics, stats
+from reports import error_analysis, secondary_metrics
 from reports.metrics import Metric, read_metric
 from reports.names import natural, plain
 from reports.question import Question, QuestionError, standing
@@ -30,7 +30,10 @@ from reports.setting_frames import (
 )
 from reports.stats import budget
 from reports.stats.contrast import FOLDS, SEEDS
-from reports.stats.runs import FINISHED
+from reports.stats.contrasts import contrasts
+from reports.stats.runs import FINISHED, KEY, denominators, newest_runs, unfinished_runs
+from reports.stats.tuning import SeedSplit, choose_rates, rate_table, split_seeds
+from reports.stats.verdicts import RunScores
 
 if TYPE_CHECKING:
     from reports.runs import Declared
@@ -71,7 +74,7 @@ class Section:
     epochs: int
     runs: pd.DataFrame
     running: int
-    split: stats.SeedSplit
+    split: SeedSplit
     chosen: pd.DataFrame
     rates: pd.DataFrame
     judged: pd.DataFrame
@@ -239,7 +242,7 @@ def section(
         )
     if question.metric not in runs.columns:
         runs = runs.assign(**{question.metric: np.nan})
-    kept = stats.newest_runs(runs)
+    kept = newest_runs(runs)
     losses = sorted(str(loss) for loss in kept["loss"].unique())
     reference = question.reference
     if losses and reference not in losses:
@@ -252,8 +255,8 @@ def section(
     epochs = int(kept["epochs"].max()) if len(kept) else 0
     at_headline = kept[kept["epochs"] == epochs]
     try:
-        split = stats.split_seeds(at_headline, question.tuning_seeds)
-        every_chosen = stats.choose_rates(kept, question.tuning_seeds)
+        split = split_seeds(at_headline, question.tuning_seeds)
+        every_chosen = choose_rates(kept, question.tuning_seeds)
     except ValueError as error:
         raise QuestionError(f"{error}, in the setting {plain(title, 200)}") from error
     chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
@@ -284,7 +287,7 @@ def section(
         running=running,
         split=split,
         chosen=every_chosen,
-        rates=stats.rate_table(kept),
+        rates=rate_table(kept),
         judged=judged,
         curves=own_curves,
         bands=accuracy_bands(own_curves, question.seed),
@@ -305,8 +308,8 @@ def section(
             constant,
             of_metric(scores, question),
         ),
-        denominators=stats.denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
-        unfinished=stats.unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=stats.KEY),
+        denominators=denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
+        unfinished=unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=KEY),
         test_size=test_size,
         diverged_as=diverged_as,
         mistakes=None
@@ -340,14 +343,14 @@ def comparisons(
     test_size: int | None,
     diverged_as: float | None,
     constant: np.ndarray | None = None,
-    scores: stats.Scores | None = None,
+    scores: RunScores | None = None,
 ) -> pd.DataFrame:
     """All contrasts of one setting: at each loss's best rate, and at every equal rate."""
     folds = is_cross_validated(kept)
     if folds and len(set(kept["seed"]) - set(question.tuning_seeds or ())) > 1:
         scores = constant = None  # no example is common to two seeds
     frames = [
-        stats.contrasts(
+        contrasts(
             kept,
             reference=reference,
             metric=question.metric,
@@ -364,10 +367,10 @@ def comparisons(
         for view in ("best", "equal")
     ]
     full = [frame for frame in frames if len(frame)]
-    contrasts = pd.concat(full, ignore_index=True) if full else frames[0]
+    frame = pd.concat(full, ignore_index=True) if full else frames[0]
     if folds:
-        contrasts["generalises"] = contrasts["generalises"].replace({SEEDS: FOLDS})
-    return contrasts
+        frame["generalises"] = frame["generalises"].replace({SEEDS: FOLDS})
+    return frame
 
 
 def is_cross_validated(runs: pd.DataFrame) -> bool:
@@ -375,7 +378,7 @@ def is_cross_validated(runs: pd.DataFrame) -> bool:
     return "folds" in runs and bool(runs["folds"].notna().any())
 
 
-def of_metric(scores: Scores | None, question: Question) -> stats.Scores | None:
+def of_metric(scores: Scores | None, question: Question) -> RunScores | None:
     """The values of the question's metric for each test example, by run id."""
     return None if scores is None else lambda run_id: scores(run_id, question.metric)
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pandas as pd
 
-from reports import stats
 from reports.analysis import (
     Predictions,
     Scores,
@@ -20,6 +19,7 @@ from reports.metrics import read_metric
 from reports.question import Question, QuestionError
 from reports.setting_frames import countable
 from reports.stats.contrast import FOLDS, SEEDS
+from reports.stats.contrasts import same_loss_contrasts
 
 
 def same_loss(
@@ -54,7 +54,7 @@ def same_loss(
         read = read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = of_test_set(read, read_metric(question.metric))
         folds = is_cross_validated(runs)
-        contrasts = stats.same_loss_contrasts(
+        contrasts = same_loss_contrasts(
             *halves,
             metric=question.metric,
             margin=question.margin,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports import stats
 from reports.metrics import OFFERED
+from reports.stats.bands import bands
 
 
 class Measure(NamedTuple):
@@ -93,7 +93,7 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     parts = []
     for measure in MEMORIZATION + STEPS:
         if measure.column in curves and np.isfinite(curves[measure.column].astype(float)).any():
-            found = stats.bands(curves, measure.column, by=["loss"], seed=seed)
+            found = bands(curves, measure.column, by=["loss"], seed=seed)
             parts.append(found.dropna(subset=["mean"]).assign(measure=measure.column))
     columns = ["measure", "loss", "epoch", "mean", "low", "high", "n"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from reports import secondary_metrics, stats
+from reports import secondary_metrics
+from reports.stats.bands import bands
+from reports.stats.intervals import mean_interval, named_generator
 from reports.stats.runs import OUTCOMES
+from reports.stats.tuning import at_chosen, split_seeds
 
 if TYPE_CHECKING:
     from reports.question import Question
@@ -36,7 +39,7 @@ def judged_runs(
 ) -> pd.DataFrame:
     """The runs whose numbers are shown: ok, of their loss's trial, of the evaluation seeds."""
     ok = kept[kept["outcome"].isin(outcomes) & kept["seed"].isin(seeds)]
-    return ok[stats.at_chosen(ok, chosen)].sort_values(["loss", "seed"], ignore_index=True)
+    return ok[at_chosen(ok, chosen)].sort_values(["loss", "seed"], ignore_index=True)
 
 
 def own_curves_of(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -58,22 +61,19 @@ def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     These are sums of the epochs' means, so that runs that end early do not turn the time back.
     """
-    bands = stats.bands(curves, "val_accuracy", by=["loss"], seed=seed)
+    accuracy = bands(curves, "val_accuracy", by=["loss"], seed=seed)
     each = curves.groupby("run_id")["seconds"].diff()
     each = each.where(curves.duplicated("run_id"), curves["seconds"])  # up to a run's first epoch
     means = each.groupby([curves["loss"], curves["epoch"]], observed=True).mean()
     seconds = means.groupby(level="loss").cumsum().rename("seconds").reset_index()
-    return bands.merge(seconds, on=["loss", "epoch"], how="left")
+    return accuracy.merge(seconds, on=["loss", "epoch"], how="left")
 
 
 def own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Mean and band of each loss's own value by epoch, in training and in validation."""
     parts = (("training", "train_loss"), ("validation", "val_loss"))
     return pd.concat(
-        [
-            stats.bands(curves, column, by=["loss"], seed=seed).assign(part=part)
-            for part, column in parts
-        ],
+        [bands(curves, column, by=["loss"], seed=seed).assign(part=part) for part, column in parts],
         ignore_index=True,
     )
 
@@ -125,7 +125,7 @@ def means_by_epochs(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question
     """
     rows = []
     for epochs, family in kept.groupby("epochs", sort=True):
-        split = stats.split_seeds(family, question.tuning_seeds)
+        split = split_seeds(family, question.tuning_seeds)
         picked = chosen[chosen["epochs"] == epochs]
         judged = judged_runs(family, picked, split.evaluation)
         for _, choice in picked.iterrows():
@@ -160,7 +160,5 @@ def _interval(values: pd.Series, seed: int, *names: object) -> tuple[float, floa
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return math.nan, math.nan, math.nan, 0
-    mean, low, high, _ = stats.mean_interval(
-        finite.to_numpy(), stats.named_generator(seed, "mean", *names)
-    )
+    mean, low, high, _ = mean_interval(finite.to_numpy(), named_generator(seed, "mean", *names))
     return mean, low, high, len(finite)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from reports import analysis, source_code, stats
+from reports import analysis, source_code
 from reports.analysis import Section
 from reports.metrics import column, read_metric
 from reports.names import counted, plain
@@ -24,6 +24,7 @@ from reports.question import Question, standing
 from reports.sentences import sentence
 from reports.setting_frames import countable
 from reports.stats.contrasts import COLUMNS
+from reports.stats.runs import newest_runs
 from reports.stats.significance import unseen_share
 from reports.stats.two_way import PLANNED
 from reports.texts import called
@@ -316,7 +317,7 @@ def _derive(
         None if setting["diverged_as"] is None else constant,
         analysis.of_metric(scores, question),
     )
-    kept = stats.newest_runs(usable)
+    kept = newest_runs(usable)
     epochs = int(kept["epochs"].max())
     now = None
     if declared is not None:

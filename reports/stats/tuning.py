@@ -231,8 +231,9 @@ def choose_rates(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = Non
     Returns:
         A row per epochs and loss: epochs, loss, `lr` (NaN when no trial finished), `tuned` (its
         tuned values; "": none), `val_accuracy` (mean at lr of the runs that ended well), `scored`
-        (runs behind that mean), `tuning_seeds` (tuple), `candidates` (tuple of `Trial`: the chosen one, then those that
-        validation cannot tell from it: with p > .3 in a paired t test on the tuning seeds),
+        (runs behind that mean), `tuning_seeds` (tuple), `candidates` (tuple of `Trial`: the chosen
+        one, then those that validation cannot tell from it: with p > .3 in a paired t test on the
+        tuning seeds),
         `rates` (tried, that is with a finished run), `trials` (tried), `edge` ("low", "high": lr
         is the smallest or largest rate tried; "none": it is not, or only one was), `tuned_edge`
         (the same of a tuned number, in words; "": it is not), `budget` (finished runs of trials,

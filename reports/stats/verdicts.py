@@ -23,7 +23,7 @@ from reports.stats.power import (
 )
 from reports.stats.significance import holm
 
-Scores = Callable[[str], np.ndarray | None]
+RunScores = Callable[[str], np.ndarray | None]
 """The metric of a run, by its id, for each test example; None where it is not stored."""
 
 
@@ -46,7 +46,7 @@ class Rules:
     metric: str = "test_accuracy"
     margin: float | None = None
     test_size: int | None = None
-    scores: Scores | None = None
+    scores: RunScores | None = None
     diverged: float = math.nan
     constant: np.ndarray | None = None
     alpha: float = 0.05

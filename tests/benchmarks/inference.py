@@ -22,8 +22,16 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from reports.stats import is_trusted, outlying, seeds_needed, sign_flip_p, two_way  # noqa: E402
-from reports.stats.significance import TURNING, holm, unseen_share  # noqa: E402
+from reports.stats import two_way  # noqa: E402
+from reports.stats.power import seeds_needed  # noqa: E402
+from reports.stats.significance import (  # noqa: E402
+    TURNING,
+    holm,
+    is_trusted,
+    outlying,
+    sign_flip_p,
+    unseen_share,
+)
 from reports.stats.tuning import INDISTINCT  # noqa: E402
 
 SIZES = (3, 5, 8, 10, 20, 40)

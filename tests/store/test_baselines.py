@@ -42,7 +42,7 @@ from reports.runs import (
     scores,
 )
 from reports.runs.baselines import pack, read
-from reports.stats import contrasts
+from reports.stats.contrasts import contrasts
 
 HASHES = {
     "order_hash": "order0",

@@ -42,6 +42,7 @@ from reports.page.table import Cell, Column, Table
 from reports.question import Question, QuestionError
 from reports.runs import Declared
 from reports.stats.contrast import IMAGES as ONE_SEED
+from reports.stats.tuning import choose_rates
 from reports.texts import say
 
 FILES_ALONE = {"curves", "denominators"}
@@ -1348,9 +1349,7 @@ def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None
     summary, curves = close_rates(60)
     tuned = {(loss, lr, seed) for loss in FIVE for lr in (0.03, 0.1) for seed in range(2)}
     question = Question(tuning_seeds=(0, 1))
-    rates = dict(
-        analysis.stats.choose_rates(those(summary, tuned))[["loss", "lr"]].itertuples(index=False)
-    )
+    rates = dict(choose_rates(those(summary, tuned))[["loss", "lr"]].itertuples(index=False))
     there = tuned | {(loss, lr, seed) for loss, lr in rates.items() for seed in range(2, 10)}
     for asks in (question, Question()):  # also where the report is not told which seeds chose
         (before,) = analysis.sections(those(summary, there), curves, asks, predictions)

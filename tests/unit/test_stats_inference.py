@@ -13,18 +13,11 @@ import scipy.stats
 
 from reports import analysis
 from reports.question import Question
-from reports.stats import (
-    contrasts,
-    detectable_difference,
-    holm,
-    is_trusted,
-    outlying,
-    seeds_needed,
-    sign_flip_p,
-    two_way,
-    values,
-)
-from reports.stats.contrast import contrast, rank_contrast
+from reports.stats import two_way
+from reports.stats.contrast import contrast, rank_contrast, values
+from reports.stats.contrasts import contrasts
+from reports.stats.power import detectable_difference, seeds_needed
+from reports.stats.significance import holm, is_trusted, outlying, sign_flip_p
 
 NAN = math.nan
 

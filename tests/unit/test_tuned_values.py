@@ -21,9 +21,10 @@ from reports.question import Question
 from reports.runs.naming import loss_labels, tuned_values
 from reports.runs.plans import tunings
 from reports.runs.records import Run
-from reports.stats import choose_rates, contrasts, expected_runs
 from reports.stats.budget import expected_best
-from reports.stats.runs import Trial
+from reports.stats.contrasts import contrasts
+from reports.stats.runs import Trial, expected_runs
+from reports.stats.tuning import choose_rates
 
 
 def section_of(summary: pd.DataFrame, curves: pd.DataFrame) -> Section:
