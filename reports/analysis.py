@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 Predictions = Callable[[str], Mapping[str, np.ndarray] | None]
 
-Scores = Callable[[str, str], np.ndarray | None]
-"""What a metric of a run is the mean of: its value for each test example, by run id and column."""
-
 READ_AT_MOST = 10
 """The most runs of one loss whose predictions are read: enough for pictures."""
 
@@ -194,7 +191,7 @@ def sections(
     curves: pd.DataFrame,
     question: Question,
     predictions: Predictions,
-    scores: Scores | None = None,
+    scores: RunScores | None = None,
     declared: Sequence[Declared] = (),
     disagreement: str = "",
 ) -> list[Section]:
@@ -222,7 +219,7 @@ def section(
     curves: pd.DataFrame,
     question: Question,
     predictions: Predictions,
-    scores: Scores | None = None,
+    scores: RunScores | None = None,
     declared: Sequence[Declared] = (),
     disagreement: str = "",
 ) -> Section:
@@ -306,7 +303,7 @@ def section(
             test_size,
             diverged_as,
             constant,
-            of_metric(scores, question),
+            scores,
         ),
         denominators=denominators(runs) if len(runs) else pd.DataFrame(columns=["loss"]),
         unfinished=unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=KEY),
@@ -376,11 +373,6 @@ def comparisons(
 def is_cross_validated(runs: pd.DataFrame) -> bool:
     """Whether runs of different seeds have different test examples, so none is common to them."""
     return "folds" in runs and bool(runs["folds"].notna().any())
-
-
-def of_metric(scores: Scores | None, question: Question) -> RunScores | None:
-    """The values of the question's metric for each test example, by run id."""
-    return None if scores is None else lambda run_id: scores(run_id, question.metric)
 
 
 def read_predictions(

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from reports.analysis import Scores, Section
+    from reports.analysis import Section
     from reports.page.cross_setting import Source
     from reports.question import Question
     from reports.runs import Runs
+    from reports.stats.verdicts import RunScores
 
 
 def load(request: Options) -> Runs:
@@ -136,7 +137,7 @@ def sections_of(request: Options, runs: Runs) -> list[Section]:
         runs.curves,
         question(request, runs),
         lambda run_id: predictions(runs, run_id),
-        scores_of(runs),
+        scores_of(runs, request.metric),
         runs.declared,
         runs.disagreement,
     )
@@ -161,15 +162,14 @@ def source_of(request: Options, runs: Runs, directory: Path) -> Source:
     )
 
 
-def scores_of(runs: Runs) -> Scores:
-    """What a metric of a run is the mean of, read once for each run."""
+def scores_of(runs: Runs, metric: str) -> RunScores:
+    """The values of a metric's column for each test example of a run, read once for each run."""
     from reports.runs import scores
 
     @cache
-    def read(run_id: str, metric: str) -> np.ndarray | None:
+    def read(run_id: str) -> np.ndarray | None:
         values = scores(runs, run_id, metric)
-        counts = values is not None and metric == "test_accuracy"
-        return values.astype(bool) if values is not None and counts else values
+        return values.astype(bool) if values is not None and metric == "test_accuracy" else values
 
     return read
 

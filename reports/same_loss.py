@@ -9,9 +9,7 @@ import pandas as pd
 
 from reports.analysis import (
     Predictions,
-    Scores,
     is_cross_validated,
-    of_metric,
     of_test_set,
     read_predictions,
 )
@@ -20,6 +18,7 @@ from reports.question import Question, QuestionError
 from reports.setting_frames import countable
 from reports.stats.contrast import FOLDS, SEEDS
 from reports.stats.contrasts import same_loss_contrasts
+from reports.stats.verdicts import RunScores
 
 
 def same_loss(
@@ -27,7 +26,7 @@ def same_loss(
     question: Question,
     loss: str | None,
     predictions: Predictions,
-    scores: Scores | None = None,
+    scores: RunScores | None = None,
 ) -> pd.DataFrame:
     """An A/A comparison: a loss against itself on two halves of its seeds.
 
@@ -59,7 +58,7 @@ def same_loss(
             metric=question.metric,
             margin=question.margin,
             test_size=test_size,
-            scores=None if folds else of_metric(scores, question),
+            scores=None if folds else scores,
             diverged=math.nan if constant is None else float(constant.mean()),
             constant=None if folds else constant,
         )

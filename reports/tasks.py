@@ -61,7 +61,7 @@ def check(request: Options) -> None:
     broken = verdicts.check(
         content,
         summary,
-        scores_of(runs),
+        scores_of(runs, metric),
         lambda run_ids: constant_scores(runs, run_ids),
         declared,
     )
@@ -131,7 +131,7 @@ def compare_with_itself(request: Options) -> None:
         question(request, runs, reference=False),
         None if request.aa == "all" else request.aa,
         lambda run_id: predictions(runs, run_id),
-        scores_of(runs),
+        scores_of(runs, request.metric),
     )
     if not len(frame):
         raise QuestionError(

@@ -27,6 +27,7 @@ from reports.stats.contrasts import COLUMNS
 from reports.stats.runs import newest_runs
 from reports.stats.significance import unseen_share
 from reports.stats.two_way import PLANNED
+from reports.stats.verdicts import RunScores
 from reports.texts import called
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ def runs_of(content: Mapping[str, Any]) -> set[str]:
 def check(
     content: Mapping[str, Any],
     summary: pd.DataFrame,
-    scores: analysis.Scores | None = None,
+    scores: RunScores | None = None,
     constant: Callable[[Iterable[str]], np.ndarray | None] | None = None,
     declared: tuple[Sequence[Declared], str] | None = None,
 ) -> list[str]:
@@ -299,7 +300,7 @@ def _derive(
     runs: pd.DataFrame,
     setting: Mapping[str, Any],
     question: Question,
-    scores: analysis.Scores | None,
+    scores: RunScores | None,
     constant: np.ndarray | None,
     declared: tuple[Sequence[Declared], str] | None,
 ) -> dict[tuple, dict[str, Any]]:
@@ -315,7 +316,7 @@ def _derive(
         setting["test_size"],
         setting["diverged_as"],
         None if setting["diverged_as"] is None else constant,
-        analysis.of_metric(scores, question),
+        scores,
     )
     kept = newest_runs(usable)
     epochs = int(kept["epochs"].max())
