@@ -73,8 +73,7 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
         differ = f"; {', '.join(plain(file, 60) for file in files)} changed" if files else ""
         yield (
             f"Runs of {plain(loss)} made by different code are taken together (reuse=any): "
-            f"{each}{differ}. "
-            "versions=true compares the versions."
+            f"{each}{differ}. versions=true compares the versions."
         )
 
 
@@ -86,8 +85,7 @@ def _unknown(runs: pd.DataFrame) -> Iterator[str]:
     if len(unknown) == len(by_loss):
         yield (
             "Code unknown: these runs do not record the code that computed them, so runs from "
-            "before and after an edit "
-            "may be taken together."
+            "before and after an edit may be taken together."
         )
     else:
         yield (
@@ -116,8 +114,7 @@ def _shared(runs: pd.DataFrame) -> Iterator[str]:
         )
         yield (
             f"Not only the losses differ between {_names(ordered[0][1])} and {_names(losses)}, "
-            f"but also the code of {words}: "
-            "part of a difference may be the code's."
+            f"but also the code of {words}: part of a difference may be the code's."
         )
 
 

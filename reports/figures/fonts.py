@@ -63,9 +63,8 @@ def note(lacking: Collection[str]) -> str:
     example = "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"
     return (
         f"No installed font has these characters of names: {shown}{more}. The figures show a box "
-        "for each. "
-        f"Install a font that has them{f', for example {example},' if cjk else ''} and make the "
-        "report again."
+        f"for each. Install a font that has them{f', for example {example},' if cjk else ''} and "
+        "make the report again."
     )
 
 

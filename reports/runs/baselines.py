@@ -134,8 +134,7 @@ def collect(
     if several := _several(protocols):
         raise ReadError(
             f"baselines_to: expected the runs of one protocol, got several: {'; '.join(several)}. "
-            "Choose one with "
-            "sweep=NAME_OR_ID or where.KEY=VALUE"
+            "Choose one with sweep=NAME_OR_ID or where.KEY=VALUE"
         )
     codes: dict[str, set[str]] = {}
     for run in finished:
@@ -248,8 +247,7 @@ def joining(baselines: Baselines, runs: Sequence[Run]) -> list[Run]:
     if differ := _differences(baselines, runs):
         raise ReadError(
             "baselines: expected runs of the protocol that the baselines were made under, got "
-            "others, which cannot be "
-            "compared with them:\n"
+            "others, which cannot be compared with them:\n"
             + "\n".join(f"  {line}" for line in differ)
             + f"\nRun your losses as they were run ({baselines.origin.commands[0]}, with "
             "loss=YOURS), or choose such runs with "
@@ -300,8 +298,7 @@ def _unlike(name: str, baselines: Sequence[Run], runs: Sequence[Run]) -> Iterato
         }[name]
         yield (
             f"{name}: not the baselines' at seed {some(differ)}: {words} differ though all values "
-            "agree, so the code or a "
-            "package that makes them is another"
+            "agree, so the code or a package that makes them is another"
         )
 
 

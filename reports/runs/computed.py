@@ -64,14 +64,12 @@ def with_metric(
     if again:
         notes.append(
             f"the test metrics of {counted(again, 'run')} were computed again by this report from "
-            "stored predictions, "
-            "since the code of the metrics has changed"
+            "stored predictions, since the code of the metrics has changed"
         )
     if left := int(stale.sum()) - again:
         warnings.append(
             f"the test metrics of {counted(left, 'run')} were computed by other code of the "
-            "metrics than there is now, "
-            "and cannot be computed again without predictions"
+            "metrics than there is now, and cannot be computed again without predictions"
         )
     corrupted = summary.get("corrupted_accuracy", pd.Series(math.nan, summary.index))
     if left := int(corrupted[stale].notna().sum()):

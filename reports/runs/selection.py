@@ -107,9 +107,8 @@ def pick(
     filtered = where_params(begun, where, lost)
     if where and len(missing):
         notes.append(
-            f"{counted(len(missing), 'combination')} without a run: which of them the filter would "
-            f"choose "
-            "is not known"
+            f"{counted(len(missing), 'combination')} without a run: which of them the filter "
+            "would choose is not known"
         )
     sweep_ids = {run.run_id for run in all_sweeps if not run.deleted} | {""}
     if deleted := {run.tags.get("mlflow.parentRunId", "") for run in filtered} - sweep_ids:
@@ -332,8 +331,7 @@ def one_per_identity(runs: Iterable[Run], notes: list[str]) -> list[Run]:
     if again := len(ordered) - len(once):
         notes.append(
             f"left out: {counted(again, 'run')} of configurations that ran more than once; the "
-            f"newest "
-            "FINISHED run counts"
+            "newest FINISHED run counts"
         )
     keys = [
         json.dumps([setting_key(run), loss_values(run), *scalars(run).values(), code_of(run)])

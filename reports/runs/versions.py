@@ -134,9 +134,8 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
     short = shortened(other)
     return [
         f"{counted(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} "
-        "taken as "
-        f"{'it was' if len(found) == 1 else 'they were'}, made by other code ({short[code]}) than "
-        "the sweep's command had: reuse=any"
+        f"taken as {'it was' if len(found) == 1 else 'they were'}, made by other code "
+        f"({short[code]}) than the sweep's command had: reuse=any"
         for code, found in other.items()
     ]
 
