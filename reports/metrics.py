@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from experiments.contract import CORRUPTIONS, class_number
 
@@ -118,12 +118,6 @@ class Metric:
             test_size: test examples that the metric counts; no accuracy on them is told apart by
                 less than one.
         """
-        if margin is not None and not (math.isfinite(margin) and margin >= 0):
-            raise ValueError(
-                f"margin: expected a number >= 0, in the unit of the difference, got {margin!r}"
-            )
-        if test_size is not None and test_size < 1:
-            raise ValueError(f"test_size: expected a number of examples >= 1, got {test_size!r}")
         if not self.accuracy:
             return math.nan if margin is None else margin
         example = self.one_example(test_size)
@@ -259,7 +253,7 @@ OFFERED = {
 None of them chose a rate, each orders losses, and each means the same for all losses.
 """
 
-_KNOWN = {  # besides: what a rate is chosen by, and times, which are the machine's
+_OTHERS = {  # besides: what a rate is chosen by, and times, which are the machine's
     metric.name: metric
     for metric in (
         _accuracy("val_accuracy", "validation accuracy", "validation"),
@@ -280,34 +274,16 @@ def offered(name: str) -> Metric | None:
     return _accuracy(name, words, f"class {number}", of_class=number)
 
 
-def read_metric(name: str, higher_is_better: bool | None = None) -> Metric:
-    """The metric in a column such as `test_nll`, with another direction if one is told.
-
-    One unknown here has no unit.
+def read_metric(name: str) -> Metric:
+    """The metric in a column such as `test_nll`.
 
     Raises:
-        ValueError: a run's own loss, which is never compared between losses; or an unknown metric
-            without direction.
+        ValueError: there is no such metric; a run's own loss is none.
     """
-    part, _, kind = name.partition("_")
-    if name == "loss" or (part in ("train", "val", "test") and kind == "loss"):
-        raise ValueError(
-            f"{name}: values of different losses are not comparable; compare accuracy, nll, brier "
-            "or ece"
-        )
-    metric = offered(name) or _KNOWN.get(name)
-    if metric is not None:
-        return (
-            metric
-            if higher_is_better is None
-            else replace(metric, higher_is_better=higher_is_better)
-        )
-    if higher_is_better is None:
-        raise ValueError(
-            f"{name}: say whether higher_is_better; known by name are {', '.join(OFFERED | _KNOWN)}"
-        )
-    words = name.replace("_", " ")
-    return Metric(name, words, words, bool(higher_is_better))
+    metric = offered(name) or _OTHERS.get(name)
+    if metric is None:
+        raise ValueError(f"{name}: expected one of {', '.join(OFFERED | _OTHERS)}")
+    return metric
 
 
 def column(name: str) -> str:

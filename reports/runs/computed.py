@@ -36,7 +36,7 @@ def with_metric(
         name: the metric's column, such as test_brier.
         predictions: those of a run, by its id; None where there are none.
     """
-    summary, metric = runs.summary.copy(), read_metric(name, higher_is_better=True)
+    summary, metric = runs.summary.copy(), read_metric(name)
     ended = (summary["outcome"] == "ok") & ~summary["baseline"].astype(bool)
     stale = ended & _by_other_code(summary)
     lacking = ended & ~stale & ~_of_the_other_head(summary, name) & name.startswith("test_")

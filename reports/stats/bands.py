@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from reports.stats.intervals import RESAMPLES, mean_intervals, named_generator
-from reports.stats.runs import check_columns
 
 
 def bands(
@@ -39,17 +38,9 @@ def bands(
         A row per group and epoch, sorted: the columns of `by`, epoch, `mean`, `low`, `high`, `n`
         (values averaged), `runs` (seeds of the group: n < runs where runs stopped early or miss the
         value), `interval` (none, t, bootstrap).
-
-    Raises:
-        ValueError: columns are missing, or a group has two values of one seed at one epoch.
     """
     names = list(by)
-    check_columns(curves, [*names, "seed", "epoch", metric])
     columns = [*names, "epoch", "mean", "low", "high", "n", "runs", "interval"]
-    if curves.duplicated([*names, "seed", "epoch"]).any():
-        raise ValueError(
-            f"some seeds occur twice at one epoch; by={names} does not tell all runs apart"
-        )
     parts = []
     for key, group in curves.groupby(names, sort=True, observed=True, dropna=False):
         values = group.pivot(index="seed", columns="epoch", values=metric)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,12 +115,11 @@ def mean_intervals(
         estimate, low, high and method ("none", "t", "bootstrap"), each [k].
 
     Raises:
-        ValueError: a value is NaN or infinite, or `level` is not between 0 and 1.
+        ValueError: a value is NaN or infinite.
 
     Source: Student 1908; Efron and Tibshirani 1993, An Introduction to the Bootstrap, 12.5; for the
     order statistics Davison and Hinkley 1997, Bootstrap Methods and their Application, 5.2.
     """
-    _check_level(level)
     x = finite_array(values, 2)
     n, k = x.shape
     nothing = np.full(k, np.nan)
@@ -177,8 +176,3 @@ def _studentised_quantiles(
     rank = max(1, math.floor((resamples + 1) * (1 - level) / 2 + 1e-9))
     t.partition([rank - 1, resamples - rank], axis=0)
     return t[rank - 1], t[resamples - rank]
-
-
-def _check_level(level: Any) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, such as 0.95, got {level!r}")

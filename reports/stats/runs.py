@@ -10,7 +10,7 @@ A trial of a loss is a learning rate, with the loss's own values that were tuned
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,13 +55,6 @@ def constant_accuracy(runs: pd.DataFrame) -> float:
     return contract.constant_accuracy(recorded[0] if recorded else None)
 
 
-def check_columns(frame: pd.DataFrame, wanted: Iterable[str]) -> None:
-    """A ValueError that names the columns a frame lacks."""
-    lacking = [name for name in wanted if name not in frame.columns]
-    if lacking:
-        raise ValueError(f"the frame lacks the columns {lacking}; it has {list(frame.columns)}")
-
-
 def newest_runs(summary: pd.DataFrame) -> pd.DataFrame:
     """The run that counts for each (loss, trial, epochs, seed): the last finished one.
 
@@ -69,19 +62,8 @@ def newest_runs(summary: pd.DataFrame) -> pd.DataFrame:
 
     Where none finished, the last that failed or was killed stands for it. Sorted by these, so that
     nothing depends on the order in which runs ended.
-
-    Raises:
-        ValueError: a column is missing, an outcome is unknown, or a key is NaN.
     """
     summary = with_tuned(summary)
-    check_columns(summary, [*KEY, "run_id", "outcome"])
-    unknown = set(summary["outcome"]) - set(OUTCOMES)
-    if unknown:
-        raise ValueError(f"outcome: expected one of {OUTCOMES}, got {sorted(map(str, unknown))}")
-    if summary[KEY].isna().any(axis=None):
-        raise ValueError(
-            f"a run without a value in one of the columns {KEY} belongs to no configuration"
-        )
     finished = summary["outcome"].isin(FINISHED)
     order = np.argsort(finished.to_numpy(), kind="stable")
     return summary.iloc[order].drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
@@ -118,7 +100,6 @@ def expected_runs(summary: pd.DataFrame) -> pd.DataFrame:
         The columns `KEY`.
     """
     summary = with_tuned(summary)
-    check_columns(summary, KEY)
     losses = pd.DataFrame({"loss": sorted(summary["loss"].unique())})
     parts = [losses.iloc[:0].merge(summary[[*TRIAL, "epochs", "seed"]], how="cross")]
     for _, family in summary.groupby("epochs", sort=True):

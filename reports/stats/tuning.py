@@ -23,7 +23,6 @@ from reports.stats.runs import (
     OUTCOMES,
     TRIAL,
     Trial,
-    check_columns,
     constant_accuracy,
     evaluation_only,
     newest_runs,
@@ -79,12 +78,9 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
         tuning_seeds: as given by the user.
 
     Raises:
-        ValueError: several values of epochs; `tuning_seeds` have no runs here, or leave none to
-            evaluate.
+        ValueError: `tuning_seeds` have no runs here, or leave none to evaluate.
     """
     kept = newest_runs(summary)
-    if kept["epochs"].nunique() > 1:
-        raise ValueError(f"expected runs of one value of epochs, got {sorted(set(kept['epochs']))}")
     seeds = [int(seed) for seed in sorted(kept["seed"].unique())]
     tuning = sorted(set().union(*_tuning_seeds(kept, tuning_seeds).values()))
     if tuning_seeds is not None:
@@ -165,7 +161,6 @@ def rate_table(summary: pd.DataFrame) -> pd.DataFrame:
         number), `seeds` (tuple: those of the scored runs).
     """
     kept = newest_runs(summary)
-    check_columns(kept, [CHOOSES])
     seeds = {str(loss): set(kept["seed"]) for loss in kept["loss"].unique()}
     rows = [row for _, own in kept.groupby("epochs", sort=True) for row in _trials(own, seeds)]
     columns = ["epochs", "loss", *TRIAL, CHOOSES, "scored", *OUTCOMES, "missing", "seeds"]
@@ -242,7 +237,6 @@ def choose_rates(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = Non
         where own values are tuned, as many trials, with as many runs each).
     """
     kept = newest_runs(summary)
-    check_columns(kept, [CHOOSES])
     fixed = None if tuning_seeds is None else tuple(tuning_seeds)
     rows = []
     for epochs, family in kept.groupby("epochs", sort=True):

@@ -39,8 +39,7 @@ class Rules:
     has none, or one whose mean is not its metric, the contrast is about these test examples only.
     diverged: what a diverged run counts with: the accuracy, in [0, 1], of the best constant answer;
     NaN where that is not known or the metric has none. constant: the same for each test example.
-    alpha: of Holm's p; intervals have level 1 - alpha. power: for `detectable` and `seeds_needed`.
-    higher_is_better: for metrics that `read_metric` does not know.
+    alpha: of Holm's p; intervals have level 1 - alpha.
     """
 
     metric: str = "test_accuracy"
@@ -50,18 +49,11 @@ class Rules:
     diverged: float = math.nan
     constant: np.ndarray | None = None
     alpha: float = 0.05
-    power: float = 0.8
-    higher_is_better: bool | None = None
-
-    def __post_init__(self) -> None:
-        for name, share in (("alpha", self.alpha), ("power", self.power)):
-            if not 0 < share < 1:
-                raise ValueError(f"{name}: expected a number between 0 and 1, got {share!r}")
 
     @cached_property
     def read(self) -> Metric:
-        """What the metric is. Raises ValueError for one that is not known."""
-        return read_metric(self.metric, self.higher_is_better)
+        """What the metric is."""
+        return read_metric(self.metric)
 
     @cached_property
     def step(self) -> float:
@@ -222,7 +214,7 @@ def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[s
     detectable, seeds = math.nan, Seeds(math.nan, math.nan, math.nan)
     if row["n"] > 1:
         detectable = detectable_difference(
-            row["error"], row["freedom"], alpha=two_way.PLANNED * alpha, power=rules.power
+            row["error"], row["freedom"], alpha=two_way.PLANNED * alpha
         )
     if row["verdict"] == "undecided" and row["n"] >= DECIDED_FROM:
         samples = 1 if row["paired"] else 2
@@ -234,7 +226,6 @@ def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[s
             of_images=row["of_images"],
             margin=rules.half_width,
             alpha=alpha,
-            power=rules.power,
             samples=samples,
         )
     names = ("detectable", "seeds_needed_low", "seeds_needed", "seeds_needed_high")

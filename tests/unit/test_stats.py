@@ -150,14 +150,11 @@ def test_values_that_are_not_finite_are_refused_not_skipped(bad: list[float]) ->
             call()
 
 
-def test_wrong_shapes_and_levels_are_refused() -> None:
+def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected 1 dimension"):
         mean_interval([[1.0, 2.0]], generator())  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"expected 2 dimension"):
         mean_intervals([1.0, 2.0], generator())
-    for level in (0, 1, 95):
-        with pytest.raises(ValueError, match="level"):
-            mean_interval([1.0, 2.0], generator(), level=level)
 
 
 def test_the_bootstrap_is_the_textbooks_computed_the_slow_way() -> None:
@@ -312,12 +309,9 @@ def test_metrics_know_their_direction_and_their_unit() -> None:
     for name in ("test_ece", "test_ece_scaled", "test_aurc"):  # shares, as the tables show them
         assert not read_metric(name).higher_is_better and read_metric(name).unit == "points"
         assert math.isnan(read_metric(name).margin(None, 10_000))
-    assert not read_metric("test_accuracy", higher_is_better=False).higher_is_better
-    assert read_metric("test_f1", higher_is_better=True).higher_is_better
-    with pytest.raises(ValueError, match="say whether higher_is_better"):
-        read_metric("test_f1")
-    with pytest.raises(ValueError, match="not comparable"):
-        read_metric("test_loss", higher_is_better=False)
+    for name in ("test_f1", "test_loss"):
+        with pytest.raises(ValueError, match=f"{name}: expected one of test_accuracy, test_nll"):
+            read_metric(name)
 
 
 def test_margins() -> None:
@@ -329,12 +323,6 @@ def test_margins() -> None:
     assert accuracy.margin(0.1, 360) == pytest.approx(0.2778, abs=1e-4)  # asked for less than one
     assert math.isnan(nll.margin(None, 10_000))
     assert nll.margin(0.02, 10_000) == 0.02
-    with pytest.raises(ValueError, match="margin"):
-        accuracy.margin(-0.1, None)
-    with pytest.raises(ValueError, match="margin"):
-        accuracy.margin(NAN, None)
-    with pytest.raises(ValueError, match="test_size"):
-        accuracy.margin(None, 0)
 
 
 @pytest.mark.parametrize(
@@ -397,19 +385,6 @@ def test_one_run_counts_per_run_and_it_is_the_newest_finished_one() -> None:
         "late seed",
         "failed",
     ]
-
-
-def test_frames_that_cannot_be_read_are_refused_with_a_reason() -> None:
-    with pytest.raises(ValueError, match=r"lacks the columns \['seed'\]"):
-        denominators(frame(run("ce", 0, 0.9)).drop(columns="seed"))
-    with pytest.raises(ValueError, match=r"outcome: expected one of .* got \['finished'\]"):
-        denominators(frame(run("ce", 0, 0.9, outcome="finished")))
-    with pytest.raises(ValueError, match="belongs to no configuration"):
-        denominators(frame(run("ce", 0, 0.9, lr=NAN)))
-    with pytest.raises(ValueError, match=r"lacks the columns \['test_nll'\]"):
-        contrasts(frame(run("ce", 0, 0.9)), metric="test_nll")
-    with pytest.raises(ValueError, match=r"lacks the columns \['order_hash'\]"):
-        contrasts(frame(run("ce", 0, 0.9)).drop(columns="order_hash"))
 
 
 def test_denominators_count_every_run_that_should_be_there() -> None:
@@ -718,8 +693,6 @@ def test_tuning_seeds_can_be_chosen_by_hand() -> None:
         split_seeds(table, [7])
     with pytest.raises(ValueError, match="leave none to evaluate"):
         split_seeds(table, [0, 1, 2])
-    with pytest.raises(ValueError, match="one value of epochs"):
-        split_seeds(pd.concat([table, table.assign(epochs=5)]))
 
 
 # --- families of contrasts ------------------------------------------------------------------------
@@ -1016,8 +989,6 @@ def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() 
     assert (equal["lr_a"] == equal["lr_b"]).all() and (equal["family"] == 3).all()
     assert not equal["shared_seeds"].any()
     assert equal["difference"].tolist() == pytest.approx([0, -1, -43.5])
-    with pytest.raises(ValueError, match="view: expected one of"):
-        contrasts(table, view="worst")
 
 
 def test_every_value_of_epochs_is_a_family_of_its_own_with_its_own_rates() -> None:
@@ -1104,21 +1075,6 @@ def test_categories_and_numpy_types_make_no_difference() -> None:
     pd.testing.assert_frame_equal(choose_rates(table), choose_rates(typed))
 
 
-def test_numbers_that_cannot_be_are_refused() -> None:
-    table = noisy(seeds=3)
-    for wrong in (
-        {"alpha": 0},
-        {"alpha": 5},
-        {"power": 1},
-        {"margin": -1},
-        {"test_size": 0},
-    ):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            contrasts(table, **wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="not comparable"):
-        contrasts(table, metric="val_loss")
-
-
 def test_a_wide_alpha_narrows_the_interval() -> None:
     table = noisy(seeds=10)
     ninety, usual = contrasts(table, alpha=0.1), contrasts(table)
@@ -1140,8 +1096,6 @@ def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
         - 100 * second.query("loss == 'ce'")["test_accuracy"].mean()
     )
     assert found["dropped"].tolist() == [[], [], []]
-    with pytest.raises(ValueError, match=r"disjoint sets of seeds; both have \[5\]"):
-        same_loss_contrasts(table[table["seed"] <= 5], table[table["seed"] >= 5])
 
 
 # --- bands ----------------------------------------------------------------------------------------
@@ -1220,9 +1174,5 @@ def test_bands_keep_their_seed_and_others_differ() -> None:
 def test_bands_never_pool_what_differs_in_more_than_the_seed() -> None:
     curves = pd.concat([curves_of(3), curves_of(3, lr=0.1)])
     assert len(bands(curves, "val_accuracy")) == 6
-    with pytest.raises(ValueError, match=r"by=\['loss'\] does not tell all runs apart"):
-        bands(curves, "val_accuracy", by=["loss"])
     assert len(bands(curves[curves["lr"] == 0.1], "val_accuracy", by=["loss"])) == 3
-    with pytest.raises(ValueError, match=r"lacks the columns \['val_nll'\]"):
-        bands(curves, "val_nll")
     assert bands(curves.iloc[:0], "val_accuracy").empty
