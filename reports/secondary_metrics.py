@@ -2,79 +2,41 @@
 
 It says which metrics stand in which table, and makes the frames of those that are no column.
 
-Pure: frames in, frames out. A measure that no run has is in no frame. What can be compared between
-losses is told by `reports.metrics`; measures that order no losses, like the size of a step, have
-their lines here.
+Pure: frames in, frames out. A metric that no run has is in no frame. Those that order no losses,
+like the size of a step, are defined here.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
-from reports.metrics import OFFERED
+from reports.metrics import OFFERED, Metric
 from reports.stats.bands import bands
 
-
-class Measure(NamedTuple):
-    """column: in the frames of `reports.runs`. words: for people, the unit in brackets.
-
-    Shown times `scale`, so many digits.
-    """
-
-    column: str
-    words: str
-    scale: float = 1
-    digits: int = 4
-
-
-def _measures(*names: str) -> tuple[Measure, ...]:
-    metrics = [OFFERED[name] for name in names]
-    return tuple(
-        Measure(metric.name, metric.column, metric.scale, metric.digits) for metric in metrics
-    )
-
-
-LIKELIHOOD = _measures(
-    *(
-        "test_nll",
-        "test_brier",
-        "test_ece",
-        "test_ece_scaled",
-        "test_mean_absolute_error",
-        "test_off_by_one",
-    )
+_LIKELIHOOD = (
+    *("test_nll", "test_brier", "test_ece", "test_ece_scaled"),
+    *("test_mean_absolute_error", "test_off_by_one"),
 )
+LIKELIHOOD = tuple(OFFERED[name] for name in _LIKELIHOOD)
 """At the end of a run, beside its accuracy."""
 
-FURTHER = _measures(
-    *(
-        "test_balanced_accuracy",
-        "test_macro_f1",
-        *("test_accuracy_many", "test_accuracy_medium", "test_accuracy_few"),
-        "test_top5_accuracy",
-        "test_margin",
-        "test_aurc",
-        "test_nll_scaled",
-        "test_brier_scaled",
-        "corrupted_accuracy",
-    )
+_FURTHER = (
+    *("test_balanced_accuracy", "test_macro_f1", "test_accuracy_many", "test_accuracy_medium"),
+    *("test_accuracy_few", "test_top5_accuracy", "test_margin", "test_aurc", "test_nll_scaled"),
+    *("test_brier_scaled", "corrupted_accuracy"),
 )
+FURTHER = tuple(OFFERED[name] for name in _FURTHER)
 """At the end of a run, in a table of their own."""
 
-MEMORIZATION = tuple(
-    measure._replace(words=OFFERED[measure.column].heading)  # one axis has the unit of all
-    for measure in _measures(
-        "train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched"
-    )
-)
+_MEMORIZATION = ("train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched")
+MEMORIZATION = tuple(OFFERED[name] for name in _MEMORIZATION)
 """After each epoch, of training examples, where labels were flipped."""
 
+_NORM, _RATIO = "norm of the gradient", "norm of an update / norm of the weights"
 STEPS = (
-    Measure("train_gradient_norm", "norm of the gradient", 1, 3),
-    Measure("train_update_ratio", "norm of an update / norm of the weights", 1, 5),
+    Metric("train_gradient_norm", _NORM, _NORM, False, digits=3),
+    Metric("train_update_ratio", _RATIO, _RATIO, False, digits=5),
 )
 """After each epoch, of the steps that were taken in it."""
 
@@ -84,7 +46,8 @@ _CORRUPTED = "corrupted_accuracy_"
 def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Mean and band of the measures of each epoch.
 
-    The columns are measure (its column), loss, epoch, mean, low, high (NaN: no band) and n.
+    The columns are measure (the name of a metric), loss, epoch, mean, low, high (NaN: no band)
+    and n.
 
     Args:
         curves: a row per run and epoch: loss, seed, epoch and the measures' columns.
@@ -92,9 +55,9 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     """
     parts = []
     for measure in MEMORIZATION + STEPS:
-        if measure.column in curves and np.isfinite(curves[measure.column].astype(float)).any():
-            found = bands(curves, measure.column, by=["loss"], seed=seed)
-            parts.append(found.dropna(subset=["mean"]).assign(measure=measure.column))
+        if measure.name in curves and np.isfinite(curves[measure.name].astype(float)).any():
+            means = bands(curves, measure.name, by=["loss"], seed=seed)
+            parts.append(means.dropna(subset=["mean"]).assign(measure=measure.name))
     columns = ["measure", "loss", "epoch", "mean", "low", "high", "n"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 

@@ -104,8 +104,8 @@ def best_table(
             row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
                 runs, name, seed, loss
             )
-        for name, *_ in secondary_metrics.LIKELIHOOD + secondary_metrics.FURTHER:
-            row[name], *_, row[f"{name}_n"] = _column(runs, name, seed, loss)
+        for metric in secondary_metrics.LIKELIHOOD + secondary_metrics.FURTHER:
+            row[metric.name], *_, row[f"{metric.name}_n"] = _column(runs, metric.name, seed, loss)
         row["epoch_seconds"], *_ = _column(runs, "epoch_seconds", seed, loss)
         trials = kept[(kept["loss"] == loss)]
         row |= {
@@ -150,15 +150,10 @@ def means_by_epochs(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question
 
 
 def _column(runs: pd.DataFrame, name: str, seed: int, loss: str) -> tuple[float, float, float, int]:
-    if name not in runs.columns:
-        return math.nan, math.nan, math.nan, 0
-    return _interval(runs[name], seed, name, loss)
-
-
-def _interval(values: pd.Series, seed: int, *names: object) -> tuple[float, float, float, int]:
-    finite = values.astype(float)
-    finite = finite[np.isfinite(finite)]
+    """The mean of a column with its interval, and the number of values."""
+    values = runs[name].astype(float) if name in runs else pd.Series(dtype=float)
+    finite = values[np.isfinite(values)].to_numpy()
     if not len(finite):
         return math.nan, math.nan, math.nan, 0
-    mean, low, high, _ = mean_interval(finite.to_numpy(), named_generator(seed, "mean", *names))
+    mean, low, high, _ = mean_interval(finite, named_generator(seed, "mean", name, loss))
     return mean, low, high, len(finite)

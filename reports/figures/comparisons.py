@@ -25,16 +25,14 @@ from reports.figures.drawing import (
     within_per_cent,
 )
 from reports.figures.palette import FAINT, INK, MUTED, PAPER, TOGETHER, Look, Losses
+from reports.metrics import Metric
 
 
 def final_accuracy(
     runs: pd.DataFrame,
     means: pd.DataFrame,
     losses: Losses,
-    *,
-    label: str,
-    scale: float,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    metric: Metric,
 ) -> Figure:
     """The last epoch's metric per loss: every seed a mark, the mean and its interval beside them.
 
@@ -45,13 +43,12 @@ def final_accuracy(
         runs: a row per run: loss, value.
         means: a row per loss: loss, mean, low, high (NaN: no interval).
         losses: those that are shown.
-        label: of the axis, with its unit.
-        scale: what values are multiplied by.
-        bounds: between which the metric is, before `scale`: intervals are drawn no further.
+        metric: what the values are of. Intervals are drawn no further than its bounds.
     """
+    scale = metric.scale
     data = runs.assign(value=scale * runs["value"].astype(float), loss=runs["loss"].astype(object))
     order = losses.order
-    means = within(means[means["loss"].isin(order)], bounds)
+    means = within(means[means["loss"].isin(order)], metric.bounds)
     near = enlarged(runs, means, losses, scale)
     means = means.assign(
         **{end: scale * means[end].astype(float) for end in ("mean", "low", "high")}
@@ -66,7 +63,7 @@ def final_accuracy(
             color = MUTED if loss in losses.behind else losses.looks[loss].color
             _marks(axis, row, own, mean, losses.looks[loss], color)
         label_rows(axis, [losses.names[loss] for loss in order])
-        axis.set_xlabel(label)
+        axis.set_xlabel(metric.label)
         axis.set_ylabel("")
         if scale == 100:
             within_per_cent(axis, "x")
@@ -126,9 +123,7 @@ def _row(rows: int) -> float:
     return 0.28 if rows <= TOGETHER else 0.22
 
 
-def forest(
-    contrasts: pd.DataFrame, losses: Losses, *, margin: float, unit: str, digits: int = 2
-) -> Figure:
+def forest(contrasts: pd.DataFrame, losses: Losses, metric: Metric, margin: float) -> Figure:
     """The contrasts: difference and interval of each, the margin of equivalence shaded.
 
     The verdict in words.
@@ -137,9 +132,8 @@ def forest(
         contrasts: a row each, top to bottom: a, b, difference, low, high (NaN: no interval),
             verdict.
         losses: how they look and are called; a contrast has the look of its a.
+        metric: what the differences are of.
         margin: half the width of what counts as equivalent (NaN: none).
-        unit: of the margin and of the differences.
-        digits: how many decimals of a difference are shown.
     """
     frame, names = contrasts.reset_index(drop=True), losses.names
     row_height = _row(len(frame)) * (1.7 if narrow() else 1)
@@ -147,7 +141,7 @@ def forest(
     axis = axes.flat[0]
     ends = frame[["low", "high", "difference"]].to_numpy(dtype=float)
     left, right = forest_limits(ends, margin)
-    words = [difference_words(middle, low, high, digits) for low, high, middle in ends]
+    words = [difference_words(middle, low, high, metric.digits) for low, high, middle in ends]
     pairs = [f"{names[a]} − {names[b]}" for a, b in zip(frame["a"], frame["b"], strict=True)]
     beside = max(100.0, 14 + 4.7 * max(map(len, words), default=0))  # points a letter takes
     if np.isfinite(margin):
@@ -191,5 +185,5 @@ def forest(
     if narrow():
         axis.set_ylim(len(pairs) - 0.4, -0.9)
     axis.set_xlim(left, right)
-    axis.set_xlabel(f"difference ({unit})" if unit else "difference")
+    axis.set_xlabel("difference (percentage points)" if metric.in_points else "difference")
     return figure

@@ -23,6 +23,7 @@ from reports.figures.drawing import (
     within_per_cent,
 )
 from reports.figures.palette import MUTED, Losses
+from reports.metrics import Metric
 
 WIDE = 20.0  # the largest number is so many times the smallest: a logarithmic axis
 MOST_TICKS = 8
@@ -31,12 +32,10 @@ MOST_TICKS = 8
 def effect(
     means: pd.DataFrame,
     losses: Losses,
+    metric: Metric,
     *,
     x: str,
     x_label: str,
-    label: str,
-    scale: float,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Figure:
     """The metric against the numbers in one column, a line with its intervals per loss.
 
@@ -46,13 +45,11 @@ def effect(
         means: a row per loss and number: loss, the column `x`, mean, low, high (NaN: no interval),
             and where there are several panels, panel.
         losses: those that are shown.
+        metric: what the means are of. Intervals are drawn no further than its bounds.
         x: the column of the numbers.
         x_label: of the axis of the numbers.
-        label: of the metric's axis.
-        scale: what the metric is multiplied by.
-        bounds: between which the metric is, before `scale`: intervals are drawn no further.
     """
-    means = within(means, bounds)
+    means, scale = within(means, metric.bounds), metric.scale
     panels = list(dict.fromkeys(means["panel"])) if "panel" in means else [""]
     height = 1.9 if len(panels) == 1 else 1.8
     figure, axes = small_panels(len(panels), height, 0.4, sharex=True, sharey=True)
@@ -69,13 +66,13 @@ def effect(
     if scale == 100:
         within_per_cent(axes.flat[0])  # and so of all, which share it
     if len(panels) == 1:
-        axes.flat[0].set(xlabel=x_label, ylabel=label)
+        axes.flat[0].set(xlabel=x_label, ylabel=metric.label)
         if losses.behind:
             axes.flat[0].set_title(losses.others, loc="right", color=MUTED)
         label_ends(axes.flat[0], ends, losses)
     else:
         figure.supxlabel(x_label, fontsize=8)
-        figure.supylabel(label, fontsize=8)
+        figure.supylabel(metric.label, fontsize=8)
         legend_above(figure, axes.flat[0])
     return figure
 

@@ -64,11 +64,9 @@ def overview_picture(overview: Overview, metric: Metric, losses: Losses) -> Page
         effects.effect,
         means.assign(panel=[plain(panel, 60) for panel in means["panel"]]),
         losses.only(means["loss"]),
+        metric,
         x="value",
         x_label=words,
-        label=metric.label,
-        scale=metric.scale,
-        bounds=metric.bounds,
     )
     unit = " %" if metric.in_points else ""
     values = [

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from reports.figures import curves
+from reports.metrics import Metric
 from reports.names import plain
 from reports.page.figure import PageFigure, SectionFigures, band_words
-from reports.secondary_metrics import MEMORIZATION, STEPS, Measure
+from reports.secondary_metrics import MEMORIZATION, STEPS
 
 
 class CurveFigures(SectionFigures):
@@ -58,18 +59,18 @@ class CurveFigures(SectionFigures):
         )
 
     def _by_epoch(
-        self, name: str, measures: Sequence[Measure], *, log: bool = False
+        self, name: str, metrics: Sequence[Metric], *, log: bool = False
     ) -> PageFigure | None:
         frame = self.section.by_epoch
-        there = [measure for measure in measures if (frame["measure"] == measure.column).any()]
-        if not there:
+        metrics = [metric for metric in metrics if (frame["measure"] == metric.name).any()]
+        if not metrics:
             return None
-        shown = frame[frame["measure"].isin([measure.column for measure in there])]
-        panels = {measure.column: (measure.words, measure.scale) for measure in there}
+        panels = {metric.name: (metric.heading, metric.scale) for metric in metrics}
+        shown = frame[frame["measure"].isin(panels)]
         words = []
-        for measure in there:
-            last = shown[shown["measure"] == measure.column].groupby("loss").tail(1)
-            words.append(f"{measure.words}: {self._values(last, measure.scale, measure.digits)}")
+        for metric in metrics:
+            last = shown[shown["measure"] == metric.name].groupby("loss").tail(1)
+            words.append(f"{metric.heading}: {self._values(last, metric.scale, metric.digits)}")
         draw = partial(curves.by_epoch, frame, panels, self.losses.only(shown["loss"]), log=log)
         alt, bands = f"At the end: {' '.join(words)}", band_words(shown)
         return self._figure(name, draw, alt, kind="Line charts.", bands=bands)

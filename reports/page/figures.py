@@ -10,6 +10,7 @@ import pandas as pd
 
 from reports.figures import comparisons, effects, ranks, rates
 from reports.figures.drawing import within
+from reports.metrics import read_metric
 from reports.names import counted, plain, short_names
 from reports.page.curve_figures import CurveFigures
 from reports.page.error_figures import ErrorFigures
@@ -49,10 +50,9 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             effects.effect,
             means.assign(low=np.nan, high=np.nan),
             losses,
+            replace(read_metric("val_accuracy"), words="best validation accuracy"),
             x="trials",
             x_label="trials",
-            label="best validation accuracy (%)",
-            scale=100,
         )
         last = self._values(means.groupby("loss").tail(1), 100)
         words = f"With the most trials: {last}"
@@ -101,15 +101,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             return None
         means = section.means[section.means["epochs"] == section.epochs]
         losses = self.losses.only(runs["loss"])
-        draw = partial(
-            comparisons.final_accuracy,
-            runs,
-            means,
-            losses,
-            label=metric.label,
-            scale=metric.scale,
-            bounds=metric.bounds,
-        )
+        draw = partial(comparisons.final_accuracy, runs, means, losses, metric)
         return self._figure(
             "final",
             draw,
@@ -127,16 +119,9 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             return None
         metric = self.section.metric
         frame = within(frame, metric.differences)
-        unit = "percentage points" if metric.in_points else ""
         margin = float(frame["margin"].iloc[0])
-        draw = partial(
-            comparisons.forest,
-            frame,
-            replace(self.losses, names=short_names(self.losses.order, 18)),
-            margin=margin,
-            unit=unit,
-            digits=metric.digits,
-        )
+        losses = replace(self.losses, names=short_names(self.losses.order, 18))
+        draw = partial(comparisons.forest, frame, losses, metric, margin)
         n = span(frame["n"])
         pairs = "pairs of runs" if frame["paired"].all() else "runs or pairs of runs"
         pairs = "one pair of runs" if n == "1" else f"n = {n} {pairs}"
@@ -160,11 +145,9 @@ class FigureBuilder(CurveFigures, ErrorFigures):
             effects.effect,
             means,
             self.every,
+            metric,
             x="epochs",
             x_label="epochs trained (each length is a run of its own)",
-            label=metric.label,
-            scale=metric.scale,
-            bounds=metric.bounds,
         )
         words = [
             f"{counted(e, 'epoch')}: {self._values(part, metric.scale, metric.digits)}"

@@ -23,7 +23,7 @@ from reports.page.table import (
     rate,
     tabulate,
 )
-from reports.secondary_metrics import FURTHER, LIKELIHOOD, Measure
+from reports.secondary_metrics import FURTHER, LIKELIHOOD
 from reports.stats import budget
 from reports.texts import called, say
 
@@ -331,16 +331,13 @@ def _ordered(frame: pd.DataFrame, order: Iterable[str], *first: str) -> pd.DataF
     return kept.sort_values([*first, "place"], kind="stable", ignore_index=True)
 
 
-def _measured(frame: pd.DataFrame, measures: Sequence[Measure]) -> list[Column]:
-    """A column for each measure that some loss has a value of."""
+def _measured(frame: pd.DataFrame, metrics: Sequence[Metric]) -> list[Column]:
+    """A column for each metric that some loss has a value of."""
     return [
-        Column(
-            each.column + ("_percent" if each.scale == 100 else ""), each.words, each.column,
-            digits=each.digits, scale=each.scale,
-        )
-        for each in measures
-        if frame[each.column].notna().any()
-    ]  # fmt: skip
+        Column(each.key, each.column, each.name, digits=each.digits, scale=each.scale)
+        for each in metrics
+        if frame[each.name].notna().any()
+    ]
 
 
 def _tuned(frame: pd.DataFrame) -> list[Column]:

@@ -29,6 +29,7 @@ from reports import analysis, error_analysis, request
 from reports.analysis import Section
 from reports.figures import comparisons, curves, drawing, fonts, palette, pictures, rates
 from reports.figures.palette import Losses
+from reports.metrics import read_metric
 from reports.names import plain, short_names
 from reports.page import tables
 from reports.page.answer import ranked
@@ -268,7 +269,7 @@ def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
 
 def test_the_forest_has_the_numbers_of_its_contrasts(section: Section) -> None:
     frame = section.headline
-    figure = comparisons.forest(frame, losses_in(section), margin=0.2, unit="percentage points")
+    figure = comparisons.forest(frame, losses_in(section), section.metric, 0.2)
     assert [line.get_xdata()[0] for line in with_gid(figure, "difference")] == list(
         frame["difference"]
     )
@@ -296,13 +297,13 @@ def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> No
     frame = pd.DataFrame(rows, columns=["a", "difference", "low", "high", "verdict"]).assign(b="ce")
     names = ["a", "b", "c", "ce"]
     losses = losses_of(names, palette.looks(names), names)
-    figure = comparisons.forest(frame, losses, margin=0.1, unit="points")
+    figure = comparisons.forest(frame, losses, read_metric("test_accuracy"), 0.1)
     low, high = figure.axes[0].get_xlim()
     assert -5 < low < -0.1 and 0.1 < high < 5
     assert len(with_gid(figure, "off the axis")) == 1
     assert len(with_gid(figure, "interval")) == 1  # of b; c has none
     alone = frame.assign(low=math.nan, high=math.nan)  # without intervals all the same
-    figure_alone = comparisons.forest(alone, losses, margin=0.1, unit="points")
+    figure_alone = comparisons.forest(alone, losses, read_metric("test_accuracy"), 0.1)
     assert len(with_gid(figure_alone, "off the axis")) == 1
     words = [text.get_text() for text in figure.axes[0].texts]
     assert "−60.00  [−61.00, −59.00]" in words and "+0.10  no interval" in words

@@ -72,13 +72,13 @@ def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> 
     assert illustration is not None
     axes = illustration.figure.axes
     assert [axis.get_title(loc="left") for axis in axes] == [
-        measure.words for measure in secondary_metrics.MEMORIZATION
+        metric.heading for metric in secondary_metrics.MEMORIZATION
     ]
     for axis, measure in zip(axes, secondary_metrics.MEMORIZATION, strict=True):
         assert [line.get_label() for line in axis.lines] == ranked(section)
         for line, loss in zip(axis.lines, ranked(section), strict=True):
             frame = section.by_epoch
-            own = frame[(frame["measure"] == measure.column) & (frame["loss"] == loss)]
+            own = frame[(frame["measure"] == measure.name) & (frame["loss"] == loss)]
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
             np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
     assert axes[0].get_shared_y_axes().joined(axes[0], axes[2])
@@ -283,7 +283,7 @@ def test_what_is_told_of_a_metric() -> None:
 
 def test_the_tables_have_every_metric_but_those_of_one_class_and_corruptions() -> None:
     shown = {
-        measure.column
+        measure.name
         for measure in secondary_metrics.LIKELIHOOD
         + secondary_metrics.FURTHER
         + secondary_metrics.MEMORIZATION
