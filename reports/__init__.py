@@ -24,7 +24,8 @@ The map, in the order in which a report is made:
     sensitivity.py the losses over a number in which settings differ
     across.py    the losses over data sets or models: verdicts, words, file, check
     source_code.py the code that computed the runs, in words
-    gallery.py   what the losses themselves are: how hard each pulls, and its value
+    gallery.py   the losses themselves: the weight of the gradient, and the value
+    texts.py     texts of templates, on one line each
     sentences.py verdicts in words
     verdicts.py  verdicts as a file, and the check that they still hold
     names.py     names for people, whatever characters they have

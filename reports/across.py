@@ -133,13 +133,13 @@ def _check(sections: Sequence[Section], key: str) -> None:
     own, wrong = f"{key}.", []
     twice = texts[key].duplicated(keep=False)
     for name in texts.drop(columns=key):
-        there = texts[name][texts[name] != ""] if name.startswith(own) else texts[name]
+        texts_of_name = texts[name][texts[name] != ""] if name.startswith(own) else texts[name]
         natural = key == "data" and name in _OF_THE_DATA
         repeated = texts.loc[twice].groupby(key)[name].nunique().max() if twice.any() else 1
         if repeated > 1:
-            there = texts[name]
-        if repeated > 1 or (there.nunique() > 1 and not natural):
-            wrong.append((str(name), sorted(there.unique())))
+            texts_of_name = texts[name]
+        if repeated > 1 or (texts_of_name.nunique() > 1 and not natural):
+            wrong.append((str(name), sorted(texts_of_name.unique())))
     if wrong or twice.any():
         raise QuestionError(_differ(sections, texts, key, wrong))
 

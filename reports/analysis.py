@@ -23,7 +23,7 @@ from reports.setting_frames import (
     accuracy_bands,
     best_table,
     countable,
-    judged_runs,
+    evaluated_runs,
     means_by_epochs,
     own_bands,
     own_curves_of,
@@ -51,16 +51,16 @@ class Section:
     setting: its key; title: the same for people. losses: in the order of the page, the reference
     first. epochs: the headline's. runs: one per configuration and seed. split: tuning seeds and
     evaluation seeds, at the headline's epochs. best: the table per loss at its own best rate.
-    judged: the runs behind it. means: per epochs and loss, of the metric. by_epoch and corruptions:
-    from `reports.secondary_metrics`, of the judged runs. target: a validation accuracy; NaN: not
-    known. to_target and expected: from `reports.stats.budget`, the time to the target of each
-    evaluated run, diverged ones included, and the best validation accuracy to expect by loss and
-    number of trials. test_size: test examples that the metric counts.
-    diverged_as: the accuracy in [0, 1] of the best constant answer, with which a diverged run
-    counts; None: not known, or not of this metric. folds: whether the data are cross-validated, so
-    that each seed has other test examples. declared: the question that was declared before
-    these runs. exploratory: why it is not the one that this report asks, of all its seeds; "" if it
-    is. notes: what a reader has to know.
+    evaluated: the runs behind it. means: per epochs and loss, of the metric. by_epoch and
+    corruptions: from `reports.secondary_metrics`, of the evaluated runs. target: a validation
+    accuracy; NaN: not known. to_target and expected: from `reports.stats.budget`, the time to the
+    target of each evaluated run, diverged ones included, and the best validation accuracy to expect
+    by loss and number of trials. test_size: test examples that the metric counts. diverged_as: the
+    accuracy in [0, 1] of the best constant answer, with which a diverged run counts; None: not
+    known, or not of this metric. folds: whether the data are cross-validated, so that each seed has
+    other test examples. declared: the question that was declared before these runs. exploratory:
+    why it is not the one that this report asks, of all its seeds; "" if it is. notes: what a reader
+    has to know.
     """
 
     setting: str
@@ -74,7 +74,7 @@ class Section:
     split: SeedSplit
     chosen: pd.DataFrame
     rates: pd.DataFrame
-    judged: pd.DataFrame
+    evaluated: pd.DataFrame
     curves: pd.DataFrame
     bands: pd.DataFrame
     own: pd.DataFrame
@@ -118,7 +118,7 @@ class Section:
         return self._run_at(self.epochs)
 
     @property
-    def here(self) -> list[str]:
+    def without_baselines(self) -> list[str]:
         """The losses that were run here: those of no file of baselines."""
         if "baseline" not in self.runs:
             return self.losses
@@ -132,13 +132,13 @@ class Section:
 
     def compared(self, epochs: int) -> pd.DataFrame:
         """The contrasts at each loss's best rate, between losses that were run for `epochs`."""
-        frame, there = self.contrasts, self._run_at(epochs)
+        frame, losses = self.contrasts, self._run_at(epochs)
         best = frame[(frame["view"] == "best") & (frame["epochs"] == epochs)]
-        return best[best["a"].isin(there) & best["b"].isin(there)].reset_index(drop=True)
+        return best[best["a"].isin(losses) & best["b"].isin(losses)].reset_index(drop=True)
 
     def _run_at(self, epochs: int) -> list[str]:
-        there = set(self.runs.loc[self.runs["epochs"] == epochs, "loss"].astype(str))
-        return [loss for loss in self.losses if loss in there]
+        losses = set(self.runs.loc[self.runs["epochs"] == epochs, "loss"].astype(str))
+        return [loss for loss in self.losses if loss in losses]
 
     @property
     def metric(self) -> Metric:
@@ -180,8 +180,8 @@ class Section:
     def evaluated_seeds(self) -> int:
         """The most seeds behind one loss's mean."""
         return (
-            int(self.judged.groupby("loss", observed=True)["seed"].nunique().max())
-            if len(self.judged)
+            int(self.evaluated.groupby("loss", observed=True)["seed"].nunique().max())
+            if len(self.evaluated)
             else 0
         )
 
@@ -232,9 +232,9 @@ def section(
     title = str(summary["setting_text"].iloc[0]) if "setting_text" in summary else setting
     notes: list[str] = []
     runs, running = countable(summary)
-    if strange := len(summary) - len(runs) - running:
+    if unreadable := len(summary) - len(runs) - running:
         notes.append(
-            f"{strange} run(s) do not say their loss, rate, epochs, seed and outcome, and are "
+            f"{unreadable} run(s) do not say their loss, rate, epochs, seed and outcome, and are "
             "left out."
         )
     if question.metric not in runs.columns:
@@ -257,22 +257,20 @@ def section(
     except ValueError as error:
         raise QuestionError(f"{error}, in the setting {plain(title, 200)}") from error
     chosen = every_chosen[every_chosen["epochs"] == epochs].reset_index(drop=True)
-    judged = judged_runs(at_headline, chosen, split.evaluation)
+    evaluated = evaluated_runs(at_headline, chosen, split.evaluation)
 
-    read = read_predictions(judged, losses, predictions)
+    read = read_predictions(evaluated, losses, predictions)
     metric = read_metric(question.metric)
     test_size, constant = of_test_set(read, metric)
     diverged_as = None if constant is None else float(constant.mean())
-    if len(judged) and not np.isfinite(judged[metric.name].astype(float)).any():
-        there = f"; there is one only {metric.there}" if metric.there else ""
-        notes.append(
-            f"No run of this setting says its {metric.words}, so nothing is decided here{there}."
-        )
-    own_curves = own_curves_of(judged, curves)
+    if len(evaluated) and not np.isfinite(evaluated[metric.name].astype(float)).any():
+        note = f"No run of this setting says its {metric.words}, so nothing is decided here"
+        notes.append(note + (f"; there is one only {metric.only_for}." if metric.only_for else "."))
+    own_curves = own_curves_of(evaluated, curves)
     target = question.target
     if target is None:
-        target = budget.usual_target(judged.loc[judged["loss"] == reference, "val_accuracy"])
-    assigned = judged_runs(at_headline, chosen, split.evaluation, FINISHED)
+        target = budget.usual_target(evaluated.loc[evaluated["loss"] == reference, "val_accuracy"])
+    assigned = evaluated_runs(at_headline, chosen, split.evaluation, FINISHED)
     return Section(
         setting=setting,
         title=title,
@@ -285,16 +283,16 @@ def section(
         split=split,
         chosen=every_chosen,
         rates=rate_table(kept),
-        judged=judged,
+        evaluated=evaluated,
         curves=own_curves,
         bands=accuracy_bands(own_curves, question.seed),
         own=own_bands(own_curves, question.seed),
         by_epoch=secondary_metrics.by_epoch(own_curves, question.seed),
-        corruptions=secondary_metrics.corruptions(judged),
+        corruptions=secondary_metrics.corruptions(evaluated),
         target=target,
         to_target=budget.times_to_target(assigned, own_curves_of(assigned, curves), target),
         expected=budget.expected_best(at_headline[at_headline["outcome"].isin(FINISHED)]),
-        best=best_table(kept, judged, chosen, losses, question.seed),
+        best=best_table(kept, evaluated, chosen, losses, question.seed),
         means=means_by_epochs(kept, every_chosen, question),
         contrasts=comparisons(
             kept,
@@ -376,12 +374,12 @@ def is_cross_validated(runs: pd.DataFrame) -> bool:
 
 
 def read_predictions(
-    judged: pd.DataFrame, losses: Sequence[str], predictions: Predictions
+    evaluated: pd.DataFrame, losses: Sequence[str], predictions: Predictions
 ) -> dict[str, list[Any]]:
     """The predictions of at most `READ_AT_MOST` runs of each loss, by loss."""
     by_loss: dict[str, list[Any]] = {}
     for loss in losses:
-        run_ids = judged.loc[judged["loss"] == loss, "run_id"].head(READ_AT_MOST)
+        run_ids = evaluated.loc[evaluated["loss"] == loss, "run_id"].head(READ_AT_MOST)
         arrays = [array for run_id in run_ids if (array := predictions(str(run_id))) is not None]
         if arrays:
             by_loss[loss] = arrays

@@ -80,7 +80,7 @@ def summarise(
     if first is None:
         return None
     labels = np.asarray(first["label"]).astype(int).ravel()
-    usable: dict[str, np.ndarray] = {}
+    predicted: dict[str, np.ndarray] = {}
     skipped = 0
     for loss, runs in predictions.items():
         rows = [
@@ -88,16 +88,16 @@ def summarise(
         ]
         skipped += len(runs) - len(rows)
         if rows:
-            usable[loss] = np.stack(rows)
-    if not usable or labels.min() < 0:
+            predicted[loss] = np.stack(rows)
+    if not predicted or labels.min() < 0:
         return None
-    count = int(max(labels.max(), *(rows.max() for rows in usable.values()))) + 1
+    count = int(max(labels.max(), *(rows.max() for rows in predicted.values()))) + 1
     names = tuple(names) if len(names) >= count else tuple(map(str, range(count)))
     return Mistakes(
-        runs={loss: len(rows) for loss, rows in usable.items()},
-        confusion={loss: confusion(rows, labels, len(names)) for loss, rows in usable.items()},
-        classes=_class_accuracy(usable, labels, names),
-        images=_images(usable, labels, names),
+        runs={loss: len(rows) for loss, rows in predicted.items()},
+        confusion={loss: confusion(rows, labels, len(names)) for loss, rows in predicted.items()},
+        classes=_class_accuracy(predicted, labels, names),
+        images=_images(predicted, labels, names),
         labels=labels,
         names=names,
         skipped=skipped,

@@ -28,7 +28,7 @@ class OutputError(RuntimeError):
     """The report cannot be written; the message says where, why, and what to do."""
 
 
-def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def report_name(runs: Runs, where: Mapping[str, Any], unusual: Mapping[str, Any]) -> str:
     """The name of a report's directory: safe in every file system, and different for other reports.
 
     It names the experiments or the imported file, the sweeps with the beginning of their run's id,
@@ -38,12 +38,12 @@ def report_name(runs: Runs, where: Mapping[str, Any], asked: Mapping[str, Any]) 
     Args:
         runs: what is reported.
         where: the filter, by param.
-        asked: the options that are not as usual.
+        unusual: the options that are not as usual.
     """
     sweeps = (f"{name}-{run_id[:8]}" for run_id, name in runs.sweeps.items())
     name = "-".join([*runs.experiments, *sweeps])
     words = [name, *(f"{key}-{value}" for key, value in sorted(where.items()))]
-    text = " ".join([*words, *(f"{key}={value}" for key, value in sorted(asked.items()))])
+    text = " ".join([*words, *(f"{key}={value}" for key, value in sorted(unusual.items()))])
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60]
     if runs.uri not in (places.sqlite_uri(Path.cwd() / "mlflow.db"), *runs.experiments):
         text = f"{shown(runs.uri)} {text}"
@@ -192,6 +192,6 @@ def store_with_parent(
 def _only_parent(runs: Runs) -> str | None:
     if "parent_run_id" not in runs.summary:
         return None
-    here = runs.summary[~runs.summary["baseline"].astype(bool)]
-    parents = here["parent_run_id"].fillna("").unique()  # empty where a run is of no sweep
+    own_runs = runs.summary[~runs.summary["baseline"].astype(bool)]
+    parents = own_runs["parent_run_id"].fillna("").unique()  # empty where a run is of no sweep
     return str(parents[0]) if len(parents) == 1 and str(parents[0]) else None

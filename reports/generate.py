@@ -113,7 +113,7 @@ def generate(request: Options) -> Path:
             "from": request.mapping or request.csv,
         },
     )
-    evaluated = {run_id for section in sections for run_id in section.judged["run_id"]}
+    evaluated = {run_id for section in sections for run_id in section.evaluated["run_id"]}
     chosen_first = runs.summary.sort_values(  # a loss is drawn with the values that it is shown at
         "run_id", key=lambda run_ids: ~run_ids.isin(evaluated), kind="stable"
     )

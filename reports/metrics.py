@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.contract import CORRUPTIONS, class_number
 
@@ -42,8 +43,8 @@ class Metric:
     sentence; heading: over a column. value_unit: "%" (a share in [0, 1], shown in per cent), "nats"
     or "". digits: decimals shown, of values and of differences. accuracy: a share of examples
     answered right, which has a margin of equivalence by default. of_class: the class it is about.
-    there: which runs alone have it, "" for all. least: below which no value is; shares lie in [0,
-    1] anyway.
+    only_for: which runs alone have it, "" for all. least: below which no value is; shares lie in
+    [0, 1] anyway.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Metric:
     digits: int = 4
     accuracy: bool = False
     of_class: int | None = None
-    there: str = ""
+    only_for: str = ""
     least: float = -math.inf
 
     @property
@@ -138,24 +139,16 @@ class Metric:
 
 
 def _accuracy(
-    name: str,
-    words: str,
-    heading: str,
-    *,
-    higher: bool = True,
-    of_class: int | None = None,
-    there: str = "",
+    name: str, words: str, heading: str, *, higher: bool = True, **options: Any
 ) -> Metric:
-    return Metric(
-        name, words, heading, higher, _PER_CENT, 2, accuracy=True, of_class=of_class, there=there
-    )
+    return Metric(name, words, heading, higher, _PER_CENT, 2, accuracy=True, **options)
 
 
 _ON_THE_TEST_SET = (
     _accuracy("test_accuracy", "test accuracy", "test"),
-    Metric("test_nll", "test NLL", "NLL", False, _NATS, there=_LOGITS, least=0.0),
-    Metric("test_brier", "test Brier score", "Brier", False, there=_LOGITS, least=0.0),
-    Metric("test_ece", "test ECE", "ECE", False, _PER_CENT, 2, there=_LOGITS),
+    Metric("test_nll", "test NLL", "NLL", False, _NATS, only_for=_LOGITS, least=0.0),
+    Metric("test_brier", "test Brier score", "Brier", False, only_for=_LOGITS, least=0.0),
+    Metric("test_ece", "test ECE", "ECE", False, _PER_CENT, 2, only_for=_LOGITS),
     Metric(
         "test_ece_scaled",
         "test ECE after temperature scaling",
@@ -163,20 +156,20 @@ _ON_THE_TEST_SET = (
         False,
         _PER_CENT,
         2,
-        there=_LOGITS,
+        only_for=_LOGITS,
     ),
     Metric(
         "test_mean_absolute_error",
         "test mean absolute error",
         "mean abs. error",
         False,
-        there=_NUMBER,
+        only_for=_NUMBER,
         least=0.0,
     ),
-    _accuracy("test_off_by_one", "test off-by-one accuracy", "off by one", there=_NUMBER),
+    _accuracy("test_off_by_one", "test off-by-one accuracy", "off by one", only_for=_NUMBER),
     Metric("test_balanced_accuracy", "test balanced accuracy", "balanced", True, _PER_CENT, 2),
     Metric("test_macro_f1", "test macro F1", "macro F1", True, _PER_CENT, 2),
-    _accuracy("test_top5_accuracy", "test top-5 accuracy", "top 5", there=_MANY_CLASSES),
+    _accuracy("test_top5_accuracy", "test top-5 accuracy", "top 5", only_for=_MANY_CLASSES),
     *(
         Metric(
             f"test_accuracy_{which}",
@@ -185,19 +178,19 @@ _ON_THE_TEST_SET = (
             True,
             _PER_CENT,
             2,
-            there=_IMBALANCED,
+            only_for=_IMBALANCED,
         )
         for which, words in (("many", "over 100"), ("medium", "20 to 100"), ("few", "under 20"))
     ),
-    Metric("test_margin", "test probability margin", "margin", True, there=_LOGITS),
-    Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, there=_LOGITS),
+    Metric("test_margin", "test probability margin", "margin", True, only_for=_LOGITS),
+    Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, only_for=_LOGITS),
     Metric(
         "test_nll_scaled",
         "test NLL after temperature scaling",
         "NLL scaled",
         False,
         _NATS,
-        there=_LOGITS,
+        only_for=_LOGITS,
         least=0.0,
     ),
     Metric(
@@ -205,20 +198,20 @@ _ON_THE_TEST_SET = (
         "test Brier score after temperature scaling",
         "Brier scaled",
         False,
-        there=_LOGITS,
+        only_for=_LOGITS,
         least=0.0,
     ),
 )
 _ON_CORRUPTED_IMAGES = (
     _accuracy(
-        "corrupted_accuracy", "accuracy on corrupted test images", "corrupted", there=_CORRUPTED
+        "corrupted_accuracy", "accuracy on corrupted test images", "corrupted", only_for=_CORRUPTED
     ),
     *(
         _accuracy(
             f"corrupted_accuracy_{kind}",
             f"test accuracy under the corruption {kind.replace('_', ' ')}",
             kind.replace("_", " "),
-            there=_CORRUPTED,
+            only_for=_CORRUPTED,
         )
         for kind in CORRUPTIONS
     ),
@@ -229,19 +222,19 @@ _ON_FLIPPED_LABELS = (
         "memorization of flipped labels",
         "flipped, predicted as the wrong label",
         higher=False,
-        there=_FLIPPED,
+        only_for=_FLIPPED,
     ),
     _accuracy(
         "train_accuracy_recovered",
         "recovery of flipped labels",
         "flipped, predicted as the true label",
-        there=_FLIPPED,
+        only_for=_FLIPPED,
     ),
     _accuracy(
         "train_accuracy_untouched",
         "training accuracy on untouched labels",
         "not flipped, predicted right",
-        there=_FLIPPED,
+        only_for=_FLIPPED,
     ),
 )
 
@@ -307,9 +300,9 @@ def described() -> str:
     lines = []
     for typed, label, metric in _rows():
         better = "higher" if metric.higher_is_better else "lower"
-        there = f"; only {metric.there}" if metric.there else ""
+        condition = f"; only {metric.only_for}" if metric.only_for else ""
         beside = f"\n{'':25}" if len(typed) > 25 else ""
-        lines.append(f"{typed:25}{beside} {label}: {better} is better{there}")
+        lines.append(f"{typed:25}{beside} {label}: {better} is better{condition}")
     return "\n".join(lines)
 
 

@@ -38,7 +38,7 @@ def print_verdicts(sections: list[Section]) -> None:
         if not len(section.headline):
             print(
                 "nothing to compare: "
-                + ("no run has a result" if not len(section.judged) else "there is one loss")
+                + ("no run has a result" if not len(section.evaluated) else "there is one loss")
             )
             continue
         print(basis(section))

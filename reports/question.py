@@ -56,10 +56,10 @@ def standing(
     why = disagreement or "another question was declared before the runs"
     chosen = own[0]
     for each in own if usual and not disagreement else ():
-        here = set(runs.loc[runs["epochs"] == each.epochs, "seed"])
-        if asks != (each.metric, each.margin, each.reference) or not here:
+        seeds = set(runs.loc[runs["epochs"] == each.epochs, "seed"])
+        if asks != (each.metric, each.margin, each.reference) or not seeds:
             continue
-        lacking = sorted(set(each.seeds) - here)
+        lacking = sorted(set(each.seeds) - seeds)
         if not lacking:
             return {"declared": each, "exploratory": ""}
         chosen, why = each, f"{len(lacking)} of the {len(each.seeds)} declared seeds have no run"

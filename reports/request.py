@@ -81,15 +81,15 @@ def question(request: Options, runs: Runs, *, reference: bool = True) -> Questio
 
     losses = sorted(set(runs.summary["loss"].astype(str)))
     request = replace(request, reference=newest_version(request.reference, runs.summary))
-    here = tuple(
+    own_losses = tuple(
         sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
     )
     compared_with, subjects = request.reference, ()
     if runs.imported and not request.reference_is_set and compared_with not in losses:
         compared_with = str(runs.summary["loss"].iloc[0])
-    if len(here) < len(losses):
+    if len(own_losses) < len(losses):
         if not request.reference_is_set:
-            compared_with, subjects = here[0], here
+            compared_with, subjects = own_losses[0], own_losses
         elif (marked := request.reference + BASELINE) in losses:
             compared_with = marked
     if reference and request.reference_is_set and compared_with not in losses:

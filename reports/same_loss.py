@@ -35,18 +35,18 @@ def same_loss(
     Raises:
         QuestionError: no run has the loss.
     """
-    usable, _ = countable(summary)
+    countable_runs, _ = countable(summary)
     if loss is not None:
-        if loss not in set(usable["loss"]):
+        if loss not in set(countable_runs["loss"]):
             raise QuestionError(
                 f"aa={loss}: no run has this loss; there are "
-                f"{', '.join(sorted(set(usable['loss'])))}"
+                f"{', '.join(sorted(set(countable_runs['loss'])))}"
             )
-        usable = usable[usable["loss"] == loss]
-    if question.metric not in usable.columns:
-        usable = usable.assign(**{question.metric: np.nan})
+        countable_runs = countable_runs[countable_runs["loss"] == loss]
+    if question.metric not in countable_runs.columns:
+        countable_runs = countable_runs.assign(**{question.metric: np.nan})
     frames = []
-    for _, runs in usable.groupby("setting", sort=True, observed=True, dropna=False):
+    for _, runs in countable_runs.groupby("setting", sort=True, observed=True, dropna=False):
         seeds = sorted(runs["seed"].unique())
         halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
         ok = runs[runs["outcome"] == "ok"]

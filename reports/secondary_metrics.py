@@ -62,16 +62,16 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def corruptions(judged: pd.DataFrame) -> pd.DataFrame:
+def corruptions(evaluated: pd.DataFrame) -> pd.DataFrame:
     """Accuracy on each kind of corrupted test images, mean over runs.
 
     The columns are loss, corruption, accuracy in [0, 1] and n.
 
-    judged: a row per run, with columns such as corrupted_accuracy_fog. Losses without any such
+    evaluated: a row per run, with columns such as corrupted_accuracy_fog. Losses without any such
     number are left out.
     """
-    kinds = [name for name in judged if str(name).startswith(_CORRUPTED)]
-    long = judged.melt(["loss"], kinds, "corruption", "accuracy").astype({"accuracy": float})
+    kinds = [name for name in evaluated if str(name).startswith(_CORRUPTED)]
+    long = evaluated.melt(["loss"], kinds, "corruption", "accuracy").astype({"accuracy": float})
     long["corruption"] = long["corruption"].str.removeprefix(_CORRUPTED)
     means = long.groupby(["loss", "corruption"], observed=True)["accuracy"].agg(["mean", "count"])
     means = means[means["count"] > 0].set_axis(["accuracy", "n"], axis=1)

@@ -71,8 +71,8 @@ def overviews(sections: Sequence[Section]) -> list[Overview]:
             frame = pd.concat(parts, ignore_index=True)
             if frame["panel"].nunique() == 1:
                 frame["panel"] = ""
-            there = frame.groupby("panel")["value"].nunique().sum()
-            by_number.append(Overview(str(name), frame, len(sections) - int(there)))
+            shown = frame.groupby("panel")["value"].nunique().sum()
+            by_number.append(Overview(str(name), frame, len(sections) - int(shown)))
     return by_number
 
 

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The runs that have ended and name their configuration; how many are still running."""
     running = summary["outcome"] == "running"
-    known = summary["outcome"].isin(OUTCOMES) & summary[
+    complete = summary["outcome"].isin(OUTCOMES) & summary[
         ["loss", "lr", "epochs", "seed"]
     ].notna().all(axis=1)
-    kept = summary[known]
+    kept = summary[complete]
     loss = kept["loss"].astype(str).astype(object)
     kept = kept.assign(loss=loss, epochs=kept["epochs"].astype(int), seed=kept["seed"].astype(int))
     return kept, int(running.sum())
 
 
-def judged_runs(
+def evaluated_runs(
     kept: pd.DataFrame,
     chosen: pd.DataFrame,
     seeds: Sequence[int],
@@ -42,9 +42,9 @@ def judged_runs(
     return ok[at_chosen(ok, chosen)].sort_values(["loss", "seed"], ignore_index=True)
 
 
-def own_curves_of(judged: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+def own_curves_of(evaluated: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """The curves of the runs that are shown, with the seconds since the start of training."""
-    wanted = curves[curves["run_id"].isin(judged["run_id"])]
+    wanted = curves[curves["run_id"].isin(evaluated["run_id"])]
     wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
     seconds = (
         wanted["elapsed_seconds"]
@@ -80,7 +80,7 @@ def own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def best_table(
     kept: pd.DataFrame,
-    judged: pd.DataFrame,
+    evaluated: pd.DataFrame,
     chosen: pd.DataFrame,
     losses: Sequence[str],
     seed: int,
@@ -91,7 +91,7 @@ def best_table(
     """
     rows = []
     for loss in losses:
-        runs, picked = judged[judged["loss"] == loss], chosen[chosen["loss"] == loss]
+        runs, picked = evaluated[evaluated["loss"] == loss], chosen[chosen["loss"] == loss]
         row: dict[str, Any] = {
             "loss": loss,
             "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
@@ -127,9 +127,9 @@ def means_by_epochs(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question
     for epochs, family in kept.groupby("epochs", sort=True):
         split = split_seeds(family, question.tuning_seeds)
         picked = chosen[chosen["epochs"] == epochs]
-        judged = judged_runs(family, picked, split.evaluation)
+        evaluated = evaluated_runs(family, picked, split.evaluation)
         for _, choice in picked.iterrows():
-            runs = judged[judged["loss"] == choice["loss"]]
+            runs = evaluated[evaluated["loss"] == choice["loss"]]
             mean, low, high, n = _column(runs, question.metric, question.seed, str(choice["loss"]))
             rows.append(
                 {

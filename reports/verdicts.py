@@ -67,11 +67,11 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
         for section in sections
         for row in section.contrasts.to_dict("records")
     ]
-    asked = asdict(sections[0].question) | {"metric": sections[0].metric.typed} if sections else {}
+    question = asdict(sections[0].question) if sections else {}
     content = {
         "schema_version": SCHEMA_VERSION,
         "source": dict(source),
-        "question": asked,
+        "question": question | ({"metric": sections[0].metric.typed} if sections else {}),
         "settings": [
             {
                 "setting": section.setting,
@@ -255,9 +255,9 @@ def check(
 
 def question_of(content: Mapping[str, Any]) -> Question:
     """The question of an earlier file."""
-    asked = content["question"]
-    lists = {key: tuple(value) for key, value in asked.items() if isinstance(value, list)}
-    return Question(**asked | lists | {"metric": column(asked["metric"])})
+    question = content["question"]
+    lists = {key: tuple(value) for key, value in question.items() if isinstance(value, list)}
+    return Question(**question | lists | {"metric": column(question["metric"])})
 
 
 def labelled(
@@ -290,13 +290,13 @@ def _derive(
     constant: np.ndarray | None,
     declared: tuple[Sequence[Declared], str] | None,
 ) -> dict[tuple, dict[str, Any]]:
-    usable, _ = countable(runs)
-    if not len(usable) or setting["reference"] not in set(usable["loss"]):
+    counted_runs, _ = countable(runs)
+    if not len(counted_runs) or setting["reference"] not in set(counted_runs["loss"]):
         return {}
-    if question.metric not in usable.columns:
-        usable = usable.assign(**{question.metric: math.nan})
+    if question.metric not in counted_runs.columns:
+        counted_runs = counted_runs.assign(**{question.metric: math.nan})
     contrasts = analysis.comparisons(
-        usable,
+        counted_runs,
         setting["reference"],
         question,
         setting["test_size"],
@@ -304,7 +304,7 @@ def _derive(
         None if setting["diverged_as"] is None else constant,
         scores,
     )
-    kept = newest_runs(usable)
+    kept = newest_runs(counted_runs)
     epochs = int(kept["epochs"].max())
     now = None
     if declared is not None:

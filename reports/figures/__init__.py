@@ -10,7 +10,7 @@
     ranks.py        losses over data sets, and how many of their runs reached a target
     comparisons.py  the last epoch's numbers, the differences and their verdicts
     pictures.py     classes, corruptions and single images
-    gallery.py      the losses themselves: how hard each pulls, and its value
+    gallery.py      the losses themselves: the weight of the gradient, and the value
 
 A new figure is a function here, a method in `reports.page.figures` and its place in
 `reports.page.section`.

@@ -74,8 +74,8 @@ def _installed() -> Iterator[tuple[str, Collection[int]]]:
     Preferred fonts are first.
     """
     manager = font_manager.fontManager
-    there = {font.fname for font in manager.ttflist}
-    for path in sorted(set(font_manager.findSystemFonts()) - there):  # newer than its cache
+    listed = {font.fname for font in manager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - listed):  # newer than its cache
         try:
             manager.addfont(path)
         except (OSError, RuntimeError):

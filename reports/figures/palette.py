@@ -287,7 +287,7 @@ def readings(figure: Figure) -> list[dict[str, Any]]:
 
     The marks are those of lines whose id has the number of a loss.
     """
-    found = []
+    panels = []
     height = figure.get_size_inches()[1] * 72
     for axis in figure.axes:
         marks = []
@@ -307,8 +307,8 @@ def readings(figure: Figure) -> list[dict[str, Any]]:
                     marks.append([number, round(left, 1), round(height - low, 1), *words])
         if marks:
             names = [_label(figure, axis, which) for which in ("x", "y")]
-            found.append({"axes": names, "marks": marks})
-    return found
+            panels.append({"axes": names, "marks": marks})
+    return panels
 
 
 def _label(figure: Figure, axis: Axes, which: str) -> str:

@@ -160,7 +160,7 @@ def facts(section: Section) -> dict[str, Any]:
         "best": with_mean[0] if with_mean else None,
         "values": {loss: section.metric.scale * float(means["mean"][loss]) for loss in with_mean},
         "rows": rows,
-        "judged": len(section.judged),
+        "evaluated": len(section.evaluated),
         "by_verdict": {v: [row for row in rows if row["verdict"] == v] for v in VERDICTS},
         "why": pd.Series([str(row["why"]).partition(" (")[0] for row in rows if row["why"]])
         .value_counts()

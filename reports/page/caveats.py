@@ -182,7 +182,7 @@ def _edges(section: Section) -> Fact:
     n = len(rows)
     label = f"{n} best rate{'s' if n > 1 else ''} at the edge of the grid" if n else ""
     label = "one learning rate only" if single else label
-    all_here = section.here == section.losses
+    all_here = section.without_baselines == section.losses
     return _fact("Edges", "edges", label, single=single, rows=rows, all_here=all_here)
 
 
@@ -233,9 +233,9 @@ def _dropped(section: Section) -> Fact | None:
     lost = [drop for drops in of_contrasts for drop in drops]
     # A seed at which a loss was run at no rate was added for other losses: nothing is lost.
     runs = section.runs[section.runs["epochs"] == section.epochs]
-    there = set(zip(runs["loss"].astype(str), runs["seed"], strict=True))
+    with_runs = set(zip(runs["loss"].astype(str), runs["seed"], strict=True))
     unique = sorted(
-        {drop for drop in lost if drop.reason != "missing" or (drop.loss, drop.seed) in there}
+        {drop for drop in lost if drop.reason != "missing" or (drop.loss, drop.seed) in with_runs}
     )
     if not unique:
         return None

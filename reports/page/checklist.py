@@ -31,8 +31,8 @@ def checklist(facts: Sequence[Fact], words: Sequence[str]) -> list[dict[str, obj
         {"question": "Data, network and optimizer", "answer": ", ".join(words), "done": True}
     ]
     for question, terms in CHECKLIST.items():
-        found = [fact for fact in facts if fact.term in terms]
-        answer = " ".join(fact.text for fact in found) or "not recorded."
-        done = bool(found) and not any(fact.alarm for fact in found)
+        answers = [fact for fact in facts if fact.term in terms]
+        answer = " ".join(fact.text for fact in answers) or "not recorded."
+        done = bool(answers) and not any(fact.alarm for fact in answers)
         items.append({"question": question, "answer": answer, "done": done})
     return items

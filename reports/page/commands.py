@@ -164,13 +164,14 @@ def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
     """A group's own values that differ from those of its option's file."""
     option = row.get(f"{group}_option", row.get(group, loss))
     defaults = _defaults(f"{group}/{option}") if _PLAIN.fullmatch(_text(option)) else {}
-    found = []
+    overrides = []
     for key in sorted(str(name) for name in row.index if str(name).startswith(f"{group}.")):
         own, default = row[key], defaults.get(key.partition(".")[2], _MISSING)
         if _known(own) and not _equal(own, default) and key != "data.root":
             value = str(own) if isinstance(default, str) else value_of_param(str(own))
-            found.append(override(f"+{key}" if defaults and default is _MISSING else key, value))
-    return found
+            plus = "+" if defaults and default is _MISSING else ""
+            overrides.append(override(plus + key, value))
+    return overrides
 
 
 def _in_conf(group: str, option: str) -> bool:

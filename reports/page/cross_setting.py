@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MOST_SWEEPS = 12  # named on a page
 _MARGIN = "margin", "margin: the true class's logit minus the largest other", (-5, 0, 5)
 _ERROR = "error", "error: the network's number minus the label", (-2, 0, 2)
-NO_PULL = 1e-6  # a weight that is 0 but for rounding
+NO_WEIGHT = 1e-6  # a weight that is 0 but for rounding
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def _values(
 
 def _flat(weights: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     """The losses whose gradient is zero in this slice, such as logit_norm."""
-    pull = weights["weight"].abs().groupby(weights["loss"], observed=True).max()
-    return [plain(loss) for loss in shown if pull.get(loss, np.inf) < NO_PULL]
+    largest = weights["weight"].abs().groupby(weights["loss"], observed=True).max()
+    return [plain(loss) for loss in shown if largest.get(loss, np.inf) < NO_WEIGHT]
 
 
 def _of(frame: pd.DataFrame, losses: Losses) -> tuple[pd.DataFrame, Losses]:

@@ -137,8 +137,8 @@ def span(counts: Iterable[int]) -> str:
     >>> span([10, 2, 0, 3])
     '2 to 10'
     """
-    found = sorted({int(count) for count in counts if count > 0}) or [0]
-    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    distinct = sorted({int(count) for count in counts if count > 0}) or [0]
+    return f"{distinct[0]}" if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
 
 
 def runs_behind(counts: Iterable[int]) -> str:

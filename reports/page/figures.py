@@ -95,7 +95,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         section = self.section
         column = section.question.metric
         metric = section.metric
-        runs = section.judged.assign(value=section.judged[column].astype(float))
+        runs = section.evaluated.assign(value=section.evaluated[column].astype(float))
         runs = runs[np.isfinite(runs["value"])]
         if not len(runs):
             return None

@@ -48,7 +48,7 @@ class MoreRuns:
         edges = set(caveats.edge_rates(section)["edge"])
         most = max(section.tuned.values(), default=1)
         rates: dict[int, list[str]] = {}  # losses by the number of rates that are as many trials
-        for loss in section.here:
+        for loss in section.without_baselines:
             rates.setdefault(-(-most // section.tuned.get(loss, 1)), []).append(loss)
         return [
             line
@@ -66,7 +66,7 @@ class MoreRuns:
     def unfinished(self) -> list[str]:
         """The commands for the runs without a result."""
         open_runs = self.section.unfinished
-        open_runs = open_runs[open_runs["loss"].isin(self.section.here)]
+        open_runs = open_runs[open_runs["loss"].isin(self.section.without_baselines)]
         runs = self.section.runs
         return [
             line
@@ -83,7 +83,9 @@ class MoreRuns:
         return [
             line
             for epochs, subset in self.section.runs.groupby("epochs", sort=True)
-            for line in self._run(self.section.here, None, list(subset["seed"]), epochs)
+            for line in self._run(
+                self.section.without_baselines, None, list(subset["seed"]), epochs
+            )
         ]
 
     def lacking(self, losses: Sequence[str], every: pd.DataFrame) -> list[str]:
@@ -147,8 +149,8 @@ class MoreRuns:
         runs = self.section.runs if runs is None else runs
         places = dict.fromkeys(losses, self.source.experiments[-1])
         if len(self.source.experiments) > 1:
-            there = runs[runs["experiment"] != ""].groupby("loss", observed=True)["experiment"]
-            places |= {loss: name for loss, name in there.last().items() if loss in places}
+            by_loss = runs[runs["experiment"] != ""].groupby("loss", observed=True)["experiment"]
+            places |= {loss: name for loss, name in by_loss.last().items() if loss in places}
         together: dict[tuple[str, tuple[float, ...]], list[str]] = {}
         for loss, place in places.items():
             own = self._rates(epochs, loss) if rates is None else rates

@@ -77,7 +77,7 @@ def report(
         first = [_across(across, sections, source, made)]
     elif several:
         top["table"] = made.table(answer.grid(sections, titles, order))
-    elif sections and answers[0]["judged"]:
+    elif sections and answers[0]["evaluated"]:
         top["table"] = made.table(answer.table(sections[0]))
         top["basis"] = basis(sections[0]) if len(sections[0].headline) else ""
     parts: list[Part] = []

@@ -48,7 +48,7 @@ class SectionParts:
         facts = [*self._caveats(), *shared]
         checks = made.facts(caveats.training_checks(section), "check")
         about = self._about(facts, checks)
-        if not len(section.judged):
+        if not len(section.evaluated):
             return [about], [*facts, *checks]
         draw = FigureBuilder(section, made.looks, made.front)
         first: dict[str, Any] = {"table": None, "basis": ""}
@@ -80,7 +80,7 @@ class SectionParts:
             for text in self.source.overrides
             if not text.startswith(("across=", f"where.{key}="))
         ]
-        best = tables.best(section, self.order) if len(section.judged) else None
+        best = tables.best(section, self.order) if len(section.evaluated) else None
         values = {
             "notes": section.notes,
             "items": [_verdict(row) for row in rows],
@@ -103,7 +103,7 @@ class SectionParts:
             else fact
             for fact in facts
         ]
-        if self.source.baselines and section.here != section.losses:
+        if self.source.baselines and section.without_baselines != section.losses:
             facts += self.made.facts(provenance.facts(self.source.baselines), "baselines")
         return facts
 
@@ -143,7 +143,7 @@ class SectionParts:
                 [
                     tables.best(section, shown),
                     tables.further(section, shown),
-                    tables.judged(section, shown),
+                    tables.deciding(section, shown),
                 ],
             ),
             figures(

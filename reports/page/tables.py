@@ -84,7 +84,7 @@ def best(section: Section, order: Sequence[str]) -> Table:
     return described("losses", frame, columns, s=section)
 
 
-def judged(section: Section, order: Sequence[str]) -> Table | None:
+def deciding(section: Section, order: Sequence[str]) -> Table | None:
     """The metric that decides; None for the test accuracy, which `best` has."""
     metric = section.metric
     if metric.name == "test_accuracy":
@@ -102,8 +102,8 @@ def further(section: Section, order: Sequence[str]) -> Table | None:
     columns = _measured(frame, FURTHER)
     if not columns:
         return None
-    there = {column.source for column in columns}
-    explained = [words for name, words in _EXPLAINED.items() if name in there]
+    names = {column.source for column in columns}
+    explained = [words for name, words in _EXPLAINED.items() if name in names]
     return described("further", frame, [LOSS, *columns], explained=explained)
 
 

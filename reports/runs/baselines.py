@@ -253,30 +253,28 @@ def joining(baselines: Baselines, runs: Sequence[Run]) -> list[Run]:
             "loss=YOURS), or choose such runs with "
             "sweep=NAME_OR_ID or where.KEY=VALUE"
         )
-    there = [loss_values(run) for run in runs]
-    return [run for run in baselines.runs if loss_values(run) not in there]
+    losses = [loss_values(run) for run in runs]
+    return [run for run in baselines.runs if loss_values(run) not in losses]
 
 
 def _differences(baselines: Baselines, runs: Sequence[Run]) -> list[str]:
     """What of the protocol is otherwise in some of the runs, a line each."""
-    theirs = baselines.origin.protocol
-    ours = [protocol(run) for run in runs]
+    of_baselines = baselines.origin.protocol
+    protocols = [protocol(run) for run in runs]
     lines = []
-    for name in dict.fromkeys([*theirs, *(name for each in ours for name in each)]):
-        here = {each.get(name, "not set") for each in ours}
+    for name in dict.fromkeys([*of_baselines, *(name for each in protocols for name in each)]):
+        values_here = {each.get(name, "not set") for each in protocols}
         if name == "data.digest":
-            here.discard("")  # of a run that ended before it was recorded
-        if here - {there := theirs.get(name, "not set")}:
+            values_here.discard("")  # of a run that ended before it was recorded
+        if values_here - {of_file := of_baselines.get(name, "not set")}:
             values = some(
                 [
                     value[:12] if name == "data.digest" else value
-                    for value in sorted(here, key=natural)
+                    for value in sorted(values_here, key=natural)
                 ]
             )
-            lines.append(
-                f"{name}: {values} here, {cut(there, 12 if name == 'data.digest' else 120)} in "
-                "the baselines"
-            )
+            baseline = cut(of_file, 12 if name == "data.digest" else 120)
+            lines.append(f"{name}: {values} here, {baseline} in the baselines")
     return lines or [line for name in _HASHES for line in _unlike(name, baselines.runs, runs)]
 
 

@@ -101,8 +101,8 @@ def _of_the_other_head(summary: pd.DataFrame, name: str) -> pd.Series:
     """Which runs are known to have no such metric: the other head's own metrics are there."""
     either = ("test_accuracy", "test_balanced_accuracy", "test_macro_f1")
     others = () if name.startswith(either) else _LOGITS if name in _NUMBER else _NUMBER
-    there = [other for other in others if other in summary]
-    return summary[there].notna().any(axis=1)
+    columns = [other for other in others if other in summary]
+    return summary[columns].notna().any(axis=1)
 
 
 def _computed(arrays: Mapping[str, np.ndarray] | None, row: pd.Series) -> dict[str, float]:

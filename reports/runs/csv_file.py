@@ -61,8 +61,8 @@ def _read(path: Path, metric: str) -> tuple[list[Line], set[str]]:
         if not name or name in names[:at]:
             raise wrong(first, "a name of its own for each column", name, at + 1)
     if lacking := [name for name in ("loss", "seed", metric) if name not in names]:
-        there = some([name for name in names if metrics.offered(name)]) or "none of this file"
-        advice = f"metric=NAME decides by another metric: {there}"
+        choices = some([name for name in names if metrics.offered(name)]) or "none of this file"
+        advice = f"metric=NAME decides by another metric: {choices}"
         raise wrong(first, f"columns {', '.join(lacking)}", some(names), advice=advice)
     for number, cells in rows[1:]:
         if len(cells) != len(columns):

@@ -187,8 +187,8 @@ def _keys(
         # A few runs of another kind do not decide that all need a rate and epochs.
         least = len(runs) / 2 if column in ("lr", "epochs") else 0
         spellings = dict.fromkeys((column, column.replace("_", "/", 1)))
-        there = [_Key(kind, name) for name in spellings]
-        often = [key for key in there if sum(key.of(run) is not None for run in runs) > least]
+        candidates = [_Key(kind, name) for name in spellings]
+        often = [key for key in candidates if sum(key.of(run) is not None for run in runs) > least]
         if column not in named and often:
             keys[column] = often[0]
     have = {column_of(column)[0] for column in keys}
@@ -219,16 +219,16 @@ def _none_has(
         f"{key} (from.{'metric' if column == metric else column})"
         for column, key in lacking.items()
     ]
-    there = []
+    lines = []
     for kind in KINDS:
         own = {name for run in runs for name in getattr(run.data, kind)}
         shown = sorted(name for name in own if not name.startswith("mlflow."))
-        there.append(f"{kind}: {some(shown, 40) or 'none'}")
+        lines.append(f"{kind}: {some(shown, 40) or 'none'}")
     example = override("from.loss", "params.criterion")
     return (
         f"from: no run of experiment {' and '.join(map(quote, experiments))} has "
         f"{' or '.join(names)}. Name the key that holds it, such as {example}. "
-        f"The runs have\n  " + "\n  ".join(there)
+        f"The runs have\n  " + "\n  ".join(lines)
     )
 
 

@@ -76,10 +76,10 @@ def summary_frame(
     own = [tuned_values(run, tuned) for run in runs]
     labels = loss_labels(runs, version_marks(runs) if versions else None, own)
     texts = setting_texts(runs)
-    rows, params, odd, dropped = [], [], 0, 0
+    rows, params, without_outcome, dropped = [], [], 0, 0
     for run, label, text, trial in zip(runs, labels, texts, own, strict=True):
         outcome, sure = _outcome(run)
-        odd += not sure
+        without_outcome += not sure
         at_end = {
             name.replace("/", "_"): value
             for name, value in run.metrics.items()
@@ -105,10 +105,10 @@ def summary_frame(
             | {name: math.nan if value is None else value for name, value in at_end.items()}
         )
         params.append({name: value for name, value in run.params.items() if name not in NEEDED})
-    if odd:
+    if without_outcome:
         notes.append(
-            f"{counted(odd, 'FINISHED run')} without a tag that says how it ended; those without a "
-            "test accuracy count as failed"
+            f"{counted(without_outcome, 'FINISHED run')} without a tag that says how it ended; "
+            "those without a test accuracy count as failed"
         )
     if dropped:
         notes.append(f"{counted(dropped, 'test value')} not finite: left empty")

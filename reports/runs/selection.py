@@ -73,9 +73,9 @@ def pick(
     chosen, parents, notes = choose(store, experiments, sweeps)
 
     every = [run for run in store.runs("run", [each.id for each in chosen]) if is_identified(run)]
-    there = {run.experiment for run in every}
+    with_runs = {run.experiment for run in every}
     for each in [] if parents else chosen:
-        if each.id not in there:
+        if each.id not in with_runs:
             raise ReadError(
                 f"the experiment {quote(each.name)} in {shown(store.uri)} has no runs. {MAKE_RUNS}"
             )
@@ -148,9 +148,9 @@ def _of_sweeps(
     grids: dict[str, None] = {}
     kept: dict[str, Run] = {}
     for parent in parents:
-        here = [run for run in runs if run.experiment == parent.experiment]
-        grid, code = grid_of(store, parent, here, notes)
-        own = [run for run in here if run.tags["identity"] in set(grid)]
+        of_experiment = [run for run in runs if run.experiment == parent.experiment]
+        grid, code = grid_of(store, parent, of_experiment, notes)
+        own = [run for run in of_experiment if run.tags["identity"] in set(grid)]
         notes += taken(own, code)
         grids |= dict.fromkeys(grid)
         kept |= {run.run_id: run for run in own}

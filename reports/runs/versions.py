@@ -64,7 +64,7 @@ def version_marks(runs: Sequence[Run]) -> list[str]:
     for run, loss in zip(runs, losses, strict=True):
         codes.setdefault((loss, setting_key(run)), set()).add(code_of(run))
     marked = {
-        (loss, code) for (loss, _), found in codes.items() if len(found) > 1 for code in found
+        (loss, code) for (loss, _), digests in codes.items() if len(digests) > 1 for code in digests
     }
     short = shortened(code for _, code in sorted(marked))
     return [
@@ -133,10 +133,10 @@ def taken(runs: Sequence[Run], planned: Parts) -> list[str]:
                 other.setdefault(code_of(run), []).append(run)
     short = shortened(other)
     return [
-        f"{counted(len(found), 'run')} of {some(sorted({run.params['loss'] for run in found}))} "
-        f"taken as {'it was' if len(found) == 1 else 'they were'}, made by other code "
+        f"{counted(len(same), 'run')} of {some(sorted({run.params['loss'] for run in same}))} "
+        f"taken as {'it was' if len(same) == 1 else 'they were'}, made by other code "
         f"({short[code]}) than the sweep's command had: reuse=any"
-        for code, found in other.items()
+        for code, same in other.items()
     ]
 
 

@@ -12,7 +12,7 @@ above it:
     tuning.py        tuning seeds and evaluation seeds; the learning rate of each loss
     contrast.py      one contrast of two sets of values
     verdicts.py      the verdict on a contrast, and on those of a family
-    sides.py         which runs of two losses are compared, as pairs or not
+    pairing.py       which runs of two losses are compared, as pairs or not
     contrasts.py     families of contrasts
     bands.py         means and bands over epochs
     budget.py        training until a target accuracy, trials until a good learning rate

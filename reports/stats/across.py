@@ -125,16 +125,16 @@ def scores(
             as_assigned = -sign * math.inf if math.isnan(as_assigned) else as_assigned
             value = own[metric].to_numpy(dtype=float, na_value=math.nan)
             value = np.where(lost, as_assigned, np.where(np.isfinite(value), value, math.nan))
-            there = value[~np.isnan(value)]
-            if lost.all() or len(there) > lost.sum():  # otherwise its head has no such number
-                mean = float(there.mean())
-                counts = [len(there), int(lost.sum())]
+            finite = value[~np.isnan(value)]
+            if lost.all() or len(finite) > lost.sum():  # otherwise its head has no such number
+                mean = float(finite.mean())
+                counts = [len(finite), int(lost.sum())]
                 rows.append([name, str(loss), int(epochs), float(rates[str(loss)]), mean, *counts])
     return pd.DataFrame(rows, columns=SCORES)
 
 
 def compare(
-    found: pd.DataFrame,
+    results: pd.DataFrame,
     *,
     reference: str,
     metric: str,
@@ -152,7 +152,7 @@ def compare(
     is no difference, else "undecided".
 
     Args:
-        found: from `scores`.
+        results: from `scores`.
         reference: b of every contrast.
         metric: the column that the values are of.
         margin: half the width of practical equivalence, in the unit of differences (points for
@@ -167,7 +167,7 @@ def compare(
     """
     read = read_metric(metric)
     sign = 1 if read.higher_is_better else -1
-    values = found.pivot(index="unit", columns="loss", values="value").astype(float)
+    values = results.pivot(index="unit", columns="loss", values="value").astype(float)
     if reference not in values.columns:
         raise ValueError(f"reference: no run has a result of {reference!r}; got {list(values)}")
     losses = [reference, *(loss for loss in values.columns if loss != reference)]

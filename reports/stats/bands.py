@@ -55,10 +55,10 @@ def bands(
         for index in range(patterns.shape[1]):
             epochs = np.flatnonzero(which.ravel() == index)
             rng = named_generator(seed, "band", metric, *key)
-            found = mean_intervals(
+            intervals = mean_intervals(
                 table[np.ix_(patterns[:, index], epochs)], rng, level=level, resamples=resamples
             )
-            estimates[:, epochs], method[epochs] = found[:3], found.method
+            estimates[:, epochs], method[epochs] = intervals[:3], intervals.method
         part["mean"], part["low"], part["high"] = estimates
         parts.append(part.assign(interval=method, **dict(zip(names, key, strict=True))))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

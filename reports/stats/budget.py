@@ -125,9 +125,9 @@ def _measured(times: pd.DataFrame, measure: str) -> list[tuple[str, pd.DataFrame
 
 def _kaplan_meier(own: pd.DataFrame, measure: str) -> Any:
     """The share of runs that have not reached the target: its `quantiles` and `probabilities`."""
-    there = own["reached"]
+    reached = own["reached"]
     sample = scipy.stats.CensoredData(
-        uncensored=own.loc[there, measure].to_numpy(), right=own.loc[~there, measure].to_numpy()
+        uncensored=own.loc[reached, measure].to_numpy(), right=own.loc[~reached, measure].to_numpy()
     )
     return scipy.stats.ecdf(sample).sf
 

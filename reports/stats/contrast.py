@@ -123,8 +123,8 @@ def values(
 ) -> Values:
     """The runs of one side; all count as planned by default."""
     x = finite_array(scores, 1, "scores")
-    there = np.ones(x.size, bool) if planned is None else np.asarray(planned, dtype=bool)
-    return Values(x, images, there)
+    declared = np.ones(x.size, bool) if planned is None else np.asarray(planned, dtype=bool)
+    return Values(x, images, declared)
 
 
 def evidence(

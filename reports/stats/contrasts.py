@@ -14,17 +14,17 @@ import pandas as pd
 from reports.metrics import Metric
 from reports.names import plain
 from reports.stats.contrast import Contrast, Values, contrast, evidence, rank_contrast
-from reports.stats.runs import Trial, newest_runs
-from reports.stats.sides import (
-    Side,
-    Usable,
+from reports.stats.pairing import (
+    ComparedRuns,
+    LossRuns,
+    compared_runs,
     dropped,
     ended_well,
-    sides,
-    usable,
+    runs_by_trial,
     why_nothing,
     with_metric,
 )
+from reports.stats.runs import Trial, newest_runs
 from reports.stats.tuning import SeedSplit, choose_rates, split_seeds
 from reports.stats.verdicts import Rules, decide
 
@@ -44,9 +44,9 @@ COLUMNS = [
     *("outliers", "run_ids"),
 ]
 
-_Plan = Iterator[tuple[Sequence[Side], Sequence[Side], bool]]
-"""Of each contrast both sides, each in the trial it is shown in and then in the others that may be
-its best; and whether the evaluation seeds have runs at the chosen rates only."""
+_Plan = Iterator[tuple[Sequence[LossRuns], Sequence[LossRuns], bool]]
+"""Of each contrast the runs of both losses, each in the trial it is shown in and then in the others
+that may be its best; and whether the evaluation seeds have runs at the chosen rates only."""
 
 
 def contrasts(
@@ -68,7 +68,7 @@ def contrasts(
     nothing is chosen. All contrasts of one view at one value of epochs are one family for Holm.
 
     A pair counts when both runs finished, have the metric, and carry equal `init_hash` and
-    `order_hash`. Where hashes differ or are not recorded, or no seed is common to both sides, the
+    `order_hash`. Where hashes differ or are not recorded, or no seed is common to both losses, the
     whole contrast is analysed as unpaired, with all finished runs of either side; `pairing` says
     why. Runs that are lacking are listed in `dropped`.
 
@@ -167,11 +167,11 @@ def _at_best_rates(
 ) -> _Plan:
     name = rules.read.name
     has = with_metric(runs, name)
-    there = sides(runs[runs["seed"].isin(split.evaluation)], name, has)
+    by_trial = runs_by_trial(runs[runs["seed"].isin(split.evaluation)], name, has)
 
-    def of(loss: str) -> list[Side]:
+    def of(loss: str) -> list[LossRuns]:
         return [
-            there.get((loss, trial), Side(loss, trial, {}, name, has.get(loss, True)))
+            by_trial.get((loss, trial), LossRuns(loss, trial, {}, name, has.get(loss, True)))
             for trial in best.get(loss, ()) or (Trial(math.nan),)
         ]
 
@@ -181,9 +181,9 @@ def _at_best_rates(
 
 def _at_equal_rates(runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], rules: Rules) -> _Plan:
     name = rules.read.name
-    there = sides(runs, name, with_metric(runs, name))
-    own: dict[str, list[Side]] = {}
-    for side in sorted(there.values(), key=lambda side: side.trial.place):
+    by_trial = runs_by_trial(runs, name, with_metric(runs, name))
+    own: dict[str, list[LossRuns]] = {}
+    for side in sorted(by_trial.values(), key=lambda side: side.trial.place):
         own.setdefault(side.loss, []).append(side)
     for a, b in pairs:
         for one, other in itertools.product(own.get(a, []), own.get(b, [])):
@@ -210,7 +210,7 @@ def same_loss_contrasts(
         halves = [runs[runs["epochs"] == epochs] for runs in both]
         runs = pd.concat(halves)
         has = with_metric(runs, name)
-        a, b = (sides(half, name, has) for half in halves)
+        a, b = (runs_by_trial(half, name, has) for half in halves)
         plan = (([a[key]], [b[key]], False) for key in sorted(a.keys() & b.keys()))
         rows += _family(plan, "aa", epochs, False, rules, runs)
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -230,9 +230,9 @@ def _family(
 ) -> list[dict[str, Any]]:
     """The rows of one family; runs: all of these epochs, those of tuning seeds too."""
     rows = []
-    for sides_a, sides_b, two_stage in plan:
-        row = _row(sides_a, sides_b, view == "aa", two_stage, rules)
-        both = sides_a[0], sides_b[0]
+    for trials_a, trials_b, two_stage in plan:
+        row = _row(trials_a, trials_b, view == "aa", two_stage, rules)
+        both = trials_a[0], trials_b[0]
         row["lacking"] = "" if row["n"] else why_nothing(both, view, runs)
         rows.append(row | {"view": view, "epochs": int(epochs), "shared_seeds": shared})
     decide(rows, rules)
@@ -240,15 +240,19 @@ def _family(
 
 
 def _row(
-    sides_a: Sequence[Side], sides_b: Sequence[Side], disjoint: bool, two_stage: bool, rules: Rules
+    trials_a: Sequence[LossRuns],
+    trials_b: Sequence[LossRuns],
+    disjoint: bool,
+    two_stage: bool,
+    rules: Rules,
 ) -> dict[str, Any]:
-    """One contrast without what depends on the others of its family; the sides as in `_Plan`."""
-    a, b = sides_a[0], sides_b[0]
-    both = usable(a, b, disjoint)
+    """One contrast without what depends on the others of its family; the trials as in `_Plan`."""
+    a, b = trials_a[0], trials_b[0]
+    both = compared_runs(a, b, disjoint)
     result = _compared(both, rules)
     lost = dropped(a, b, disjoint)
     survivors = _compared(both.survivors(), rules) if any(both.diverged) else Contrast()
-    several = len(sides_a) * len(sides_b) > 1
+    several = len(trials_a) * len(trials_b) > 1
     tested = {
         (a.trial, b.trial): (
             result.direction,
@@ -257,7 +261,7 @@ def _row(
         )
     }
     if several and not two_stage and result.n:
-        for one, other in itertools.product(sides_a, sides_b):
+        for one, other in itertools.product(trials_a, trials_b):
             if (one.trial, other.trial) not in tested:
                 tested[one.trial, other.trial] = _at_rates(one, other, disjoint, rules)
     directions, p, p_equivalence = zip(*tested.values(), strict=True)
@@ -313,16 +317,16 @@ def _values(runs: Iterable[Any], rules: Rules) -> Values:
     )
 
 
-def _both(runs: Usable, rules: Rules) -> tuple[Values, Values, bool]:
-    """The values of both sides, and whether only their order can be compared."""
+def _both(runs: ComparedRuns, rules: Rules) -> tuple[Values, Values, bool]:
+    """The values of both losses, and whether only their order can be compared."""
     x, y = _values(runs.a.values(), rules), _values(runs.b.values(), rules)
     if x.images is None or y.images is None or x.images.shape[1] != y.images.shape[1]:
         x, y = x._replace(images=None), y._replace(images=None)
     return x, y, bool(np.isinf(np.concatenate([x.scores, y.scores])).any())
 
 
-def _compared(runs: Usable, rules: Rules) -> Contrast:
-    """The contrast of the runs of two sides."""
+def _compared(runs: ComparedRuns, rules: Rules) -> Contrast:
+    """The contrast of the runs of two losses."""
     x, y, by_rank = _both(runs, rules)
     how: Any = {"paired": runs.paired, "higher_is_better": rules.read.higher_is_better}
     how |= {"level": 1 - rules.alpha}
@@ -331,9 +335,9 @@ def _compared(runs: Usable, rules: Rules) -> Contrast:
     return contrast(x, y, **how, step=rules.step, margin=rules.half_width)
 
 
-def _at_rates(a: Side, b: Side, disjoint: bool, rules: Rules) -> tuple[float, float, float]:
+def _at_rates(a: LossRuns, b: LossRuns, disjoint: bool, rules: Rules) -> tuple[float, float, float]:
     """Direction, p that decides, and the same of equivalence at another pair of rates."""
-    runs = usable(a, b, disjoint)
+    runs = compared_runs(a, b, disjoint)
     if not runs.a or not runs.b:
         return 0.0, 1.0, 1.0
     x, y, by_rank = _both(runs, rules)
@@ -345,7 +349,9 @@ def _at_rates(a: Side, b: Side, disjoint: bool, rules: Rules) -> tuple[float, fl
     return direction, shown.p_decides, shown.p_equivalence_decides
 
 
-def _named(result: Contrast, runs: Usable, losses: tuple[str, str], metric: Metric) -> list[str]:
+def _named(
+    result: Contrast, runs: ComparedRuns, losses: tuple[str, str], metric: Metric
+) -> list[str]:
     """The runs behind outlying seeds, in words: of a pair the one that is farther from its own."""
     both = []
     for loss, own in zip(losses, runs[:2], strict=True):

@@ -141,10 +141,10 @@ def mean_intervals(
         if varied.size:
             scaled = (x[:, varied] - mean[varied]) / (error[varied] * math.sqrt(n))
             q_low[varied], q_high[varied] = _studentised_quantiles(scaled, rng, level, resamples)
-        usable = np.isfinite(q_low) & np.isfinite(q_high)
-        low[usable] = (mean - q_high * error)[usable]
-        high[usable] = (mean - q_low * error)[usable]
-        method[usable] = "bootstrap"
+        bounded = np.isfinite(q_low) & np.isfinite(q_high)
+        low[bounded] = (mean - q_high * error)[bounded]
+        high[bounded] = (mean - q_low * error)[bounded]
+        method[bounded] = "bootstrap"
     return Intervals(mean, low, high, method)
 
 

@@ -121,8 +121,8 @@ def seeds_needed(
             np.where(reached, low, np.minimum(middle + 1, high)),
             np.where(reached, middle, high),
         )
-    found = np.where(never, math.inf, low)
-    return Seeds(*(float(each) for each in np.quantile(found, (0.25, 0.5, 0.75), method="higher")))
+    quartiles = np.quantile(np.where(never, math.inf, low), (0.25, 0.5, 0.75), method="higher")
+    return Seeds(*map(float, quartiles))
 
 
 def _above(t: np.ndarray, freedom: np.ndarray, shift: np.ndarray) -> np.ndarray:

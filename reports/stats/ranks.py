@@ -78,13 +78,13 @@ def groups(average_ranks: pd.Series, difference: float) -> list[list[str]]:
     [['a', 'b'], ['b', 'c']]
     """
     ordered = average_ranks.sort_values(kind="stable")
-    found: list[list[str]] = []
+    groups_so_far: list[list[str]] = []
     for rank in ordered:
         near = ordered[(ordered >= rank) & (ordered < rank + difference)]
         together = [str(loss) for loss in near.index]
-        if len(together) > 1 and not any(set(together) <= set(each) for each in found):
-            found.append(together)
-    return found
+        if len(together) > 1 and not any(set(together) <= set(each) for each in groups_so_far):
+            groups_so_far.append(together)
+    return groups_so_far
 
 
 def signed_rank_p(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:

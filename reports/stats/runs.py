@@ -76,15 +76,15 @@ def ended_badly(outcomes: Sequence[str], of: str) -> str:
     'of the 3 runs of mse 2 diverged and 1 was killed'
     """
     ways = {"diverged": "diverged", "failed": "failed", "killed": "were killed"}
-    found = [
+    ended = [
         (outcomes.count(outcome), words) for outcome, words in ways.items() if outcome in outcomes
     ]
-    if len(found) == 1 and len(outcomes) > 1:
-        return f"all {len(outcomes):,} runs {of} {found[0][1]}"
-    each = [words.replace("were", "was") if count == 1 else words for count, words in found]
+    if len(ended) == 1 and len(outcomes) > 1:
+        return f"all {len(outcomes):,} runs {of} {ended[0][1]}"
+    each = [words.replace("were", "was") if count == 1 else words for count, words in ended]
     if len(outcomes) == 1:
         return f"the only run {of} {each[0]}"
-    counts = [f"{count:,} {words}" for (count, _), words in zip(found, each, strict=True)]
+    counts = [f"{count:,} {words}" for (count, _), words in zip(ended, each, strict=True)]
     return f"of the {len(outcomes):,} runs {of} {', '.join(counts[:-1])} and {counts[-1]}"
 
 
@@ -126,8 +126,8 @@ def evaluation_only(family: pd.DataFrame) -> list[int]:
     each = family.drop_duplicates(["seed", "loss", *TRIAL])
     most = each.groupby(["seed", "loss"], observed=True).size().groupby(level="seed").max()
     alone = list(most.index[most == 1])
-    there = family[family["seed"].isin(alone)].drop_duplicates(["loss", *TRIAL])
-    return alone if len(alone) < len(most) and not there["loss"].duplicated().any() else []
+    trials_alone = family[family["seed"].isin(alone)].drop_duplicates(["loss", *TRIAL])
+    return alone if len(alone) < len(most) and not trials_alone["loss"].duplicated().any() else []
 
 
 def denominators(summary: pd.DataFrame) -> pd.DataFrame:

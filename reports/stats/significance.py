@@ -99,11 +99,11 @@ def holm(p: ArrayLike) -> np.ndarray:
     values = np.asarray(p, dtype=np.float64)
     if not values.size:
         return values
-    known = np.nan_to_num(values, nan=1.0)
-    order = np.argsort(known, kind="stable")
-    adjusted = np.empty_like(known)
+    finite = np.nan_to_num(values, nan=1.0)
+    order = np.argsort(finite, kind="stable")
+    adjusted = np.empty_like(finite)
     times = np.arange(values.size, 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(times * known[order]), 1.0)
+    adjusted[order] = np.minimum(np.maximum.accumulate(times * finite[order]), 1.0)
     return np.where(np.isnan(values), np.nan, adjusted)
 
 

@@ -108,13 +108,14 @@ def compare(
     >>> found.verdict, found.contrast.generalises
     ('equivalent', 'new seeds and new examples')
     """
-    sides = []
+    samples = []
     for each in (a, b):
         x = np.asarray(each, dtype=np.float64)
-        there = np.arange(len(x)) < (len(x) if planned is None else planned)
-        sides.append(values(x if x.ndim < 2 else x.mean(axis=1), x if x.ndim > 1 else None, there))
+        declared = np.arange(len(x)) < (len(x) if planned is None else planned)
+        per_image = x if x.ndim > 1 else None
+        samples.append(values(x if x.ndim < 2 else x.mean(axis=1), per_image, declared))
     how = {"higher_is_better": higher_is_better, "margin": margin}
-    result = contrast(*sides, paired=paired, level=1 - alpha, step=step, **how)  # type: ignore[arg-type]
+    result = contrast(*samples, paired=paired, level=1 - alpha, step=step, **how)  # type: ignore[arg-type]
     words = verdict(
         result.low,
         result.high,

@@ -368,7 +368,7 @@ def test_verdicts_with_baselines_are_derived_again() -> None:
     summary, curves = marked()
     question = Question(reference="mine", subjects=("mine",))
     sections = analysis.sections(summary, curves, question, predictions)
-    assert sections[0].here == ["mine"] and sections[0].losses == [
+    assert sections[0].without_baselines == ["mine"] and sections[0].losses == [
         "mine",
         "ce (baseline)",
         "mse (baseline)",

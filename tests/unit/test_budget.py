@@ -153,7 +153,7 @@ def test_the_seconds_of_a_curve_without_epoch_0_are_those_since_its_start() -> N
 def test_without_a_target_it_is_a_share_of_the_reference() -> None:
     summary, curves = synthetic(seeds=range(2), rates=(0.1,))
     (section,), report, _, markdown = made(summary, curves)
-    final = section.judged.loc[section.judged["loss"] == "ce", "val_accuracy"].mean()
+    final = section.evaluated.loc[section.evaluated["loss"] == "ce", "val_accuracy"].mean()
     assert section.target == math.floor(950 * final) / 1000
     assert "to-target" in report.tables and "trials" not in report.tables  # one rate each
     assert f"to {100 * section.target:g} % validation accuracy" in markdown

@@ -144,7 +144,7 @@ def test_the_table_of_further_measures_has_means_and_invents_nothing(section: Se
     table = page_tables.further(section, section.losses)
     assert table is not None
     by_loss = {row[0].value: dict(zip(table.keys, row, strict=True)) for row in table.rows}
-    judged = section.judged[section.judged["loss"] == "ce"]
+    judged = section.evaluated[section.evaluated["loss"] == "ce"]
     assert by_loss["ce"]["test_macro_f1_percent"].value == pytest.approx(
         100 * judged["test_macro_f1"].mean()
     )
@@ -314,7 +314,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
     comparisons = {row["a"]: row for row in found.headline.to_dict("records")}
     row = comparisons["focal gamma=3"]
     ce, focal = (
-        found.judged.loc[found.judged["loss"] == loss, name].mean()
+        found.evaluated.loc[found.evaluated["loss"] == loss, name].mean()
         for loss in ("ce", "focal gamma=3")
     )
     difference = (100 if metric.in_points else 1) * (focal - ce)

@@ -11,7 +11,7 @@ import pandas as pd
 from reports.names import plain
 from reports.stats.runs import FINISHED, Trial, ended_badly, trials
 
-Runs = dict[int, Any]
+RunsBySeed = dict[int, Any]
 """The runs of one loss in one trial, by seed."""
 
 _PROVED = "hashes equal"
@@ -31,12 +31,12 @@ class Dropped(NamedTuple):
     reason: str
 
 
-class Side(NamedTuple):
+class LossRuns(NamedTuple):
     """A loss in one trial. has: whether its head has the metric."""
 
     loss: str
     trial: Trial
-    runs: Runs
+    runs: RunsBySeed
     metric: str
     has: bool
 
@@ -68,16 +68,16 @@ def with_metric(runs: pd.DataFrame, metric: str) -> dict[str, bool]:
     return {loss: loss in valued for loss in set(ok["loss"].astype(str))}
 
 
-def sides(
+def runs_by_trial(
     kept: pd.DataFrame, metric: str, has: Mapping[str, bool]
-) -> dict[tuple[str, Trial], Side]:
+) -> dict[tuple[str, Trial], LossRuns]:
     """The runs of each loss in each trial."""
-    found: dict[tuple[str, Trial], Side] = {}
+    by_trial: dict[tuple[str, Trial], LossRuns] = {}
     for run, trial in zip(kept.to_dict("records"), trials(kept), strict=True):
         key = str(run["loss"]), trial
-        side = found.setdefault(key, Side(*key, {}, metric, has.get(key[0], True)))
+        side = by_trial.setdefault(key, LossRuns(*key, {}, metric, has.get(key[0], True)))
         side.runs[int(run["seed"])] = run
-    return found
+    return by_trial
 
 
 def ended_well(run: Mapping[str, Any]) -> bool:
@@ -85,29 +85,29 @@ def ended_well(run: Mapping[str, Any]) -> bool:
     return bool(run["outcome"] == "ok")
 
 
-class Usable(NamedTuple):
-    """The runs of two sides that count, in the same order of seeds where they are paired.
+class ComparedRuns(NamedTuple):
+    """The runs of two losses that count, in the same order of seeds where they are paired.
 
-    pairing: why they are, or are not. diverged: how many of either side; where no run of either
+    pairing: why they are, or are not. diverged: how many of either loss; where no run of either
     ended well, there is nothing to compare, and these are all that diverged.
     """
 
-    a: Runs
-    b: Runs
+    a: RunsBySeed
+    b: RunsBySeed
     pairing: str
     paired: bool
     diverged: tuple[int, ...]
 
-    def survivors(self) -> Usable:
+    def survivors(self) -> ComparedRuns:
         """The runs that did not diverge, of pairs those of which neither did."""
         alive = [{s: run for s, run in side.items() if ended_well(run)} for side in self[:2]]
         a, b = _common(alive) if self.paired else alive
         return self._replace(a=a, b=b)
 
 
-def usable(a: Side, b: Side, disjoint: bool) -> Usable:
-    """The runs of two sides that count; disjoint: whether their seeds have nothing in common."""
-    runs: list[Runs] = [
+def compared_runs(a: LossRuns, b: LossRuns, disjoint: bool) -> ComparedRuns:
+    """The runs of two losses that count; disjoint: whether their seeds have nothing in common."""
+    runs: list[RunsBySeed] = [
         {seed: run for seed, run in sorted(side.runs.items()) if not side.lacking(seed)}
         for side in (a, b)
     ]
@@ -118,15 +118,15 @@ def usable(a: Side, b: Side, disjoint: bool) -> Usable:
         runs = _common(runs)
     diverged = tuple(sum(not ended_well(run) for run in side.values()) for side in runs)
     counted = runs if trained else [{}, {}]
-    return Usable(counted[0], counted[1], pairing, paired, diverged)
+    return ComparedRuns(counted[0], counted[1], pairing, paired, diverged)
 
 
-def _common(runs: Sequence[Runs]) -> list[Runs]:
+def _common(runs: Sequence[RunsBySeed]) -> list[RunsBySeed]:
     seeds = sorted(runs[0].keys() & runs[1].keys())
     return [{seed: side[seed] for seed in seeds} for side in runs]
 
 
-def _pairing(a: Runs, b: Runs) -> str:
+def _pairing(a: RunsBySeed, b: RunsBySeed) -> str:
     """Why the runs of two sides are pairs, or are not."""
     if not (a and b):
         return _NOTHING
@@ -148,7 +148,7 @@ def _pairing(a: Runs, b: Runs) -> str:
     )
 
 
-def dropped(a: Side, b: Side, disjoint: bool) -> list[list[Dropped]]:
+def dropped(a: LossRuns, b: LossRuns, disjoint: bool) -> list[list[Dropped]]:
     """The runs that either side lacks, of all seeds of both; of its own if these are disjoint."""
     return [
         [
@@ -160,7 +160,7 @@ def dropped(a: Side, b: Side, disjoint: bool) -> list[list[Dropped]]:
     ]
 
 
-def why_nothing(both: Iterable[Side], view: str, runs: pd.DataFrame) -> str:
+def why_nothing(both: Iterable[LossRuns], view: str, runs: pd.DataFrame) -> str:
     """How the runs of each side ended that has no run that ended well.
 
     For example "all 2 runs of mse diverged".
@@ -175,7 +175,7 @@ def why_nothing(both: Iterable[Side], view: str, runs: pd.DataFrame) -> str:
     return " and ".join(dict.fromkeys(text for text in texts if text))
 
 
-def _ended(side: Side, name: str, outcomes: list[str]) -> str:
+def _ended(side: LossRuns, name: str, outcomes: list[str]) -> str:
     """How a side's runs ended; "" when some that count ended well.
 
     outcomes: those of all runs of its loss.
