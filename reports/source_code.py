@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
 from experiments.contract import Parts, changed, changed_files
-from reports.names import counted, plain
 from reports.runs.versions import parts_of, shortened
+from reports.texts import say
+
+_say = partial(say, file="code.jinja")
 
 OWN = "loss"
 """The part of the code in which losses differ anyway; all others are shared."""
@@ -20,24 +23,10 @@ def described(runs: pd.DataFrame) -> str:
     """The digests of the code by loss, the user's files, and the losses of unknown code."""
     by_loss = codes(runs)
     short = shortened(sorted({code for own in by_loss.values() for code in own if code}))
-    digests = [
-        f"{plain(loss)} {', '.join(short[code] for code in own if code)}"
-        for loss, own in by_loss.items()
-        if any(own)
-    ]
-    files = sorted({file for file in _files(runs) if not file.startswith(OURS)})
+    digests = {loss: [short[c] for c in own if c] for loss, own in by_loss.items() if any(own)}
+    files = sorted(file for file in _files(runs) if not file.startswith(OURS))
     unknown = [loss for loss, own in by_loss.items() if "" in own]
-    parts = (
-        [f"digests of the code that computed the numbers: {', '.join(digests)}"] if digests else []
-    )
-    if digests:
-        named = ", ".join(plain(file, 60) for file in files)
-        parts.append(f"files of the user: {named}" if files else "no files of the user")
-    if len(unknown) == len(by_loss):
-        parts.append("code unknown: no run here records it")
-    elif unknown:
-        parts.append(f"code unknown: {', '.join(map(plain, unknown))}")
-    return "; ".join(parts)
+    return _say("described", digests, files, unknown, len(unknown) == len(by_loss))
 
 
 def codes(runs: pd.DataFrame) -> dict[str, list[str]]:
@@ -65,16 +54,9 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
         own = runs[runs["loss"].astype(str) == loss]
         counts = own["code"].fillna("").astype(str).value_counts(sort=False).sort_index()
         short = shortened(counts.index)
-        each = ", ".join(f"{count} by {short[code]}" for code, count in counts.items())
-        files_by_code = [_parts(own, code) for code in counts.index if code]
-        files = sorted(
-            {file for other in files_by_code[1:] for file in changed_files(files_by_code[0], other)}
-        )
-        differ = f"; {', '.join(plain(file, 60) for file in files)} changed" if files else ""
-        yield (
-            f"Runs of {plain(loss)} made by different code are taken together (reuse=any): "
-            f"{each}{differ}. versions=true compares the versions."
-        )
+        first, *others = (_parts(own, code) for code in counts.index if code)
+        files = sorted({file for other in others for file in changed_files(first, other)})
+        yield _say("pooled", loss, counts.rename(short).to_dict(), files)
 
 
 def _unknown(runs: pd.DataFrame) -> Iterator[str]:
@@ -82,18 +64,8 @@ def _unknown(runs: pd.DataFrame) -> Iterator[str]:
     unknown = [loss for loss, digests in by_loss.items() if "" in digests]
     if not unknown:
         return
-    if len(unknown) == len(by_loss):
-        yield (
-            "Code unknown: these runs do not record the code that computed them, so runs from "
-            "before and after an edit may be taken together."
-        )
-    else:
-        yield (
-            f"Code unknown for {_names(unknown)}: whether "
-            f"{'it shares' if len(unknown) == 1 else 'they share'} the "
-            "code of data, network and training with the other losses cannot be told, and part of "
-            "a difference may be the code's."
-        )
+    every = len(unknown) == len(by_loss)
+    yield _say("all_unknown") if every else _say("unknown", unknown)
 
 
 def _shared(runs: pd.DataFrame) -> Iterator[str]:
@@ -107,15 +79,7 @@ def _shared(runs: pd.DataFrame) -> Iterator[str]:
                 versions.setdefault(repr(sorted(shared.items())), (shared, []))[1].append(loss)
     ordered = sorted(versions.values(), key=lambda version: -len(version[1]))
     for parts, losses in ordered[1:]:
-        differ = changed(ordered[0][0], parts)
-        words = "; ".join(
-            f"{part} ({', '.join(plain(file, 60) for file in files)})"
-            for part, files in differ.items()
-        )
-        yield (
-            f"Not only the losses differ between {_names(ordered[0][1])} and {_names(losses)}, "
-            f"but also the code of {words}: part of a difference may be the code's."
-        )
+        yield _say("different", ordered[0][1], losses, changed(ordered[0][0], parts))
 
 
 def _parts(runs: pd.DataFrame, code: str) -> Parts:
@@ -129,8 +93,3 @@ def _files(runs: pd.DataFrame) -> set[str]:
     """Every file behind the runs."""
     texts = runs["code_parts"].dropna().unique() if "code_parts" in runs else ()
     return {file for text in texts for files in parts_of(text).values() for file in files}
-
-
-def _names(losses: Sequence[str]) -> str:
-    shown = ", ".join(plain(loss) for loss in losses[:3])
-    return shown if len(losses) <= 3 else f"{shown} and {counted(len(losses) - 3, 'other')}"

@@ -13,7 +13,6 @@
     under_way.py      progress of a sweep, and the curves of runs that go on
     provenance.py     where baselines come from, in words
     caveats.py        what to know before using a number
-    checklist.py      the reproducibility checklist, made from the caveats' facts
     methods.py        what the verdicts of a setting rest on, in words
     commands.py       the exact commands that a reader may type next
     more_runs.py      those for runs that would decide, or are missing

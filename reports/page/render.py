@@ -21,6 +21,7 @@ from reports.page import table as page_table
 from reports.texts import TEMPLATES, say
 
 if TYPE_CHECKING:
+    from reports.page.caveats import Fact
     from reports.page.under_way import Progress
 
 
@@ -102,9 +103,9 @@ def to_markdown(page: Page) -> str:
     return re.sub(r"\n{3,}", "\n\n", head + body).strip("\n") + "\n"
 
 
-def checklist(items: Sequence[Mapping[str, Any]]) -> str:
-    """A file that answers the questions of reproducibility checklists."""
-    return _environment("markdown").get_template("checklist.jinja").render(items=items)
+def checklist(settings: Sequence[tuple[Sequence[Fact], Sequence[str]]]) -> str:
+    """A file that answers the questions of checklists by the caveats and words of settings."""
+    return _environment("markdown").get_template("checklist.jinja").render(settings=settings)
 
 
 def anchor(text: str) -> str:

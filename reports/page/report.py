@@ -19,7 +19,6 @@ from reports.page import across as page_across
 from reports.page import (
     answer,
     caveats,
-    checklist,
     commands,
     cross_setting,
     provenance,
@@ -119,12 +118,9 @@ def report(
         figure_format=figure_format,
         progress=progress,
     )
-    items = [
-        item
-        for section in sections
-        for item in checklist.checklist(caveats.facts(section), answer.words_of(section))
-    ]
-    made.report.checklist = render.checklist(items)
+    made.report.checklist = render.checklist(
+        [(caveats.facts(section), answer.words_of(section)) for section in sections]
+    )
     return made.report
 
 

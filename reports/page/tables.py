@@ -102,9 +102,8 @@ def further(section: Section, order: Sequence[str]) -> Table | None:
     columns = _measured(frame, FURTHER)
     if not columns:
         return None
-    names = {column.source for column in columns}
-    explained = [words for name, words in _EXPLAINED.items() if name in names]
-    return described("further", frame, [LOSS, *columns], explained=explained)
+    names = [column.source for column in columns]
+    return described("further", frame, [LOSS, *columns], names=names)
 
 
 def to_target(section: Section, order: Sequence[str]) -> Table:
@@ -307,20 +306,6 @@ def curves(section: Section) -> Table:
         if part not in frame:
             frame[part] = float("nan")
     return described("curves", frame, [*columns, Column("runs", "runs", "n", form=count)])
-
-
-_EXPLAINED = {
-    "test_balanced_accuracy": "Balanced: mean over the classes of the accuracy on each.",
-    "test_macro_f1": "Macro F1: mean over the classes.",
-    "test_accuracy_many": "Many-shot classes have over 100 training examples.",
-    "test_accuracy_medium": "Medium-shot classes have 20 to 100 training examples.",
-    "test_accuracy_few": "Few-shot classes have under 20 training examples.",
-    "test_top5_accuracy": "Top 5: the label is one of the five classes of highest probability.",
-    "test_margin": "Margin: probability of the label minus the largest other.",
-    "test_aurc": "AURC: selective risk averaged over coverage.",
-    "test_nll_scaled": "Scaled: after the temperature fitted on validation.",
-    "corrupted_accuracy": "Corrupted: accuracy on corrupted test images, mean over their kinds.",
-}
 
 
 def _ordered(frame: pd.DataFrame, order: Iterable[str], *first: str) -> pd.DataFrame:

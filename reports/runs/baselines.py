@@ -16,7 +16,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -338,11 +338,8 @@ def _kept(run: Run) -> Run:
     """The run without what is of its store or its machine alone."""
     metrics = {name: value for name, value in run.metrics.items() if name.startswith(AT_END)}
     params = {name: value for name, value in run.params.items() if name not in DATA_PLACES}
-    own = {
-        name: getattr(run, name)
-        for name in ("run_id", "name", "status", "started", "ended", "tags", "digest")
-    }
-    return Run(**own, params=params, metrics=metrics, experiment="", deleted=False, baseline=True)
+    run = replace(run, params=params, metrics=metrics, experiment="")
+    return replace(run, deleted=False, baseline=True)
 
 
 def _curves(runs: Sequence[Run], curves: pd.DataFrame) -> dict[str, dict[str, list[float | None]]]:
