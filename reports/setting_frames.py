@@ -96,10 +96,8 @@ def best_table(
             "loss": loss,
             "lr": float(picked["lr"].iloc[0]) if len(picked) else math.nan,
             "tuned": str(picked["tuned"].iloc[0]) if len(picked) else "",
+            "edge": str(picked["edge"].iloc[0]) if len(picked) else "none",
         }
-        row["tuning_seeds"] = picked["tuning_seeds"].iloc[0] if len(picked) else ()
-        row["seeds"] = tuple(sorted(int(seed) for seed in runs["seed"]))
-        row["edge"] = str(picked["edge"].iloc[0]) if len(picked) else "none"
         for name in ("val_accuracy", "test_accuracy"):
             row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_n"] = _column(
                 runs, name, seed, loss
@@ -107,45 +105,26 @@ def best_table(
         for metric in secondary_metrics.LIKELIHOOD + secondary_metrics.FURTHER:
             row[metric.name], *_, row[f"{metric.name}_n"] = _column(runs, metric.name, seed, loss)
         row["epoch_seconds"], *_ = _column(runs, "epoch_seconds", seed, loss)
-        trials = kept[(kept["loss"] == loss)]
-        row |= {
-            "runs": len(runs),
-            "diverged": int((trials["outcome"] == "diverged").sum()),
-        }
-        rows.append(row)
+        diverged = (kept["loss"] == loss) & (kept["outcome"] == "diverged")
+        rows.append(row | {"runs": len(runs), "diverged": int(diverged.sum())})
     return pd.DataFrame(rows)
 
 
 def means_by_epochs(kept: pd.DataFrame, chosen: pd.DataFrame, question: Question) -> pd.DataFrame:
     """The metric at each loss's best rate for every value of epochs.
 
-    Epochs, loss, lr, tuned, mean, low, high, n, tuning_seeds, seeds.
-
-    tuning_seeds: those that chose the rate. seeds: those of the runs that are averaged.
+    The columns are epochs, loss, lr, tuned, mean, low, high and n.
     """
     rows = []
     for epochs, family in kept.groupby("epochs", sort=True):
-        split = split_seeds(family, question.tuning_seeds)
         picked = chosen[chosen["epochs"] == epochs]
-        evaluated = evaluated_runs(family, picked, split.evaluation)
+        seeds = split_seeds(family, question.tuning_seeds).evaluation
+        evaluated = evaluated_runs(family, picked, seeds)
         for _, choice in picked.iterrows():
             runs = evaluated[evaluated["loss"] == choice["loss"]]
-            mean, low, high, n = _column(runs, question.metric, question.seed, str(choice["loss"]))
-            rows.append(
-                {
-                    "epochs": int(epochs),
-                    "loss": choice["loss"],
-                    "lr": choice["lr"],
-                    "tuned": choice["tuned"],
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "n": n,
-                    "tuning_seeds": choice["tuning_seeds"],
-                    "seeds": tuple(sorted(int(seed) for seed in runs["seed"])),
-                }
-            )
-    columns = ["epochs", "loss", "lr", "tuned", "mean", "low", "high", "n", "tuning_seeds", "seeds"]
+            values = _column(runs, question.metric, question.seed, str(choice["loss"]))
+            rows.append((int(epochs), choice["loss"], choice["lr"], choice["tuned"], *values))
+    columns = ["epochs", "loss", "lr", "tuned", "mean", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -56,7 +56,7 @@ def run_command(
         loss: runs[runs["loss"] == loss].iloc[0] for loss in losses if (runs["loss"] == loss).any()
     }
     own = {loss: _own_values(runs[runs["loss"] == loss], loss) for loss in first}
-    names = {loss: _text(row.get("loss_option", loss)) for loss, row in first.items()}
+    names = {loss: str(row.get("loss_option", loss)) for loss, row in first.items()}
     together = [name for loss, name in names.items() if not own[loss]]
     alone = [([name], own[loss]) for loss, name in names.items() if own[loss]]
     shared = next(iter(first.values()), pd.Series(dtype=object))
@@ -78,7 +78,7 @@ def run_command(
         for chosen, values in options
     ]
     versions = {name for loss, name in names.items() if loss.startswith(f"{name}@")}
-    others = [(group, _text(shared[group])) for group in GROUPS if _known(shared.get(group))]
+    others = [(group, str(shared[group])) for group in GROUPS if _known(shared.get(group))]
     for place, (losses, _) in enumerate(options):
         chosen = [*(("loss", name) for name in losses), *others]
         comments = [] if all(_in_conf(*option) for option in chosen) else [_AS_FIRST]
@@ -132,8 +132,8 @@ def _setting(row: pd.Series) -> list[str]:
     root = _defaults("config")
     for group in GROUPS:
         option = row.get(group)
-        if _known(option) and _text(option) != root.get(group):
-            chosen.append(override(group, _text(option)))
+        if _known(option) and str(option) != root.get(group):
+            chosen.append(override(group, str(option)))
     if _known(row.get("batch_size")) and float(row["batch_size"]) != float(
         root.get("batch_size", math.nan)
     ):
@@ -163,7 +163,7 @@ def _own_values(runs: pd.DataFrame, loss: str) -> list[str]:
 def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
     """A group's own values that differ from those of its option's file."""
     option = row.get(f"{group}_option", row.get(group, loss))
-    defaults = _defaults(f"{group}/{option}") if _PLAIN.fullmatch(_text(option)) else {}
+    defaults = _defaults(f"{group}/{option}") if _PLAIN.fullmatch(str(option)) else {}
     overrides = []
     for key in sorted(str(name) for name in row.index if str(name).startswith(f"{group}.")):
         own, default = row[key], defaults.get(key.partition(".")[2], _MISSING)
@@ -196,10 +196,6 @@ def _known(value: Any) -> bool:
         and not (isinstance(value, float) and math.isnan(value))
         and str(value) != ""
     )
-
-
-def _text(value: Any) -> str:
-    return str(value)
 
 
 def _seeds(seeds: Sequence[int]) -> str:

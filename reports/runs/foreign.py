@@ -39,7 +39,7 @@ from reports.runs.imported import (
     line_of,
 )
 from reports.runs.records import ReadError
-from reports.runs.wording import cut, quote, some
+from reports.runs.wording import cut, number, quote, some
 
 KINDS = ("params", "metrics", "tags")
 _TEXTS = ("loss", "seed", "lr", "epochs", "outcome")
@@ -295,7 +295,7 @@ def _lines(
     lengths = {
         run.info.run_id: int(float(keys["epochs"].of(run)))
         for run in runs
-        if "epochs" in keys and _is_number(keys["epochs"].of(run))
+        if "epochs" in keys and number(str(keys["epochs"].of(run))) is not None
     }
     numbered = _numbered(curves, lengths)
     if numbered is None and any(len(v) > 1 for own in curves.values() for v in own.values()):
@@ -307,7 +307,7 @@ def _lines(
         outcome = _STATUS.get(run.info.status, "running")
         deciding = next(key for column, key in keys.items() if column_of(column)[0] == metric)
         value = deciding.of(run)
-        if outcome == "ok" and "outcome" not in keys and not _is_number(value):
+        if outcome == "ok" and "outcome" not in keys and number(str(value)) is None:
             outcome = "failed" if value is None else "diverged"
             lost += value is None
         cells = {"outcome": outcome} | cells
@@ -385,13 +385,6 @@ def _numbered(
     else:
         return None
     return {run: epochs.get(run, {}) for run in curves}
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
 
 
 def _text(value: Any) -> str:

@@ -1341,7 +1341,8 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
         assert set(tuned) == seeds  # all of them chose
     lost = {tuple(each)[:3] for drops in second["dropped"] for each in drops}
     assert not lost & asked
-    assert set(after.best.set_index("loss").loc["brier", "seeds"]) == set(range(10))
+    evaluated = after.evaluated[after.evaluated["loss"] == "brier"]
+    assert set(evaluated["seed"]) == set(range(10))
 
 
 @pytest.mark.slow
