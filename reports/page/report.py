@@ -59,61 +59,47 @@ def report(
     front = list(dict.fromkeys([*in_front(sections), *going]))[: palette.TOGETHER]
     looks = palette.looks(list(dict.fromkeys([*front, *order, *going])))
     made = Collector(looks, front)
-    titles = answer.titles(sections)
     answers = [answer.facts(section) for section in sections]
-    several = len(sections) > 1
-    stored = caveats.about_the_store(source.missing, source.notes, source.warnings)
-    shared = made.facts(stored, "store")
-    top: dict[str, Any] = {
-        "table": None,
-        "kind": "grid" if several and across is None else "answer",
-        "basis": "",
-    }
-    first: list[Part] = []
-    labels: list[Fact] = []
+    shared = made.facts(
+        caveats.about_the_store(source.missing, source.notes, source.warnings), "store"
+    )
+    top: dict[str, Any] = {"table": None, "kind": "answer", "basis": "", "notes": []}
+    top["baselines"] = []
     if across is not None:
         top["table"] = made.table(page_across.answer(across))
-        first = [_across(across, sections, source, made)]
-    elif several:
-        top["table"] = made.table(answer.grid(sections, titles, order))
-    elif sections and answers[0]["evaluated"]:
-        top["table"] = made.table(answer.table(sections[0]))
-        top["basis"] = basis(sections[0]) if len(sections[0].headline) else ""
-    parts: list[Part] = []
-    for number, (title, section) in enumerate(zip(titles, sections, strict=True), start=1):
-        made.prefix = f"setting-{number}-" if several else ""
-        one = SectionParts(section, source, examples, made)
-        if across is not None:
-            parts.append(one.short(across.key))
-            continue
-        own, facts = one.all([] if several else shared)
-        if several:
-            name = f"Setting {number} of {len(sections)}: {title}"
-            own = [Part(name, "nothing.jinja", parts=own, folded=number > 1, anchor=title)]
-        parts += own
-        labels += [fact for fact in facts if fact.label and fact.alarm]
-    made.prefix = ""
-    if across is None:
-        first = _overviews(sections, order, made)
+        alone = f"Each {across.unit} on its own"
+        parts: list[Part | None] = [_across(across, sections, source, made)]
+        each, facts = _settings(sections, source, examples, made, shared, across.key)
+        parts.append(Part(alone, "nothing.jinja", parts=each))
     else:
-        parts = [Part(f"Each {across.unit} on its own", "nothing.jinja", parts=parts)]
+        if len(sections) > 1:
+            titles = answer.titles(sections)
+            top |= {"table": made.table(answer.grid(sections, titles, order)), "kind": "grid"}
+        elif sections:
+            top["notes"] = sections[0].notes
+            if answers[0]["evaluated"]:
+                top["table"] = made.table(answer.table(sections[0]))
+                top["basis"] = basis(sections[0]) if len(sections[0].headline) else ""
+        each, facts = _settings(sections, source, examples, made, shared)
+        parts = [*_overviews(sections, order, made), *each]
+    labels = {fact.label: fact for fact in facts if fact.label and fact.alarm}
+    top["labels"] = list(labels.values())[:8]
     if progress is not None:
-        first = [each for each in (_under_way(progress, made), *first) if each is not None]
-    if several and shared:
+        curves = [under_way.figure(progress, made.looks)]
+        parts.insert(0, made.figures("Runs under way", curves, folded=False))
+    if len(sections) > 1 and shared:
         parts.append(Part("Caveats of all settings", "caveats.jinja", _only(shared)))
-        labels += [fact for fact in shared if fact.alarm]
-    top |= {
-        "baselines": provenance.sentences(source.baselines, sections[0].runs)
-        if source.baselines and sections
-        else [],
-        "labels": list({fact.label: fact for fact in labels}.values())[:8],
-        "notes": [] if several or not sections else sections[0].notes,
-    }
+    if source.baselines and sections:
+        top["baselines"] = provenance.sentences(source.baselines, sections[0].runs)
     made.report.page = Page(
         title=say("answer", answers) if across is None else _title(across),
         subtitle=_subtitle(sections, source),
         top=Part("Answer", "answer.jinja", top),
-        parts=[*first, *parts, *_gallery(gallery, order, made), _reproduction(source)],
+        parts=[
+            *(part for part in parts if part is not None),
+            *_gallery(gallery, order, made),
+            _reproduction(source),
+        ],
         losses=_legend(made),
         figure_format=figure_format,
         progress=progress,
@@ -122,6 +108,38 @@ def report(
         [(caveats.facts(section), answer.words_of(section)) for section in sections]
     )
     return made.report
+
+
+def _settings(
+    sections: Sequence[Section],
+    source: Source,
+    examples: Examples,
+    made: Collector,
+    shared: Sequence[Fact],
+    key: str = "",
+) -> tuple[list[Part], list[Fact]]:
+    """The parts of the settings, and their caveats.
+
+    shared: caveats of the whole store. key: what the settings differ in, if they are short.
+    """
+    if len(sections) == 1 and not key:
+        return SectionParts(sections[0], source, examples, made).all(shared)
+    parts: list[Part] = []
+    every: list[Fact] = []
+    for number, (title, section) in enumerate(
+        zip(answer.titles(sections), sections, strict=True), start=1
+    ):
+        made.prefix = f"setting-{number}-"
+        setting = SectionParts(section, source, examples, made)
+        if key:
+            parts.append(setting.short(key))
+            continue
+        own, facts = setting.all()
+        name = f"Setting {number} of {len(sections)}: {title}"
+        parts.append(Part(name, "nothing.jinja", parts=own, folded=number > 1, anchor=title))
+        every += facts
+    made.prefix = ""
+    return parts, [*every, *shared] if sections else []
 
 
 def _legend(made: Collector) -> list[dict[str, Any]]:
@@ -135,10 +153,6 @@ def _legend(made: Collector) -> list[dict[str, Any]]:
         }
         for loss, look in made.looks.items()
     ]
-
-
-def _under_way(progress: Progress, made: Collector) -> Part | None:
-    return made.figures("Runs under way", [under_way.figure(progress, made.looks)], folded=False)
 
 
 def _overviews(sections: Sequence[Section], order: Sequence[str], made: Collector) -> list[Part]:
