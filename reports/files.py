@@ -90,14 +90,7 @@ def prepare(output: str | None, name: str) -> Path:
     return directory
 
 
-def write(
-    directory: Path,
-    *,
-    html: str,
-    markdown: str,
-    verdicts: str,
-    result: Report,
-) -> Path:
+def write(directory: Path, *, html: str, markdown: str, verdicts: str, result: Report) -> Path:
     """Write all files of a report; the path of its page. Call inside `palette.style()`.
 
     Figures and tables that an earlier report left are taken away when all that is new exists.

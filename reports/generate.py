@@ -23,14 +23,7 @@ from experiments import terminal
 from reports import options
 from reports.options import OptionError, Options
 from reports.printing import print_across, print_notes, print_verdicts
-from reports.request import (
-    load,
-    question,
-    sections_of,
-    source_of,
-    test_examples,
-    unusual,
-)
+from reports.request import load, question, sections_of, source_of, test_examples, unusual
 from reports.tasks import check, compare_with_itself, keep_baselines
 
 CONF = Path(__file__).resolve().parent.parent / "conf"

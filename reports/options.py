@@ -285,15 +285,7 @@ def _problems(values: Mapping[Any, Any]) -> list[str]:
     uri = values["tracking"]["uri"]
     if refusal := credentials.refusal(uri):
         problems.append(refusal)
-    for key in (
-        "output",
-        "check",
-        "aa",
-        "reference",
-        "baselines",
-        "baselines_to",
-        "from",
-    ):
+    for key in ("output", "check", "aa", "reference", "baselines", "baselines_to", "from"):
         if values[key] is not None and not str(values[key]).strip():
             problems.append(
                 f"{key}: expected a name, got nothing"

@@ -7,12 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from reports.analysis import (
-    Predictions,
-    is_cross_validated,
-    of_test_set,
-    read_predictions,
-)
+from reports.analysis import Predictions, is_cross_validated, of_test_set, read_predictions
 from reports.metrics import read_metric
 from reports.question import Question, QuestionError
 from reports.setting_frames import countable

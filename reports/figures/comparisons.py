@@ -29,10 +29,7 @@ from reports.metrics import Metric
 
 
 def final_accuracy(
-    runs: pd.DataFrame,
-    means: pd.DataFrame,
-    losses: Losses,
-    metric: Metric,
+    runs: pd.DataFrame, means: pd.DataFrame, losses: Losses, metric: Metric
 ) -> Figure:
     """The last epoch's metric per loss: every seed a mark, the mean and its interval beside them.
 

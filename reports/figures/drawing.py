@@ -236,12 +236,7 @@ def number_ticks(axis: Axes, numbers: Sequence[float], most: int) -> None:
     axis.xaxis.set_major_formatter("{x:g}")
 
 
-BEHIND: dict[str, Any] = {
-    "color": MUTED,
-    "alpha": 0.4,
-    "linewidth": 0.7,
-    "zorder": 1.5,
-}
+BEHIND: dict[str, Any] = {"color": MUTED, "alpha": 0.4, "linewidth": 0.7, "zorder": 1.5}
 """How lines are drawn that are too many to be told apart."""
 
 

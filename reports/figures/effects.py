@@ -29,14 +29,7 @@ WIDE = 20.0  # the largest number is so many times the smallest: a logarithmic a
 MOST_TICKS = 8
 
 
-def effect(
-    means: pd.DataFrame,
-    losses: Losses,
-    metric: Metric,
-    *,
-    x: str,
-    x_label: str,
-) -> Figure:
+def effect(means: pd.DataFrame, losses: Losses, metric: Metric, *, x: str, x_label: str) -> Figure:
     """The metric against the numbers in one column, a line with its intervals per loss.
 
     A panel for each in `panel`.

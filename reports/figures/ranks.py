@@ -22,11 +22,7 @@ _STEP, _BAR, _ABOVE = 0.22, 0.12, 0.55  # inches: a name, a bar of a group, what
 
 
 def critical_difference(
-    average_ranks: pd.Series,
-    losses: Losses,
-    *,
-    difference: float,
-    groups: Sequence[Sequence[str]],
+    average_ranks: pd.Series, losses: Losses, *, difference: float, groups: Sequence[Sequence[str]]
 ) -> Figure:
     """Average ranks on a line, the best at the left; a bar joins losses that are not told apart.
 

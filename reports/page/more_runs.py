@@ -159,13 +159,7 @@ class MoreRuns:
             line
             for (place, own), group in together.items()
             for line in commands.run_command(
-                group,
-                own,
-                seeds,
-                runs,
-                epochs=int(epochs),
-                experiment=place,
-                uri=self.source.uri,
+                group, own, seeds, runs, epochs=int(epochs), experiment=place, uri=self.source.uri
             )
         ]
 

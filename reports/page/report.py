@@ -16,15 +16,7 @@ from reports.figures import palette
 from reports.gallery import Gallery
 from reports.names import counted, full_name, plain
 from reports.page import across as page_across
-from reports.page import (
-    answer,
-    caveats,
-    commands,
-    cross_setting,
-    provenance,
-    render,
-    under_way,
-)
+from reports.page import answer, caveats, commands, cross_setting, provenance, render, under_way
 from reports.page.caveats import Fact
 from reports.page.collector import Collector, Report
 from reports.page.cross_setting import Source

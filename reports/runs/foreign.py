@@ -209,10 +209,7 @@ def _key(name: str, value: Any) -> _Key:
 
 
 def _none_has(
-    lacking: Mapping[str, _Key],
-    metric: str,
-    runs: Sequence[MlflowRun],
-    experiments: Sequence[str],
+    lacking: Mapping[str, _Key], metric: str, runs: Sequence[MlflowRun], experiments: Sequence[str]
 ) -> str:
     """The message on columns that no run has."""
     names = [

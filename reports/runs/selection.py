@@ -11,14 +11,7 @@ from experiments import contract
 from experiments.contract import Parts, command, mlflow_for
 from experiments.credentials import shown
 from reports.names import counted, natural
-from reports.runs.naming import (
-    Tuned,
-    is_complete,
-    loss_values,
-    scalars,
-    setting_key,
-    with_digests,
-)
+from reports.runs.naming import Tuned, is_complete, loss_values, scalars, setting_key, with_digests
 from reports.runs.plans import Declared, common, planned, questions, tunings
 from reports.runs.records import NEEDED, Experiment, ReadError, Run, age
 from reports.runs.versions import code_of, left_out, newest_code, taken

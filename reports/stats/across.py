@@ -222,13 +222,7 @@ def fewest_units(family: int, alpha: float = 0.05) -> int:
 
 
 def _contrast(
-    a: str,
-    b: str,
-    of_a: np.ndarray,
-    of_b: np.ndarray,
-    sign: int,
-    margin: float,
-    alpha: float,
+    a: str, b: str, of_a: np.ndarray, of_b: np.ndarray, sign: int, margin: float, alpha: float
 ) -> tuple[dict[str, Any], np.ndarray]:
     """A contrast without what depends on its family, its verdict the direction; the differences."""
     both = np.isinf(of_a) & np.isinf(of_b)  # diverged on both sides: no difference

@@ -283,12 +283,7 @@ def _of_samples(
 
 
 def rank_contrast(
-    a: Values,
-    b: Values,
-    *,
-    paired: bool = True,
-    higher_is_better: bool = True,
-    level: float = 0.95,
+    a: Values, b: Values, *, paired: bool = True, higher_is_better: bool = True, level: float = 0.95
 ) -> Contrast:
     """Compare the runs of two sides by their order alone.
 

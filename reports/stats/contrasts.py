@@ -254,11 +254,7 @@ def _row(
     survivors = _compared(both.survivors(), rules) if any(both.diverged) else Contrast()
     several = len(trials_a) * len(trials_b) > 1
     tested = {
-        (a.trial, b.trial): (
-            result.direction,
-            result.p_decides,
-            result.p_equivalence_decides,
-        )
+        (a.trial, b.trial): (result.direction, result.p_decides, result.p_equivalence_decides)
     }
     if several and not two_stage and result.n:
         for one, other in itertools.product(trials_a, trials_b):
