@@ -104,10 +104,8 @@ class Section:
     @property
     def headline(self) -> pd.DataFrame:
         """The contrasts at each loss's best rate and the largest number of epochs."""
-        frame = self.contrasts
-        return frame[(frame["view"] == "best") & (frame["epochs"] == self.epochs)].reset_index(
-            drop=True
-        )
+        best = self.contrasts[self.contrasts["view"] == "best"]
+        return self.at_end(best).reset_index(drop=True)
 
     @property
     def shown(self) -> list[str]:
@@ -130,6 +128,10 @@ class Section:
         """Every number of epochs there are runs of, the headline's first."""
         return sorted((int(epochs) for epochs in self.runs["epochs"].unique()), reverse=True)
 
+    def at_end(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a frame at the headline's epochs."""
+        return frame[frame["epochs"] == self.epochs]
+
     def compared(self, epochs: int) -> pd.DataFrame:
         """The contrasts at each loss's best rate, between losses that were run for `epochs`."""
         frame, losses = self.contrasts, self._run_at(epochs)
@@ -148,8 +150,8 @@ class Section:
     @property
     def tuned(self) -> dict[str, int]:
         """The losses whose own values were tuned, and how many choices of them were tried."""
-        at = self.rates[(self.rates["epochs"] == self.epochs) & (self.rates["tuned"] != "")]
-        return {str(loss): own["tuned"].nunique() for loss, own in at.groupby("loss", sort=True)}
+        tuned = self.at_end(self.rates[self.rates["tuned"] != ""])
+        return {str(loss): own["tuned"].nunique() for loss, own in tuned.groupby("loss")}
 
     @property
     def stops_early(self) -> bool:
@@ -164,7 +166,7 @@ class Section:
     @property
     def at_rates(self) -> str:
         """At which learning rates the losses are shown, in words."""
-        tried = self.rates.loc[self.rates["epochs"] == self.epochs, "lr"].unique()
+        tried = self.at_end(self.rates)["lr"].unique()
         if self.tuned:
             names = " and ".join(plain(loss) for loss in self.tuned)
             return (

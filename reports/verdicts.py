@@ -141,7 +141,7 @@ def _estimand(row: Mapping[str, Any]) -> str:
 
 def _trials(section: Section) -> dict[str, int]:
     """The number of trials of each loss that has one, at the headline's epochs."""
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    chosen = section.at_end(section.chosen)
     return {str(row.loss): int(row.trials) for row in chosen.itertuples()}
 
 

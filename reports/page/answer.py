@@ -37,7 +37,7 @@ _OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam", "a
 
 def ranked(section: Section) -> list[str]:
     """All losses of a section, the best by the metric first, those without a value last."""
-    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")["mean"]
+    means = section.at_end(section.means).set_index("loss")["mean"]
     values = means.astype(float).reindex(section.losses)
     ascending = not section.metric.higher_is_better
     return list(values.sort_values(ascending=ascending, kind="stable", na_position="last").index)
@@ -81,7 +81,7 @@ def description(title: str, sections: Sequence[Section]) -> str:
 def table(section: Section) -> Table:
     """The answer as a table: each loss with its metric, the difference and the verdict."""
     metric = section.metric
-    means = section.means[section.means["epochs"] == section.epochs]
+    means = section.at_end(section.means)
     against = versus(section).set_index("a").to_dict("index")
     frame, column = metric_means(means, metric)
     frame = frame.set_index("loss").reindex(
@@ -148,7 +148,7 @@ def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str
 def facts(section: Section) -> dict[str, Any]:
     """What the sentence that answers needs of a section."""
     versus_reference = versus(section)
-    means = section.means[section.means["epochs"] == section.epochs].set_index("loss")
+    means = section.at_end(section.means).set_index("loss")
     order = [loss for loss in ranked(section) if loss in section.shown]
     rows = versus_reference.to_dict("records")
     with_mean = [loss for loss in order if loss in means.index and np.isfinite(means["mean"][loss])]

@@ -107,7 +107,7 @@ def _seeds(section: Section) -> Fact:
 
 def _plan(section: Section) -> Fact | None:
     """The declared seeds that have no result yet."""
-    runs = section.runs[section.runs["epochs"] == section.epochs]
+    runs = section.at_end(section.runs)
     if "declared_missing" not in runs:
         return None
     missing = runs.groupby(runs["loss"].astype(str))["declared_missing"].max()
@@ -156,7 +156,7 @@ def _early_stopping(section: Section) -> Fact | None:
 
 
 def _choice(section: Section) -> Fact | None:
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    chosen = section.at_end(section.chosen)
     short = chosen[(chosen["unfinished"] > 0) | (chosen["diverged"] > 0)]
     if not len(short):
         return None
@@ -172,12 +172,12 @@ def _choice(section: Section) -> Fact | None:
 
 def edge_rates(section: Section) -> pd.DataFrame:
     """The losses whose best rate is at the edge of the grid: loss, lr, edge ("low", "high")."""
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    chosen = section.at_end(section.chosen)
     return chosen[chosen["edge"] != "none"]
 
 
 def _edges(section: Section) -> Fact:
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    chosen = section.at_end(section.chosen)
     single, rows = bool((chosen["rates"] < 2).all()), list(edge_rates(section).itertuples())
     n = len(rows)
     label = f"{n} best rate{'s' if n > 1 else ''} at the edge of the grid" if n else ""
@@ -187,7 +187,7 @@ def _edges(section: Section) -> Fact:
 
 
 def _tuned_edges(section: Section) -> Fact | None:
-    chosen = section.chosen[section.chosen["epochs"] == section.epochs]
+    chosen = section.at_end(section.chosen)
     each = [
         f"{plain(row.loss)} with {row.tuned_edge}" for row in chosen.itertuples() if row.tuned_edge
     ]
@@ -232,7 +232,7 @@ def _dropped(section: Section) -> Fact | None:
     of_contrasts = section.headline["dropped"] if len(section.headline) else []
     lost = [drop for drops in of_contrasts for drop in drops]
     # A seed at which a loss was run at no rate was added for other losses: nothing is lost.
-    runs = section.runs[section.runs["epochs"] == section.epochs]
+    runs = section.at_end(section.runs)
     with_runs = set(zip(runs["loss"].astype(str), runs["seed"], strict=True))
     unique = sorted(
         {drop for drop in lost if drop.reason != "missing" or (drop.loss, drop.seed) in with_runs}

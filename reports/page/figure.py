@@ -118,7 +118,7 @@ def in_front(sections: Sequence[Section]) -> list[str]:
         return losses
     ranks = pd.concat(
         [
-            section.means[section.means["epochs"] == section.epochs]
+            section.at_end(section.means)
             .set_index("loss")["mean"]
             .astype(float)
             .rank(ascending=not section.metric.higher_is_better)

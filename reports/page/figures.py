@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from reports.figures import comparisons, effects, ranks, rates
 from reports.figures.drawing import within
@@ -62,20 +61,19 @@ class FigureBuilder(CurveFigures, ErrorFigures):
     def rates(self) -> PageFigure:
         """Validation accuracy by learning rate."""
         section = self.section
-        at = section.runs[section.runs["epochs"] == section.epochs]
-        chosen = self._chosen()
-        draw = partial(rates.rate_sensitivity, at, self._rates(), chosen, self.losses)
+        frames = (section.runs, section.rates, section.chosen)
+        runs, table, chosen = (section.at_end(frame) for frame in frames)
+        draw = partial(rates.rate_sensitivity, runs, table, chosen, self.losses)
         picks = [
             f"{called(c.loss, c.tuned)} {c.lr:g}" for c in chosen.itertuples() if np.isfinite(c.lr)
         ]
-        runs = runs_behind(self._rates()["scored"])
         words = f"Chosen: {', '.join(picks) or 'none'}."
-        return self._figure("learning-rates", draw, words, runs=runs)
+        return self._figure("learning-rates", draw, words, runs=runs_behind(table["scored"]))
 
     def heat_map(self) -> PageFigure:
         """Mean validation accuracy by loss and learning rate."""
-        table = self._rates()
-        chosen = self._chosen()
+        table = self.section.at_end(self.section.rates)
+        chosen = self.section.at_end(self.section.chosen)
         tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
         seeds = numbers(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
         draw = partial(rates.heat_map, table, chosen, self.losses)
@@ -99,7 +97,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         runs = runs[np.isfinite(runs["value"])]
         if not len(runs):
             return None
-        means = section.means[section.means["epochs"] == section.epochs]
+        means = section.at_end(section.means)
         losses = self.losses.only(runs["loss"])
         draw = partial(comparisons.final_accuracy, runs, means, losses, metric)
         return self._figure(
@@ -155,11 +153,3 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         ]
         runs, bars = runs_behind(means["n"]), bar_words(means)
         return self._figure("epochs", draw, " ".join(words), runs=runs, bars=bars)
-
-    def _chosen(self) -> pd.DataFrame:
-        chosen = self.section.chosen
-        return chosen[chosen["epochs"] == self.section.epochs]
-
-    def _rates(self) -> pd.DataFrame:
-        table = self.section.rates
-        return table[table["epochs"] == self.section.epochs]

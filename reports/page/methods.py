@@ -27,7 +27,7 @@ def basis(section: Section) -> str:
     least = section.metric.one_example(section.test_size)
     images = round(margin / least) if least and math.isfinite(margin) else 0
     exact = images in (1, 2) and math.isclose(margin, images * least)
-    rates = section.rates.loc[section.rates["epochs"] == section.epochs, ["lr", "tuned"]]
+    rates = section.at_end(section.rates)[["lr", "tuned"]]
     several = section.headline[section.headline["n"] > 1]
     return say(
         "basis",
@@ -48,7 +48,7 @@ def basis(section: Section) -> str:
 
 def methods(section: Section) -> dict[str, Any]:
     """What a paragraph on methods has to say of a section."""
-    runs = section.runs[section.runs["epochs"] == section.epochs]
+    runs = section.at_end(section.runs)
     headline = section.headline
     paired = set(headline.loc[headline["n"] > 0, "paired"]) if len(headline) else set()
     return {

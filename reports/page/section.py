@@ -122,7 +122,7 @@ class SectionParts:
     def _further(self, draw: FigureBuilder) -> list[Part | None]:
         """The folded parts of figures and tables."""
         section, shown, figures = self.section, self.shown, self.made.figures
-        at_end = section.runs[section.runs["epochs"] == section.epochs]
+        at_end = section.at_end(section.runs)
         trials = at_end.drop_duplicates(["loss", "lr", "tuned"])
         several_rates = trials["loss"].duplicated().any()
         reached = draw.to_target()

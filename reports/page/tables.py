@@ -89,7 +89,7 @@ def deciding(section: Section, order: Sequence[str]) -> Table | None:
     metric = section.metric
     if metric.name == "test_accuracy":
         return None
-    means = section.means[section.means["epochs"] == section.epochs]
+    means = section.at_end(section.means)
     frame, column = metric_means(_ordered(means, order), metric)
     without = bool((frame["runs"] == 0).any())
     columns = [LOSS, RATE, *_tuned(frame), column, RUNS]
@@ -257,7 +257,7 @@ def epochs(section: Section, order: Sequence[str]) -> Table:
 
 def rates(section: Section, order: Sequence[str]) -> Table:
     """Mean validation accuracy of every loss at every rate, with what diverged."""
-    frame = section.rates[section.rates["epochs"] == section.epochs].sort_values(["lr", "tuned"])
+    frame = section.at_end(section.rates).sort_values(["lr", "tuned"])
     accuracy = Column("val_accuracy_percent", "validation accuracy (%)", "val_accuracy", scale=100)
     columns = [LOSS, RATE, *_tuned(frame), accuracy]
     columns += [Column(key, key, form=count) for key in ENDS]
