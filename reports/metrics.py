@@ -144,31 +144,27 @@ def _accuracy(
     return Metric(name, words, heading, higher, _PER_CENT, 2, accuracy=True, **options)
 
 
+_SCORE: dict[str, Any] = {"only_for": _LOGITS, "least": 0.0}
+_SHARE: dict[str, Any] = {"value_unit": _PER_CENT, "digits": 2}
+_SCALED = "after temperature scaling"
+_SHOTS = (("many", "over 100"), ("medium", "20 to 100"), ("few", "under 20"))
+
 _ON_THE_TEST_SET = (
     _accuracy("test_accuracy", "test accuracy", "test"),
-    Metric("test_nll", "test NLL", "NLL", False, _NATS, only_for=_LOGITS, least=0.0),
-    Metric("test_brier", "test Brier score", "Brier", False, only_for=_LOGITS, least=0.0),
-    Metric("test_ece", "test ECE", "ECE", False, _PER_CENT, 2, only_for=_LOGITS),
+    Metric("test_nll", "test NLL", "NLL", False, _NATS, **_SCORE),
+    Metric("test_brier", "test Brier score", "Brier", False, **_SCORE),
+    Metric("test_ece", "test ECE", "ECE", False, only_for=_LOGITS, **_SHARE),
     Metric(
-        "test_ece_scaled",
-        "test ECE after temperature scaling",
-        "ECE scaled",
-        False,
-        _PER_CENT,
-        2,
-        only_for=_LOGITS,
+        *("test_ece_scaled", f"test ECE {_SCALED}", "ECE scaled", False), only_for=_LOGITS, **_SHARE
     ),
     Metric(
-        "test_mean_absolute_error",
-        "test mean absolute error",
-        "mean abs. error",
-        False,
+        *("test_mean_absolute_error", "test mean absolute error", "mean abs. error", False),
         only_for=_NUMBER,
         least=0.0,
     ),
     _accuracy("test_off_by_one", "test off-by-one accuracy", "off by one", only_for=_NUMBER),
-    Metric("test_balanced_accuracy", "test balanced accuracy", "balanced", True, _PER_CENT, 2),
-    Metric("test_macro_f1", "test macro F1", "macro F1", True, _PER_CENT, 2),
+    Metric("test_balanced_accuracy", "test balanced accuracy", "balanced", True, **_SHARE),
+    Metric("test_macro_f1", "test macro F1", "macro F1", True, **_SHARE),
     _accuracy("test_top5_accuracy", "test top-5 accuracy", "top 5", only_for=_MANY_CLASSES),
     *(
         Metric(
@@ -176,31 +172,15 @@ _ON_THE_TEST_SET = (
             f"test accuracy on classes with {words} training examples",
             f"{which}-shot classes",
             True,
-            _PER_CENT,
-            2,
             only_for=_IMBALANCED,
+            **_SHARE,
         )
-        for which, words in (("many", "over 100"), ("medium", "20 to 100"), ("few", "under 20"))
+        for which, words in _SHOTS
     ),
     Metric("test_margin", "test probability margin", "margin", True, only_for=_LOGITS),
     Metric("test_aurc", "test AURC", "AURC", False, _PER_CENT, 3, only_for=_LOGITS),
-    Metric(
-        "test_nll_scaled",
-        "test NLL after temperature scaling",
-        "NLL scaled",
-        False,
-        _NATS,
-        only_for=_LOGITS,
-        least=0.0,
-    ),
-    Metric(
-        "test_brier_scaled",
-        "test Brier score after temperature scaling",
-        "Brier scaled",
-        False,
-        only_for=_LOGITS,
-        least=0.0,
-    ),
+    Metric("test_nll_scaled", f"test NLL {_SCALED}", "NLL scaled", False, _NATS, **_SCORE),
+    Metric("test_brier_scaled", f"test Brier score {_SCALED}", "Brier scaled", False, **_SCORE),
 )
 _ON_CORRUPTED_IMAGES = (
     _accuracy(
