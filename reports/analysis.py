@@ -242,15 +242,12 @@ def section(
     if question.metric not in runs.columns:
         runs = runs.assign(**{question.metric: np.nan})
     kept = newest_runs(runs)
-    losses = sorted(str(loss) for loss in kept["loss"].unique())
-    reference = question.reference
-    if losses and reference not in losses:
-        reference = losses[0]
+    losses, reference = _in_order(kept, question)
+    if losses and reference != question.reference:
         notes.append(
             f"No run of this setting has the loss {question.reference}; the reference here is "
             f"{reference}."
         )
-    losses.sort(key=lambda loss: (loss != reference, loss not in question.subjects, loss))
     epochs = int(kept["epochs"].max()) if len(kept) else 0
     at_headline = kept[kept["epochs"] == epochs]
     try:
@@ -308,6 +305,14 @@ def section(
         **standing(at_headline, question, reference, declared, disagreement),
         notes=notes,
     )
+
+
+def _in_order(runs: pd.DataFrame, question: Question) -> tuple[list[str], str]:
+    """The losses, and the reference, which is the first: the one of the question if it was run."""
+    losses = sorted(str(loss) for loss in runs["loss"].unique())
+    reference = losses[0] if losses and question.reference not in losses else question.reference
+    losses.sort(key=lambda loss: (loss != reference, loss not in question.subjects, loss))
+    return losses, reference
 
 
 def _class_names(runs: pd.DataFrame) -> list[str]:

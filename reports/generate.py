@@ -12,8 +12,10 @@ import gc
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,6 +27,11 @@ from reports.options import OptionError, Options
 from reports.printing import print_across, print_notes, print_verdicts
 from reports.request import load, question, sections_of, source_of, test_examples, unusual
 from reports.tasks import check, compare_with_itself, keep_baselines
+
+if TYPE_CHECKING:
+    from reports.analysis import Section
+    from reports.gallery import Gallery
+    from reports.runs import Runs
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -78,11 +85,10 @@ def report(cfg: DictConfig) -> None:
 
 def generate(request: Options) -> Path:
     """Write the report; the path of its page."""
-    from reports import across, files, gallery, verdicts
+    from reports import across, files, verdicts
     from reports.figures import fonts, palette
     from reports.page import answer, drawings, provenance, render
     from reports.page import report as page_report
-    from reports.runs import configuration
 
     runs = load(request)
     apart = unusual(request)
@@ -106,10 +112,6 @@ def generate(request: Options) -> Path:
             "from": request.mapping or request.csv,
         },
     )
-    evaluated = {run_id for section in sections for run_id in section.evaluated["run_id"]}
-    chosen_first = runs.summary.sort_values(  # a loss is drawn with the values that it is shown at
-        "run_id", key=lambda run_ids: ~run_ids.isin(evaluated), kind="stable"
-    )
     if over_all:
         comparisons["across"] = across.document(over_all)
     with warnings.catch_warnings(), palette.style(families):
@@ -119,9 +121,7 @@ def generate(request: Options) -> Path:
             sections,
             source,
             test_examples,
-            gallery=None
-            if runs.imported
-            else gallery.gallery(chosen_first, lambda run_id: configuration(runs, run_id)),
+            gallery=None if runs.imported else _gallery(runs, sections),
             figure_format=request.formats[0],
             across=over_all,
         )
@@ -149,6 +149,18 @@ def generate(request: Options) -> Path:
         print_verdicts(sections)
     print(f"\nreport: {written}\n{stored}")
     return written
+
+
+def _gallery(runs: Runs, sections: Sequence[Section]) -> Gallery:
+    """The curves of the losses, each with the values that it is shown at."""
+    from reports.gallery import gallery
+    from reports.runs import configuration
+
+    evaluated = {run_id for section in sections for run_id in section.evaluated["run_id"]}
+    evaluated_first = runs.summary.sort_values(
+        "run_id", key=lambda run_ids: ~run_ids.isin(evaluated), kind="stable"
+    )
+    return gallery(evaluated_first, lambda run_id: configuration(runs, run_id))
 
 
 def main() -> None:

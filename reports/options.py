@@ -226,72 +226,77 @@ def _replaced(text: str, beginnings: Mapping[str, str]) -> str:
 
 
 def _problems(values: Mapping[Any, Any]) -> list[str]:
-    problems = []
-    metric = values["metric"]
-    if "/" not in metric or metrics.offered(metrics.column(metric)) is None:
-        part, _, name = metric.partition("/")
-        refused = metrics.REFUSED.get(name) if part in ("train", "val", "test") else None
-        why = f"{refused}; " if refused else ""
-        problems.append(f"metric={metric}: {why}expected one of {metrics.choices()}")
-    margin = values["margin"]
-    if margin is not None and not (math.isfinite(margin) and margin >= 0):
-        problems.append(
-            f"margin={margin}: expected a number of at least 0, in the metric's unit (points for "
-            "shares in %), or null"
-        )
-    target = values["target"]
-    if target is not None and not 0 < target < 1:
-        problems.append(
-            f"target={target}: expected a validation accuracy between 0 and 1, e.g. target=0.95, "
-            "or null"
-        )
-    across = values["across"]
-    if across is not None and across not in ACROSS:
-        problems.append(f"across={across}: expected one of {', '.join(ACROSS)}, or null")
-    beside = [
-        key
-        for key in ("check", "aa", "compare", "baselines", "baselines_to")
-        if across is not None and values[key] is not None
-    ]
-    if beside:
-        problems.append(f"across and {' and '.join(beside)}: expected one of them, got both")
-    if values["seed"] < 0:
-        problems.append(f"seed={values['seed']}: expected a whole number of at least 0")
-    formats = values["formats"]
-    if not formats or any(name not in FORMATS for name in formats):
-        problems.append(
-            f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. "
-            "formats=[svg]"
-        )
-    if values["width"] not in WIDTHS:
-        problems.append(f"width={values['width']}: expected one of {', '.join(WIDTHS)}")
-    if values["tuning_seeds"] is not None and not values["tuning_seeds"]:
-        problems.append("tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null")
+    margin, target, across, formats = (
+        values[key] for key in ("margin", "target", "across", "formats")
+    )
+    beside = ("check", "aa", "compare", "baselines", "baselines_to")
+    others = [key for key in beside if across is not None and values[key] is not None]
     commands = ("check", "aa", "compare", "watch", "baselines_to")
     given = [key for key in commands if values[key] not in (None, False)]
-    if len(given) > 1:
-        problems.append(
+    checks = [
+        (
+            margin is not None and not 0 <= margin < math.inf,
+            f"margin={margin}: expected a number of at least 0, in the metric's unit (points for "
+            "shares in %), or null",
+        ),
+        (
+            target is not None and not 0 < target < 1,
+            f"target={target}: expected a validation accuracy between 0 and 1, e.g. target=0.95, "
+            "or null",
+        ),
+        (
+            across is not None and across not in ACROSS,
+            f"across={across}: expected one of {', '.join(ACROSS)}, or null",
+        ),
+        (others, f"across and {' and '.join(others)}: expected one of them, got both"),
+        (values["seed"] < 0, f"seed={values['seed']}: expected a whole number of at least 0"),
+        (
+            not formats or not set(formats) <= set(FORMATS),
+            f"formats={formats}: expected a list of some of {', '.join(FORMATS)}, e.g. "
+            "formats=[svg]",
+        ),
+        (
+            values["width"] not in WIDTHS,
+            f"width={values['width']}: expected one of {', '.join(WIDTHS)}",
+        ),
+        (
+            values["tuning_seeds"] == [],
+            "tuning_seeds=[]: expected some seeds, e.g. tuning_seeds=[0,1], or null",
+        ),
+        (
+            len(given) > 1,
             f"{' and '.join(given)}: expected one of them, got "
-            f"{'both' if len(given) == 2 else 'all'}"
-        )
-    if values["versions"] and values["baselines_to"] is not None:
-        problems.append(
+            f"{'both' if len(given) == 2 else 'all'}",
+        ),
+        (
+            values["versions"] and values["baselines_to"] is not None,
             "versions and baselines_to: expected one of them, got both; a file of baselines has "
-            "one version of each loss"
-        )
-    if values["compare"] is not None and len(values["compare"]) != 2:
-        problems.append(f"compare={values['compare']}: expected two run ids, compare=[A,B]")
+            "one version of each loss",
+        ),
+        (
+            values["compare"] is not None and len(values["compare"]) != 2,
+            f"compare={values['compare']}: expected two run ids, compare=[A,B]",
+        ),
+    ]
+    problems = [*_wrong_metric(values["metric"]), *(text for wrong, text in checks if wrong)]
     problems += _wrong_names(values)
-    uri = values["tracking"]["uri"]
-    if refusal := credentials.refusal(uri):
+    if refusal := credentials.refusal(values["tracking"]["uri"]):
         problems.append(refusal)
     for key in ("output", "check", "aa", "reference", "baselines", "baselines_to", "from"):
         if values[key] is not None and not str(values[key]).strip():
-            problems.append(
-                f"{key}: expected a name, got nothing"
-                + ("" if key == "reference" else f"; {key}=null is the default")
-            )
+            default = "" if key == "reference" else f"; {key}=null is the default"
+            problems.append(f"{key}: expected a name, got nothing{default}")
     return problems
+
+
+def _wrong_metric(metric: str) -> list[str]:
+    """What is wrong with the metric, if anything."""
+    if "/" in metric and metrics.offered(metrics.column(metric)) is not None:
+        return []
+    part, _, name = metric.partition("/")
+    refused = metrics.REFUSED.get(name) if part in ("train", "val", "test") else None
+    why = f"{refused}; " if refused else ""
+    return [f"metric={metric}: {why}expected one of {metrics.choices()}"]
 
 
 def _wrong_import(values: Mapping[Any, Any], overrides: Sequence[str]) -> list[str]:
