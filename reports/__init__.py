@@ -6,7 +6,7 @@ The map, in the order in which a report is made:
     request.py   the runs, the question and the sections that its options ask for
     tasks.py     its other tasks: check an earlier report, keep baselines, a loss against itself
     printing.py  notes and verdicts in the terminal
-    options.py   what a report is asked for: typed options and their checks
+    options.py   the options of a report: types and checks
     compare.py   what differs between two runs, printed
     watch.py     the page of a sweep under way, until it has ended
     runs/        the only reader of MLflow: a store in, tidy frames out; for notebooks too

@@ -1,7 +1,7 @@
 """The gradient weight and the value of each loss over how right the network is.
 
-Every loss is taken from where the run found it, a user's own too if it can be imported here. Paddle
-computes the gradients and is loaded when the first loss is asked for, not before.
+Every loss is imported from where the run imported it, a user's own too if it can be imported here.
+Paddle computes the gradients and is loaded for the first loss, not before.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Gallery:
 def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
     """The curves of every loss in a summary of `reports.runs`.
 
-    configuration: what a run was asked, by its id, as its config.yaml says; None where there is
-    none: then the loss is the suite's of that name, with the values in the params.
+    configuration: that of a run, by its id, from its config.yaml; None without the file: then the
+    loss is the suite's of that name, with the values in the params.
     """
     frames: dict[str, list[pd.DataFrame]] = {"weights": [], "margins": [], "errors": []}
     missing: dict[str, str] = {}

@@ -1,8 +1,8 @@
 """The metrics by which losses can be compared: column, words, unit and direction of each.
 
-Everything a report shows of a metric is said here: options, axes, tables, sentences, margins. The
-names are those of `experiments.metrics` and `experiments.corruptions`; the tests compare them.
-Imports nothing heavy: the options need it first.
+Everything that a report shows of a metric is defined here: options, axes, tables, sentences,
+margins. The names are those of `experiments.metrics` and `experiments.corruptions`; the tests
+compare them. Imports nothing heavy: the options need it first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Names for people.
 
-Losses, runs and settings are called by whoever made them, in any characters and at any length.
+Users name losses, runs and settings, in any characters and at any length.
 """
 
 from __future__ import annotations

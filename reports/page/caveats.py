@@ -261,7 +261,7 @@ def _versions(section: Section) -> Iterable[Fact]:
     if any(machines.values()):
         several = any(len(names) > 1 for names in machines.values())
         label = "several machines" if several else ""
-        yield _fact("Machine", "machine", label, found=machines, several=several)
+        yield _fact("Machine", "machine", label, machines=machines, several=several)
 
 
 def _code(runs: pd.DataFrame) -> Iterable[Fact]:

@@ -28,7 +28,7 @@ Examples = Callable[[Section], np.ndarray | pd.DataFrame | str]
 """The test set of a section: images, or a column for each feature; or why it cannot be had."""
 
 FEW = 5
-"""So many verdicts are said one by one; more are counted."""
+"""The most undecided verdicts that have a sentence each; more are counted."""
 
 
 class SectionParts:

@@ -205,7 +205,7 @@ def contrast(
         level: of the intervals.
         step: what one test example is worth, in the unit of the values; NaN where they are not
             rounded.
-        margin: half the width of equivalence, in the same unit; NaN when it is not asked.
+        margin: half the width of equivalence, in the same unit; NaN: none.
 
     >>> c = contrast(values([98.0, 99.0, 97.0]), values([97.0, 97.0, 94.0]))  # differences 1, 2, 3
     >>> print(f"{c.difference} [{c.low:.3f}, {c.high:.3f}] p {c.p:.3f} d_z {c.d_z} P {c.p_better}")

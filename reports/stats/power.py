@@ -78,7 +78,7 @@ def seeds_needed(
         sd: as observed, of the paired differences, or of one run when `samples` is 2.
         n: pairs, or runs of the smaller side.
         of_images: the variance that more seeds do not make smaller.
-        margin: of equivalence, in the unit of `difference`; NaN: equivalence is not asked.
+        margin: of equivalence, in the unit of `difference`; NaN: none.
         alpha: of the tests, already divided by the size of the family.
         power: of either test.
         samples: 1 for paired values, 2 for two independent samples.

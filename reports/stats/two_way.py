@@ -149,8 +149,8 @@ def e_difference(samples: Sequence[np.ndarray], estimate: Estimate) -> np.ndarra
 
     The Bayes factor of a normal prior of variance 1 on the standardised difference, invariant to
     the unit. Under no difference it exceeds 1 / alpha with probability alpha at most, however often
-    it is looked at while seeds are added. Its t statistic has the whole variance of `found`, that
-    of the images included, so adding seeds does not make the images of one test set evidence.
+    it is looked at while seeds are added. Its t statistic has the whole variance of `estimate`,
+    that of the images included, so adding seeds does not make the images of one test set evidence.
 
     Source: Perez-Ortiz, Lardy, de Heide and Gruenwald 2024, Annals of Statistics 52.
     """

@@ -91,21 +91,21 @@ def compare(
         b: the same of the other loss, in the same order of seeds when paired.
         paired: whether the runs of one seed belong together.
         higher_is_better: False for errors.
-        margin: half the width of equivalence; NaN when it is not asked.
+        margin: half the width of equivalence; NaN: none.
         step: what one test example is worth; NaN where values are not rounded to it.
         planned: how many of the first seeds were declared before the runs; None: all.
         alpha: of the tests.
 
     >>> a, b = [97.1, 97.4, 96.9, 97.3, 97.2], [96.2, 96.7, 96.1, 96.6, 96.3]
-    >>> found = compare(a, b)
-    >>> print(found.verdict, f"{found.contrast.low:.2f} to {found.contrast.high:.2f}")
+    >>> result = compare(a, b)
+    >>> print(result.verdict, f"{result.contrast.low:.2f} to {result.contrast.high:.2f}")
     better 0.68 to 0.92
-    >>> found = compare(a, b, planned=2)  # the others were added after a look at these two
-    >>> print(found.verdict, f"{found.contrast.e_value:.0f}")
+    >>> result = compare(a, b, planned=2)  # the others were added after a look at these two
+    >>> print(result.verdict, f"{result.contrast.e_value:.0f}")
     undecided 31
     >>> right = np.random.default_rng(0).random((6, 500)) < [[0.97]] * 6
-    >>> found = compare(100 * right, 100 * right[::-1], paired=False, margin=2.0, step=0.2)
-    >>> found.verdict, found.contrast.generalises
+    >>> result = compare(100 * right, 100 * right[::-1], paired=False, margin=2.0, step=0.2)
+    >>> result.verdict, result.contrast.generalises
     ('equivalent', 'new seeds and new examples')
     """
     samples = []
@@ -154,7 +154,7 @@ def verdict(
         p_holm: the p that decides, adjusted over the family.
         n: pairs, or runs of the smaller side.
         p_equivalence: the p of equivalence that decides, adjusted over the family.
-        margin: from `Metric.margin`; NaN when equivalence is not asked.
+        margin: from `Metric.margin`; NaN: none.
         alpha: of the tests.
         higher_is_better: False for errors such as NLL.
 
