@@ -64,7 +64,8 @@ class ReportConfig:
     baselines_to: str | None = None
 
 
-NAMES = (*(each.name for each in fields(ReportConfig)), "from")
+_FIELDS = (each.name for each in fields(ReportConfig))
+NAMES = (*("tracking.uri" if name == "tracking" else name for name in _FIELDS), "from")
 """All options. No field of a dataclass can be called from, which is a word of Python."""
 
 

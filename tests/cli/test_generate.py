@@ -445,6 +445,7 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
             "referenc: a report has no such option; did you mean reference? There are experiment, "
             "sweep",
         ),
+        (["tracking=server"], "tracking: a report has no such option; did you mean tracking.uri?"),
         (["from=a.csv", "sweep=b"], "from and sweep: expected one of them, got both"),
         (["from=a.csv", "tracking.uri=sqlite:///b"], "from and tracking.uri: expected one"),
         (["from="], "from: expected a name, got nothing"),
@@ -692,8 +693,9 @@ def test_filters_need_no_plus() -> None:
 def test_the_configuration_says_what_every_option_is() -> None:
     lines = (generate.CONF / "report.yaml").read_text(encoding="utf-8").splitlines()
     for name in options.NAMES:
-        (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{name}:")]
-        assert "#" in lines[place] or lines[place - 1].startswith("# ") or name == "tracking"
+        start = f"  {name[9:]}:" if name.startswith("tracking.") else f"{name}:"
+        (place,) = [i for i, line in enumerate(lines) if line.startswith(start)]
+        assert "#" in lines[place] or lines[place - 1].startswith("# ")
 
 
 @pytest.mark.slow

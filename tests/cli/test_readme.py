@@ -239,8 +239,7 @@ def test_the_tables_of_values_are_complete():
     inner = {f"{name}.{f.name}" for name, kind in groups.items() for f in dataclasses.fields(kind)}
     of_run = scalars - {*config.GROUPS, "tracking", *groups}
     assert rows(OPTIONS, "Values") == of_run | inner
-    of_report = set(report_options.NAMES)
-    assert rows(OPTIONS, "Options of a report") == of_report - {"tracking"} | {"tracking.uri"}
+    assert rows(OPTIONS, "Options of a report") == set(report_options.NAMES)
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
     for name in sorted(name for name in of_run if defaults[name] is not None):
         shown = re.search(rf"^\| `{name}` \| ([^|]*) \|", OPTIONS, flags=re.MULTILINE)
