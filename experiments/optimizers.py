@@ -40,7 +40,6 @@ class _PlainSGD(SGD):
     _rate: tuple[float, paddle.Tensor] | None = None
     _plain: bool | None = None  # not known before the first step
 
-    @paddle.no_grad()
     def step(self) -> None:
         """Change each parameter that has a gradient."""
         sgd_: Any = paddle._C_ops.sgd_
@@ -49,8 +48,9 @@ class _PlainSGD(SGD):
         if not self._plain:
             super().step()
             return
-        if self._rate is None or self._rate[0] != self.get_lr():
-            self._rate = self.get_lr(), paddle.to_tensor(self.get_lr(), "float32")
+        rate = self.get_lr()
+        if self._rate is None or self._rate[0] != rate:
+            self._rate = rate, paddle.to_tensor(rate, "float32")
         for parameter in self._param_groups:
             gradient = parameter._grad_ivar()
             if gradient is not None and not parameter.stop_gradient:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import paddle
@@ -18,19 +17,20 @@ if TYPE_CHECKING:
     from experiments.training import Learner
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(NamedTuple):
     """The forward pass of a batch.
 
     Attributes:
         outputs: Of the network, [batch, outputs] float32.
         values: Of the loss, [batch].
         backward: Adds the gradients of the mean of `values`; to be called at most once.
+        learned: What it gives gradients to without Paddle's tape, where that is all that learns.
     """
 
     outputs: np.ndarray
     values: np.ndarray
     backward: Callable[[], None]
+    learned: Sequence[paddle.Tensor] = ()
 
 
 def forward(
@@ -56,8 +56,8 @@ def forward(
     owner, and_gradient = getattr(bare, "and_gradient", (None, None))
     if and_gradient and owner is bare:
         numbers, slopes = and_gradient(outputs, labels)
-        gradient = (slopes * np.float32(1 / len(numbers))).T
-        return Forward(outputs.numpy(), numbers, lambda: continued(gradient))
+        gradient = np.multiply(slopes.T, np.float32(1 / len(numbers)), order="C")
+        return Forward(outputs.numpy(), numbers, lambda: continued(gradient), continued.parameters)
     outputs.stop_gradient = False
     values = learner.losses(paddle.assign(outputs), labels, index)  # may be changed in place
 
@@ -66,13 +66,15 @@ def forward(
         if outputs.grad is not None:
             continued(outputs.grad.numpy())
 
-    return Forward(outputs.numpy(), values.numpy(), through_loss)
+    own = isinstance(learner.loss, paddle.nn.Layer)  # it may have weights
+    learned = () if own else continued.parameters
+    return Forward(outputs.numpy(), values.numpy(), through_loss, learned)
 
 
 def step(learner: Learner, forward: Forward) -> None:
     """One step of the optimizer, and of its schedule, on the mean of a batch's values."""
     forward.backward()
-    advance(learner)
+    advance(learner, forward.learned)
 
 
 def measured_step(learner: Learner, forward: Forward) -> tuple[float, float]:
@@ -81,16 +83,22 @@ def measured_step(learner: Learner, forward: Forward) -> tuple[float, float]:
     weights = learner.network.parameters()
     gradient = _norm(weight.grad.numpy() for weight in weights if weight.grad is not None)
     before = [weight.numpy().astype(np.float64) for weight in weights]
-    advance(learner)
+    advance(learner, forward.learned)
     with np.errstate(invalid="ignore"):  # of infinite weights
         change = _norm(weight.numpy() - old for weight, old in zip(weights, before, strict=True))
     return gradient, change / (_norm(before) or math.nan)
 
 
-def advance(learner: Learner) -> None:
-    """What the optimizer and its schedule do with the gradient; none is left of it."""
+def advance(learner: Learner, learned: Sequence[paddle.Tensor] = ()) -> None:
+    """What the optimizer and its schedule do with the gradient; none is left of it.
+
+    learned: As in `Forward`.
+    """
     learner.optimizer.step()
-    learner.optimizer.clear_grad()
+    for parameter in learned:
+        parameter.clear_gradient(False)  # zeros would be filled in, and the next gradient added
+    if not learned:
+        learner.optimizer.clear_grad()
     rate = learner.optimizer._learning_rate
     if isinstance(rate, paddle.optimizer.lr.LRScheduler):
         rate.step()

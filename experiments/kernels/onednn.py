@@ -217,6 +217,13 @@ class Memory:
         engine = library().engine
         self._owned = _Owned("memory", "memory_create", array.handle, engine, ctypes.c_void_p())
         self.handle = self._owned.handle
+        self._address = 0
+
+    def move(self, address: int) -> None:
+        """Let the array lie at an address."""
+        if address != self._address:
+            library().set_address(self.handle, address)
+            self._address = address
 
 
 class Program:
@@ -238,7 +245,7 @@ class Program:
         """Execute all; `addresses` has one for each place, of memory that outlives the call."""
         lib = library()
         for memory in self._memories.values():  # each time: an old address would be overwritten
-            lib.set_address(memory.handle, addresses[memory.place] + memory.offset)
+            memory.move(addresses[memory.place] + memory.offset)
         for handle, count, arguments in self._calls:
             if status := lib.execute(handle, lib.stream, count, arguments):
                 raise RuntimeError(f"dnnl_primitive_execute failed with status {status}")

@@ -1,4 +1,4 @@
-"""What operations of this package need on Paddle's tape."""
+"""What operations of this package need of Paddle's tape."""
 
 from __future__ import annotations
 
@@ -18,3 +18,20 @@ def anchor() -> paddle.Tensor:
     tensor = paddle.zeros([1], "float32")
     tensor.stop_gradient = False
     return tensor
+
+
+def hooked(parameter: paddle.Tensor) -> bool:
+    """Whether a hook on the gradient of a parameter was ever registered.
+
+    Paddle numbers the hooks of a tensor and lists them nowhere, so this takes the next number.
+    """
+    number = parameter._register_grad_hook(_unchanged)
+    parameter._remove_grad_hook(number)
+    if number not in (0, getattr(parameter, "_hooks_until_now", 0)):
+        return True
+    parameter._hooks_until_now = number + 1
+    return False
+
+
+def _unchanged(gradient: paddle.Tensor) -> None:
+    """A hook that changes nothing."""

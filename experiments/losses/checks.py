@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -16,18 +17,15 @@ def check_logits(logits: Tensor, labels: Tensor, name: str = "logits") -> None:
     """
     _check_dtype(name, logits, _FLOATS)
     _check_dtype("labels", labels, (paddle.int64,))
-    if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
-        raise ValueError(
-            f"{name}: expected shape [batch, K] with K of at least 2, got {list(logits.shape)}"
-        )
-    if labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"labels: expected shape {list(logits.shape[:1])}, got {list(labels.shape)}"
-        )
+    shape = list(logits.shape)
+    if len(shape) != 2 or shape[0] < 1 or shape[1] < 2:
+        raise ValueError(f"{name}: expected shape [batch, K] with K of at least 2, got {shape}")
+    if labels.shape != shape[:1]:
+        raise ValueError(f"labels: expected shape {shape[:1]}, got {list(labels.shape)}")
     values = labels.numpy()
-    low, high = values.min(), values.max()
-    if low < 0 or high >= logits.shape[1]:
-        raise ValueError(f"labels: expected classes in 0..{logits.shape[1] - 1}, got {low}..{high}")
+    if np.maximum.reduce(values.view(np.uint64)) >= shape[1]:  # a label below 0 is a large number
+        span = f"{values.min()}..{values.max()}"
+        raise ValueError(f"labels: expected classes in 0..{shape[1] - 1}, got {span}")
 
 
 def check_prediction(prediction: Tensor, labels: Tensor) -> None:

@@ -6,6 +6,7 @@ differs: the gradient is w(p_y) (p - e). Beside each formula stands its w.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from typing import Any
@@ -67,18 +68,27 @@ def _ce_and_gradient(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.nda
     sigmoid(-m). So it keeps its digits where p_y is nearly 1.
     """
     rivals = logits.numpy().T.copy()  # [K, batch]: NumPy is faster along the batch
-    true = labels.numpy(), np.arange(rivals.shape[1])
-    logit = rivals[true]
-    rivals[true] = -np.inf
+    flat, batch = rivals.reshape(-1), rivals.shape[1]
+    true = labels.numpy() * batch + _positions(batch)
+    logit = flat[true]
+    flat[true] = -np.inf
     with np.errstate(invalid="ignore", over="ignore"):  # of logits that are not finite
-        largest = rivals.max(axis=0)
-        shares = np.exp(np.subtract(rivals, largest, out=rivals), out=rivals)
-        total = shares.sum(axis=0)
-        values = np.logaddexp(0, largest - logit + np.log(total)) + 0 * logit
-        missed = -np.expm1(-values)  # 1 - p_y
-        shares *= missed / total
-    shares[true] = -missed
+        odds = np.maximum.reduce(rivals)  # in the end against the true class
+        rivals -= odds
+        shares = np.exp(rivals, out=rivals)
+        total = np.add.reduce(shares)
+        odds -= logit
+        odds += np.log(total)
+        values = np.logaddexp(0, odds) + 0 * logit
+        slope = np.expm1(-values)  # p_y - 1
+        shares *= slope / -total
+    flat[true] = slope
     return values, shares
+
+
+@functools.lru_cache(maxsize=4)
+def _positions(count: int) -> np.ndarray:
+    return np.arange(count)
 
 
 def _checked(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:

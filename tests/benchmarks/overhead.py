@@ -131,7 +131,7 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
     from experiments import processes, steps, training
     from experiments.tracking import run
 
-    train, advance, loop = training.train, steps._advance, bare(epochs)
+    train, advance, loop = training.train, steps.advance, bare(epochs)
     turns: list[tuple[float, float]] = []  # of the bare loop: from when to when
     records: list[int] = []  # which of them came after a record
     waited = 0.0
@@ -143,12 +143,12 @@ def in_turns(epochs: int) -> list[tuple[float, float]]:
         turns.append((start, time.perf_counter()))
         waited += turns[-1][1] - start
 
-    def advance_and_wait(learner: training.Learner) -> None:
-        advance(learner)
+    def advance_and_wait(learner: training.Learner, *learned: Any) -> None:
+        advance(learner, *learned)
         turn()
 
     def train_and_wait(*arguments, **options) -> Iterator[training.Record]:
-        steps._advance = advance_and_wait
+        steps.advance = advance_and_wait
         for record in train(*arguments, **options):
             records.append(len(turns))
             turn()

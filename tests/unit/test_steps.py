@@ -114,6 +114,38 @@ def test_what_only_the_tape_knows_is_kept(model, loss, monkeypatch):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_loss_that_uses_a_weight_adds_to_its_gradient(hooked, monkeypatch):
+    found = {}
+    for kernel in ("stock", ""):
+        weights, seen = [], []
+
+        def model(outputs, weights=weights):
+            network = models.mlp(outputs)
+            weights.append(network.head.weight)
+            return network
+
+        def decayed(logits, labels, weights=weights):
+            return losses.ce(logits, labels) + weights[0].square().sum()
+
+        def halved(gradient, seen=seen):
+            seen.append(gradient.numpy())
+            return 0.5 * gradient
+
+        monkeypatch.setenv("FAIRLOSS_KERNEL", kernel)
+        with training.fresh(0):
+            learner = training.build(model, decayed, sgd, constant, lr=0.1, steps=3)
+            for number, inputs in enumerate(INPUTS):
+                if hooked and number == 1:
+                    weights[0].register_hook(halved)
+                computed = training.forward(learner, paddle.to_tensor(inputs), LABELS)
+                assert bool(computed.learned) == (not kernel and not (hooked and number))
+                training.step(learner, computed)
+        found[kernel] = [*seen, weights[0].numpy()]
+    for one, other in zip(found["stock"], found[""], strict=True):  # the hook sees one gradient
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+
+
 def test_a_network_with_other_parts_that_learn_stays_on_the_tape():
     for model in (models.convnet, models.cnn_bn, functools.partial(models.resnet, depth=8)):
         network = model(10)
