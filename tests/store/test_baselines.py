@@ -5,9 +5,7 @@ One's own loss against all of them.
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
-import html
 import io
 import json
 import os
@@ -18,22 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import ROOT
-from helpers.docs import write_examples
-from helpers.forked import generate
+from helpers.baselines import HASHES, MACHINE
 from helpers.marks import first
 from helpers.stores import Store
-from helpers.synthetic_runs import predictions
-from helpers.synthetic_runs import runs as synthetic
-from omegaconf import OmegaConf
 
-from reports import analysis, verdicts
-from reports.names import short_names
-from reports.page import caveats, provenance
-from reports.question import Question
 from reports.runs import (
-    SHIPPED,
-    Baselines,
     ReadError,
     collect_baselines,
     constant_scores,
@@ -42,15 +29,6 @@ from reports.runs import (
     scores,
 )
 from reports.runs.baselines import pack, read
-from reports.stats.contrasts import contrasts
-
-HASHES = {
-    "order_hash": "order0",
-    "init_hash": "init0",
-    "paddle_version": "3.3.1",
-    "git_commit": "c" * 40,
-}
-MACHINE = {"processor": "a processor", "kernel": "stock", "git_dirty": "false"}
 
 
 @pytest.fixture
@@ -289,215 +267,3 @@ def test_what_may_differ_is_not_refused(
 def test_a_store_without_runs_is_joined_by_nothing(mine: Store, kept: Path) -> None:
     parent = mine.add_sweep("empty", [])
     assert load(mine.uri, sweep=parent, baselines=kept).summary.empty
-
-
-# ---- the comparison ------------------------------------------------------------------------------
-
-
-def test_each_loss_of_ones_own_is_compared_with_every_other_one() -> None:
-    summary, _ = synthetic(("ce", "focal", "mse", "square"))
-    found = contrasts(summary, subjects=("mse", "square", "nowhere"))
-    assert list(zip(found["a"], found["b"], strict=True)) == [
-        *(("mse", "ce"), ("mse", "focal"), ("mse", "square"), ("square", "ce"), ("square", "focal"))
-    ]
-    assert set(found["family"]) == {5}
-    (ours,) = found[(found["a"] == "mse") & (found["b"] == "ce")].to_dict("records")
-    theirs = contrasts(summary, reference="ce").set_index("a").loc["mse"]
-    assert ours["difference"] == theirs["difference"] and ours["p"] == theirs["p"]
-    assert ours["p_holm"] > theirs["p_holm"] and theirs["family"] == 3
-
-
-def marked(origin: Baselines | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Synthetic runs of three losses, of which two are baselines."""
-    summary, curves = synthetic(("mine", "ce (baseline)", "mse (baseline)"))
-    option = summary["loss"].str.removesuffix(" (baseline)")
-    return summary.assign(baseline=option != summary["loss"], loss_option=option), curves
-
-
-def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
-    runs, _ = marked()
-    baselines = read(kept)
-    (first, alarm), (rounding, _), *warnings = provenance.sentences(baselines, runs)
-    assert first.startswith("2 losses here are baselines") and not alarm
-    for part in (
-        "lr=0.003,0.1",
-        "PaddlePaddle 3.3.1",
-        "commit cccccccccc,",
-        "2023-11-14 22:14 UTC",
-        "on a processor",
-    ):
-        assert part in first
-    assert "round float32 differently" in rounding
-    assert warnings == [("1 run of the baselines' sweep had no finished run.", True)]
-    facts = {term: text for term, text, *_ in provenance.facts(baselines)}
-    assert baselines.sha256 in facts["Their digest"] and "seeds 0, 1" in facts["Baselines"]
-
-    others = runs.assign(paddle_version="3.2.0", seed=runs["seed"] + 100)
-    said = " ".join(text for text, alarm in provenance.sentences(baselines, others) if alarm)
-    assert "with PaddlePaddle 3.3.1, the runs here with 3.2.0" in said
-    assert (
-        "No seed is common to the runs here and the baselines" in said and "run seeds 0, 1." in said
-    )
-    assert "no baseline" in provenance.sentences(baselines, runs[~runs["baseline"]])[0][0].lower()
-
-
-def test_the_caveats_name_several_processors() -> None:
-    runs, curves = marked()
-    for processors, alarm in ((["one", "one", "one"], False), (["one", "two", "two"], True)):
-        each = dict(zip(runs["loss"].unique(), processors, strict=True))
-        summary = runs.assign(processor=runs["loss"].map(each), kernel="stock")
-        (section,) = analysis.sections(summary, curves, Question(reference="mine"), predictions)
-        ((text, loud),) = [
-            (text, loud) for term, text, loud, *_ in caveats.facts(section) if term == "Machine"
-        ]
-        assert loud is alarm and ("one, two" in text) is alarm and "kernel stock" in text
-
-
-def test_a_long_name_keeps_its_mark() -> None:
-    names = short_names(
-        ["ce_double_softmax (baseline)", "ce_double_softmax", "x" * 40 + " (baseline)"], 12
-    )
-    assert list(names.values()) == [
-        "ce_doub…tmax (baseline)",
-        "ce_doub…tmax",
-        "xxxxxxx…xxxx (baseline)",
-    ]
-
-
-def test_verdicts_with_baselines_are_derived_again() -> None:
-    summary, curves = marked()
-    question = Question(reference="mine", subjects=("mine",))
-    sections = analysis.sections(summary, curves, question, predictions)
-    assert sections[0].without_baselines == ["mine"] and sections[0].losses == [
-        "mine",
-        "ce (baseline)",
-        "mse (baseline)",
-    ]
-    content = json.loads(verdicts.write(verdicts.document(sections, {})))
-    assert {comparison["a"] for comparison in content["contrasts"]} == {"mine"}
-    assert verdicts.check(content, summary) == []
-    worse = summary["baseline"] & (summary["seed"] == 5)
-    broken = verdicts.check(
-        content, summary.assign(test_accuracy=np.where(worse, 0.1, summary["test_accuracy"]))
-    )
-    assert broken and all(line.startswith("mine ") for line in broken)
-
-
-# ---- the whole -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_loss_of_ones_own_against_the_baselines(tmp_path: Path, run_command) -> None:
-    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
-    theirs.mkdir(), mine.mkdir()
-    write_examples(mine)
-    small = ["data=digits", "model=softmax", "data.train_size=500", "epochs=2", "lr=0.03,0.1,0.3"]
-    small += [
-        "data.validation_size=200",
-        "hydra.sweeper.extensions=0",
-        "hydra.sweeper.evaluation_seeds=8",
-    ]
-    done = run_command(theirs, "preset=baselines", "loss=ce,brier,mse", *small)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = re.findall(r"generate report sweep=(\w+)", done.stdout)
-    made = generate(theirs, f"sweep={sweep}", "baselines_to=../kept/some.json.gz")
-    assert made.returncode == 0, made.stderr
-    assert "42 runs, losses: 3" in made.stdout and "LEFT OUT" not in made.stdout
-    origin = read(tmp_path / "kept" / "some.json.gz").origin
-    assert origin.commands[0].startswith(
-        "python experiments/run.py preset=baselines data=digits model=softmax"
-    )
-    assert "paddlepaddle==3.3.1" in origin.versions and origin.processors and origin.kernels
-
-    done = run_command(
-        mine,
-        "--config-dir",
-        "options",
-        "-m",
-        "preset=baselines",
-        "loss=tempered",
-        *small,
-        PYTHONPATH=".",
-    )
-    assert done.returncode == 0, done.stderr
-    ((own, stages),) = re.findall(r"generate report sweep=(\w+) '(tuning_seeds=\S+)'", done.stdout)
-    assert stages == "tuning_seeds=[0,1]"  # the two that chose the rates are not evaluated
-    said = generate(
-        mine, f"sweep={own}", stages, "baselines=../kept/some.json.gz", "output=page",
-        PYTHONPATH=".",
-    )  # fmt: skip
-    assert said.returncode == 0, said.stderr
-    assert f"stored with the sweep's run {own}" in said.stdout
-    content = json.loads((mine / "page" / "verdicts.json").read_text())
-    best = [comparison for comparison in content["contrasts"] if comparison["view"] == "best"]
-    assert [(comparison["a"], comparison["b"]) for comparison in best] == [
-        *(
-            ("tempered", "brier (baseline)"),
-            ("tempered", "ce (baseline)"),
-            ("tempered", "mse (baseline)"),
-        )
-    ]
-    assert all(
-        comparison["paired"] and comparison["n"] == 8 and comparison["family"] == 3
-        for comparison in best
-    )
-    ids = {run.run_id for run in read(tmp_path / "kept" / "some.json.gz").runs}
-    assert all(len(ids & set(comparison["run_ids"])) == 8 for comparison in best)
-    page = (mine / "page" / "index.html").read_text(encoding="utf-8")
-    for part in ("ce (baseline)", "3 losses here are baselines", "SHA-256", best[0]["sentence"]):
-        assert html.escape(part) in page
-    checked = generate(mine, "check=page/verdicts.json", PYTHONPATH=".")
-    assert checked.returncode == 0 and "verdicts of page/verdicts.json hold" in checked.stdout, (
-        checked.stderr
-    )
-
-    done = run_command(
-        mine, "loss=ce", "data=digits", "model=softmax", "epochs=1", "experiment=another"
-    )
-    assert done.returncode == 0, done.stderr
-    refused = generate(mine, "experiment=another", "baselines=../kept/some.json.gz")
-    assert refused.returncode == 1 and "Traceback" not in refused.stderr
-    assert "  epochs: 1 here, 2 in the baselines" in refused.stderr
-
-
-def test_the_file_that_comes_with_the_project_has_the_losses_of_its_preset() -> None:
-    baselines = read(SHIPPED)
-    losses = {run.params["loss"] for run in baselines.runs}
-    preset = OmegaConf.load(ROOT / "conf" / "preset" / "baselines.yaml")
-    assert losses == {*preset.hydra.sweeper.params.loss.split(",")}
-    assert baselines.origin.commands == [
-        "python experiments/run.py preset=baselines",
-        f"generate report sweep=ID baselines_to={SHIPPED.relative_to(ROOT).as_posix()}",
-    ]
-    assert baselines.origin.unfinished == 0
-    evaluation = len(baselines.origin.seeds) - 2
-    assert 2.0 ** (1 - evaluation) * len(losses) < 0.05, (
-        "no verdict of one loss against all of them could be reached"
-    )
-    assert SHIPPED.stat().st_size < 1_000_000
-    text = json.dumps(dataclasses.asdict(baselines))
-    for place in ("/ro" + "ot/", "/ho" + "me/", "/wo" + "rk/"):
-        assert place not in text
-
-
-@pytest.mark.mnist
-def test_a_sample_of_the_shipped_baselines_is_found_again(tmp_path: Path, run_command) -> None:
-    """They record no code.
-
-    So that nothing but running them again can show that their numbers still hold.
-    """
-    words = ["loss=ce,huber", "lr=0.01", "seed=0", "epochs=3", "tracking.log_model=false"]
-    words += ["data.train_size=5000", "data.validation_size=5000", "hydra.launcher.n_jobs=2"]
-    done = run_command(tmp_path, "-m", *words)
-    assert done.returncode == 0, done.stderr
-    now = load(f"sqlite:///{tmp_path}/mlflow.db").summary.set_index("loss")
-    theirs = load_baselines().summary
-    then = theirs[(theirs["lr"] == 0.01) & (theirs["seed"] == 0)].set_index("loss_option")
-    for loss, likelihood in (("ce", "test_nll"), ("huber", "test_mean_absolute_error")):
-        for name in ("init_hash", "head_hash", "order_hash", "data_digest"):
-            assert now.loc[loss, name] == then.loc[loss, name], (loss, name)
-        # Kinds of processors round float32 differently, which shows after 150 steps.
-        assert now.loc[loss, "test_accuracy"] == pytest.approx(
-            then.loc[loss, "test_accuracy"], abs=0.002
-        )
-        assert now.loc[loss, likelihood] == pytest.approx(then.loc[loss, likelihood], rel=0.002)

@@ -1,0 +1,13 @@
+"""What tests of `generate report` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }

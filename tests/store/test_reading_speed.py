@@ -1,0 +1,235 @@
+"""How many questions reading asks, and what the real command wrote."""
+
+from __future__ import annotations
+
+import doctest
+import math
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy
+from benchmarks import read_store
+from helpers.commands import ROOT, clean_environment
+from helpers.read_runs import HOSTILE, assert_same, good_predictions, npz
+from helpers.stores import Store
+
+from reports import runs as reader
+from reports.runs import (
+    constant_scores,
+    load,
+    predictions,
+    scores,
+)
+from reports.runs import store as stores
+
+
+@pytest.fixture(autouse=True)
+def _no_address(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def store(empty_store, tmp_path) -> Store:
+    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+
+
+@pytest.fixture(scope="module")
+def served(empty_store, tmp_path_factory) -> Iterator[tuple[Store, str]]:
+    """A store with everything that can be in one, and the address of a server on it."""
+    path = tmp_path_factory.mktemp("served") / "mlflow.db"
+    store = Store(shutil.copy(empty_store, path))
+    sweep = store.add_sweep("a sweep", ["id2", "id3", "never"])
+    for seed in range(3):
+        tags = {"mlflow.parentRunId": sweep, "git_dirty": "false", "init_hash": f"h{seed}"}
+        own = {"loss.gamma": seed, "data.train_size": None}
+        run_id = store.add(seed=seed, loss="focal", own=own, digest="d" * 32, tags=tags)
+    store.add_predictions(run_id, npz(path.parent / "a.npz", **good_predictions()))
+    store.add("dup", seed=7, status="FAILED")
+    store.add("dup", seed=7)
+    store.add(
+        "odd",
+        seed=8,
+        history={1: {"val/accuracy": math.nan, "val/loss": math.inf, "lr": 0.1}},
+        test={"test/loss": math.nan},
+    )
+    store.add("under way", seed=9, status="RUNNING", outcome=None, test={})
+    store.add(HOSTILE, seed=10, name=HOSTILE, model=HOSTILE)
+    store.add(None, kind=None)
+    store.client.delete_run(store.add("gone", seed=11))
+    store.client.delete_run(store.add_sweep("deleted", ["a"]))
+    store.add_experiment("second")
+    with read_store.server(path) as address:
+        yield store, address
+
+
+# ---- speed ---------------------------------------------------------------------------------------
+
+
+def test_importing_does_not_wait_for_mlflow():
+    script = "import sys, reports.runs; print({'mlflow', 'sqlalchemy'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_no_query_goes_through_runs_that_were_not_asked_for(store):
+    """Otherwise time would grow with the square of the runs."""
+    for seed in range(3):
+        store.add(seed=seed)
+    statements = []
+    record = lambda *arguments: statements.append(arguments[2:4])  # noqa: E731
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", record)
+    try:
+        store.load()
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", record)
+    by_run = [
+        (sql, values)
+        for sql, values in statements
+        if "run_uuid IN (?" in sql or "destination_id IN (?" in sql
+    ]
+    assert len(by_run) == 3 * 4 + 1 - 4  # details of the newest run, of all, no sweeps; metrics
+    with sqlite3.connect(store.path) as connection:
+        for sql, values in by_run:
+            plan = [
+                str(step[-1]) for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+            ]
+            assert not any(step.startswith("SCAN") for step in plan), (sql, plan)
+            assert any("run_uuid=?" in step or "destination_id=?" in step for step in plan), (
+                sql,
+                plan,
+            )
+    connection.close()
+
+
+def test_more_runs_than_are_read_at_once(store, monkeypatch):
+    ids = [store.add(seed=seed) for seed in range(7)]
+    whole = store.load()
+    monkeypatch.setattr(stores, "RUNS_AT_ONCE", 3)
+    assert_same(store.load(), whole)
+    assert whole.summary["run_id"].tolist() == ids
+
+
+@pytest.mark.server
+def test_more_runs_than_are_on_a_page(served, monkeypatch):
+    store, address = served
+    monkeypatch.setattr(stores, "PAGE", 2)
+    monkeypatch.setattr(stores, "BULK_RUNS", 3)
+    assert_same(load(address), store.load())
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_are_read(tmp_path):
+    read_store.build(tmp_path / "mlflow.db", 1000, 20)
+    found = load(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(found.summary) == 1000 and len(found.curves) == 21_000
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_seconds(tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "tests/benchmarks/read_store.py"),
+        "--runs",
+        "30",
+        "--epochs",
+        "2",
+        "--no-server",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=clean_environment(), check=True
+    )
+    assert "sqlite      30 runs" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- the real command ----------------------------------------------------------------------------
+
+
+def _examples(directory: Path, monkeypatch) -> doctest.TestResults:
+    monkeypatch.chdir(directory)
+    return doctest.testmod(reader)
+
+
+def test_the_example_for_notebooks(store, tmp_path, monkeypatch):
+    for loss in ("ce", "mse"):
+        for seed in range(2):
+            store.add(loss=loss, seed=seed, model="softmax")
+    assert _examples(tmp_path, monkeypatch) == (0, 5)
+
+
+@pytest.mark.slow
+def test_the_example_for_notebooks_after_its_command(tmp_path, monkeypatch):
+    (line,) = [line for line in reader.__doc__.splitlines() if "experiments/run.py" in line]
+    program, script, *arguments = shlex.split(line)
+    assert program == "python"
+    command = [sys.executable, str(ROOT / script), *arguments]
+    subprocess.run(
+        command, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True, timeout=600
+    )
+    assert _examples(tmp_path, monkeypatch) == (0, 5)
+
+
+def test_what_the_command_wrote_is_what_is_read(sweep):
+    directory, printed = sweep
+    found = load(f"sqlite:///{directory}/mlflow.db")
+    assert found.notes == [] and found.experiments == ("digits",)
+    summary, curves = found.summary, found.curves
+    assert sorted(zip(summary["loss"], summary["seed"], strict=True)) == [
+        ("ce", 0),
+        ("ce", 1),
+        ("mse", 0),
+        ("mse", 1),
+    ]
+    assert summary["setting"].nunique() == 1
+    assert summary["setting_text"].unique().tolist() == [
+        "digits, mlp, sgd, constant, batch size 100"
+    ]
+    for run in summary.itertuples():
+        (line,) = [line for line in printed.splitlines() if line.endswith(run.run_id[:8])]
+        assert (
+            f" {100 * run.val_accuracy:.2f}% " in line
+            and f" {100 * run.test_accuracy:.2f}% " in line
+        )
+        arrays = predictions(found, run.run_id)
+        assert np.mean(arrays["predicted"] == arrays["label"]) == pytest.approx(run.test_accuracy)
+        assert arrays["outputs"].shape == (360, 10 if run.loss == "ce" else 1)
+        assert scores(found, run.run_id, "test_accuracy").mean() == pytest.approx(run.test_accuracy)
+        for name in ("test_nll", "test_brier"):
+            values = scores(found, run.run_id, name)
+            assert (values is None) == (run.loss == "mse")
+            if values is not None:
+                assert values.mean() == pytest.approx(getattr(run, name), rel=1e-6)
+    assert constant_scores(found, summary["run_id"]).sum() == np.bincount(arrays["label"]).max()
+    assert summary["planned"].all()
+    assert curves.groupby("run_id")["epoch"].apply(list).tolist() == [[0, 1, 2]] * 4
+    assert summary["outcome"].eq("ok").all() and summary["data_digest"].str.len().eq(32).all()
+    for name in (
+        "identity",
+        "configuration",
+        "init_hash",
+        "head_hash",
+        "order_hash",
+        "parent_run_id",
+        "paddle_version",
+    ):
+        assert summary[name].str.len().gt(3).all(), name
+    paired = summary.groupby("seed")[["init_hash", "order_hash"]].nunique()
+    assert paired.eq(1).all(axis=None)
+    probabilities = summary["loss"] == "ce"
+    assert summary["test_nll"].notna().equals(probabilities) and summary["val_nll"].notna().equals(
+        probabilities
+    )
+    assert summary["test_off_by_one"].notna().equals(~probabilities)
+    last = curves[curves["epoch"] == 2].set_index("run_id").loc[summary["run_id"]]
+    np.testing.assert_allclose(last["elapsed_seconds"], summary["train_seconds"])
+    assert (summary["train_seconds"] < summary["seconds"]).all()
+    assert load(found.uri, sweep=summary["parent_run_id"].iloc[0]).missing.empty

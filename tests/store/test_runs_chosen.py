@@ -1,0 +1,235 @@
+"""Which runs are read, and the names of their losses and settings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from helpers.read_runs import HOSTILE
+from helpers.stores import Store
+
+from reports.runs import (
+    ReadError,
+)
+from reports.runs.frames import CURVE_COLUMNS
+
+
+@pytest.fixture(autouse=True)
+def _no_address(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def store(empty_store, tmp_path) -> Store:
+    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+
+
+# ---- labels and settings -------------------------------------------------------------------------
+
+
+def test_a_label_names_what_differs_between_runs_of_one_option(store):
+    cases = {
+        store.add(
+            own={"loss.gamma": 2.0, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"
+        ): "focal gamma=2",
+        store.add(
+            own={"loss.gamma": 3, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"
+        ): "focal gamma=3",
+        store.add(own={"loss.q": 0.7}, loss="gce"): "gce",
+        store.add(loss="ce"): "ce",
+        store.add(own={"loss.delta": 1, "loss.kind": "x"}, loss="huber"): "huber delta=1 kind=x",
+        store.add(
+            own={"loss.delta": 2, "loss.kind": "None"}, loss="huber"
+        ): "huber delta=2 kind=None",
+        store.add(
+            own={"loss.delta": 2}, loss="huber", seed=5
+        ): "huber delta=2",  # an older version, without kind
+    }
+    found = store.load()
+    assert dict(zip(found.summary["run_id"], found.summary["loss"], strict=True)) == cases
+    assert set(found.summary["loss_option"]) == {"focal", "gce", "ce", "huber"}
+    assert set(found.curves["loss"]) == set(cases.values())
+    alone = store.load(where={"loss.gamma": 3})
+    assert alone.summary["loss"].tolist() == ["focal"]
+
+
+def test_settings_are_everything_but_loss_rate_epochs_and_seed(store):
+    same = [
+        store.add(lr=lr, seed=s, epochs=e, own={"loss.gamma": s})
+        for lr, s, e in ((0.1, 0, 2), (0.2, 1, 3))
+    ]
+    same.append(store.add(loss="mse", lr=0.1, own={"data.root": "/elsewhere"}))
+    one = store.load().summary
+    assert set(one["run_id"]) == set(same) and one["setting"].nunique() == 1
+    others = [
+        store.add(batch_size=10),
+        store.add(model="cnn"),
+        store.add(data="mnist"),
+        store.add(optimizer="adam"),
+        store.add(scheduler="cosine"),
+        store.add(own={"data.label_noise": 0.2}),
+        store.add(own={"model.hidden": 5}),
+        store.add(own={"depth": 3}),  # a param that we know nothing about
+    ]
+    found = store.load().summary.set_index("run_id")
+    assert found["setting"].nunique() == 1 + len(others)
+    assert found["setting_text"].nunique() == 1 + len(others)
+    assert found.loc[same, "setting"].tolist() == one["setting"].tolist()  # whatever else there is
+    assert found.loc[others[1], "setting_text"] == "digits, cnn, sgd, constant, batch size 100"
+    assert found.loc[others[5], "setting_text"].startswith(
+        "digits, mlp, sgd, constant, batch size 100 data.label_noise=0.2"
+    )
+
+
+def test_runs_on_other_data_are_another_setting(store):
+    known = [store.add(seed=seed, digest="d" * 32) for seed in range(2)]
+    early = store.add(seed=2, status="KILLED")  # before it could record its data
+    found = store.load().summary.set_index("run_id")
+    assert found["setting"].nunique() == 1 and set(found["data_digest"]) == {"d" * 32}
+    other = store.add(seed=0, digest="e" * 32)
+    found = store.load().summary.set_index("run_id")
+    assert found.loc[known, "setting"].nunique() == 1 and found["setting"].nunique() == 3
+    text = "digits, mlp, sgd, constant, batch size 100"
+    assert found.loc[[*known, other], "setting_text"].tolist() == [
+        f"{text} data.digest=dddddddd",
+        f"{text} data.digest=dddddddd",
+        f"{text} data.digest=eeeeeeee",
+    ]
+    assert found.loc[early, "data_digest"] == ""  # of two it could be either
+
+
+def test_hostile_and_huge_names_come_through_as_they_are(store):
+    loss, long = HOSTILE + "x" * 4000, "y" * 5000
+    store.add(
+        "i" + HOSTILE, loss=loss, model=long, name=HOSTILE, own={"data." + "k" * 100: HOSTILE}
+    )
+    sweep = store.add_sweep(HOSTILE, ["i" + HOSTILE])
+    for found in (store.load(), store.load(sweep=HOSTILE), store.load(where={"loss": loss})):
+        got = found.summary.iloc[0]
+        assert got["loss"] == loss and got["model"] == long and got["name"] == HOSTILE
+        assert got["identity"] == "i" + HOSTILE and got["data." + "k" * 100] == HOSTILE
+        assert long in got["setting"] and found.curves["loss"].eq(loss).all()
+    assert list(store.load(sweep=HOSTILE).sweeps) == [sweep]
+    for call in (
+        {"experiment": HOSTILE * 100},
+        {"sweep": HOSTILE * 100},
+        {"where": {HOSTILE * 100: "1"}},
+    ):
+        with pytest.raises(ReadError) as caught:
+            store.load(**call)
+        assert len(str(caught.value)) < 1500
+
+
+# ---- which runs count ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statuses", "counts"),
+    [
+        (["FINISHED", "FINISHED"], 1),
+        (["FAILED", "FINISHED", "FINISHED"], 2),
+        (["FINISHED", "FINISHED", "FAILED"], 1),
+        (["KILLED", "FAILED"], 1),
+        (["FINISHED", "RUNNING"], 0),
+        (["FAILED", "RUNNING", "KILLED"], 2),
+    ],
+)
+def test_of_one_identity_the_newest_finished_run_counts_else_the_newest(store, statuses, counts):
+    ids = [store.add("same", status=status, outcome=None) for status in statuses]
+    other = store.add("other", seed=1)
+    found = store.load()
+    assert found.summary["run_id"].tolist() == [ids[counts], other]
+    assert set(found.curves["run_id"]) == {ids[counts], other}
+    left = "1 run" if len(ids) == 2 else "2 runs"
+    assert (
+        f"left out: {left} of configurations that ran more than once; the newest FINISHED run "
+        f"counts" in found.notes
+    )
+
+
+def test_equal_values_under_another_identity_are_one_run(store):
+    store.add("a", own={"loss.gamma": 2})
+    newest = store.add("b", own={"loss.gamma": 2.0})
+    found = store.load()
+    assert found.summary["run_id"].tolist() == [newest]
+    assert found.notes[0].startswith(
+        "left out: 1 run with the params of another run but another identity"
+    )
+
+
+def test_runs_of_other_programs_are_ignored(store):
+    ours = store.add("i")
+    store.add(None, kind=None, own={"whatever": 1})
+    store.add(None, kind="run")  # ours in name only
+    store.add("j", kind="theirs")
+    store.add_sweep("a sweep", ["i"])  # not foreign
+    found = store.load()
+    assert found.summary["run_id"].tolist() == [ours]
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"lr": "absent"}, {"seed": "x"}, {"epochs": "1.5"}, {"lr": "inf"}, {"loss": "absent"}],
+)
+def test_runs_without_readable_params_are_left_out_by_name(store, broken):
+    store.add("i")
+    bad = store.add("j", status="KILLED", **broken)
+    found = store.load()
+    assert bad not in set(found.summary["run_id"])
+    assert (
+        found.notes[0].startswith("left out: 1 run without readable params")
+        and bad in found.notes[0]
+    )
+
+
+def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
+    parent = store.add_sweep("a sweep", ["i"])
+    child = store.add("i", tags={"mlflow.parentRunId": parent})
+    store.client.delete_run(store.add("j"))
+    assert store.load().notes == []
+    store.client.delete_run(parent)
+    found = store.load()
+    assert found.summary["run_id"].tolist() == [child]
+    assert found.notes == [
+        "the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"
+    ]
+    restore = f"`MLFLOW_TRACKING_URI={store.uri} mlflow runs restore --run-id {parent}`"
+    with pytest.raises(ReadError, match=f"was deleted; bring it back with {re.escape(restore)}"):
+        store.load(sweep=parent)
+
+
+def test_only_failed_runs_are_rows_not_an_error(store):
+    store.add("i", status="FAILED", outcome="failed", history={}, test={})
+    found = store.load()
+    assert found.summary["outcome"].tolist() == ["failed"]
+    assert found.curves.empty and found.curves.columns.tolist() == CURVE_COLUMNS
+    assert found.summary[["val_accuracy", "test_accuracy", "train_seconds"]].isna().all(axis=None)
+
+
+def test_where(store):
+    a = store.add(model="mlp", lr="0.003", own={"data.train_size": None})
+    b = store.add(model="softmax", lr="3e-3", own={"data.train_size": 100})
+    c = store.add(model="softmax", lr="0.01")
+    for where, expected in [
+        ({"model": "softmax"}, [b, c]),
+        ({"lr": "0.003"}, [a, b]),
+        ({"lr": 0.003}, [a, b]),
+        ({"lr": [0.01, "0.003"]}, [a, b, c]),
+        ({"lr": 0.003, "model": "mlp"}, [a]),
+        ({"data.train_size": None}, [a]),
+        ({}, [a, b, c]),
+    ]:
+        found = store.load(where=where)
+        assert found.summary["run_id"].tolist() == expected, where
+        assert set(found.curves["run_id"]) == set(expected)
+    with pytest.raises(
+        ReadError,
+        match=r"no run has a param 'modle'; expected one of: batch_size, data, data.train_size",
+    ):
+        store.load(where={"modle": "mlp"})
+    with pytest.raises(ReadError, match=r"no run has lr=0.5; expected one of: 0.003, 0.01$"):
+        store.load(where={"lr": 0.5})
+    with pytest.raises(ReadError, match=r"no run has lr=0.01; expected one of: 0.003$"):
+        store.load(where={"model": "mlp", "lr": "0.01"})

@@ -1,0 +1,198 @@
+"""Reading runs from a tracking server."""
+
+from __future__ import annotations
+
+import http.server
+import math
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from benchmarks import read_store
+from helpers.read_runs import HOSTILE, assert_same, good_predictions, npz
+from helpers.stores import Store
+
+from reports.runs import (
+    ReadError,
+    load,
+    predictions,
+    scores,
+    sweeps,
+)
+from reports.runs import store as stores
+
+
+@pytest.fixture(autouse=True)
+def _no_address(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def store(empty_store, tmp_path) -> Store:
+    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+
+
+def test_a_server_that_is_not_there_is_said_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = time.monotonic()
+    with pytest.raises(
+        ReadError, match=r"cannot read the tracking server http://\*\*\*@127"
+    ) as caught:
+        load(f"http://me:secret@127.0.0.1:{port}")
+    assert time.monotonic() - start < 60
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.server
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
+    assert stores.REACH_SECONDS <= 10
+    monkeypatch.setattr(stores, "REACH_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        with pytest.raises(
+            ReadError, match=r"cannot read the tracking server .*timed out|Read timed out"
+        ):
+            load(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - start < 60
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("code", "body"), [(404, b"not here"), (200, b"<html>log in</html>"), (503, b""), (401, b"{}")]
+)
+def test_a_server_that_is_none_of_mlflow_is_said(code, body):
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        start = time.monotonic()
+        with pytest.raises(ReadError, match="cannot read the tracking server"):
+            load(f"http://127.0.0.1:{other.server_port}")
+        assert time.monotonic() - start < 60
+        other.shutdown()
+
+
+@pytest.fixture(scope="module")
+def served(empty_store, tmp_path_factory) -> Iterator[tuple[Store, str]]:
+    """A store with everything that can be in one, and the address of a server on it."""
+    path = tmp_path_factory.mktemp("served") / "mlflow.db"
+    store = Store(shutil.copy(empty_store, path))
+    sweep = store.add_sweep("a sweep", ["id2", "id3", "never"])
+    for seed in range(3):
+        tags = {"mlflow.parentRunId": sweep, "git_dirty": "false", "init_hash": f"h{seed}"}
+        own = {"loss.gamma": seed, "data.train_size": None}
+        run_id = store.add(seed=seed, loss="focal", own=own, digest="d" * 32, tags=tags)
+    store.add_predictions(run_id, npz(path.parent / "a.npz", **good_predictions()))
+    store.add("dup", seed=7, status="FAILED")
+    store.add("dup", seed=7)
+    store.add(
+        "odd",
+        seed=8,
+        history={1: {"val/accuracy": math.nan, "val/loss": math.inf, "lr": 0.1}},
+        test={"test/loss": math.nan},
+    )
+    store.add("under way", seed=9, status="RUNNING", outcome=None, test={})
+    store.add(HOSTILE, seed=10, name=HOSTILE, model=HOSTILE)
+    store.add(None, kind=None)
+    store.client.delete_run(store.add("gone", seed=11))
+    store.client.delete_run(store.add_sweep("deleted", ["a"]))
+    store.add_experiment("second")
+    with read_store.server(path) as address:
+        yield store, address
+
+
+@pytest.mark.server
+def test_a_server_gives_the_same_as_the_file_behind_it(served, tmp_path, monkeypatch):
+    store, address = served
+    monkeypatch.chdir(tmp_path)
+    assert_same(load(address), store.load())
+    assert len(load(address).summary) == 7
+    for arguments in (
+        {"sweep": "a sweep"},
+        {"where": {"loss": "focal", "seed": [1, 2]}},
+        {"experiment": "mine"},
+    ):
+        assert_same(load(address, **arguments), store.load(**arguments))
+    for wrong in (
+        {"experiment": "x"},
+        {"sweep": "x"},
+        {"sweep": "deleted"},
+        {"experiment": "second"},
+        {"where": {"x": 1}},
+    ):
+        with pytest.raises(ReadError) as caught, monkeypatch.context():
+            load(address, **wrong)
+        with pytest.raises(ReadError) as expected:
+            store.load(**wrong)
+        assert str(caught.value).replace(address, store.uri) == str(expected.value)
+    pd.testing.assert_frame_equal(sweeps(address), sweeps(store.uri))
+    for run_id in store.load().summary["run_id"]:
+        left, right = predictions(address, run_id), predictions(store.uri, run_id)
+        assert (left is None) == (right is None)
+        if left is not None:
+            np.testing.assert_array_equal(left["outputs"], right["outputs"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.server
+def test_histories_longer_than_an_answer_are_read_whole(served, monkeypatch):
+    store, address = served
+    for limit in (25_000, 7, 1):  # 3 values a run and metric
+        monkeypatch.setattr(stores, "BULK_VALUES", limit)
+        assert_same(load(address), store.load())
+
+
+@pytest.mark.server
+def test_a_server_without_the_route_of_mlflows_pages_is_read(served, monkeypatch):
+    store, address = served
+    monkeypatch.setattr(stores, "_BULK", "/ajax-api/2.0/mlflow/metrics/no-such-route")
+    assert_same(load(address), store.load())
+
+
+@pytest.mark.server
+def test_a_server_is_asked_once_for_a_hundred_runs_and_a_metric(empty_store, tmp_path, monkeypatch):
+    path = tmp_path / "mlflow.db"
+    read_store.build(path, 250, 3)
+    asked = []
+    send = requests.Session.request
+    monkeypatch.setattr(
+        requests.Session, "request", lambda *a, **k: asked.append(a[2]) or send(*a, **k)
+    )
+    with read_store.server(path) as address:
+        found = load(address)
+    assert len(found.summary) == 250 and len(found.curves) == 1000
+    assert sum(url.endswith("bulk") for url in asked) == 3 * len(stores.CURVES)
+    assert len(asked) <= 3 * len(stores.CURVES) + 6
+
+
+@pytest.mark.server
+def test_predictions_that_a_server_keeps(served, tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    _, address = served
+    client = MlflowClient(tracking_uri=address)
+    run_id = client.create_run(client.create_experiment("kept by the server")).info.run_id
+    assert predictions(address, run_id) is None
+    npz(tmp_path / "predictions.npz", **good_predictions())
+    client.log_artifact(run_id, str(tmp_path / "predictions.npz"))
+    assert client.get_run(run_id).info.artifact_uri.startswith("mlflow-artifacts:")
+    assert predictions(address, run_id)["label"].tolist() == [0, 1, 2, 3]
+    assert scores(address, run_id, "test_accuracy").tolist() == [0, 0, 0, 0]
+    npz(tmp_path / "test_correct.npz", correct=np.array([True, False]))
+    client.log_artifact(run_id, str(tmp_path / "test_correct.npz"))
+    assert scores(address, run_id, "test_accuracy").tolist() == [1, 0]
