@@ -210,8 +210,8 @@ def agree(text: str, value: float) -> bool:
 
 
 def index(text: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """The text of a README up to the head of its table, and a row for each verdict on losses."""
-    head = text.partition("\n| --- ")[0]
+    """The text of a README up to the head of its last table, and the verdicts on losses."""
+    head = text.rpartition("\n| --- ")[0]
     lines = [head, "|" + " --- |" * (head.splitlines()[-1].count("|") - 1)]
     for facts in results:
         preset = facts["preset"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import zlib
+import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +15,8 @@ import numpy as np
 class Correct:
     """Which test examples the runs predicted right.
 
-    bits: a row of bits for each image, one for each of the runs, zipped, in base64. Images differ
-    more than runs do, so a row is nearly constant: two thirds of the size of a row for each run.
+    bits: a row of bits for each image, one for each of the runs, compressed, in base64. Images
+    differ more than runs do, so a row is nearly constant: smaller than a row for each run.
     constant: of the best constant answer, a row for all images.
     """
 
@@ -27,7 +27,7 @@ class Correct:
 
     @cached_property
     def _by_run(self) -> dict[str, np.ndarray]:
-        rows = _unzipped(self.bits).reshape(self.images, -1)
+        rows = _decompressed(self.bits).reshape(self.images, -1)
         matrix = np.unpackbits(rows, axis=1, count=len(self.runs)).T
         return dict(zip(self.runs, matrix, strict=True))
 
@@ -38,7 +38,7 @@ class Correct:
 
     def of_constant(self) -> np.ndarray:
         """The same of the best constant answer."""
-        return np.unpackbits(_unzipped(self.constant), count=self.images).astype(np.float32)
+        return np.unpackbits(_decompressed(self.constant), count=self.images).astype(np.float32)
 
 
 def correct(scores: Mapping[str, np.ndarray], constant: np.ndarray | None) -> Correct | None:
@@ -51,13 +51,13 @@ def correct(scores: Mapping[str, np.ndarray], constant: np.ndarray | None) -> Co
     if not scores or constant is None:
         return None
     matrix = np.stack([each > 0 for each in scores.values()], axis=1)
-    bits, row = (_zipped(np.packbits(each, axis=-1)) for each in (matrix, constant > 0))
+    bits, row = (_compressed(np.packbits(each, axis=-1)) for each in (matrix, constant > 0))
     return Correct(list(scores), len(constant), bits, row)
 
 
-def _zipped(array: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+def _compressed(array: np.ndarray) -> str:
+    return base64.b64encode(lzma.compress(array.tobytes())).decode()
 
 
-def _unzipped(text: str) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+def _decompressed(text: str) -> np.ndarray:
+    return np.frombuffer(lzma.decompress(base64.b64decode(text)), np.uint8)
