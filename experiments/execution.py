@@ -291,7 +291,7 @@ def _save(
 def _progress(
     settings: Settings, record: Record, seconds: float, first_epoch: int, stopped: bool
 ) -> str:
-    """The line that is logged after an epoch; `over`: training stops here."""
+    """The line that is logged after an epoch; `stopped`: training stops early here."""
     parts = [settings.label, f"epoch {record.epoch}/{settings.epochs}"]
     for name, form in (("train/loss", ".4g"), ("val/loss", ".4g"), ("val/accuracy", ".2%")):
         if name in record.metrics:
