@@ -8,9 +8,9 @@ and those in which an interpreter takes its modules apart.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
-import contextlib
 import importlib
 import json
 import os
