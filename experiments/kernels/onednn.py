@@ -244,7 +244,7 @@ class Program:
     def execute(self, addresses: Mapping[str, int]) -> None:
         """Execute all; `addresses` has one for each place, of memory that outlives the call."""
         lib = library()
-        for memory in self._memories.values():  # each time: an old address would be overwritten
+        for memory in self._memories.values():
             memory.move(addresses[memory.place] + memory.offset)
         for handle, count, arguments in self._calls:
             if status := lib.execute(handle, lib.stream, count, arguments):
