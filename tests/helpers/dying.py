@@ -197,6 +197,8 @@ def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
     def check(directory: Path, running: Running, count: int, *, full_disk: bool = False) -> None:
         assert running.end() == 0, running.output
         found = finished(directory, running.output, full_disk=full_disk)
+        for identity in calm.keys() & found.keys():  # one by one: the first number tells most
+            assert found[identity] == calm[identity], running.output
         same = [identity for identity in calm if found.get(identity) == calm[identity]]
         assert len(same) == running.output.count(" ok ") == count, running.output
 
