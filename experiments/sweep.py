@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import shlex
 import textwrap
 import time
@@ -151,7 +152,8 @@ def run(
     newest = {i: contract.counting(runs[i]) for i in identities if i in runs}
     if failures or not stage:
         jobs_of_grid = [job for _, job in grid.values()]
-        tables, means = _results(jobs_of_grid, [newest.get(identity) for identity in grid])
+        counted = [newest.get(identity) for identity in grid]
+        tables, means = _results(jobs_of_grid, counted, tuning_seeds)
         if todo:  # else the run has the description of its report
             tracking.describe(store, parent, textwrap.indent(tables, "    "), means)
         losses = {job.choices["loss"] for job in settings}
@@ -166,12 +168,16 @@ def run(
     return [newest[identity] for identity in identities]
 
 
-def _results(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> tuple[str, dict[str, float]]:
+def _results(
+    jobs: Sequence[Settings], runs: Sequence[Run | None], tuning_seeds: int
+) -> tuple[str, dict[str, float]]:
     """The table of the runs with what follows from it, as text, and the mean of each loss."""
-    rows = [table.row(job, run) for job, run in zip(jobs, runs, strict=True)]
-    texts = [table.text(rows, trials.names(jobs)), trials.counted(jobs)]
-    texts += ["\n".join(table.at_the_edge(jobs, runs)), table.of_one_seed(jobs, runs)]
-    return "\n\n".join(filter(None, texts)), table.means(rows)
+    pairs = list(zip(jobs, runs, strict=True))
+    rows = [table.row(job, run) for job, run in pairs]
+    texts = [table.text(rows, trials.names(jobs), tuning_seeds), trials.counted(jobs)]
+    choosing = [(job, run) for job, run in pairs if job.seed < (tuning_seeds or math.inf)]
+    texts += ["\n".join(table.at_the_edge(choosing)), table.of_one_seed(jobs, runs)]
+    return "\n\n".join(filter(None, texts)), table.means(rows, tuning_seeds)
 
 
 def question(settings: Sequence[Settings], seeds: Iterable[int]) -> dict[str, Any] | None:

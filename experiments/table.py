@@ -41,8 +41,11 @@ def row(job: Settings, run: Run | None) -> dict[str, Any]:
     }
 
 
-def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean test accuracy of each loss, at its settings of the best mean validation accuracy."""
+def means(rows: Sequence[Mapping[str, Any]], tuning_seeds: int = 0) -> dict[str, float]:
+    """The mean test accuracy of each loss, at its settings of the best mean validation accuracy.
+
+    tuning_seeds: How many seeds, from 0 on, only chose the settings; the mean is over the others.
+    """
     import pandas as pd
 
     names = [name for row in rows for name in row if name not in (*_RESULTS, "seed")]
@@ -50,14 +53,16 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if ok.empty:
         return {}
     keys = [name for name in dict.fromkeys(names) if name in ok]
+    ok["score"] = ok["val acc"].where(ok["seed"] < (tuning_seeds or math.inf))
+    ok["test acc"] = ok["test acc"].where(ok["seed"] >= tuning_seeds)
     means = ok.astype(dict.fromkeys(keys, str)).groupby(keys, sort=False, dropna=False)[
-        ["val acc", "test acc"]
+        ["score", "test acc"]
     ]
-    best = means.mean().sort_values("val acc", ascending=False).groupby("loss", sort=False)
-    return {str(loss): float(value) for loss, value in best["test acc"].first().items()}
+    best = means.mean().sort_values("score", ascending=False).groupby("loss", sort=False)
+    return best["test acc"].head(1).droplevel(keys[1:]).dropna().to_dict()
 
 
-def text(rows: list[dict[str, Any]], tuned: Collection[str] = ()) -> str:
+def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: int = 0) -> str:
     """The rows as text, with those of the options' own values that differ between rows.
 
     More than `MOST_ROWS` runs are shown as configurations, with the mean over their seeds.
@@ -65,6 +70,7 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = ()) -> str:
     Args:
         rows: From `row`.
         tuned: Names of own values among which the best is marked, as among learning rates.
+        tuning_seeds: How many seeds, from 0 on, choose the best; 0: all.
     """
     import pandas as pd
 
@@ -76,14 +82,16 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = ()) -> str:
         and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
     if len(frame) > MOST_ROWS:
-        return _configurations(frame, own, tuned)
+        return _configurations(frame, own, tuned, tuning_seeds)
     shown = frame[_SETTINGS + own + _RESULTS].copy()
     for name in ("val acc", "test acc"):
         shown[name] = [_percent(value) for value in frame[name]]
     return shown.fillna("").astype(str).to_string(index=False)
 
 
-def _configurations(frame: pd.DataFrame, own: list[str], tuned: Collection[str]) -> str:
+def _configurations(
+    frame: pd.DataFrame, own: list[str], tuned: Collection[str], tuning_seeds: int
+) -> str:
     """A row for each configuration; of many those at the best learning rate of each loss."""
     import pandas as pd
 
@@ -95,18 +103,22 @@ def _configurations(frame: pd.DataFrame, own: list[str], tuned: Collection[str])
             name: [float(score) for score in runs[name][runs["test acc"] != ""] if score != ""]
             for name in ("val acc", "test acc")
         }
+        choosing = runs[(runs["seed"] < (tuning_seeds or math.inf)) & (runs["test acc"] != "")]
+        chosen = [float(score) for score in choosing["val acc"] if score != ""]
         counts = runs["outcome"].value_counts()
         rows.append(
             {name: str(runs[name].iloc[0]) for name in keys}
             | {name: _mean(values) for name, values in scores.items()}
             | {"runs": ", ".join(f"{count} {outcome}" for outcome, count in counts.items())}
-            | {"score": sum(scores["val acc"]) / max(len(scores["val acc"]), 1)}
+            | {"score": sum(chosen) / max(len(chosen), 1)}
         )
     table = pd.DataFrame(rows)
     apart = ["loss", "epochs", *(name for name in own if name not in tuned)]
     best = table.groupby(apart, sort=False)["score"].transform("max")
     table.insert(0, "", ["*" if chosen else "" for chosen in table["score"] == best])
-    note = "* best validation accuracy of this loss; mean ± standard deviation over seeds"
+    note = "* best validation accuracy of this loss"
+    note += f" with seeds 0 to {tuning_seeds - 1}" if tuning_seeds else ""
+    note += "; mean ± standard deviation over seeds"
     if len(table) > MOST_ROWS:
         note += f"; {len(table)} configurations, of which the best of each loss are shown"
         table = table[table[""] == "*"].head(MOST_ROWS)
@@ -122,19 +134,20 @@ def _mean(scores: Sequence[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(scores):.2f} %" if len(scores) > 1 else f"{mean} %"
 
 
-def at_the_edge(jobs: Sequence[Settings], runs: Sequence[Run | None]) -> list[str]:
+def at_the_edge(pairs: Sequence[tuple[Settings, Run | None]]) -> list[str]:
     """A line for each loss whose best learning rate is the last of those that were tried.
 
     Where own values are tuned, it is the rate of the best trial.
     """
     from experiments import tuning
 
+    jobs = [job for job, _ in pairs]
     values = [{name: str(value) for name, value in job.params.items()} for job in jobs]
     tuned = trials.names(jobs) if jobs else set()
     names = {name for each in values for name in each} - {"lr", "seed", "loss", *tuned}
     apart = {name for name in names if len({other.get(name) for other in values}) > 1}
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
-    for job, own, run in zip(jobs, values, runs, strict=True):
+    for (job, run), own in zip(pairs, values, strict=True):
         if run is not None and run.info.status == "FINISHED":
             named = [f"{name}={own[name]}" for name in own if name in apart]
             trial = "".join(f" {name}={own[name]}" for name in sorted(tuned & own.keys()))

@@ -171,3 +171,22 @@ def test_the_mean_of_each_loss_is_that_of_its_best_settings():
     )
     assert found == pytest.approx({"ce": 0.5, "focal": 0.3})
     assert table.means([{"loss": "mse", "outcome": "failed"}]) == {}
+
+
+def test_tuning_seeds_choose_the_settings_and_the_others_give_the_mean():
+    def rows(lr, *scores):
+        return [
+            row(loss="ce", lr=lr, seed=seed, outcome="ok", **{"val acc": score, "test acc": score})
+            for seed, score in enumerate(scores)
+        ]
+
+    tried = [*rows("0.01", 0.6, 0.6), *rows("0.1", 0.7, 0.7, 0.5, 0.4)]
+    assert table.means(tried, 2) == pytest.approx({"ce": 0.45})
+    assert table.means(tried) == pytest.approx({"ce": 0.6})
+
+    many = [*tried, *(rows("0.001", 0.1, 0.1) * table.MOST_ROWS)]
+    lines = table.text(many, tuning_seeds=2).splitlines()
+    assert next(line.split()[1:3] for line in lines if line.startswith("*")) == ["ce", "0.1"]
+    assert lines[-1].startswith("* best validation accuracy of this loss with seeds 0 to 1; mean")
+    lines = table.text(many).splitlines()
+    assert next(line.split()[1:3] for line in lines if line.startswith("*")) == ["ce", "0.01"]
