@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -18,6 +19,9 @@ from helpers.commands import SMALL, Command, Report, Said, clean_environment
 from helpers.forked import train, without_syncing
 
 from experiments import machine
+
+if TYPE_CHECKING:
+    from helpers.stores import Store
 
 machine.prepare(threads=1)
 without_syncing()
@@ -118,6 +122,14 @@ def empty_store(shared_directory: Path) -> Path:
             nowhere = (path.parent / "nowhere").as_uri()
             SqlAlchemyStore(f"sqlite:///{path}", nowhere).engine.dispose()
     return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> Store:
+    """An empty store in `mlflow.db` of the test's directory, in which runs are made up."""
+    from helpers.stores import Store
+
+    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 @pytest.fixture

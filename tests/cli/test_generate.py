@@ -28,26 +28,17 @@ from reports.stats.contrast import FOLDS
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, sweep: tuple[Path, str]) -> Path:
-    """A directory with a copy of the small sweep's store."""
-    directory = tmp_path_factory.mktemp("store")
-    shutil.copy(sweep[0] / "mlflow.db", directory)
-    shutil.copytree(sweep[0] / "mlartifacts", directory / "mlartifacts")
-    return directory
-
-
-@pytest.fixture(scope="module")
-def written(store: Path) -> tuple[Path, str]:
+def written(sweep_store: Path) -> tuple[Path, str]:
     """The directory of a report that the real command wrote, and what it printed."""
-    done = generate_forked(store)
+    done = generate_forked(sweep_store)
     assert done.returncode == 0, done.stderr
-    return store / "outputs" / "reports" / "digits", done.stdout
+    return sweep_store / "outputs" / "reports" / "digits", done.stdout
 
 
 # ---- a report ------------------------------------------------------------------------------------
 
 
-def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Path) -> None:
+def test_the_command_writes_a_whole_report(written: tuple[Path, str], sweep_store: Path) -> None:
     directory, printed = written
     found = set(contents(directory))
     assert {"index.html", "report.md", "verdicts.json"} <= found
@@ -67,8 +58,8 @@ def test_the_command_writes_a_whole_report(written: tuple[Path, str], store: Pat
     assert {"losses", "contrasts", "denominators", "rates", "classes"} <= tables
     assert found >= {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
     assert "report: outputs/reports/digits/index.html" in printed
-    assert {path.name for path in store.iterdir()} <= {"mlflow.db", "mlartifacts", "outputs"}
-    assert [path.name for path in (store / "outputs").iterdir()] == ["reports"]
+    assert {path.name for path in sweep_store.iterdir()} <= {"mlflow.db", "mlartifacts", "outputs"}
+    assert [path.name for path in (sweep_store / "outputs").iterdir()] == ["reports"]
 
 
 def test_what_is_printed_is_in_the_files(written: tuple[Path, str]) -> None:
@@ -86,9 +77,9 @@ def test_what_is_printed_is_in_the_files(written: tuple[Path, str]) -> None:
     assert len(best["run_ids"]) == 4
 
 
-def test_the_numbers_are_those_of_the_store(written: tuple[Path, str], store: Path) -> None:
+def test_the_numbers_are_those_of_the_store(written: tuple[Path, str], sweep_store: Path) -> None:
     directory, _ = written
-    runs = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    runs = load(f"sqlite:///{sweep_store / 'mlflow.db'}").summary
     by_loss = runs.groupby("loss")["test_accuracy"].mean()
     comparison = json.loads((directory / "verdicts.json").read_text())["contrasts"][0]
     assert comparison["difference"] == pytest.approx(100 * (by_loss["mse"] - by_loss["ce"]))
@@ -98,16 +89,16 @@ def test_the_numbers_are_those_of_the_store(written: tuple[Path, str], store: Pa
 
 
 def test_the_report_is_stored_with_the_sweep(
-    written: tuple[Path, str], store: Path, sweep: tuple[Path, str]
+    written: tuple[Path, str], sweep_store: Path, sweep: tuple[Path, str]
 ) -> None:
     directory, printed = written
-    parent = sweeps(f"sqlite:///{store / 'mlflow.db'}")["run_id"].iloc[0]
+    parent = sweeps(f"sqlite:///{sweep_store / 'mlflow.db'}")["run_id"].iloc[0]
     assert f"stored with the sweep's run {parent} in MLflow" in printed
     # beside the copied database, although it still names the directory where the runs were made
-    (page,) = store.glob(f"mlartifacts/**/{parent}/artifacts/report/index.html")
+    (page,) = sweep_store.glob(f"mlartifacts/**/{parent}/artifacts/report/index.html")
     assert contents(page.parent) == contents(directory)
     assert list(sweep[0].glob("mlartifacts/**/report")) == []
-    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{sweep_store / 'mlflow.db'}")
     note = client.get_run(parent).data.tags["mlflow.note.content"]
     assert "| cross-entropy (ce) |" in note and "undecided" in note
     assert "`report/index.html`" in note and f"{directory.name}/index.html`" in note
@@ -115,25 +106,25 @@ def test_the_report_is_stored_with_the_sweep(
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(
-    written: tuple[Path, str], store: Path, report: Report
+    written: tuple[Path, str], sweep_store: Path, report: Report
 ) -> None:
     directory, _ = written
     before = contents(directory)
     (directory / "figures" / "left-over.svg").write_text("of a report with other figures")
-    assert report(store).code == 0
+    assert report(sweep_store).code == 0
     assert contents(directory) == before
 
 
 @pytest.mark.slow
 def test_the_matplotlib_settings_of_the_user_change_no_figure(
-    written: tuple[Path, str], store: Path, tmp_path: Path
+    written: tuple[Path, str], sweep_store: Path, tmp_path: Path
 ) -> None:
     """Neither a backend that a notebook sets and that is not installed here, nor a matplotlibrc."""
     settings = "savefig.bbox: tight\nlegend.loc: lower right\ntext.usetex: True\nfont.size: 30\n"
     (tmp_path / "matplotlibrc").write_text(settings + "axes.prop_cycle: cycler('color', ['r'])\n")
     done = subprocess.run(
         [sys.executable, str(ROOT / "reports" / "generate.py"), "output=o",
-         f"tracking.uri=sqlite:///{store / 'mlflow.db'}"],
+         f"tracking.uri=sqlite:///{sweep_store / 'mlflow.db'}"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300,
         env=clean_environment() | {"MPLBACKEND": "module://no_such_package.backend_inline"},
     )  # fmt: skip
@@ -143,15 +134,17 @@ def test_the_matplotlib_settings_of_the_user_change_no_figure(
     assert {Path(name).suffix for name in figures} == {".svg", ".png"}
 
 
-def test_no_path_of_this_machine_is_in_the_report(written: tuple[Path, str], store: Path) -> None:
+def test_no_path_of_this_machine_is_in_the_report(
+    written: tuple[Path, str], sweep_store: Path
+) -> None:
     for name, data in contents(written[0]).items():
-        for secret in (str(store), str(ROOT), str(Path.home()) + "/"):
+        for secret in (str(sweep_store), str(ROOT), str(Path.home()) + "/"):
             assert secret.encode() not in data, name
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: Path) -> None:
-    parent = sweeps(f"sqlite:///{store / 'mlflow.db'}")["run_id"].iloc[0]
+def test_a_sweep_a_filter_and_an_output(sweep_store: Path, report: Report, tmp_path: Path) -> None:
+    parent = sweeps(f"sqlite:///{sweep_store / 'mlflow.db'}")["run_id"].iloc[0]
     arguments = [
         f"sweep={parent}",
         "where.seed=0",
@@ -159,7 +152,7 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
         "formats=[svg]",
         f"output={tmp_path / 'new'}",
     ]
-    said = report(store, *arguments)
+    said = report(sweep_store, *arguments)
     assert said.code == 0, said.text
     assert said.text.count("undecided (one seed). These two networks") == 1
     assert re.search(
@@ -172,10 +165,10 @@ def test_a_sweep_a_filter_and_an_output(store: Path, report: Report, tmp_path: P
 
 
 def test_check_holds_and_names_what_no_longer_does(
-    written: tuple[Path, str], store: Path, report: Report
+    written: tuple[Path, str], sweep_store: Path, report: Report
 ) -> None:
     path = written[0] / "verdicts.json"
-    said = report(store, f"check={path}")
+    said = report(sweep_store, f"check={path}")
     assert (
         said.code == 0
         and said.text.startswith("all 2 verdicts")
@@ -187,7 +180,7 @@ def test_check_holds_and_names_what_no_longer_does(
     content["contrasts"][1]["verdict"] = "better"
     changed = path.parent.parent / "changed.json"
     changed.write_text(json.dumps(content))
-    said = report(store, f"check={changed}")
+    said = report(sweep_store, f"check={changed}")
     assert said.code == 1
     assert "2 of 2 verdicts" in said.text
     assert (
@@ -202,11 +195,11 @@ def test_check_holds_and_names_what_no_longer_does(
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_ends_it_without_a_traceback(store: Path) -> None:
+def test_a_reader_that_goes_away_ends_it_without_a_traceback(sweep_store: Path) -> None:
     command = [sys.executable, ROOT / "reports" / "generate.py", "aa=all"]
     process = subprocess.Popen(
         command,
-        cwd=store,
+        cwd=sweep_store,
         env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -219,13 +212,13 @@ def test_a_reader_that_goes_away_ends_it_without_a_traceback(store: Path) -> Non
     process.stderr.close()
 
 
-def test_a_loss_against_itself(store: Path, report: Report) -> None:
-    said = report(store, "aa=all")
+def test_a_loss_against_itself(sweep_store: Path, report: Report) -> None:
+    said = report(sweep_store, "aa=all")
     assert said.code == 0
     assert "ce against ce is undecided" in said.text and "mse against mse is undecided" in said.text
     assert "A/A on ce, mse: 0 of 2 comparisons" in said.text
     assert (
-        report(store, "aa=focal").text.strip()
+        report(sweep_store, "aa=focal").text.strip()
         == "aa=focal: no run has this loss; there are ce, mse"
     )
 
@@ -255,7 +248,7 @@ def test_halves_of_the_seeds_are_compared_by_the_rules_of_a_report() -> None:
 )
 def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
     written: tuple[Path, str],
-    store: Path,
+    sweep_store: Path,
     report: Report,
     tmp_path: Path,
     arguments: list[str],
@@ -265,24 +258,24 @@ def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
     shutil.copytree(written[0], earlier)
     before = {path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()}
     assert len([path for path in before if path.parent.name in ("figures", "tables")]) > 30
-    said = report(store, f"output={earlier}", *arguments)
+    said = report(sweep_store, f"output={earlier}", *arguments)
     assert said.code == 1 and message in said.text
     assert {
         path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()
     } == before
-    assert report(store, f"output={tmp_path / 'new' / 'deep'}", *arguments).code == 1
+    assert report(sweep_store, f"output={tmp_path / 'new' / 'deep'}", *arguments).code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
-    written: tuple[Path, str], store: Path, report: Report, tmp_path: Path
+    written: tuple[Path, str], sweep_store: Path, report: Report, tmp_path: Path
 ) -> None:
     earlier = tmp_path / "earlier"
     shutil.copytree(written[0], earlier)
     (earlier / "figures" / "epochs.svg").write_text("of other runs")
     (earlier / "tables" / "notes.txt").write_text("someone's own")
-    assert report(store, f"output={earlier}", "formats=[svg]", "where.seed=0").code == 0
+    assert report(sweep_store, f"output={earlier}", "formats=[svg]", "where.seed=0").code == 0
     names = {str(path.relative_to(earlier)) for path in earlier.rglob("*") if path.is_file()}
     assert "figures/final.svg" in names and "tables/notes.txt" in names
     assert not [name for name in names if name.endswith((".png", "epochs.svg"))]
@@ -290,19 +283,19 @@ def test_a_report_replaces_the_figures_and_tables_of_an_earlier_one_and_no_more(
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
-    written: tuple[Path, str], store: Path, report: Report
+    written: tuple[Path, str], sweep_store: Path, report: Report
 ) -> None:
     directory, _ = written
     before = contents(directory)
-    (page,) = store.glob("mlartifacts/**/artifacts/report/index.html")
+    (page,) = sweep_store.glob("mlartifacts/**/artifacts/report/index.html")
     stored = page.read_bytes()
-    said = report(store, "metric=test/macro_f1", "margin=1", "formats=[svg]")
+    said = report(sweep_store, "metric=test/macro_f1", "margin=1", "formats=[svg]")
     assert said.code == 0, said.text
     name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
     assert name is not None
     assert re.fullmatch(r"digits-margin-1\.0-metric-test-macro_f1-[0-9a-f]{6}", name[1])
     assert contents(directory) == before
     assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
-    (other,) = store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
+    (other,) = sweep_store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
     assert page.read_bytes() == stored != other.read_bytes()
-    assert report(store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0
+    assert report(sweep_store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0

@@ -22,18 +22,9 @@ from reports.figures import fonts
 from reports.runs import load, sweeps
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, sweep: tuple[Path, str]) -> Path:
-    """A directory with a copy of the small sweep's store."""
-    directory = tmp_path_factory.mktemp("store")
-    shutil.copy(sweep[0] / "mlflow.db", directory)
-    shutil.copytree(sweep[0] / "mlartifacts", directory / "mlartifacts")
-    return directory
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_by_another_metric_than_accuracy(
-    store: Path, tmp_path: Path, report: Report
+    sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
     """From a store in which both losses have an AURC.
 
@@ -48,7 +39,7 @@ def test_a_report_by_another_metric_than_accuracy(
     put += f"run_uuid FROM runs WHERE run_uuid IN {run} AND run_uuid IN {seed}"
     values = {("ce", "0"): 0.01, ("ce", "1"): 0.011, ("mse", "0"): 0.0225, ("mse", "1"): 0.0245}
     altered(
-        store,
+        sweep_store,
         tmp_path,
         ("DELETE FROM latest_metrics WHERE key = 'test/aurc'", ()),
         *((put, (value, *which)) for which, value in values.items()),
@@ -82,22 +73,24 @@ def test_a_report_by_another_metric_than_accuracy(
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_head_that_lacks_the_metric_is_told_so(
-    store: Path, tmp_path: Path, report: Report
+    sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
-    said = report(altered(store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc")
+    said = report(
+        altered(sweep_store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc"
+    )
     assert said.code == 0, said.text
     assert "mse against ce is undecided: there is no test AURC of both to compare." in said.text
     lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
     (ce,) = [line.split(",") for line in lines if line.startswith("ce,")]
     (mse,) = [line.split(",") for line in lines if line.startswith("mse,")]
-    runs = load(f"sqlite:///{store / 'mlflow.db'}").summary
+    runs = load(f"sqlite:///{sweep_store / 'mlflow.db'}").summary
     expected = 100 * runs.loc[runs["loss"] == "ce", "test_aurc"].mean()
     assert float(ce[2]) == pytest.approx(expected) and mse[2:5] == ["", "", ""] and mse[5] == "0"
     assert "n/a" in (tmp_path / "by-aurc" / "report.md").read_text()
 
 
-def test_every_number_of_a_real_run_is_offered_or_refused(store: Path) -> None:
-    summary = load(f"sqlite:///{store / 'mlflow.db'}").summary
+def test_every_number_of_a_real_run_is_offered_or_refused(sweep_store: Path) -> None:
+    summary = load(f"sqlite:///{sweep_store / 'mlflow.db'}").summary
     there = {
         name
         for name in summary
@@ -126,9 +119,9 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
-    store: Path, tmp_path: Path, report: Report
+    sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
-    altered(store, tmp_path)
+    altered(sweep_store, tmp_path)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     (parent,) = sweeps(uri)["run_id"]
     assert report(tmp_path, f"sweep={parent}", "formats=[svg]", "output=page").code == 0
@@ -144,9 +137,9 @@ def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_file_of_baselines_is_made_with_the_notes_and_warnings_of_a_report(
-    store: Path, tmp_path: Path, report: Report
+    sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
-    altered(store, tmp_path)
+    altered(sweep_store, tmp_path)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(uri)
     ours = client.search_runs(["1"], "tags.kind = 'run' and params.loss = 'ce'")
@@ -206,9 +199,9 @@ def test_a_report_on_a_file_from_elsewhere_needs_no_store(tmp_path: Path) -> Non
 
 
 @pytest.mark.server
-def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Report) -> None:
+def test_a_report_on_a_tracking_server(sweep_store: Path, tmp_path: Path, report: Report) -> None:
     """The same page as from the file behind the server, stored with the sweep on the server."""
-    path = altered(store, tmp_path) / "mlflow.db"
+    path = altered(sweep_store, tmp_path) / "mlflow.db"
     parent = sweeps(f"sqlite:///{path}")["run_id"].iloc[0]
     (tmp_path / "kept").mkdir()
     kept = (tmp_path / "kept").as_uri()
@@ -234,9 +227,11 @@ def test_a_report_on_a_tracking_server(store: Path, tmp_path: Path, report: Repo
 # ---- stores that are odd -------------------------------------------------------------------------
 
 
-def altered(store: Path, directory: Path, *statements: tuple[str, tuple[object, ...]]) -> Path:
+def altered(
+    sweep_store: Path, directory: Path, *statements: tuple[str, tuple[object, ...]]
+) -> Path:
     """A copy of the store's database, without its artifacts' files, after these SQL statements."""
-    shutil.copy(store / "mlflow.db", directory)
+    shutil.copy(sweep_store / "mlflow.db", directory)
     with contextlib.closing(sqlite3.connect(directory / "mlflow.db")) as database:
         database.execute("UPDATE runs SET artifact_uri = 'file:///nowhere/' || run_uuid")
         for statement, values in statements:
@@ -246,9 +241,9 @@ def altered(store: Path, directory: Path, *statements: tuple[str, tuple[object, 
 
 
 @pytest.mark.slow
-def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report) -> None:
+def test_hostile_names_in_the_store(sweep_store: Path, tmp_path: Path, report: Report) -> None:
     altered(
-        store,
+        sweep_store,
         tmp_path,
         ("UPDATE params SET value = ? WHERE key = 'loss' AND value = 'mse'", (HOSTILE,)),
         ("UPDATE params SET value = ? WHERE key = 'optimizer'", (HOSTILE,)),
@@ -270,10 +265,10 @@ def test_hostile_names_in_the_store(store: Path, tmp_path: Path, report: Report)
 
 @pytest.mark.slow
 def test_characters_that_no_font_has_are_reported(
-    store: Path, tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+    sweep_store: Path, tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     altered(
-        store,
+        sweep_store,
         tmp_path,
         ("UPDATE params SET value = '交叉熵' WHERE key = 'loss' AND value = 'mse'", ()),
     )
@@ -291,10 +286,12 @@ def test_characters_that_no_font_has_are_reported(
     assert expected in (directory / "index.html").read_text(encoding="utf-8")
 
 
-def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, report: Report) -> None:
+def test_predictions_and_metrics_that_are_gone(
+    sweep_store: Path, tmp_path: Path, report: Report
+) -> None:
     mse = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = 'mse')"
     altered(
-        store,
+        sweep_store,
         tmp_path,
         (f"DELETE FROM latest_metrics WHERE key LIKE 'test/%' AND run_uuid IN {mse}", ()),
         (f"DELETE FROM metrics WHERE key = 'val/loss' AND run_uuid IN {mse}", ()),
@@ -312,9 +309,9 @@ def test_predictions_and_metrics_that_are_gone(store: Path, tmp_path: Path, repo
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
 
 
-def test_runs_that_all_failed(store: Path, tmp_path: Path, report: Report) -> None:
+def test_runs_that_all_failed(sweep_store: Path, tmp_path: Path, report: Report) -> None:
     altered(
-        store,
+        sweep_store,
         tmp_path,
         ("UPDATE tags SET value = 'failed' WHERE key = 'outcome'", ()),
         ("UPDATE runs SET status = 'FAILED'", ()),

@@ -24,15 +24,6 @@ from reports.runs import Runs, load, sweeps
 HEAVY = ("mlflow", "pandas", "matplotlib", "scipy", "paddle", "jinja2")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, sweep: tuple[Path, str]) -> Path:
-    """A directory with a copy of the small sweep's store."""
-    directory = tmp_path_factory.mktemp("store")
-    shutil.copy(sweep[0] / "mlflow.db", directory)
-    shutil.copytree(sweep[0] / "mlartifacts", directory / "mlartifacts")
-    return directory
-
-
 def named(experiment: str, **fields: Any) -> Runs:
     """No runs of an experiment in the store of the current directory."""
     none = pd.DataFrame()
@@ -125,16 +116,20 @@ def test_help_and_wrong_options_load_nothing_heavy(tmp_path: Path, arguments: li
     ],
 )
 def test_questions_that_cannot_be_answered(
-    store: Path, report: Report, arguments: list[str], message: str
+    sweep_store: Path, report: Report, arguments: list[str], message: str
 ) -> None:
     before = {
-        path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts
+        path: path.stat().st_mtime_ns
+        for path in sweep_store.rglob("*")
+        if "outputs" not in path.parts
     }
-    said = report(store, *arguments)
+    said = report(sweep_store, *arguments)
     assert said.code == 1
     assert message in said.text and "Traceback" not in said.text
     assert {
-        path: path.stat().st_mtime_ns for path in store.rglob("*") if "outputs" not in path.parts
+        path: path.stat().st_mtime_ns
+        for path in sweep_store.rglob("*")
+        if "outputs" not in path.parts
     } == before
 
 
@@ -176,11 +171,11 @@ def test_no_store(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_that_cannot_be_stored_says_why(store: Path) -> None:
-    runs = load(f"sqlite:///{store / 'mlflow.db'}")
+def test_a_report_that_cannot_be_stored_says_why(sweep_store: Path) -> None:
+    runs = load(f"sqlite:///{sweep_store / 'mlflow.db'}")
     for parents in (["one", "one", "other", "other"], ["one", "one", "one", None]):
         runs.summary["parent_run_id"] = parents
-        assert files.store_with_parent(store, runs).startswith(
+        assert files.store_with_parent(sweep_store, runs).startswith(
             "not stored in MLflow: these runs are not of one sweep"
         )
 

@@ -7,25 +7,20 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.browser import CHROMIUM, Browser, browser
+from helpers.browser import CHROMIUM, Browser
 from helpers.commands import ROOT, SMALL, clean_environment, mlflow_server, wait_for
-from mlflow import MlflowClient
+from helpers.stores import client
 from mlflow.entities import Run
 
 LINK = re.compile(r"^ +(http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S+)$", re.MULTILINE)
 
 
-def client_of(directory: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
-
-
 def of_kind(directory: Path, kind: str) -> list[Run]:
-    return list(client_of(directory).search_runs(["1"], f"tags.kind = '{kind}'"))
+    return list(client(directory).search_runs(["1"], f"tags.kind = '{kind}'"))
 
 
 def test_the_run_of_a_sweep_shows_its_table_and_the_mean_of_each_loss(
@@ -51,7 +46,7 @@ def test_a_run_logs_few_metrics_and_its_model_has_its_name(sweep: tuple[Path, st
         assert "data/flipped" not in run.data.metrics
         assert not [name for name in run.data.metrics if re.search(r"accuracy_\d", name)]
         (output,) = run.outputs.model_outputs
-        name = client_of(directory).get_logged_model(output.model_id).name
+        name = client(directory).get_logged_model(output.model_id).name
         assert name == run.info.run_name.replace(".", "_").replace("/", "_")
 
 
@@ -119,13 +114,7 @@ def test_variables_of_mlflow_disturb_no_run(sweep: tuple[Path, str], tmp_path: P
 
     assert lasting(run.data.metrics) == lasting(same.data.metrics)
     assert run.data.params == same.data.params
-    assert len(client_of(tmp_path).search_runs(["0", "1"])) == 1  # none of another program
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    assert len(client(tmp_path).search_runs(["0", "1"])) == 1  # none of another program
 
 
 @pytest.mark.slow
@@ -145,11 +134,11 @@ def test_the_printed_link_opens_curves_of_validation_accuracy_by_loss(
         time.sleep(2)  # until everything is drawn
         chromium.shot(tmp_path / "mlflow.png")
         shown, plots = chromium.js("document.body.innerText"), chromium.js(drawn)
-    client = client_of(directory)
+    store = client(directory)
     for loss in ("ce", "mse"):
         runs = [r for r in of_kind(directory, "run") if r.data.params["loss"] == loss]
         histories = [
-            {m.step: m.value for m in client.get_metric_history(r.info.run_id, "val/accuracy")}
+            {m.step: m.value for m in store.get_metric_history(r.info.run_id, "val/accuracy")}
             for r in runs
         ]
         means = [sum(values[step] for values in histories) / 2 for step in range(3)]

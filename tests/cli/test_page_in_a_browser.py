@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.browser import CHROMIUM, Browser, browser
+from helpers.browser import CHROMIUM, Browser
 from helpers.commands import wait_for
 from helpers.pages import made
 from helpers.synthetic_runs import over, runs
@@ -48,12 +47,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         found[name] = directory / f"{name}.html"
         found[name].write_text(html, encoding="utf-8")
     return found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])

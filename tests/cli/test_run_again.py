@@ -12,13 +12,6 @@ from helpers.stores import client, runs
 from experiments.corruptions import CORRUPTIONS
 
 
-@pytest.fixture(scope="module")
-def ce(sweep):
-    """The run of loss=ce, seed=0, its directory and client."""
-    directory, _ = sweep
-    return runs(directory)[0], client(directory), directory
-
-
 def test_the_same_command_has_nothing_to_do_and_a_wider_one_runs_the_rest(sweep, run_command):
     directory, _ = sweep
     before = len(runs(directory))

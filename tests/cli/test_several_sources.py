@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +20,6 @@ from reports.runs import ReadError, selection
 from reports.runs.records import Run
 
 QUESTION = {"metric": "test/accuracy", "margin": None, "reference": "ce", "epochs": 2}
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def add_sweep(

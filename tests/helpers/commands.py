@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+LOSS_OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 SMALL = ["data=digits", "model=mlp", "epochs=2", "lr=0.003"]
 
 

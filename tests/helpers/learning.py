@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random as stdlib_random
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -17,8 +16,8 @@ from experiments import (
     schedulers,
     training,
 )
+from helpers.commands import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SGD = paddle.optimizer.SGD
 
 

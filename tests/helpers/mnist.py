@@ -6,11 +6,12 @@ import dataclasses
 import gzip
 import hashlib
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from experiments.data import downloads, sources
+from experiments.data import DataError, downloads, sources
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in downloads.MNIST.files)
 PADDLE, PACKAGE = downloads.MNIST.sources
@@ -22,6 +23,15 @@ def idx_images(images: np.ndarray) -> bytes:
 
 def idx_labels(labels: np.ndarray) -> bytes:
     return struct.pack(">II", 0x801, len(labels)) + labels.astype(np.uint8).tobytes()
+
+
+def fail(reason: str) -> Callable[[sources.DataSet], list[bytes]]:
+    """A source that gives nothing, for this reason."""
+
+    def source(dataset: sources.DataSet) -> list[bytes]:
+        raise DataError(reason)
+
+    return source
 
 
 class Tiny:

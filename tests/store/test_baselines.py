@@ -8,9 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,47 +28,13 @@ from reports.runs import (
 )
 from reports.runs.baselines import pack, read
 
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Store:
-    """A store with the runs of two losses, one of them diverged, and one that failed."""
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    (tmp_path / "theirs").mkdir()
-    made = Store(shutil.copy(empty_store, tmp_path / "theirs" / "mlflow.db"))
-    third = {"test/accuracy": 1 / 3, "test/loss": 0.123456789123}
-    for loss, own in (("ce", {}), ("focal", {"loss.gamma": 2.0})):
-        for seed in (0, 1):
-            hashes = HASHES | {"order_hash": f"order{seed}", "init_hash": f"init{seed}"}
-            made.add(
-                tags=hashes | MACHINE, own=own | {"data.root": "somewhere"}, test=third,
-                digest="d" * 32, loss=loss, seed=seed,
-            )  # fmt: skip
-    made.add(tags=HASHES | MACHINE, outcome="diverged", test={}, digest="d" * 32, lr=0.1)
-    made.add(
-        tags=HASHES | MACHINE, status="FAILED", outcome="failed", test={}, digest="d" * 32, lr=0.3
-    )
-    return made
-
-
-@pytest.fixture
-def kept(store: Store) -> Path:
-    """The file of the store's baselines."""
-    path = store.path.with_name("kept.json.gz")
-    path.write_bytes(pack(collect_baselines(store.uri, None, None, None, file=path.name)))
-    return path
-
-
-@pytest.fixture
-def mine(empty_store: Path, tmp_path: Path) -> Store:
-    """A store of one's own, still empty."""
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
-
 # ---- the file ------------------------------------------------------------------------------------
 
 
-def test_a_file_gives_the_frames_of_its_runs_back(store: Store, kept: Path) -> None:
-    before, after = store.load(), load_baselines(kept)
+def test_a_file_gives_the_frames_of_its_runs_back(
+    baselines_store: Store, baselines_file: Path
+) -> None:
+    before, after = baselines_store.load(), load_baselines(baselines_file)
     finished = before.summary[before.summary["status"] == "FINISHED"].reset_index(drop=True)
     assert len(finished) == 5 and set(before.summary["status"]) == {"FINISHED", "FAILED"}
     assert set(after.summary["loss"]) == {"ce (baseline)", "focal (baseline)"}
@@ -85,9 +49,11 @@ def test_a_file_gives_the_frames_of_its_runs_back(store: Store, kept: Path) -> N
     pd.testing.assert_frame_equal(after.curves[accuracies], curves[accuracies], check_exact=True)
 
 
-def test_the_file_says_which_images_were_predicted_right(store: Store) -> None:
+def test_the_file_says_which_images_were_predicted_right(baselines_store: Store) -> None:
     labels = np.array([7, 1, 7, 2, 0, 7, 3, 3, 1])  # not a multiple of 8
-    finished = [run for run in store.load().summary.itertuples() if run.status == "FINISHED"]
+    finished = [
+        run for run in baselines_store.load().summary.itertuples() if run.status == "FINISHED"
+    ]
     right = {}
     for place, run in enumerate(finished[:3]):
         right[run.run_id] = (np.arange(9) % (place + 2) == 0).astype(np.float32)
@@ -95,30 +61,30 @@ def test_the_file_says_which_images_were_predicted_right(store: Store) -> None:
         content = io.BytesIO()
         outputs = np.zeros((9, 10), dtype=np.float32)
         np.savez_compressed(content, outputs=outputs, predicted=predicted, label=labels)
-        store.add_predictions(run.run_id, content.getvalue())
-    path = store.path.with_name("kept.json.gz")
-    path.write_bytes(pack(collect_baselines(store.uri, None, None, None, file=path.name)))
-    kept = load_baselines(path)
+        baselines_store.add_predictions(run.run_id, content.getvalue())
+    path = baselines_store.path.with_name("baselines.json.gz")
+    path.write_bytes(pack(collect_baselines(baselines_store.uri, None, None, None, file=path.name)))
+    runs = load_baselines(path)
     for run in finished:
-        found = scores(kept, run.run_id, "test/accuracy")
+        found = scores(runs, run.run_id, "test/accuracy")
         if run.run_id in right:
             assert found.dtype == np.float32
             np.testing.assert_array_equal(found, right[run.run_id])
         else:  # it stored no predictions
             assert found is None
-        assert scores(kept, run.run_id, "test/nll") is None
-    assert constant_scores(kept, right).tolist() == [1, 0, 1, 0, 0, 1, 0, 0, 0]
+        assert scores(runs, run.run_id, "test/nll") is None
+    assert constant_scores(runs, right).tolist() == [1, 0, 1, 0, 0, 1, 0, 0, 0]
 
 
-def test_a_file_without_images_is_read(kept: Path) -> None:
-    runs = load_baselines(kept)
+def test_a_file_without_images_is_read(baselines_file: Path) -> None:
+    runs = load_baselines(baselines_file)
     assert runs.baselines.correct is None
     assert scores(runs, runs.summary["run_id"].iloc[0], "test/accuracy") is None
     assert constant_scores(runs, runs.summary["run_id"]) is None
 
 
-def test_the_file_says_what_made_it(store: Store, kept: Path) -> None:
-    origin = read(kept).origin
+def test_the_file_says_what_made_it(baselines_store: Store, baselines_file: Path) -> None:
+    origin = read(baselines_file).origin
     assert (origin.runs, origin.losses, origin.unfinished, origin.uncommitted) == (5, 2, 1, 0)
     assert (origin.rates, origin.seeds, origin.ended) == ([0.003, 0.1], [0, 1], "2023-11-14 22:14")
     assert origin.protocol == {
@@ -133,20 +99,20 @@ def test_the_file_says_what_made_it(store: Store, kept: Path) -> None:
     assert origin.commits == ["c" * 40]
     assert origin.commands == [  # not each loss at each rate: as tuning leaves it
         "python experiments/run.py -m hydra/sweeper=tuning loss=ce,focal lr=0.003,0.1",
-        "generate report sweep=ID baselines_to=kept.json.gz",
+        "generate report sweep=ID baselines_to=baselines.json.gz",
     ]
-    again = pack(collect_baselines(store.uri, None, None, None, file=kept.name))
-    assert again == kept.read_bytes()
+    again = pack(collect_baselines(baselines_store.uri, None, None, None, file=baselines_file.name))
+    assert again == baselines_file.read_bytes()
 
 
-def test_what_is_no_set_of_baselines_is_not_kept(store: Store) -> None:
-    store.add(model="softmax", digest="d" * 32)
+def test_what_is_no_set_of_baselines_is_not_kept(baselines_store: Store) -> None:
+    baselines_store.add(model="softmax", digest="d" * 32)
     with pytest.raises(
         ReadError, match="expected the runs of one protocol, got several: model is mlp, softmax"
     ):
-        collect_baselines(store.uri, None, None, None, file="x")
+        collect_baselines(baselines_store.uri, None, None, None, file="x")
     with pytest.raises(ReadError, match="expected a sweep with finished runs, got one without"):
-        collect_baselines(store.uri, None, None, {"lr": 0.3}, file="x")
+        collect_baselines(baselines_store.uri, None, None, {"lr": 0.3}, file="x")
 
 
 def changed(path: Path, **parts: object) -> bytes:
@@ -156,8 +122,8 @@ def changed(path: Path, **parts: object) -> bytes:
     )
 
 
-def test_a_damaged_file_is_refused(kept: Path) -> None:
-    whole = kept.read_bytes()
+def test_a_damaged_file_is_refused(baselines_file: Path) -> None:
+    whole = baselines_file.read_bytes()
     content = json.loads(gzip.decompress(whole))["content"]
     content["runs"][0]["metrics"]["test/accuracy"] += 0.01
     cases = {
@@ -165,35 +131,35 @@ def test_a_damaged_file_is_refused(kept: Path) -> None:
         b"": "is damaged, or no file of baselines",
         b"text": "Not a gzipped file",
         gzip.compress(b"[]"): "is damaged, or no file of baselines",
-        changed(kept, content=content): "its content has not the SHA-256 that it names",
-        changed(kept, sha256="0" * 64): "its content has not the SHA-256 that it names",
-        changed(kept, format=2): "has format '2', this program reads 1",
+        changed(baselines_file, content=content): "its content has not the SHA-256 that it names",
+        changed(baselines_file, sha256="0" * 64): "its content has not the SHA-256 that it names",
+        changed(baselines_file, format=2): "has format '2', this program reads 1",
     }
     for data, message in cases.items():
-        kept.write_bytes(data)
+        baselines_file.write_bytes(data)
         with pytest.raises(ReadError, match=message):
-            load_baselines(kept)
-    kept.unlink()
+            load_baselines(baselines_file)
+    baselines_file.unlink()
     with pytest.raises(
         ReadError, match=r"cannot read .*No such file.* baselines_to=FILE makes such a file"
     ):
-        load_baselines(kept)
+        load_baselines(baselines_file)
 
 
 # ---- joining -------------------------------------------------------------------------------------
 
 
 def add_mine(store: Store, **changes: object) -> None:
-    """A run of a loss of one's own under the protocol of `store`, but for the changes."""
+    """A run of a loss of one's own under the protocol of the baselines, but for the changes."""
     tags = HASHES | MACHINE | dict(changes.pop("tags", {}))  # type: ignore[call-overload]
     store.add(tags=tags, **({"digest": "d" * 32, "loss": "tempered"} | changes))
 
 
-def test_only_losses_that_were_not_run_here_join(mine: Store, kept: Path) -> None:
-    add_mine(mine)
-    add_mine(mine, loss="focal", own={"loss.gamma": 3.0})
-    add_mine(mine, loss="ce", lr=0.01)  # another rate is the same loss
-    found = load(mine.uri, baselines=kept)
+def test_only_losses_that_were_not_run_here_join(store: Store, baselines_file: Path) -> None:
+    add_mine(store)
+    add_mine(store, loss="focal", own={"loss.gamma": 3.0})
+    add_mine(store, loss="ce", lr=0.01)  # another rate is the same loss
+    found = load(store.uri, baselines=baselines_file)
     assert set(found.summary["loss"]) == {
         "tempered",
         "ce",
@@ -236,11 +202,11 @@ def test_only_losses_that_were_not_run_here_join(mine: Store, kept: Path) -> Non
     ),
 )
 def test_another_protocol_is_refused_with_what_differs(
-    mine: Store, kept: Path, changes: dict[str, object], message: str
+    store: Store, baselines_file: Path, changes: dict[str, object], message: str
 ) -> None:
-    add_mine(mine, **changes)
+    add_mine(store, **changes)
     with pytest.raises(ReadError, match=re.escape(message)) as refusal:
-        load(mine.uri, baselines=kept)
+        load(store.uri, baselines=baselines_file)
     assert "expected runs of the protocol" in str(refusal.value) and "where.KEY=VALUE" in str(
         refusal.value
     )
@@ -257,13 +223,13 @@ def test_another_protocol_is_refused_with_what_differs(
     ],
 )
 def test_what_may_differ_is_not_refused(
-    mine: Store, kept: Path, changes: dict[str, object]
+    store: Store, baselines_file: Path, changes: dict[str, object]
 ) -> None:
-    add_mine(mine)
-    add_mine(mine, **({"loss": "mine"} | changes))
-    assert load(mine.uri, baselines=kept).summary["baseline"].sum() == 5
+    add_mine(store)
+    add_mine(store, **({"loss": "mine"} | changes))
+    assert load(store.uri, baselines=baselines_file).summary["baseline"].sum() == 5
 
 
-def test_a_store_without_runs_is_joined_by_nothing(mine: Store, kept: Path) -> None:
-    parent = mine.add_sweep("empty", [])
-    assert load(mine.uri, sweep=parent, baselines=kept).summary.empty
+def test_a_store_without_runs_is_joined_by_nothing(store: Store, baselines_file: Path) -> None:
+    parent = store.add_sweep("empty", [])
+    assert load(store.uri, sweep=parent, baselines=baselines_file).summary.empty

@@ -5,19 +5,15 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.baselines import HASHES, MACHINE
 from helpers.commands import ROOT
 from helpers.docs import write_examples
 from helpers.forked import generate
-from helpers.stores import Store
 from helpers.synthetic_runs import predictions
 from helpers.synthetic_runs import runs as synthetic
 from omegaconf import OmegaConf
@@ -29,48 +25,11 @@ from reports.question import Question
 from reports.runs import (
     SHIPPED,
     Baselines,
-    collect_baselines,
     load,
     load_baselines,
 )
-from reports.runs.baselines import pack, read
+from reports.runs.baselines import read
 from reports.stats.contrasts import contrasts
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Store:
-    """A store with the runs of two losses, one of them diverged, and one that failed."""
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    (tmp_path / "theirs").mkdir()
-    made = Store(shutil.copy(empty_store, tmp_path / "theirs" / "mlflow.db"))
-    third = {"test/accuracy": 1 / 3, "test/loss": 0.123456789123}
-    for loss, own in (("ce", {}), ("focal", {"loss.gamma": 2.0})):
-        for seed in (0, 1):
-            hashes = HASHES | {"order_hash": f"order{seed}", "init_hash": f"init{seed}"}
-            made.add(
-                tags=hashes | MACHINE, own=own | {"data.root": "somewhere"}, test=third,
-                digest="d" * 32, loss=loss, seed=seed,
-            )  # fmt: skip
-    made.add(tags=HASHES | MACHINE, outcome="diverged", test={}, digest="d" * 32, lr=0.1)
-    made.add(
-        tags=HASHES | MACHINE, status="FAILED", outcome="failed", test={}, digest="d" * 32, lr=0.3
-    )
-    return made
-
-
-@pytest.fixture
-def kept(store: Store) -> Path:
-    """The file of the store's baselines."""
-    path = store.path.with_name("kept.json.gz")
-    path.write_bytes(pack(collect_baselines(store.uri, None, None, None, file=path.name)))
-    return path
-
-
-@pytest.fixture
-def mine(empty_store: Path, tmp_path: Path) -> Store:
-    """A store of one's own, still empty."""
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
 
 # ---- the comparison ------------------------------------------------------------------------------
 
@@ -95,9 +54,9 @@ def marked(origin: Baselines | None = None) -> tuple[pd.DataFrame, pd.DataFrame]
     return summary.assign(baseline=option != summary["loss"], loss_option=option), curves
 
 
-def test_the_page_says_where_the_baselines_come_from(kept: Path) -> None:
+def test_the_page_says_where_the_baselines_come_from(baselines_file: Path) -> None:
     runs, _ = marked()
-    baselines = read(kept)
+    baselines = read(baselines_file)
     (first, alarm), (rounding, _), *warnings = provenance.sentences(baselines, runs)
     assert first.startswith("2 losses here are baselines") and not alarm
     for part in (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from helpers.tracked import open_copy
 
 from experiments import comparison, rerun, tracking
 from experiments.comparison import Record, changes, differences, text
@@ -25,9 +25,7 @@ OUTPUTS = {"the network's outputs": {0: np.array([0.25, 0.5]), 1: np.array([0.75
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, empty_store):
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    shutil.copy(empty_store, path)
-    return tracking.open_store(f"sqlite:///{path}", "mine")
+    return open_copy(empty_store, tmp_path_factory.mktemp("store"))
 
 
 def recorded(**results) -> Record:

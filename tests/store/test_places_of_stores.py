@@ -10,7 +10,6 @@ import threading
 import time
 
 import pytest
-from helpers.stores import Store
 
 from experiments import places
 from reports.runs import (
@@ -19,16 +18,6 @@ from reports.runs import (
     predictions,
     sweeps,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_address(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(empty_store, tmp_path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def test_where_the_store_is(store, tmp_path, monkeypatch):

@@ -6,9 +6,7 @@ import shutil
 import sqlite3
 
 import numpy as np
-import pytest
 from helpers.read_runs import good_predictions, npz
-from helpers.stores import Store
 
 from reports.runs import (
     configuration,
@@ -16,16 +14,6 @@ from reports.runs import (
     predictions,
     scores,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_address(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(empty_store, tmp_path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def test_predictions_are_the_arrays_that_the_run_stored(store, tmp_path):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import doctest
-import math
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,7 @@ import pytest
 import sqlalchemy
 from benchmarks import read_store
 from helpers.commands import ROOT, clean_environment
-from helpers.read_runs import HOSTILE, assert_same, good_predictions, npz
-from helpers.stores import Store
+from helpers.read_runs import assert_same
 
 from reports import runs as reader
 from reports.runs import (
@@ -28,46 +24,6 @@ from reports.runs import (
     scores,
 )
 from reports.runs import store as stores
-
-
-@pytest.fixture(autouse=True)
-def _no_address(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(empty_store, tmp_path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
-
-@pytest.fixture(scope="module")
-def served(empty_store, tmp_path_factory) -> Iterator[tuple[Store, str]]:
-    """A store with everything that can be in one, and the address of a server on it."""
-    path = tmp_path_factory.mktemp("served") / "mlflow.db"
-    store = Store(shutil.copy(empty_store, path))
-    sweep = store.add_sweep("a sweep", ["id2", "id3", "never"])
-    for seed in range(3):
-        tags = {"mlflow.parentRunId": sweep, "git_dirty": "false", "init_hash": f"h{seed}"}
-        own = {"loss.gamma": seed, "data.train_size": None}
-        run_id = store.add(seed=seed, loss="focal", own=own, digest="d" * 32, tags=tags)
-    store.add_predictions(run_id, npz(path.parent / "a.npz", **good_predictions()))
-    store.add("dup", seed=7, status="FAILED")
-    store.add("dup", seed=7)
-    store.add(
-        "odd",
-        seed=8,
-        history={1: {"val/accuracy": math.nan, "val/loss": math.inf, "lr": 0.1}},
-        test={"test/loss": math.nan},
-    )
-    store.add("under way", seed=9, status="RUNNING", outcome=None, test={})
-    store.add(HOSTILE, seed=10, name=HOSTILE, model=HOSTILE)
-    store.add(None, kind=None)
-    store.client.delete_run(store.add("gone", seed=11))
-    store.client.delete_run(store.add_sweep("deleted", ["a"]))
-    store.add_experiment("second")
-    with read_store.server(path) as address:
-        yield store, address
-
 
 # ---- speed ---------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from helpers.commands import ROOT
+from helpers.tracked import open_copy
 from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
@@ -19,9 +20,7 @@ from experiments.config import CommandError
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, empty_store):
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    shutil.copy(empty_store, path)
-    return tracking.open_store(f"sqlite:///{path}", "mine")
+    return open_copy(empty_store, tmp_path_factory.mktemp("store"))
 
 
 def composed(*overrides: str):

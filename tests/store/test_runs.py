@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import pandas as pd
 import pytest
-from helpers.stores import Store
 
 from reports.runs import (
     Runs,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_address(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(empty_store, tmp_path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def row(runs: Runs, run_id: str) -> pd.Series:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import pytest
 from helpers.read_runs import HOSTILE
-from helpers.stores import Store
 
 from reports.runs import (
     ReadError,
 )
 from reports.runs.frames import CURVE_COLUMNS
-
-
-@pytest.fixture(autouse=True)
-def _no_address(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(empty_store, tmp_path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
 
 # ---- labels and settings -------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable
 
 import pandas as pd
@@ -16,16 +15,6 @@ from reports.runs import (
     Runs,
     sweeps,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_address(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def store(empty_store, tmp_path) -> Store:
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 def test_the_default_is_the_experiment_of_the_newest_run_of_ours(store):

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from helpers.commands import mlflow_server
-from helpers.tracked import run
+from helpers.tracked import open_copy, run
 
 from experiments import tracking
 from experiments.tracking import locks
@@ -19,8 +19,7 @@ from experiments.tracking import locks
 
 @pytest.fixture
 def store(tmp_path, empty_store):
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
+    return open_copy(empty_store, tmp_path)
 
 
 def sweep(store, again=True, **declared):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from helpers.tracked import run
+from helpers.tracked import open_copy, run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
@@ -24,8 +23,7 @@ from experiments.tracking import StoreError
 
 @pytest.fixture
 def store(tmp_path, empty_store):
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
+    return open_copy(empty_store, tmp_path)
 
 
 @pytest.mark.slow

@@ -5,9 +5,6 @@ Which runs count, what is said of the others, and what is computed again.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 from helpers.commands import Report
 from helpers.stores import TEST, Store
@@ -18,13 +15,6 @@ from reports import source_code
 from reports.request import newest_version
 from reports.runs import ReadError, collect_baselines
 from reports.runs.computed import metrics_code
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
 
 # ---- the newest code -----------------------------------------------------------------------------
 

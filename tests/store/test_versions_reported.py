@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,13 +18,6 @@ from reports import gallery, source_code, verdicts
 from reports.page import caveats
 from reports.runs import predictions
 from reports.runs.computed import with_metric
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Store(shutil.copy(empty_store, tmp_path / "mlflow.db"))
-
 
 # ---- what the caveats say ------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 import pytest
 from helpers.chains import chains, inputs, networks, normalized, step
+from helpers.commands import ROOT
 from paddle import nn
 
 from experiments import models, training, weights
@@ -21,8 +22,6 @@ from experiments.kernels import chain, plan
 from experiments.losses import ce
 from experiments.optimizers import sgd
 from experiments.schedulers import constant
-
-ROOT = Path(__file__).parents[2]
 
 
 def trained(steps=3):

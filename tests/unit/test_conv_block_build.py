@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from helpers.commands import ROOT
 from helpers.conv_blocks import run_block, run_stock, whole_numbers
 
 from experiments.kernels import conv_block
 from experiments.kernels.conv_block import ConvBlock, kernel
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT
+from helpers.commands import LOSS_OPTIONS, ROOT
+from helpers.docs import FENCED
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from hydra.utils import instantiate
@@ -24,8 +25,6 @@ from reports import metrics, options, verdicts
 README = ROOT / "README.zh-CN.md"
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "zh-CN").glob("*.md")}
 TEXTS = {README: README.read_text(encoding="utf-8"), **PAGES}
-FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
-LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 PROGRAMS = {
     "python experiments/run.py": config.RunConfig,
     "generate report": options.ReportConfig,
@@ -144,10 +143,10 @@ def test_there_are_commands_to_test():
 
 def test_the_table_of_losses_names_every_loss():
     table = rows(section(page("losses"), "全部损失函数"))
-    assert sorted(row[0].strip("`") for row in table) == LOSSES
+    assert sorted(row[0].strip("`") for row in table) == LOSS_OPTIONS
 
 
-@pytest.mark.parametrize("option", LOSSES)
+@pytest.mark.parametrize("option", LOSS_OPTIONS)
 def test_the_table_of_losses_has_the_arguments_and_outputs_of_each(option):
     (row,) = [row for row in rows(page("losses")) if row[0] == f"`{option}`"]
     _, name, _, arguments, outputs = row

@@ -30,15 +30,11 @@ from reports.page import report as page_report
 from reports.page.figure import losses_of
 from reports.question import Question
 
+pytestmark = pytest.mark.usefixtures("house_style")
+
 A = -math.log(1e-4)
 IN_CONTEXT = {option for option in LOSSES if context.needed(LOSSES[option])}
 LOGITS = sorted({*ON_LOGITS} - IN_CONTEXT)
-
-
-@pytest.fixture(autouse=True)
-def house_style() -> Iterator[None]:
-    with palette.style():
-        yield
 
 
 def of(*losses: str, config: Mapping[str, Any] | None = None, **params: Any) -> Gallery:

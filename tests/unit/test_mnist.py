@@ -21,20 +21,6 @@ from helpers.mnist import (
 
 from experiments.data import DataError, downloads, sources
 
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
-    """Small files in place of the real ones, an empty cache, and sources that must not be used."""
-    tiny = Tiny()
-    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
-
-    def unreachable(dataset: sources.DataSet) -> list[bytes]:
-        raise AssertionError("nothing may be downloaded here")
-
-    tiny.dataset = tiny.served_by(unreachable, unreachable)
-    return tiny
-
-
 # --- the user's own files ---
 
 

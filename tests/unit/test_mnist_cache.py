@@ -14,23 +14,10 @@ from helpers.mnist import (
     TEST_LABELS,
     TRAIN_IMAGES,
     Tiny,
+    fail,
 )
 
 from experiments.data import DataError, sources
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
-    """Small files in place of the real ones, an empty cache, and sources that must not be used."""
-    tiny = Tiny()
-    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
-
-    def unreachable(dataset: sources.DataSet) -> list[bytes]:
-        raise AssertionError("nothing may be downloaded here")
-
-    tiny.dataset = tiny.served_by(unreachable, unreachable)
-    return tiny
-
 
 # --- the cache ---
 
@@ -137,10 +124,3 @@ def test_two_processes_at_once_download_once(tmp_path: Path) -> None:
 
 
 # --- the sources ---
-
-
-def fail(reason: str):
-    def source(dataset: sources.DataSet) -> list[bytes]:
-        raise DataError(reason)
-
-    return source

@@ -26,6 +26,7 @@ from helpers.mnist import (
     TEST_LABELS,
     TRAIN_IMAGES,
     Tiny,
+    fail,
 )
 
 from experiments.data import DataError, downloads, sources
@@ -48,27 +49,7 @@ def http_server(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
-    """Small files in place of the real ones, an empty cache, and sources that must not be used."""
-    tiny = Tiny()
-    monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
-
-    def unreachable(dataset: sources.DataSet) -> list[bytes]:
-        raise AssertionError("nothing may be downloaded here")
-
-    tiny.dataset = tiny.served_by(unreachable, unreachable)
-    return tiny
-
-
 # --- the sources ---
-
-
-def fail(reason: str):
-    def source(dataset: sources.DataSet) -> list[bytes]:
-        raise DataError(reason)
-
-    return source
 
 
 def test_paddle_comes_first(tiny: Tiny, caplog) -> None:

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -38,11 +37,7 @@ from reports.page.figures import FigureBuilder
 from reports.question import Question
 from reports.texts import TEMPLATES
 
-
-@pytest.fixture(autouse=True)
-def house_style() -> Iterator[None]:
-    with palette.style():
-        yield
+pytestmark = pytest.mark.usefixtures("house_style")
 
 
 @pytest.fixture(scope="module")

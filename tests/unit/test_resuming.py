@@ -24,11 +24,6 @@ from experiments import (
 )
 
 
-@pytest.fixture(scope="module")
-def splits() -> data.Splits:
-    return data.digits(seed=0, train_size=200, validation_size=50)
-
-
 def check_resuming(splits, place, optimizer, scheduler, model=models.mlp, done=2):
     """Train 4 epochs at once, and `done` epochs and the rest from a checkpoint.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -30,6 +29,8 @@ from reports.page.methods import basis
 from reports.page.table import Cell
 from reports.question import Question
 
+pytestmark = pytest.mark.usefixtures("house_style")
+
 TITLES = (
     "Memorized label noise",
     "Gradient norm and update size",
@@ -38,12 +39,6 @@ TITLES = (
 
 LOGITS, NUMBER = logits_head(10), number_head(10)
 NAMES = {"memorization", "steps", "corruptions"}
-
-
-@pytest.fixture(autouse=True)
-def house_style() -> Iterator[None]:
-    with palette.style():
-        yield
 
 
 @pytest.fixture(scope="module")

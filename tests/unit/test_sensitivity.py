@@ -5,8 +5,6 @@ Each point is its section's, nothing is pooled, and all else is equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,11 +20,7 @@ from reports.page.figure import losses_of
 from reports.question import Question
 from reports.sensitivity import Overview, overviews
 
-
-@pytest.fixture(autouse=True)
-def house_style() -> Iterator[None]:
-    with palette.style():
-        yield
+pytestmark = pytest.mark.usefixtures("house_style")
 
 
 def sections(summary: pd.DataFrame, curves: pd.DataFrame) -> list[Section]:

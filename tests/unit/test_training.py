@@ -8,7 +8,8 @@ import functools
 import numpy as np
 import paddle
 import pytest
-from helpers.learning import ROOT, SGD, learn, numbers
+from helpers.commands import LOSS_OPTIONS, ROOT
+from helpers.learning import SGD, learn, numbers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -22,13 +23,6 @@ from experiments import (
     weights,
 )
 from experiments.heads import head_of, log_softmax
-
-LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
-
-
-@pytest.fixture(scope="module")
-def splits() -> data.Splits:
-    return data.digits(seed=0, train_size=200, validation_size=50)
 
 
 def test_records_are_the_untrained_network_then_every_epoch(splits):
@@ -231,8 +225,8 @@ def test_a_longer_run_begins_with_the_shorter_one(splits):
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_seed_fixes_body_and_order_for_every_loss_and_the_head_for_every_loss_of_its_kind(seed):
     init, head, order = set(), {}, set()
-    assert len(LOSSES) >= 2
-    for option in LOSSES:
+    assert len(LOSS_OPTIONS) >= 2
+    for option in LOSS_OPTIONS:
         loss = instantiate(OmegaConf.load(ROOT / "conf" / "loss" / f"{option}.yaml"))
         splits = data.digits(seed=seed)
         with training.fresh(seed):
