@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,70 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from helpers.summaries import NAN, generator, only
 
 from reports import analysis
 from reports.question import Question
 from reports.stats import two_way
-from reports.stats.contrast import contrast, rank_contrast, values
+from reports.stats.contrast import contrast, values
 from reports.stats.contrasts import contrasts
-from reports.stats.power import detectable_difference, seeds_needed
-from reports.stats.significance import holm, is_trusted, outlying, sign_flip_p
-
-NAN = math.nan
-
-
-def generator(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-# --- exact tests ----------------------------------------------------------------------------------
-
-
-def brute_sign_flips(images: list[int]) -> float:
-    """The share of sign patterns whose sum is as large, counted with whole numbers."""
-    total = abs(sum(images))
-    sums = (
-        sum(sign * d for sign, d in zip(signs, images, strict=True))
-        for signs in itertools.product((1, -1), repeat=len(images))
-    )
-    return sum(abs(each) >= total for each in sums) / 2 ** len(images)
-
-
-@pytest.mark.parametrize("size", [3, 36, 360, 10_000, 999_983])
-def test_sign_flips_are_those_of_whole_numbers_for_every_size_of_the_test_set(size: int) -> None:
-    rng = generator(size)
-    for _ in range(40):
-        n = int(rng.integers(1, 10))
-        b = rng.integers(size // 2, size + 1, n)
-        a = np.clip(b + rng.integers(-4, 5, n), 0, size)
-        c = contrast(values(100 * (a / size)), values(100 * (b / size)), step=100 / size)
-        assert c.p_seeds == pytest.approx(brute_sign_flips((a - b).tolist()), rel=1e-12)
-    assert sign_flip_p([3, 2, -1]) == 0.5  # by hand: four of the eight sums reach 4
-    assert sign_flip_p([0, 0, 0]) == 1 and math.isnan(sign_flip_p([]))
-    assert sign_flip_p([1.0] * 40) == pytest.approx(2.0**-39, rel=1e-9)
-
-
-@pytest.mark.parametrize("n", [2, 5, 9, 12])
-def test_sign_flips_of_other_numbers_are_scipys(n: int) -> None:
-    d = generator(n).normal(0.3, size=n)
-    theirs = scipy.stats.permutation_test(
-        (d,), np.mean, permutation_type="samples", vectorized=True, n_resamples=np.inf
-    )
-    assert sign_flip_p(d) == pytest.approx(theirs.pvalue, abs=1e-3)
-
-
-def test_sign_flips_of_many_seeds_with_large_differences_take_little_time() -> None:
-    d = np.where(generator().random(1000) < 0.4, 90.0, 0.13)
-    assert 0 <= sign_flip_p(d, 0.01) < 1e-9
-
-
-def test_holm_counts_what_was_planned_and_could_not_be_tested() -> None:
-    adjusted = holm([0.01, NAN, 0.03])
-    assert adjusted[[0, 2]] == pytest.approx([0.03, 0.06]) and math.isnan(adjusted[1])
-    assert holm([]).size == 0
-
-
-# --- two-way --------------------------------------------------------------------------------------
 
 
 def test_without_images_it_is_scipys_t_tests() -> None:
@@ -156,9 +98,6 @@ def test_the_spread_over_seeds_is_at_least_that_of_rounding_to_one_image() -> No
     assert (apart.low, apart.high) == pytest.approx((step - half, step + half))
 
 
-# --- e-values and looks ---------------------------------------------------------------------------
-
-
 def marginal(d: np.ndarray, one_sided: bool) -> float:
     """The e-value by numbers: prior N(0, 1) on mean / sd, and 1 / sd on the standard deviation."""
     sigma = np.geomspace(0.02, 50, 4001)[:, None]
@@ -217,69 +156,10 @@ def test_one_look_costs_nine_tenths_of_alpha_and_later_looks_the_rest() -> None:
     assert at(0.009, 0.9, 0.1) == pytest.approx(0.01)  # what was decided stays decided
 
 
-# --- outlying seeds -------------------------------------------------------------------------------
-
-
-def test_outlying_seeds_and_when_they_make_the_test_untrustworthy() -> None:
-    dead = np.array([0.3, 0.2, 0.4, 0.3, 0.2, 0.3, 0.4, -80.0])
-    assert outlying(dead).tolist() == [False] * 7 + [True]
-    assert not outlying(dead[-3:]).any()  # three values have no outlier
-    against = np.array([0.3, 0.2, 0.4, 0.3, 0.2, 0.3, 0.4, -0.9])
-    assert not is_trusted(against, sign_flip_p(against))
-    half = np.array([0.3] * 6 + [-80.0] * 4)  # p of t is .04, exact p .125
-    assert not is_trusted(half + 0.01 * np.arange(10), 0.125)
-    assert is_trusted(half + 0.01 * np.arange(10), 0.01)
-    assert is_trusted(np.array([1.0, 1.1, 0.9, 1.0, 1.2, 30.0]), 0.03125)
-
-
-# --- power ----------------------------------------------------------------------------------------
-
-
-def test_the_detectable_difference_is_statsmodels() -> None:
-    from statsmodels.stats.power import TTestPower
-
-    theirs = TTestPower().solve_power(None, nobs=12, alpha=0.04, power=0.8)
-    found = detectable_difference(0.3 / math.sqrt(12), 11, alpha=0.04)
-    assert found == pytest.approx(0.3 * theirs, rel=1e-3)
-    assert detectable_difference(0.0, 11) == 0 and math.isnan(detectable_difference(NAN, 11))
-
-
-def test_seeds_needed_are_a_range_around_the_plan_at_the_observed_effect() -> None:
-    many = seeds_needed(0.5, 1.0, 2000)  # effect and spread are known well
-    assert many.low >= 2001
-    low, middle, high = seeds_needed(0.5, 1.0, 20)
-    t = two_way.e_threshold(np.array(middle), np.array(middle - 1), 200.0)
-    assert scipy.stats.nct.sf(t, middle - 1, 0.5 * math.sqrt(middle)) == pytest.approx(0.8, abs=0.1)
-    assert low < middle < high
-    assert seeds_needed(1.0, 1.0, 5, alpha=0.005).middle > seeds_needed(1.0, 1.0, 5).middle
-
-
-def test_seeds_needed_where_seeds_do_not_help() -> None:
-    images = seeds_needed(0.1, 0.2, 10, of_images=0.1**2)  # one standard error of images
-    assert images.middle == math.inf
-    assert seeds_needed(0.0, 0.1, 10).middle > 300 > seeds_needed(0.1, 0.1, 10).middle
-    assert 10 < seeds_needed(0.0, 0.05, 10, margin=0.1).middle < 60
-    for nothing in (seeds_needed(NAN, 1.0, 5), seeds_needed(1.0, NAN, 5), seeds_needed(1, 1, 1)):
-        assert math.isnan(nothing.middle)
-
-
-# --- ranks ----------------------------------------------------------------------------------------
-
-
-def test_ranks_have_exact_tests_and_an_e_value_of_the_signs() -> None:
-    a, b = values(np.arange(8.0)), values(np.arange(8.0)[::-1])._replace(scores=np.full(8, -np.inf))
-    c = rank_contrast(a, b)
-    assert (c.p, c.e_value) == (2**-7, pytest.approx(2**8 / 9))  # the mean of p^8 over p is 1 / 9
-    theirs = scipy.stats.mannwhitneyu(a.scores, b.scores)
-    assert rank_contrast(a, b, paired=False).p == theirs.pvalue
-
-
-# --- frames ---------------------------------------------------------------------------------------
-
 IMAGES = 400
 
 
-class Made:
+class RunsWithImages:
     """Runs with a bit per image."""
 
     def __init__(self) -> None:
@@ -312,24 +192,19 @@ def answers(shift: float, seed: int, noise: float = 0.5) -> np.ndarray:
     return np.asarray(hard + generator(seed).normal(0, noise, IMAGES) < 1.0 + shift)
 
 
-def two_losses(seeds: int = 8, shift: float = 0.3, **changes: Any) -> Made:
-    made = Made()
+def two_losses(seeds: int = 8, shift: float = 0.3, **changes: Any) -> RunsWithImages:
+    runs = RunsWithImages()
     for seed in range(seeds):
-        made.add("ce", seed, answers(0.0, seed), **changes)
-        made.add("mse", seed, answers(-shift, 1000 + seed), **changes)
-    return made
-
-
-def only(frame: pd.DataFrame) -> pd.Series:
-    assert len(frame) == 1
-    return frame.iloc[0]
+        runs.add("ce", seed, answers(0.0, seed), **changes)
+        runs.add("mse", seed, answers(-shift, 1000 + seed), **changes)
+    return runs
 
 
 def test_a_contrast_is_about_new_seeds_and_new_images() -> None:
-    made = two_losses()
-    row = only(made.contrasts())
+    runs = two_losses()
+    row = only(runs.contrasts())
     d = 100.0 * np.array(
-        [made.bits[f"mse-0.1-{s}"] * 1 - made.bits[f"ce-0.1-{s}"] * 1 for s in range(8)]
+        [runs.bits[f"mse-0.1-{s}"] * 1 - runs.bits[f"ce-0.1-{s}"] * 1 for s in range(8)]
     )
     rounding = 100 / IMAGES / math.sqrt(6)
     by_hand = two_way.estimate([d.mean(axis=1)], [two_way.image_parts(d)], rounding=rounding)
@@ -345,27 +220,27 @@ def test_a_contrast_is_about_new_seeds_and_new_images() -> None:
 
 @pytest.mark.parametrize("lost", ["missing", "of another size", "of another metric"])
 def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(lost: str) -> None:
-    made = two_losses()
-    stored = dict(made.bits)
+    runs = two_losses()
+    stored = dict(runs.bits)
     if lost == "missing":
-        del made.bits["mse-0.1-3"]
+        del runs.bits["mse-0.1-3"]
     else:
         size = 2 if lost == "of another size" else 1
-        made.bits["mse-0.1-3"] = np.tile(
+        runs.bits["mse-0.1-3"] = np.tile(
             ~stored["mse-0.1-3"] if size == 1 else stored["mse-0.1-3"], size
         )
-    row = only(made.contrasts())
+    row = only(runs.contrasts())
     assert (row["interval"], row["generalises"]) == ("t", "new seeds, on this test set")
     assert (row["low"], row["high"]) == (row["seeds_only_low"], row["seeds_only_high"])
 
 
 def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
-    made = two_losses()
-    asked = ("ce", Question(), IMAGES, None, None, made.bits.get)
-    found = analysis.comparisons(pd.DataFrame(made.rows).assign(folds="5"), *asked)
+    runs = two_losses()
+    asked = ("ce", Question(), IMAGES, None, None, runs.bits.get)
+    found = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds="5"), *asked)
     assert set(found["interval"]) == {"t"} and set(found["test_images"]) == {0}
     assert set(found["generalises"]) == {"new seeds, each tested on a fold of these data"}
-    (whole,) = set(analysis.comparisons(pd.DataFrame(made.rows), *asked)["interval"])
+    (whole,) = set(analysis.comparisons(pd.DataFrame(runs.rows), *asked)["interval"])
     assert whole == "two-way"
     one = pd.DataFrame(two_losses(seeds=1).rows).assign(folds="5")
     found = analysis.comparisons(one, *asked)
@@ -373,10 +248,10 @@ def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
 
 
 def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:
-    made = two_losses()
-    for row in made.rows:
+    runs = two_losses()
+    for row in runs.rows:
         row["init_hash"] = row["run_id"]
-    row = only(made.contrasts())
+    row = only(runs.contrasts())
     assert (row["paired"], row["interval"], row["verdict"]) == (False, "two-way", "worse")
 
 
@@ -389,29 +264,29 @@ def test_one_seed_says_something_of_two_networks_and_nothing_of_the_losses() -> 
 
 
 def test_a_diverged_run_is_right_where_the_best_constant_answer_is() -> None:
-    made = two_losses()
-    for row in made.rows:
+    runs = two_losses()
+    for row in runs.rows:
         if row["loss"] == "mse":
             row |= {"outcome": "diverged", "test_accuracy": NAN, "val_accuracy": NAN}
     constant = np.arange(IMAGES) < 40
-    row = only(made.contrasts(diverged=0.1, constant=constant))
+    row = only(runs.contrasts(diverged=0.1, constant=constant))
     assert (row["verdict"], row["interval"], row["diverged_a"]) == ("worse", "two-way", 8)
     assert row["difference"] == pytest.approx(
-        10 - 100 * np.mean([made.bits[f"ce-0.1-{seed}"].mean() for seed in range(8)])
+        10 - 100 * np.mean([runs.bits[f"ce-0.1-{seed}"].mean() for seed in range(8)])
     )
-    on_this_test_set = only(made.contrasts(diverged=0.1))
+    on_this_test_set = only(runs.contrasts(diverged=0.1))
     assert on_this_test_set["generalises"] == "new seeds, on this test set"
 
 
 def test_later_seeds_need_an_e_value_and_declared_ones_keep_their_verdict() -> None:
-    rng, made = generator(8), Made()
+    rng, runs = generator(8), RunsWithImages()
     for seed in range(20):
         base = 0.9 + 0.001 * rng.normal()
         shift = 0.004 + 0.0035 * rng.normal() if seed < 8 else 0.0035 * rng.normal()
         for loss, accuracy in (("ce", base), ("mse", base - shift)):
-            made.add(loss, seed, np.zeros(1, bool), test_accuracy=accuracy, planned=seed < 8)
-    made.bits.clear()
-    frame = pd.DataFrame(made.rows)
+            runs.add(loss, seed, np.zeros(1, bool), test_accuracy=accuracy, planned=seed < 8)
+    runs.bits.clear()
+    frame = pd.DataFrame(runs.rows)
     how: dict[str, Any] = {"margin": 0.0}
     declared = only(contrasts(frame[frame["seed"] < 8], **how))
     assert declared["verdict"] == "worse" and declared["planned_n"] == declared["n"] == 8
@@ -424,23 +299,23 @@ def test_later_seeds_need_an_e_value_and_declared_ones_keep_their_verdict() -> N
     assert none["p_decides"] == pytest.approx(expected)
 
 
-def by_rate(flat: bool) -> Made:
+def by_rate(flat: bool) -> RunsWithImages:
     """ce has two rates, equally good or not; at the other one it is no better than mse."""
-    made, rng = Made(), generator(2)
+    runs, rng = RunsWithImages(), generator(2)
     for seed in range(10):
         noise = rng.normal(0, 0.001, 3)
         for lr, accuracy in ((0.1, 0.95), (0.3, 0.93)):
             validation = 0.95 + (0.001 * (-1) ** seed + 0.0001) * (lr == 0.1) if flat else accuracy
-            made.add(
+            runs.add(
                 *("ce", seed, None),
                 **{"lr": lr, "outcome": "ok", "test_accuracy": accuracy + noise[1]},
                 val_accuracy=validation + 0.001 * noise[0],
             )
-        made.add(
+        runs.add(
             *("mse", seed, None),
             **{"outcome": "ok", "test_accuracy": 0.93 + noise[2], "val_accuracy": 0.9},
         )
-    return made
+    return runs
 
 
 def test_a_verdict_has_to_hold_at_every_rate_that_may_be_the_best() -> None:
@@ -454,13 +329,13 @@ def test_a_verdict_has_to_hold_at_every_rate_that_may_be_the_best() -> None:
 
 
 def test_outlying_seeds_are_named_and_can_leave_a_contrast_undecided() -> None:
-    made = Made()
+    runs = RunsWithImages()
     for seed in range(9):
         base = 0.95 + 0.001 * seed
-        made.add("ce", seed, None, outcome="ok", test_accuracy=base)
+        runs.add("ce", seed, None, outcome="ok", test_accuracy=base)
         lower = 0.02 + 0.0003 * (seed % 3) if seed != 4 else -0.01
-        made.add("mse", seed, None, outcome="ok", test_accuracy=base - lower)
-    row = only(made.contrasts())
+        runs.add("mse", seed, None, outcome="ok", test_accuracy=base - lower)
+    row = only(runs.contrasts())
     assert row["p"] < 0.01 and row["high"] < 0
     assert (row["verdict"], row["reason"]) == ("undecided", "not to be trusted")
     assert row["outliers"] == ["seed 4 of mse (96.40 %)"]
@@ -469,13 +344,13 @@ def test_outlying_seeds_are_named_and_can_leave_a_contrast_undecided() -> None:
 
 def test_more_seeds_cannot_decide_what_the_images_do_not_show() -> None:
     """The two losses err on different images, the same ones at every seed."""
-    made, hard, rng = Made(), generator(1).permutation(IMAGES), generator(2)
+    runs, hard, rng = RunsWithImages(), generator(1).permutation(IMAGES), generator(2)
     for seed in range(10):
         for loss, wrong in (("ce", hard[:20]), ("mse", hard[20:42])):
             right = ~np.isin(np.arange(IMAGES), wrong)
             right[rng.choice(hard[50:], 2)] = False
-            made.add(loss, seed, right)
-    row = only(made.contrasts(margin=0.0))
+            runs.add(loss, seed, right)
+    row = only(runs.contrasts(margin=0.0))
     assert row["p_seeds"] < 0.01 < 0.3 < row["p"]
     assert (row["verdict"], row["reason"]) == ("undecided", "too close to tell")
     assert row["seeds_needed"] == math.inf

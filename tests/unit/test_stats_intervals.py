@@ -1,0 +1,251 @@
+"""Intervals of means, and the bands of curves."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import math
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from helpers.summaries import NAN, generator
+
+import reports.stats
+from reports.stats.bands import bands
+from reports.stats.contrast import values
+from reports.stats.intervals import RESAMPLES, mean_interval, mean_intervals, named_generator
+from reports.stats.significance import (
+    effect_size_dz,
+    sign_flip_p,
+)
+
+
+@pytest.mark.parametrize(
+    "name", [found.name for found in pkgutil.iter_modules(reports.stats.__path__)]
+)
+def test_the_examples_in_the_docstrings_hold(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"reports.stats.{name}"))
+    assert result.failed == 0
+
+
+def test_importing_the_statistics_loads_nothing_heavy() -> None:
+    heavy = ["mlflow", "paddle", "seaborn", "matplotlib", "sklearn", "experiments.training"]
+    code = f"import sys, reports.stats; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_named_generators_depend_on_the_seed_and_the_name_alone() -> None:
+    def first(seed: int, *names: object) -> int:
+        return int(named_generator(seed, *names).integers(2**62))
+
+    assert first(0, "a", 0.1) == first(0, "a", np.float64(0.1))
+    assert (
+        len({first(0, "a"), first(1, "a"), first(0, "b"), first(0, "a", "b"), first(0, "ab")}) == 5
+    )
+
+
+def test_student_interval_by_hand() -> None:
+    # mean 2, s = 1, n = 3, t(.975, 2) = 4.302653: 2 -+ 4.302653 / sqrt(3) = 2 -+ 2.484138
+    estimate, low, high, method = mean_interval([1, 2, 3], generator())
+    assert (estimate, method) == (2.0, "t")
+    assert low == pytest.approx(-0.484138, abs=1e-6)
+    assert high == pytest.approx(4.484138, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 19])
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_below_twenty_values_it_is_scipys_t_interval(n: int, level: float) -> None:
+    values = generator(n).normal(size=n)
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval(level)
+    ours = mean_interval(values, generator(), level=level)
+    assert ours.method == "t"
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3, 19, 20, 50])
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e-7, 98.76])
+def test_equal_values_have_an_interval_of_zero_width(n: int, value: float) -> None:
+    assert mean_interval([value] * n, generator())[:3] == (value, value, value)
+
+
+def test_one_value_has_a_mean_and_no_interval_and_none_has_neither() -> None:
+    assert mean_interval([0.5], generator())[0] == 0.5
+    for few in ([0.5], []):
+        _, low, high, method = mean_interval(few, generator())
+        assert math.isnan(low) and math.isnan(high) and method == "none"
+    assert math.isnan(mean_interval([], generator()).estimate)
+
+
+@pytest.mark.parametrize("bad", [[1.0, NAN], [1.0, math.inf]])
+def test_values_that_are_not_finite_are_refused_not_skipped(bad: list[float]) -> None:
+    for call in (
+        lambda: mean_interval(bad, generator()),
+        lambda: sign_flip_p(bad),
+        lambda: effect_size_dz(bad),
+        lambda: values(bad),
+    ):
+        with pytest.raises(ValueError, match=r"1 of 2 are NaN or infinite"):
+            call()
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected 1 dimension"):
+        mean_interval([[1.0, 2.0]], generator())  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"expected 2 dimension"):
+        mean_intervals([1.0, 2.0], generator())
+
+
+def test_the_bootstrap_is_the_textbooks_computed_the_slow_way() -> None:
+    values = generator(1).gamma(4, size=20)
+    drawn = generator(7).integers(0, 20, size=(RESAMPLES, 20))
+    resampled = values[drawn]
+    t = (resampled.mean(axis=1) - values.mean()) / (resampled.std(axis=1, ddof=1) / math.sqrt(20))
+    t.sort()
+    error = values.std(ddof=1) / math.sqrt(20)
+    # the 250th and the 9,750th of 9,999 order statistics
+    expected = values.mean() - t[9749] * error, values.mean() - t[249] * error
+    ours = mean_interval(values, generator(7))
+    assert ours.method == "bootstrap"
+    assert (ours.low, ours.high) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_bootstrap_agrees_with_t_on_many_normal_values_and_leans_with_skewed_ones() -> None:
+    normal = generator(0).normal(size=400)
+    ours, theirs = (
+        mean_interval(normal, generator()),
+        scipy.stats.ttest_1samp(normal, 0).confidence_interval(),
+    )
+    assert (ours.low, ours.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.05 * (theirs.high - theirs.low)
+    )
+    mean, low, high, _ = mean_interval(generator(0).exponential(size=30), generator())
+    assert high - mean > mean - low  # a long right tail: the mean is likelier to be too small
+
+
+def test_the_bootstrap_keeps_its_seed_and_others_differ() -> None:
+    values = generator(3).normal(size=25)
+    first, again, other = (mean_interval(values, generator(seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert first.low != other.low and first.high != other.high
+    assert first.low == pytest.approx(other.low, abs=0.1)
+
+
+def test_the_bootstrap_moves_scales_and_mirrors_with_its_values() -> None:
+    values = generator(3).gamma(2, size=25)
+    mean, low, high, _ = mean_interval(values, generator(5))
+    assert mean_interval(10 * values + 3, generator(5))[:3] == pytest.approx(
+        (10 * mean + 3, 10 * low + 3, 10 * high + 3)
+    )
+    assert mean_interval(-values, generator(5))[:3] == pytest.approx((-mean, -high, -low))
+
+
+def test_columns_are_what_they_are_alone_however_many_there_are() -> None:
+    values = generator(3).normal(
+        size=(22, 900)
+    )  # enough columns that the resamples are drawn in blocks
+    values[:, 1] = 4.0
+    many = mean_intervals(values, generator(5))
+    for column in (0, 1, 899):
+        alone = mean_interval(values[:, column], generator(5))
+        assert alone[:3] == pytest.approx(
+            [many.estimate[column], many.low[column], many.high[column]], rel=1e-9
+        )
+
+
+def test_where_resamples_have_no_spread_student_steps_in_and_says_so() -> None:
+    # 19 zeros and a one: 36 % of the resamples are all zeros, so the bootstrap's upper end would be
+    # infinite.
+    values = [0.0] * 19 + [1.0]
+    _, low, high, method = mean_interval(values, generator())
+    theirs = scipy.stats.ttest_1samp(values, 0).confidence_interval()
+    assert method == "t"
+    assert (low, high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_resamples_without_spread_at_the_mean_itself_lean_to_neither_side() -> None:
+    _, low, high, method = mean_interval([-1.0, 1.0] + [0.0] * 18, generator())
+    assert method == "bootstrap"
+    assert -low == pytest.approx(high, abs=0.03)
+
+
+def curves_of(seeds: int, epochs: int = 3, loss: str = "ce", lr: float = 0.01) -> pd.DataFrame:
+    rng = generator(seeds)
+    return pd.DataFrame(
+        [
+            {
+                "run_id": f"{loss}{s}",
+                "loss": loss,
+                "lr": lr,
+                "epochs": epochs,
+                "seed": s,
+                "epoch": e,
+            }
+            | {"val_accuracy": 0.9 + 0.01 * e + rng.normal(0, 0.01)}
+            for s in range(seeds)
+            for e in range(1, epochs + 1)
+        ]
+    )
+
+
+@pytest.mark.parametrize("seeds", [2, 10, 24])
+def test_bands_are_the_intervals_of_the_means_recomputed_with_pandas(seeds: int) -> None:
+    curves = pd.concat([curves_of(seeds), curves_of(seeds + 1, loss="mse")])
+    rows = []
+    for (loss, lr, epochs, epoch), group in curves.groupby(["loss", "lr", "epochs", "epoch"]):
+        values = group.sort_values("seed")["val_accuracy"]
+        rng = named_generator(0, "band", "val_accuracy", loss, lr, epochs)
+        mean, low, high, method = mean_interval(values, rng)
+        assert mean == pytest.approx(values.mean())
+        rows.append((loss, lr, epochs, epoch, mean, low, high, len(values), len(values), method))
+    columns = ["loss", "lr", "epochs", "epoch", "mean", "low", "high", "n", "runs", "interval"]
+    pd.testing.assert_frame_equal(
+        bands(curves, "val_accuracy"), pd.DataFrame(rows, columns=columns), check_dtype=False
+    )
+
+
+def test_one_seed_has_a_curve_and_no_band() -> None:
+    found = bands(curves_of(1), "val_accuracy")
+    assert found["mean"].notna().all() and found["low"].isna().all() and found["high"].isna().all()
+    assert (found["interval"] == "none").all()
+
+
+def test_equal_curves_have_a_band_of_zero_width() -> None:
+    for seeds in (3, 25):
+        found = bands(curves_of(seeds).assign(val_accuracy=0.9), "val_accuracy")
+        assert (found[["mean", "low", "high"]] == 0.9).all(axis=None)
+
+
+def test_bands_say_over_how_many_of_how_many_runs_they_average() -> None:
+    curves = curves_of(4)
+    curves = curves[
+        ~((curves["seed"] == 3) & (curves["epoch"] > 1))
+    ]  # one run diverged after its first epoch
+    curves.loc[(curves["seed"] == 0) & (curves["epoch"] == 3), "val_accuracy"] = NAN
+    curves.loc[curves["seed"] == 1, "val_accuracy"] = math.inf
+    found = bands(curves, "val_accuracy")
+    assert found["n"].tolist() == [3, 2, 1] and found["runs"].tolist() == [4, 4, 4]
+    assert found["interval"].tolist() == ["t", "t", "none"]
+    survivors = curves[(curves["epoch"] == 2) & curves["seed"].isin([0, 2])]["val_accuracy"]
+    assert found["mean"][1] == pytest.approx(survivors.mean())
+
+
+def test_bands_keep_their_seed_and_others_differ() -> None:
+    curves = curves_of(22)
+    first, again, other = (bands(curves, "val_accuracy", seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert (first["low"] != other["low"]).all()
+    alone = bands(pd.concat([curves, curves_of(5, loss="mse")]), "val_accuracy", seed=1)
+    pd.testing.assert_frame_equal(first, alone[alone["loss"] == "ce"])
+
+
+def test_bands_never_pool_what_differs_in_more_than_the_seed() -> None:
+    curves = pd.concat([curves_of(3), curves_of(3, lr=0.1)])
+    assert len(bands(curves, "val_accuracy")) == 6
+    assert len(bands(curves[curves["lr"] == 0.1], "val_accuracy", by=["loss"])) == 3
+    assert bands(curves.iloc[:0], "val_accuracy").empty
