@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.pages import made
+from helpers.pages import make_page
 from helpers.synthetic_runs import measured, predictions, runs
 
 from reports.figures import palette
@@ -47,7 +47,7 @@ def compiled(directory: Path, width: str, lines: list[str]) -> tuple[list[float]
 @pytest.mark.parametrize("width", ["page", "column"])
 def test_every_table_and_figure_fits_the_width_of_a_text(tmp_path: Path, width: str) -> None:
     summary, curves = measured(*runs(LOSSES, seeds=range(3), epochs=(2, 3)))
-    report = made(summary, curves, read_predictions=predictions)[1]
+    report = make_page(summary, curves, read_predictions=predictions)[1]
     assert len(report.tables) >= 10 and len(report.figures) >= 12
     lines = []
     for name, table in report.tables.items():

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.browser import CHROMIUM, Browser
 from helpers.commands import wait_for
-from helpers.pages import made
+from helpers.pages import make_page
 from helpers.synthetic_runs import over, runs
 
 from experiments.contract import LOSS_NAMES
@@ -43,7 +43,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, store in STORES.items():
         summary, curves = store()
-        html = made(summary, curves, read_predictions=lambda run_id: None, drawn=True)[2]
+        html = make_page(summary, curves, read_predictions=lambda run_id: None, drawn=True)[2]
         found[name] = directory / f"{name}.html"
         found[name].write_text(html, encoding="utf-8")
     return found

@@ -85,7 +85,7 @@ NOT_DRAWN = Drawings(EMPTY, EMPTY, {})
 """An empty drawing, which takes no time; the texts of a figure are checked all the same."""
 
 
-def made(
+def make_page(
     summary: pd.DataFrame,
     curves: pd.DataFrame,
     question: Question | None = None,
@@ -111,3 +111,12 @@ def made(
             gallery=losses_drawn,
         )
         return sections, report, render.to_html(report.page), render.to_markdown(report.page)
+
+
+def captions(report: page_report.Report) -> dict[str, str]:
+    """The caption of each figure on the page."""
+    found = {}
+    for part in render.every_part(report.page.parts):
+        figures = [part.values.get("figure"), *part.values.get("figures", [])]
+        found |= {figure.name: figure.caption for figure in figures if figure}
+    return found

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helpers.mnist import Tiny
+
+if TYPE_CHECKING:
+    from reports.analysis import Section
+    from reports.page.report import Report
 
 from experiments import data
 from experiments.data import sources
@@ -19,6 +24,27 @@ def house_style() -> Iterator[None]:
 
     with palette.style():
         yield
+
+
+@pytest.fixture(scope="session")
+def section() -> Section:
+    """Runs of three losses, of 2 and of 3 epochs."""
+    from helpers.synthetic_runs import predictions, runs
+
+    from reports import analysis
+    from reports.question import Question
+
+    (section,) = analysis.sections(*runs(epochs=(2, 3)), Question(), predictions)
+    return section
+
+
+@pytest.fixture(scope="session")
+def usual() -> tuple[list[Section], Report, str, str]:
+    """Sections, report, HTML and Markdown of ten seeds of three losses, with all drawings."""
+    from helpers.pages import make_page
+    from helpers.synthetic_runs import runs
+
+    return make_page(*runs(), drawn=True)
 
 
 @pytest.fixture(scope="module")

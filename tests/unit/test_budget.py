@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import made
+from helpers.pages import make_page
 from helpers.synthetic_runs import runs as synthetic
 
 from reports import setting_frames
@@ -126,7 +126,7 @@ def test_the_page_tells_both_where_they_are_known() -> None:
     lost = (summary["loss"] == "ce") & (summary["lr"] == 0.03) & (summary["seed"] == 5)
     summary.loc[lost, ["outcome", "val_accuracy", "test_accuracy"]] = ["diverged", np.nan, np.nan]
     curves = curves[~curves["run_id"].isin(summary.loc[lost, "run_id"]) | (curves["epoch"] == 0)]
-    (section,), report, _, markdown = made(summary, curves, Question(target=0.8))
+    (section,), report, _, markdown = make_page(summary, curves, Question(target=0.8))
     times = section.to_target
     assert times.groupby("loss")["reached"].agg(["sum", "size"]).loc["ce"].tolist() == [5, 6]
     assert "Epochs and seconds to 80 % validation accuracy" in markdown
@@ -152,7 +152,7 @@ def test_the_seconds_of_a_curve_without_epoch_0_are_those_since_its_start() -> N
 
 def test_without_a_target_it_is_a_share_of_the_reference() -> None:
     summary, curves = synthetic(seeds=range(2), rates=(0.1,))
-    (section,), report, _, markdown = made(summary, curves)
+    (section,), report, _, markdown = make_page(summary, curves)
     final = section.evaluated.loc[section.evaluated["loss"] == "ce", "val_accuracy"].mean()
     assert section.target == math.floor(950 * final) / 1000
     assert "to-target" in report.tables and "trials" not in report.tables  # one rate each
@@ -161,11 +161,11 @@ def test_without_a_target_it_is_a_share_of_the_reference() -> None:
 
 def test_a_target_that_no_run_reaches_is_told_only_where_it_was_asked_for() -> None:
     summary, curves = synthetic(seeds=range(2), rates=(0.1,))
-    (section,), report, *_ = made(summary, curves, Question(target=0.999))
+    (section,), report, *_ = make_page(summary, curves, Question(target=0.999))
     table = page_tables.to_target(section, section.shown)
     assert [row[3].text for row in table.rows] == ["∞", "∞", "∞"]
     assert "to-target" in report.tables and "to-target" not in report.figures
     summary["loss"] = summary["loss"].where(summary["loss"] != "ce", "brier")
     low = summary.assign(val_accuracy=summary["val_accuracy"] + 0.5)
-    (_,), report, *_ = made(low, curves)
+    (_,), report, *_ = make_page(low, curves)
     assert "to-target" not in report.tables

@@ -19,7 +19,7 @@ import pytest
 from helpers.commands import SMALL
 from helpers.losses import LOSSES, OTHER_HYPERPARAMETERS
 from helpers.marks import with_slow
-from helpers.pages import made, text
+from helpers.pages import make_page, text
 from helpers.synthetic_runs import runs as synthetic
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunData, RunInfo, RunTag
@@ -402,7 +402,7 @@ def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
     summary, curves = synthetic(seeds=range(2), advantage=0)
     at = (summary["loss"] == "mse") & (summary["lr"] > 0.01)
     summary.loc[at, ["lint", "lint_text"]] = ["dead-network,one", "it is dead\nis it one?"]
-    (section,), _, html, markdown = made(summary, curves)
+    (section,), _, html, markdown = make_page(summary, curves)
     dead = ("dead-network", "mse at 0.03, 0.1 (4 of 6 runs): it is dead.", True)
     one = ("one", "mse at 0.03, 0.1 (4 of 6 runs): is it one?", True)
     assert [fact[:3] for fact in caveats.training_checks(section)] == [dead, one]
@@ -412,10 +412,10 @@ def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
 
 @pytest.mark.slow
 def test_the_page_says_nothing_where_there_is_none_and_names_edges():
-    (section,), _, html, _ = made(*synthetic(seeds=range(2), advantage=0))
+    (section,), _, html, _ = make_page(*synthetic(seeds=range(2), advantage=0))
     assert caveats.training_checks(section) == []
     assert "Warnings of the training checks" not in html
-    (section,), _, _, _ = made(*synthetic(rates=(0.03, 0.1), seeds=range(2)))
+    (section,), _, _, _ = make_page(*synthetic(rates=(0.03, 0.1), seeds=range(2)))
     (words,) = [f.text for f in caveats.facts(section) if f.term == "Edges" and f.alarm]
     assert "ce at the highest rate (0.1), focal gamma=3 at the highest rate (0.1)" in words
 

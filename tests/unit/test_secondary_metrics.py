@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import made, text
+from helpers.pages import make_page, text
 from helpers.synthetic_runs import measured, predictions, runs
 
 from experiments import contract
@@ -161,7 +161,7 @@ def test_a_measure_that_no_loss_has_has_no_column() -> None:
 
 
 def test_the_page_shows_what_was_measured() -> None:
-    _, report, html, markdown = made(*measured(*runs(seeds=range(2))))
+    _, report, html, markdown = make_page(*measured(*runs(seeds=range(2))))
     words = text(html)
     assert all(title in words and title in markdown for title in TITLES)
     assert set(report.figures) >= NAMES
@@ -169,7 +169,7 @@ def test_the_page_shows_what_was_measured() -> None:
 
 
 def test_the_page_is_silent_about_what_was_not_measured() -> None:
-    _, report, html, _ = made(*runs(seeds=range(2)))
+    _, report, html, _ = make_page(*runs(seeds=range(2)))
     words = text(html)
     assert not any(title in words for title in TITLES)
     assert not NAMES & set(report.figures) and not {"further", "corruptions"} & set(report.tables)
@@ -292,7 +292,7 @@ def judged_by(name: str, values: dict[str, float | None]) -> tuple[Section, obje
     summary, curves = measured(*runs(list(values), seeds=range(8), rates=(0.03,)))
     own = pd.to_numeric(summary["loss"].map(values))
     summary[name] = own + 1e-4 * summary["seed"] * (1 + summary["loss"].str.len() % 3)
-    (found,), report, html, _ = made(summary, curves, Question(metric=name))
+    (found,), report, html, _ = make_page(summary, curves, Question(metric=name))
     return found, report, text(html)
 
 
@@ -371,7 +371,7 @@ def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
 
 def test_a_metric_that_no_run_has_is_said_aloud() -> None:
     summary, curves = runs(seeds=range(2))
-    (found,), report, html, _ = made(summary, curves, Question(metric="corrupted_accuracy"))
+    (found,), report, html, _ = make_page(summary, curves, Question(metric="corrupted_accuracy"))
     note = (
         "No run of this setting says its accuracy on corrupted test images, so nothing is decided "
         "here; there is one only "

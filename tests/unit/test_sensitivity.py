@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import made, text
+from helpers.pages import make_page, text
 from helpers.synthetic_runs import over, runs
 
 from reports import analysis
@@ -183,7 +183,7 @@ def test_numbers_far_apart_have_a_logarithmic_axis() -> None:
 
 
 def test_the_page_opens_with_the_overview() -> None:
-    _, report, html, _ = made(
+    _, report, html, _ = make_page(
         *over("data.label_noise", [0.0, 0.4], seeds=range(2)), read_predictions=lambda _: None
     )
     words = text(html)
@@ -192,5 +192,5 @@ def test_the_page_opens_with_the_overview() -> None:
     csv = page_table.to_csv(report.tables["over-data-label-noise"]).splitlines()
     keys = "data.label_noise,loss,lr,epochs,test_accuracy_percent,test_accuracy_percent_low"
     assert csv[0].startswith(keys) and len(csv) == 7
-    _, report, html, _ = made(*runs(seeds=range(2)))
+    _, report, html, _ = make_page(*runs(seeds=range(2)))
     assert not any(name.startswith("over-") for name in report.figures) and 'id="over-' not in html

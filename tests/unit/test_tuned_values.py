@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pages import made, source
+from helpers.pages import make_page, source
 from helpers.synthetic_runs import predictions, tuned
 
 from reports import analysis, sentences, verdicts
@@ -146,7 +146,7 @@ def test_verdicts_json_counts_trials_and_can_be_checked(section: Section) -> Non
 
 
 def test_the_page_names_the_best_trial() -> None:
-    _, _, html, markdown = made(*tuned())
+    _, _, html, markdown = make_page(*tuned())
     assert "| focal loss (focal gamma=2) | " in markdown and " | 0.1, highest tried |" in markdown
     assert "focal loss (focal gamma=2)" in html
     assert "focal (gamma=2) is better than ce" in html

@@ -1,0 +1,273 @@
+"""The commands on a page: further runs, learning rates and seeds."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.pages import make_page, source, text
+from helpers.synthetic_runs import predictions, runs
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from experiments import tuning
+from reports import analysis
+from reports.analysis import Section
+from reports.page import commands
+from reports.page.more_runs import MoreRuns
+from reports.question import Question
+from reports.stats.tuning import choose_rates
+
+
+def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
+    _, _, html, _ = make_page(*runs(rates=(0.01, 0.03)))
+    words = text(html)
+    assert (
+        "the best learning rate is at the edge of the grid for ce at the highest rate (0.03)"
+        in words
+    )
+    assert "loss=ce,mse lr=0.1 epochs=3 'seed=range(10)' model=mlp data=digits" in words
+    assert "loss=focal loss.gamma=3.0 lr=0.1 " in words
+
+
+def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> None:
+    summary, _ = runs()
+    summary = summary.assign(
+        batch_size=50,
+        optimizer="momentum",
+        **{"data.label_noise": 0.2, "data.validation_size": 360, "stop.patience": 3.0},
+    )
+    summary["data.root"] = "/somewhere"
+    lines = commands.run_command(
+        ["ce", "focal gamma=3"],
+        [0.03],
+        range(12),
+        summary,
+        epochs=3,
+        experiment="it's",
+        uri="http://h:1",
+    )
+    assert lines == [
+        "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp "
+        "data=digits optimizer=momentum "
+        "batch_size=50 data.label_noise=0.2 stop.patience=3 'experiment=\"it'\"'\"'s\"' "
+        "tracking.uri=http://h:1",
+        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' "
+        "model=mlp data=digits "
+        "optimizer=momentum batch_size=50 data.label_noise=0.2 stop.patience=3 "
+        "'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
+    ]
+    overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
+    values = {override.key_or_group: override.value() for override in overrides}
+    assert values["experiment"] == "it's" and values["data.label_noise"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "needed", "tuning", "expected"),
+    [
+        (range(10), 20, [], list(range(20))),
+        (range(2, 10), 12, [0, 1], list(range(2, 14))),
+        (range(2), 4, [7], [0, 1, 8, 9]),
+        ([0, 5], 4, [], [0, 5, 6, 7]),
+        ([], 2, [0, 1], [2, 3]),
+        (range(10), 4, [], list(range(10))),
+    ],
+)
+def test_seeds_to_reach(
+    evaluation: Any, needed: float, tuning: list[int], expected: list[int]
+) -> None:
+    assert commands.seeds_to_reach(evaluation, needed, tuning) == expected
+
+
+@pytest.mark.parametrize(
+    ("grid", "edge", "expected"),
+    [
+        ([0.003, 0.01, 0.03], "high", [0.1]),
+        ([0.003, 0.01, 0.03, 0.1], "high", [0.3]),
+        ([0.01, 0.1], "high", [0.3]),
+        ([0.01, 0.1], "low", [0.003]),
+        ([0.015, 0.03], "high", [0.1]),
+        ([0.0003, 0.001], "low", [0.0001]),
+        ([0.5, 2.0], "high", [10.0]),
+    ],
+)
+def test_a_grid_is_extended_by_half_a_decade_as_the_program_extends_it(
+    grid: list[float], edge: str, expected: list[float]
+) -> None:
+    assert commands.wider_rates(grid, edge) == expected
+    best = max(grid) if edge == "high" else min(grid)
+    assert sorted([*grid, *expected]) == tuning.extended(grid, [best])
+
+
+def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
+    summary, _ = runs(("ce", "focal gamma=3", "mine"))
+    lines = commands.run_command(
+        ["ce", "focal gamma=3", "mine"], [0.03], range(2), summary, epochs=3
+    )
+    assert lines == [
+        "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp "
+        "data=digits  "
+        "# uses options of your own: add --config-dir and PYTHONPATH as for the first run",
+        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(2)' "
+        "model=mlp data=digits",
+    ]
+    assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
+    (line,) = commands.run_command(["ce"], [0.03], [0], summary.assign(model="tiny"), epochs=3)
+    assert line.endswith(
+        "model=tiny data=digits  # uses options of your own: add --config-dir and PYTHONPATH as "
+        "for the first run"
+    )
+
+
+def test_a_command_for_versions_of_a_loss_says_which_code_it_runs() -> None:
+    summary, _ = runs(("ce", "ce@1a2b3c4", "ce@5d6e7f8", "mse"))
+    summary["loss_option"] = summary["loss"].str.partition("@")[0]
+    now = "  # runs the code as it is now, which adds runs to no other version"
+    (line,) = commands.run_command(
+        ["ce@1a2b3c4", "ce@5d6e7f8", "mse"], [0.03], range(2), summary, epochs=3
+    )
+    assert "loss=ce,mse " in line and line.endswith(now)
+    (line,) = commands.run_command(["ce", "mse"], [0.03], range(2), summary, epochs=3)
+    assert "loss=ce,mse " in line and "#" not in line
+
+
+def test_the_deciding_command_is_on_the_page() -> None:
+    summary, curves = runs(seeds=range(2), rates=(0.03,))
+    # two pairs say nothing of how many it takes
+    (section,), _, html, _ = make_page(summary, curves)
+    assert section.headline["reason"].tolist() == ["too few seeds"] * 2
+    assert "epochs=3 'seed=range(10)' model=mlp data=digits" in text(html)
+    summary, curves = runs(seeds=range(3), rates=(0.03,))
+    ce = summary.loc[summary["loss"] == "ce", "test_accuracy"].to_numpy()
+    summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = ce + np.array(
+        [0.03, 0.05, -0.01]
+    )
+    (section,), _, html, _ = make_page(summary, curves)
+    row = section.headline.iloc[0]
+    assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
+    assert (
+        "Losses are compared by test accuracy after 3 epochs, at learning rate 0.03. Intervals"
+        in text(html)
+    )
+    assert (
+        f"loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range({row['seeds_needed']:.0f})' "
+        "model=mlp data=digits" in text(html)
+    )
+
+
+FIVE_LOSSES = ("ce", "brier", "focal", "gce", "mae")
+
+
+def close_rates(seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Five losses at two rates that are nearly as good.
+
+    Brier is worse, the others are hardly apart.
+    """
+    summary, curves = runs(FIVE_LOSSES, rates=(0.03, 0.1), seeds=range(seeds))
+    rng = np.random.default_rng(6)
+    noise = {
+        (loss, lr, seed): rng.normal(0, 0.004, 2)
+        for seed in range(seeds)
+        for loss in FIVE_LOSSES
+        for lr in (0.03, 0.1)
+    }
+    bias = summary["loss"].map({"brier": -0.03, "focal": 0.002}).fillna(0.0)
+    keys = list(zip(summary["loss"], summary["lr"], summary["seed"], strict=True))
+    for place, name in enumerate(("val_accuracy", "test_accuracy")):
+        offsets = np.array([noise[key][place] for key in keys])
+        summary[name] = (500 * (0.95 + bias + offsets)).round() / 500
+    return summary, curves
+
+
+Runs = set[tuple[str, float, int]]
+
+
+def runs_asked_for(section: Section) -> Runs:
+    """The runs that the commands beside undecided verdicts ask for."""
+    more_runs = MoreRuns(section, source())
+    asked: Runs = set()
+    for row in section.headline.to_dict("records"):
+        for line in more_runs.deciding(row):
+            words = shlex.split(line, comments=True)[3:]
+            values = {
+                each.key_or_group: list(each.sweep_iterator())
+                if each.is_sweep_override()
+                else [each.value()]
+                for each in OverridesParser.create().parse_overrides(words)
+            }
+            asked |= {
+                (str(loss), float(lr), int(seed))
+                for loss in values["loss"]
+                for lr in values["lr"]
+                for seed in values["seed"]
+            }
+    return asked
+
+
+def those_of(frame: pd.DataFrame, asked: Runs) -> pd.DataFrame:
+    keys = zip(frame["loss"], frame["lr"], frame["seed"], strict=True)
+    return frame[[key in asked for key in keys]]
+
+
+def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
+    """Five losses, two close rates, 10 seeds.
+
+    Brier is worse, and the page asks for more seeds of others.
+    """
+    summary, curves = close_rates(120)
+    first_runs = {
+        (loss, lr, seed) for loss in FIVE_LOSSES for lr in (0.03, 0.1) for seed in range(10)
+    }
+    (before,) = analysis.sections(those_of(summary, first_runs), curves, Question(), predictions)
+    first = before.headline.set_index("a")
+    assert (first["n"] == 10).all() and first.loc["brier", "verdict"] == "worse"
+    assert before.split.tuning == before.split.evaluation == tuple(range(10))
+    asked = runs_asked_for(before)
+    undecided = set(first.index[first["verdict"] == "undecided"])
+    assert undecided and {loss for loss, _, _ in asked} == {"ce", *undecided}
+    assert {lr for _, lr, _ in asked} == {0.03, 0.1}  # every new seed chooses, too
+    assert asked > {key for key in first_runs if key[0] in undecided}
+
+    (after,) = analysis.sections(
+        those_of(summary, first_runs | asked), curves, Question(), predictions
+    )
+    second = after.headline.set_index("a")
+    assert second.loc["brier", "verdict"] == "worse" and second.loc["brier", "n"] == 10
+    for loss in undecided:
+        seeds = {seed for name, _, seed in asked if name == loss and seed < 120}
+        assert second.loc[loss, "n"] == len(seeds) >= min(first.loc[loss, "seeds_needed"], 120)
+        tuned = after.chosen.set_index("loss").loc[loss, "tuning_seeds"]
+        assert set(tuned) == seeds  # all of them chose
+    lost = {tuple(each)[:3] for drops in second["dropped"] for each in drops}
+    assert not lost & asked
+    evaluated = after.evaluated[after.evaluated["loss"] == "brier"]
+    assert set(evaluated["seed"]) == set(range(10))
+
+
+@pytest.mark.slow
+def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None:
+    summary, curves = close_rates(60)
+    tuned = {(loss, lr, seed) for loss in FIVE_LOSSES for lr in (0.03, 0.1) for seed in range(2)}
+    question = Question(tuning_seeds=(0, 1))
+    rates = dict(choose_rates(those_of(summary, tuned))[["loss", "lr"]].itertuples(index=False))
+    first_runs = tuned | {(loss, lr, seed) for loss, lr in rates.items() for seed in range(2, 10)}
+    for question_asked in (
+        question,
+        Question(),
+    ):  # also where the report is not told which seeds chose
+        (before,) = analysis.sections(
+            those_of(summary, first_runs), curves, question_asked, predictions
+        )
+        assert before.split.two_stage and set(before.chosen["tuning_seeds"]) == {(0, 1)}
+        asked = runs_asked_for(before)
+        assert asked and {(loss, lr) for loss, lr, _ in asked} <= set(rates.items())
+        (after,) = analysis.sections(
+            those_of(summary, first_runs | asked), curves, question_asked, predictions
+        )
+        assert after.chosen["lr"].tolist() == before.chosen["lr"].tolist()
+        n = before.headline.set_index("a")["n"]
+        assert (n == (8 if question_asked is question else 10)).all()
+        assert (after.headline.set_index("a")["n"] >= n).all()
+        assert after.split.evaluation[: len(before.split.evaluation)] == before.split.evaluation
