@@ -82,8 +82,10 @@ class Running:
                 os.killpg(self.process.pid, number)
                 return
             parent = psutil.Process(self.process.pid)
-            # Jobs are forked by a server that is the parent's child.
-            workers = [worker for child in parent.children() for worker in child.children()]
+            # Jobs are forked by a server that is the parent's child. Without the compiler, which
+            # the server asks for its version, the jobs would rightly run another kernel.
+            below = [worker for child in parent.children() for worker in child.children()]
+            workers = [worker for worker in below if worker.exe() == parent.exe()]
             (workers[0] if victim == "worker" and workers else parent).send_signal(number)
 
     def end(self, within: float = 900) -> int:
