@@ -23,6 +23,7 @@ from paddle import nn
 
 from experiments.guards import check_number
 from experiments.kernels.conv_block import ConvBlock
+from experiments.kernels.residual import Residual
 
 Shape = tuple[int, ...]
 
@@ -164,7 +165,7 @@ def resnet(
     channels, _, _ = _image(shape, least=4)
     first = [nn.Conv2D(channels, 16, 3, padding=1, bias_attr=False), nn.BatchNorm2D(16), nn.ReLU()]
     blocks = [
-        _Residual(before, width, stride)
+        _block(before, width, stride)
         for width in (16, 32, 64)
         for before, stride in [
             (max(16, width // 2), 1 if width == 16 else 2),
@@ -175,28 +176,16 @@ def resnet(
     return with_head(body, 64, outputs, init_scale, shape)
 
 
-class _Residual(nn.Layer):
+def _block(before: int, width: int, stride: int) -> Residual:
     """Two 3x3 convolutions with batch normalisation, beside a shortcut."""
-
-    def __init__(self, before: int, width: int, stride: int):
-        super().__init__()
-        self.stride, self.more = stride, width - before
-        self.convolutions = nn.Sequential(
-            nn.Conv2D(before, width, 3, stride, padding=1, bias_attr=False),
-            nn.BatchNorm2D(width),
-            nn.ReLU(),
-            nn.Conv2D(width, width, 3, padding=1, bias_attr=False),
-            nn.BatchNorm2D(width),
-        )
-
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Images [batch, before, height, width] to [batch, width, height/stride, width/stride]."""
-        shortcut = images
-        if self.more:
-            # A pool of single pixels: the gradient of a slice with steps is four times slower.
-            kept = nn.functional.max_pool2d(images, 1, self.stride)
-            shortcut = nn.functional.pad(kept, [0, 0, 0, self.more, 0, 0, 0, 0])
-        return nn.functional.relu(self.convolutions(images) + shortcut)
+    convolutions = nn.Sequential(
+        nn.Conv2D(before, width, 3, stride, padding=1, bias_attr=False),
+        nn.BatchNorm2D(width),
+        nn.ReLU(),
+        nn.Conv2D(width, width, 3, padding=1, bias_attr=False),
+        nn.BatchNorm2D(width),
+    )
+    return Residual(convolutions, stride)
 
 
 def _image(shape: Shape, least: int) -> tuple[int, int, int]:

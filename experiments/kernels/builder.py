@@ -1,17 +1,18 @@
-"""The programs of a chain of layers while they grow, and the room that their arrays need."""
+"""The programs of a chain of layers while they grow, and the room that their arrays need.
+
+A unit adds the operations of a layer to the program of the forward pass, then, in reverse order, to
+that of the backward pass. Arrays between units are channels last.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import paddle
 from paddle import nn
 
 from experiments.kernels import onednn
 from experiments.kernels.onednn import Array, Memory, Primitive, Program, channels_last, plain
-
-if TYPE_CHECKING:
-    from experiments.kernels.units import Unit
 
 
 class Builder:
@@ -42,6 +43,10 @@ class Builder:
         self.sizes[place] = max(self.sizes[place], _lines(array))
         return Memory(array, place)
 
+    def passes(self, memory: Memory) -> bool:
+        """Whether only the next operation may read an array."""
+        return memory.place in ("even", "odd")
+
     def room(self, array: Array, place: str) -> Memory:
         """Room of its own, in "saved" or "spare"."""
         offset = self.sizes[place]
@@ -55,6 +60,12 @@ class Builder:
             {onednn.SRC: source, onednn.DST: target},
         )
         return target
+
+    def add(self, program: Program, sources: Sequence[Memory], targets: Sequence[Memory]) -> None:
+        """Add each of some arrays to another of the same dimensions."""
+        for source, target in zip(sources, targets, strict=True):
+            primitive = Primitive("reorder", source.array, target.array, adds=True)
+            program.add(primitive, {onednn.SRC: source, onednn.DST: target})
 
     def arranged(self, program: Program, source: Memory, form: Array) -> Memory:
         """The array of `source` in another form, a copy only where it lies otherwise."""
@@ -76,6 +87,49 @@ class Builder:
     def leaving(self, program: Program, result: Memory, place: str) -> None:
         """Write a result into the tensor at `place`."""
         self.copy(program, result, Memory(plain(*result.array.dims), place))
+
+
+class Unit:
+    """One layer of a chain.
+
+    Attributes:
+        first: The number of its first parameter among those of the chain.
+        rereads_output: Whether its output is needed again, or is not as plain as a tensor.
+        overwritable: Whether the next unit may write over its output.
+        in_place: Whether it may write over its own input.
+    """
+
+    first = 0
+    rereads_output = True
+    overwritable = True
+    in_place = False
+
+    def __init__(self, layer: nn.Layer) -> None:
+        self.layer = layer
+
+    def parameters(self) -> list[paddle.Tensor]:
+        """The tensors that it learns."""
+        return []
+
+    def build(self, builder: Builder, source: Memory) -> Memory:
+        """Add the forward pass; its output."""
+        raise NotImplementedError
+
+    def build_backward(
+        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
+    ) -> Memory:
+        """Add the backward pass.
+
+        Args:
+            builder: Whose program it is added to.
+            gradient: That of the output.
+            of_input: Whether a layer before, or the input of the chain, needs a gradient.
+            learns: Whether one of its own parameters needs one.
+
+        Returns:
+            The gradient of its input; anything, which nobody reads, unless `of_input`.
+        """
+        raise NotImplementedError
 
 
 def _lines(array: Array) -> int:

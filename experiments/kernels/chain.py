@@ -26,6 +26,7 @@ from paddle import nn
 
 from experiments.kernels import conv_block, onednn, plan, tape, units
 from experiments.kernels.plan import Plan
+from experiments.kernels.residual import Residual
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _computed(network: nn.Layer) -> set[int]:
     inner = {id(each) for outer in around for each in outer._sub_layers.values()}
     outermost = (each for each in around if id(each) not in inner or _hooked(each))
     parts = itertools.chain.from_iterable(_chains(_flat(each)) for each in outermost)
-    return {id(layer) for part in parts if isinstance(part, Chain) for layer in part.layers}
+    return {id(each) for part in parts if isinstance(part, Chain) for each in _leaves(part.layers)}
 
 
 OffTape = tuple[paddle.Tensor, plan.Continuation]
@@ -156,7 +157,7 @@ class Chain:
     def __init__(self, layers: Sequence[nn.Layer]) -> None:
         self.layers = layers
         self.units = units.of_layers(layers)
-        self.normalizations = [layer for layer in layers if type(layer) is nn.BatchNorm2D]
+        self.normalizations = [each for each in _leaves(layers) if type(each) is nn.BatchNorm2D]
         self.plans: collections.OrderedDict[Any, Plan | None] = collections.OrderedDict()
         self._last: tuple[Any, Plan | None] = None, None
 
@@ -241,7 +242,7 @@ class Chain:
 
 
 Part = Callable[[paddle.Tensor], paddle.Tensor]
-Member = tuple[nn.Layer, bool]  # a layer, and whether it has hooks
+Member = tuple[nn.Layer, bool, Any]  # a layer, whether it has hooks, the members of a block
 _split: weakref.WeakKeyDictionary[nn.Layer, tuple[list[Member], list[Part]]] = (
     weakref.WeakKeyDictionary()
 )
@@ -253,19 +254,25 @@ def _parts(sequential: nn.Sequential) -> list[Part]:
     split = _split.get(sequential)
     if split is None or split[0] != members:
         usable = _permitted() and not _obstacle()
-        parts = _chains(members) if usable else (layer for layer, _ in members)
+        parts = _chains(members) if usable else (layer for layer, *_ in members)
         split = _split[sequential] = members, list(parts)
     return split[1]
 
 
-def _flat(sequential: nn.Sequential) -> Iterator[Member]:
-    """The layers of a `Sequential`, those of a `Sequential` in it in its place."""
-    for layer in sequential._sub_layers.values():
+def _flat(around: nn.Layer) -> Iterator[Member]:
+    """The layers of a `Sequential` or a block, those of a `Sequential` in it in its place."""
+    for layer in around._sub_layers.values():
         hooked = _hooked(layer)
         if type(layer) is Chained and not hooked:
             yield from _flat(layer)
         else:
-            yield layer, hooked
+            yield layer, hooked, list(_flat(layer)) if type(layer) is Residual else None
+
+
+def _leaves(layers: Iterable[nn.Layer]) -> Iterator[nn.Layer]:
+    """Layers, those that a block consists of in its place."""
+    for layer in layers:
+        yield from (each for each in layer.sublayers(include_self=True) if not each._sub_layers)
 
 
 def _learns(part: Part) -> bool:
@@ -284,16 +291,18 @@ def _chains(members: Iterable[Member]) -> Iterator[Part]:
     A chain has a convolution, or it has all the weights: shorter ones would take longer.
     """
     groups = itertools.groupby(list(members), lambda member: _able(*member))
-    parts = [(able, [layer for layer, _ in group]) for able, group in groups]
+    parts = [(able, [layer for layer, *_ in group]) for able, group in groups]
     weights = [any(map(_learns, layers)) for _, layers in parts]
     for (able, layers), learns in zip(parts, weights, strict=True):
-        convolves = any(isinstance(layer, nn.Conv2D) for layer in layers)
+        convolves = any(isinstance(each, nn.Conv2D) for each in _leaves(layers))
         if able and (convolves or (learns and sum(weights) == 1)):
             yield Chain(layers)
         else:
             yield from layers
 
 
-def _able(layer: nn.Layer, hooked: bool) -> bool:
+def _able(layer: nn.Layer, hooked: bool, inner: Sequence[Member] | None) -> bool:
     """Whether a layer can be part of a chain."""
+    if inner is not None:
+        return not hooked and bool(inner) and all(_able(*member) for member in inner)
     return not hooked and units.covered(layer)

@@ -27,6 +27,7 @@ import paddle
 MAJOR = 3  # the version of the interface
 SLOW = r"(^|[:_])ref"  # names of implementations that are refused
 ALIGNMENT = 64  # bytes: a line of the cache
+ITEM = 4  # bytes of a float32
 FORWARD_TRAINING, FORWARD_INFERENCE, BACKWARD = 64, 96, 128
 CONVOLUTION_DIRECT = 1
 RELU, TANH = 0x100, 0x101  # whose gradient is computed from their output
@@ -167,19 +168,23 @@ class Primitive:
         arguments: Those of `dnnl_KIND_primitive_desc_create` behind the engine, without the last,
             the attributes: arrays, primitives (the forward one, for a backward one), numbers,
             and sequences of dimensions.
+        adds: Whether it adds its result to what the target holds.
 
     Raises:
         Unsupported: There is none, or only a slow one.
     """
 
-    def __init__(self, kind: str, *arguments: Any) -> None:
+    def __init__(self, kind: str, *arguments: Any, adds: bool = False) -> None:
         engine = library().engine
         passed = [_passed(argument) for argument in arguments]
         passed.insert(0, engine)
         if kind == "reorder":
             passed = [passed[1], engine, passed[2], engine]
+        attributes = _addition() if adds else None
         self.description = _Owned(
-            "primitive_desc", f"{kind}_primitive_desc_create", *passed, ctypes.c_void_p()
+            "primitive_desc",
+            f"{kind}_primitive_desc_create",
+            *(*passed, attributes.handle if attributes else ctypes.c_void_p()),
         )
         name = ctypes.c_char_p()
         query = [self.description.handle, _NAME_OF_IMPLEMENTATION, 0, ctypes.byref(name)]
@@ -194,6 +199,16 @@ class Primitive:
         """How the primitive wants an argument to lie."""
         query = library().functions.dnnl_primitive_desc_query_md
         return _Chosen(self, query(self.description.handle, CHOSEN[argument], 0))
+
+
+def _addition() -> _Owned:
+    """The attributes of a primitive that adds its result to the target."""
+    attributes = _Owned("primitive_attr", "primitive_attr_create")
+    after = _Owned("post_ops", "post_ops_create")
+    scale, zero_point, same_type = ctypes.c_float(1), 0, 0
+    library().call("post_ops_append_sum", after.handle, scale, zero_point, same_type)
+    library().call("primitive_attr_set_post_ops", attributes.handle, after.handle)
+    return attributes
 
 
 def _passed(argument: Any) -> Any:

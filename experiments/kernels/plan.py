@@ -14,8 +14,8 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
-from experiments.kernels import onednn, tape, units
-from experiments.kernels.builder import Builder
+from experiments.kernels import onednn, tape
+from experiments.kernels.builder import Builder, Unit
 
 _CPU = paddle.CPUPlace()
 
@@ -63,7 +63,7 @@ class Plan:
 
     def __init__(
         self,
-        parts: Sequence[units.Unit],
+        parts: Sequence[Unit],
         shape: tuple[int, ...],
         of_input: bool,
         of_parameters: Sequence[bool],
@@ -84,7 +84,7 @@ class Plan:
         self._sizes = [builder.sizes[place] for place in ("even", "odd", "spare")]
         self._names = [str(i) for i in range(len(of_parameters))]
 
-    def _build_backward(self, parts: Sequence[units.Unit]) -> None:
+    def _build_backward(self, parts: Sequence[Unit]) -> None:
         """Add the backward pass, down to the first layer that learns or to the input."""
         builder = self._builder
         gradient = builder.entering(builder.backward, self._shape, "dy")

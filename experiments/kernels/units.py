@@ -7,53 +7,15 @@ reverse order, to that of the backward pass. Arrays between units are channels l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import paddle
 from paddle import nn
 
-from experiments.kernels import conv_block, onednn, shapes
-from experiments.kernels.builder import Builder, same_either_way
+from experiments.kernels import conv_block, onednn, shapes, shortcut
+from experiments.kernels.builder import Builder, Unit, same_either_way
 from experiments.kernels.onednn import Memory, Primitive, channels_last, plain
-
-
-class Unit:
-    """One layer of a chain.
-
-    Attributes:
-        first: The number of its first parameter among those of the chain.
-        rereads_output: Whether its output is needed again, or is not as plain as a tensor.
-    """
-
-    first = 0
-    rereads_output = True
-
-    def __init__(self, layer: nn.Layer) -> None:
-        self.layer = layer
-
-    def parameters(self) -> list[paddle.Tensor]:
-        """The tensors that it learns."""
-        return []
-
-    def build(self, builder: Builder, source: Memory) -> Memory:
-        """Add the forward pass; its output."""
-        raise NotImplementedError
-
-    def build_backward(
-        self, builder: Builder, gradient: Memory, *, of_input: bool, learns: bool
-    ) -> Memory:
-        """Add the backward pass.
-
-        Args:
-            builder: Whose program it is added to.
-            gradient: That of the output.
-            of_input: Whether a layer before, or the input of the chain, needs a gradient.
-            learns: Whether one of its own parameters needs one.
-
-        Returns:
-            The gradient of its input; anything, which nobody reads, unless `of_input`.
-        """
-        raise NotImplementedError
+from experiments.kernels.residual import Residual
 
 
 def _tensor(layer: nn.Layer, name: str) -> paddle.Tensor:
@@ -216,7 +178,7 @@ class _Normalization(Unit):
 
 
 class _Activation(Unit):
-    in_place = False  # where the input is needed no more
+    overwritable = False
 
     def build(self, builder: Builder, source: Memory) -> Memory:
         self.kind = onednn.RELU if type(self.layer) is nn.ReLU else onednn.TANH
@@ -233,7 +195,7 @@ class _Activation(Unit):
         array = self.destination.array
         arguments = self.kind, array, array, array, 0.0, 0.0, self.primitive
         primitive = Primitive("eltwise_backward", *arguments)
-        result = builder.passing(array) if gradient.place == "dy" else gradient
+        result = gradient if builder.passes(gradient) else builder.passing(array)
         arrays = {onednn.DST: self.destination, onednn.DIFF_DST: gradient, onednn.DIFF_SRC: result}
         builder.backward.add(primitive, arrays)
         return result
@@ -242,6 +204,8 @@ class _Activation(Unit):
 class _Pool(Unit):
     def build(self, builder: Builder, source: Memory) -> Memory:
         layer, self.source = self.layer, source
+        if type(layer) is nn.AdaptiveAvgPool2D:  # to one pixel
+            layer = nn.AvgPool2D([*shapes.images(source)[2:]])
         self.kind = onednn.POOLING_MAX
         if type(layer) is nn.AvgPool2D:
             self.kind = onednn.POOLING_AVERAGE if layer.exclusive else onednn.POOLING_AVERAGE_ALL
@@ -276,6 +240,8 @@ class _Pool(Unit):
 
 
 class _Flattening(Unit):
+    overwritable = False  # it may be the memory of the activation before it
+
     def build(self, builder: Builder, source: Memory) -> Memory:
         self.dims = dims = source.array.dims
         if len(dims) == 2:
@@ -350,6 +316,7 @@ _KINDS: dict[type, type[Unit]] = {
     nn.Tanh: _Activation,
     nn.MaxPool2D: _Pool,
     nn.AvgPool2D: _Pool,
+    nn.AdaptiveAvgPool2D: _Pool,
     nn.Flatten: _Flattening,
     nn.Linear: _Linear,
 }
@@ -357,22 +324,30 @@ _KINDS: dict[type, type[Unit]] = {
 
 def of_layers(layers: Sequence[nn.Layer]) -> list[Unit]:
     """The units of covered layers, in the order of their computation."""
-    units: list[Unit] = []
-    for layer in layers:
-        if type(layer) is conv_block.ConvBlock:
-            units += [_Convolution(layer), _Pool(nn.MaxPool2D(2)), _Activation(nn.ReLU())]
-        else:
-            units.append(_KINDS[type(layer)](layer))
+    units = [unit for layer in layers for unit in _of_layer(layer)]
     for i in range(len(units) - 1):  # the largest of a window is the largest after ReLU, too
         if type(units[i].layer) is nn.ReLU and type(units[i + 1].layer) is nn.MaxPool2D:
             units[i : i + 2] = units[i + 1], units[i]
     count = 0
     for before, unit in zip([None, *units], units, strict=False):
         unit.first, count = count, count + len(unit.parameters())
-        if isinstance(unit, _Activation):
-            # what a flattening returns may be the memory of the activation before it
-            unit.in_place = not isinstance(before, (type(None), _Activation, _Flattening))
+        unit.in_place = before is not None and before.overwritable
     return units
+
+
+def _of_layer(layer: nn.Layer) -> Iterator[Unit]:
+    """The units of a covered layer."""
+    if type(layer) is conv_block.ConvBlock:
+        yield from (_Convolution(layer), _Pool(nn.MaxPool2D(2)), _Activation(nn.ReLU()))
+    elif isinstance(layer, nn.Sequential):
+        for inner in layer._sub_layers.values():
+            yield from _of_layer(inner)
+    elif type(layer) is Residual:
+        yield (start := shortcut.Start(layer))
+        yield from _of_layer(layer.convolutions)
+        yield shortcut.End(start)
+    else:
+        yield _KINDS[type(layer)](layer)
 
 
 def covered(layer: nn.Layer) -> bool:
@@ -393,6 +368,8 @@ def covered(layer: nn.Layer) -> bool:
             "zeros",
             "NCHW",
         ) and shapes.numbers(layer._padding)
+    if kind is nn.AdaptiveAvgPool2D:
+        return layer._data_format == "NCHW" and layer._output_size in (1, [1, 1], (1, 1))
     if kind is nn.MaxPool2D:
         plain_pool = not (layer.return_mask or layer.ceil_mode)
     elif kind is nn.AvgPool2D:

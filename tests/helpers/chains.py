@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from experiments.kernels import chain
+from experiments.kernels.residual import Residual
 
 
 def networks(layers, seed=0):
@@ -56,3 +57,11 @@ def chains(network):
 def normalized(channels, size, *layers):
     """A convolution and its normalization before other layers."""
     return [nn.Conv2D(*channels, size, bias_attr=False), nn.BatchNorm2D(channels[1]), *layers]
+
+
+def residual(before, width, stride=1):
+    """A block of two convolutions with their normalizations."""
+    first = nn.Conv2D(before, width, 3, stride, padding=1, bias_attr=False)
+    second = nn.Conv2D(width, width, 3, padding=1, bias_attr=False)
+    layers = first, nn.BatchNorm2D(width), nn.ReLU(), second, nn.BatchNorm2D(width)
+    return Residual(nn.Sequential(*layers), stride)

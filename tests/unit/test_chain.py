@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import paddle
 import pytest
-from helpers.chains import assert_equal, chains, inputs, networks, normalized, step
+from helpers.chains import assert_equal, chains, inputs, networks, normalized, residual, step
 from paddle import nn
 
 from experiments import models, training, weights
@@ -18,72 +18,6 @@ from experiments.kernels.builder import Builder
 from experiments.losses import ce
 from experiments.optimizers import sgd
 from experiments.schedulers import constant
-
-CASES = {  # layers, and the shape of the input
-    "one convolution": (lambda: [nn.Conv2D(3, 5, 3)], (4, 3, 8, 9)),
-    "one image": (lambda: [nn.Conv2D(1, 6, 5, padding=2), nn.Tanh()], (1, 1, 28, 28)),
-    "lenet5": (lambda: models.lenet5(10).body, (7, 1, 28, 28)),
-    "cnn_bn": (lambda: models.cnn_bn(10).body[:8], (5, 1, 28, 28)),
-    "stride, no bias": (
-        lambda: [nn.Conv2D(3, 8, 3, 2, padding=1, bias_attr=False), nn.ReLU(), nn.Conv2D(8, 4, 1)],
-        (6, 3, 17, 20),
-    ),
-    "sizes of each axis, dilation": (
-        lambda: [nn.Conv2D(2, 7, (3, 2), (2, 1), padding=(1, 0), dilation=(1, 2)), nn.ReLU()],
-        (3, 2, 12, 9),
-    ),
-    "padding of each side": (
-        lambda: [nn.Conv2D(2, 3, 3, padding=[0, 1, 2, 1]), nn.MaxPool2D(2, 1)],
-        (2, 2, 6, 5),
-    ),
-    "pools that overlap": (
-        lambda: [nn.MaxPool2D(3, 2, 1), nn.Conv2D(4, 4, 3, padding=1), nn.AvgPool2D(3, 2, 1)],
-        (5, 4, 11, 13),
-    ),
-    "padding counts in the average": (
-        lambda: [nn.Conv2D(2, 4, 1), nn.AvgPool2D(3, 2, 1, exclusive=False)],
-        (5, 2, 9, 9),
-    ),
-    "activations side by side": (
-        lambda: [nn.Tanh(), nn.ReLU(), nn.Conv2D(2, 4, 3), nn.Tanh(), nn.ReLU(), nn.Tanh()],
-        (3, 2, 6, 6),
-    ),
-    "nested": (
-        lambda: [
-            nn.Sequential(*normalized((3, 6), 3, nn.ReLU())),
-            nn.Sequential(*normalized((6, 20), 3, nn.Tanh(), nn.MaxPool2D(2))),
-        ],
-        (9, 3, 10, 10),
-    ),
-    "many channels": (lambda: [nn.Conv2D(33, 65, 3, padding=1), nn.ReLU()], (2, 33, 4, 5)),
-    "one pixel": (lambda: [nn.Conv2D(3, 4, 4), nn.ReLU()], (8, 3, 4, 4)),
-    "flat": (
-        lambda: [
-            *(nn.Conv2D(3, 4, 4), nn.Tanh(), nn.Flatten(), nn.ReLU()),
-            *(nn.Linear(4, 5, bias_attr=False), nn.Tanh(), nn.Linear(5, 1)),
-        ],
-        (8, 3, 4, 4),
-    ),
-    "flat images": (
-        lambda: [nn.Conv2D(2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(27, 4), nn.ReLU()],
-        (3, 2, 4, 4),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_equals_paddles_operators(case):
-    layers, shape = CASES[case]
-    stock, ours = networks(layers)
-    assert len(chains(ours)) == 1
-    for seed in (0, 1):  # the second in memory that was used before
-        assert_equal(step(ours, inputs(shape, seed)), step(stock, inputs(shape, seed)))
-    assert all(chains(ours)[0].plans.values())
-    stock.eval(), ours.eval()
-    with paddle.no_grad():
-        x = paddle.to_tensor(inputs(shape, 2))
-        np.testing.assert_allclose(ours(x).numpy(), stock(x).numpy(), rtol=1e-4, atol=1e-5)
-    assert len(chains(ours)[0].plans) == 2
 
 
 def test_conv_blocks_are_computed_too_where_they_cannot_be_compiled(monkeypatch):
@@ -248,6 +182,9 @@ FIRST_WEIGHTS = {  # layers, the input, and how many parameters are frozen
         (8, 1, 12, 12),
         2,
     ),
+    "in a block": (lambda: [residual(2, 4, 2), nn.Conv2D(4, 2, 2)], (8, 2, 16, 16), 0),
+    "in a block, behind its frozen convolution": (lambda: [residual(2, 4)], (3, 2, 8, 8), 3),
+    "behind a frozen block": (lambda: [residual(2, 4), residual(4, 5, 2)], (8, 2, 16, 16), 8),
 }
 
 

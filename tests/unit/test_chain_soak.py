@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from helpers.chains import chains, inputs, networks, normalized, step
+from helpers.chains import chains, inputs, networks, normalized, residual, step
 from helpers.commands import ROOT
 from paddle import nn
 
@@ -24,10 +24,10 @@ from experiments.optimizers import sgd
 from experiments.schedulers import constant
 
 
-def trained(steps=3):
-    """A digest of cnn_bn's weights after some steps."""
+def trained(model, steps=3):
+    """A digest of a network's weights after some steps."""
     with training.fresh(0):
-        learner = training.build(models.cnn_bn, ce, sgd, constant, lr=0.1, steps=1)
+        learner = training.build(model, ce, sgd, constant, lr=0.1, steps=1)
         for i in range(steps):
             x, labels = paddle.to_tensor(inputs((20, 1, 28, 28), i)), paddle.arange(20) % 10
             training.step(learner, training.forward(learner, x, labels))
@@ -35,8 +35,10 @@ def trained(steps=3):
 
 
 @pytest.mark.slow
-def test_the_same_bits_in_every_process():
-    code = "from test_chain_soak import trained; print(trained())"
+@pytest.mark.parametrize("model", [models.cnn_bn, models.resnet])
+def test_the_same_bits_in_every_process(model):
+    code = "from test_chain_soak import models, trained"
+    code += f"; print(trained(models.{model.__name__}))"
     command = [
         sys.executable,
         "-W",
@@ -62,7 +64,9 @@ def resident():
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_does_not_grow_over_10000_steps():
     """Of all kinds: with a backward pass, without, in evaluation, and of changing batch sizes."""
-    _, network = networks(lambda: normalized((1, 4), 3, nn.ReLU(), nn.MaxPool2D(2)))
+    _, network = networks(
+        lambda: normalized((1, 4), 3, nn.ReLU(), nn.MaxPool2D(2), residual(4, 6, 2))
+    )
     x, after = inputs((30, 1, 8, 8)), []
     for i in range(10000):
         y = network(paddle.to_tensor(x[: 1 + i % 30]))
@@ -111,12 +115,17 @@ def test_random_networks_write_nowhere_else(monkeypatch):
     for _ in range(100):
         shape = [int(n) for n in rng.integers([1, 1, 20, 20], [9, 20, 30, 30])]
         layers, wide = [], shape[1]
+        if rng.random() < 0.5:
+            stride, wide = int(rng.integers(1, 3)), wide + int(rng.integers(3))
+            layers.append(residual(shape[1], wide, stride))
+            shape[2:] = [stride * size - int(rng.integers(stride)) for size in shape[2:]]
         for stride in rng.permutation(2)[: rng.integers(1, 3)] + 1:  # 20 pixels are enough for it
             size, out = [int(n) for n in rng.integers(1, 4, 2)], int(rng.integers(1, 40))
             layers.append(nn.Conv2D(wide, out, size, int(stride), int(rng.integers(2))))
             wide = out
             pool = nn.MaxPool2D if rng.random() < 0.5 else nn.AvgPool2D
-            extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), pool(2, 1), pool(3, 2)]
+            extra = [nn.BatchNorm2D(wide), nn.ReLU(), nn.Tanh(), residual(wide, wide)]
+            extra += [pool(2, 1), pool(3, 2)]
             layers += [layer for layer in extra if rng.random() < 0.3]
         stock, ours = networks(lambda layers=layers: copy.deepcopy(layers))
         expected, actual = step(stock, inputs(shape)), step(ours, inputs(shape))
