@@ -153,3 +153,46 @@ def test_the_measured_statistics_are_part_of_init_hash():
     before = weights.weight_hashes(network)["init_hash"]
     network(paddle.randn([4, 1, 28, 28]))
     assert weights.weight_hashes(network)["init_hash"] != before
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet5", "cnn_bn", "mlp", "softmax", "resnet"])
+@pytest.mark.parametrize("shape", [(1, 12, 15), (3, 32, 32)])
+def test_every_network_takes_images_of_any_shape_and_any_number_of_classes(name, shape) -> None:
+    with training.fresh(0):
+        network = getattr(models, name)(26, shape=shape)
+        assert network(paddle.rand([2, *shape])).shape == [2, 26]
+
+
+def test_networks_for_images_refuse_features() -> None:
+    with pytest.raises(ValueError, match=r"expected images .* shape \[13\]; .*mlp"):
+        models.lenet5(3, shape=(13,))
+
+
+def test_resnets_have_the_number_of_weights_of_the_paper() -> None:
+    def weights(depth: int) -> int:
+        network = models.resnet(10, shape=(3, 32, 32), depth=depth)
+        return sum(weight.size for weight in network.parameters() if not weight.stop_gradient)
+
+    assert round(weights(20) / 1e6, 2) == 0.27  # He et al. 2016, table 6
+    assert (
+        weights(8)
+        == 3 * 16 * 9
+        + 2 * 16 * 16 * 9
+        + (16 * 32 + 32 * 32) * 9
+        + (32 * 64 + 64 * 64) * 9
+        + 2 * (16 * 3 + 32 * 2 + 64 * 2)
+        + 650
+    )
+    with pytest.raises(ValueError, match=r"depth: expected 6 n \+ 2, such as 8 or 20, got 10"):
+        models.resnet(10, depth=10)
+
+
+def test_several_hidden_layers_with_dropout() -> None:
+    with training.fresh(0):
+        network = models.mlp(3, shape=(13,), hidden=[8, 4], dropout=0.5)
+    shapes = [tuple(weight.shape) for weight in network.parameters()]
+    assert shapes == [(13, 8), (8,), (8, 4), (4,), (4, 3), (3,)]
+    inputs = paddle.rand([64, 13])
+    assert not np.array_equal(network(inputs).numpy(), network(inputs).numpy())
+    network.eval()
+    np.testing.assert_array_equal(network(inputs).numpy(), network(inputs).numpy())
