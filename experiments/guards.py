@@ -40,7 +40,7 @@ def check_number(
             f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound)
         )
         kind = "finite whole number" if whole else "finite number"
-        raise ValueError(f"{name}: expected a {kind} {permitted}, got {value}")
+        raise ValueError(f"{name}: expected a {kind} {permitted}".rstrip() + f", got {value}")
 
 
 def check_flag(name: str, value: Any) -> None:

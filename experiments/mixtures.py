@@ -56,24 +56,29 @@ class Mixture(nn.Layer):
                 check_number(f"weights.{name}.{key}".rstrip("."), value, whole=key == "at")
         check_number("beta", beta, above=0, below=1)
         self.weights = weights
+        self.class_weights: Any = class_weights
         self.part_values: dict[str, Tensor] = {}
         self._parts = {}
         for name, part in parts.items():
             needs, built = context.needed(part), part
             if context.class_of(part):
                 built = part(**{key: seen[key] for key in context.needed_to_build(part)})
+                if hasattr(self, name):
+                    raise ValueError(f"parts: expected another name than {name}, which is taken")
                 self.add_sublayer(name, built)
             self._parts[name] = needs, built
-        self.class_weights: Any = class_weights
         if isinstance(class_weights, str):
             n, effective = seen["class_counts"], class_weights == "effective"
             size = -paddle.expm1(n * math.log(beta)) if effective else n
             self.class_weights = (len(n) / size / (1 / size).sum()).tolist()
-        elif class_weights is not None and len(class_weights) != seen["classes"]:
-            raise ValueError(
-                f"class_weights: expected one of each of {seen['classes']} classes, got "
-                f"{len(class_weights)}"
-            )
+        elif class_weights is not None:
+            for value in class_weights:
+                check_number("class_weights", value, at_least=0)
+            if len(class_weights) != seen["classes"]:
+                raise ValueError(
+                    f"class_weights: expected one of each of {seen['classes']} classes, got "
+                    f"{len(class_weights)}"
+                )
 
     @staticmethod
     def needs(
@@ -93,12 +98,15 @@ class Mixture(nn.Layer):
             raise ValueError(
                 f"weights: expected one of each part, {', '.join(parts)}, got {weights!r}"
             )
-        if isinstance(class_weights, str) and class_weights not in ("inverse", "effective"):
+        named = isinstance(class_weights, str)
+        if class_weights not in (None, "inverse", "effective") and (
+            named or not isinstance(class_weights, Sequence)
+        ):
             raise ValueError(
                 "class_weights: expected a list of numbers, inverse or effective, got "
                 f"{class_weights!r}"
             )
-        names = {"class_counts" if isinstance(class_weights, str) else "classes"}
+        names = {"class_counts" if named else "classes"}
         for part in parts.values():
             names |= {*context.needed(part), *context.needed_to_build(part)}
         for name, weight in weights.items():

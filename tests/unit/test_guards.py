@@ -73,6 +73,7 @@ def call(group: str, function, values: dict) -> str:
             {"at_least": 1, "whole": True},
             "x: expected a finite whole number at least 1, got 1.5",
         ),
+        (0.5, {"whole": True}, "x: expected a finite whole number, got 0.5"),
         (float("nan"), {}, "got nan"),
         (float("inf"), {}, "got inf"),
     ],

@@ -133,6 +133,7 @@ def test_a_mixture_with_a_state_trains_logs_its_parts_and_resumes_to_the_bit():
         ),
         ({"parts": {"ce": 3}}, "parts: expected names of losses, each with its `_target_`"),
         ({"class_weights": "other"}, "class_weights: expected a list of numbers, inverse or"),
+        ({"class_weights": 3}, "class_weights: expected a list of numbers, inverse or"),
         (
             {
                 "parts": {
@@ -159,3 +160,16 @@ def test_beta_and_weights_have_to_be_numbers_in_range(wrong):
     if wrong not in (0, 1):
         with pytest.raises((TypeError, ValueError), match=r"^weights\.ce: expected"):
             Mixture(parts=parts, weights={"ce": wrong})
+
+
+@pytest.mark.parametrize("wrong", ["x", None, -1, float("nan")])
+def test_weights_of_classes_have_to_be_numbers_of_at_least_0(wrong):
+    with pytest.raises((TypeError, ValueError), match=r"^class_weights: expected"):
+        Mixture(parts={"ce": CE}, weights={"ce": 1}, class_weights=[1, wrong], classes=2)
+
+
+@pytest.mark.parametrize("name", ["training", "weights", "class_weights", "forward"])
+def test_a_part_with_a_state_cannot_have_the_name_of_something_else(name):
+    seen = {"class_counts": paddle.to_tensor([2.0, 1.0]), "classes": 2}
+    with pytest.raises(ValueError, match=f"parts: expected another name than {name}, which is tak"):
+        Mixture(parts={name: losses.Elr}, weights={name: 1}, **seen)
