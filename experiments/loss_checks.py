@@ -75,8 +75,9 @@ def hidden_state(
             return (
                 f"it depends on something besides its arguments: of {call} calls with the same "
                 "ones, the last gave another value than the first. Such is a loss that draws "
-                "random numbers or counts its calls; a run that is resumed after a kill may then "
-                "differ from one that was not"
+                "random numbers, counts its calls, or keeps a state that is no buffer "
+                "(register_buffer); a run that is resumed after a kill may then differ from one "
+                "that was not"
             )
         if time.monotonic() > end:
             break

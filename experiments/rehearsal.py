@@ -12,6 +12,7 @@ import functools
 import logging
 import re
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from experiments.training import Learner
 
 LIMIT_SECONDS = 60  # for each part of a check, and for each thousand rows of a batch
+_EPOCHS_SECONDS = 2.0  # for all epochs of a loss that is searched for a state
 
 # What to do about a loss that returns an array of 0 or 2 dimensions.
 _SHAPE_ADVICE = {
@@ -251,21 +253,39 @@ def _announced(loss: Callable[..., Any], send: Send, loss_name: str, option_name
 
 
 def _in_one_state(learner: Learner) -> Callable[..., Any]:
-    """The loss as a function of outputs and labels; each call begins in the present state."""
+    """The loss as a function of outputs and labels; each call begins in the present state.
+
+    After the first call, a loss that names `epoch` or `step` goes through all epochs with other
+    outputs, so that a state that it keeps elsewhere shows in the next calls.
+    """
     import paddle
 
     loss, context, cosines = learner.loss, learner.context, learner.head.name == "cosines"
     layer = learner.layers.get("loss")
     state = {name: each.clone() for name, each in layer.state_dict().items()} if layer else {}
+    epoch, step = context.epoch, context.step
+    moves = not {"epoch", "step"}.isdisjoint(learner.needs)
+    later = iter(range(1, context.epochs + 1) if moves else ())
 
-    def plain(outputs: Any, labels: Any) -> Any:
-        if layer:
-            layer.set_state_dict(state)
+    def call(outputs: Any, labels: Any) -> Any:
         context.index = paddle.arange(len(labels))
         if "features" in learner.needs:
             context.features = paddle.ones([len(labels), *context.features.shape[1:]])
         argument = learner.head.argument(outputs) if cosines else outputs
         return loss(argument, labels, **context.of(learner.needs))
+
+    def plain(outputs: Any, labels: Any) -> Any:
+        if layer:
+            layer.set_state_dict(state)
+        values = call(outputs, labels)
+        end = time.monotonic() + _EPOCHS_SECONDS
+        for other in later:
+            context.after(other)
+            call(outputs.roll(1, axis=0), labels)
+            if time.monotonic() > end:
+                break
+        context.epoch, context.step = epoch, step
+        return values
 
     plain.head = "logits" if cosines else learner.head.name  # type: ignore[attr-defined]
     return plain
@@ -314,7 +334,13 @@ def rehearse_loss(learner: Learner, rows: int) -> None:
         if "features" in learner.needs:
             width = learner.context.features.shape[1:]
             learner.context.features = paddle.zeros([rows, *width])
-        _blank_losses(learner, paddle.zeros([rows, learner.head.outputs]))
+        try:
+            _blank_losses(learner, paddle.zeros([rows, learner.head.outputs]))
+        except Exception as error:  # a user's loss may raise anything
+            if "index" not in learner.needs:
+                raise
+            text = f"where index is None, as for validation and test examples: {error}"
+            raise ValueError(text) from error
 
 
 def _blank_losses(

@@ -234,6 +234,26 @@ def test_parameters_that_training_leaves_alone_raise_a_warning():
     assert "its parameters centres are" in found.text
 
 
+class Judging(losses.TruncatedGce):
+    """As the shipped one, but its state is no buffer."""
+
+    def __init__(self, class_counts):
+        super().__init__(class_counts, start=3, every=9)
+        del self.kept
+        self.kept = paddle.ones([int(class_counts.sum())])
+
+
+@pytest.mark.parametrize("loss", [Judging, losses.TruncatedGce])
+def test_a_state_that_has_an_effect_in_later_epochs_is_found(splits, loss):
+    with training.fresh(0):
+        learner = learner_of(loss, splits, epochs=5)
+        learner.context.epoch = learner.context.step = 1
+        plain = rehearsal._in_one_state(learner)
+        found = checks.of_loss(plain, rows=40, calls=2, anywhere=False)
+    assert [each.name for each in found] == ["hidden-state"] * (loss is Judging)
+    assert (learner.context.epoch, learner.context.step) == (1, 1)
+
+
 def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
     class NoHead(paddle.nn.Layer):
         def forward(self, inputs):
@@ -261,6 +281,11 @@ def test_what_a_loss_needs_and_cannot_have_is_refused(splits):
     def by_features(logits, labels, features):
         return losses.ce(logits, labels)
 
+    def by_index(logits, labels, index):
+        return losses.ce(logits, labels) * (index >= 0)
+
+    with pytest.raises(ValueError, match=r"where index is None, as for validation and test ex.*: "):
+        rehearsal.rehearse_loss(learner_of(by_index, splits), 5)
     with pytest.raises(ValueError, match=r"class_counts: expected at least .* got \[3, 0\]"):
         training.build(
             models.softmax, by_counts, SGD, schedulers.constant, lr=0.1, steps=1, classes=2,
