@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SETTINGS = ["loss", "lr", "epochs", "seed"]  # columns
 _RESULTS = ["val acc", "test acc", "time", "outcome", "run id"]
 MOST_ROWS = 25
+WIDTH = 100
 
 
 def row(job: Settings, run: Run | None) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: 
     shown = frame[_SETTINGS + own + _RESULTS].copy()
     for name in ("val acc", "test acc"):
         shown[name] = [_percent(value) for value in frame[name]]
-    return shown.fillna("").astype(str).to_string(index=False)
+    return _narrow(shown.astype(object).where(shown.notna(), "").astype(str), own)
 
 
 def _configurations(
@@ -114,16 +115,38 @@ def _configurations(
         )
     table = pd.DataFrame(rows)
     apart = ["loss", "epochs", *(name for name in own if name not in tuned)]
-    best = table.groupby(apart, sort=False)["score"].transform("max")
-    table.insert(0, "", ["*" if chosen else "" for chosen in table["score"] == best])
+    best = table["score"] == table.groupby(apart, sort=False)["score"].transform("max")
+    table.insert(0, "", ["*" if chosen else "" for chosen in best & (table["score"] > 0)])
     note = "* best validation accuracy of this loss"
     note += f" with seeds 0 to {tuning_seeds - 1}" if tuning_seeds else ""
     note += "; mean ± standard deviation over seeds"
     if len(table) > MOST_ROWS:
-        note += f"; {len(table)} configurations, of which the best of each loss are shown"
-        table = table[table[""] == "*"].head(MOST_ROWS)
-    shown = table.drop(columns="score").to_string(index=False)
-    return f"{shown}\n{note}"
+        few = best.sum() <= MOST_ROWS
+        which = "best of each loss" if few else f"best {MOST_ROWS}"
+        note += f";\n  {len(table)} configurations, of which the {which} are shown"
+        table = table[best]
+        if not few:
+            table = table.sort_values("score", ascending=False, kind="stable").head(MOST_ROWS)
+    return f"{_narrow(table.drop(columns='score'), own)}\n{note}"
+
+
+def _narrow(table: pd.DataFrame, own: list[str]) -> str:
+    """The table as text; own values share a column where it is wider than `WIDTH` otherwise."""
+    shown = table.to_string(index=False)
+    if len(own) < 2 or len(shown.partition("\n")[0]) <= WIDTH:
+        return shown
+    joined = [
+        " ".join(
+            f"{name.removeprefix('loss.')}={value.removesuffix('.0')}"
+            for name, value in zip(own, values, strict=True)
+            if value
+        )
+        for values in table[own].itertuples(index=False)
+    ]
+    place = list(table).index(own[0])
+    table = table.drop(columns=own)
+    table.insert(place, "own values", joined)
+    return table.to_string(index=False)
 
 
 def _mean(scores: Sequence[float]) -> str:

@@ -147,9 +147,34 @@ def test_more_runs_than_rows_are_shown_by_configuration():
         for lr in rates
     ]
     lines = table.text(many).splitlines()
-    assert len(lines) == 1 + table.MOST_ROWS + 1
-    assert {line.split()[0] for line in lines[1:-1]} == {"*"}
-    assert "60 configurations, of which the best of each loss are shown" in lines[-1]
+    assert len(lines) == 1 + table.MOST_ROWS + 2
+    assert {line.split()[0] for line in lines[1:-2]} == {"*"}
+    assert lines[-1] == "  60 configurations, of which the best 25 are shown"
+    many[-1] |= {"val acc": 0.9}
+    assert table.text(many).splitlines()[1].split()[:3] == ["*", "loss29", "0.1"]  # the best first
+    fewer = table.text([each for each in many if each["loss"] < "loss25"])
+    assert fewer.endswith("36 configurations, of which the best of each loss are shown")
+    missing = table.text([each | {"val acc": "", "test acc": ""} for each in many[:40]])
+    assert "*" not in missing.partition("* best")[0]
+
+
+def test_many_own_values_share_a_column():
+    rows = [
+        row(loss="ce_double_softmax", lr="0.03", seed=seed, outcome="ok")
+        | {"val acc": 0.5 + value / 100, "test acc": 0.5, "run id": "12345678", "time": "1.0s"}
+        | {f"loss.{name}": value, f"data.{name[0]}": value}
+        for name in ("alpha", "beta", "gamma", "theta")
+        for value in (0.5, 10.0)
+        for seed in range(4)
+    ]
+    for shown, first in (
+        (rows, "* ce_double_softmax 0.03 10 alpha=0.5 data.a=0.5 50.50 ± 0.00 %"),
+        (rows[:25], "ce_double_softmax 0.03 10 0 alpha=0.5 data.a=0.5 50.50% 50.00% 1.0s ok"),
+    ):
+        lines = table.text(shown).splitlines()
+        assert "own values" in lines[0] and all(len(line) <= table.WIDTH for line in lines)
+        assert " ".join(lines[1].split()).startswith(first)
+        assert "alpha=10 data.a=10 60" in " ".join(table.text(shown).split())
 
 
 def test_the_mean_of_each_loss_is_that_of_its_best_settings():
