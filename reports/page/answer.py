@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from reports.page.table import (
     to_markdown,
 )
 from reports.page.tables import described, difference, metric_means
+from reports.setting_frames import evaluated_runs
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 OTHER_WAY = {"better": "worse", "worse": "better"}
@@ -78,6 +80,13 @@ def description(title: str, sections: Sequence[Section]) -> str:
     return "\n\n".join(parts)
 
 
+def diverged_runs(section: Section) -> dict[str, int]:
+    """How many evaluated runs of each loss diverged at its best rate; no key: none."""
+    runs, chosen = section.at_end(section.runs), section.at_end(section.chosen)
+    lost = evaluated_runs(runs, chosen, section.split.evaluation, ("diverged",))
+    return {str(loss): int(n) for loss, n in lost["loss"].value_counts().items()}
+
+
 def table(section: Section) -> Table:
     """The answer as a table: each loss with its metric, the difference and the verdict."""
     metric = section.metric
@@ -87,6 +96,9 @@ def table(section: Section) -> Table:
     frame = frame.set_index("loss").reindex(
         [loss for loss in ranked(section) if loss in section.shown]
     )
+    diverged = diverged_runs(section)
+    if all(loss in diverged for loss in frame.index[frame["runs"].fillna(0) == 0]):
+        column = replace(column, none="diverged")
     edges = dict(zip(section.best["loss"], section.best["edge"], strict=True))
     rows = []
     for loss, values in frame.to_dict("index").items():
@@ -101,7 +113,7 @@ def table(section: Section) -> Table:
                 "loss": Cell(full_name(f"{loss} {values['tuned']}".rstrip()), str(loss)),
                 "verdict": Cell(words, verdict, verdict not in ("undecided", "")),
                 "lr": rate(values["lr"])._replace(text=rate(values["lr"]).text + edge),
-                "runs": Cell(*count(np.nan_to_num(values["runs"]))[:2]),
+                "runs": _runs(values["runs"], diverged.get(str(loss), 0)),
             }
         )
     columns = [
@@ -121,6 +133,11 @@ def table(section: Section) -> Table:
     return described("answer", shown, columns, s=section, runs=runs)
 
 
+def _runs(ok: float, diverged: int) -> Cell:
+    cell = count(np.nan_to_num(ok))
+    return cell._replace(text=f"{cell.text}, {diverged} diverged") if diverged else cell
+
+
 _REASONS = {"rates": "not at every good learning rate", "not to be trusted": "outlying seeds"}
 _KEYS = ["loss", "lr", "verdict", "difference", "low", "high", "runs"]
 
@@ -132,11 +149,12 @@ def grid(sections: Sequence[Section], titles: Sequence[str], order: Sequence[str
         versus_reference = versus(section)
         verdicts = dict(zip(versus_reference["a"], versus_reference["verdict"], strict=True))
         values = facts(section)["values"]
-        cells = {}
+        cells, diverged = {}, diverged_runs(section)
         for loss in order:
             verdict = verdicts.get(loss, "reference" if loss == section.reference else "not run")
             value = number(values.get(loss, math.nan), section.metric.digits)
-            text = verdict if value.value is None else f"{verdict}, {value.text}"
+            shown = value.text if value.value is not None else "diverged" * (loss in diverged)
+            text = f"{verdict}, {shown}" if shown else verdict
             cells[loss] = Cell(text, verdict, verdict in VERDICTS[:3])
         rows.append({"setting": Cell(title, title)} | cells)
     columns = [Column("setting", "setting", form=as_it_is)]

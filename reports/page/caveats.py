@@ -16,6 +16,8 @@ from reports.stats.runs import constant_accuracy
 from reports.stats.significance import unseen_share
 from reports.texts import say
 
+_LOST = ("diverged", "failed", "killed", "missing")
+
 
 class Fact(NamedTuple):
     """A term and its text; whether it is an alarm, and then a few words for the top of the page.
@@ -88,15 +90,21 @@ def _fact(term: str, macro: str, label: str = "", alarm: bool | None = None, **v
 
 def _runs(section: Section) -> Fact:
     counts = section.denominators.drop(columns="loss").sum() if len(section.denominators) else {}
-    lost = {name: int(counts.get(name, 0)) for name in ("diverged", "failed", "killed", "missing")}
+    lost = {name: int(counts.get(name, 0)) for name in _LOST}
     ok, expected = int(counts.get("ok", 0)), int(counts.get("expected", 0))
     each = section.denominators["ok"].unique() if len(section.denominators) else []
     same = int(each[0]) if not any(lost.values()) and len(each) == 1 and ok else 0
-    bad = [f"{count} {name}" for name, count in lost.items() if count]
-    bad += [f"{section.running} still running"] if section.running else []
-    label = f"{' and '.join(bad)} of {expected:,} runs" if bad else ""
     values: Any = {"same": same, "ok": ok, "expected": expected, "lost": lost}
-    return _fact("Runs", "runs", label, running=section.running, **values)
+    return _fact("Runs", "runs", lost_runs([section]), running=section.running, **values)
+
+
+def lost_runs(sections: Sequence[Section]) -> str:
+    """How many runs of these settings have no result: 3 diverged of 60 runs; or empty."""
+    counts = pd.concat([section.denominators for section in sections]).drop(columns="loss").sum()
+    running = sum(section.running for section in sections)
+    lost = {name: int(counts.get(name, 0)) for name in _LOST} | {"still running": running}
+    bad = [f"{count:,} {name}" for name, count in lost.items() if count]
+    return f"{' and '.join(bad)} of {int(counts.get('expected', 0)):,} runs" if bad else ""
 
 
 def _seeds(section: Section) -> Fact:
@@ -259,8 +267,9 @@ def _versions(section: Section) -> Iterable[Fact]:
         yield from _code(runs)
     machines = {name: distinct(runs, name) for name in ("processor", "kernel")}
     if any(machines.values()):
-        several = any(len(names) > 1 for names in machines.values())
-        label = "several machines" if several else ""
+        several = [name for name, values in machines.items() if len(values) > 1]
+        label = "several kernels" if several else ""
+        label = "several processors" if "processor" in several else label
         yield _fact("Machine", "machine", label, machines=machines, several=several)
 
 

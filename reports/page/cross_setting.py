@@ -89,6 +89,7 @@ def overview_picture(overview: Overview, metric: Metric, losses: Losses) -> Page
         runs=runs_behind(means["n"]),
         bars=bar_words(means),
         elsewhere=overview.elsewhere,
+        absent=[plain(loss) for loss in losses.order if loss not in set(means["loss"])],
     )
 
 

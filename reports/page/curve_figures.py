@@ -48,6 +48,7 @@ class CurveFigures(SectionFigures):
         section = self.section
         shown = section.curves if seeds else section.curves.iloc[:0]
         draw = partial(curves.accuracy_curves, shown, section.bands, self.losses, x=x)
+        ended_well = set(section.evaluated["loss"])
         last = section.bands.dropna(subset=["mean"]).groupby("loss").tail(1)
         return self._figure(
             name,
@@ -56,6 +57,7 @@ class CurveFigures(SectionFigures):
             kind="Line chart.",
             bands=band_words(section.bands),
             enlarged=curves.enlarged(section.bands, self.losses.behind),
+            absent=[plain(loss) for loss in section.shown if loss not in ended_well],
         )
 
     def _by_epoch(

@@ -74,6 +74,11 @@ def report(
                 top["basis"] = basis(sections[0]) if len(sections[0].headline) else ""
         each, facts = _settings(sections, source, examples, made, shared)
         parts = [*_overviews(sections, order, made), *each]
+    if len(sections) > 1:  # counted over all settings
+        facts = [
+            fact._replace(label=caveats.lost_runs(sections)) if fact.term == "Runs" else fact
+            for fact in facts
+        ]
     labels = {fact.label: fact for fact in facts if fact.label and fact.alarm}
     top["labels"] = list(labels.values())[:8]
     if progress is not None:

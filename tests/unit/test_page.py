@@ -129,7 +129,7 @@ def test_the_answer_comes_first_and_only_what_it_rests_on_is_open(usual: Any) ->
 def test_the_title_answers(usual: Any) -> None:
     _, report, html, _ = usual
     title = (
-        "Compared with cross-entropy (ce), focal loss (focal gamma=3) and mean squared error (mse) "
+        "Compared with cross-entropy (ce): focal loss (focal gamma=3) and mean squared error (mse) "
         "are better."
     )
     assert f"<title>{title}</title>" in html and report.page.title == title

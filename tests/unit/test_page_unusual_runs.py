@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from helpers.marks import with_slow
 from helpers.pages import make_page, text
-from helpers.synthetic_runs import predictions, runs
+from helpers.synthetic_runs import over, predictions, runs
 from matplotlib.text import Text
 
 from reports import printing, sentences, verdicts
@@ -184,6 +184,24 @@ def test_settings_are_never_pooled() -> None:
     assert {"setting-1-accuracy", "setting-2-accuracy"} <= set(report.figures)
 
 
+def test_what_diverged_is_counted_over_all_settings() -> None:
+    summary, curves = over("data.label_noise", [0, 0.2], losses=("ce", "mse"), rates=(0.03,))
+    clean = summary["data.label_noise"] == 0
+    lost = (summary["loss"] == "mse") & (summary["seed"] >= 4 * clean)
+    summary.loc[lost, "outcome"] = "diverged"
+    summary.loc[lost, ["val_accuracy", "test_accuracy"]] = np.nan
+    summary["processor"], summary["kernel"] = "p", np.where(summary["loss"] == "ce", "a", "b")
+    _, report, _, _ = make_page(summary, curves, read_predictions=lambda run_id: None)
+    labels = [fact.label for fact in report.page.top.values["labels"]]
+    assert labels == ["16 diverged of 40 runs", "one learning rate only", "several kernels"]
+    assert report.page.title.startswith("In 2 settings, compared with cross-entropy (ce): ")
+    rows = [[cell.text for cell in row] for row in report.tables["verdicts"].rows]
+    assert [row[1:] for row in rows] == [
+        ["undecided, 91.66", "reference, 91.40"],
+        ["worse, diverged", "reference, 81.40"],
+    ]
+
+
 def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
     summary, curves = runs(epochs=(2, 3), seeds=range(8))
     summary = summary[(summary["epochs"] == 2) | (summary["loss"] != "mse")]
@@ -221,7 +239,14 @@ def test_a_loss_that_diverges_is_worse_and_the_page_says_how_often() -> None:
     lost = (summary["loss"] == "mse") | ((summary["loss"] == "focal") & (summary["seed"] > 5))
     summary.loc[lost, "outcome"] = "diverged"
     summary.loc[lost, [name for name in summary if name.startswith(("test_", "val_"))]] = np.nan
-    (section,), _, html, _ = make_page(summary, curves)
+    (section,), report, html, _ = make_page(summary, curves)
+    answer = report.tables["answer"].for_people
+    assert [[row[0].value, row[1].text[:9], row[-1].text] for row in answer.rows] == [
+        ["focal", "91.69 [91", "6, 4 diverged"],
+        ["ce", "91.40 [91", "10"],
+        ["mse", "diverged", "0, 10 diverged"],
+    ]
+    assert report.figures["accuracy"].caption.endswith(" Without mse: no run ended well.")
     assert section.diverged_as == 0.1  # a tenth of the labels
     rows = section.headline.set_index("a")
     assert rows["n"].tolist() == [10, 10] and rows["diverged_a"].tolist() == [4, 10]
