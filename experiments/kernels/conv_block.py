@@ -154,11 +154,11 @@ def _run(
     batch, _, height, width = x.shape
     rows, columns = (height + 2 * padding - size + 1) // 2, (width + 2 * padding - size + 1) // 2
     x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
-    y = paddle.empty([batch, out_channels, rows, columns], "float32")
+    y = tape.empty([batch, out_channels, rows, columns])
     winner = None
     if for_backward:
         lanes = library.conv_block_lanes()
-        winner = paddle.empty([-(-batch // lanes), out_channels, rows, columns, lanes], "uint8")
+        winner = tape.empty([-(-batch // lanes), out_channels, rows, columns, lanes], paddle.uint8)
     status = library.conv_block_forward(
         x.data_ptr(),
         weight.data_ptr(),
@@ -213,8 +213,8 @@ def _run_backward(x, weight, bias, winner, dy, sizes, *, of_input):
     """Gradients of x, weight and bias; None where the stock operators have to run."""
     in_channels, out_channels, size, padding = sizes
     batch, _, height, width = x.shape
-    dx = paddle.empty(x.shape, "float32") if of_input else None
-    dweight, dbias = paddle.empty(weight.shape, "float32"), paddle.empty(bias.shape, "float32")
+    dx = tape.empty(x.shape) if of_input else None
+    dweight, dbias = tape.empty(weight.shape), tape.empty(bias.shape)
     x, weight, dy = x.contiguous(), weight.contiguous(), dy.contiguous()
     status = _library().conv_block_backward(
         x.data_ptr(),

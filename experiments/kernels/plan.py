@@ -17,8 +17,6 @@ from paddle.autograd import PyLayer
 from experiments.kernels import onednn, tape
 from experiments.kernels.builder import Builder, Unit
 
-_CPU = paddle.CPUPlace()
-
 lock = threading.Lock()  # held while plans are built, and while they and the buffers are used
 
 
@@ -101,7 +99,7 @@ class Plan:
         self, x: paddle.Tensor, parameters: Sequence[paddle.Tensor], *, again: bool = False
     ) -> tuple[paddle.Tensor, Buffer]:
         """The output, and what the backward pass needs; `again` leaves running statistics alone."""
-        x, y = x.contiguous(), _empty(self._shape)
+        x, y = x.contiguous(), tape.empty(self._shape)
         saved, spare = _take(self._builder.sizes["saved"]), self._spare()
         addresses = self._addresses(saved, spare, parameters)
         for unit in self._builder.fixed:
@@ -128,13 +126,13 @@ class Plan:
     ) -> list[paddle.Tensor | None]:
         """The gradients of x and of the parameters, None of what needs none."""
         x, dy, spare = x.contiguous(), np.ascontiguousarray(dy, np.float32), self._spare()
-        gradients = [_empty(tensor.shape) for tensor in parameters]
+        gradients = [tape.empty(tensor.shape) for tensor in parameters]
         addresses = self._addresses(saved, spare, parameters)
         addresses |= {f"d{i}": tensor.data_ptr() for i, tensor in enumerate(gradients)}
         addresses |= {"x": x.data_ptr(), "dy": dy.ctypes.data}
         dx = None
         if self._of_input:
-            dx = _empty(x.shape)
+            dx = tape.empty(x.shape)
             addresses["dx"] = dx.data_ptr()
         self._builder.backward.execute(addresses)
         buffers.append(spare)
@@ -157,11 +155,6 @@ class Plan:
         for name, tensor in zip(self._names, parameters, strict=True):
             addresses[name] = tensor.data_ptr()
         return addresses
-
-
-def _empty(shape: Sequence[int]) -> paddle.Tensor:
-    """A tensor that oneDNN will fill."""
-    return paddle._C_ops.empty([*shape], paddle.float32, _CPU)  # `paddle.empty` takes 2 us longer
 
 
 def _floats(address: int, count: int) -> np.ndarray:
