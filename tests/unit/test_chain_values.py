@@ -53,6 +53,10 @@ CASES = {  # layers, and the shape of the input
         lambda: [nn.Conv2D(2, 3, 3), nn.Tanh(), nn.AdaptiveAvgPool2D(1), nn.Tanh()],
         (4, 2, 9, 6),
     ),
+    "means of parts of an image": (
+        lambda: [nn.Conv2D(2, 3, 3), nn.AdaptiveAvgPool2D(2), nn.Tanh()],
+        (4, 2, 9, 6),
+    ),
     "block": (lambda: [residual(4, 4)], (5, 4, 6, 7)),
     "wider block, one image": (lambda: [residual(3, 7)], (1, 3, 8, 5)),
     "block of one channel": (lambda: [residual(1, 4, 2)], (3, 1, 6, 5)),
