@@ -28,14 +28,6 @@ from reports.runs import store as stores
 # ---- speed ---------------------------------------------------------------------------------------
 
 
-def test_importing_does_not_wait_for_mlflow():
-    script = "import sys, reports.runs; print({'mlflow', 'sqlalchemy'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "set()\n"
-
-
 def test_no_query_goes_through_runs_that_were_not_asked_for(store):
     """Otherwise time would grow with the square of the runs."""
     for seed in range(3):

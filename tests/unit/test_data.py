@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -257,16 +255,3 @@ def test_the_real_mnist() -> None:
     assert labels.var() == pytest.approx(8.3477, abs=5e-5)
     assert abs(splits.flipped - 0.2) < 4 * np.sqrt(0.16 / 50_000)
     assert splits.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
-
-
-def test_importing_costs_numpy_only() -> None:
-    script = (
-        "import sys, experiments.data\n"
-        "heavy = ('sklearn', 'paddle', 'platformdirs', 'filelock', 'pooch', 'hydra', 'mlflow', "
-        "'pandas', 'scipy')\n"
-        "print([name for name in heavy if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"

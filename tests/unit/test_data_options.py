@@ -70,42 +70,37 @@ def test_more_noise_hits_the_same_and_more() -> None:
     assert 0 < low.flipped < high.flipped
 
 
-@pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan"), float("inf"), "0.2", True, None])
-def test_label_noise_out_of_range(bad: object) -> None:
-    with pytest.raises(DataError, match=r"data\.label_noise: expected a number from 0 to 1, got"):
-        data.digits(seed=0, label_noise=bad)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("option", "expected", "wrong"),
+    [
+        (
+            "label_noise",
+            "a number from 0 to 1",
+            [-0.1, 1.1, float("nan"), float("inf"), "0.2", True, None],
+        ),
+        ("noise_kind", "one of symmetric, asymmetric, uniform", ["Symmetric", "", None, 1]),
+        ("train_size", "a whole number from 1 to 1,077 .*", [0, -1, 1078, True, "100", 100.0]),
+        (
+            "validation_size",
+            "a whole number from 1 to 1,436 of .*",
+            [0, -1, 1437, True, "100", 100.0, None],
+        ),
+    ],
+)
+def test_an_option_out_of_range_is_refused(option: str, expected: str, wrong: list[object]) -> None:
+    for value in wrong:
+        with pytest.raises(DataError, match=rf"data\.{option}: expected {expected}, got"):
+            data.digits(seed=0, **{option: value})
 
 
-@pytest.mark.parametrize("bad", ["Symmetric", "", None, 1])
-def test_noise_kind_unknown(bad: object) -> None:
-    with pytest.raises(
-        DataError, match=r"data\.noise_kind: expected one of symmetric, asymmetric, uniform, got"
+@pytest.mark.parametrize("wrong", [-1, True, "0", 0.0, None])
+def test_a_seed_out_of_range_is_refused(wrong: object) -> None:
+    for read in (
+        lambda: data.digits(seed=wrong),
+        lambda: data.epoch_order(10, seed=wrong, epoch=1),
     ):
-        data.digits(seed=0, noise_kind=bad)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("bad", [0, -1, 1078, True, "100", 100.0])
-def test_train_size_out_of_range(bad: object) -> None:
-    with pytest.raises(
-        DataError, match=r"data\.train_size: expected a whole number from 1 to 1,077 .*, got"
-    ):
-        data.digits(seed=0, train_size=bad)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("bad", [0, -1, 1437, True, "100", 100.0, None])
-def test_validation_size_out_of_range(bad: object) -> None:
-    with pytest.raises(
-        DataError, match=r"data\.validation_size: expected a whole number from 1 to 1,436 of"
-    ):
-        data.digits(seed=0, validation_size=bad)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("bad", [-1, True, "0", 0.0, None])
-def test_seed_out_of_range(bad: object) -> None:
-    with pytest.raises(DataError, match=r"seed: expected a whole number of at least 0, got"):
-        data.digits(seed=bad)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"seed: expected"):
-        data.epoch_order(10, seed=bad, epoch=1)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=r"seed: expected a whole number of at least 0, got"):
+            read()
 
 
 def test_options_are_refused_before_anything_is_read() -> None:

@@ -6,7 +6,6 @@ Nothing called that is no loss.
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.commands import ROOT
 from helpers.losses import LOSSES, ON_LOGITS
 from helpers.pages import main
 from helpers.synthetic_runs import HOSTILE, predictions, runs
@@ -216,12 +214,6 @@ def test_what_cannot_be_drawn_is_named_with_the_reason(
     assert (
         module is None or module.called == []
     )  # what a store names is not called unless it is a loss
-
-
-@pytest.mark.slow
-def test_importing_it_does_not_load_paddle() -> None:
-    code = "import sys, reports.gallery, reports.page.report; sys.exit('paddle' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_all_losses_share_a_panel_and_those_behind_are_grey() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import subprocess
 import sys
 from pathlib import Path
 
@@ -107,6 +108,25 @@ def test_only_the_writer_writes_to_mlflow():
     types_for_annotations = {"sweep", "table", "plan", "rerun", "comparison", "reuse"}
     assert "tracking" in knowing
     assert knowing - types_for_annotations == {"tracking"}
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        (
+            "experiments.data",
+            "sklearn paddle platformdirs filelock pooch hydra mlflow pandas scipy",
+        ),
+        ("reports.stats", "mlflow paddle seaborn matplotlib sklearn experiments.training"),
+        ("reports.runs", "mlflow sqlalchemy"),
+        pytest.param("reports.gallery, reports.page.report", "paddle", marks=pytest.mark.slow),
+    ],
+)
+def test_importing_a_module_loads_nothing_heavy(module, heavy):
+    code = f"import sys, {module}; print(set({heavy.split()}) & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_no_module_is_named_like_one_that_something_else_imports():
