@@ -26,10 +26,6 @@ def dot(row=13, column=13, count=400):
     return images
 
 
-def test_there_are_at_least_eight():
-    assert len(NAMES) >= 8
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_new_images_of_the_same_kind_and_the_old_ones_as_they_were(name):
     before = IMAGES.copy()

@@ -90,11 +90,6 @@ def test_each_head_has_losses():
     assert ON_NUMBERS
 
 
-@each_option
-def test_the_docstring_gives_the_formula_or_more(option: str):
-    assert len((LOSSES[option].func.__doc__ or "").strip().splitlines()) >= 3
-
-
 @pytest.mark.parametrize("option", OURS)
 def test_the_docstring_of_a_loss_of_ours_gives_shapes_and_source(option: str):
     text = LOSSES[option].func.__doc__
