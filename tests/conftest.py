@@ -28,17 +28,14 @@ without_syncing()
 
 
 def pytest_collection_finish() -> None:
-    """Keep Python's collector from all that the imports have brought: none of it is garbage."""
+    """Let Python's collector skip all that the imports created: none of it is garbage."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture
 def fused() -> None:
-    """Skips where conv blocks rightly run the stock operators.
-
-    Elsewhere the fused kernel has to be there.
-    """
+    """Skip where this machine cannot build the fused kernel; fail where it should have."""
     from experiments.kernels import conv_block
 
     if conv_block.kernel() != "stock":
@@ -53,10 +50,7 @@ def fused() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """MLflow's functions leave their store in the environment.
-
-    Every test begins without, and leaves none.
-    """
+    """Take MLflow's store out of the environment, before and after each test."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -76,7 +70,7 @@ def run_command() -> Command:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty drawings, which take no time, for a test that is about something else."""
+    """Replace drawings by empty ones, which take no time, where a test is not about them."""
     from reports.page import drawings
 
     def empty(draw: object, number: int, width: str, formats: Sequence[str]) -> drawings.Drawings:
@@ -89,17 +83,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of this session; the processes of pytest-xdist share it."""
+    """A directory of this session, which all processes of pytest-xdist share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
 def sweep(shared_directory: Path, run_command: Command) -> tuple[Path, str]:
-    """A directory in which a small sweep was run once (two losses, two seeds).
-
-    What it printed.
-    """
+    """The directory of a small sweep (two losses, two seeds), and what the command printed."""
     directory, printed = shared_directory / "sweep", shared_directory / "sweep.txt"
     with FileLock(shared_directory / "sweep.lock"):
         if not printed.exists():

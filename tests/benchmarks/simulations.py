@@ -228,9 +228,9 @@ def after_advice(draw: Draw, trials: int, rounds: int = 5) -> float:
         later = np.full(1, np.nan)
         for _ in range(rounds + 1):
             sample = d[:, :n]
-            found = two_way.estimate([sample])
-            decides = two_way.at_looks(once, later, two_way.e_difference([sample], found))
-            p = two_way.p_difference(found)
+            estimate = two_way.estimate([sample])
+            decides = two_way.at_looks(once, later, two_way.e_difference([sample], estimate))
+            p = two_way.p_difference(estimate)
             if trusted(sample, (decides < ALPHA) & (p < ALPHA))[0]:
                 wrong += 1
                 break

@@ -13,8 +13,9 @@ from helpers.dying import as_calm, begin, calm, interruptible, served  # noqa: F
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    """A page of a real browser."""
+    with browser() as page:
+        yield page
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,7 @@ from collections.abc import Iterable
 
 import pytest
 from helpers.commands import LOSS_OPTIONS, ROOT
-from helpers.doc_tables import (
-    ARCHITECTURE,
-    COMMANDS,
-    LOSSES_PAGE,
-    OPTIONS,
-    README,
-    REPORT,
-)
+from helpers.doc_tables import ARCHITECTURE, COMMANDS, LOSSES_PAGE, OPTIONS, README, REPORT
 from helpers.docs import EVERYTHING, FENCED, PAGES, blocks, write_examples
 from hydra.utils import instantiate
 from omegaconf import OmegaConf

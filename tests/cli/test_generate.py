@@ -43,13 +43,7 @@ def test_the_command_writes_a_whole_report(written: tuple[Path, str], sweep_stor
     found = set(contents(directory))
     assert {"index.html", "report.md", "verdicts.json"} <= found
     figures = {Path(name).stem for name in found if name.startswith("figures/")}
-    assert {
-        "accuracy",
-        "accuracy-time",
-        "own-losses",
-        "final",
-        "contrasts",
-    } <= figures
+    assert {"accuracy", "accuracy-time", "own-losses", "final", "contrasts"} <= figures
     assert not {"learning-rates", "heat-map"} & figures  # there is one rate
     assert {"confusions", "classes", "most-wrong", "most-disagreed"} <= figures
     assert {"loss-weights", "loss-margins", "loss-errors"} <= figures
@@ -152,13 +146,13 @@ def test_a_sweep_a_filter_and_an_output(sweep_store: Path, report: Report, tmp_p
         "formats=[svg]",
         f"output={tmp_path / 'new'}",
     ]
-    said = report(sweep_store, *arguments)
-    assert said.code == 0, said.text
-    assert said.text.count("undecided (one seed). These two networks") == 1
+    result = report(sweep_store, *arguments)
+    assert result.code == 0, result.text
+    assert result.text.count("undecided (one seed). These two networks") == 1
     assert re.search(
-        r"on new examples: .\d+\.\d\d points of test accuracy \(95 % interval", said.text
+        r"on new examples: .\d+\.\d\d points of test accuracy \(95 % interval", result.text
     )
-    assert "Whether the losses differ needs more seeds." in said.text
+    assert "Whether the losses differ needs more seeds." in result.text
     names = contents(tmp_path / "new")
     assert not [name for name in names if name.endswith(".png")]
     assert json.loads(names["verdicts.json"])["contrasts"][0]["n"] == 1
@@ -168,11 +162,11 @@ def test_check_holds_and_names_what_no_longer_does(
     written: tuple[Path, str], sweep_store: Path, report: Report
 ) -> None:
     path = written[0] / "verdicts.json"
-    said = report(sweep_store, f"check={path}")
+    result = report(sweep_store, f"check={path}")
     assert (
-        said.code == 0
-        and said.text.startswith("all 2 verdicts")
-        and said.text.rstrip().endswith("hold")
+        result.code == 0
+        and result.text.startswith("all 2 verdicts")
+        and result.text.rstrip().endswith("hold")
     )
 
     content = json.loads(path.read_text())
@@ -180,18 +174,18 @@ def test_check_holds_and_names_what_no_longer_does(
     content["contrasts"][1]["verdict"] = "better"
     changed = path.parent.parent / "changed.json"
     changed.write_text(json.dumps(content))
-    said = report(sweep_store, f"check={changed}")
-    assert said.code == 1
-    assert "2 of 2 verdicts" in said.text
+    result = report(sweep_store, f"check={changed}")
+    assert result.code == 1
+    assert "2 of 2 verdicts" in result.text
     assert (
-        "mse undecided against ce (best rates, 2 epochs" in said.text
-        and "difference was" in said.text
+        "mse undecided against ce (best rates, 2 epochs" in result.text
+        and "difference was" in result.text
     )
     assert (
-        "mse better against ce (equal rates at lr 0.003" in said.text
-        and "verdict was better, is undecided" in said.text
+        "mse better against ce (equal rates at lr 0.003" in result.text
+        and "verdict was better, is undecided" in result.text
     )
-    assert "Traceback" not in said.text
+    assert "Traceback" not in result.text
 
 
 @pytest.mark.slow
@@ -213,10 +207,13 @@ def test_a_reader_that_goes_away_ends_it_without_a_traceback(sweep_store: Path) 
 
 
 def test_a_loss_against_itself(sweep_store: Path, report: Report) -> None:
-    said = report(sweep_store, "aa=all")
-    assert said.code == 0
-    assert "ce against ce is undecided" in said.text and "mse against mse is undecided" in said.text
-    assert "A/A on ce, mse: 0 of 2 comparisons" in said.text
+    result = report(sweep_store, "aa=all")
+    assert result.code == 0
+    assert (
+        "ce against ce is undecided" in result.text
+        and "mse against mse is undecided" in result.text
+    )
+    assert "A/A on ce, mse: 0 of 2 comparisons" in result.text
     assert (
         report(sweep_store, "aa=focal").text.strip()
         == "aa=focal: no run has this loss; there are ce, mse"
@@ -258,8 +255,8 @@ def test_a_refused_report_leaves_an_earlier_one_and_the_directory_as_they_are(
     shutil.copytree(written[0], earlier)
     before = {path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()}
     assert len([path for path in before if path.parent.name in ("figures", "tables")]) > 30
-    said = report(sweep_store, f"output={earlier}", *arguments)
-    assert said.code == 1 and message in said.text
+    result = report(sweep_store, f"output={earlier}", *arguments)
+    assert result.code == 1 and message in result.text
     assert {
         path: path.stat().st_mtime_ns for path in earlier.rglob("*") if path.is_file()
     } == before
@@ -289,13 +286,13 @@ def test_a_report_that_asks_otherwise_stands_beside_the_usual_one(
     before = contents(directory)
     (page,) = sweep_store.glob("mlartifacts/**/artifacts/report/index.html")
     stored = page.read_bytes()
-    said = report(sweep_store, "metric=test/macro_f1", "margin=1", "formats=[svg]")
-    assert said.code == 0, said.text
-    name = re.search(r"report: outputs/reports/(\S+)/index.html", said.text)
+    result = report(sweep_store, "metric=test/macro_f1", "margin=1", "formats=[svg]")
+    assert result.code == 0, result.text
+    name = re.search(r"report: outputs/reports/(\S+)/index.html", result.text)
     assert name is not None
     assert re.fullmatch(r"digits-margin-1\.0-metric-test-macro_f1-[0-9a-f]{6}", name[1])
     assert contents(directory) == before
-    assert said.text.rstrip().endswith(f"artifact path report-{name[1]}")
+    assert result.text.rstrip().endswith(f"artifact path report-{name[1]}")
     (other,) = sweep_store.glob(f"mlartifacts/**/artifacts/report-{name[1]}/index.html")
     assert page.read_bytes() == stored != other.read_bytes()
     assert report(sweep_store, f"check={directory.parent / name[1] / 'verdicts.json'}").code == 0

@@ -44,30 +44,30 @@ def test_a_report_by_another_metric_than_accuracy(
         ("DELETE FROM latest_metrics WHERE key = 'test/aurc'", ()),
         *((put, (value, *which)) for which, value in values.items()),
     )
-    said = report(tmp_path, "metric=test/aurc", "margin=1.4", "formats=[svg]", "output=by-aurc")
-    assert said.code == 0, said.text
-    assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in said.text
-    assert "are for new seeds on this test set, not for other test examples. Equiv" in said.text
+    result = report(tmp_path, "metric=test/aurc", "margin=1.4", "formats=[svg]", "output=by-aurc")
+    assert result.code == 0, result.text
+    assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in result.text
+    assert "are for new seeds on this test set, not for other test examples. Equiv" in result.text
     told = "mse against ce is undecided (too few seeds): +1.300 points of test AURC (95 % interval"
-    assert told in said.text
-    found = contents(tmp_path / "by-aurc")
-    content = json.loads(found["verdicts.json"])
+    assert told in result.text
+    files = contents(tmp_path / "by-aurc")
+    content = json.loads(files["verdicts.json"])
     assert content["question"]["metric"] == "test/aurc"
     assert {comparison["metric"] for comparison in content["contrasts"]} == {"test/aurc"}
     assert [comparison["difference"] for comparison in content["contrasts"]] == pytest.approx(
         [1.3, 1.3]
     )
     assert {comparison["margin"] for comparison in content["contrasts"]} == {1.4}
-    lines = found["tables/metric.csv"].decode().splitlines()
+    lines = files["tables/metric.csv"].decode().splitlines()
     assert lines[0] == "loss,lr,test_aurc_percent,test_aurc_percent_low,test_aurc_percent_high,runs"
     means = {line.split(",")[0]: float(line.split(",")[2]) for line in lines[1:]}
     assert means == pytest.approx({"ce": 1.05, "mse": 2.35})
-    html = found["index.html"].decode()
+    html = files["index.html"].decode()
     assert "Test AURC after the last epoch" in html and "lower is better." in html
     assert report(tmp_path, "check=by-aurc/verdicts.json").code == 0
 
-    said = report(tmp_path, "metric=corrupted/accuracy_fog", "formats=[svg]")
-    assert said.code == 0 and "there is one only with corruptions=true." in said.text
+    result = report(tmp_path, "metric=corrupted/accuracy_fog", "formats=[svg]")
+    assert result.code == 0 and "there is one only with corruptions=true." in result.text
 
 
 @pytest.mark.slow
@@ -75,11 +75,11 @@ def test_a_report_by_another_metric_than_accuracy(
 def test_a_head_that_lacks_the_metric_is_told_so(
     sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
-    said = report(
+    result = report(
         altered(sweep_store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc"
     )
-    assert said.code == 0, said.text
-    assert "mse against ce is undecided: there is no test AURC of both to compare." in said.text
+    assert result.code == 0, result.text
+    assert "mse against ce is undecided: there is no test AURC of both to compare." in result.text
     lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
     (ce,) = [line.split(",") for line in lines if line.startswith("ce,")]
     (mse,) = [line.split(",") for line in lines if line.startswith("mse,")]
@@ -103,13 +103,13 @@ def test_every_number_of_a_real_run_is_offered_or_refused(sweep_store: Path) -> 
 
 
 def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Report) -> None:
-    said = report(tmp_path, "--help")
-    assert said.code == 0
+    result = report(tmp_path, "--help")
+    assert result.code == 0
     for line in metrics.described().splitlines():
-        assert line.strip() in said.text
+        assert line.strip() in result.text
     assert (
         "test/aurc                 test AURC (%): lower is better; only of losses of logits"
-        in said.text
+        in result.text
     )
 
 
@@ -126,12 +126,12 @@ def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     (parent,) = sweeps(uri)["run_id"]
     assert report(tmp_path, f"sweep={parent}", "formats=[svg]", "output=page").code == 0
     MlflowClient(uri).delete_run(parent)
-    said = report(tmp_path, "check=page/verdicts.json")
-    first, last = said.text.strip().splitlines()
+    result = report(tmp_path, "check=page/verdicts.json")
+    first, last = result.text.strip().splitlines()
     assert first.startswith(
         f"the same report cannot be made again: the sweep '{parent}' was deleted"
     )
-    assert (said.code, last) == (0, "all 2 verdicts of page/verdicts.json hold")
+    assert (result.code, last) == (0, "all 2 verdicts of page/verdicts.json hold")
 
 
 @pytest.mark.slow
@@ -250,9 +250,9 @@ def test_hostile_names_in_the_store(sweep_store: Path, tmp_path: Path, report: R
         ("UPDATE experiments SET name = ? WHERE name = 'digits'", (HOSTILE[:400],)),
         ("UPDATE runs SET name = ?", (HOSTILE[:200],)),
     )
-    said = report(tmp_path, "formats=[svg]")
-    assert said.code == 0, said.text
-    assert "Traceback" not in said.text
+    result = report(tmp_path, "formats=[svg]")
+    assert result.code == 0, result.text
+    assert "Traceback" not in result.text
     (directory,) = (tmp_path / "outputs" / "reports").iterdir()
     assert re.fullmatch(r"[\w.-]{1,67}", directory.name)
     html = (directory / "index.html").read_text(encoding="utf-8")
@@ -273,15 +273,15 @@ def test_characters_that_no_font_has_are_reported(
         ("UPDATE params SET value = '交叉熵' WHERE key = 'loss' AND value = 'mse'", ()),
     )
     monkeypatch.setattr(fonts, "_installed", lambda: iter(()))
-    said = report(tmp_path, "formats=[svg]")
-    assert said.code == 0, said.text
+    result = report(tmp_path, "formats=[svg]")
+    assert result.code == 0, result.text
     expected = (
         "No installed font has these characters of names: 交 (U+4EA4), 叉 (U+53C9), 熵 (U+71B5). "
         "The figures show a box for each. Install a font that has them, for example Noto Sans CJK "
         "(Debian and Ubuntu: apt install fonts-noto-cjk), and make the report again."
     )
-    assert said.text.count(expected) == 1
-    assert "missing from" not in said.text  # matplotlib's warning for each character
+    assert result.text.count(expected) == 1
+    assert "missing from" not in result.text  # matplotlib's warning for each character
     (directory,) = (tmp_path / "outputs" / "reports").iterdir()
     assert expected in (directory / "index.html").read_text(encoding="utf-8")
 
@@ -301,9 +301,11 @@ def test_predictions_and_metrics_that_are_gone(
             (),
         ),
     )
-    said = report(tmp_path, "formats=[svg]")
-    assert said.code == 0, said.text
-    assert "mse against ce is undecided: there is no test accuracy of both to compare." in said.text
+    result = report(tmp_path, "formats=[svg]")
+    assert result.code == 0, result.text
+    assert (
+        "mse against ce is undecided: there is no test accuracy of both to compare." in result.text
+    )
     html = (tmp_path / "outputs" / "reports" / "digits" / "index.html").read_text(encoding="utf-8")
     assert "No run here stored its predictions" in html
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
@@ -318,7 +320,7 @@ def test_runs_that_all_failed(sweep_store: Path, tmp_path: Path, report: Report)
         ("DELETE FROM latest_metrics", ()),
         ("DELETE FROM metrics", ()),
     )
-    said = report(tmp_path, "formats=[svg]")
-    assert said.code == 0, said.text
+    result = report(tmp_path, "formats=[svg]")
+    assert result.code == 0, result.text
     html = (tmp_path / "outputs" / "reports" / "digits" / "index.html").read_text(encoding="utf-8")
     assert "there is nothing to compare" in html and "4 failed" in html

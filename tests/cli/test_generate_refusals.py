@@ -73,9 +73,9 @@ def named(experiment: str, **fields: Any) -> Runs:
     ],
 )
 def test_wrong_options(tmp_path: Path, report: Report, arguments: list[str], message: str) -> None:
-    said = report(tmp_path, *arguments)
-    assert said.code != 0
-    assert message in said.text and "Traceback" not in said.text
+    result = report(tmp_path, *arguments)
+    assert result.code != 0
+    assert message in result.text and "Traceback" not in result.text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,9 +123,9 @@ def test_questions_that_cannot_be_answered(
         for path in sweep_store.rglob("*")
         if "outputs" not in path.parts
     }
-    said = report(sweep_store, *arguments)
-    assert said.code == 1
-    assert message in said.text and "Traceback" not in said.text
+    result = report(sweep_store, *arguments)
+    assert result.code == 1
+    assert message in result.text and "Traceback" not in result.text
     assert {
         path: path.stat().st_mtime_ns
         for path in sweep_store.rglob("*")

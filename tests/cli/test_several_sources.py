@@ -63,12 +63,12 @@ def test_runs_of_several_sweeps_are_taken_together_and_each_counts_once(store):
     one = add_sweep(store, "one", "ce mse", range(3))
     two = add_sweep(store, "two", "ce focal", range(2, 5))  # ce 2 again
     add_sweep(store, "three", "ce", range(9, 11))
-    found = store.load(sweep=[two[:9], "one"])
-    assert found.sweeps == {two: "two", one: "one"} and found.experiments == ("mine",)
-    counts = found.summary.groupby("loss")["seed"].agg(list).to_dict()
+    runs = store.load(sweep=[two[:9], "one"])
+    assert runs.sweeps == {two: "two", one: "one"} and runs.experiments == ("mine",)
+    counts = runs.summary.groupby("loss")["seed"].agg(list).to_dict()
     assert counts == {"ce": [0, 1, 2, 3, 4], "mse": [0, 1, 2], "focal": [2, 3, 4]}
     assert run_ids(store, sweep=["one", "two"])["ce", 2] == run_ids(store, sweep="two")["ce", 2]
-    assert found.notes == [
+    assert runs.notes == [
         f"the runs of 2 sweeps together, each run once: 'two' ({two}), 'one' ({one})",
         "left out: 1 run of configurations that ran more than once; the newest FINISHED run counts",
     ]
@@ -89,12 +89,12 @@ def test_runs_of_several_experiments_are_taken_together(store):
     other = store.add_experiment("other")
     add_sweep(store, "one", "ce", range(3))
     there = add_sweep(store, "two", "mse ce", range(3), experiment=other)
-    found = store.load(experiment=["mine", "other"])
-    assert found.experiments == ("mine", "other") and found.sweeps == {}
-    assert found.summary.groupby("loss")["experiment"].agg(set).to_dict() == {
+    runs = store.load(experiment=["mine", "other"])
+    assert runs.experiments == ("mine", "other") and runs.sweeps == {}
+    assert runs.summary.groupby("loss")["experiment"].agg(set).to_dict() == {
         "ce": {"other"}, "mse": {"other"},
     }  # fmt: skip
-    assert len(found.summary) == 6  # ce is in both
+    assert len(runs.summary) == 6  # ce is in both
     both = store.load(sweep=["one", there])
     assert both.experiments == ("mine", "other") and len(both.summary) == 6
     store.add_experiment("empty")
@@ -107,9 +107,9 @@ def test_code_of_two_sweeps_is_never_pooled(store):
     for name, code in (("old", "1"), ("new", "2")):
         store.add(name, tags={"code": code * 64}, seed=code)
     assert len(store.load(sweep=old).summary) == 1
-    found = store.load(sweep=[old, new])
-    assert found.summary["code"].tolist() == ["2" * 64] and not len(found.missing)
-    assert any("left out: 1 run of ce made by earlier code" in note for note in found.notes)
+    runs = store.load(sweep=[old, new])
+    assert runs.summary["code"].tolist() == ["2" * 64] and not len(runs.missing)
+    assert any("left out: 1 run of ce made by earlier code" in note for note in runs.notes)
     assert len(store.load(sweep=[old, new], versions=True).summary) == 2
 
 
@@ -180,8 +180,8 @@ def test_only_a_question_that_all_sweeps_declared_is_common(store):
     assert store.load(sweep=[one, three]).disagreement == (
         "'one', 'three' declared different questions"
     )
-    found = store.load(sweep=[one, two, four])
-    assert found.disagreement == "no question was declared with 'four'"
+    runs = store.load(sweep=[one, two, four])
+    assert runs.disagreement == "no question was declared with 'four'"
     other = store.add_experiment("other")
     add_sweep(store, "five", "ce", range(2), experiment=other, margin=0.1)
     assert store.load(experiment=["mine", "other"]).disagreement == ""

@@ -10,12 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from paddle import nn
 
-from experiments import (
-    losses,
-    models,
-    schedulers,
-    training,
-)
+from experiments import losses, models, schedulers, training
 from helpers.commands import ROOT
 
 SGD = paddle.optimizer.SGD

@@ -105,10 +105,7 @@ def make_page(
         if not drawn:
             patches.enter_context(mock.patch.object(PageFigure, "drawn", NOT_DRAWN))
         report = page_report.report(
-            sections,
-            source(**changes),
-            lambda section: images,
-            gallery=losses_drawn,
+            sections, source(**changes), lambda section: images, gallery=losses_drawn
         )
         return sections, report, render.to_html(report.page), render.to_markdown(report.page)
 

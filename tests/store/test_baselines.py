@@ -18,14 +18,7 @@ from helpers.baselines import HASHES, MACHINE
 from helpers.marks import first
 from helpers.stores import Store
 
-from reports.runs import (
-    ReadError,
-    collect_baselines,
-    constant_scores,
-    load,
-    load_baselines,
-    scores,
-)
+from reports.runs import ReadError, collect_baselines, constant_scores, load, load_baselines, scores
 from reports.runs.baselines import pack, read
 
 # ---- the file ------------------------------------------------------------------------------------
@@ -66,12 +59,12 @@ def test_the_file_says_which_images_were_predicted_right(baselines_store: Store)
     path.write_bytes(pack(collect_baselines(baselines_store.uri, None, None, None, file=path.name)))
     runs = load_baselines(path)
     for run in finished:
-        found = scores(runs, run.run_id, "test/accuracy")
+        values = scores(runs, run.run_id, "test/accuracy")
         if run.run_id in right:
-            assert found.dtype == np.float32
-            np.testing.assert_array_equal(found, right[run.run_id])
+            assert values.dtype == np.float32
+            np.testing.assert_array_equal(values, right[run.run_id])
         else:  # it stored no predictions
-            assert found is None
+            assert values is None
         assert scores(runs, run.run_id, "test/nll") is None
     assert constant_scores(runs, right).tolist() == [1, 0, 1, 0, 0, 1, 0, 0, 0]
 
@@ -159,18 +152,18 @@ def test_only_losses_that_were_not_run_here_join(store: Store, baselines_file: P
     add_mine(store)
     add_mine(store, loss="focal", own={"loss.gamma": 3.0})
     add_mine(store, loss="ce", lr=0.01)  # another rate is the same loss
-    found = load(store.uri, baselines=baselines_file)
-    assert set(found.summary["loss"]) == {
+    runs = load(store.uri, baselines=baselines_file)
+    assert set(runs.summary["loss"]) == {
         "tempered",
         "ce",
         "focal gamma=3",
         "focal gamma=2 (baseline)",
     }
-    assert found.summary.groupby("loss")["baseline"].sum().to_dict() == {
+    assert runs.summary.groupby("loss")["baseline"].sum().to_dict() == {
         **{"tempered": 0, "ce": 0, "focal gamma=3": 0, "focal gamma=2 (baseline)": 2}
     }
-    assert found.summary["setting"].nunique() == 1
-    assert set(found.curves["loss"]) == set(found.summary["loss"])
+    assert runs.summary["setting"].nunique() == 1
+    assert set(runs.curves["loss"]) == set(runs.summary["loss"])
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,7 @@ from reports import analysis, verdicts
 from reports.names import short_names
 from reports.page import caveats, provenance
 from reports.question import Question
-from reports.runs import (
-    SHIPPED,
-    Baselines,
-    load,
-    load_baselines,
-)
+from reports.runs import SHIPPED, Baselines, load, load_baselines
 from reports.runs.baselines import read
 from reports.stats.contrasts import contrasts
 
@@ -36,12 +31,12 @@ from reports.stats.contrasts import contrasts
 
 def test_each_loss_of_ones_own_is_compared_with_every_other_one() -> None:
     summary, _ = synthetic(("ce", "focal", "mse", "square"))
-    found = contrasts(summary, subjects=("mse", "square", "nowhere"))
-    assert list(zip(found["a"], found["b"], strict=True)) == [
+    rows = contrasts(summary, subjects=("mse", "square", "nowhere"))
+    assert list(zip(rows["a"], rows["b"], strict=True)) == [
         *(("mse", "ce"), ("mse", "focal"), ("mse", "square"), ("square", "ce"), ("square", "focal"))
     ]
-    assert set(found["family"]) == {5}
-    (ours,) = found[(found["a"] == "mse") & (found["b"] == "ce")].to_dict("records")
+    assert set(rows["family"]) == {5}
+    (ours,) = rows[(rows["a"] == "mse") & (rows["b"] == "ce")].to_dict("records")
     theirs = contrasts(summary, reference="ce").set_index("a").loc["mse"]
     assert ours["difference"] == theirs["difference"] and ours["p"] == theirs["p"]
     assert ours["p_holm"] > theirs["p_holm"] and theirs["family"] == 3

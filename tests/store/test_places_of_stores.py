@@ -12,12 +12,7 @@ import time
 import pytest
 
 from experiments import places
-from reports.runs import (
-    ReadError,
-    load,
-    predictions,
-    sweeps,
-)
+from reports.runs import ReadError, load, predictions, sweeps
 
 
 def test_where_the_store_is(store, tmp_path, monkeypatch):

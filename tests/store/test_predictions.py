@@ -8,23 +8,18 @@ import sqlite3
 import numpy as np
 from helpers.read_runs import good_predictions, npz
 
-from reports.runs import (
-    configuration,
-    constant_scores,
-    predictions,
-    scores,
-)
+from reports.runs import configuration, constant_scores, predictions, scores
 
 
 def test_predictions_are_the_arrays_that_the_run_stored(store, tmp_path):
     run_id = store.add("i")
     store.add_predictions(run_id, npz(tmp_path / "a.npz", **good_predictions()))
     for source in (store.load(), store.uri):
-        found = predictions(source, run_id)
-        assert list(found) == ["outputs", "predicted", "label"]
+        arrays = predictions(source, run_id)
+        assert list(arrays) == ["outputs", "predicted", "label"]
         for name, array in good_predictions().items():
-            np.testing.assert_array_equal(found[name], array)
-            assert found[name].dtype == array.dtype
+            np.testing.assert_array_equal(arrays[name], array)
+            assert arrays[name].dtype == array.dtype
 
 
 def test_predictions_move_with_the_store(store, tmp_path):

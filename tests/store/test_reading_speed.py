@@ -17,12 +17,7 @@ from helpers.commands import ROOT, clean_environment
 from helpers.read_runs import assert_same
 
 from reports import runs as reader
-from reports.runs import (
-    constant_scores,
-    load,
-    predictions,
-    scores,
-)
+from reports.runs import constant_scores, load, predictions, scores
 from reports.runs import store as stores
 
 # ---- speed ---------------------------------------------------------------------------------------
@@ -77,8 +72,8 @@ def test_more_runs_than_are_on_a_page(served, monkeypatch):
 @pytest.mark.slow
 def test_a_thousand_runs_are_read(tmp_path):
     read_store.build(tmp_path / "mlflow.db", 1000, 20)
-    found = load(f"sqlite:///{tmp_path}/mlflow.db")
-    assert len(found.summary) == 1000 and len(found.curves) == 21_000
+    runs = load(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(runs.summary) == 1000 and len(runs.curves) == 21_000
 
 
 @pytest.mark.slow
@@ -128,9 +123,9 @@ def test_the_example_for_notebooks_after_its_command(tmp_path, monkeypatch):
 
 def test_what_the_command_wrote_is_what_is_read(sweep):
     directory, printed = sweep
-    found = load(f"sqlite:///{directory}/mlflow.db")
-    assert found.notes == [] and found.experiments == ("digits",)
-    summary, curves = found.summary, found.curves
+    runs = load(f"sqlite:///{directory}/mlflow.db")
+    assert runs.notes == [] and runs.experiments == ("digits",)
+    summary, curves = runs.summary, runs.curves
     assert sorted(zip(summary["loss"], summary["seed"], strict=True)) == [
         ("ce", 0),
         ("ce", 1),
@@ -147,16 +142,16 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
             f" {100 * run.val_accuracy:.2f}% " in line
             and f" {100 * run.test_accuracy:.2f}% " in line
         )
-        arrays = predictions(found, run.run_id)
+        arrays = predictions(runs, run.run_id)
         assert np.mean(arrays["predicted"] == arrays["label"]) == pytest.approx(run.test_accuracy)
         assert arrays["outputs"].shape == (360, 10 if run.loss == "ce" else 1)
-        assert scores(found, run.run_id, "test_accuracy").mean() == pytest.approx(run.test_accuracy)
+        assert scores(runs, run.run_id, "test_accuracy").mean() == pytest.approx(run.test_accuracy)
         for name in ("test_nll", "test_brier"):
-            values = scores(found, run.run_id, name)
+            values = scores(runs, run.run_id, name)
             assert (values is None) == (run.loss == "mse")
             if values is not None:
                 assert values.mean() == pytest.approx(getattr(run, name), rel=1e-6)
-    assert constant_scores(found, summary["run_id"]).sum() == np.bincount(arrays["label"]).max()
+    assert constant_scores(runs, summary["run_id"]).sum() == np.bincount(arrays["label"]).max()
     assert summary["planned"].all()
     assert curves.groupby("run_id")["epoch"].apply(list).tolist() == [[0, 1, 2]] * 4
     assert summary["outcome"].eq("ok").all() and summary["data_digest"].str.len().eq(32).all()
@@ -180,4 +175,4 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
     last = curves[curves["epoch"] == 2].set_index("run_id").loc[summary["run_id"]]
     np.testing.assert_allclose(last["elapsed_seconds"], summary["train_seconds"])
     assert (summary["train_seconds"] < summary["seconds"]).all()
-    assert load(found.uri, sweep=summary["parent_run_id"].iloc[0]).missing.empty
+    assert load(runs.uri, sweep=summary["parent_run_id"].iloc[0]).missing.empty

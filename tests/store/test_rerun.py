@@ -48,21 +48,21 @@ def test_what_decides_the_numbers_is_of_then_and_the_rest_of_now(store):
         "device=cpu", "experiment=then", "tracking.uri=sqlite:///then.db",
         "tracking.parent_run=0123", "tracking.log_model=false",
     )  # fmt: skip
-    found = config_of(store, then, "experiment=now")
+    cfg = config_of(store, then, "experiment=now")
     for name in (*config.GROUPS, "seed", "lr", "epochs", "batch_size", "threads", "device"):
-        assert found[name] == then[name], name
+        assert cfg[name] == then[name], name
     now, _ = composed("experiment=now")
-    assert (found.experiment, found.tracking) == ("now", now.tracking)
-    settings = config.read(found, choices)
+    assert (cfg.experiment, cfg.tracking) == ("now", now.tracking)
+    settings = config.read(cfg, choices)
     assert settings.identity("d") == config.read(then, choices).identity("d")
     assert settings.label == "loss=focal gamma=3 lr=0.25 epochs=4 seed=7"
 
 
 def test_what_the_machine_asks_for_can_be_set_again(store):
     then, _ = composed("threads=2", "device=gpu", "data.root=/then", "data.train_size=500")
-    found = config_of(store, then, "threads=1", "device=cpu", "data.root=/now")
-    assert (found.threads, found.device) == (1, "cpu")
-    assert (found.data.root, found.data.train_size) == ("/now", 500)
+    cfg = config_of(store, then, "threads=1", "device=cpu", "data.root=/now")
+    assert (cfg.threads, cfg.device) == (1, "cpu")
+    assert (cfg.data.root, cfg.data.train_size) == ("/now", 500)
     assert config_of(store, then).data.root == "/then"
 
 
@@ -70,9 +70,9 @@ def test_options_that_are_new_have_their_defaults_and_old_ones_are_left_out(stor
     then, _ = composed("data=digits", "lr=0.5")
     old = OmegaConf.create({**OmegaConf.to_container(then), "bygone": 3})
     del old["batch_size"], old["checkpoint"]
-    found = config_of(store, old)
-    assert (found.lr, found.batch_size, found.checkpoint) == (0.5, 100, True)
-    assert "bygone" not in found
+    cfg = config_of(store, old)
+    assert (cfg.lr, cfg.batch_size, cfg.checkpoint) == (0.5, 100, True)
+    assert "bygone" not in cfg
     run = store.client.create_run(store.experiment_id, tags={"kind": "run"})
     with pytest.raises(CommandError, match=r"has no config.yaml any more"):
         rerun.config_of(store, run, composed()[0], [])
@@ -149,8 +149,7 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys,
 
 
 @pytest.mark.parametrize(
-    "word",
-    ["lr=0.1", "loss=mse", "+loss.gamma=2", "data.label_noise=0.1", "plan=true", "seed=3"],
+    "word", ["lr=0.1", "loss=mse", "+loss.gamma=2", "data.label_noise=0.1", "plan=true", "seed=3"]
 )
 def test_what_the_run_decides_cannot_be_set_beside_it(word):
     settings = dataclasses.replace(config.read(*composed("data=digits")), rerun="abc")

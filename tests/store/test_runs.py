@@ -7,9 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from reports.runs import (
-    Runs,
-)
+from reports.runs import Runs
 
 
 def row(runs: Runs, run_id: str) -> pd.Series:
@@ -41,10 +39,10 @@ def test_every_value_of_a_run_in_the_summary(store):
         "model.hidden": 128,
     }
     run_id = store.add("i", tags=tags, own=own, digest="d" * 32, seed=4294967295)
-    found = store.load()
-    assert len(found.summary) == 1
-    assert found.uri == store.uri and found.experiments == ("mine",) and found.sweeps == {}
-    got = found.summary.iloc[0].to_dict()
+    runs = store.load()
+    assert len(runs.summary) == 1
+    assert runs.uri == store.uri and runs.experiments == ("mine",) and runs.sweeps == {}
+    got = runs.summary.iloc[0].to_dict()
     setting = got.pop("setting")
     assert setting.startswith("digits mlp sgd constant 100 ")
     assert got.pop("data.train_size") is None
@@ -102,13 +100,13 @@ def test_every_value_of_a_run_in_the_summary(store):
         **{"test_ece_scaled": 0.1, "test_temperature": 1.5},
         **{"data.label_noise": 0.2, "data.noise_kind": "symmetric", "model.hidden": 128},
     }
-    assert found.summary[["epochs", "batch_size", "seed", "model.hidden"]].dtypes.eq("int64").all()
-    assert found.missing.columns.tolist() == ["identity"] and found.missing.empty
+    assert runs.summary[["epochs", "batch_size", "seed", "model.hidden"]].dtypes.eq("int64").all()
+    assert runs.missing.columns.tolist() == ["identity"] and runs.missing.empty
 
 
 def test_every_value_of_a_run_in_the_curves(store):
     run_id = store.add("i")
-    found = store.load()
+    runs = store.load()
     n = math.nan
     expected = pd.DataFrame(
         {
@@ -117,7 +115,7 @@ def test_every_value_of_a_run_in_the_curves(store):
             "lr": [0.003] * 3,
             "epochs": [2] * 3,
             "seed": [0] * 3,
-            "setting": list(found.summary["setting"]) * 3,
+            "setting": list(runs.summary["setting"]) * 3,
             "epoch": [0, 1, 2],
             "train_loss": [n, 1.5, 1.0],
             "train_accuracy": [n, 0.5, 0.7],
@@ -134,8 +132,8 @@ def test_every_value_of_a_run_in_the_curves(store):
             "lr_now": [n, 0.003, 0.001],
         }
     )
-    pd.testing.assert_frame_equal(found.curves, expected)
-    assert found.notes == []
+    pd.testing.assert_frame_equal(runs.curves, expected)
+    assert runs.notes == []
 
 
 def test_history_is_sorted_by_epoch_and_of_a_step_written_twice_the_last_counts(store):
@@ -151,22 +149,22 @@ def test_history_is_sorted_by_epoch_and_of_a_step_written_twice_the_last_counts(
     ]  # step, timestamp, value
     for step, stamp, value in steps:
         store.client.log_batch(run_id, metrics=[Metric("val/accuracy", value, stamp, step)])
-    found = store.load()
-    assert found.curves[["epoch", "val_accuracy"]].to_numpy().tolist() == [
+    runs = store.load()
+    assert runs.curves[["epoch", "val_accuracy"]].to_numpy().tolist() == [
         [1, 0.1],
         [2, 0.2],
         [3, 0.9],
     ]
-    assert row(found, run_id)["val_accuracy"] == 0.9
-    assert found.curves["elapsed_seconds"].isna().all()  # not known, so not guessed
+    assert row(runs, run_id)["val_accuracy"] == 0.9
+    assert runs.curves["elapsed_seconds"].isna().all()  # not known, so not guessed
 
 
 def test_runs_are_oldest_first_and_curves_sorted_by_run_and_epoch(store):
     ids = [store.add(seed=seed) for seed in range(4)]
-    found = store.load()
-    assert found.summary["run_id"].tolist() == ids
-    assert found.curves["run_id"].tolist() == sorted(ids * 3)
-    assert found.curves["epoch"].tolist() == [0, 1, 2] * 4
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == ids
+    assert runs.curves["run_id"].tolist() == sorted(ids * 3)
+    assert runs.curves["epoch"].tolist() == [0, 1, 2] * 4
 
 
 def test_values_that_are_not_finite_are_left_empty_and_counted(store):
@@ -175,20 +173,20 @@ def test_values_that_are_not_finite_are_left_empty_and_counted(store):
     run_id = store.add(
         "i", history=bad, test={"test/accuracy": math.nan, "test/loss": math.inf, "test/nll": 1.0}
     )
-    found = store.load()
-    assert found.curves["val_accuracy"].fillna(-1).tolist() == [-1, 0.5]
-    assert found.curves["val_loss"].isna().all()
-    assert found.curves["elapsed_seconds"].fillna(-1).tolist() == [
+    runs = store.load()
+    assert runs.curves["val_accuracy"].fillna(-1).tolist() == [-1, 0.5]
+    assert runs.curves["val_loss"].isna().all()
+    assert runs.curves["elapsed_seconds"].fillna(-1).tolist() == [
         3.0,
         -1,
     ]  # never a sum over what is left
-    got = row(found, run_id)
+    got = row(runs, run_id)
     assert (
         math.isnan(got["test_accuracy"]) and math.isnan(got["test_loss"]) and got["test_nll"] == 1.0
     )
     assert math.isnan(got["train_seconds"]) and got["epoch_seconds"] == 3.0
-    assert "2 test values not finite: left empty" in found.notes
-    assert "4 values of the curves not finite: left empty" in found.notes
+    assert "2 test values not finite: left empty" in runs.notes
+    assert "4 values of the curves not finite: left empty" in runs.notes
 
 
 def test_measures_of_noise_steps_and_corruptions(store):
@@ -202,11 +200,11 @@ def test_measures_of_noise_steps_and_corruptions(store):
     history = {epoch: {f"train/{name}": 0.1 * epoch for name in names} for epoch in (1, 2)}
     test = {"test/accuracy": 0.75, "corrupted/accuracy": 0.5, "corrupted/accuracy_fog": 0.25}
     run_id = store.add("i", history=history, test=test)
-    found = store.load()
-    got = row(found, run_id)
+    runs = store.load()
+    got = row(runs, run_id)
     assert got["corrupted_accuracy"] == 0.5 and got["corrupted_accuracy_fog"] == 0.25
     for name in names:
-        assert found.curves[f"train_{name}"].tolist() == [0.1, 0.2] and got[f"train_{name}"] == 0.2
+        assert runs.curves[f"train_{name}"].tolist() == [0.1, 0.2] and got[f"train_{name}"] == 0.2
 
 
 def test_with_early_stopping_the_numbers_are_of_the_epoch_that_was_tested(store):
@@ -217,10 +215,10 @@ def test_with_early_stopping_the_numbers_are_of_the_epoch_that_was_tested(store)
     stop = {"stop/tested_epoch": 1, "stop/trained_epochs": 2, "stop/val_accuracy": 0.8}
     early = store.add("i", history=history, test={"test/accuracy": 0.75} | stop)
     other = store.add("j", seed=1, history=history, test={"test/accuracy": 0.75})
-    found = store.load()
-    assert (row(found, early)["val_accuracy"], row(found, other)["val_accuracy"]) == (0.8, 0.7)
+    runs = store.load()
+    assert (row(runs, early)["val_accuracy"], row(runs, other)["val_accuracy"]) == (0.8, 0.7)
     for run_id in (early, other):
-        assert row(found, run_id)["train_seconds"] == 10 and row(found, run_id)["last_epoch"] == 2
+        assert row(runs, run_id)["train_seconds"] == 10 and row(runs, run_id)["last_epoch"] == 2
 
 
 def test_metrics_that_are_missing_are_nan(store):
@@ -248,22 +246,22 @@ def test_metrics_that_are_missing_are_nan(store):
 )
 def test_outcomes(store, status, tag, outcome):
     run_id = store.add("i", status=status, outcome=tag)
-    found = store.load()
-    assert row(found, run_id)["outcome"] == outcome and row(found, run_id)["status"] == status
+    runs = store.load()
+    assert row(runs, run_id)["outcome"] == outcome and row(runs, run_id)["status"] == status
     noted = (
         ["1 run in status RUNNING: under way, or killed without a word"]
         if outcome == "running"
         else []
     )
-    assert found.notes == noted
-    assert math.isnan(row(found, run_id)["seconds"]) == (outcome == "running")
+    assert runs.notes == noted
+    assert math.isnan(row(runs, run_id)["seconds"]) == (outcome == "running")
 
 
 def test_a_finished_run_without_outcome_is_judged_by_its_test_and_noted(store):
     good, bad = store.add("a", outcome=None), store.add("b", outcome=None, test={}, seed=1)
-    found = store.load()
-    assert (row(found, good)["outcome"], row(found, bad)["outcome"]) == ("ok", "failed")
-    assert found.notes[0].startswith("2 FINISHED runs without a tag that says how it ended")
+    runs = store.load()
+    assert (row(runs, good)["outcome"], row(runs, bad)["outcome"]) == ("ok", "failed")
+    assert runs.notes[0].startswith("2 FINISHED runs without a tag that says how it ended")
 
 
 @pytest.mark.parametrize(

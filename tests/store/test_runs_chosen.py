@@ -7,9 +7,7 @@ import re
 import pytest
 from helpers.read_runs import HOSTILE
 
-from reports.runs import (
-    ReadError,
-)
+from reports.runs import ReadError
 from reports.runs.frames import CURVE_COLUMNS
 
 # ---- labels and settings -------------------------------------------------------------------------
@@ -33,10 +31,10 @@ def test_a_label_names_what_differs_between_runs_of_one_option(store):
             own={"loss.delta": 2}, loss="huber", seed=5
         ): "huber delta=2",  # an older version, without kind
     }
-    found = store.load()
-    assert dict(zip(found.summary["run_id"], found.summary["loss"], strict=True)) == cases
-    assert set(found.summary["loss_option"]) == {"focal", "gce", "ce", "huber"}
-    assert set(found.curves["loss"]) == set(cases.values())
+    runs = store.load()
+    assert dict(zip(runs.summary["run_id"], runs.summary["loss"], strict=True)) == cases
+    assert set(runs.summary["loss_option"]) == {"focal", "gce", "ce", "huber"}
+    assert set(runs.curves["loss"]) == set(cases.values())
     alone = store.load(where={"loss.gamma": 3})
     assert alone.summary["loss"].tolist() == ["focal"]
 
@@ -59,12 +57,14 @@ def test_settings_are_everything_but_loss_rate_epochs_and_seed(store):
         store.add(own={"model.hidden": 5}),
         store.add(own={"depth": 3}),  # a param that we know nothing about
     ]
-    found = store.load().summary.set_index("run_id")
-    assert found["setting"].nunique() == 1 + len(others)
-    assert found["setting_text"].nunique() == 1 + len(others)
-    assert found.loc[same, "setting"].tolist() == one["setting"].tolist()  # whatever else there is
-    assert found.loc[others[1], "setting_text"] == "digits, cnn, sgd, constant, batch size 100"
-    assert found.loc[others[5], "setting_text"].startswith(
+    summary = store.load().summary.set_index("run_id")
+    assert summary["setting"].nunique() == 1 + len(others)
+    assert summary["setting_text"].nunique() == 1 + len(others)
+    assert (
+        summary.loc[same, "setting"].tolist() == one["setting"].tolist()
+    )  # whatever else there is
+    assert summary.loc[others[1], "setting_text"] == "digits, cnn, sgd, constant, batch size 100"
+    assert summary.loc[others[5], "setting_text"].startswith(
         "digits, mlp, sgd, constant, batch size 100 data.label_noise=0.2"
     )
 
@@ -72,18 +72,18 @@ def test_settings_are_everything_but_loss_rate_epochs_and_seed(store):
 def test_runs_on_other_data_are_another_setting(store):
     known = [store.add(seed=seed, digest="d" * 32) for seed in range(2)]
     early = store.add(seed=2, status="KILLED")  # before it could record its data
-    found = store.load().summary.set_index("run_id")
-    assert found["setting"].nunique() == 1 and set(found["data_digest"]) == {"d" * 32}
+    summary = store.load().summary.set_index("run_id")
+    assert summary["setting"].nunique() == 1 and set(summary["data_digest"]) == {"d" * 32}
     other = store.add(seed=0, digest="e" * 32)
-    found = store.load().summary.set_index("run_id")
-    assert found.loc[known, "setting"].nunique() == 1 and found["setting"].nunique() == 3
+    summary = store.load().summary.set_index("run_id")
+    assert summary.loc[known, "setting"].nunique() == 1 and summary["setting"].nunique() == 3
     text = "digits, mlp, sgd, constant, batch size 100"
-    assert found.loc[[*known, other], "setting_text"].tolist() == [
+    assert summary.loc[[*known, other], "setting_text"].tolist() == [
         f"{text} data.digest=dddddddd",
         f"{text} data.digest=dddddddd",
         f"{text} data.digest=eeeeeeee",
     ]
-    assert found.loc[early, "data_digest"] == ""  # of two it could be either
+    assert summary.loc[early, "data_digest"] == ""  # of two it could be either
 
 
 def test_hostile_and_huge_names_come_through_as_they_are(store):
@@ -125,22 +125,22 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
 def test_of_one_identity_the_newest_finished_run_counts_else_the_newest(store, statuses, counts):
     ids = [store.add("same", status=status, outcome=None) for status in statuses]
     other = store.add("other", seed=1)
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [ids[counts], other]
-    assert set(found.curves["run_id"]) == {ids[counts], other}
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [ids[counts], other]
+    assert set(runs.curves["run_id"]) == {ids[counts], other}
     left = "1 run" if len(ids) == 2 else "2 runs"
     assert (
         f"left out: {left} of configurations that ran more than once; the newest FINISHED run "
-        f"counts" in found.notes
+        f"counts" in runs.notes
     )
 
 
 def test_equal_values_under_another_identity_are_one_run(store):
     store.add("a", own={"loss.gamma": 2})
     newest = store.add("b", own={"loss.gamma": 2.0})
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [newest]
-    assert found.notes[0].startswith(
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [newest]
+    assert runs.notes[0].startswith(
         "left out: 1 run with the params of another run but another identity"
     )
 
@@ -151,9 +151,9 @@ def test_runs_of_other_programs_are_ignored(store):
     store.add(None, kind="run")  # ours in name only
     store.add("j", kind="theirs")
     store.add_sweep("a sweep", ["i"])  # not foreign
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [ours]
-    assert found.notes == []
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [ours]
+    assert runs.notes == []
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,10 @@ def test_runs_of_other_programs_are_ignored(store):
 def test_runs_without_readable_params_are_left_out_by_name(store, broken):
     store.add("i")
     bad = store.add("j", status="KILLED", **broken)
-    found = store.load()
-    assert bad not in set(found.summary["run_id"])
+    runs = store.load()
+    assert bad not in set(runs.summary["run_id"])
     assert (
-        found.notes[0].startswith("left out: 1 run without readable params")
-        and bad in found.notes[0]
+        runs.notes[0].startswith("left out: 1 run without readable params") and bad in runs.notes[0]
     )
 
 
@@ -177,9 +176,9 @@ def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
     store.client.delete_run(store.add("j"))
     assert store.load().notes == []
     store.client.delete_run(parent)
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [child]
-    assert found.notes == [
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [child]
+    assert runs.notes == [
         "the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"
     ]
     restore = f"`MLFLOW_TRACKING_URI={store.uri} mlflow runs restore --run-id {parent}`"
@@ -189,10 +188,10 @@ def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
 
 def test_only_failed_runs_are_rows_not_an_error(store):
     store.add("i", status="FAILED", outcome="failed", history={}, test={})
-    found = store.load()
-    assert found.summary["outcome"].tolist() == ["failed"]
-    assert found.curves.empty and found.curves.columns.tolist() == CURVE_COLUMNS
-    assert found.summary[["val_accuracy", "test_accuracy", "train_seconds"]].isna().all(axis=None)
+    runs = store.load()
+    assert runs.summary["outcome"].tolist() == ["failed"]
+    assert runs.curves.empty and runs.curves.columns.tolist() == CURVE_COLUMNS
+    assert runs.summary[["val_accuracy", "test_accuracy", "train_seconds"]].isna().all(axis=None)
 
 
 def test_where(store):
@@ -208,9 +207,9 @@ def test_where(store):
         ({"data.train_size": None}, [a]),
         ({}, [a, b, c]),
     ]:
-        found = store.load(where=where)
-        assert found.summary["run_id"].tolist() == expected, where
-        assert set(found.curves["run_id"]) == set(expected)
+        runs = store.load(where=where)
+        assert runs.summary["run_id"].tolist() == expected, where
+        assert set(runs.curves["run_id"]) == set(expected)
     with pytest.raises(
         ReadError,
         match=r"no run has a param 'modle'; expected one of: batch_size, data, data.train_size",

@@ -9,12 +9,7 @@ import pandas as pd
 import pytest
 from helpers.stores import START, Store
 
-from reports.runs import (
-    Declared,
-    ReadError,
-    Runs,
-    sweeps,
-)
+from reports.runs import Declared, ReadError, Runs, sweeps
 
 
 def test_the_default_is_the_experiment_of_the_newest_run_of_ours(store):
@@ -68,10 +63,10 @@ def test_a_sweep_is_the_runs_of_its_identities_wherever_they_ran(store):
     elsewhere = store.add_experiment("elsewhere")
     store.add("b", experiment=elsewhere)
     for name in (sweep, "first sweep"):
-        found = store.load(sweep=name)
-        assert found.summary["run_id"].tolist() == [before, child]
-        assert (found.experiments, found.sweeps) == (("mine",), {sweep: "first sweep"})
-        assert found.missing["identity"].tolist() == ["never"] and found.notes == []
+        runs = store.load(sweep=name)
+        assert runs.summary["run_id"].tolist() == [before, child]
+        assert (runs.experiments, runs.sweeps) == (("mine",), {sweep: "first sweep"})
+        assert runs.missing["identity"].tolist() == ["never"] and runs.notes == []
     filtered = store.load(sweep=sweep, where={"seed": 1})
     assert filtered.summary["run_id"].tolist() == [child]
     assert filtered.missing["identity"].tolist() == ["never"]
@@ -82,22 +77,22 @@ def test_a_sweep_is_the_runs_of_its_identities_wherever_they_ran(store):
 
 def test_a_sweep_without_runs_is_not_an_error(store):
     store.add("other")
-    found = store.load(sweep=store.add_sweep("s", ["a", "b"]))
+    runs = store.load(sweep=store.add_sweep("s", ["a", "b"]))
     full = store.load()
-    assert found.missing["identity"].tolist() == ["a", "b"]
-    assert found.summary.empty and found.curves.empty
-    assert set(found.summary) <= set(full.summary) and set(found.curves) == set(full.curves)
+    assert runs.missing["identity"].tolist() == ["a", "b"]
+    assert runs.summary.empty and runs.curves.empty
+    assert set(runs.summary) <= set(full.summary) and set(runs.curves) == set(full.curves)
     for name in ("lr", "epochs", "seed", "test_accuracy", "started", "train_seconds"):
-        assert found.summary[name].dtype.kind == full.summary[name].dtype.kind, name
-    assert found.summary.groupby(["setting", "loss"]).size().empty
+        assert runs.summary[name].dtype.kind == full.summary[name].dtype.kind, name
+    assert runs.summary.groupby(["setting", "loss"]).size().empty
 
 
 def test_of_sweeps_with_one_name_the_newest_is_taken_and_noted(store):
     store.add("a")
     first, second = store.add_sweep("twin", ["a"]), store.add_sweep("twin", ["a"])
-    found = store.load(sweep="twin")
-    assert list(found.sweeps) == [second]
-    assert found.notes == [f"2 sweeps are named 'twin': this is the newest; the others are {first}"]
+    runs = store.load(sweep="twin")
+    assert list(runs.sweeps) == [second]
+    assert runs.notes == [f"2 sweeps are named 'twin': this is the newest; the others are {first}"]
     store.client.delete_run(second)
     assert list(store.load(sweep="twin").sweeps) == [first] and store.load(sweep="twin").notes == []
 
@@ -127,9 +122,9 @@ def test_a_sweep_whose_grid_is_lost_is_its_children(store, grid):
         store.add_predictions(sweep, grid, "grid.json")
     child = store.add("a", tags={"mlflow.parentRunId": sweep})
     store.add("b", seed=1)
-    found = store.load(sweep=sweep)
-    assert found.summary["run_id"].tolist() == [child] and found.missing.empty
-    assert found.notes[0].startswith(
+    runs = store.load(sweep=sweep)
+    assert runs.summary["run_id"].tolist() == [child] and runs.missing.empty
+    assert runs.notes[0].startswith(
         "the sweep's list of runs (its artifact grid.json) is missing or damaged"
     )
 
@@ -155,14 +150,14 @@ def test_seeds_of_the_first_sweep_are_planned_and_later_ones_are_not(store):
     store.add(loss="ce", seed=5)
     _sweep(store, "focal", range(4), "0-3")  # another loss has a plan of its own
     store.add(loss="mse", seed=1, epochs=7)  # and so have other epochs: here, none
-    found = store.load()
-    assert found.summary["planned"].dtype == bool
+    runs = store.load()
+    assert runs.summary["planned"].dtype == bool
     assert _planned(store.load(where={"epochs": 2})) == {
         **{(loss, seed): seed < 3 for loss in ("ce", "mse") for seed in range(5)},
         **{("ce", 5): False},
         **{("focal", seed): True for seed in range(4)},
     }
-    assert not found.summary.query("epochs == 7")["planned"].any()
+    assert not runs.summary.query("epochs == 7")["planned"].any()
 
 
 def test_a_sweep_that_shows_a_part_has_the_plan_of_the_whole(store):

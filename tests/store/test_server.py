@@ -14,13 +14,7 @@ import requests
 from benchmarks import read_store
 from helpers.read_runs import assert_same, good_predictions, npz
 
-from reports.runs import (
-    ReadError,
-    load,
-    predictions,
-    scores,
-    sweeps,
-)
+from reports.runs import ReadError, load, predictions, scores, sweeps
 from reports.runs import store as stores
 
 
@@ -131,8 +125,8 @@ def test_a_server_is_asked_once_for_a_hundred_runs_and_a_metric(empty_store, tmp
         requests.Session, "request", lambda *a, **k: asked.append(a[2]) or send(*a, **k)
     )
     with read_store.server(path) as address:
-        found = load(address)
-    assert len(found.summary) == 250 and len(found.curves) == 1000
+        runs = load(address)
+    assert len(runs.summary) == 250 and len(runs.curves) == 1000
     assert sum(url.endswith("bulk") for url in asked) == 3 * len(stores.CURVES)
     assert len(asked) <= 3 * len(stores.CURVES) + 6
 

@@ -128,8 +128,8 @@ def test_a_child_whose_process_died_ends_with_its_parent(store, end):
             children[name] = created.info.run_id
         parent.status = end
     for name in ("dead", "lost"):  # of another machine, this sweep knows that its job is over
-        found = store.client.get_run(children[name])
-        assert (found.info.status, found.data.tags["outcome"]) == (end, end.lower())
+        stored = store.client.get_run(children[name])
+        assert (stored.info.status, stored.data.tags["outcome"]) == (end, end.lower())
     assert status(store, children["alive"]) == "RUNNING"
     assert status(store, parent.run_id) == end
 

@@ -87,11 +87,11 @@ def test_a_finished_run(store):
     with run(store) as tracked:
         tracked.log_metrics({"val/accuracy": 0.5, "val/loss": 2.0}, step=3)
         tracked.set_tags({"outcome": "ok"})
-    found = store.client.get_run(tracked.run_id)
-    assert found.info.status == "FINISHED"
-    assert found.data.params == {"loss": "ce", "lr": "0.1"}
-    assert found.data.metrics == {"val/accuracy": 0.5, "val/loss": 2.0}
-    assert found.data.tags["kind"] == "run"
+    stored = store.client.get_run(tracked.run_id)
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params == {"loss": "ce", "lr": "0.1"}
+    assert stored.data.metrics == {"val/accuracy": 0.5, "val/loss": 2.0}
+    assert stored.data.tags["kind"] == "run"
     assert mlflow.active_run() is None
     (history,) = store.client.get_metric_history(tracked.run_id, "val/accuracy")
     assert (history.step, history.value) == (3, 0.5)
@@ -228,8 +228,8 @@ def test_an_interrupted_run_has_all_its_epochs(store, clock):
 def test_a_crash_is_failed_with_its_traceback(store, tmp_path):
     with pytest.raises(ZeroDivisionError), run(store) as tracked:
         print(1 / 0)
-    found = store.client.get_run(tracked.run_id)
-    assert (found.info.status, found.data.tags["outcome"]) == ("FAILED", "failed")
+    stored = store.client.get_run(tracked.run_id)
+    assert (stored.info.status, stored.data.tags["outcome"]) == ("FAILED", "failed")
     path = store.client.download_artifacts(tracked.run_id, "traceback.txt", str(tmp_path))
     assert "ZeroDivisionError" in Path(path).read_text()
 
@@ -238,8 +238,8 @@ def test_a_crash_is_failed_with_its_traceback(store, tmp_path):
 def test_an_interruption_is_killed(store, interruption):
     with pytest.raises(interruption), run(store) as tracked:
         raise interruption
-    found = store.client.get_run(tracked.run_id)
-    assert (found.info.status, found.data.tags["outcome"]) == ("KILLED", "killed")
+    stored = store.client.get_run(tracked.run_id)
+    assert (stored.info.status, stored.data.tags["outcome"]) == ("KILLED", "killed")
     assert mlflow.active_run() is None
 
 

@@ -20,32 +20,32 @@ from reports.runs.computed import metrics_code
 
 
 def test_runs_of_different_code_are_not_pooled_and_the_newest_code_counts(store: Store) -> None:
-    made = edited(store)
-    found = store.load()
-    assert found.summary["run_id"].tolist() == made["after"] + made["ce"]
-    assert found.summary.query("loss == 'mine'")["test_accuracy"].tolist() == [0.5] * 4
-    assert found.notes == [
+    run_ids = edited(store)
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == run_ids["after"] + run_ids["ce"]
+    assert runs.summary.query("loss == 'mine'")["test_accuracy"].tolist() == [0.5] * 4
+    assert runs.notes == [
         "left out: 2 runs of mine made by earlier code (aaaaaaa): my_losses.py changed; "
         "the code of the newest finished run is shown, also where the files were changed back "
         "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
         "one sweep"
     ]
-    assert set(found.curves["run_id"]) == set(made["after"] + made["ce"])
+    assert set(runs.curves["run_id"]) == set(run_ids["after"] + run_ids["ce"])
 
 
 def test_versions_are_losses_of_their_own(store: Store) -> None:
-    made = edited(store)
-    found = store.load(versions=True)
-    assert found.notes == []
-    assert found.summary.groupby("loss")["run_id"].apply(list).to_dict() == {
-        "ce": made["ce"],
-        "mine@aaaaaaa": made["before"],
-        "mine@bbbbbbb": made["after"],
+    run_ids = edited(store)
+    runs = store.load(versions=True)
+    assert runs.notes == []
+    assert runs.summary.groupby("loss")["run_id"].apply(list).to_dict() == {
+        "ce": run_ids["ce"],
+        "mine@aaaaaaa": run_ids["before"],
+        "mine@bbbbbbb": run_ids["after"],
     }
-    assert set(found.summary["loss_option"]) == {"ce", "mine"}
-    assert newest_version("mine", found.summary) == "mine@bbbbbbb"
-    assert newest_version("ce", found.summary) == "ce"
-    assert newest_version("focal", found.summary) == "focal"
+    assert set(runs.summary["loss_option"]) == {"ce", "mine"}
+    assert newest_version("mine", runs.summary) == "mine@bbbbbbb"
+    assert newest_version("ce", runs.summary) == "ce"
+    assert newest_version("focal", runs.summary) == "focal"
 
 
 def test_a_version_keeps_the_values_that_tell_its_loss_apart(store: Store) -> None:
@@ -58,17 +58,17 @@ def test_a_version_keeps_the_values_that_tell_its_loss_apart(store: Store) -> No
 def test_digests_that_begin_alike_are_told_apart(store: Store) -> None:
     for ending in "12":
         store.add(tags=code("a") | {"code": "abcdef0" + ending})
-    found = store.load(versions=True)
-    assert found.summary["loss"].tolist() == ["ce@abcdef01", "ce@abcdef02"]
+    runs = store.load(versions=True)
+    assert runs.summary["loss"].tolist() == ["ce@abcdef01", "ce@abcdef02"]
 
 
 def test_unknown_code_is_a_version_of_its_own(store: Store) -> None:
     old = [store.add(loss="mine", seed=seed) for seed in range(3)]
     assert store.load().summary["run_id"].tolist() == old  # pooled among themselves
     new = store.add(loss="mine", tags=code("b"), seed=0)
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [new]
-    assert found.notes == [
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [new]
+    assert runs.notes == [
         "left out: 3 runs of mine whose code is unknown, which are never pooled with runs of "
         "known code; "
         "the code of the newest finished run is shown, also where the files were changed back "
@@ -82,21 +82,21 @@ def test_unknown_code_is_a_version_of_its_own(store: Store) -> None:
 def test_after_an_edit_and_its_reversal_the_note_says_how_to_see_the_code_that_is_back(
     store: Store,
 ) -> None:
-    made = edited(store)
+    run_ids = edited(store)
     back = store.add_sweep("back", ["old0", "old1"])  # all its runs were finished before
     (note,) = store.load().notes
-    assert store.load().summary.query("loss == 'mine'")["run_id"].tolist() == made["after"]
+    assert store.load().summary.query("loss == 'mine'")["run_id"].tolist() == run_ids["after"]
     assert "is shown, also where the files were changed back since" in note
     assert note.endswith("sweep=NAME_OR_ID shows the code of one sweep")
-    assert store.load(sweep=back).summary["run_id"].tolist() == made["before"]
+    assert store.load(sweep=back).summary["run_id"].tolist() == run_ids["before"]
 
 
 def test_the_newest_finished_run_decides_which_code_is_the_newest(store: Store) -> None:
     old = store.add(tags=code("a"))
     running = store.add(tags=code("b"), status="RUNNING", outcome=None, seed=1)
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [old]
-    assert found.notes == [
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [old]
+    assert runs.notes == [
         "left out: 1 run of ce not finished, made by other code (bbbbbbb): my_losses.py changed; "
         "the code of the newest finished run is shown, also where the files were changed back "
         "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
@@ -127,34 +127,37 @@ def test_a_filter_brings_no_earlier_code_back(store: Store) -> None:
         "where: no run has lr=0.1; expected one of: 0.3\n"
         "left out: 1 run of ce made by earlier code (aaaaaaa): my_losses.py changed"
     )
-    found = store.load(where={"lr": [0.1, 0.3]})
-    assert found.summary["run_id"].tolist() == [newest] and len(found.notes) == 1
+    runs = store.load(where={"lr": [0.1, 0.3]})
+    assert runs.summary["run_id"].tolist() == [newest] and len(runs.notes) == 1
 
 
 # ---- sweeps --------------------------------------------------------------------------------------
 
 
 def test_a_sweep_shows_the_runs_of_its_own_code(store: Store) -> None:
-    made = edited(store)
+    run_ids = edited(store)
     before = store.add_sweep("before", ["old0", "old1", "ce0", "ce1"])
     after = store.add_sweep("after", [f"new{seed}" for seed in range(4)])
-    found = store.load(sweep=before)
-    assert found.summary["run_id"].tolist() == made["before"] + made["ce"][:2]
-    assert (found.notes, found.missing.empty) == ([], True)
-    assert store.load(sweep=after).summary["run_id"].tolist() == made["after"]
+    runs = store.load(sweep=before)
+    assert runs.summary["run_id"].tolist() == run_ids["before"] + run_ids["ce"][:2]
+    assert (runs.notes, runs.missing.empty) == ([], True)
+    assert store.load(sweep=after).summary["run_id"].tolist() == run_ids["after"]
 
 
 def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> None:
-    made = edited(store)
+    run_ids = edited(store)
     sweep = store.add_sweep("both", ["old0", "old1", "new2", "new3", "ce0"])
-    found = store.load(sweep=sweep)
-    assert found.summary["run_id"].tolist() == made["before"] + made["after"][2:] + made["ce"][:1]
+    runs = store.load(sweep=sweep)
+    assert (
+        runs.summary["run_id"].tolist()
+        == run_ids["before"] + run_ids["after"][2:] + run_ids["ce"][:1]
+    )
     warning = (
         "Runs of mine made by different code are taken together (reuse=any): 2 by aaaaaaa, 2 by "
         "bbbbbbb; my_losses.py changed. "
         "versions=true compares the versions."
     )
-    assert source_code.warnings(found.summary) == [warning]
+    assert source_code.warnings(runs.summary) == [warning]
     apart = store.load(sweep=sweep, versions=True).summary
     assert set(apart["loss"]) == {"ce", "mine@aaaaaaa", "mine@bbbbbbb"}
     with pytest.raises(
@@ -196,9 +199,9 @@ def test_a_sweep_whose_runs_are_all_of_earlier_code_says_so(store: Store) -> Non
 def test_equal_numbers_raise_no_warning(store: Store) -> None:
     store.add("same", tags=code("a"))
     store.add("same", tags=code("a"), test=TEST | {"test/aurc": 0.1})  # a metric of its own
-    found = store.load()
-    assert found.warnings == []
-    assert found.notes == [
+    runs = store.load()
+    assert runs.warnings == []
+    assert runs.notes == [
         "left out: 1 run of configurations that ran more than once; the newest FINISHED run counts"
     ]
 
@@ -206,10 +209,7 @@ def test_equal_numbers_raise_no_warning(store: Store) -> None:
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        (
-            {},
-            "though processor, kernel, versions and code are equal: determinism is broken",
-        ),
+        ({}, "though processor, kernel, versions and code are equal: determinism is broken"),
         (
             {"processor": "another", "paddle_version": "3.4.0"},
             "made with other surroundings (processor a processor, then another; PaddlePaddle "
@@ -225,9 +225,9 @@ def test_equal_numbers_raise_no_warning(store: Store) -> None:
 def test_numbers_that_disagree_raise_a_warning(store: Store, tags: dict, reason: str) -> None:
     first = store.add("same", tags=code("a"))
     newest = store.add("same", tags=code("a") | tags, test=TEST | {"test/accuracy": 0.76})
-    found = store.load()
-    assert found.summary["run_id"].tolist() == [newest]
-    assert found.warnings == [
+    runs = store.load()
+    assert runs.summary["run_id"].tolist() == [newest]
+    assert runs.warnings == [
         f"1 finished run disagrees with the newest finished run of the same identity, {reason}; a "
         "run: "
         f"test/accuracy 0.75, then 0.76, 1 metric in all (runs {first} and {newest})"

@@ -86,14 +86,14 @@ def test_unknown_code_is_said(store: Store) -> None:
 def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(
     store: Store, report: Report
 ) -> None:
-    made = edited(store)
+    run_ids = edited(store)
     for seed in range(4):
         store.add(f"old{seed}", tags=code("a"), loss="mine", seed=seed)
     first = report(store.path.parent, "formats=[svg]", "output=first", "where.seed=[0,1]")
     assert first.code == 0, first.text
     content = json.loads((store.path.parent / "first" / "verdicts.json").read_text("utf-8"))
     assert content["settings"][0]["code"] == {"ce": ["c" * 64], "mine": ["a" * 64]}
-    assert not verdicts.runs_of(content) & set(made["after"])
+    assert not verdicts.runs_of(content) & set(run_ids["after"])
     store.add("later", tags=code("d"), loss="mine", seed=0, test={"test/accuracy": 0.1})
     store.add(
         "ce0", tags=code("c", "experiments/losses/true_class.py"), test={"test/accuracy": 0.1}
@@ -141,9 +141,9 @@ def the_same_twice(store: Store) -> None:
 
 def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
     the_same_twice(store)
-    found = store.load()
-    assert found.notes == []
-    assert found.summary["loss"].value_counts().to_dict() == dict.fromkeys(
+    runs = store.load()
+    assert runs.notes == []
+    assert runs.summary["loss"].value_counts().to_dict() == dict.fromkeys(
         ("focal", "focal_g3", "ce", "my_ce"), 2
     )
 
@@ -223,12 +223,12 @@ def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
     summary = found.summary.set_index("run_id")
     log_p = heads.log_softmax(raw)
     assert summary["test_brier"].to_dict() == {
-        **{first: metrics.brier(log_p, labels), second: 0.4, third: 0.4},
+        **{first: metrics.brier(log_p, labels), second: 0.4, third: 0.4}
     }
     # the page shows others beside it, which are then of the same code; a run gets none that it did
     # not store
     assert summary["test_nll"].to_dict() == {
-        **{first: metrics.nll(log_p, labels), second: 0.95, third: 0.95},
+        **{first: metrics.nll(log_p, labels), second: 0.95, third: 0.95}
     }
     assert "test_aurc" not in summary
     assert found.notes == [

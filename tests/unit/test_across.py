@@ -49,12 +49,12 @@ def test_the_value_of_a_loss_is_its_mean_at_its_best_rate_with_diverged_runs_as_
         ]
     )
     how: dict[str, Any] = {"unit": "data", "diverged": {"x": 0.1}}
-    found = scores(summary, metric="test_accuracy", **how).set_index(["unit", "loss"])
-    assert found["value"].to_dict() == pytest.approx(
+    values = scores(summary, metric="test_accuracy", **how).set_index(["unit", "loss"])
+    assert values["value"].to_dict() == pytest.approx(
         {("x", "ce"): 0.7, ("x", "mse"): 0.5, ("x", "number"): 0.5, ("y", "ce"): 0.7}
     )
-    assert found.loc[("x", "ce"), "lr"] == 0.1 and set(found["epochs"]) == {2}
-    assert found.loc[("x", "mse"), ["seeds", "diverged"]].tolist() == [2, 1]
+    assert values.loc[("x", "ce"), "lr"] == 0.1 and set(values["epochs"]) == {2}
+    assert values.loc[("x", "mse"), ["seeds", "diverged"]].tolist() == [2, 1]
     nll = scores(summary, metric="test_nll", **(how | {"diverged": {}})).set_index(["unit", "loss"])
     assert nll["value"].to_dict() == {("x", "ce"): 1, ("x", "mse"): math.inf, ("y", "ce"): 1}
     here = summary[(summary["data"] == "x") & (summary["epochs"] == 2)]
@@ -66,8 +66,8 @@ def test_data_sets_without_a_length_in_common_have_their_own_longest() -> None:
     summary = pd.DataFrame(
         [one("x", "ce", 0), one("x", "ce", 0, epochs=4), one("y", "ce", 0, epochs=3)]
     )
-    found = scores(summary, unit="data", metric="test_accuracy", diverged={})
-    assert dict(zip(found["unit"], found["epochs"], strict=True)) == {"x": 4, "y": 3}
+    values = scores(summary, unit="data", metric="test_accuracy", diverged={})
+    assert dict(zip(values["unit"], values["epochs"], strict=True)) == {"x": 4, "y": 3}
 
 
 def over_data(**how: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -105,8 +105,8 @@ def test_models_may_differ_in_values_that_only_some_have() -> None:
     summary, _ = over("model", DATA[:6], rates=(0.1,), seeds=range(1), drop=0.02)
     some = summary["model"].isin(DATA[:2])
     summary["model.hidden"] = np.where(some, 64, np.nan)
-    found = across.across(light_sections(summary), "model", Question())
-    assert found.units == 6 and "over 6 models" in across.basis(found)
+    result = across.across(light_sections(summary), "model", Question())
+    assert result.units == 6 and "over 6 models" in across.basis(result)
     summary.loc[summary["model"] == DATA[1], "model.hidden"] = 128
     with pytest.raises(QuestionError, match=r"model.hidden \(128, 64\).*where.model.hidden=128"):
         across.across(light_sections(summary), "model", Question())
@@ -127,8 +127,8 @@ def test_two_settings_of_one_data_set_are_refused_by_name() -> None:
 
 def test_advice_names_what_is_left_out_and_how_many_are_needed() -> None:
     summary, _ = over_data()
-    found = answer(summary)
-    assert found.comparison.tested and across.advice(found) == []
+    result = answer(summary)
+    assert result.comparison.tested and across.advice(result) == []
     less = summary[(summary["data"] != "data02") | (summary["loss"] != "mse")]
     (first, second) = across.advice(answer(less))
     assert first == "data02 is left out for all losses, since it has no result of mse."
@@ -137,38 +137,38 @@ def test_advice_names_what_is_left_out_and_how_many_are_needed() -> None:
         "7 data sets can."
     )
     fewer = less[less["data"] != "data03"]
-    found = answer(fewer)
-    assert not found.comparison.tested
-    assert across.advice(found)[1].startswith(
+    result = answer(fewer)
+    assert not result.comparison.tested
+    assert across.advice(result)[1].startswith(
         "Nothing is tested: 5 data sets with a result of every loss are too few, at least 6 are"
     )
-    assert page_across.diagram(found, palette.looks(["ce", "focal gamma=3", "mse"])) is None
+    assert page_across.diagram(result, palette.looks(["ce", "focal gamma=3", "mse"])) is None
 
 
 def test_sentences_say_no_more_than_the_verdict() -> None:
-    found = answer(over_data()[0])
-    rows = found.comparison.contrasts.to_dict("records")
-    first = across.sentence(found, rows[0])
+    result = answer(over_data()[0])
+    rows = result.comparison.contrasts.to_dict("records")
+    first = across.sentence(result, rows[0])
     assert first.startswith(
         "focal gamma=3 is better than ce over 7 data sets: estimated difference"
     )
     assert "better on 7, worse on 0; Wilcoxon p = 0.016, Holm p = 0.031)." in first
-    undecided = across.sentence(found, rows[0] | {"verdict": "undecided"})
+    undecided = across.sentence(result, rows[0] | {"verdict": "undecided"})
     assert undecided.startswith("focal gamma=3 against ce is undecided over 7 data sets")
-    equal = across.sentence(found, rows[0] | {"verdict": "equivalent", "p_equivalence_holm": 0.01})
+    equal = across.sentence(result, rows[0] | {"verdict": "equivalent", "p_equivalence_holm": 0.01})
     assert "is equivalent to ce within ±0.1 points over 7 data sets" in equal
-    assert across.posterior(found, rows[0]).endswith("0.00 that it is worse.")
-    assert "F = " in across.basis(found) and "7 data sets" in across.basis(found)
+    assert across.posterior(result, rows[0]).endswith("0.00 that it is worse.")
+    assert "F = " in across.basis(result) and "7 data sets" in across.basis(result)
 
 
 def test_what_the_file_says_can_be_derived_again_and_a_changed_number_is_named() -> None:
     summary, _ = over_data(seeds=range(3))
     lost = (summary["data"] == "data04") & (summary["loss"] == "mse") & (summary["seed"] == 1)
     summary.loc[lost, ["outcome", "test_accuracy"]] = ["diverged", math.nan]
-    found = answer(summary, margin=0.5)
-    assert found.scores["diverged"].sum() == 1
+    result = answer(summary, margin=0.5)
+    assert result.scores["diverged"].sum() == 1
     content = {
-        "across": across.document(found),
+        "across": across.document(result),
         "question": {"metric": "test/accuracy", "margin": 0.5, "tuning_seeds": None, "seed": 0},
         "settings": [
             {
@@ -199,23 +199,23 @@ def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
     sections = analysis.sections(
         summary, curves, Question(), lambda run_id: predictions(run_id[1:])
     )
-    found = across.across(sections, "data", Question())
+    result = across.across(sections, "data", Question())
     with palette.style():
         whole = page_report.report(
-            sections, source(overrides=("across=data",)), lambda _: "none", across=found
+            sections, source(overrides=("across=data",)), lambda _: "none", across=result
         )
         markdown = render.to_markdown(whole.page)
         words = text(render.to_html(whole.page))
     first, second, *_ = whole.page.parts
     assert (first.title, second.title) == ("Across data sets", "Each data set on its own")
-    for row in found.comparison.contrasts.to_dict("records"):
-        assert across.sentence(found, row) in words and across.posterior(found, row) in words
+    for row in result.comparison.contrasts.to_dict("records"):
+        assert across.sentence(result, row) in words and across.posterior(result, row) in words
     assert {"across", "across-contrasts", "setting-7-losses"} <= set(whole.tables)
     leading = whole.page.top.values["table"]
     ranks = [(row[0].value, row[1].text, row[2].text) for row in leading.rows]
     assert [loss for loss, _, _ in ranks] == ["mse", "focal gamma=3", "ce"]
     assert [rank for _, rank, _ in ranks] == ["1.00", "2.00", "3.00"]
-    verdicts = found.comparison.contrasts.set_index("a")["verdict"].to_dict()
+    verdicts = result.comparison.contrasts.set_index("a")["verdict"].to_dict()
     assert {loss: verdict for loss, _, verdict in ranks} == verdicts | {"ce": "reference"}
     assert set(whole.figures) == {"across-ranks"}
     assert "The commands that run what is missing" in words
@@ -235,16 +235,16 @@ def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
 
 
 def test_the_diagram_shows_every_rank_the_difference_and_the_groups() -> None:
-    found = answer(over_data()[0])
+    result = answer(over_data()[0])
     looks = palette.looks(["ce", "focal gamma=3", "mse"])
     with palette.style():
-        made_figure = page_across.diagram(found, looks)
+        made_figure = page_across.diagram(result, looks)
     assert made_figure is not None
     (axis,) = made_figure.figure.axes
     lines = {line.get_gid(): line for line in axis.lines if line.get_gid()}
     assert sum(str(line.get_gid()).startswith("mean|") for line in axis.lines) == 3
-    assert sum(line.get_gid() == "group" for line in axis.lines) == len(found.comparison.groups)
+    assert sum(line.get_gid() == "group" for line in axis.lines) == len(result.comparison.groups)
     start, end = lines["difference"].get_xdata()
-    assert end - start == pytest.approx(found.comparison.critical_difference)
+    assert end - start == pytest.approx(result.comparison.critical_difference)
     words = [text.get_text() for text in axis.texts]
     assert any("mse" in word and "1.00" in word for word in words)

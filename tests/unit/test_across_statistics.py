@@ -38,28 +38,28 @@ def test_ranks_tests_and_verdicts_are_those_of_scipy() -> None:
         "better": ce + np.abs(rng.normal(0.02, 0.01, 12)),
         "alike": ce + rng.normal(0, 0.01, 12),
     }
-    found = compared(values)
+    result = compared(values)
     table = np.stack(list(values.values()), axis=1)
     ranks = stats.rankdata(-table, axis=1)
-    assert found.average_ranks[list(values)].tolist() == pytest.approx(ranks.mean(axis=0))
-    assert list(found.average_ranks) == sorted(found.average_ranks)
+    assert result.average_ranks[list(values)].tolist() == pytest.approx(ranks.mean(axis=0))
+    assert list(result.average_ranks) == sorted(result.average_ranks)
 
     chi2 = stats.friedmanchisquare(*table.T).statistic
     f = 11 * chi2 / (12 * 3 - chi2)
-    assert found.friedman is not None
-    assert found.friedman.chi2 == pytest.approx(chi2)
-    assert found.friedman.f == pytest.approx(f)
-    assert found.friedman.p == pytest.approx(stats.f.sf(f, 3, 33))
+    assert result.friedman is not None
+    assert result.friedman.chi2 == pytest.approx(chi2)
+    assert result.friedman.f == pytest.approx(f)
+    assert result.friedman.p == pytest.approx(stats.f.sf(f, 3, 33))
 
     expected = [
-        stats.wilcoxon(values[loss] - ce, method="exact").pvalue for loss in found.contrasts["a"]
+        stats.wilcoxon(values[loss] - ce, method="exact").pvalue for loss in result.contrasts["a"]
     ]
-    assert found.contrasts["p"].tolist() == pytest.approx(expected)
+    assert result.contrasts["p"].tolist() == pytest.approx(expected)
     _, holm, _, _ = multipletests(expected, method="holm")
-    assert found.contrasts["p_holm"].tolist() == pytest.approx(holm)
-    verdicts = dict(zip(found.contrasts["a"], found.contrasts["verdict"], strict=True))
+    assert result.contrasts["p_holm"].tolist() == pytest.approx(holm)
+    verdicts = dict(zip(result.contrasts["a"], result.contrasts["verdict"], strict=True))
     assert verdicts == {"worse": "worse", "better": "better", "alike": "undecided"}
-    assert set(found.contrasts["b"]) == {"ce"}
+    assert set(result.contrasts["b"]) == {"ce"}
 
 
 def test_the_example_of_demsar() -> None:
@@ -103,10 +103,10 @@ def test_ties_and_zeros_are_exact(difference: list[float]) -> None:
 
 def test_no_difference_at_all_has_p_1() -> None:
     assert statistics.signed_rank_p(np.zeros(8))[0] == 1
-    found = compared({loss: [0.5, 0.6, 0.7, 0.8, 0.9, 0.4] for loss in ("ce", "a", "b")})
-    assert found.friedman is not None and found.friedman.p == 1
-    assert set(found.contrasts["verdict"]) == {"undecided"}
-    assert found.average_ranks.tolist() == [2, 2, 2] and len(found.groups) == 1
+    result = compared({loss: [0.5, 0.6, 0.7, 0.8, 0.9, 0.4] for loss in ("ce", "a", "b")})
+    assert result.friedman is not None and result.friedman.p == 1
+    assert set(result.contrasts["verdict"]) == {"undecided"}
+    assert result.average_ranks.tolist() == [2, 2, 2] and len(result.groups) == 1
 
 
 @pytest.mark.parametrize("n", [6, 9, 12])
@@ -137,39 +137,39 @@ def test_small_differences_are_equivalent_where_there_is_a_margin() -> None:
     rng = np.random.default_rng(0)
     ce = rng.uniform(0.6, 0.9, 10)
     values = {"ce": ce, "near": ce + rng.normal(0, 0.0005, 10), "above": ce + 0.0099}
-    found = compared(values, margin=1.0)
-    assert found.contrasts["verdict"].tolist() == ["equivalent", "equivalent"]
+    result = compared(values, margin=1.0)
+    assert result.contrasts["verdict"].tolist() == ["equivalent", "equivalent"]
     assert compared(values).contrasts["verdict"].tolist() == ["better", "undecided"]
     assert compared(values, margin=0.5).contrasts["verdict"].tolist() == ["better", "equivalent"]
 
 
 def test_where_lower_is_better_the_lower_loss_is() -> None:
     nll = np.linspace(0.1, 0.5, 8)
-    found = compared({"ce": nll, "low": nll - 0.05}, metric="test_nll")
-    (row,) = found.contrasts.to_dict("records")
+    result = compared({"ce": nll, "low": nll - 0.05}, metric="test_nll")
+    (row,) = result.contrasts.to_dict("records")
     assert row["verdict"] == "better" and row["difference"] == pytest.approx(-0.05)
     assert (row["won"], row["lost"], row["tied"]) == (8, 0, 0)
     assert row["practically_better"] > 0.95
-    assert found.average_ranks.to_dict() == {"low": 1, "ce": 2} and found.friedman is None
+    assert result.average_ranks.to_dict() == {"low": 1, "ce": 2} and result.friedman is None
 
 
 def test_a_mean_that_diverged_ranks_last_and_two_of_them_are_equal() -> None:
     nll = np.linspace(0.1, 0.5, 8)
     ce, bad = nll.copy(), nll - 0.05
     ce[0] = bad[0] = bad[1] = math.inf
-    found = compared({"ce": ce, "bad": bad, "third": nll + 1}, metric="test_nll")
-    assert found.ranks.loc["data00"].to_dict() == {"ce": 2.5, "bad": 2.5, "third": 1}
-    assert found.ranks.loc["data01", "bad"] == 3
-    row = found.contrasts.set_index("a").loc["bad"]
+    result = compared({"ce": ce, "bad": bad, "third": nll + 1}, metric="test_nll")
+    assert result.ranks.loc["data00"].to_dict() == {"ce": 2.5, "bad": 2.5, "third": 1}
+    assert result.ranks.loc["data01", "bad"] == 3
+    row = result.contrasts.set_index("a").loc["bad"]
     assert (row["won"], row["tied"], row["lost"]) == (6, 1, 1)
     assert row["difference"] == pytest.approx(-0.05) and math.isinf(row["high"])
 
 
 def test_data_sets_that_lack_a_loss_are_left_out_for_all_and_few_are_not_tested() -> None:
     a = [0.5, 0.6, 0.7, 0.8, 0.9, 0.4, math.nan]
-    found = compared({"ce": np.linspace(0.5, 0.9, 7), "a": a})
-    assert found.left_out == {"data06": ["a"]} and len(found.ranks) == 6 and found.tested
-    assert list(found.values.index) == DATA[:7]
+    result = compared({"ce": np.linspace(0.5, 0.9, 7), "a": a})
+    assert result.left_out == {"data06": ["a"]} and len(result.ranks) == 6 and result.tested
+    assert list(result.values.index) == DATA[:7]
     few = compared({"ce": np.linspace(0.5, 0.9, 6), "a": a[1:]})
     assert not few.tested and len(few.contrasts) == 0 and math.isnan(few.critical_difference)
     assert few.friedman is None and few.groups == [] and len(few.ranks) == 5
@@ -179,10 +179,10 @@ def test_data_sets_that_lack_a_loss_are_left_out_for_all_and_few_are_not_tested(
 
 def test_all_pairs_are_one_family() -> None:
     rng = np.random.default_rng(2)
-    found = compared({name: rng.uniform(0, 1, 8) for name in ("ce", "a", "b")}, all_pairs=True)
-    pairs = list(zip(found.contrasts["a"], found.contrasts["b"], strict=True))
+    result = compared({name: rng.uniform(0, 1, 8) for name in ("ce", "a", "b")}, all_pairs=True)
+    pairs = list(zip(result.contrasts["a"], result.contrasts["b"], strict=True))
     assert pairs == [("a", "ce"), ("b", "ce"), ("b", "a")]
-    assert set(found.contrasts["family"]) == {3}
+    assert set(result.contrasts["family"]) == {3}
 
 
 @pytest.mark.slow

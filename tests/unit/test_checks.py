@@ -77,11 +77,11 @@ def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     mean = (
         4 + 0.1 * (-1.0) ** (np.arange(1000) // 10)[:, None]
     )  # half a digit off, and hardly moving
-    (found,) = checks.of_outputs(NUMBER, mean, LABELS, 1)
-    assert found.name == "predicts-the-mean"
+    (warning,) = checks.of_outputs(NUMBER, mean, LABELS, 1)
+    assert warning.name == "predicts-the-mean"
     assert (
         "about the mean of the labels (4.00) for every input: its squared error is 8.51, their "
-        "variance 8.25." in found.text
+        "variance 8.25." in warning.text
     )
     right = LABELS[:, None] + rng.normal(size=(1000, 1))
     chance = rng.normal(4.5, 2.9, size=(1000, 1))  # no better, and for another reason
@@ -132,8 +132,8 @@ def test_of_outputs_that_say_nothing_nothing_is_said():
     ],
 )
 def test_labels_of_the_wrong_type(labels, got):
-    (found,) = checks.of_labels(labels)
-    assert (found.name, got in found.text) == ("label-type", True)
+    (warning,) = checks.of_labels(labels)
+    assert (warning.name, got in warning.text) == ("label-type", True)
 
 
 def test_labels_of_the_right_type(splits):
@@ -235,8 +235,8 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert tags["softmaxed", "0.03"]["lint"] == "softmax-twice"
     assert "stays at 1.4612" in tags["softmaxed", "0.03"]["lint.softmax-twice"]
 
-    found = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    (section,) = analysis.sections(found.summary, found.curves, Question(), lambda run_id: None)
+    runs = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (section,) = analysis.sections(runs.summary, runs.curves, Question(), lambda run_id: None)
     told = {term: words for term, words, *_ in caveats.training_checks(section)}
     assert {"softmax-twice", "dead-network"} <= set(told)
     assert told["softmax-twice"].startswith(

@@ -30,12 +30,12 @@ def test_a_csv_file_with_numbers_and_texts(tmp_path: Path) -> None:
         for number in range(30)
     ]
     path = write_csv(tmp_path / "flowers.csv", "size,hue,kind\n" + "\n".join(rows) + "\n")
-    found = data.csv(path=path, label="kind", seed=0)
-    assert (found.name, found.shape, found.classes) == ("flowers", (3,), ("A", "B"))
-    blue, red = found.test.inputs[:, 1], found.test.inputs[:, 2]
-    np.testing.assert_array_equal(blue, found.test.inputs[:, 0] % 2 == 0)
+    splits = data.csv(path=path, label="kind", seed=0)
+    assert (splits.name, splits.shape, splits.classes) == ("flowers", (3,), ("A", "B"))
+    blue, red = splits.test.inputs[:, 1], splits.test.inputs[:, 2]
+    np.testing.assert_array_equal(blue, splits.test.inputs[:, 0] % 2 == 0)
     np.testing.assert_array_equal(blue + red, 1)
-    np.testing.assert_array_equal(found.test.labels, found.test.inputs[:, 0] % 3 == 0)
+    np.testing.assert_array_equal(splits.test.labels, splits.test.inputs[:, 0] % 3 == 0)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_a_wrong_csv_file_is_refused_with_its_line(tmp_path: Path, text, label, 
 def test_an_npz_file_with_the_channels_last(tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     np.savez(path, x=np.moveaxis(COLOUR, 1, 3), y=LABELS, x_test=COLOUR[:6], y_test=LABELS[:6])
-    found = data.npz(path=str(path), seed=0)
-    assert (found.shape, len(found.test)) == ((3, 12, 9), 6)
-    np.testing.assert_array_equal(found.train.inputs, COLOUR[found.train_positions])
+    splits = data.npz(path=str(path), seed=0)
+    assert (splits.shape, len(splits.test)) == ((3, 12, 9), 6)
+    np.testing.assert_array_equal(splits.train.inputs, COLOUR[splits.train_positions])
     np.savez(path, x=COLOUR, z=LABELS)
     with pytest.raises(DataError, match=r"has no array 'y'; .* got x, z"):
         data.npz(path=str(path), seed=0)
@@ -78,13 +78,17 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     for number, (image, label) in enumerate(zip(GREY, LABELS, strict=True)):
         (tmp_path / label).mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / label / f"{number:02}.png")
-    found = data.folder(root=str(tmp_path), seed=0)
-    assert (found.shape, found.classes, len(found.test)) == ((1, 12, 9), ("cat", "dog", "eel"), 12)
+    splits = data.folder(root=str(tmp_path), seed=0)
+    assert (splits.shape, splits.classes, len(splits.test)) == (
+        (1, 12, 9),
+        ("cat", "dog", "eel"),
+        12,
+    )
     by_class = GREY[np.argsort(LABELS, kind="stable")]
     kept = np.delete(
-        np.arange(60), [int((by_class == each).all((1, 2)).argmax()) for each in found.test.inputs]
+        np.arange(60), [int((by_class == each).all((1, 2)).argmax()) for each in splits.test.inputs]
     )
-    np.testing.assert_array_equal(found.train.inputs, by_class[kept][found.train_positions])
+    np.testing.assert_array_equal(splits.train.inputs, by_class[kept][splits.train_positions])
     Image.fromarray(GREY[0, :5]).save(tmp_path / "eel" / "small.png")
     with pytest.raises(DataError, match=r"small.png has 9 x 5 pixels, expected 9 x 12"):
         data.folder(root=str(tmp_path), seed=0)
@@ -102,8 +106,8 @@ def test_idx_files_of_any_size(tmp_path: Path) -> None:
     images = tmp_path / "emnist-letters-train-images-idx3-ubyte.gz"
     images.write_bytes(gzip.compress(as_idx(GREY)))
     (tmp_path / "emnist-letters-train-labels-idx1-ubyte").write_bytes(as_idx(numbers % 4))
-    found = data.idx(root=str(tmp_path), seed=0)
-    assert (found.shape, found.classes) == ((1, 12, 9), ("0", "1", "2", "3"))
+    splits = data.idx(root=str(tmp_path), seed=0)
+    assert (splits.shape, splits.classes) == ((1, 12, 9), ("0", "1", "2", "3"))
     images.write_bytes(gzip.compress(as_idx(GREY)[:-7]))
     with pytest.raises(DataError, match=r"announces 60 x 12 x 9 bytes .* got 6,473: is it trunc"):
         data.idx(root=str(tmp_path), seed=0)
@@ -127,10 +131,10 @@ def test_cifar_is_read_from_an_archive_of_its_form(tmp_path: Path, monkeypatch) 
         data.cifar10(root=str(tmp_path), seed=0)
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     monkeypatch.setitem(archives._CIFAR, "cifar10", (path.name, md5))
-    found = data.cifar10(root=str(tmp_path), seed=0, validation_size=10)
-    assert (found.shape, found.classes[3], len(found.test)) == ((3, 32, 32), "cat", 20)
-    np.testing.assert_array_equal(found.test.inputs, rows[40:].reshape(-1, 3, 32, 32))
-    np.testing.assert_array_equal(found.test.labels, labels[40:])
+    splits = data.cifar10(root=str(tmp_path), seed=0, validation_size=10)
+    assert (splits.shape, splits.classes[3], len(splits.test)) == ((3, 32, 32), "cat", 20)
+    np.testing.assert_array_equal(splits.test.inputs, rows[40:].reshape(-1, 3, 32, 32))
+    np.testing.assert_array_equal(splits.test.labels, labels[40:])
 
 
 def test_scikit_learns_tables() -> None:

@@ -33,7 +33,7 @@ def test_confusions_leave_out_what_was_right() -> None:
 
 def test_mistakes_of_images_by_hand() -> None:
     label = np.array([3, 4, 5])
-    found = error_analysis.summarise(
+    mistakes = error_analysis.summarise(
         {
             "ce": [
                 {"predicted": np.array([3, 4, 9]), "label": label},
@@ -43,25 +43,25 @@ def test_mistakes_of_images_by_hand() -> None:
             "odd": [{"predicted": np.array([1, 2]), "label": np.array([1, 2])}],
         }
     )
-    assert found is not None
-    assert found.runs == {"ce": 2, "mse": 1} and found.skipped == 1
-    assert found.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
-    assert found.images["spread"].tolist() == [0.0, 0.5, 1.0]
-    assert found.images["taken_for"].tolist() == ["", "1", "9"]
-    accuracy = found.classes.set_index(["loss", "class"])["accuracy"]
+    assert mistakes is not None
+    assert mistakes.runs == {"ce": 2, "mse": 1} and mistakes.skipped == 1
+    assert mistakes.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
+    assert mistakes.images["spread"].tolist() == [0.0, 0.5, 1.0]
+    assert mistakes.images["taken_for"].tolist() == ["", "1", "9"]
+    accuracy = mistakes.classes.set_index(["loss", "class"])["accuracy"]
     assert accuracy["ce", "4"] == 0.5 and accuracy["ce", "5"] == 0.0 and accuracy["mse", "5"] == 1.0
     assert error_analysis.summarise({}) is None
 
 
 def test_mistakes_name_the_classes() -> None:
     runs = {"ce": [{"predicted": np.array([0, 2, 2]), "label": np.array([0, 1, 2])}]}
-    found = error_analysis.summarise(runs, ["cat", "dog", "eel"])
-    assert found is not None
-    assert found.classes["class"].tolist() == ["cat", "dog", "eel"]
-    assert found.images[["label", "taken_for"]].to_numpy().tolist() == [
+    mistakes = error_analysis.summarise(runs, ["cat", "dog", "eel"])
+    assert mistakes is not None
+    assert mistakes.classes["class"].tolist() == ["cat", "dog", "eel"]
+    assert mistakes.images[["label", "taken_for"]].to_numpy().tolist() == [
         ["cat", ""], ["dog", "eel"], ["eel", ""],
     ]  # fmt: skip
-    assert found.confusion["ce"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert mistakes.confusion["ce"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
 
 def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:

@@ -120,5 +120,5 @@ def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
     assert picture is not None
     lines = [container.lines[0] for container in picture.figure.axes[0].containers]
     for line, loss in zip(lines, ranked(section), strict=True):
-        own = section.means[section.means["loss"] == loss].sort_values("epochs")
-        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+        of_loss = section.means[section.means["loss"] == loss].sort_values("epochs")
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * of_loss["mean"])

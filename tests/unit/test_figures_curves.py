@@ -109,8 +109,8 @@ def wide(metric: str = "test_accuracy") -> Section:
         (history, ["val_accuracy"]),
     ):
         frame.loc[frame["seed"] == 1, columns] *= 0.5
-    (found,) = analysis.sections(summary, history, Question(metric=metric), predictions)
-    return found
+    (section,) = analysis.sections(summary, history, Question(metric=metric), predictions)
+    return section
 
 
 def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
@@ -186,6 +186,8 @@ def test_own_losses_have_an_axis_each(section: Section) -> None:
         ]
         assert shared == []
         training, validation = axis.lines
-        own = section.own[section.own["loss"] == loss].dropna(subset=["mean"])
+        of_loss = section.own[section.own["loss"] == loss].dropna(subset=["mean"])
         for line, part in ((training, "training"), (validation, "validation")):
-            np.testing.assert_allclose(line.get_ydata(), own.loc[own["part"] == part, "mean"])
+            np.testing.assert_allclose(
+                line.get_ydata(), of_loss.loc[of_loss["part"] == part, "mean"]
+            )

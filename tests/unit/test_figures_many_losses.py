@@ -36,8 +36,8 @@ def many(count: int, *, metric: str = "test_accuracy", ends: str = "close") -> S
             for frame in (summary, history):
                 columns = [name for name in ("val_accuracy", "test_accuracy") if name in frame]
                 frame.loc[frame["loss"] == loss, columns] *= 0.1 + 0.05 * place
-    (found,) = analysis.sections(summary, history, Question(metric=metric), predictions)
-    return found
+    (section,) = analysis.sections(summary, history, Question(metric=metric), predictions)
+    return section
 
 
 def looks_of(section: Section) -> dict[str, palette.Look]:
@@ -70,10 +70,10 @@ def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str
         said = set()
         for axis in figure.axes:
             labels = [text for text in axis.texts if str(text.get_gid()).startswith("label")]
-            found = boxes(figure, labels)
-            assert_apart(found)
+            extents = boxes(figure, labels)
+            assert_apart(extents)
             panel = axis.get_window_extent()
-            for box in found:
+            for box in extents:
                 assert figure.bbox.contains(box.x0, box.y0) and figure.bbox.contains(box.x1, box.y1)
                 assert panel.y0 - 2 < box.y0 and box.y1 < panel.y1 + 2 and box.x0 > panel.x1
             said |= {label.get_text() for label in labels}
@@ -168,9 +168,9 @@ def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) 
     forest = draw.forest()
     assert forest is not None
     figure = forest.figure
-    found = boxes(figure, list(figure.axes[0].texts))
-    assert_apart(found)
-    assert all(figure.bbox.contains(box.x1, box.y1) for box in found)
+    extents = boxes(figure, list(figure.axes[0].texts))
+    assert_apart(extents)
+    assert all(figure.bbox.contains(box.x1, box.y1) for box in extents)
     classes = draw.class_accuracy(section.mistakes)
     assert classes is not None
     figure = classes.figure

@@ -42,8 +42,8 @@ def of(*losses: str, config: Mapping[str, Any] | None = None, **params: Any) -> 
 
 
 def weights(found: Gallery, loss: str) -> tuple[np.ndarray, np.ndarray]:
-    own = found.weights[found.weights["loss"] == loss]
-    return own["p"].to_numpy(), own["weight"].to_numpy()
+    of_loss = found.weights[found.weights["loss"] == loss]
+    return of_loss["p"].to_numpy(), of_loss["weight"].to_numpy()
 
 
 # dL/dz = w(p_y) (p - e)
@@ -67,16 +67,16 @@ def test_weights_in_closed_form(loss: str, w: Callable[[np.ndarray], np.ndarray]
 
 
 def test_values_in_closed_form() -> None:
-    found = of("ce", "crammer_singer", "mse", "huber")
-    assert found.missing == {}
-    by_loss = dict(list(found.margins.groupby("loss")))
+    shown = of("ce", "crammer_singer", "mse", "huber")
+    assert shown.missing == {}
+    by_loss = dict(list(shown.margins.groupby("loss")))
     assert set(by_loss) == {"ce", "crammer_singer"}
     margin = by_loss["ce"]["margin"]
     np.testing.assert_allclose(by_loss["ce"]["value"], np.log1p(9 * np.exp(-margin)), rtol=1e-5)
     np.testing.assert_allclose(
         by_loss["crammer_singer"]["value"], np.maximum(0, 1 - margin), rtol=1e-5
     )
-    errors = dict(list(found.errors.groupby("loss")))
+    errors = dict(list(shown.errors.groupby("loss")))
     error = errors["mse"]["error"]
     np.testing.assert_allclose(errors["mse"]["value"], error**2, rtol=1e-5, atol=1e-12)
     bent = np.where(error.abs() < 1, error**2 / 2, error.abs() - 0.5)
@@ -84,29 +84,29 @@ def test_values_in_closed_form() -> None:
 
 
 def test_every_loss_of_the_suite_is_in_it_and_finite() -> None:
-    found = of(*LOGITS, *IN_CONTEXT, "mse", "mae_scalar", "huber")
-    assert found.missing == {}
+    shown = of(*LOGITS, *IN_CONTEXT, "mse", "mae_scalar", "huber")
+    assert shown.missing == {}
     target = {"_target_": "experiments.losses.Elr", "_partial_": True}
     assert of("elr", config={"loss": target}).missing == {"elr": "its weight also depends on index"}
     every = {*LOGITS, *IN_CONTEXT}
-    assert set(found.weights["loss"]) == set(found.margins["loss"]) == every
-    for frame in (found.weights, found.margins, found.errors):
+    assert set(shown.weights["loss"]) == set(shown.margins["loss"]) == every
+    for frame in (shown.weights, shown.margins, shown.errors):
         assert np.isfinite(frame.drop(columns=["loss", "when"]).to_numpy(dtype=float)).all()
 
 
 def test_a_loss_is_drawn_at_both_ends_of_training_and_of_the_classes() -> None:
-    found = of("ce", "ldam", "class_balanced", epochs=5)
+    shown = of("ce", "ldam", "class_balanced", epochs=5)
     counts = np.geomspace(5000, 50, 10).round()
     w = 1 / (1 - 0.999**counts)
     w *= 10 / w.sum()
     most, fewest = "frequent", "rare"
-    both = dict(drawings.curves(found.weights, "class_balanced"))
+    both = dict(drawings.curves(shown.weights, "class_balanced"))
     assert [*both] == [most, fewest]
     np.testing.assert_allclose(both[most]["weight"], w[0], rtol=1e-4)
     np.testing.assert_allclose(both[fewest]["weight"], w[-1], rtol=1e-4)
-    assert [words for words, _ in drawings.curves(found.weights, "ce")] == [""]
+    assert [words for words, _ in drawings.curves(shown.weights, "ce")] == [""]
 
-    four = dict(drawings.curves(found.weights, "ldam"))
+    four = dict(drawings.curves(shown.weights, "ldam"))
     names = [f"{at}, {of}" for at in ("start", "end") for of in (most, fewest)]
     assert [*four] == names
     w = 1 / (1 - 0.9999**counts)
@@ -120,7 +120,7 @@ def test_a_loss_is_drawn_at_both_ends_of_training_and_of_the_classes() -> None:
         np.testing.assert_allclose(before["weight"], (1 - q) / (1 - p), rtol=1e-4)
 
     order = ["ce", "ldam"]
-    figure = drawings.weights(found.weights, losses_of(order, palette.looks(order), order))
+    figure = drawings.weights(shown.weights, losses_of(order, palette.looks(order), order))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["ce", *(f"ldam ({name})" for name in names)]
     lines = [line for line in figure.axes[0].lines if line.get_gid()]
@@ -217,18 +217,18 @@ def test_what_cannot_be_drawn_is_named_with_the_reason(
 
 
 def test_all_losses_share_a_panel_and_those_behind_are_grey() -> None:
-    found = of(*LOGITS)
+    shown = of(*LOGITS)
     looks, behind = palette.looks(LOGITS), LOGITS[palette.TOGETHER :]
     losses = losses_of(LOGITS, looks, LOGITS[: palette.TOGETHER])
-    figure = drawings.weights(found.weights, losses)
+    figure = drawings.weights(shown.weights, losses)
     (axis,) = figure.axes
     kinds = {"weight": LOGITS[: palette.TOGETHER], "behind": behind}
     for kind, losses in kinds.items():
         for loss in losses:
             (line,) = [line for line in axis.lines if line.get_gid() == looks[loss].gid(kind)]
-            own = found.weights[found.weights["loss"] == loss]
-            np.testing.assert_array_equal(line.get_xdata(), own["p"])
-            np.testing.assert_array_equal(line.get_ydata(), own["weight"])
+            of_loss = shown.weights[shown.weights["loss"] == loss]
+            np.testing.assert_array_equal(line.get_xdata(), of_loss["p"])
+            np.testing.assert_array_equal(line.get_ydata(), of_loss["weight"])
             assert (line.get_color() == palette.MUTED) == (kind == "behind")
     assert axis.get_ylim()[0] == drawings.LEAST  # label_smoothing and square go on below
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -236,15 +236,15 @@ def test_all_losses_share_a_panel_and_those_behind_are_grey() -> None:
 
 
 def test_values_of_different_losses_are_never_on_one_axis() -> None:
-    found = of("ce", "mae", "gce")
+    shown = of("ce", "mae", "gce")
     order = ["ce", "mae", "gce"]
     figure = drawings.values(
-        found.margins, losses_of(order, palette.looks(order), order), x="margin", x_label="margin"
+        shown.margins, losses_of(order, palette.looks(order), order), x="margin", x_label="margin"
     )
     for axis, loss in zip(figure.axes, order, strict=True):
         (line,) = [line for line in axis.lines if str(line.get_gid()).startswith("value|")]
         np.testing.assert_array_equal(
-            line.get_ydata(), found.margins.loc[found.margins["loss"] == loss, "value"]
+            line.get_ydata(), shown.margins.loc[shown.margins["loss"] == loss, "value"]
         )
         others = [other for other in figure.axes if other is not axis]
         assert not any(axis.get_shared_y_axes().joined(axis, other) for other in others)
@@ -261,10 +261,10 @@ def page(found: Gallery | None) -> tuple[page_report.Report, str]:
 
 @pytest.mark.slow
 def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
-    found = of("ce", "mse")
+    shown = of("ce", "mse")
     report, html = page(
         Gallery(
-            found.weights, found.margins, found.errors, {"own": "x.own cannot be imported here"}
+            shown.weights, shown.margins, shown.errors, {"own": "x.own cannot be imported here"}
         )
     )
     assert {"loss-weights", "loss-margins", "loss-errors"} <= set(report.figures)

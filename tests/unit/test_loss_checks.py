@@ -57,8 +57,8 @@ EXTREMES: dict[str, list[dict[str, float]]] = {
 def test_of_our_losses_the_specimen_alone_is_a_mistake(option):
     tried = [{}, *OTHER_HYPERPARAMETERS.get(option, []), *EXTREMES.get(option, [])]
     for hyper in tried:
-        found = checks.of_loss(functools.partial(LOSSES[option], **hyper), calls=3)
-        assert names(found) == KNOWN_BAD.get(option, []), (hyper, found)
+        warnings = checks.of_loss(functools.partial(LOSSES[option], **hyper), calls=3)
+        assert names(warnings) == KNOWN_BAD.get(option, []), (hyper, warnings)
 
 
 def softmaxed(logits, labels):
@@ -164,13 +164,7 @@ def raises(logits, labels):
     raise RuntimeError("not today")
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        raises,
-        lambda logits, labels: losses.ce(logits, labels) / 0,
-    ],
-)
+@pytest.mark.parametrize("loss", [raises, lambda logits, labels: losses.ce(logits, labels) / 0])
 def test_of_a_loss_that_raises_or_is_not_finite_nothing_is_known(loss):
     assert checks.of_loss(loss) == []
 
@@ -182,16 +176,18 @@ def test_a_loss_that_counts_its_calls_has_a_hidden_state(calls):
     def warm(logits, labels):
         return losses.ce(logits, labels) * (0.5 if next(count) <= calls else 1)
 
-    (found,) = checks.of_loss(warm, rows=3)
-    assert found.name == "hidden-state"
-    assert "depends on something besides its arguments" in found.text
-    assert f"of {calls + 1} calls with the same ones" in found.text
+    (warning,) = checks.of_loss(warm, rows=3)
+    assert warning.name == "hidden-state"
+    assert "depends on something besides its arguments" in warning.text
+    assert f"of {calls + 1} calls with the same ones" in warning.text
 
 
 def test_a_loss_that_draws_random_numbers_has_a_hidden_state():
     with training.fresh(0):
-        found = checks.of_loss(lambda logits, labels: losses.ce(F.dropout(logits), labels), calls=2)
-    assert names(found) == ["hidden-state"]
+        warnings = checks.of_loss(
+            lambda logits, labels: losses.ce(F.dropout(logits), labels), calls=2
+        )
+    assert names(warnings) == ["hidden-state"]
 
 
 def largest_of_the_batch(logits, labels):

@@ -215,8 +215,8 @@ def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
     summary, curves = measured(*runs(seeds=range(3), rates=(0.03,)))
     summary["train_accuracy_flipped"] = 0.1
     question = Question(metric="train_accuracy_flipped", margin=0.2)  # one of 500 is 0.2 points
-    (found,) = analysis.sections(summary, curves, question, predictions)
-    assert set(found.headline["margin"]) == {0.2} and "one test example" not in basis(found)
+    (section,) = analysis.sections(summary, curves, question, predictions)
+    assert set(section.headline["margin"]) == {0.2} and "one test example" not in basis(section)
 
 
 def test_a_metric_that_no_run_has_is_said_aloud() -> None:

@@ -11,13 +11,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from helpers.mnist import (
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    Tiny,
-)
+from helpers.mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, Tiny
 
 from experiments.data import DataError, downloads, sources
 

@@ -10,12 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.mnist import (
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    Tiny,
-    fail,
-)
+from helpers.mnist import TEST_LABELS, TRAIN_IMAGES, Tiny, fail
 
 from experiments.data import DataError, sources
 

@@ -20,14 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from helpers.mnist import (
-    PACKAGE,
-    PADDLE,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    Tiny,
-    fail,
-)
+from helpers.mnist import PACKAGE, PADDLE, TEST_LABELS, TRAIN_IMAGES, Tiny, fail
 
 from experiments.data import DataError, downloads, sources
 

@@ -19,13 +19,17 @@ def of(inputs=GREY, labels=LABELS, **options) -> data.Splits:
 
 
 def test_classes_are_numbered_in_their_order_and_shapes_are_the_networks() -> None:
-    found = of()
-    assert (found.classes, found.shape, found.ordered) == (("cat", "dog", "eel"), (1, 12, 9), False)
-    assert (len(found.train), len(found.validation), len(found.test)) == (39, 9, 12)
+    splits = of()
+    assert (splits.classes, splits.shape, splits.ordered) == (
+        ("cat", "dog", "eel"),
+        (1, 12, 9),
+        False,
+    )
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (39, 9, 12)
     assert of(COLOUR).shape == (3, 12, 9)
     assert of(RNG.normal(size=(60, 5))).shape == (5,)
     named = of(labels=np.tile([0, 1, 2], 20), classes=("x", "y", "z"))
-    np.testing.assert_array_equal(named.train.labels, found.train.labels)
+    np.testing.assert_array_equal(named.train.labels, splits.train.labels)
     assert of(labels=np.tile([5, 7, 10], 20)).classes == ("5", "7", "10")
 
 
@@ -42,13 +46,16 @@ def test_each_part_has_each_class_in_its_share_and_the_test_set_is_one_for_all_s
 def test_features_are_normalized_by_the_training_set_alone() -> None:
     features = RNG.normal(3, [1.0, 20.0, 1.0], size=(60, 3))
     features[:, 2] = 7.0  # a constant one stays finite
-    found = of(features)
-    trained = training.tensor(found, found.train).numpy()
+    splits = of(features)
+    trained = training.tensor(splits, splits.train).numpy()
     np.testing.assert_allclose(trained.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(trained.std(axis=0), [1, 1, 0], atol=1e-5)
-    raw = found.test.inputs
-    expected = (raw - found.train.inputs.mean(axis=0)) / [*found.train.inputs[:, :2].std(axis=0), 1]
-    np.testing.assert_allclose(training.tensor(found, found.test).numpy(), expected, atol=1e-4)
+    raw = splits.test.inputs
+    expected = (raw - splits.train.inputs.mean(axis=0)) / [
+        *splits.train.inputs[:, :2].std(axis=0),
+        1,
+    ]
+    np.testing.assert_allclose(training.tensor(splits, splits.test).numpy(), expected, atol=1e-4)
     assert of(features, normalize=False).mean is None
     colours = of(COLOUR, normalize=True)
     assert colours.mean is not None and colours.mean.shape == (3, 1, 1)
@@ -70,12 +77,12 @@ def test_imbalance_leaves_out_training_examples_alone() -> None:
     assert np.bincount(whole.train.labels).tolist() == [160] * 5
     for kind, counts in (("exponential", [160, 90, 51, 28, 16]), ("step", [160, 160, 16, 16, 16])):
         own = {"test": (inputs[:5], labels[:5]), "imbalance": kind, "imbalance_ratio": 0.1}
-        found = of(inputs, labels, **own)
-        assert np.bincount(found.train.labels).tolist() == counts
-        np.testing.assert_array_equal(found.validation.inputs, whole.validation.inputs)
-        kept = np.isin(whole.train_positions, found.train_positions)
-        np.testing.assert_array_equal(whole.train_positions[kept], found.train_positions)
-        assert found.digest == whole.digest
+        splits = of(inputs, labels, **own)
+        assert np.bincount(splits.train.labels).tolist() == counts
+        np.testing.assert_array_equal(splits.validation.inputs, whole.validation.inputs)
+        kept = np.isin(whole.train_positions, splits.train_positions)
+        np.testing.assert_array_equal(whole.train_positions[kept], splits.train_positions)
+        assert splits.digest == whole.digest
         assert {*of(inputs, labels, **own | {"imbalance_ratio": 1e-9}).train.labels} == {*range(5)}
     job = settings("data=digits", "data.imbalance=step")
     assert job.params["data.imbalance"] == "step"
@@ -87,9 +94,9 @@ def test_imbalance_leaves_out_training_examples_alone() -> None:
 def test_asymmetric_noise_needs_to_know_which_class_resembles_which() -> None:
     with pytest.raises(DataError, match="expected symmetric or uniform, got asymmetric"):
         of(noise_kind="asymmetric")
-    found = of(noise_kind="asymmetric", label_noise=1.0, resembles={"cat": "dog"})
-    assert found.classes[0] == "cat" and 0 not in found.train.labels
-    np.testing.assert_array_equal(found.train.labels == 2, found.clean_labels == 2)
+    splits = of(noise_kind="asymmetric", label_noise=1.0, resembles={"cat": "dog"})
+    assert splits.classes[0] == "cat" and 0 not in splits.train.labels
+    np.testing.assert_array_equal(splits.train.labels == 2, splits.clean_labels == 2)
     with pytest.raises(DataError, match="resembles: expected names of classes, got cow"):
         of(resembles={"cow": "dog"})
 
@@ -113,20 +120,20 @@ def test_noisy_labels_come_from_a_file_in_the_order_of_the_source(tmp_path: Path
     inputs, noisy = np.arange(60.0)[:, None], np.roll(LABELS, 1)
     path = tmp_path / "noisy.txt"
     path.write_text("\n".join(noisy) + "\n")
-    found = of(inputs, noisy_labels=str(path))
-    places = found.train.inputs[:, 0].astype(int)
-    assert np.array(found.classes)[found.train.labels].tolist() == noisy[places].tolist()
-    assert np.array(found.classes)[found.clean_labels].tolist() == LABELS[places].tolist()
-    assert found.flipped == 1
-    np.testing.assert_array_equal(found.validation.labels, of(inputs).validation.labels)
+    splits = of(inputs, noisy_labels=str(path))
+    places = splits.train.inputs[:, 0].astype(int)
+    assert np.array(splits.classes)[splits.train.labels].tolist() == noisy[places].tolist()
+    assert np.array(splits.classes)[splits.clean_labels].tolist() == LABELS[places].tolist()
+    assert splits.flipped == 1
+    np.testing.assert_array_equal(splits.validation.labels, of(inputs).validation.labels)
     np.save(tmp_path / "noisy.npy", np.array(["cat", "dog", "eel"]).searchsorted(noisy))
     same = of(inputs, noisy_labels=str(tmp_path / "noisy.npy"))
-    np.testing.assert_array_equal(same.train.labels, found.train.labels)
-    assert same.digest == found.digest == of(inputs, noisy_labels=str(path), seed=3).digest
-    assert found.digest != of(inputs).digest
+    np.testing.assert_array_equal(same.train.labels, splits.train.labels)
+    assert same.digest == splits.digest == of(inputs, noisy_labels=str(path), seed=3).digest
+    assert splits.digest != of(inputs).digest
 
     folds = of(inputs, noisy_labels=str(path), folds=5, seed=2)
-    assert folds.flipped == 1 and folds.digest != found.digest
+    assert folds.flipped == 1 and folds.digest != splits.digest
     zeros = tmp_path / "zeros.txt"
     zeros.write_text("00\n" * 60)
     numbered = np.array([f"0{place}" for place in range(3)])[np.arange(60) % 3]

@@ -156,9 +156,9 @@ def table(*names: str) -> Table:
 def test_an_interval_reaches_no_further_than_values_can_be() -> None:
     frame = pd.DataFrame({"x": [0.8], "low": [0.4], "high": [1.2]})
     column = Column("x_percent", "x", "x", scale=100, ends=("low", "high"), bounds=(0, 1))
-    found = page_table.tabulate("t", "caption", frame, [column])
-    assert found.rows[0][0].text == "80.00 [40.00, 100.00]"
-    assert page_table.to_csv(found).splitlines() == ["x_percent,low,high", "80.0,40.0,120.0"]
+    cells = page_table.tabulate("t", "caption", frame, [column])
+    assert cells.rows[0][0].text == "80.00 [40.00, 100.00]"
+    assert page_table.to_csv(cells).splitlines() == ["x_percent,low,high", "80.0,40.0,120.0"]
 
 
 def test_csv_is_for_programs_and_is_no_formula() -> None:

@@ -27,8 +27,7 @@ def test_the_shortcut_skips_pixels_and_has_zeros_in_further_channels():
 
 
 @pytest.mark.parametrize(
-    ("convolution", "stride"),
-    [((4, 3, 1), 1), ((4, 8, 1), 2), ((4, 8, 3), 1), ((4, 1, 8), 1)],
+    ("convolution", "stride"), [((4, 3, 1), 1), ((4, 8, 1), 2), ((4, 8, 3), 1), ((4, 1, 8), 1)]
 )
 def test_a_shortcut_that_does_not_fit_is_an_error(convolution, stride):
     for network in networks(lambda: [Residual(nn.Sequential(nn.Conv2D(*convolution)), stride)]):

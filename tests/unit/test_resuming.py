@@ -13,15 +13,7 @@ from helpers.learning import SGD, learn, noisy, numbers, options
 from helpers.marks import with_slow
 from paddle import nn
 
-from experiments import (
-    checkpoints,
-    data,
-    losses,
-    models,
-    schedulers,
-    stopping,
-    training,
-)
+from experiments import checkpoints, data, losses, models, schedulers, stopping, training
 
 
 def check_resuming(splits, place, optimizer, scheduler, model=models.mlp, done=2):

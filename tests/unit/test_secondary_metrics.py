@@ -22,11 +22,7 @@ from reports.question import Question
 pytestmark = pytest.mark.usefixtures("house_style")
 
 
-TITLES = (
-    "Memorized label noise",
-    "Gradient norm and update size",
-    "Corrupted test images",
-)
+TITLES = ("Memorized label noise", "Gradient norm and update size", "Corrupted test images")
 
 
 LOGITS, NUMBER = logits_head(10), number_head(10)
@@ -37,8 +33,8 @@ NAMES = {"memorization", "steps", "corruptions"}
 
 @pytest.fixture(scope="module")
 def section() -> Section:
-    (found,) = analysis.sections(*measured(*runs()), Question(), predictions)
-    return found
+    (section,) = analysis.sections(*measured(*runs()), Question(), predictions)
+    return section
 
 
 def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Section) -> None:
@@ -63,9 +59,11 @@ def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> 
         assert [line.get_label() for line in axis.lines] == ranked(section)
         for line, loss in zip(axis.lines, ranked(section), strict=True):
             frame = section.by_epoch
-            own = frame[(frame["measure"] == measure.name) & (frame["loss"] == loss)]
+            of_loss = frame[(frame["measure"] == measure.name) & (frame["loss"] == loss)]
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
-            np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+            np.testing.assert_allclose(
+                np.asarray(line.get_ydata(), dtype=float), 100 * of_loss["mean"]
+            )
     assert axes[0].get_shared_y_axes().joined(axes[0], axes[2])
     assert "ce 60.00 %" in illustration.alt  # recovered after the third epoch
 

@@ -43,14 +43,14 @@ def picture(overview: Overview, found: list[Section]) -> cross_setting.PageFigur
     ],
 )
 def test_every_point_is_of_the_section_with_that_value(name: str, values: list[float]) -> None:
-    found = sections(*over(name, values, seeds=range(4)))
+    section_list = sections(*over(name, values, seeds=range(4)))
     assert [
-        float(section.runs[name].iloc[0]) for section in found
+        float(section.runs[name].iloc[0]) for section in section_list
     ] == values  # 32, 100, 500: by size
-    (overview,) = overviews(found)
+    (overview,) = overviews(section_list)
     assert overview.setting == name and overview.panels == [""] and overview.elsewhere == 0
     assert sorted(set(overview.means["value"])) == values
-    by_value = {float(section.runs[name].iloc[0]): section for section in found}
+    by_value = {float(section.runs[name].iloc[0]): section for section in section_list}
     for row in overview.means.to_dict("records"):
         section = by_value[row["value"]]
         (own,) = section.means[section.means["loss"] == row["loss"]].to_dict("records")
@@ -98,16 +98,16 @@ def test_another_difference_makes_a_panel_each() -> None:
     )
     other["test_accuracy"] -= 0.3
     both = pd.concat([one, other], ignore_index=True)
-    found = sections(both, pd.concat([curves, curves.assign(run_id="x" + curves["run_id"])]))
-    (overview,) = overviews(found)
+    section_list = sections(both, pd.concat([curves, curves.assign(run_id="x" + curves["run_id"])]))
+    (overview,) = overviews(section_list)
     assert overview.panels == ["model=mlp", "model=softmax"]
-    figure = picture(overview, found).figure
+    figure = picture(overview, section_list).figure
     assert [
         axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()
     ] == overview.panels
     low, high = figure.axes[0].get_ylim()  # of all panels
     assert low < 100 * overview.means["mean"].min() and 100 * overview.means["mean"].max() < high
-    table = cross_setting.overview_table(overview, found[0].metric, found[0].losses)
+    table = cross_setting.overview_table(overview, section_list[0].metric, section_list[0].losses)
     assert len(table.rows) == 12 and [cell.value for cell in table.rows[0]][:3] == [
         "model=mlp",
         0.0,
@@ -136,10 +136,10 @@ def test_two_numbers_in_a_grid_have_an_overview_each() -> None:
 
 
 def test_a_setting_without_a_number_is_counted() -> None:
-    found = sections(*over("data.train_size", [100.0, 1000.0, np.nan], seeds=range(2)))
-    (overview,) = overviews(found)
+    section_list = sections(*over("data.train_size", [100.0, 1000.0, np.nan], seeds=range(2)))
+    (overview,) = overviews(section_list)
     assert overview.elsewhere == 1 and sorted(set(overview.means["value"])) == [100, 1000]
-    assert "Not shown: 1 setting" in picture(overview, found).caption
+    assert "Not shown: 1 setting" in picture(overview, section_list).caption
 
 
 def test_lengths_of_training_are_not_mixed() -> None:
@@ -150,30 +150,30 @@ def test_lengths_of_training_are_not_mixed() -> None:
 
 
 def test_the_figure_has_the_means_and_the_intervals() -> None:
-    found = sections(*over("data.label_noise", [0.0, 0.2, 0.4], seeds=range(3)))
-    (overview,) = overviews(found)
-    illustration = picture(overview, found)
+    section_list = sections(*over("data.label_noise", [0.0, 0.2, 0.4], seeds=range(3)))
+    (overview,) = overviews(section_list)
+    illustration = picture(overview, section_list)
     (axis,) = illustration.figure.axes
     assert axis.get_xlabel() == "label noise" and axis.get_ylabel() == "test accuracy (%)"
     assert axis.get_xscale() == "linear"
-    for container, loss in zip(axis.containers, found[0].losses, strict=True):
-        own = overview.means[overview.means["loss"] == loss]
+    for container, loss in zip(axis.containers, section_list[0].losses, strict=True):
+        of_loss = overview.means[overview.means["loss"] == loss]
         line, _, (bars,) = container.lines
-        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * own["mean"])
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * of_loss["mean"])
         np.testing.assert_allclose(
-            np.asarray(line.get_xdata(), dtype=float), own["value"], atol=0.01
+            np.asarray(line.get_xdata(), dtype=float), of_loss["value"], atol=0.01
         )
         ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-        np.testing.assert_allclose(ends, 100 * own[["low", "high"]])
+        np.testing.assert_allclose(ends, 100 * of_loss[["low", "high"]])
     assert "Bars are 95 % intervals" in illustration.caption
     first = overview.means.query("loss == 'ce' and value == 0.2")["mean"].item()
     assert f"0.2 {100 * first:.2f} %" in illustration.alt
 
 
 def test_numbers_far_apart_have_a_logarithmic_axis() -> None:
-    found = sections(*over("data.train_size", [100, 1000, 10000], seeds=[0]))
-    (overview,) = overviews(found)
-    illustration = picture(overview, found)
+    section_list = sections(*over("data.train_size", [100, 1000, 10000], seeds=[0]))
+    (overview,) = overviews(section_list)
+    illustration = picture(overview, section_list)
     assert illustration.figure.axes[0].get_xscale() == "log"
     assert "95 %" not in illustration.caption  # one seed
     (line, *_) = illustration.figure.axes[0].containers[0].lines

@@ -23,9 +23,9 @@ def test_a_family_by_hand() -> None:
         *runs("mse", [0.96, 0.96, 0.96]),
         *runs("focal", [0.97, 0.98, 0.99]),
     )
-    found = contrasts(table, test_size=10_000)
-    assert list(found.columns) == COLUMNS
-    focal, mse = found.iloc[0], found.iloc[1]
+    rows = contrasts(table, test_size=10_000)
+    assert list(rows.columns) == COLUMNS
+    focal, mse = rows.iloc[0], rows.iloc[1]
     assert (mse["a"], mse["b"], mse["n"], mse["paired"], mse["unit"], mse["view"]) == (
         "mse",
         "ce",
@@ -60,7 +60,7 @@ def test_a_family_by_hand() -> None:
     assert focal[["difference", "low", "high"]].tolist() == pytest.approx([0, -half, half])
     assert (focal["p"], focal["p_seeds"], focal["p_holm"], focal["p_better"]) == (1, 1, 1, 0.5)
     assert math.isnan(focal["d_z"]) and focal["seeds_needed"] >= 5
-    assert found["dropped"].tolist() == [[], []] and not found["shared_seeds"].any()
+    assert rows["dropped"].tolist() == [[], []] and not rows["shared_seeds"].any()
 
 
 def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
@@ -148,25 +148,25 @@ def test_every_value_of_epochs_is_a_family_of_its_own_with_its_own_rates() -> No
             grid_of({"ce": {0.01: [0.7] * 3, 0.1: [0.8] * 3}, "mse": {0.01: [0.7] * 3}}, epochs=5),
         ]
     )
-    found = contrasts(table)
-    assert found["epochs"].tolist() == [10, 10, 5, 5]
-    assert found["lr_b"].tolist() == [0.01, 0.01, 0.1, 0.1]
-    assert found["family"].tolist() == [2, 2, 2, 2]
-    assert found["n"].tolist() == [
+    rows = contrasts(table)
+    assert rows["epochs"].tolist() == [10, 10, 5, 5]
+    assert rows["lr_b"].tolist() == [0.01, 0.01, 0.1, 0.1]
+    assert rows["family"].tolist() == [2, 2, 2, 2]
+    assert rows["n"].tolist() == [
         3,
         3,
         0,
         3,
     ]  # mae was never run for 5 epochs: planned all the same
-    p = found.set_index(["epochs", "a"])
+    p = rows.set_index(["epochs", "a"])
     assert p.loc[(5, "mse"), "p_holm"] == 2 * p.loc[(5, "mse"), "p"]
 
 
 def test_all_pairs_on_demand() -> None:
     table = frame(*(row for loss in ("a", "b", "ce") for row in runs(loss, [0.97, 0.98])))
-    found = contrasts(table, all_pairs=True)
-    assert list(zip(found["a"], found["b"], strict=True)) == [("a", "ce"), ("b", "ce"), ("b", "a")]
-    assert (found["family"] == 3).all()
+    rows = contrasts(table, all_pairs=True)
+    assert list(zip(rows["a"], rows["b"], strict=True)) == [("a", "ce"), ("b", "ce"), ("b", "a")]
+    assert (rows["family"] == 3).all()
     assert len(contrasts(table, all_pairs=True, reference="none of them")) == 3
     with pytest.raises(
         ValueError, match=r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"
@@ -228,15 +228,13 @@ def test_a_wide_alpha_narrows_the_interval() -> None:
 def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
     table = noisy(losses=3, seeds=12)
     first, second = table[table["seed"] < 6], table[table["seed"] >= 6]
-    found = same_loss_contrasts(first, second)
-    assert list(found.columns) == COLUMNS
-    assert found["a"].tolist() == found["b"].tolist() == ["ce", "loss 0", "loss 1"]
-    assert (
-        (found["view"] == "aa").all() and not found["paired"].any() and (found["family"] == 3).all()
-    )
-    assert (found["n"] == 6).all() and (found["interval"] == "welch").all()
-    assert found["difference"][0] == pytest.approx(
+    rows = same_loss_contrasts(first, second)
+    assert list(rows.columns) == COLUMNS
+    assert rows["a"].tolist() == rows["b"].tolist() == ["ce", "loss 0", "loss 1"]
+    assert (rows["view"] == "aa").all() and not rows["paired"].any() and (rows["family"] == 3).all()
+    assert (rows["n"] == 6).all() and (rows["interval"] == "welch").all()
+    assert rows["difference"][0] == pytest.approx(
         100 * first.query("loss == 'ce'")["test_accuracy"].mean()
         - 100 * second.query("loss == 'ce'")["test_accuracy"].mean()
     )
-    assert found["dropped"].tolist() == [[], [], []]
+    assert rows["dropped"].tolist() == [[], [], []]

@@ -11,9 +11,7 @@ import scipy.stats
 from helpers.summaries import NAN, frame, only, run, runs
 
 from reports.stats.contrasts import contrasts
-from reports.stats.significance import (
-    sign_flip_p,
-)
+from reports.stats.significance import sign_flip_p
 
 
 def test_unequal_seeds_are_paired_where_they_meet_and_the_others_are_named() -> None:
@@ -41,14 +39,14 @@ def test_unequal_seeds_are_paired_where_they_meet_and_the_others_are_named() -> 
 def test_a_loss_that_always_diverges_is_worse() -> None:
     ce = [0.97 + 0.001 * seed for seed in range(8)]
     table = frame(*runs("ce", ce), *runs("mse", [None] * 8), *runs("focal", ce[::-1]))
-    found = contrasts(table, diverged=0.1).set_index("a")
-    mse = found.loc["mse"]
+    rows = contrasts(table, diverged=0.1).set_index("a")
+    mse = rows.loc["mse"]
     assert (mse["n"], mse["verdict"], mse["diverged_a"], mse["lr_a"]) == (8, "worse", 8, 0.01)
     assert mse["difference"] == pytest.approx(10 - 100 * np.mean(ce))
     assert mse["p_seeds"] == 2**-7
     assert (mse["survivors_n"], mse["dropped"], mse["lacking"]) == (0, [], "")
     assert math.isnan(mse["survivors_difference"])
-    assert found["family"].tolist() == [2, 2]
+    assert rows["family"].tolist() == [2, 2]
     equal = contrasts(table, view="equal", diverged=0.1).set_index("a").loc["mse"]
     assert (equal["n"], equal["verdict"]) == (8, "worse")
     # what the best constant answer reaches is not known: the order decides, and no mean is given
@@ -111,8 +109,8 @@ def test_losses_of_which_no_run_ended_well_are_not_compared() -> None:
 def test_why_there_is_nothing_to_compare(outcomes: list[str], words: str) -> None:
     mse = [run("mse", seed, None, outcome=outcome) for seed, outcome in enumerate(outcomes)]
     table = frame(*runs("ce", [0.97] * len(outcomes)), *mse)
-    found = only(contrasts(table))
-    assert (found["lacking"], found["failed_a"]) == (words, 0)  # without a rate no run is of it
+    row = only(contrasts(table))
+    assert (row["lacking"], row["failed_a"]) == (words, 0)  # without a rate no run is of it
     at_rate = words.replace("of mse", "of mse at learning rate 0.01")
     equal = only(contrasts(table, view="equal"))
     assert (equal["lacking"], equal["failed_a"]) == (at_rate, len(outcomes))
@@ -133,12 +131,12 @@ def test_a_loss_that_failed_only_where_it_is_evaluated_says_so() -> None:
 def test_a_metric_the_head_does_not_have_is_no_contrast() -> None:
     table = frame(*runs("ce", [0.9, 0.9]), *runs("mse", [0.9, 0.9]), *runs("focal", [0.9, 0.9]))
     table["test_nll"] = [0.1, 0.2, None, None, 0.2, 0.4]
-    found = contrasts(table, metric="test_nll").set_index("a")
-    assert found.loc["mse", "n"] == 0 and math.isnan(found.loc["mse", "difference"])
-    assert found.loc["mse", "verdict"] == "undecided"
-    assert {cell.reason for cell in found.loc["mse", "dropped"]} == {"no value"}
-    assert found.loc["focal", "family"] == 1
-    assert found.loc["focal", "p_holm"] == pytest.approx(found.loc["focal", "p"] / 0.9)
+    rows = contrasts(table, metric="test_nll").set_index("a")
+    assert rows.loc["mse", "n"] == 0 and math.isnan(rows.loc["mse", "difference"])
+    assert rows.loc["mse", "verdict"] == "undecided"
+    assert {cell.reason for cell in rows.loc["mse", "dropped"]} == {"no value"}
+    assert rows.loc["focal", "family"] == 1
+    assert rows.loc["focal", "p_holm"] == pytest.approx(rows.loc["focal", "p"] / 0.9)
 
 
 @pytest.mark.parametrize(

@@ -42,36 +42,38 @@ def test_the_two_way_variance_by_hand() -> None:
     assert part.columns.tolist() == [0.5, 0, 1]
     # residuals .5 - .5, ...: d - row - column + mean = [[0, -.5, .5], [0, .5, -.5]], of 1 x 2
     assert part.residual == pytest.approx(1.0 / 2 / 6)
-    found = two_way.estimate([d.mean(axis=1)], [part])
+    estimate = two_way.estimate([d.mean(axis=1)], [part])
     rows, columns, residual = 0.5 / 2, 0.25 / 3, 1 / 12
-    assert found.difference == 0.5 and found.variance == pytest.approx(rows)  # + columns - residual
-    assert found.of_images == 0
+    assert estimate.difference == 0.5 and estimate.variance == pytest.approx(
+        rows
+    )  # + columns - residual
+    assert estimate.of_images == 0
     parts = rows**2 / 1 + columns**2 / 2 + residual**2 / 2
-    assert found.freedom == pytest.approx(rows**2 / parts)
+    assert estimate.freedom == pytest.approx(rows**2 / parts)
 
 
 def test_the_two_way_variance_is_unbiased_and_of_images_is_what_seeds_do_not_reduce() -> None:
     rng, n, m = generator(3), 6, 40
     shape = (4000, n, m)
     d = rng.normal(size=(4000, n, 1)) * 0.3 + rng.normal(size=(4000, 1, m)) + rng.normal(size=shape)
-    found = two_way.estimate([d.mean(axis=-1)], [two_way.image_parts(d)])
+    estimate = two_way.estimate([d.mean(axis=-1)], [two_way.image_parts(d)])
     truth = 0.09 / n + 1 / m + 1 / (n * m)
-    assert found.difference.var() == pytest.approx(truth, rel=0.06)
-    assert found.variance.mean() == pytest.approx(truth, rel=0.06)
-    assert found.of_images.mean() == pytest.approx(1 / m, rel=0.05)
+    assert estimate.difference.var() == pytest.approx(truth, rel=0.06)
+    assert estimate.variance.mean() == pytest.approx(truth, rel=0.06)
+    assert estimate.of_images.mean() == pytest.approx(1 / m, rel=0.05)
 
 
 def test_two_samples_have_their_rows_apart_and_the_columns_of_their_difference() -> None:
     rng = generator(4)
     a, b = rng.normal(size=(5, 30)), rng.normal(size=(8, 30))
-    found = two_way.estimate(
+    estimate = two_way.estimate(
         [a.mean(axis=1), b.mean(axis=1)], [two_way.image_parts(a), two_way.image_parts(b)]
     )
     rows = a.mean(axis=1).var(ddof=1) / 5 + b.mean(axis=1).var(ddof=1) / 8
     columns = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / 30
     residual = sum(float(two_way.image_parts(each).residual) for each in (a, b))
     expected = max(rows, columns, rows + columns - residual)
-    assert found.variance == pytest.approx(expected)
+    assert estimate.variance == pytest.approx(expected)
 
 
 def test_one_seed_is_about_images_alone() -> None:
@@ -116,12 +118,14 @@ def marginal(d: np.ndarray, one_sided: bool) -> float:
 @pytest.mark.slow
 def test_e_values_are_the_bayes_factors_they_stand_for() -> None:
     d = np.array([0.3, 1.4, 0.2, 0.9, -0.1])
-    found = two_way.estimate([d])
-    assert two_way.e_difference([d], found) == pytest.approx(marginal(d, False), rel=1e-3)
-    assert two_way.one_sided_e([d], found, 0.0) == pytest.approx(marginal(d, True), rel=1e-3)
-    assert two_way.one_sided_e([d], found, 0.5) == pytest.approx(marginal(d - 0.5, True), rel=1e-3)
+    estimate = two_way.estimate([d])
+    assert two_way.e_difference([d], estimate) == pytest.approx(marginal(d, False), rel=1e-3)
+    assert two_way.one_sided_e([d], estimate, 0.0) == pytest.approx(marginal(d, True), rel=1e-3)
+    assert two_way.one_sided_e([d], estimate, 0.5) == pytest.approx(
+        marginal(d - 0.5, True), rel=1e-3
+    )
     expected = min(marginal(d + 2, True), marginal(2 - d, True))
-    assert two_way.e_equivalence([d], found, 2.0) == pytest.approx(expected, rel=1e-3)
+    assert two_way.e_equivalence([d], estimate, 2.0) == pytest.approx(expected, rel=1e-3)
     with np.errstate(all="raise"):  # the most that four equal differences can say: 5^(4/2 - 1/2)
         equal = two_way.estimate([np.ones(4)])
         assert two_way.e_difference([np.ones(4)], equal) == pytest.approx(5**1.5)
@@ -237,14 +241,14 @@ def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(
 def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
     runs = two_losses()
     asked = ("ce", Question(), IMAGES, None, None, runs.bits.get)
-    found = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds="5"), *asked)
-    assert set(found["interval"]) == {"t"} and set(found["test_images"]) == {0}
-    assert set(found["generalises"]) == {"new seeds, each tested on a fold of these data"}
+    rows = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds="5"), *asked)
+    assert set(rows["interval"]) == {"t"} and set(rows["test_images"]) == {0}
+    assert set(rows["generalises"]) == {"new seeds, each tested on a fold of these data"}
     (whole,) = set(analysis.comparisons(pd.DataFrame(runs.rows), *asked)["interval"])
     assert whole == "two-way"
     one = pd.DataFrame(two_losses(seeds=1).rows).assign(folds="5")
-    found = analysis.comparisons(one, *asked)
-    assert set(found["generalises"]) == {"new examples, for these two networks"}
+    rows = analysis.comparisons(one, *asked)
+    assert set(rows["generalises"]) == {"new examples, for these two networks"}
 
 
 def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:

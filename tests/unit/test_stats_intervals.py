@@ -17,10 +17,7 @@ import reports.stats
 from reports.stats.bands import bands
 from reports.stats.contrast import values
 from reports.stats.intervals import RESAMPLES, mean_interval, mean_intervals, named_generator
-from reports.stats.significance import (
-    effect_size_dz,
-    sign_flip_p,
-)
+from reports.stats.significance import effect_size_dz, sign_flip_p
 
 
 @pytest.mark.parametrize(
@@ -201,15 +198,19 @@ def test_bands_are_the_intervals_of_the_means_recomputed_with_pandas(seeds: int)
 
 
 def test_one_seed_has_a_curve_and_no_band() -> None:
-    found = bands(curves_of(1), "val_accuracy")
-    assert found["mean"].notna().all() and found["low"].isna().all() and found["high"].isna().all()
-    assert (found["interval"] == "none").all()
+    averages = bands(curves_of(1), "val_accuracy")
+    assert (
+        averages["mean"].notna().all()
+        and averages["low"].isna().all()
+        and averages["high"].isna().all()
+    )
+    assert (averages["interval"] == "none").all()
 
 
 def test_equal_curves_have_a_band_of_zero_width() -> None:
     for seeds in (3, 25):
-        found = bands(curves_of(seeds).assign(val_accuracy=0.9), "val_accuracy")
-        assert (found[["mean", "low", "high"]] == 0.9).all(axis=None)
+        averages = bands(curves_of(seeds).assign(val_accuracy=0.9), "val_accuracy")
+        assert (averages[["mean", "low", "high"]] == 0.9).all(axis=None)
 
 
 def test_bands_say_over_how_many_of_how_many_runs_they_average() -> None:
@@ -219,11 +220,11 @@ def test_bands_say_over_how_many_of_how_many_runs_they_average() -> None:
     ]  # one run diverged after its first epoch
     curves.loc[(curves["seed"] == 0) & (curves["epoch"] == 3), "val_accuracy"] = NAN
     curves.loc[curves["seed"] == 1, "val_accuracy"] = math.inf
-    found = bands(curves, "val_accuracy")
-    assert found["n"].tolist() == [3, 2, 1] and found["runs"].tolist() == [4, 4, 4]
-    assert found["interval"].tolist() == ["t", "t", "none"]
+    averages = bands(curves, "val_accuracy")
+    assert averages["n"].tolist() == [3, 2, 1] and averages["runs"].tolist() == [4, 4, 4]
+    assert averages["interval"].tolist() == ["t", "t", "none"]
     survivors = curves[(curves["epoch"] == 2) & curves["seed"].isin([0, 2])]["val_accuracy"]
-    assert found["mean"][1] == pytest.approx(survivors.mean())
+    assert averages["mean"][1] == pytest.approx(survivors.mean())
 
 
 def test_bands_keep_their_seed_and_others_differ() -> None:

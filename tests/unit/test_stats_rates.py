@@ -24,11 +24,7 @@ def test_one_run_counts_per_run_and_it_is_the_newest_finished_one() -> None:
         run("mse", 0, None, outcome="killed", run_id="killed"),
         run("mse", 0, None, outcome="failed", run_id="failed"),
     )
-    assert newest_runs(table)["run_id"].tolist() == [
-        "forced again",
-        "late seed",
-        "failed",
-    ]
+    assert newest_runs(table)["run_id"].tolist() == ["forced again", "late seed", "failed"]
 
 
 def test_denominators_count_every_run_that_should_be_there() -> None:
@@ -191,21 +187,21 @@ def test_unequal_budgets_are_flagged_for_the_epochs_they_are_at() -> None:
             grid_of({"ce": {0.01: [0.8], 0.1: [0.9]}, "mse": {0.01: [0.8]}}, epochs=5),
         ]
     )
-    found = choose_rates(table)
-    assert found["epochs"].tolist() == [5, 5, 10, 10]
-    assert found["equal_budget"].tolist() == [
+    rates = choose_rates(table)
+    assert rates["epochs"].tolist() == [5, 5, 10, 10]
+    assert rates["equal_budget"].tolist() == [
         False,
         False,
         True,
         True,
     ]  # diverged trials were trials
-    assert found["budget"].tolist() == [2, 1, 2, 2]
+    assert rates["budget"].tolist() == [2, 1, 2, 2]
 
 
 def test_the_rate_table_hides_nothing() -> None:
     table = grid_of({"ce": {0.01: [0.8, 0.9], 0.1: [None, 0.7]}, "mse": {0.01: [0.5, 0.6]}})
     table.loc[0, "val_accuracy"] = NAN  # ok, but its metric was lost
-    found = rate_table(table)
+    rates = rate_table(table)
     expected = pd.DataFrame(
         {
             "epochs": 10,
@@ -222,7 +218,7 @@ def test_the_rate_table_hides_nothing() -> None:
             "seeds": [(1,), (1,), (0, 1), ()],
         }
     )
-    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(rates, expected, check_dtype=False)
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 5, 8, 9, 10, 12, 38])
@@ -259,8 +255,8 @@ def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() 
     table.loc[(table["loss"] == "mse") & (table["seed"] == 1) & (table["lr"] == 0.1), "outcome"] = (
         "failed"
     )
-    found = choose_rates(table).set_index("loss")["tuning_seeds"]
-    assert found.to_dict() == {"ce": (0, 1, 2), "mse": (0, 2)}
+    rates = choose_rates(table).set_index("loss")["tuning_seeds"]
+    assert rates.to_dict() == {"ce": (0, 1, 2), "mse": (0, 2)}
 
 
 def test_a_single_run_at_a_further_rate_changes_nothing() -> None:

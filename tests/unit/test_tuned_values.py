@@ -28,8 +28,8 @@ from reports.stats.tuning import choose_rates
 
 
 def section_of(summary: pd.DataFrame, curves: pd.DataFrame) -> Section:
-    (found,) = analysis.sections(summary, curves, Question(), predictions)
-    return found
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    return section
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def section() -> Section:
 
 
 def test_the_best_trial_is_chosen_and_every_loss_had_as_many() -> None:
-    found = choose_rates(tuned()[0]).set_index("loss")
-    assert found["lr"].to_dict() == {"ce": 0.0398, "focal": 0.1}
-    assert found["tuned"].to_dict() == {"ce": "", "focal": "gamma=2"}
-    assert found["trials"].tolist() == [6, 6] and found["rates"].tolist() == [6, 2]
-    assert found["budget"].tolist() == [60, 60] and found["equal_budget"].all()
-    assert found["tuned_edge"].tolist() == ["", ""]
-    assert found.loc["focal", "candidates"] == (Trial(0.1, "gamma=2"),)
+    rates = choose_rates(tuned()[0]).set_index("loss")
+    assert rates["lr"].to_dict() == {"ce": 0.0398, "focal": 0.1}
+    assert rates["tuned"].to_dict() == {"ce": "", "focal": "gamma=2"}
+    assert rates["trials"].tolist() == [6, 6] and rates["rates"].tolist() == [6, 2]
+    assert rates["budget"].tolist() == [60, 60] and rates["equal_budget"].all()
+    assert rates["tuned_edge"].tolist() == ["", ""]
+    assert rates.loc["focal", "candidates"] == (Trial(0.1, "gamma=2"),)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_a_best_value_at_the_edge_is_named(gammas, best, edge) -> None:
 def test_of_equal_trials_the_smaller_rate_and_then_the_first_value_is_chosen() -> None:
     summary, _ = tuned((10, 2), drop=0)
     summary["val_accuracy"] = 0.5
-    found = choose_rates(summary).set_index("loss")
-    assert (found.loc["focal", "lr"], found.loc["focal", "tuned"]) == (0.01, "gamma=2")
+    rates = choose_rates(summary).set_index("loss")
+    assert (rates.loc["focal", "lr"], rates.loc["focal", "tuned"]) == (0.01, "gamma=2")
     every = {Trial(lr, own) for lr in (0.01, 0.1) for own in ("gamma=2", "gamma=10")}
-    assert set(found.loc["focal", "candidates"]) == every
+    assert set(rates.loc["focal", "candidates"]) == every
 
 
 def test_a_verdict_has_to_hold_in_every_trial_that_may_be_the_best() -> None:
@@ -88,8 +88,8 @@ def test_a_verdict_has_to_hold_in_every_trial_that_may_be_the_best() -> None:
 
 
 def test_equal_rates_are_compared_for_each_value() -> None:
-    found = contrasts(tuned()[0], view="equal")
-    assert [*zip(found["lr_a"], found["tuned_a"], found["lr_b"], strict=True)] == [
+    rows = contrasts(tuned()[0], view="equal")
+    assert [*zip(rows["lr_a"], rows["tuned_a"], rows["lr_b"], strict=True)] == [
         (lr, f"gamma={gamma}", lr) for lr in (0.01, 0.1) for gamma in (1, 2, 3)
     ]
 
