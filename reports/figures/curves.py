@@ -168,11 +168,13 @@ def _lines(
 def _gathered(ends: Ends, upper: Sequence[str], losses: Losses) -> tuple[Ends, dict[str, str]]:
     """The ends to be labelled and their labels.
 
-    Of the lines that are enlarged below the highest in color speaks for all.
+    Of the lines that are enlarged below, and end close together, the highest in color speaks for
+    all.
     """
     first = next((loss for loss in upper if loss not in losses.behind), upper[0] if upper else "")
-    kept = {loss: end for loss, end in ends.items() if loss == first or loss not in upper}
-    more = {first: f"{losses.names[first]} and {len(upper) - 1} more"} if len(upper) > 1 else {}
+    near = [loss for loss in upper if abs(ends[loss][1] - ends[first][1]) <= FAR]
+    kept = {loss: end for loss, end in ends.items() if loss == first or loss not in near}
+    more = {first: f"{losses.names[first]} and {len(near) - 1} more"} if len(near) > 1 else {}
     return kept, {**losses.names, **more}
 
 

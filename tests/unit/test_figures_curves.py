@@ -89,6 +89,21 @@ def test_lines_far_above_the_others_are_enlarged_below() -> None:
     assert "focal gamma=3 and 1 more" in [text.get_text() for text in figure.axes[1].texts]
 
 
+def test_a_label_speaks_for_lines_that_end_close_together_alone() -> None:
+    losses = ("ce", "focal gamma=3", "brier", "mse")
+    (section,) = analysis.sections(*runs(losses, epochs=(10,)), Question(), predictions)
+    bands = section.bands.copy()
+    for loss, lower in (("brier", 0.2), ("mse", 0.8)):
+        bands.loc[bands["loss"] == loss, ["mean", "low", "high"]] -= lower
+    assert curves.far_above(bands) == ["focal gamma=3", "ce", "brier"]
+    figure = curves.accuracy_curves(section.curves[:0], bands, losses_in(section), x=["epoch"])
+    labels = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    assert labels == [
+        ["mse", "brier", "focal gamma=3 and 1 more"],
+        ["brier", "ce", "focal gamma=3"],
+    ]
+
+
 @pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 1), (3, 2)])
 def test_nothing_is_enlarged_whose_second_half_is_a_dot(epochs: int, panels: int) -> None:
     (section,) = analysis.sections(*runs(epochs=(epochs,)), Question(), predictions)
