@@ -224,6 +224,7 @@ def test_reports_of_sweeps_with_one_name_do_not_replace_each_other(
     report: Report, sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
     shutil.copy(sweep[0] / "mlflow.db", tmp_path)
+    shutil.copytree(sweep[0] / "mlartifacts", tmp_path / "mlartifacts")  # `sweep` is shared
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (parent,) = sweeps(client.tracking_uri)["run_id"]
     name = client.get_run(parent).info.run_name
