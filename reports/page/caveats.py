@@ -102,9 +102,9 @@ def lost_runs(sections: Sequence[Section]) -> str:
     """How many runs of these settings have no result: 3 diverged of 60 runs; or empty."""
     counts = pd.concat([section.denominators for section in sections]).drop(columns="loss").sum()
     running = sum(section.running for section in sections)
-    lost = {name: int(counts.get(name, 0)) for name in _LOST} | {"still running": running}
-    bad = [f"{count:,} {name}" for name, count in lost.items() if count]
-    return f"{' and '.join(bad)} of {int(counts.get('expected', 0)):,} runs" if bad else ""
+    bad = [f"{int(counts[name]):,} {name}" for name in _LOST if counts.get(name)]
+    words = [f"{' and '.join(bad)} of {int(counts['expected']):,} runs"] if bad else []
+    return ", ".join(words + [f"{running:,} still running"] * (running > 0))
 
 
 def _seeds(section: Section) -> Fact:

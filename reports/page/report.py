@@ -88,8 +88,9 @@ def report(
         parts.append(Part("Caveats of all settings", "caveats.jinja", _only(shared)))
     if source.baselines and sections:
         top["baselines"] = provenance.sentences(source.baselines, sections[0].runs)
+    title = say("answer", answers) if across is None else _title(across)
     made.report.page = Page(
-        title=say("answer", answers) if across is None else _title(across),
+        title=("So far: " if progress else "") + title,
         subtitle=_subtitle(sections, source),
         top=Part("Answer", "answer.jinja", top),
         parts=[

@@ -77,6 +77,7 @@ def test_the_page_follows_a_sweep_and_the_report_ends_it(
     assert "ce, 0.003, seed 0: 10.00 %" in first and "No run has finished" in first
     words = text_of(second)
     assert "5 of 6 runs are done, 0 are under way, about 5.0s left" in words
+    assert words.startswith("So far: ")
     assert "mean squared error (mse) against cross-entropy (ce) is undecided" in words.lower()
     assert second == third and "the store will be read again: the database is locked" in text
     (path,) = (store.path.parent / "outputs" / "reports").glob("*/index.html")

@@ -44,6 +44,7 @@ def test_what_is_missing_failed_or_diverged_is_counted_and_said() -> None:
         "84 of 90 runs ended well; 3 diverged; 1 failed; 0 killed; 2 missing; 1 still running, "
         "not counted." in words
     )
+    assert "3 diverged and 1 failed and 2 missing of 90 runs, 1 still running" in words
     assert "mse at 0.03 seed 7 (missing)" in words and "mse at 0.03 seed 9 (failed)" in words
     assert "1 of 8 runs of mse diverged" in words
     assert "Without a result (failed or killed): 1 run of mse." in words
