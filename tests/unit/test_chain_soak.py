@@ -18,7 +18,7 @@ from helpers.commands import ROOT
 from paddle import nn
 
 from experiments import models, training, weights
-from experiments.kernels import chain, plan
+from experiments.kernels import chain, plan, tape
 from experiments.losses import ce
 from experiments.optimizers import sgd
 from experiments.schedulers import constant
@@ -110,7 +110,7 @@ def test_random_networks_write_nowhere_else(monkeypatch):
         return room[GUARD : GUARD + size].reshape(shape)
 
     monkeypatch.setattr(plan, "Buffer", Buffer)
-    monkeypatch.setattr(plan, "_empty", empty)
+    monkeypatch.setattr(tape, "empty", empty)
     plan.buffers.clear()
     for _ in range(100):
         shape = [int(n) for n in rng.integers([1, 1, 20, 20], [9, 20, 30, 30])]
