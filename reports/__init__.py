@@ -29,11 +29,12 @@ The map, in the order in which a report is made:
     sentences.py verdicts in words
     verdicts.py  verdicts as a file, and the check that they still hold
     names.py     names for people, whatever characters they have
+    processes.py forks, for what can be computed side by side
     figures/     frames in, figures out
     page/        the text, the tables and the figures in their order; HTML and Markdown
     files.py     where a report goes: its directory, and its copy in MLflow
 
-Import rule: `metrics` and `names` import nothing of the package; `stats`, `error_analysis` and
+Import rule: `metrics`, `names` and `processes` import nothing of the package; `stats`, `error_analysis` and
 `figures` nothing but themselves and these; `gallery` and `source_code` nothing but `names` and
 `runs.versions`; `secondary_metrics` draws on `stats`, `question` on `metrics`, `analysis` on these
 and `error_analysis`, `same_loss` and `sensitivity` on `analysis`, `across` on these and `verdicts`,

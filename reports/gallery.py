@@ -96,6 +96,13 @@ def gallery(summary: pd.DataFrame, configuration: Configuration) -> Gallery:
     return Gallery(**made, missing=missing)
 
 
+def load_paddle() -> None:
+    """Import Paddle, which takes longer than all curves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tools that are not used here
+        importlib.import_module("paddle")
+
+
 def _contexts(function: Callable[..., Any], run: pd.Series) -> list[tuple[str, Any, int]]:
     """What a loss is given besides outputs and labels: words, the values, and the true class."""
     names = context.needed(function)

@@ -12,8 +12,10 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +87,16 @@ def report(cfg: DictConfig) -> None:
 
 def generate(request: Options) -> Path:
     """Write the report; the path of its page."""
+    from reports import processes
+    from reports.gallery import load_paddle
+
+    with processes.forks(1) as fork:
+        if fork:
+            fork.submit(load_paddle)  # while this process reads the runs
+        return _generate(request, fork)
+
+
+def _generate(request: Options, fork: Executor | None) -> Path:
     from reports import across, files, verdicts
     from reports.figures import fonts, palette
     from reports.page import answer, drawings, provenance, render
@@ -94,6 +106,7 @@ def generate(request: Options) -> Path:
     apart = unusual(request)
     directory = files.prepare(request.output, files.report_name(runs, request.where, apart))
     sections = sections_of(request, runs)
+    curves = None if runs.imported else _gallery(runs, sections, fork)
     over_all = None
     if request.across is not None:
         over_all = across.across(sections, request.across, question(request, runs))
@@ -121,7 +134,7 @@ def generate(request: Options) -> Path:
             sections,
             source,
             test_examples,
-            gallery=None if runs.imported else _gallery(runs, sections),
+            gallery=None if curves is None else curves(),
             figure_format=request.formats[0],
             across=over_all,
         )
@@ -151,16 +164,26 @@ def generate(request: Options) -> Path:
     return written
 
 
-def _gallery(runs: Runs, sections: Sequence[Section]) -> Gallery:
-    """The curves of the losses, each with the values that it is shown at."""
+def _gallery(
+    runs: Runs, sections: Sequence[Section], fork: Executor | None
+) -> Callable[[], Gallery]:
+    """The curves of the losses, each with the values of an evaluated run where there is one.
+
+    The fork begins at once; without it the call computes them.
+    """
     from reports.gallery import gallery
     from reports.runs import configuration
 
     evaluated = {run_id for section in sections for run_id in section.evaluated["run_id"]}
     evaluated_first = runs.summary.sort_values(
         "run_id", key=lambda run_ids: ~run_ids.isin(evaluated), kind="stable"
-    )
-    return gallery(evaluated_first, lambda run_id: configuration(runs, run_id))
+    ).drop_duplicates("loss")
+    configurations = {
+        run_id: configuration(runs, run_id) for run_id in evaluated_first["run_id"].astype(str)
+    }
+    if fork is None:
+        return partial(gallery, evaluated_first, configurations.get)
+    return fork.submit(gallery, evaluated_first, configurations.get).result
 
 
 def main() -> None:

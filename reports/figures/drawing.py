@@ -17,7 +17,6 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
-from scipy.optimize import isotonic_regression
 
 from reports.figures.palette import MUTED, Look, Losses
 
@@ -192,7 +191,11 @@ def spread(values: Sequence[float], step: float, low: float, high: float) -> lis
     if not len(values):
         return []
     before = step * np.arange(len(values))  # what the steps before each place take
-    firsts = isotonic_regression(values - before).x
+    firsts = values - before
+    if (np.diff(firsts) < 0).any():
+        from scipy.optimize import isotonic_regression  # here, since it takes a sixth of a second
+
+        firsts = isotonic_regression(firsts).x
     return list(np.minimum(np.maximum(firsts, low), high - before[-1]) + before)
 
 

@@ -1,29 +1,20 @@
-"""The drawings of a figure for the page and for files; those of a page are made in two processes.
-
-The processes are forks, which cost little and have all that the figures are made from.
-"""
+"""The drawings of a figure for the page and for files; those of a page use two processes."""
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
-import signal
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from reports import processes
 from reports.figures import palette
 
 if TYPE_CHECKING:
     from reports.page.figure import PageFigure
 
-PROCESSES = 2
 LEAST = 4
 """So many figures take longer to draw than the processes to start."""
 
@@ -66,23 +57,10 @@ def draw(figures: Iterable[PageFigure], width: str, formats: Sequence[str]) -> N
     """Draw all figures of a page, with their files. Call inside `palette.style()`."""
     figures = list(figures)
     one = functools.partial(_drawn, width=width, formats=formats)
-    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < PROCESSES or len(figures) < LEAST:
-        for figure in figures:  # elsewhere a fork may not use the system's libraries
-            figure.drawn = one(figure)
-        return
-    with (
-        warnings.catch_warnings(),
-        ProcessPoolExecutor(
-            PROCESSES,
-            multiprocessing.get_context("fork"),
-            signal.signal,
-            (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C ends this process, which ends its forks
-        ) as pool,
-    ):
-        # Of forks beside threads, from Python 3.12 on: the forks use nothing that threads lock.
-        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
-        for figure, drawn in zip(figures, pool.map(one, figures), strict=True):
-            figure.drawn = drawn
+    with processes.forks(processes.CORES if len(figures) >= LEAST else 0) as pool:
+        drawn = pool.map(one, figures) if pool else map(one, figures)
+        for figure, each in zip(figures, drawn, strict=True):
+            figure.drawn = each
 
 
 def _drawn(figure: PageFigure, width: str, formats: Sequence[str]) -> Drawings:

@@ -7,7 +7,6 @@ Gururangan, Card, Schwartz and Smith 2019, EMNLP, "Show your work".
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,9 @@ SHARE = 0.95
 """The usual target is this share of the reference's final validation accuracy."""
 
 MEASURES = ("epochs", "seconds")
+
+LEAST_RUNS = 6
+"""With fewer the order statistics give no 95 % interval of a median."""
 
 
 def usual_target(final: pd.Series) -> float:
@@ -82,9 +84,8 @@ def reached(times: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for measure in MEASURES:
         for loss, own in _measured(times, measure):
-            curve = _kaplan_meier(own, measure)
-            at = [0.0, *curve.quantiles]
-            share = [0.0, *(1 - curve.probabilities)]
+            ends, left = _kaplan_meier(own, measure)
+            at, share = [0.0, *ends], [0.0, *(1 - left)]
             parts.append(pd.DataFrame({"measure": measure, "loss": loss, "at": at, "share": share}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_STEPS)
 
@@ -106,15 +107,14 @@ def median_times(times: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for measure in MEASURES:
         for loss, own in _measured(times, measure):
-            curve = _kaplan_meier(own, measure)
-            half = curve.quantiles[curve.probabilities <= 0.5 + 1e-12]
-            ordered = own[measure].where(own["reached"], np.inf).to_numpy()
-            interval = scipy.stats.quantile_test(ordered, p=0.5).confidence_interval(0.95)
-            ends = (float(interval.low), float(interval.high))
-            if any(map(math.isnan, ends)):
-                ends = (math.nan, math.nan)
+            ends, left = _kaplan_meier(own, measure)
+            half = ends[left <= 0.5 + 1e-12]
+            low = high = math.nan
+            if len(own) >= LEAST_RUNS:
+                ordered = own[measure].where(own["reached"], np.inf).to_numpy()
+                low, high = scipy.stats.quantile_test(ordered, p=0.5).confidence_interval(0.95)
             median = float(half[0]) if len(half) else math.inf
-            rows.append([measure, loss, len(own), int(own["reached"].sum()), median, *ends])
+            rows.append([measure, loss, len(own), int(own["reached"].sum()), median, low, high])
     return pd.DataFrame(rows, columns=_MEDIANS)
 
 
@@ -123,13 +123,13 @@ def _measured(times: pd.DataFrame, measure: str) -> list[tuple[str, pd.DataFrame
     return [(str(loss), own) for loss, own in finite.groupby("loss", sort=True)]
 
 
-def _kaplan_meier(own: pd.DataFrame, measure: str) -> Any:
-    """The share of runs that have not reached the target: its `quantiles` and `probabilities`."""
-    reached = own["reached"]
-    sample = scipy.stats.CensoredData(
-        uncensored=own.loc[reached, measure].to_numpy(), right=own.loc[~reached, measure].to_numpy()
-    )
-    return scipy.stats.ecdf(sample).sf
+def _kaplan_meier(own: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """At each time of a run, the share that has not reached the target (Kaplan and Meier 1958)."""
+    ends, reached = own[measure].to_numpy(), own["reached"].to_numpy(dtype=bool)
+    times = np.unique(ends)
+    here = ends[:, None] == times
+    at_risk = (ends[:, None] >= times).sum(axis=0)
+    return times, np.cumprod(1 - (here & reached[:, None]).sum(axis=0) / at_risk)
 
 
 def expected_best(runs: pd.DataFrame) -> pd.DataFrame:

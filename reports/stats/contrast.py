@@ -262,7 +262,7 @@ def _of_pairs(
     p_seeds = sign_flip_p(d, step)
     return {
         **{"sd": float(two_way.spread(d)), "d_z": effect_size_dz(d), "p_seeds": p_seeds},
-        **{"median": float(np.median(d)), "trimmed_mean": float(scipy.stats.trim_mean(d, 0.2))},
+        **{"median": float(np.median(d)), "trimmed_mean": _trimmed_mean(d)},
         "outliers": tuple(np.flatnonzero(outlying(d, rounding)).tolist()),
         "trusted": is_trusted(d, p_seeds, rounding, alpha=alpha),
     }
@@ -273,13 +273,19 @@ def _of_samples(
 ) -> dict[str, Any]:
     """The same of two samples, for which there is no test of outlying seeds."""
     far = [outlying(each, _rounding(step, False)) for each in (x, y)]
-    trimmed = scipy.stats.trim_mean(x, 0.2) - scipy.stats.trim_mean(y, 0.2)
+    trimmed = _trimmed_mean(x) - _trimmed_mean(y)
     return {
         "sd": math.sqrt((float(two_way.spread(x)) ** 2 + float(two_way.spread(y)) ** 2) / 2),
         "p_seeds": float(two_way.p_difference(of_seeds)),
-        **{"median": float(np.median(x) - np.median(y)), "trimmed_mean": float(trimmed)},
+        **{"median": float(np.median(x) - np.median(y)), "trimmed_mean": trimmed},
         "outliers": tuple(np.flatnonzero(np.concatenate(far)).tolist()),
     }
+
+
+def _trimmed_mean(values: np.ndarray) -> float:
+    """The mean without a fifth of the values at either end."""
+    cut = len(values) // 5
+    return float(np.sort(values)[cut : len(values) - cut].mean())
 
 
 def rank_contrast(

@@ -19,7 +19,7 @@ from helpers.pages import main
 from helpers.synthetic_runs import HOSTILE, predictions, runs
 
 from experiments import context
-from reports import analysis
+from reports import analysis, processes
 from reports.figures import gallery as drawings
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
@@ -283,3 +283,17 @@ def test_without_losses_to_show_there_is_no_gallery() -> None:
     for found in (None, gallery(pd.DataFrame(columns=["loss", "run_id"]), lambda run_id: None)):
         report, html = page(found)
         assert "Gradient weight of each loss" not in html and "loss-weights" not in report.figures
+
+
+def test_a_fork_computes_the_same_curves() -> None:
+    rows = pd.DataFrame([{"run_id": loss, "loss": loss} for loss in ("ce", "mse", "nothing")])
+    configurations: dict[str, Any] = {}
+    here = gallery(rows, configurations.get)
+    with processes.forks(1) as fork:
+        if fork is None:
+            pytest.skip("one core, or no forks")
+        there = fork.submit(gallery, rows, configurations.get).result()
+    pd.testing.assert_frame_equal(here.weights, there.weights)
+    pd.testing.assert_frame_equal(here.errors, there.errors)
+    assert len(there.weights) > 100 and [*there.missing] == ["nothing"]
+    assert there.missing == here.missing

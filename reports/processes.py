@@ -1,0 +1,38 @@
+"""Forks of the command, which cost little and have all that it has read."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+CORES = 2
+
+
+@contextmanager
+def forks(processes: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes to compute in, forked at the first task.
+
+    None for no processes, with one core, and on systems where a fork may not use the libraries of
+    the system.
+    """
+    if not processes or sys.platform != "linux" or len(os.sched_getaffinity(0)) < CORES:
+        yield None
+        return
+    with (
+        warnings.catch_warnings(),
+        ProcessPoolExecutor(
+            processes,
+            multiprocessing.get_context("fork"),
+            signal.signal,
+            (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C ends this process, which ends its forks
+        ) as pool,
+    ):
+        # Of forks beside threads, from Python 3.12 on: the forks use nothing that threads lock.
+        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
+        yield pool
