@@ -1,13 +1,5 @@
 """The only writer of MLflow.
 
-    store.py          where the store is, opened or created whole, and asked with patience
-    locks.py          one process at a time computes a run
-    run.py            one run, from its first param to its end
-    pages.py          what MLflow's own pages show of a sweep
-    sweep.py          many runs: those of a grid, its parent, and those whose process has ended
-    provenance.py     versions, code, machine
-    worker_init.py    what a run needs of MLflow, for processes that are forked
-
 What is written is the contract with `reports`: names of params, metrics, tags and artifacts are
 decided here and in `metrics`. Nothing is ever deleted.
 """

@@ -21,25 +21,7 @@ in the same directory (`help(Runs)` describes the frames):
 
 A database is read through MLflow's own models of its tables, a tracking server through MLflow's
 client. Reading never creates or changes anything. MLflow takes two seconds to load, so only reading
-loads it. The modules, each knowing only those above it:
-
-    records.py       experiments and runs as a store has them
-    wording.py       numbers in params, the parts of messages
-    store.py         a database or a server, by its address
-    naming.py        what a run's loss and setting are called
-    versions.py      versions of the code that computed a run
-    plans.py         which questions, and which runs' seeds, were declared before
-    selection.py     which experiment, which sweep, which runs count
-    correct.py       which test examples runs predicted right, as few bytes
-    baselines.py     runs that travel in a file of their own, and whether they may be compared with
-                     others
-    per_image.py     what a run says of each test example
-    computed.py      test metrics, from the predictions of runs that did not store them
-    source.py        where runs are: a store by its address, or the frames of one
-    frames.py        the frames, from the runs that count
-    imported.py      the same frames from results of other programs
-    csv_file.py      such results in a CSV file
-    foreign.py       such results in MLflow
+loads it. docs/architecture.md has the map of the files.
 """
 
 from __future__ import annotations

@@ -161,11 +161,8 @@ def test_the_map_of_the_files_names_every_module():
     [
         "experiments/data",
         "experiments/losses",
-        "reports",
-        "reports/runs",
         "reports/stats",
         "reports/figures",
-        "reports/page",
     ],
 )
 def test_the_map_of_the_package_names_every_module(place):
