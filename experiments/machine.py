@@ -136,7 +136,7 @@ def may_fork() -> bool:
 
 @functools.cache  # called for every run of a grid
 def device(requested: str, threads: int) -> str:
-    """'cpu' or 'gpu' for `wanted`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
+    """'cpu' or 'gpu' for `requested`: 'auto' (a GPU where Paddle sees one), 'cpu' or 'gpu'.
 
     Paddle is loaded, with `threads`, only where it may see a GPU.
 

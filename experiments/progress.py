@@ -159,7 +159,7 @@ class Progress:
         self.shares = [0.0] * len(jobs)  # how much of each is done
         self.failed = 0
         self.working: dict[int, str] = {}  # the line of each job that runs
-        self.warned = {""}
+        self.warned: set[str] = set()
         self.begun = self.drawn = time.monotonic()
         self.height = 0  # lines on the screen
 
@@ -214,8 +214,8 @@ class Progress:
 
     def _print(self, event: Event) -> None:
         """Print the text of an event, where it is to be seen."""
-        text, is_repeated = event.text, event.once in self.warned - {""}
-        self.warned.add(event.once)
+        text, is_repeated = event.text, event.once in self.warned
+        self.warned |= {event.once} - {""}
         if event.kind == "end" and not self.in_terminal:
             text = f"{self} | {text}"
         elif not self.verbose and (

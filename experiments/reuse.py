@@ -99,24 +99,23 @@ def changed_since(run: Run, code: source_digest.Code) -> list[str]:
     return [f"{note}; force=true runs them again" for note in notes]
 
 
-def disagreements(runs: Sequence[Run]) -> list[str]:
-    """How FINISHED runs of one identity, oldest first, differ from the newest, in sentences."""
-    finished = [run for run in runs if run.info.status == "FINISHED"]
+def disagreements(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:
+    """How FINISHED runs of these identities differ from the newest of the same, in sentences.
+
+    runs: By identity, oldest first.
+    """
     sentences = []
-    for run in finished[:-1]:
-        newest = finished[-1]
-        if differ := contract.numbers_differ(run.data, newest.data):
-            sentences.append(
-                f"two finished runs of {newest.info.run_name} disagree, "
-                f"{contract.why_numbers_differ(run.data, newest.data)}: {differ} (runs "
-                f"{run.info.run_id} and {newest.info.run_id}); the newest counts"
-            )
+    for identity in dict.fromkeys(identities):
+        finished = [run for run in runs.get(identity, ()) if is_finished(run)]
+        for run in finished[:-1]:
+            newest = finished[-1]
+            if differ := contract.numbers_differ(run.data, newest.data):
+                sentences.append(
+                    f"two finished runs of {newest.info.run_name} disagree, "
+                    f"{contract.why_numbers_differ(run.data, newest.data)}: {differ} (runs "
+                    f"{run.info.run_id} and {newest.info.run_id}); the newest counts"
+                )
     return sentences
-
-
-def disagreements_of(runs: Mapping[str, Sequence[Run]], identities: Iterable[str]) -> list[str]:
-    """`disagreements` of the runs of these identities."""
-    return [text for i in dict.fromkeys(identities) for text in disagreements(runs.get(i, ()))]
 
 
 def _key_of(run: Run) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     warnings = option_checks.check_one(settings)
     settings.tracking["data_digest"] = digest
     try:
-        return processes.in_fork(_in_own_process, settings, artifacts, splits, digest, warnings)
+        return processes.in_fork(_record, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
         from experiments import tracking
 
@@ -112,12 +112,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
-def _in_own_process(*arguments: Any) -> str:
-    """`_record`; the traceback of an unexpected error is made here, where it is complete."""
-    with errors.redacted_errors():
-        return _record(*arguments)
-
-
+@errors.redacted_errors()  # in the process of the run, where a traceback is complete
 def _record(
     settings: Settings,
     artifacts: dict[str, str],
@@ -148,7 +143,7 @@ def _record(
     row = table.row(settings, store.client.get_run(run_id))
     following = table.next_commands(settings, link=tracking.link(store))
     print(f"\n{table.text([row])}\n\n{following}")
-    for warning in reuse.disagreements_of(tracking.all_runs(store), [identity]):
+    for warning in reuse.disagreements(tracking.all_runs(store), [identity]):
         log.warning("%s", warning)
     return run_id
 

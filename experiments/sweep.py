@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 
 from experiments import (
@@ -163,7 +162,7 @@ def run(
         link = tracking.link(store)
         following = table.next_commands(settings[0], parent, tuning_seeds, reported, link)
         print(f"\n{tables}\n\n{following}")
-    for warning in reuse.disagreements_of(runs, identities):
+    for warning in reuse.disagreements(runs, identities):
         log.warning("%s", warning)
     _raise_failures(todo, failures)
     return [newest[identity] for identity in identities]
@@ -214,13 +213,6 @@ def _failed_check(store: Store, settings: Settings, failure: str, parent: str) -
     return error
 
 
-def _warnings_override(checked: Checked) -> list[str]:
-    """The override that hands the warnings of a check to a job: a list of 'NAME: TEXT'."""
-    texts = [f"{warning.name}: {warning.text}" for warning in checked.warnings]
-    quoted = ",".join(QuotedString(text, Quote.single).with_quotes() for text in texts)
-    return [f"tracking.warnings=[{quoted}]"] if texts else []
-
-
 @dataclasses.dataclass(frozen=True)
 class _Jobs:
     """How the runs of a sweep become jobs.
@@ -253,7 +245,10 @@ class _Jobs:
         if len(group) > 1:
             epochs = [str(self.grid[identity][1].epochs) for identity in group]
             words.append(f"tracking.epochs=[{','.join(epochs)}]")
-        return words + _warnings_override(self.checked[group[-1]])
+        if warnings := self.checked[group[-1]].warnings:
+            texts = [f"{warning.name}: {warning.text}" for warning in warnings]
+            words.append(contract.override("tracking.warnings", texts))
+        return words
 
 
 def _run_all(

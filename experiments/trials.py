@@ -22,9 +22,6 @@ from experiments.errors import suggestion
 PREFIX = "tune."
 _MOST = 5000  # characters of what is declared: it is kept in a tag
 
-Tuned = Mapping[str, Sequence[str]]
-"""The own values that are tuned, such as "loss.gamma", by loss."""
-
 
 def grids(
     words: Sequence[Override],

@@ -64,12 +64,16 @@ class TrackedRun:
     def log_metrics(
         self, metrics: Mapping[str, float], step: int, timestamp: int | None = None
     ) -> None:
-        """Metrics of one moment, `timestamp` (milliseconds since 1970.
+        """Metrics of one moment, sent by the end of the run.
 
-        Now), sent by the end of the run.
+        Args:
+            metrics: The values by name.
+            step: The epoch.
+            timestamp: Milliseconds since 1970; None: now.
 
-        Raises ValueError for a number that is not finite, which no store keeps as it is, and Away
-        when the store has been away for longer than its patience.
+        Raises:
+            ValueError: A number is not finite, which no store keeps as it is.
+            Away: The store has been away for longer than its patience.
         """
         not_finite = {name: value for name, value in metrics.items() if not math.isfinite(value)}
         if not_finite:
@@ -82,7 +86,7 @@ class TrackedRun:
         if time.monotonic() < self._next_time:
             return
         try:
-            self._send(wait=False)
+            self.send(wait=False)
         except Away as error:
             now = time.monotonic()
             if not self._away_since:
@@ -96,24 +100,20 @@ class TrackedRun:
             self._away_since = 0.0
         self._next_time = time.monotonic() + _SENDING_SECONDS
 
-    def _send(self, *, wait: bool) -> None:
+    def send(self, *, wait: bool) -> None:
+        """Send the metrics that were kept; without `wait`, Away is raised at once."""
         client = self.store.client if wait else self.store.impatient
         while self._unsent:
             batch = self._unsent[:_BATCH]
             client.log_batch(self.run_id, metrics=batch)
             del self._unsent[: len(batch)]
 
-    def flush(self) -> None:
-        """Send what was kept; waits for the store. Raises Away."""
-        if self._unsent:
-            self._send(wait=True)
-
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags of the run, without credentials, after its metrics.
 
         The tag `outcome` is the last thing that is written: with it the run is complete.
         """
-        self.flush()
+        self.send(wait=True)
         self.store.client.log_batch(self.run_id, tags=_tags(tags))
         self.complete = self.complete or "outcome" in tags
 
@@ -256,7 +256,7 @@ def tracked_run(
         if dataset:
             run.log_dataset(*dataset)
         yield run
-        run.flush()
+        run.send(wait=True)
         store.client.set_terminated(run.run_id, "FINISHED")
     except Exception as error:
         if machine.interrupted():  # a library has turned the signal into another error
@@ -279,7 +279,7 @@ def _close(run: TrackedRun, how: str, trace: str = "") -> None:
         if run.complete:
             client.set_terminated(run.run_id, "FINISHED")
             return
-        run._send(wait=False)
+        run.send(wait=False)
         client.log_batch(run.run_id, tags=_tags({"outcome": how}))
         if trace:
             try:

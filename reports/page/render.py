@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +181,3 @@ FILTERS: dict[str, Any] = {
     "interval_apart": _interval_apart,
     "markdown_table": lambda table: Markup(page_table.to_markdown(table)),
 }
-
-
-def every_part(parts: Sequence[Part]) -> Iterator[Part]:
-    """The parts and all that are in them."""
-    for part in parts:
-        yield part
-        yield from every_part(part.parts)

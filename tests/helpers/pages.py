@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 from typing import Any
 from unittest import mock
@@ -110,10 +110,17 @@ def make_page(
         return sections, report, render.to_html(report.page), render.to_markdown(report.page)
 
 
+def every_part(parts: Sequence[render.Part]) -> Iterator[render.Part]:
+    """The parts and all that are in them."""
+    for part in parts:
+        yield part
+        yield from every_part(part.parts)
+
+
 def captions(report: page_report.Report) -> dict[str, str]:
     """The caption of each figure on the page."""
     found = {}
-    for part in render.every_part(report.page.parts):
+    for part in every_part(report.page.parts):
         figures = [part.values.get("figure"), *part.values.get("figures", [])]
         found |= {figure.name: figure.caption for figure in figures if figure}
     return found

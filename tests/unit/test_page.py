@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.marks import first, with_slow
-from helpers.pages import main, make_page, read, text
+from helpers.pages import every_part, main, make_page, read, text
 from helpers.synthetic_runs import HOSTILE, measured, runs
 
 from experiments.contract import LOSS_NAMES
@@ -86,7 +86,7 @@ def test_the_markdown_has_every_sentence_of_the_page_whole() -> None:
         missing=3,
         sweeps=[("1" * 32, "a|b"), ("2" * 32, "c")],
     )
-    titles = [part.title for part in render.every_part(report.page.parts)]
+    titles = [part.title for part in every_part(report.page.parts)]
     assert all(title in html for title in titles) and len(titles) > 12
     whole = prose_and_code(markdown)
     sentences = [

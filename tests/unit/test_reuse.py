@@ -110,7 +110,7 @@ def test_finished_runs_of_one_identity_that_disagree(tags, why):
     then = run(1, "a", metrics=same | {"test/accuracy": 0.5})
     now = run(2, "a", tags=tags, metrics=same | {"test/accuracy": 0.75, "time/train_seconds": 2.0})
     failed = run(3, "a", "FAILED", metrics={"val/loss": 7.0})
-    (said,) = reuse.disagreements([then, now, failed])
+    (said,) = reuse.disagreements({"a": [then, now, failed]}, ["a"])
     assert said.startswith("two finished runs of name disagree, ")
     assert why in said
     differ = "test/accuracy 0.5, then 0.75, 1 metric in all (runs run1 and run2); the newest counts"
@@ -120,18 +120,18 @@ def test_finished_runs_of_one_identity_that_disagree(tags, why):
 def test_runs_of_unknown_code_that_disagree_do_not_say_that_determinism_is_broken():
     unknown = dict.fromkeys(NOW.tags)
     then, now = (run(n, "a", tags=unknown, metrics={"val/loss": float(n)}) for n in (1, 2))
-    (said,) = reuse.disagreements([then, now])
+    (said,) = reuse.disagreements({"a": [then, now]}, ["a"])
     assert "whose code is unknown and may have changed in between" in said
 
 
 def test_finished_runs_that_agree_or_ended_otherwise():
     a = run(1, "a", metrics={"val/loss": 1.0, "time/train_seconds": 1.0})
     b = run(2, "a", metrics={"val/loss": 1.0, "time/train_seconds": 2.0, "test/new": 3.0})
-    assert reuse.disagreements([a, b]) == []
+    assert reuse.disagreements({"a": [a, b]}, ["a"]) == []
     c = run(3, "a", tags={"outcome": "diverged"}, metrics={"val/loss": 1.0})
-    (said,) = reuse.disagreements([a, c])
+    (said,) = reuse.disagreements({"a": [a, c]}, ["a"])
     assert "outcome ok, then diverged (runs run1 and run3)" in said
-    assert reuse.disagreements([]) == []
+    assert reuse.disagreements({}, ["a"]) == []
 
 
 def test_a_run_keeps_which_files_it_reached():
