@@ -117,17 +117,21 @@ def _configurations(
     apart = ["loss", "epochs", *(name for name in own if name not in tuned)]
     best = table["score"] == table.groupby(apart, sort=False)["score"].transform("max")
     table.insert(0, "", ["*" if chosen else "" for chosen in best & (table["score"] > 0)])
-    note = "* best validation accuracy of this loss"
-    note += f" with seeds 0 to {tuning_seeds - 1}" if tuning_seeds else ""
-    note += "; mean ± standard deviation over seeds"
+    scored = table["score"].any()
+    notes = []
+    if scored:
+        of_seeds = f" with seeds 0 to {tuning_seeds - 1}" if tuning_seeds else ""
+        notes.append(f"* best validation accuracy of this loss{of_seeds}")
+        notes[0] += "; mean ± standard deviation over seeds"
     if len(table) > MOST_ROWS:
         few = best.sum() <= MOST_ROWS
-        which = "best of each loss" if few else f"best {MOST_ROWS}"
-        note += f";\n  {len(table)} configurations, of which the {which} are shown"
+        which = "best of each loss" if few else f"{'best' if scored else 'first'} {MOST_ROWS}"
+        notes.append(f"{len(table)} configurations, of which the {which} are shown")
         table = table[best]
         if not few:
             table = table.sort_values("score", ascending=False, kind="stable").head(MOST_ROWS)
-    return f"{_narrow(table.drop(columns='score'), own)}\n{note}"
+    note = ";\n  ".join(notes)
+    return f"{_narrow(table.drop(columns='score'), own)}\n{note}".rstrip()
 
 
 def _narrow(table: pd.DataFrame, own: list[str]) -> str:

@@ -76,7 +76,7 @@ def training_checks(section: Section) -> list[Fact]:
             for loss in dict.fromkeys(loss for loss, _, _ in seen)
         ]
         texts, sentence = len({text for _, _, text in seen}), one_line(seen[0][2]).rstrip(".")
-        label = f"{plain(name, 30)} in {counted(len(seen), 'run')}"
+        label = f"{plain(name.replace('-', ' '), 30)} in {counted(len(seen), 'run')}"
         term = plain(name, 60)
         facts.append(_fact(term, "check", label, where=where, texts=texts, sentence=sentence))
     return facts

@@ -103,7 +103,7 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         return self._figure(
             "final",
             draw,
-            self._values(means, metric.scale, metric.digits),
+            self._values(means[means["loss"].isin(losses.order)], metric.scale, metric.digits),
             runs=runs_behind(means["n"]),
             bars=bar_words(means),
             enlarged=comparisons.enlarged(runs, means, losses, metric.scale),

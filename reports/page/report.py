@@ -215,6 +215,7 @@ def _subtitle(sections: Sequence[Section], source: Source) -> str:
     if len(sections) > 1:
         shared.insert(0, counted(len(sections), "setting"))
     lengths = {section.epochs for section in sections}
+    name = "" if name in shared else name  # that of an experiment by default is that of its data
     return say(
         "subtitle", sections[0].metric.words, lengths.pop() if len(lengths) == 1 else 0, shared,
         runs["seed"].nunique(), len(runs), runs["loss"].nunique(), name,
