@@ -103,7 +103,7 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
     warnings = option_checks.check_one(settings)
     settings.tracking["data_digest"] = digest
     try:
-        return processes.in_fork(_record, settings, artifacts, splits, digest, warnings)
+        return processes.in_fork(_in_own_process, settings, artifacts, splits, digest, warnings)
     except processes.Died as died:
         from experiments import tracking
 
@@ -112,7 +112,12 @@ def run_alone(settings: Settings, artifacts: dict[str, str]) -> str:
         raise config.CommandError(f"{settings.label}: the run's process {died}") from died
 
 
-@errors.redacted_errors()  # in the process of the run, where a traceback is complete
+def _in_own_process(*arguments: Any) -> str:
+    """`_record`; the traceback of an unexpected error is made here, where it is complete."""
+    with errors.redacted_errors():  # no decorator: launchers pickle this module
+        return _record(*arguments)
+
+
 def _record(
     settings: Settings,
     artifacts: dict[str, str],
