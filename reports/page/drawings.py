@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ def drawings(
         width: Of the files, a name in `palette.WIDTHS`.
         formats: Suffixes of the files: svg, png, pdf.
     """
+    # It tells each step of embedding a font in a PDF, to the handler that Paddle installs.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     inline: dict[str, str] = {}
     files: dict[str, str | bytes] = {}
     for each, letter in (("page", "w"), ("column", "n")):

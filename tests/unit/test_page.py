@@ -218,6 +218,14 @@ def test_figures_drawn_in_two_processes_are_those_of_one(
             drawings.draw(figures, "page", formats)
 
 
+def test_a_figure_as_pdf_logs_nothing(usual: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    each = next(iter(usual[1].figures.values()))
+    with palette.style():
+        drawn = drawings.drawings(each.draw, each.number, formats=("pdf",))
+    assert drawn.files["pdf"][:4] == b"%PDF" and caplog.messages == []
+
+
 def test_drawings_share_their_styles_and_have_the_type_of_the_page(usual: Any) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", usual[2], flags=re.DOTALL))
     head = usual[2].partition("</style>")[0]
