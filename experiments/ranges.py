@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -147,16 +147,25 @@ def _check_option(settings: Settings, group: str) -> None:
         )
 
 
-def check_values(jobs: Sequence[Settings], *, remote: bool = False) -> None:
+def check_values(
+    jobs: Sequence[Settings], words: Iterable[str] = (), *, remote: bool = False
+) -> None:
     """Raise CommandError with all `problems` of all runs, if there are any.
 
     Args:
         jobs: the runs.
+        words: the overrides of all runs, as typed.
         remote: whether they run on other machines, whose cores are not known here.
     """
     wrong = {problem for job in jobs for problem in problems(job)}
     if (threads := max(job.threads for job in jobs)) > machine.cores() and not remote:
         wrong.add(
             f"threads: expected 1 to {machine.cores()}, the cores that there are, got {threads}"
+        )
+    given = any(word.startswith("data.imbalance_ratio=") for word in words)
+    if given and not any("imbalance_ratio" in job.options["data"] for job in jobs):
+        wrong.add(
+            "data.imbalance_ratio: expected data.imbalance=exponential or data.imbalance=step "
+            "beside it; alone it has no effect"
         )
     refuse(sorted(wrong))

@@ -68,7 +68,7 @@ def _read(cfg: DictConfig, words: Sequence[str]) -> tuple[Settings, dict[str, st
 def _run_one(cfg: DictConfig, settings: Settings, artifacts: dict[str, str]) -> str:
     """A command without -m: a run, the plan of one, or one that is run again."""
     hydra_cfg = HydraConfig.get()
-    ranges.check_values([settings])
+    ranges.check_values([settings], settings.words)
     if settings.asks:
         raise config.CommandError(
             "question: expected a sweep, which keeps it, got a single run; add -m"

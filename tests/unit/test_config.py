@@ -273,6 +273,15 @@ def test_seeds_of_a_question_that_are_refused(value):
         ranges.question_seeds(value)
 
 
+def test_a_share_of_the_last_class_is_refused_where_no_classes_are_unequal():
+    ratio = "data.imbalance_ratio=0.02"
+    equal, unequal = settings(ratio), settings("data.imbalance=step", ratio)
+    with pytest.raises(CommandError, match=r"data\.imbalance_ratio: expected .*has no effect"):
+        ranges.check_values([equal, equal], ["lr=0.1", ratio])
+    ranges.check_values([equal, unequal], ["data.imbalance=null", "data.imbalance=step", ratio])
+    ranges.check_values([equal], ["lr=0.1"])
+
+
 def test_a_question_is_declared_where_any_value_is_set():
     assert not settings().asks
     assert settings("question.margin=0").asks

@@ -76,7 +76,8 @@ class GridSweeper(Sweeper):
             return self.jobs([*arguments, contract.override("experiment", _SEVERAL_DATA_SETS)])
         local = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
         remote = not self.master.hydra.launcher._target_.endswith(local)
-        ranges.check_values([job for _, job in jobs], remote=remote)
+        typed = {word for overrides, _ in jobs for word in overrides}
+        ranges.check_values([job for _, job in jobs], typed, remote=remote)
         if any(job.rerun is not None for _, job in jobs):
             raise config.CommandError("rerun: expected one run at a time, without -m")
         self._check_question([job for _, job in jobs])
