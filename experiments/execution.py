@@ -258,16 +258,17 @@ def _start(
             continue
         origin = content["made_by"]
         differ = [name for name in {**origin, **made_by} if origin.get(name) != made_by.get(name)]
-        run = next(store.search(f"attributes.run_id = '{content['run']}'"), None)
-        if differ or run is None:
+        runs = store.search(f"attributes.run_id = '{content['run']}'")
+        if differ or not runs:
             reason = f"of another {', '.join(differ)}" if differ else "of a run that was deleted"
             log.info("%s | a checkpoint %s is not used", settings.label, reason)
             continue
         training.restore(learner, content["state"])
-        source = f"epoch {epoch} of run {run.info.run_id} ({run.info.run_name})"
+        info = runs[0].info
+        source = f"epoch {epoch} of run {info.run_id} ({info.run_name})"
         log.info("%s | starts from %s", settings.label, source)
         records = [Record(**record) for record in content["records"]]
-        return records, run.info.run_id, content.get("best")
+        return records, info.run_id, content.get("best")
     return [], "", None
 
 

@@ -25,6 +25,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
 from mlflow.tracking import MlflowClient
+from mlflow.utils import get_results_from_paginated_fn
 from sqlalchemy import bindparam, create_engine, make_url, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -106,9 +107,19 @@ class Store:
         """The same without patience."""
         return replace(self, client=self.impatient, patience=0.0)
 
-    def search(self, condition: str) -> Iterator[MlflowRun]:
-        """All runs of the experiment that fulfil `condition`, oldest first, page after page."""
-        return _search(self.client, self.experiment_id, condition)
+    def search(self, condition: str) -> list[MlflowRun]:
+        """All runs of the experiment that fulfil `condition`, oldest first."""
+
+        def page(size: int, token: str | None) -> Any:
+            return self.client.search_runs(
+                [self.experiment_id],
+                condition,
+                max_results=size,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+
+        return get_results_from_paginated_fn(page, _PAGE)
 
 
 # ---- patience ------------------------------------------------------------------------------------
@@ -334,22 +345,6 @@ def _relocate(uri: str, database: Path) -> None:
             changed += len(moved)
     if changed:
         log.info("the store was moved to %s: its artifacts are found there", database.parent)
-
-
-def _search(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[MlflowRun]:
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id],
-            condition,
-            max_results=_PAGE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _reach(uri: str) -> None:

@@ -60,10 +60,10 @@ def run_lock(store: Store, identity: str, *, again: bool = False) -> Iterator[No
     """
     with locks.lock(store, identity, wait=True):
         same = f"tags.identity = '{identity}' and attributes.status = "
-        for run in list(store.search(same + "'RUNNING'")):
+        for run in store.search(same + "'RUNNING'"):
             if is_local(store, run):
                 _close(store, run, "killed")
-        if not again and next(store.search(same + "'FINISHED'"), None) is not None:
+        if not again and store.search(same + "'FINISHED'"):
             raise Finished
         yield
 

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -39,13 +40,13 @@ from reports.runs.imported import (
     line_of,
 )
 from reports.runs.records import ReadError
+from reports.runs.store import every
 from reports.runs.wording import cut, number, quote, some
 
 KINDS = ("params", "metrics", "tags")
 _TEXTS = ("loss", "seed", "lr", "epochs", "outcome")
 _LISTS = ("settings", "loss_values")
 _STATUS = {"FINISHED": "ok", "FAILED": "failed", "KILLED": "killed"}
-_PAGE = 1000
 
 
 class _Key(NamedTuple):
@@ -133,7 +134,7 @@ def _address(uri: str | None) -> str:
 
 def _runs(client: MlflowClient, experiments: Sequence[str]) -> list[MlflowRun]:
     """All runs of the experiments, the oldest first."""
-    ids_by_name = {each.name: each.experiment_id for each in _pages(client.search_experiments)}
+    ids_by_name = {each.name: each.experiment_id for each in every(client.search_experiments)}
     for name in experiments:
         if name not in ids_by_name:
             raise ReadError(
@@ -141,23 +142,11 @@ def _runs(client: MlflowClient, experiments: Sequence[str]) -> list[MlflowRun]:
                 f"{some(sorted(map(quote, ids_by_name)))}"
             )
     ids = [ids_by_name[name] for name in experiments]
-
-    def search(**page: Any) -> Any:
-        order = ["attributes.start_time ASC"]
-        return client.search_runs(ids, "", ViewType.ACTIVE_ONLY, order_by=order, **page)
-
-    runs = list(_pages(search))
+    order = ["attributes.start_time ASC"]
+    runs = every(partial(client.search_runs, ids, "", ViewType.ACTIVE_ONLY, order_by=order))
     if not runs:
         raise ReadError(f"from: the experiment {' and '.join(map(quote, experiments))} has no runs")
     return runs
-
-
-def _pages(search: Any) -> Iterator[Any]:
-    token: str | None = ""
-    while token is not None:
-        page = search(max_results=_PAGE, page_token=token or None)
-        yield from page
-        token = page.token or None
 
 
 def _keys(

@@ -7,11 +7,10 @@ would migrate an older one, and it takes five times as long.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlTag,
 )
 from mlflow.tracking import MlflowClient
+from mlflow.utils import get_results_from_paginated_fn
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.rest_utils import http_request, verify_rest_response
@@ -80,6 +80,13 @@ def _artifact(directory: str, name: str, uri: str) -> bytes | None:
             return Path(files.download_artifacts(name, copies)).read_bytes()
         except Exception:  # Each kind of artifact store raises errors of its own.
             return None
+
+
+def every(search: Callable[..., Any], most: int | None = None) -> list[Any]:
+    """What a search of MLflow's client returns on all its pages together, at most so many."""
+    return get_results_from_paginated_fn(
+        lambda size, token: search(max_results=size, page_token=token), PAGE, most
+    )
 
 
 def _ours(tags: dict[str, str]) -> dict[str, str]:
@@ -238,10 +245,11 @@ class Server:
 
     def experiments(self) -> list[Experiment]:
         """All experiments, deleted ones included."""
-        search = partial(self._client.search_experiments, view_type=ViewType.ALL)
+        with self._reading():
+            experiments = every(partial(self._client.search_experiments, view_type=ViewType.ALL))
         return [
             Experiment(each.experiment_id, each.name, each.lifecycle_stage == "deleted")
-            for each in self._pages(search)
+            for each in experiments
         ]
 
     def runs(
@@ -256,8 +264,9 @@ class Server:
             # Oldest first: a new run does not move others to the next page.
             order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
         )
-        pages = self._pages(search, 1 if newest else PAGE) if experiments else iter(())
-        return map(_from_entity, itertools.islice(pages, 1 if newest else None))
+        with self._reading():
+            runs = every(search, 1 if newest else None) if experiments else []
+        return map(_from_entity, runs)
 
     def histories(self, run_ids: Sequence[str]) -> Iterator[Rows]:
         """Every value of the metrics in CURVES, some runs at a time."""
@@ -294,14 +303,6 @@ class Server:
 
     def _get(self, route: str, params: dict[str, Any], **limits: Any) -> Any:
         return http_request(get_default_host_creds(self.uri), route, "GET", params=params, **limits)
-
-    def _pages(self, search: Any, size: int = PAGE) -> Iterator[Any]:
-        token: str | None = ""
-        while token is not None:
-            with self._reading():
-                page = search(max_results=size, page_token=token or None)
-            yield from page
-            token = page.token or None
 
 
 def _from_entity(run: MlflowRun) -> Run:

@@ -274,7 +274,7 @@ def test_values_that_look_like_a_password_stay_values(tmp_path, run_command):
     again = run_command(tmp_path, *arguments, **environment)
     assert "4 finished before, 0 to run" in again.stdout + again.stderr
     store = tracking.open_store(f"sqlite:///{tmp_path / 'root' / 'm.db'}", "digits")
-    runs = list(store.search("tags.kind = 'run'"))
+    runs = store.search("tags.kind = 'run'")
     assert sorted(run.data.params["seed"] for run in runs) == ["1234", "1234", "1235", "1235"]
     assert {run.data.params["data.train_size"] for run in runs} == {"1000"}
     for run in runs:
