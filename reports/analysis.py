@@ -118,8 +118,6 @@ class Section:
     @property
     def without_baselines(self) -> list[str]:
         """The losses that were run here: those of no file of baselines."""
-        if "baseline" not in self.runs:
-            return self.losses
         theirs = set(self.runs.loc[self.runs["baseline"].astype(bool), "loss"])
         return [loss for loss in self.losses if loss not in theirs]
 
@@ -231,7 +229,7 @@ def section(
         QuestionError: the metric or the tuning seeds do not fit these runs.
     """
     setting = str(summary["setting"].iloc[0])
-    title = str(summary["setting_text"].iloc[0]) if "setting_text" in summary else setting
+    title = str(summary["setting_text"].iloc[0])
     notes: list[str] = []
     runs, running = countable(summary)
     if unreadable := len(summary) - len(runs) - running:
@@ -317,7 +315,7 @@ def _in_order(runs: pd.DataFrame, question: Question) -> tuple[list[str], str]:
 
 def _class_names(runs: pd.DataFrame) -> list[str]:
     """The names of the classes that the runs have recorded; none where they are digits."""
-    recorded = runs["classes"].dropna().tolist() if "classes" in runs else []
+    recorded = runs["classes"].dropna().tolist()
     names = json.loads(recorded[0]) if recorded else []
     return names if isinstance(names, list) else []  # of very many classes the number alone
 
@@ -369,7 +367,7 @@ def comparisons(
 
 def is_cross_validated(runs: pd.DataFrame) -> bool:
     """Whether runs of different seeds have different test examples, so none is common to them."""
-    return "folds" in runs and bool(runs["folds"].notna().any())
+    return bool(runs["folds"].notna().any())
 
 
 def read_predictions(

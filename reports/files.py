@@ -183,8 +183,6 @@ def store_with_parent(
 
 
 def _only_parent(runs: Runs) -> str | None:
-    if "parent_run_id" not in runs.summary:
-        return None
     own_runs = runs.summary[~runs.summary["baseline"].astype(bool)]
     parents = own_runs["parent_run_id"].fillna("").unique()  # empty where a run is of no sweep
     return str(parents[0]) if len(parents) == 1 and str(parents[0]) else None

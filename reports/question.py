@@ -47,8 +47,7 @@ def standing(
     disagreement: str,
 ) -> dict[str, Any]:
     """The question that was declared before some of these runs, and why it is not asked now."""
-    sweeps = set(runs["parent_run_id"]) if "parent_run_id" in runs else set()
-    own = [each for each in declared if each.sweep in sweeps]
+    own = [each for each in declared if each.sweep in set(runs["parent_run_id"])]
     if not own:
         return {"exploratory": disagreement or "no question was declared before these runs"}
     asks = read_metric(question.metric).typed, question.margin, reference

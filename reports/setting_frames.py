@@ -46,14 +46,9 @@ def own_curves_of(evaluated: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame
     """The curves of the runs that are shown, with the seconds since the start of training."""
     wanted = curves[curves["run_id"].isin(evaluated["run_id"])]
     wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
-    seconds = (
-        wanted["elapsed_seconds"]
-        if "elapsed_seconds" in wanted
-        else pd.Series(np.nan, wanted.index)
-    )
-    return wanted.assign(seconds=seconds.mask(wanted["epoch"] == 0, 0.0).astype(float)).sort_values(
-        ["loss", "seed", "epoch"], ignore_index=True
-    )
+    seconds = wanted["elapsed_seconds"].mask(wanted["epoch"] == 0, 0.0).astype(float)
+    wanted = wanted.assign(seconds=seconds)
+    return wanted.sort_values(["loss", "seed", "epoch"], ignore_index=True)
 
 
 def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:

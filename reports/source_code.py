@@ -83,7 +83,7 @@ def _shared(runs: pd.DataFrame) -> Iterator[str]:
 
 
 def _parts(runs: pd.DataFrame, code: str) -> Parts:
-    if not code or "code_parts" not in runs:
+    if not code:
         return {}
     texts = runs.loc[runs["code"] == code, "code_parts"].dropna()
     return parts_of(texts.iloc[0]) if len(texts) else {}

@@ -107,7 +107,7 @@ def _entry(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
         side: sorted(own.loc[own["loss"].astype(str) == row[side], "seed"].astype(int).tolist())
         for side in ("a", "b")
     }
-    missing = own["declared_missing"].max() if len(own) and "declared_missing" in own else 0
+    missing = own["declared_missing"].max() if len(own) else 0
     entry = {key: row[key] for key in COMPARISON} | {
         "estimand": _estimand(row),
         "population": {
@@ -273,8 +273,6 @@ def labelled(
     run_ids = list(runs["run_id"].astype(str))
     own = [tuned.get(run_id, "") for run_id in run_ids]
     runs = runs.assign(loss=[label[run_id] for run_id in run_ids], tuned=own)
-    if "loss_option" not in runs:
-        return runs
     fits = [
         f"{row.loss} ".startswith((f"{row.loss_option} ", f"{row.loss_option}@"))
         for row in runs[["loss", "loss_option"]].itertuples()

@@ -61,7 +61,7 @@ def training_checks(section: Section) -> list[Fact]:
     """The warnings of training checks: where, in how many runs, and what each means."""
     runs = section.runs
     by_check: dict[str, list[tuple[str, float, str]]] = {}
-    for row in runs[runs["lint"].notna()].itertuples() if "lint" in runs else ():
+    for row in runs[runs["lint"].notna()].itertuples():
         for name, text in zip(row.lint.split(","), row.lint_text.split("\n"), strict=True):
             by_check.setdefault(name, []).append((row.loss, row.lr, text))
     facts: list[Fact] = []
@@ -116,8 +116,6 @@ def _seeds(section: Section) -> Fact:
 def _plan(section: Section) -> Fact | None:
     """The declared seeds that have no result yet."""
     runs = section.at_end(section.runs)
-    if "declared_missing" not in runs:
-        return None
     missing = runs.groupby(runs["loss"].astype(str))["declared_missing"].max()
     missing = missing[missing > 0]
     if not len(missing):

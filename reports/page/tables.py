@@ -283,7 +283,7 @@ def runs(section: Section, order: Sequence[str]) -> Table:
             Column(each.key, each.label, name, digits=each.digits, scale=each.scale)
             for name, each in values.items()
         ),
-        *([Column("seconds", "seconds", digits=1)] if "seconds" in frame else []),
+        Column("seconds", "seconds", digits=1),
         Column("", "run", "short", form=name_cell),
         Column("run_id", form=name_cell),
     ]
