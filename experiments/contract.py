@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import shlex
@@ -74,6 +75,16 @@ def constant_accuracy(classes: object) -> float:
     """
     content = json.loads(classes) if isinstance(classes, str) else 10
     return 1 / (content if isinstance(content, int) else len(content))
+
+
+def half_decade(rate: float, steps: int) -> float:
+    """The rate `steps` half decades from `rate` (> 0), of the form 1 or 3 times a power of ten.
+
+    >>> half_decade(0.1, 1), half_decade(0.1, -1)
+    (0.3, 0.03)
+    """
+    number = round(2 * math.log10(rate)) + steps
+    return float(f"{(1, 3)[number % 2]}e{number // 2}")
 
 
 METRIC, REFERENCE = "test/accuracy", "ce"

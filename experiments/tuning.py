@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -44,15 +43,9 @@ def extended(rates: Iterable[float], chosen: Iterable[float]) -> list[float]:
     """`rates`, ascending, and half a decade more on each side where a chosen one is the last."""
     grid = sorted(set(rates))
     best = set(chosen)
-    below = [half_decade(grid[0], -1)] if grid[0] in best else []
-    above = [half_decade(grid[-1], 1)] if grid[-1] in best else []
+    below = [contract.half_decade(grid[0], -1)] if grid[0] in best else []
+    above = [contract.half_decade(grid[-1], 1)] if grid[-1] in best else []
     return [*below, *grid, *above]
-
-
-def half_decade(rate: float, steps: int) -> float:
-    """The rate `steps` half decades from `rate` (> 0), of the form 1 or 3 times a power of ten."""
-    number = round(2 * math.log10(rate)) + steps
-    return float(f"{(1, 3)[number % 2]}e{number // 2}")
 
 
 def at_the_edge(loss: str, trials: Mapping[float, Sequence[float]]) -> str:

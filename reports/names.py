@@ -30,7 +30,7 @@ def plain(text: object, length: int = 40) -> str:
     return f"{line[:head]}…{line[len(line) - (length - 1 - head) :]}"
 
 
-def full_name(loss: object, length: int = 40) -> str:
+def full_name(loss: object) -> str:
     """The name that people know, and the option in brackets: the loss itself if it has no other.
 
     >>> full_name("ce"), full_name("focal gamma=3 (baseline)"), full_name("mine")
@@ -40,8 +40,8 @@ def full_name(loss: object, length: int = 40) -> str:
     own = text.removesuffix(BASELINE)
     known_as = LOSS_NAMES.get(own.split(" ")[0].partition("@")[0]) if own else None
     if known_as is None:
-        return plain(text, length)
-    return f"{known_as} ({plain(own, length)}{', baseline' if own != text else ''})"
+        return plain(text)
+    return f"{known_as} ({plain(own)}{', baseline' if own != text else ''})"
 
 
 def one_line(text: object) -> str:

@@ -14,11 +14,10 @@ import pandas as pd
 from reports.metrics import OFFERED, Metric
 from reports.stats.bands import bands
 
-_LIKELIHOOD = (
-    *("test_nll", "test_brier", "test_ece", "test_ece_scaled"),
-    *("test_mean_absolute_error", "test_off_by_one"),
+LIKELIHOOD = tuple(
+    OFFERED[f"test_{name}"]
+    for name in ("nll", "brier", "ece", "ece_scaled", "mean_absolute_error", "off_by_one")
 )
-LIKELIHOOD = tuple(OFFERED[name] for name in _LIKELIHOOD)
 """At the end of a run, beside its accuracy."""
 
 _FURTHER = (
@@ -29,8 +28,9 @@ _FURTHER = (
 FURTHER = tuple(OFFERED[name] for name in _FURTHER)
 """At the end of a run, in a table of their own."""
 
-_MEMORIZATION = ("train_accuracy_flipped", "train_accuracy_recovered", "train_accuracy_untouched")
-MEMORIZATION = tuple(OFFERED[name] for name in _MEMORIZATION)
+MEMORIZATION = tuple(
+    OFFERED[f"train_accuracy_{name}"] for name in ("flipped", "recovered", "untouched")
+)
 """After each epoch, of training examples, where labels were flipped."""
 
 _NORM, _RATIO = "norm of the gradient", "norm of an update / norm of the weights"

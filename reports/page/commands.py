@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.contract import command, override, value_of_param
+from experiments.contract import command, half_decade, override, value_of_param
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -111,14 +111,10 @@ def seeds_to_reach(
 def wider_rates(grid: Sequence[float], edge: str, count: int = 1) -> list[float]:
     """The learning rate half a decade beyond the low or the high edge of a grid (> 0).
 
-    It is 1 or 3 times a power of ten. With `count` above 1 there are so many, up to this one.
-
-    As `experiments.tuning` extends a grid and the program's own table advises, so that all three
-    say the same.
+    With `count` above 1 there are so many, up to this one.
     """
-    last, step = (max(grid), 1) if edge == "high" else (min(grid), -1)
-    number = round(2 * math.log10(last)) + step
-    end = float(f"{(1, 3)[number % 2]}e{number // 2}")
+    last, steps = (max(grid), 1) if edge == "high" else (min(grid), -1)
+    end = half_decade(last, steps)
     between = (float(f"{last * (end / last) ** (place / count):.3g}") for place in range(1, count))
     return sorted([*between, end])
 
@@ -191,11 +187,7 @@ def _equal(own: Any, default: Any) -> bool:
 
 
 def _known(value: Any) -> bool:
-    return (
-        value is not None
-        and not (isinstance(value, float) and math.isnan(value))
-        and str(value) != ""
-    )
+    return pd.notna(value) and str(value) != ""
 
 
 def _seeds(seeds: Sequence[int]) -> str:

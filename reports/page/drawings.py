@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from matplotlib.figure import Figure
 
 from reports import processes
 from reports.figures import palette
@@ -29,14 +27,11 @@ class Drawings:
     files: dict[str, str | bytes]
 
 
-def drawings(
-    draw: Callable[[], Figure], number: int, width: str = "page", formats: Sequence[str] = ()
-) -> Drawings:
+def drawings(figure: PageFigure, width: str = "page", formats: Sequence[str] = ()) -> Drawings:
     """Draw a figure. Call inside `palette.style()`.
 
     Args:
-        draw: Draws it at the width of the current style.
-        number: Its place on the page.
+        figure: The figure.
         width: Of the files, a name in `palette.WIDTHS`.
         formats: Suffixes of the files: svg, png, pdf.
     """
@@ -46,25 +41,21 @@ def drawings(
     files: dict[str, str | bytes] = {}
     for each, letter in (("page", "w"), ("column", "n")):
         with palette.style(width=each):
-            figure = draw()
-            drawing = palette.svg(figure)
-        inline[each] = palette.inline(drawing, f"f{number}{letter}", figure)
+            canvas = figure.draw()
+            drawing = palette.svg(canvas)
+        inline[each] = palette.inline(drawing, f"f{figure.number}{letter}", canvas)
         if each == width:
             files = {"svg": drawing} if "svg" in formats else {}
             others = {"png": palette.png, "pdf": palette.pdf}
-            files |= {kind: others[kind](figure) for kind in formats if kind in others}
+            files |= {kind: others[kind](canvas) for kind in formats if kind in others}
     return Drawings(inline["page"], inline["column"], files)
 
 
 def draw(figures: Iterable[PageFigure], width: str, formats: Sequence[str]) -> None:
     """Draw all figures of a page, with their files. Call inside `palette.style()`."""
     figures = list(figures)
-    one = functools.partial(_drawn, width=width, formats=formats)
+    one = functools.partial(drawings, width=width, formats=formats)
     with processes.forks(processes.CORES if len(figures) >= LEAST else 0) as pool:
         drawn = pool.map(one, figures) if pool else map(one, figures)
         for figure, each in zip(figures, drawn, strict=True):
             figure.drawn = each
-
-
-def _drawn(figure: PageFigure, width: str, formats: Sequence[str]) -> Drawings:
-    return drawings(figure.draw, figure.number, width, formats)

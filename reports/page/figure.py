@@ -43,7 +43,7 @@ class PageFigure:
     @functools.cached_property
     def drawn(self) -> Drawings:
         """What the page shows of it, and its files if they were drawn, too."""
-        return drawings(self.draw, self.number)
+        return drawings(self)
 
 
 def described(

@@ -171,7 +171,6 @@ def load_baselines(path: Path = SHIPPED) -> Runs:
         sweeps={},
         summary=with_epochs(summary, curves),
         curves=curves,
-        missing=pd.DataFrame({"identity": []}, dtype=object),
         notes=notes,
         baselines=kept,
     )

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from reports import metrics
 from reports.names import counted
 from reports.runs import Runs
@@ -151,7 +149,6 @@ def frames(table: Table, metric: str, where: Mapping[str, Any]) -> Runs:
     summary = summary.drop(columns=_NOT_OURS).assign(experiment="")
     return Runs(
         *(table.uri, table.experiments, {}, summary, curves),
-        missing=pd.DataFrame({"identity": []}, dtype=object),
         notes=notes,
         warnings=[f"imported from {table.name}: pairing not proved"],
         imported=True,

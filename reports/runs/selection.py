@@ -65,7 +65,8 @@ def pick(
     """
     chosen, parents, notes = choose(store, experiments, sweeps)
 
-    every = [run for run in store.runs("run", [each.id for each in chosen]) if is_identified(run)]
+    ids = [each.id for each in chosen]
+    every = [run for run in store.runs("run", ids) if run.tags.get("identity")]
     with_runs = {run.experiment for run in every}
     for each in [] if parents else chosen:
         if each.id not in with_runs:
@@ -80,7 +81,6 @@ def pick(
             f"left out: {counted(len(bad), 'run')} without readable params {', '.join(NEEDED)}, "
             f"which ended before they were written or were changed since: {some(bad)}"
         )
-    ids = [each.id for each in chosen]
     all_sweeps = sorted(store.runs("sweep", ids, deleted=True), key=age)
     live = [run for run in all_sweeps if not run.deleted]
     plan = planned(begun, all_sweeps), *_declared(chosen, parents, live), tunings(parents or live)
@@ -113,11 +113,6 @@ def pick(
         *(chosen, parents, one_per_identity(filtered, notes), missing, notes),
         *(disagreements(filtered), *plan),
     )
-
-
-def is_identified(run: Run) -> bool:
-    """Whether a run has its identity, without which it cannot be told from others."""
-    return bool(run.tags.get("identity"))
 
 
 def _declared(

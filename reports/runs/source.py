@@ -81,7 +81,9 @@ class Runs:
     sweeps: dict[str, str]
     summary: pd.DataFrame
     curves: pd.DataFrame
-    missing: pd.DataFrame
+    missing: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame({"identity": []}, dtype=object)
+    )
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     baselines: Baselines | None = None

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import tuning
+from experiments import contract, tuning
 
 
 def scores(trials: dict) -> dict:
@@ -102,7 +102,7 @@ def test_the_grid_grows_where_a_best_rate_lies_on_its_edge(rates, chosen, wider)
 
 
 def test_half_decades():
-    assert [tuning.half_decade(0.1, steps) for steps in range(-3, 4)] == [
+    assert [contract.half_decade(0.1, steps) for steps in range(-3, 4)] == [
         0.003,
         0.01,
         0.03,

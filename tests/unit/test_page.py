@@ -210,7 +210,7 @@ def test_figures_drawn_in_two_processes_are_those_of_one(
     with palette.style():
         drawings.draw(figures, "column", formats)
         for each in figures:
-            one = drawings.drawings(each.draw, each.number, "column", formats)
+            one = drawings.drawings(each, "column", formats)
             assert each.drawn == one and one.files.keys() == set(formats)
             assert f"#f{each.number}w-" in one.wide and f"#f{each.number}n-" in one.narrow
         figures[1] = replace(figures[1], draw=partial(int, "no figure"))
