@@ -153,7 +153,9 @@ class Progress:
         self.epochs = [_epochs(words) for words in jobs]
         self.left = [max(1, len(epochs)) for epochs in self.epochs]  # runs of each job
         self.total = sum(self.left)
-        terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        # Jupyter gives the commands of its cells a terminal, but shows each frame below the last.
+        cannot_redraw = os.environ.get("TERM") == "dumb" or "JPY_PARENT_PID" in os.environ
+        terminal = sys.stdout.isatty() and not cannot_redraw
         self.in_terminal = terminal and not remote
         self.verbose, self.remote = verbose, remote
         self.shares = [0.0] * len(jobs)  # how much of each is done

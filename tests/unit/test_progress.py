@@ -42,6 +42,7 @@ class Terminal(io.StringIO):
 def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     found = Terminal()
     monkeypatch.setattr(sys, "stdout", found)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setattr(progress, "_REFRESH_SECONDS", -1.0)
@@ -79,6 +80,20 @@ def test_a_terminal_has_a_line_for_each_worker_and_one_for_the_whole(
         shown.handle(2, printed)
         assert screen.shown()[0] == "printed by a loss"
     assert screen.shown() == ["printed by a loss", ""]  # nothing is left of the rest
+
+
+@pytest.mark.parametrize("name", ["TERM=dumb", "JPY_PARENT_PID=1"])  # the latter in Jupyter's cells
+def test_a_terminal_that_cannot_redraw_lines_has_those_of_a_log(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    screen = terminal_of(monkeypatch)
+    monkeypatch.setenv(*name.split("="))
+    caplog.set_level(logging.INFO)
+    with Progress([["x"]]) as shown:
+        shown.handle(0, line(2))
+        shown.handle(0, Event("end", text=f"{LABEL} | ok"))
+    assert screen.getvalue() == ""
+    assert caplog.messages == [f"1/1 runs · 00:00 left | {LABEL} | ok"]
 
 
 def test_a_log_has_one_line_for_each_run_and_each_warning_once(
