@@ -18,7 +18,7 @@ from reports.metrics import Metric, read_metric
 from reports.names import plain
 from reports.question import Question, QuestionError
 from reports.sensitivity import setting_text, setting_values
-from reports.setting_frames import countable
+from reports.setting_frames import ended_runs
 from reports.stats import across as statistics
 from reports.stats.across import LEAST, Comparison
 from reports.texts import say
@@ -85,7 +85,7 @@ def across(sections: Sequence[Section], key: str, question: Question) -> Across:
     }
     summary = pd.concat([section.runs for section in full], ignore_index=True)
     reference = question.reference
-    losses = sorted(set(summary["loss"].astype(str)))
+    losses = sorted(set(summary["loss"]))
     if reference not in losses:
         reference = losses[0]
     scores, comparison = _compare(summary, key, reference, question, diverged)
@@ -248,10 +248,10 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
         tuned |= setting["tuned"]
         if setting["diverged_as"] is not None:
             constants |= dict.fromkeys(own, setting["diverged_as"])
-    runs, _ = countable(labelled(summary, label, tuned))
-    units = dict(zip(runs["run_id"].astype(str), runs[then["key"]].astype(str), strict=True))
-    diverged = {units[run_id]: value for run_id, value in constants.items() if run_id in units}
     question = replace(question_of(content), reference=then["reference"])
+    runs = ended_runs(labelled(summary, label, tuned), question.metric)
+    units = dict(zip(runs["run_id"], runs[then["key"]], strict=True))
+    diverged = {units[run_id]: value for run_id, value in constants.items() if run_id in units}
     try:
         made = _compare(runs, then["key"], question.reference, question, diverged)
     except QuestionError as error:

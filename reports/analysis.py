@@ -22,7 +22,7 @@ from reports.question import Question, QuestionError, standing
 from reports.setting_frames import (
     accuracy_bands,
     best_table,
-    countable,
+    ended_runs,
     evaluated_runs,
     means_by_epochs,
     own_bands,
@@ -137,7 +137,7 @@ class Section:
         return best[best["a"].isin(losses) & best["b"].isin(losses)].reset_index(drop=True)
 
     def _run_at(self, epochs: int) -> list[str]:
-        losses = set(self.runs.loc[self.runs["epochs"] == epochs, "loss"].astype(str))
+        losses = set(self.runs.loc[self.runs["epochs"] == epochs, "loss"])
         return [loss for loss in self.losses if loss in losses]
 
     @property
@@ -180,7 +180,7 @@ class Section:
     def evaluated_seeds(self) -> int:
         """The most seeds behind one loss's mean."""
         return (
-            int(self.evaluated.groupby("loss", observed=True)["seed"].nunique().max())
+            int(self.evaluated.groupby("loss")["seed"].nunique().max())
             if len(self.evaluated)
             else 0
         )
@@ -209,7 +209,7 @@ def sections(
     """
     unsorted = [
         section(runs, curves, question, predictions, scores, declared, disagreement)
-        for _, runs in summary.groupby("setting", sort=True, observed=True, dropna=False)
+        for _, runs in summary.groupby("setting", sort=True, dropna=False)
     ]
     return sorted(unsorted, key=lambda each: natural(each.title))
 
@@ -231,14 +231,7 @@ def section(
     setting = str(summary["setting"].iloc[0])
     title = str(summary["setting_text"].iloc[0])
     notes: list[str] = []
-    runs, running = countable(summary)
-    if unreadable := len(summary) - len(runs) - running:
-        notes.append(
-            f"{unreadable} run(s) do not say their loss, rate, epochs, seed and outcome, and are "
-            "left out."
-        )
-    if question.metric not in runs.columns:
-        runs = runs.assign(**{question.metric: np.nan})
+    runs = ended_runs(summary, question.metric)
     kept = newest_runs(runs)
     losses, reference = _in_order(kept, question)
     if losses and reference != question.reference:
@@ -276,7 +269,7 @@ def section(
         reference=reference,
         epochs=epochs,
         runs=kept,
-        running=running,
+        running=len(summary) - len(runs),
         split=split,
         chosen=every_chosen,
         rates=rate_table(kept),

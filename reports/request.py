@@ -79,10 +79,10 @@ def question(request: Options, runs: Runs, *, reference: bool = True) -> Questio
     from reports.names import BASELINE, plain
     from reports.question import Question, QuestionError
 
-    losses = sorted(set(runs.summary["loss"].astype(str)))
+    losses = sorted(set(runs.summary["loss"]))
     request = replace(request, reference=newest_version(request.reference, runs.summary))
     own_losses = tuple(
-        sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"].astype(str)))
+        sorted(set(runs.summary.loc[~runs.summary["baseline"].astype(bool), "loss"]))
     )
     compared_with, subjects = request.reference, ()
     if runs.imported and not request.reference_is_set and compared_with not in losses:
@@ -117,7 +117,7 @@ def newest_version(loss: str, summary: pd.DataFrame) -> str:
     >>> newest_version("ce", runs.assign(loss_option="ce", started=[2, 1]))
     'ce@1a2b3c4'
     """
-    labels = summary["loss"].astype(str)
+    labels = summary["loss"]
     if loss in set(labels):
         return loss
     same = summary[labels.str.replace(r"@\w+", "", n=1, regex=True) == loss]

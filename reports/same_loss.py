@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from reports.analysis import Predictions, is_cross_validated, of_test_set, read_predictions
 from reports.metrics import read_metric
 from reports.question import Question, QuestionError
-from reports.setting_frames import countable
+from reports.setting_frames import ended_runs
 from reports.stats.contrast import FOLDS, SEEDS
 from reports.stats.contrasts import same_loss_contrasts
 from reports.stats.verdicts import RunScores
@@ -30,18 +29,16 @@ def same_loss(
     Raises:
         QuestionError: no run has the loss.
     """
-    countable_runs, _ = countable(summary)
+    ended = ended_runs(summary, question.metric)
     if loss is not None:
-        if loss not in set(countable_runs["loss"]):
+        if loss not in set(ended["loss"]):
             raise QuestionError(
                 f"aa={loss}: no run has this loss; there are "
-                f"{', '.join(sorted(set(countable_runs['loss'])))}"
+                f"{', '.join(sorted(set(ended['loss'])))}"
             )
-        countable_runs = countable_runs[countable_runs["loss"] == loss]
-    if question.metric not in countable_runs.columns:
-        countable_runs = countable_runs.assign(**{question.metric: np.nan})
+        ended = ended[ended["loss"] == loss]
     frames = []
-    for _, runs in countable_runs.groupby("setting", sort=True, observed=True, dropna=False):
+    for _, runs in ended.groupby("setting", sort=True, dropna=False):
         seeds = sorted(runs["seed"].unique())
         halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
         ok = runs[runs["outcome"] == "ok"]

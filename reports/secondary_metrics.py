@@ -73,6 +73,6 @@ def corruptions(evaluated: pd.DataFrame) -> pd.DataFrame:
     kinds = [name for name in evaluated if str(name).startswith(_CORRUPTED)]
     long = evaluated.melt(["loss"], kinds, "corruption", "accuracy").astype({"accuracy": float})
     long["corruption"] = long["corruption"].str.removeprefix(_CORRUPTED)
-    means = long.groupby(["loss", "corruption"], observed=True)["accuracy"].agg(["mean", "count"])
+    means = long.groupby(["loss", "corruption"])["accuracy"].agg(["mean", "count"])
     means = means[means["count"] > 0].set_axis(["accuracy", "n"], axis=1)
     return means.reset_index()

@@ -12,23 +12,16 @@ import pandas as pd
 from reports import secondary_metrics
 from reports.stats.bands import bands
 from reports.stats.intervals import mean_interval, named_generator
-from reports.stats.runs import OUTCOMES
 from reports.stats.tuning import at_chosen, split_seeds
 
 if TYPE_CHECKING:
     from reports.question import Question
 
 
-def countable(summary: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The runs that have ended and name their configuration; how many are still running."""
-    running = summary["outcome"] == "running"
-    complete = summary["outcome"].isin(OUTCOMES) & summary[
-        ["loss", "lr", "epochs", "seed"]
-    ].notna().all(axis=1)
-    kept = summary[complete]
-    loss = kept["loss"].astype(str).astype(object)
-    kept = kept.assign(loss=loss, epochs=kept["epochs"].astype(int), seed=kept["seed"].astype(int))
-    return kept, int(running.sum())
+def ended_runs(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The runs that have ended, with a column of the metric, which is empty where none has it."""
+    ended = summary[summary["outcome"] != "running"]
+    return ended if metric in ended else ended.assign(**{metric: math.nan})
 
 
 def evaluated_runs(
@@ -45,7 +38,6 @@ def evaluated_runs(
 def own_curves_of(evaluated: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """The curves of the runs that are shown, with the seconds since the start of training."""
     wanted = curves[curves["run_id"].isin(evaluated["run_id"])]
-    wanted = wanted.assign(loss=wanted["loss"].astype(str).astype(object))
     seconds = wanted["elapsed_seconds"].mask(wanted["epoch"] == 0, 0.0).astype(float)
     wanted = wanted.assign(seconds=seconds)
     return wanted.sort_values(["loss", "seed", "epoch"], ignore_index=True)
@@ -59,7 +51,7 @@ def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     accuracy = bands(curves, "val_accuracy", by=["loss"], seed=seed)
     each = curves.groupby("run_id")["seconds"].diff()
     each = each.where(curves.duplicated("run_id"), curves["seconds"])  # up to a run's first epoch
-    means = each.groupby([curves["loss"], curves["epoch"]], observed=True).mean()
+    means = each.groupby([curves["loss"], curves["epoch"]]).mean()
     seconds = means.groupby(level="loss").cumsum().rename("seconds").reset_index()
     return accuracy.merge(seconds, on=["loss", "epoch"], how="left")
 

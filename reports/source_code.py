@@ -37,7 +37,7 @@ def codes(runs: pd.DataFrame) -> dict[str, list[str]]:
     if "code" not in runs:
         return {}
     digests = runs["code"].fillna("").astype(str)
-    losses = runs["loss"].astype(str).astype(object)
+    losses = runs["loss"]
     return {str(loss): sorted(set(own)) for loss, own in digests.groupby(losses, sort=True)}
 
 
@@ -51,7 +51,7 @@ def _pooled(runs: pd.DataFrame) -> Iterator[str]:
     for loss, digests in codes(runs).items():
         if len(digests) < 2:
             continue
-        own = runs[runs["loss"].astype(str) == loss]
+        own = runs[runs["loss"] == loss]
         counts = own["code"].fillna("").astype(str).value_counts(sort=False).sort_index()
         short = shortened(counts.index)
         first, *others = (_parts(own, code) for code in counts.index if code)
@@ -73,7 +73,7 @@ def _shared(runs: pd.DataFrame) -> Iterator[str]:
     versions: dict[str, tuple[Parts, list[str]]] = {}
     for loss, digests in codes(runs).items():
         for code in digests:
-            parts = _parts(runs[runs["loss"].astype(str) == loss], code)
+            parts = _parts(runs[runs["loss"] == loss], code)
             if code and parts:
                 shared = {part: files for part, files in parts.items() if part != OWN}
                 versions.setdefault(repr(sorted(shared.items())), (shared, []))[1].append(loss)

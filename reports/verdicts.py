@@ -22,7 +22,7 @@ from reports.metrics import column, read_metric
 from reports.names import counted, plain
 from reports.question import Question, standing
 from reports.sentences import sentence
-from reports.setting_frames import countable
+from reports.setting_frames import ended_runs
 from reports.stats.contrasts import COLUMNS
 from reports.stats.runs import newest_runs
 from reports.stats.significance import unseen_share
@@ -84,8 +84,8 @@ def document(sections: Sequence[Section], source: Mapping[str, Any]) -> dict[str
                 "trials": _trials(section),
                 "tuned": {row.run_id: row.tuned for row in section.runs.itertuples() if row.tuned},
                 "runs": {
-                    loss: sorted(runs["run_id"].astype(str))
-                    for loss, runs in section.runs.groupby("loss", sort=True, observed=True)
+                    loss: sorted(runs["run_id"])
+                    for loss, runs in section.runs.groupby("loss", sort=True)
                 },
             }
             for section in sections
@@ -102,9 +102,9 @@ def _entry(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
         row: of `reports.stats.contrasts`.
         runs: of its setting, all rates and epochs.
     """
-    own = runs[(runs["epochs"] == row["epochs"]) & runs["run_id"].astype(str).isin(row["run_ids"])]
+    own = runs[(runs["epochs"] == row["epochs"]) & runs["run_id"].isin(row["run_ids"])]
     seeds = {
-        side: sorted(own.loc[own["loss"].astype(str) == row[side], "seed"].astype(int).tolist())
+        side: sorted(own.loc[own["loss"] == row[side], "seed"].astype(int).tolist())
         for side in ("a", "b")
     }
     missing = own["declared_missing"].max() if len(own) else 0
@@ -234,7 +234,7 @@ def check(
                 run_id: loss for loss, run_ids in setting["runs"].items() for run_id in run_ids
             }
             runs = labelled(summary, label, setting["tuned"])
-            gone = sorted(label.keys() - set(runs["run_id"].astype(str)))
+            gone = sorted(label.keys() - set(runs["run_id"]))
             right = constant(label) if constant is not None else None
             rows = _derive(runs, setting, question, scores, right, declared)
             derived[setting["setting"]] = rows, gone
@@ -269,8 +269,8 @@ def labelled(
 
     A run whose loss is another than its label says is left out.
     """
-    runs = summary[summary["run_id"].astype(str).isin(label.keys())]
-    run_ids = list(runs["run_id"].astype(str))
+    runs = summary[summary["run_id"].isin(label.keys())]
+    run_ids = list(runs["run_id"])
     own = [tuned.get(run_id, "") for run_id in run_ids]
     runs = runs.assign(loss=[label[run_id] for run_id in run_ids], tuned=own)
     fits = [
@@ -288,13 +288,11 @@ def _derive(
     constant: np.ndarray | None,
     declared: tuple[Sequence[Declared], str] | None,
 ) -> dict[tuple, dict[str, Any]]:
-    counted_runs, _ = countable(runs)
-    if not len(counted_runs) or setting["reference"] not in set(counted_runs["loss"]):
+    ended = ended_runs(runs, question.metric)
+    if setting["reference"] not in set(ended["loss"]):
         return {}
-    if question.metric not in counted_runs.columns:
-        counted_runs = counted_runs.assign(**{question.metric: math.nan})
     contrasts = analysis.comparisons(
-        counted_runs,
+        ended,
         setting["reference"],
         question,
         setting["test_size"],
@@ -302,7 +300,7 @@ def _derive(
         None if setting["diverged_as"] is None else constant,
         scores,
     )
-    kept = newest_runs(counted_runs)
+    kept = newest_runs(ended)
     epochs = int(kept["epochs"].max())
     now = None
     if declared is not None:

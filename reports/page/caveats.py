@@ -116,7 +116,7 @@ def _seeds(section: Section) -> Fact:
 def _plan(section: Section) -> Fact | None:
     """The declared seeds that have no result yet."""
     runs = section.at_end(section.runs)
-    missing = runs.groupby(runs["loss"].astype(str))["declared_missing"].max()
+    missing = runs.groupby(runs["loss"])["declared_missing"].max()
     missing = missing[missing > 0]
     if not len(missing):
         return None
@@ -239,7 +239,7 @@ def _dropped(section: Section) -> Fact | None:
     lost = [drop for drops in of_contrasts for drop in drops]
     # A seed at which a loss was run at no rate was added for other losses: nothing is lost.
     runs = section.at_end(section.runs)
-    with_runs = set(zip(runs["loss"].astype(str), runs["seed"], strict=True))
+    with_runs = set(zip(runs["loss"], runs["seed"], strict=True))
     unique = sorted(
         {drop for drop in lost if drop.reason != "missing" or (drop.loss, drop.seed) in with_runs}
     )

@@ -158,7 +158,7 @@ def _values(
 
 def _flat(weights: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     """The losses whose gradient is zero in this slice, such as logit_norm."""
-    largest = weights["weight"].abs().groupby(weights["loss"], observed=True).max()
+    largest = weights["weight"].abs().groupby(weights["loss"]).max()
     return [plain(loss) for loss in shown if largest.get(loss, np.inf) < NO_WEIGHT]
 
 

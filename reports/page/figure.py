@@ -154,7 +154,7 @@ def band_words(bands: pd.DataFrame) -> str:
     """
     runs = runs_behind(bands.groupby("loss")["n"].max())
     text = f"Lines are means over {runs} per loss"
-    lines = bands[bands["n"] > 0].groupby([*bands.columns.intersection(_LINE)], observed=True)
+    lines = bands[bands["n"] > 0].groupby([*bands.columns.intersection(_LINE)])
     tails = [line[line["epoch"] > line.loc[line["n"] == line["n"].max(), "epoch"].max()]
              for _, line in lines]  # fmt: skip
     if tails := [tail.sort_values("epoch") for tail in tails if len(tail)]:

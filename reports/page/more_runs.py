@@ -149,7 +149,7 @@ class MoreRuns:
         runs = self.section.runs if runs is None else runs
         places = dict.fromkeys(losses, self.source.experiments[-1])
         if len(self.source.experiments) > 1:
-            by_loss = runs[runs["experiment"] != ""].groupby("loss", observed=True)["experiment"]
+            by_loss = runs[runs["experiment"] != ""].groupby("loss")["experiment"]
             places |= {loss: name for loss, name in by_loss.last().items() if loss in places}
         together: dict[tuple[str, tuple[float, ...]], list[str]] = {}
         for loss, place in places.items():

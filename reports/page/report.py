@@ -47,7 +47,7 @@ def report(
     short. progress: of a sweep under way; the page then reloads itself.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in answer.ranked(section)))
-    going = [] if progress is None else sorted(set(progress.runs["loss"].astype(str)))
+    going = [] if progress is None else sorted(set(progress.runs["loss"]))
     front = list(dict.fromkeys([*in_front(sections), *going]))[: palette.TOGETHER]
     looks = palette.looks(list(dict.fromkeys([*front, *order, *going])))
     made = Collector(looks, front)

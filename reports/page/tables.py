@@ -270,7 +270,7 @@ def runs(section: Section, order: Sequence[str]) -> Table:
     frame = _ordered(section.runs.sort_values(["epochs", "lr", "seed"]), order)
     if metric.name not in frame:
         frame[metric.name] = float("nan")
-    frame["short"] = frame["run_id"].astype(str).str[:8]
+    frame["short"] = frame["run_id"].str[:8]
     values = {"val_accuracy": read_metric("val_accuracy"), metric.name: metric}
     columns = [
         LOSS,
@@ -293,7 +293,7 @@ def runs(section: Section, order: Sequence[str]) -> Table:
 def curves(section: Section) -> Table:
     """Validation accuracy and each loss's own value after every epoch, for programs."""
     own = section.own.pivot_table(
-        index=["loss", "epoch"], columns="part", values="mean", observed=True
+        index=["loss", "epoch"], columns="part", values="mean"
     ).reset_index()
     frame = section.bands.merge(own, on=["loss", "epoch"], how="left")
     accuracy = Column(

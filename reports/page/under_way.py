@@ -71,7 +71,7 @@ def figure(progress: Progress, looks: Mapping[str, Look]) -> PageFigure | None:
     if not order:
         return None
     bands = frame[["run_id", "epoch", "val_accuracy"]].set_axis(["loss", "epoch", "mean"], axis=1)
-    losses = dict(zip(progress.runs["run_id"], progress.runs["loss"].astype(str), strict=True))
+    losses = dict(zip(progress.runs["run_id"], progress.runs["loss"], strict=True))
     draw = partial(
         curves.accuracy_curves,
         progress.curves[:0],
