@@ -187,7 +187,9 @@ def one_class(head: Head, outputs: np.ndarray) -> str | None:
     )
 
 
-def _warnings_of(checks: Sequence[Callable[..., str | None]], *seen: Any) -> list[TrainingWarning]:
+def _warnings_of(
+    checks: Sequence[Callable[..., str | None]], *arguments: Any
+) -> list[TrainingWarning]:
     """What the checks say of what they see."""
-    texts = [(check.__name__.replace("_", "-"), check(*seen)) for check in checks]
+    texts = [(check.__name__.replace("_", "-"), check(*arguments)) for check in checks]
     return [TrainingWarning(name, text) for name, text in texts if text]

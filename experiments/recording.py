@@ -59,7 +59,7 @@ class Recorder:
             record.metrics | flipped, step=record.epoch, timestamp=int(record.time * 1000)
         )
 
-    def seen(self, learner: Learner, record: Record, *, last: bool) -> list[TrainingWarning]:
+    def mistakes(self, learner: Learner, record: Record, *, last: bool) -> list[TrainingWarning]:
         """The classic mistakes that show in the outputs after an epoch, or in the loss at last."""
         if record.diverged:
             return []
@@ -71,7 +71,7 @@ class Recorder:
 
     def warn(self, settings: Settings, learner: Learner, record: Record, *, last: bool) -> None:
         """Log each mistake once: after two consecutive epochs, or after the last one."""
-        current = self.seen(learner, record, last=last)
+        current = self.mistakes(learner, record, last=last)
         repeated = [warning for warning in current if warning.name in self.previous or last]
         of_labels = [w for w in self.warnings if w.name == "label-type"]
         for warning in [*of_labels, *repeated]:
@@ -102,7 +102,7 @@ class Recorder:
         last = records[-1]
         if best and not last.diverged:
             last = stopping.restore(learner, records, best)
-        tags = checks.tags([*self.warnings, *self.seen(learner, last, last=True)])
+        tags = checks.tags([*self.warnings, *self.mistakes(learner, last, last=True)])
         test, diverged = self.splits.test, last.diverged
         if not diverged:
             inputs = training.tensor(self.splits, test)

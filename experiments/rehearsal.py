@@ -243,9 +243,9 @@ def _import(send: Send, job: Settings, groups: Sequence[str]) -> list[functools.
 def _announced(loss: Callable[..., Any], send: Send, loss_name: str, option_names: str) -> Any:
     """The loss; its name is sent before a call, and those of all options after it."""
 
-    def announced(*arguments: Any, **seen: Any) -> Any:
+    def announced(*arguments: Any, **keywords: Any) -> Any:
         send(loss_name)
-        values = loss(*arguments, **seen)
+        values = loss(*arguments, **keywords)
         send(option_names)
         return values
 

@@ -253,10 +253,10 @@ def check(content: Mapping[str, Any], summary: pd.DataFrame) -> list[str]:
     units = dict(zip(runs["run_id"], runs[then["key"]], strict=True))
     diverged = {units[run_id]: value for run_id, value in constants.items() if run_id in units}
     try:
-        made = _compare(runs, then["key"], question.reference, question, diverged)
+        compared = _compare(runs, then["key"], question.reference, question, diverged)
     except QuestionError as error:
         return [str(error)]
-    now = document(Across(then["key"], question, question.reference, *made))
+    now = document(Across(then["key"], question, question.reference, *compared))
     derived = {(row["a"], row["b"]): row for row in now.pop("contrasts")}
     lines = {
         f"{plain(row['a'])} {row['verdict']} against {plain(row['b'])}, across {then['key']}": (

@@ -41,12 +41,9 @@ def size(
     predictions: Mapping[str, Sequence[Mapping[str, Any]]], of_class: int | None = None
 ) -> int | None:
     """The number of test examples, of all or of one class; None without predictions."""
-    labels = [np.asarray(run["label"]) for runs in predictions.values() for run in runs]
-    sizes = [
-        size
-        for each in labels
-        if (size := len(each) if of_class is None else int((each == of_class).sum()))
-    ]
+    labels = [run["label"] for runs in predictions.values() for run in runs]
+    counted = labels if of_class is None else [each[each == of_class] for each in labels]
+    sizes = [len(each) for each in counted if len(each)]
     return max(set(sizes), key=sizes.count) if sizes else None
 
 
@@ -61,7 +58,7 @@ def constant_answer(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> n
     first = next((run for runs in predictions.values() for run in runs), None)
     if first is None:
         return None
-    labels = np.asarray(first["label"])
+    labels = first["label"]
     classes, counts = np.unique(labels, return_counts=True)
     return np.asarray(labels == classes[counts.argmax()])
 
@@ -79,18 +76,14 @@ def summarise(
     first = next((run for runs in predictions.values() for run in runs), None)
     if first is None:
         return None
-    labels = np.asarray(first["label"]).astype(int).ravel()
+    labels = first["label"]
     predicted: dict[str, np.ndarray] = {}
     skipped = 0
     for loss, runs in predictions.items():
-        rows = [
-            np.asarray(run["predicted"]).astype(int).ravel() for run in runs if _same(run, labels)
-        ]
+        rows = [run["predicted"] for run in runs if np.array_equal(run["label"], labels)]
         skipped += len(runs) - len(rows)
         if rows:
             predicted[loss] = np.stack(rows)
-    if not predicted or labels.min() < 0:
-        return None
     count = int(max(labels.max(), *(rows.max() for rows in predicted.values()))) + 1
     names = tuple(names) if len(names) >= count else tuple(map(str, range(count)))
     return Mistakes(
@@ -119,15 +112,6 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, count: int) -> np.ndarr
     for row in predicted:
         np.add.at(counts, (labels, row), 1)
     return counts / len(predicted)
-
-
-def _same(run: Mapping[str, Any], labels: np.ndarray) -> bool:
-    predicted, own = np.asarray(run["predicted"]), np.asarray(run["label"])
-    return (
-        predicted.size == labels.size
-        and own.size == labels.size
-        and bool(np.array_equal(own.ravel(), labels))
-    )
 
 
 def _class_accuracy(

@@ -93,8 +93,8 @@ def page(options: Options) -> str:
     families, _ = fonts.fallback(fonts.names(runs.summary, sections))
     with palette.style(families):
         source = source_of(options, looked_at, path.parent)
-        made = report(sections, source, test_examples, progress=progress)
-    files.save(path, render.to_html(made.page).encode("utf-8", errors="replace"))
+        result = report(sections, source, test_examples, progress=progress)
+    files.save(path, render.to_html(result.page).encode("utf-8", errors="replace"))
     left = "" if progress.seconds is None else f" · {duration(progress.seconds)} left"
     failed = f" · {progress.failed} failed" if progress.failed else ""
     return f"{progress.done}/{progress.planned} runs{failed}{left} · {path}"

@@ -65,18 +65,23 @@ def training_checks(section: Section) -> list[Fact]:
         for name, text in zip(row.lint.split(","), row.lint_text.split("\n"), strict=True):
             by_check.setdefault(name, []).append((row.loss, row.lr, text))
     facts: list[Fact] = []
-    for name, seen in by_check.items():
+    for name, warnings in by_check.items():
         where = [
             {
                 "loss": loss,
-                "rates": [f"{lr:g}" for lr in sorted({lr for each, lr, _ in seen if each == loss})],
-                "n": sum(each == loss for each, _, _ in seen),
+                "rates": [
+                    f"{lr:g}" for lr in sorted({lr for each, lr, _ in warnings if each == loss})
+                ],
+                "n": sum(each == loss for each, _, _ in warnings),
                 "of": (runs["loss"] == loss).sum(),
             }
-            for loss in dict.fromkeys(loss for loss, _, _ in seen)
+            for loss in dict.fromkeys(loss for loss, _, _ in warnings)
         ]
-        texts, sentence = len({text for _, _, text in seen}), one_line(seen[0][2]).rstrip(".")
-        label = f"{plain(name.replace('-', ' '), 30)} in {counted(len(seen), 'run')}"
+        texts, sentence = (
+            len({text for _, _, text in warnings}),
+            one_line(warnings[0][2]).rstrip("."),
+        )
+        label = f"{plain(name.replace('-', ' '), 30)} in {counted(len(warnings), 'run')}"
         term = plain(name, 60)
         facts.append(_fact(term, "check", label, where=where, texts=texts, sentence=sentence))
     return facts

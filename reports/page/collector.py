@@ -38,14 +38,14 @@ class Collector:
         self.report = Report(Page("", "", Part("", "")))
         self.prefix = ""
 
-    def picture(self, made: PageFigure | None) -> PageFigure | None:
+    def picture(self, figure: PageFigure | None) -> PageFigure | None:
         """A figure with its name and number on the page."""
-        if made is None:
+        if figure is None:
             return None
         number = len(self.report.figures) + 1
-        made = replace(made, name=self.prefix + made.name, number=number)
-        self.report.figures[made.name] = made
-        return made
+        figure = replace(figure, name=self.prefix + figure.name, number=number)
+        self.report.figures[figure.name] = figure
+        return figure
 
     def table(self, table: Table | None) -> Table | None:
         """A table of the page, with the name of its files."""
@@ -70,11 +70,11 @@ class Collector:
         folded: bool = True,
     ) -> Part | None:
         """A part of figures with their numbers; None where there are none of either."""
-        made = [self.picture(figure) for figure in figures if figure is not None]
-        tabled = [self.table(each) for each in tables if each is not None]
-        if not made and not tabled:
+        numbered = [self.picture(figure) for figure in figures if figure is not None]
+        named = [self.table(each) for each in tables if each is not None]
+        if not numbered and not named:
             return None
-        values = {"figures": made, "tables": tabled, "kind": ""}
+        values = {"figures": numbered, "tables": named, "kind": ""}
         return self.part(title, "figures.jinja", values, folded=folded)
 
     def facts(self, facts: Sequence[Fact], kind: str) -> list[Fact]:

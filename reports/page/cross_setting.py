@@ -113,12 +113,12 @@ def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> 
 
 def gallery_pictures(gallery: Gallery, losses: Losses) -> list[PageFigure]:
     """The figures of the losses themselves, as far as there are losses of the kind."""
-    made = (
+    figures = (
         _weights(gallery, losses),
         _values("margins", gallery.margins, *_MARGIN, losses, gallery.weights),
         _values("errors", gallery.errors, *_ERROR, losses, gallery.weights),
     )
-    return [each for each in made if each is not None]
+    return [each for each in figures if each is not None]
 
 
 def left_out(gallery: Gallery, order: Sequence[str]) -> str:

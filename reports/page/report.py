@@ -47,33 +47,33 @@ def report(
     short. progress: of a sweep under way; the page then reloads itself.
     """
     order = list(dict.fromkeys(loss for section in sections for loss in answer.ranked(section)))
-    going = [] if progress is None else sorted(set(progress.runs["loss"]))
-    front = list(dict.fromkeys([*in_front(sections), *going]))[: palette.TOGETHER]
-    looks = palette.looks(list(dict.fromkeys([*front, *order, *going])))
-    made = Collector(looks, front)
+    running = [] if progress is None else sorted(set(progress.runs["loss"]))
+    front = list(dict.fromkeys([*in_front(sections), *running]))[: palette.TOGETHER]
+    looks = palette.looks(list(dict.fromkeys([*front, *order, *running])))
+    collector = Collector(looks, front)
     answers = [answer.facts(section) for section in sections]
-    shared = made.facts(
+    shared = collector.facts(
         caveats.about_the_store(source.missing, source.notes, source.warnings), "store"
     )
     top: dict[str, Any] = {"table": None, "kind": "answer", "basis": "", "notes": []}
     top["baselines"] = []
     if across is not None:
-        top["table"] = made.table(page_across.answer(across))
+        top["table"] = collector.table(page_across.answer(across))
         alone = f"Each {across.unit} on its own"
-        parts: list[Part | None] = [_across(across, sections, source, made)]
-        each, facts = _settings(sections, source, examples, made, shared, across.key)
+        parts: list[Part | None] = [_across(across, sections, source, collector)]
+        each, facts = _settings(sections, source, examples, collector, shared, across.key)
         parts.append(Part(alone, "nothing.jinja", parts=each))
     else:
         if len(sections) > 1:
             titles = answer.titles(sections)
-            top |= {"table": made.table(answer.grid(sections, titles, order)), "kind": "grid"}
+            top |= {"table": collector.table(answer.grid(sections, titles, order)), "kind": "grid"}
         elif sections:
             top["notes"] = sections[0].notes
             if answers[0]["evaluated"]:
-                top["table"] = made.table(answer.table(sections[0]))
+                top["table"] = collector.table(answer.table(sections[0]))
                 top["basis"] = basis(sections[0]) if len(sections[0].headline) else ""
-        each, facts = _settings(sections, source, examples, made, shared)
-        parts = [*_overviews(sections, order, made), *each]
+        each, facts = _settings(sections, source, examples, collector, shared)
+        parts = [*_overviews(sections, order, collector), *each]
     if len(sections) > 1:  # counted over all settings
         facts = [
             fact._replace(label=caveats.lost_runs(sections)) if fact.term == "Runs" else fact
@@ -82,37 +82,37 @@ def report(
     labels = {fact.label: fact for fact in facts if fact.label and fact.alarm}
     top["labels"] = list(labels.values())[:8]
     if progress is not None:
-        curves = [under_way.figure(progress, made.looks)]
-        parts.insert(0, made.figures("Runs under way", curves, folded=False))
+        curves = [under_way.figure(progress, collector.looks)]
+        parts.insert(0, collector.figures("Runs under way", curves, folded=False))
     if len(sections) > 1 and shared:
         parts.append(Part("Caveats of all settings", "caveats.jinja", _only(shared)))
     if source.baselines and sections:
         top["baselines"] = provenance.sentences(source.baselines, sections[0].runs)
     title = say("answer", answers) if across is None else _title(across)
-    made.report.page = Page(
+    collector.report.page = Page(
         title=("So far: " if progress else "") + title,
         subtitle=_subtitle(sections, source),
         top=Part("Answer", "answer.jinja", top),
         parts=[
             *(part for part in parts if part is not None),
-            *_gallery(gallery, order, made),
+            *_gallery(gallery, order, collector),
             _reproduction(source),
         ],
-        losses=_legend(made),
+        losses=_legend(collector),
         figure_format=figure_format,
         progress=progress,
     )
-    made.report.checklist = render.checklist(
+    collector.report.checklist = render.checklist(
         [(caveats.facts(section), answer.words_of(section)) for section in sections]
     )
-    return made.report
+    return collector.report
 
 
 def _settings(
     sections: Sequence[Section],
     source: Source,
     examples: Examples,
-    made: Collector,
+    collector: Collector,
     shared: Sequence[Fact],
     key: str = "",
 ) -> tuple[list[Part], list[Fact]]:
@@ -121,14 +121,14 @@ def _settings(
     shared: caveats of the whole store. key: what the settings differ in, if they are short.
     """
     if len(sections) == 1 and not key:
-        return SectionParts(sections[0], source, examples, made).all(shared)
+        return SectionParts(sections[0], source, examples, collector).all(shared)
     parts: list[Part] = []
     every: list[Fact] = []
     for number, (title, section) in enumerate(
         zip(answer.titles(sections), sections, strict=True), start=1
     ):
-        made.prefix = f"setting-{number}-"
-        setting = SectionParts(section, source, examples, made)
+        collector.prefix = f"setting-{number}-"
+        setting = SectionParts(section, source, examples, collector)
         if key:
             parts.append(setting.short(key))
             continue
@@ -136,39 +136,43 @@ def _settings(
         name = f"Setting {number} of {len(sections)}: {title}"
         parts.append(Part(name, "nothing.jinja", parts=own, folded=number > 1, anchor=title))
         every += facts
-    made.prefix = ""
+    collector.prefix = ""
     return parts, [*every, *shared] if sections else []
 
 
-def _legend(made: Collector) -> list[dict[str, Any]]:
+def _legend(collector: Collector) -> list[dict[str, Any]]:
     """The losses with the number and the color of their looks."""
     return [
         {
             "loss": loss,
             "name": plain(loss, 26),
             "number": look.number,
-            "variable": palette.CSS_VARIABLES[look.color] if loss in made.front else "--muted",
+            "variable": palette.CSS_VARIABLES[look.color] if loss in collector.front else "--muted",
         }
-        for loss, look in made.looks.items()
+        for loss, look in collector.looks.items()
     ]
 
 
-def _overviews(sections: Sequence[Section], order: Sequence[str], made: Collector) -> list[Part]:
+def _overviews(
+    sections: Sequence[Section], order: Sequence[str], collector: Collector
+) -> list[Part]:
     """The losses over each number in which settings differ."""
     parts = []
-    losses = losses_of(order, made.looks, made.front)
+    losses = losses_of(order, collector.looks, collector.front)
     for overview in overviews(sections):
         metric = sections[0].metric
         picture = cross_setting.overview_picture(overview, metric, losses)
         values = {
-            "figure": made.picture(picture),
-            "table": made.table(cross_setting.overview_table(overview, metric, order)),
+            "figure": collector.picture(picture),
+            "table": collector.table(cross_setting.overview_table(overview, metric, order)),
         }
         parts.append(Part(f"Over {plain(overview.words)}", "overview.jinja", values))
     return parts
 
 
-def _across(across: Across, sections: Sequence[Section], source: Source, made: Collector) -> Part:
+def _across(
+    across: Across, sections: Sequence[Section], source: Source, collector: Collector
+) -> Part:
     """The answer over all data sets or models."""
     every = pd.concat([section.runs for section in sections], ignore_index=True)
     left_out = across.comparison.left_out
@@ -180,9 +184,9 @@ def _across(across: Across, sections: Sequence[Section], source: Source, made: C
                 left_out.get(str(section.runs[across.key].iloc[0]), []), every
             )
         ],
-        "figure": made.picture(page_across.diagram(across, made.looks)),
-        "values": made.table(page_across.values(across)),
-        "contrasts": made.table(page_across.contrasts(across))
+        "figure": collector.picture(page_across.diagram(across, collector.looks)),
+        "values": collector.table(page_across.values(across)),
+        "contrasts": collector.table(page_across.contrasts(across))
         if len(across.comparison.contrasts)
         else None,
     }
@@ -222,16 +226,18 @@ def _subtitle(sections: Sequence[Section], source: Source) -> str:
     )  # fmt: skip
 
 
-def _gallery(gallery: Gallery | None, order: Sequence[str], made: Collector) -> list[Part]:
+def _gallery(gallery: Gallery | None, order: Sequence[str], collector: Collector) -> list[Part]:
     """What the losses are, whatever was run."""
     if gallery is None:
         return []
-    figures = cross_setting.gallery_pictures(gallery, losses_of(order, made.looks, made.front))
+    figures = cross_setting.gallery_pictures(
+        gallery, losses_of(order, collector.looks, collector.front)
+    )
     without = cross_setting.left_out(gallery, order)
     if not figures and not without:
         return []
     values = {
-        "figures": [made.picture(each) for each in figures],
+        "figures": [collector.picture(each) for each in figures],
         "weights": bool(len(gallery.weights)),
         "in_context": any(frame["when"].any() for frame in (gallery.weights, gallery.errors)),
         "without": without,

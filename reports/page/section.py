@@ -37,42 +37,47 @@ class SectionParts:
     def __init__(
         self, section: Section, source: Source, examples: Examples, collector: Collector
     ) -> None:
-        self.section, self.source, self.examples, self.made = section, source, examples, collector
+        self.section, self.source, self.examples, self.collector = (
+            section,
+            source,
+            examples,
+            collector,
+        )
         self.order = answer.ranked(section)
         self.shown = [loss for loss in self.order if loss in section.shown]
         self.more_runs = MoreRuns(section, source)
 
     def all(self, shared: Sequence[Fact] = ()) -> tuple[list[Part], list[Fact]]:
         """The parts and the caveats. shared: caveats of the whole store."""
-        section, made = self.section, self.made
+        section, collector = self.section, self.collector
         facts = [*self._caveats(), *shared]
-        checks = made.facts(caveats.training_checks(section), "check")
+        checks = collector.facts(caveats.training_checks(section), "check")
         about = self._about(facts, checks)
         if not len(section.evaluated):
             return [about], [*facts, *checks]
-        draw = FigureBuilder(section, made.looks, made.front)
+        draw = FigureBuilder(section, collector.looks, collector.front)
         first: dict[str, Any] = {"table": None, "basis": ""}
-        if made.prefix:
-            first = {"table": made.table(answer.table(section)), "basis": basis(section)}
+        if collector.prefix:
+            first = {"table": collector.table(answer.table(section)), "basis": basis(section)}
         parts = [
-            made.part("Verdicts", "verdicts.jinja", self._verdicts() | first),
-            made.figures("Curves", [draw.overview()], folded=False),
+            collector.part("Verdicts", "verdicts.jinja", self._verdicts() | first),
+            collector.figures("Curves", [draw.overview()], folded=False),
             self._contrasts(draw),
             about,
             *self._further(draw),
             self._mistakes(draw),
             self._runs(),
-            made.part(
+            collector.part(
                 "Methods", "methods.jinja",
                 methods(section) | {"imported": self.source.file}, folded=True,
             ),
         ]  # fmt: skip
-        made.report.tables[f"{made.prefix}curves"] = tables.curves(section)
+        collector.report.tables[f"{collector.prefix}curves"] = tables.curves(section)
         return [part for part in parts if part is not None], [*facts, *checks]
 
     def short(self, key: str) -> Part:
         """The setting in a report across several: its verdicts, its table, its caveats."""
-        section, made = self.section, self.made
+        section, collector = self.section, self.collector
         name = str(section.runs[key].iloc[0]) if len(section.runs) else section.title
         rows = section.compared(section.epochs).to_dict("records")
         again = [
@@ -84,18 +89,18 @@ class SectionParts:
         values = {
             "notes": section.notes,
             "items": [_verdict(row) for row in rows],
-            "table": made.table(best),
-            "facts": made.facts(caveats.facts(section), "caveat"),
-            "checks": made.facts(caveats.training_checks(section), "check"),
+            "table": collector.table(best),
+            "facts": collector.facts(caveats.facts(section), "caveat"),
+            "checks": collector.facts(caveats.training_checks(section), "check"),
             "name": name,
             "commands": [commands.report_command([*again, override(f"where.{key}", name)])],
         }
         tally = sentences.tally(rows) or "nothing to compare"
-        return made.part(f"{plain(name, 120)}: {tally}", "short.jinja", values, folded=True)
+        return collector.part(f"{plain(name, 120)}: {tally}", "short.jinja", values, folded=True)
 
     def _caveats(self) -> list[Fact]:
         section = self.section
-        facts = self.made.facts(caveats.facts(section), "caveat")
+        facts = self.collector.facts(caveats.facts(section), "caveat")
         lines = self.more_runs.wider()
         facts = [
             fact._replace(commands=lines, text=fact.text if lines else f"{fact.text[:-1]}.")
@@ -104,12 +109,12 @@ class SectionParts:
             for fact in facts
         ]
         if self.source.baselines and section.without_baselines != section.losses:
-            facts += self.made.facts(provenance.facts(self.source.baselines), "baselines")
+            facts += self.collector.facts(provenance.facts(self.source.baselines), "baselines")
         return facts
 
     def _about(self, facts: Sequence[Fact], checks: Sequence[Fact]) -> Part:
         values = {
-            "notes": self.section.notes if self.made.prefix else [],
+            "notes": self.section.notes if self.collector.prefix else [],
             "facts": facts,
             "checks": checks,
             "table": self._denominators(),
@@ -117,11 +122,11 @@ class SectionParts:
             "unfinished": self.more_runs.unfinished(),
             "count": len(self.section.unfinished),
         }
-        return self.made.part("Caveats", "caveats.jinja", values)
+        return self.collector.part("Caveats", "caveats.jinja", values)
 
     def _further(self, draw: FigureBuilder) -> list[Part | None]:
         """The folded parts of figures and tables."""
-        section, shown, figures = self.section, self.shown, self.made.figures
+        section, shown, figures = self.section, self.shown, self.collector.figures
         at_end = section.at_end(section.runs)
         trials = at_end.drop_duplicates(["loss", "lr", "tuned"])
         several_rates = trials["loss"].duplicated().any()
@@ -203,7 +208,7 @@ class SectionParts:
         }
 
     def _contrasts(self, draw: FigureBuilder) -> Part | None:
-        section, made = self.section, self.made
+        section, collector = self.section, self.collector
         if not len(section.headline):
             return None
         best = pd.concat([section.compared(epochs) for epochs in section.lengths])
@@ -217,11 +222,11 @@ class SectionParts:
             )
             second = tables.contrasts(section, equal, "contrasts-equal-rate", words)
         values = {
-            "figure": made.picture(draw.forest()),
-            "best": made.table(tables.contrasts(section, best, "contrasts", caption)),
-            "equal": made.table(second),
+            "figure": collector.picture(draw.forest()),
+            "best": collector.table(tables.contrasts(section, best, "contrasts", caption)),
+            "equal": collector.table(second),
         }
-        return made.part("Differences and their intervals", "contrasts.jinja", values)
+        return collector.part("Differences and their intervals", "contrasts.jinja", values)
 
     def _mistakes(self, draw: FigureBuilder) -> Part:
         title, template = "Errors by class and example", "mistakes.jinja"
@@ -229,7 +234,7 @@ class SectionParts:
         if mistakes is None:
             why = "folds" if self.section.folds else "nothing stored"
             values: dict[str, Any] = {"runs": {}, "why": why, "figures": [], "tables": []}
-            return self.made.part(title, template, values, folded=True)
+            return self.collector.part(title, template, values, folded=True)
         figures: list[PageFigure | None] = [
             draw.class_accuracy(mistakes),
             draw.confusions(mistakes),
@@ -252,21 +257,21 @@ class SectionParts:
         values = {
             "runs": mistakes.runs,
             "why": why,
-            "figures": [self.made.picture(each) for each in figures],
-            "tables": [self.made.table(each) for each in shown],
+            "figures": [self.collector.picture(each) for each in figures],
+            "tables": [self.collector.table(each) for each in shown],
         }
-        return self.made.part(title, template, values, folded=True)
+        return self.collector.part(title, template, values, folded=True)
 
     def _runs(self) -> Part:
-        every = self.made.table(tables.runs(self.section, self.order))
+        every = self.collector.table(tables.runs(self.section, self.order))
         values = {"figures": [], "tables": [every], "kind": "runs"}
-        return self.made.part("All runs", "figures.jinja", values, folded=True)
+        return self.collector.part("All runs", "figures.jinja", values, folded=True)
 
     def _denominators(self) -> Table | None:
         """The table of what became of the runs, where that is not the same for every loss."""
         if not len(self.section.denominators):
             return None
-        table = self.made.table(tables.denominators(self.section, self.order))
+        table = self.collector.table(tables.denominators(self.section, self.order))
         counts = self.section.denominators.drop(columns="loss").drop_duplicates()
         return table if len(counts) > 1 else None
 

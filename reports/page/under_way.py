@@ -43,17 +43,17 @@ class Progress:
     def of(cls, runs: Runs) -> Progress:
         """The progress of a sweep whose runs have been read."""
         outcome = runs.summary["outcome"]
-        done, going = outcome.isin(["ok", "diverged"]), outcome == "running"
+        done, running = outcome.isin(["ok", "diverged"]), outcome == "running"
         planned = len(runs.missing) + len(runs.summary)
-        failed = int((~done & ~going).sum())
+        failed = int((~done & ~running).sum())
         one = runs.summary.loc[done, "seconds"].median()
-        left = one * (planned - done.sum() - failed) / max(going.sum(), 1)
-        shown = runs.summary[going].tail(TOGETHER)
+        left = one * (planned - done.sum() - failed) / max(running.sum(), 1)
+        shown = runs.summary[running].tail(TOGETHER)
         return cls(
             planned=planned,
             done=int(done.sum()),
             failed=failed,
-            running=int(going.sum()),
+            running=int(running.sum()),
             seconds=float(left) if np.isfinite(left) else None,
             runs=shown,
             curves=runs.curves[runs.curves["run_id"].isin(shown["run_id"])],

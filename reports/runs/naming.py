@@ -117,7 +117,7 @@ def loss_labels(
         {name: value for name, value in loss_values(run).items() if name not in left_out}
         for run, left_out in zip(runs, tuned or [{}] * len(runs), strict=True)
     ]
-    labels = _told_apart(losses, [each["loss"] for each in losses])
+    labels = _distinguished(losses, [each["loss"] for each in losses])
     labels = [
         each["loss"] + mark + label[len(each["loss"]) :]
         for each, mark, label in zip(losses, marks or [""] * len(runs), labels, strict=True)
@@ -131,25 +131,29 @@ def setting_texts(runs: Sequence[Run]) -> list[str]:
     """The setting of each run for people."""
     named = ("data", "model", "optimizer", "scheduler")
     values = [setting_values(run) for run in runs]
-    return _told_apart(
+    return _distinguished(
         values,
         [", ".join([*(v[n] for n in named), f"batch size {v['batch_size']}"]) for v in values],
     )
 
 
-def _told_apart(values: Sequence[dict[str, str]], texts: Sequence[str]) -> list[str]:
+def _distinguished(values: Sequence[dict[str, str]], texts: Sequence[str]) -> list[str]:
     """The texts, longer by `name=value` for what differs between those of the same text."""
-    seen: dict[str, dict[str, set[str | None]]] = {}
+    values_by_text: dict[str, dict[str, set[str | None]]] = {}
     members: dict[str, list[dict[str, str]]] = {}
     for each, text in zip(values, texts, strict=True):
         members.setdefault(text, []).append(each)
     for text, group in members.items():
         distinct = list({tuple(each.items()): each for each in group}.values())
         names = {name: None for each in distinct for name in each}
-        seen[text] = {name: {each.get(name) for each in distinct} for name in names}
+        values_by_text[text] = {name: {each.get(name) for each in distinct} for name in names}
     longer = []
     for each, text in zip(values, texts, strict=True):
-        differ = [name for name, values in seen[text].items() if len(values) > 1 and name in each]
+        differ = [
+            name
+            for name, values in values_by_text[text].items()
+            if len(values) > 1 and name in each
+        ]
         longer.append(
             " ".join([text, *(f"{name.removeprefix('loss.')}={each[name]}" for name in differ)])
         )

@@ -222,7 +222,7 @@ def test_a_figure_as_pdf_logs_nothing(usual: Any, caplog: pytest.LogCaptureFixtu
     caplog.set_level("INFO")
     each = next(iter(usual[1].figures.values()))
     with palette.style():
-        drawn = drawings.drawings(each.draw, each.number, formats=("pdf",))
+        drawn = drawings.drawings(each, formats=("pdf",))
     assert drawn.files["pdf"][:4] == b"%PDF" and caplog.messages == []
 
 
