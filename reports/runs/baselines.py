@@ -338,8 +338,7 @@ def _kept(run: Run) -> Run:
     """The run without what is of its store or its machine alone."""
     metrics = {name: value for name, value in run.metrics.items() if name.startswith(AT_END)}
     params = {name: value for name, value in run.params.items() if name not in DATA_PLACES}
-    run = replace(run, params=params, metrics=metrics, experiment="")
-    return replace(run, deleted=False, baseline=True)
+    return replace(run, params=params, metrics=metrics, experiment="", deleted=False, baseline=True)
 
 
 def _curves(runs: Sequence[Run], curves: pd.DataFrame) -> dict[str, dict[str, list[float | None]]]:

@@ -44,14 +44,13 @@ def loss_values(run: Run) -> dict[str, str]:
 
 def setting_values(run: Run) -> dict[str, str]:
     """Every value that decides the numbers but the loss's, lr, epochs and seed."""
-    apart = ("lr", "epochs", "seed", *DATA_PLACES)
-    values = {name: short(value) for name, value in sorted(run.params.items()) if name not in apart}
-    own = {
-        name: value
-        for name, value in values.items()
-        if name != "loss" and not name.startswith("loss.")
+    apart = ("loss", "lr", "epochs", "seed", *DATA_PLACES)
+    values = {
+        name: short(value)
+        for name, value in sorted(run.params.items())
+        if name not in apart and not name.startswith("loss.")
     }
-    return own | {"data.digest": run.digest[:8]}
+    return values | {"data.digest": run.digest[:8]}
 
 
 def with_digests(runs: Sequence[Run]) -> list[Run]:

@@ -26,22 +26,13 @@ CURVES = {  # metrics with a history, and their columns in `curves`
     "time/train_seconds": "train_seconds",
     "lr": "lr_now",
 }
-TAG_COLUMNS = {  # tags, and their columns in `summary`
-    **{tag: tag for tag in ("identity", "configuration", "init_hash", "head_hash", "order_hash")},
-    **{"code": "code", "code.parts": "code_parts", "code.metrics": "code_metrics"},
-    **{
-        tag: tag
-        for tag in (
-            "classes",
-            "folds",
-            "git_commit",
-            "git_dirty",
-            "python_version",
-            "paddle_version",
-        )
-    },
-    **{"kernel": "kernel", "processor": "processor", "mlflow.parentRunId": "parent_run_id"},
-}
+_SAME_NAMES = (
+    *("identity", "configuration", "init_hash", "head_hash", "order_hash"),
+    *("code", "code.parts", "code.metrics", "classes", "folds", "git_commit", "git_dirty"),
+    *("python_version", "paddle_version", "kernel", "processor"),
+)
+TAG_COLUMNS = {tag: tag.replace(".", "_") for tag in _SAME_NAMES}  # tags, columns in `summary`
+TAG_COLUMNS["mlflow.parentRunId"] = "parent_run_id"
 OLD_CONFIGURATION = "cell"  # what the tag was called before the code was part of it
 TAGS = {*TAG_COLUMNS, OLD_CONFIGURATION, "kind", "outcome", "lint", "seeds", "question", "tune"}
 AT_END = ("test/", "data/", "corrupted/", "stop/")  # begin the metrics without a history

@@ -122,9 +122,11 @@ def _declared(
     if len(parents) > 1:
         return common({quote(each.name): questions([each]) for each in parents})
     if len(experiments) > 1:
-        own = [[run for run in sweeps if run.experiment == each.id] for each in experiments]
         return common(
-            {quote(each.name): questions(r) for each, r in zip(experiments, own, strict=True)}
+            {
+                quote(each.name): questions(run for run in sweeps if run.experiment == each.id)
+                for each in experiments
+            }
         )
     return questions(sweeps), ""
 

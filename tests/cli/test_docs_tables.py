@@ -9,14 +9,25 @@ from collections.abc import Iterable
 
 import pytest
 from helpers.commands import LOSS_OPTIONS, ROOT
-from helpers.doc_tables import ARCHITECTURE, COMMANDS, LOSSES_PAGE, OPTIONS, README, REPORT
+from helpers.doc_tables import (
+    ARCHITECTURE,
+    COMMANDS,
+    INNER_VALUES,
+    LOSSES_PAGE,
+    METRICS,
+    OPTIONS,
+    README,
+    REPORT,
+    VALUES,
+    VERDICT_KEYS,
+    WARNINGS,
+)
 from helpers.docs import EVERYTHING, FENCED, PAGES, blocks, write_examples
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments import checks, config, loss_checks
+from experiments import config
 from experiments.heads import head_name
-from reports import metrics, verdicts
 from reports import options as report_options
 
 LOSS_TABLE = LOSSES_PAGE.partition("## The losses")[2].partition("## Add a loss")[0]
@@ -96,14 +107,10 @@ def rows(text: str, heading: str) -> set[str]:
 
 
 def test_the_tables_of_values_are_complete():
-    scalars = {each.name for each in dataclasses.fields(config.RunConfig)}
-    groups = {"question": config.Question, "stop": config.Stop}
-    inner = {f"{name}.{f.name}" for name, kind in groups.items() for f in dataclasses.fields(kind)}
-    of_run = scalars - {*config.GROUPS, "tracking", *groups}
-    assert rows(OPTIONS, "Values") == of_run | inner
+    assert rows(OPTIONS, "Values") == VALUES | INNER_VALUES
     assert rows(OPTIONS, "Options of a report") == set(report_options.NAMES)
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
-    for name in sorted(name for name in of_run if defaults[name] is not None):
+    for name in sorted(name for name in VALUES if defaults[name] is not None):
         shown = re.search(rf"^\| `{name}` \| ([^|]*) \|", OPTIONS, flags=re.MULTILINE)
         assert shown and shown[1] == str(defaults[name]).replace("True", "true").replace(
             "False", "false"
@@ -196,16 +203,9 @@ def test_long_mechanisms_have_a_reason():
 
 
 def test_the_page_on_reports_names_every_key_metric_and_warning():
-    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence", "rare_seeds"}
-    assert rows(REPORT, "verdicts.json") == keys
-    offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
-    assert rows(REPORT, "Metrics") == offered
-    warnings = {
-        function.__name__.replace("_", "-")
-        for function in (vars(checks) | vars(loss_checks)).values()
-        if getattr(function, "__annotations__", {}).get("return") == "str | None"
-    } | {"rate-edge"}  # of `tuning`, which looks at a grid
-    assert rows(REPORT, "Training warnings") == warnings
+    assert rows(REPORT, "verdicts.json") == VERDICT_KEYS
+    assert rows(REPORT, "Metrics") == METRICS
+    assert rows(REPORT, "Training warnings") == WARNINGS
 
 
 def test_the_glossary_has_ten_terms():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
+from experiments import checks, config, loss_checks
 from helpers.docs import PAGES, blocks
+from reports import metrics, verdicts
 
 README, LOSSES_PAGE, OPTIONS, REPORT, ARCHITECTURE = (
     PAGES[name]
@@ -16,6 +19,22 @@ README, LOSSES_PAGE, OPTIONS, REPORT, ARCHITECTURE = (
         "docs/architecture.md",
     )
 )
+VALUES = {each.name for each in dataclasses.fields(config.RunConfig)} - {
+    *config.GROUPS, "tracking", "question", "stop",
+}  # fmt: skip
+"""The scalars of a run's configuration."""
+INNER_VALUES = {
+    f"{name}.{each.name}"
+    for name, kind in {"question": config.Question, "stop": config.Stop}.items()
+    for each in dataclasses.fields(kind)
+}
+VERDICT_KEYS = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence", "rare_seeds"}
+METRICS = set(re.split(r", (?![^{]*\})", metrics.choices()))
+WARNINGS = {
+    function.__name__.replace("_", "-")
+    for function in (vars(checks) | vars(loss_checks)).values()
+    if getattr(function, "__annotations__", {}).get("return") == "str | None"
+} | {"rate-edge"}  # of `tuning`, which looks at a grid
 TESTED = ("experiments/run.py", "generate report", "generate compare", "reports/generate.py")
 
 

@@ -5,22 +5,22 @@ Links lead somewhere, commands parse, tables match the code.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 from helpers.commands import LOSS_OPTIONS, ROOT
+from helpers.doc_tables import INNER_VALUES, METRICS, VALUES, VERDICT_KEYS, WARNINGS
 from helpers.docs import FENCED
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments import checks, config, loss_checks
+from experiments import config
 from experiments.heads import head_name
-from reports import metrics, options, verdicts
+from reports import options
 
 README = ROOT / "README.zh-CN.md"
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "zh-CN").glob("*.md")}
@@ -171,10 +171,7 @@ def test_the_table_of_groups_has_the_options_of_each(group):
 def test_the_table_of_values_has_every_value_with_its_default():
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
     table = {row[0].strip("`"): row[1] for row in rows(section(page("options"), "普通取值"))}
-    scalars = {field.name for field in dataclasses.fields(config.RunConfig)}
-    groups = {"question": config.Question, "stop": config.Stop}
-    inner = {f"{name}.{f.name}" for name, kind in groups.items() for f in dataclasses.fields(kind)}
-    assert set(table) == scalars - {*config.GROUPS, "tracking", *groups} | inner
+    assert set(table) == VALUES | INNER_VALUES
     for name, shown in table.items():
         value = OmegaConf.select(defaults, name)
         typed = str(value).lower() if isinstance(value, bool) else str(value)
@@ -201,16 +198,9 @@ def test_the_numbers_of_a_preset_are_those_of_its_file():
 def test_the_tables_of_a_report_are_complete():
     assert first_names(section(page("options"), "报告的选项")) == set(options.NAMES)
     report = page("reading-a-report")
-    keys = {*verdicts.COMPARISON, *verdicts.DERIVED, "setting", "sentence", "rare_seeds"}
-    assert first_names(section(report, "verdicts.json")) == keys
-    offered = set(re.split(r", (?![^{]*\})", metrics.choices()))
-    assert first_names(section(report, "指标")) == offered
-    names = {
-        function.__name__.replace("_", "-")
-        for function in (vars(checks) | vars(loss_checks)).values()
-        if getattr(function, "__annotations__", {}).get("return") == "str | None"
-    } | {"rate-edge"}  # of `tuning`, which looks at a grid
-    assert first_names(section(report, "训练检查")) == names
+    assert first_names(section(report, "verdicts.json")) == VERDICT_KEYS
+    assert first_names(section(report, "指标")) == METRICS
+    assert first_names(section(report, "训练检查")) == WARNINGS
 
 
 def test_the_headings_of_the_page_are_its_own():

@@ -149,13 +149,6 @@ def test_no_module_is_named_like_one_that_something_else_imports():
         }, place  # fmt: skip
 
 
-def test_the_map_of_the_files_names_every_module():
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for path in SOURCES:
-        if path.name != "__init__.py":
-            assert f"{path.name} " in text, path
-
-
 @pytest.mark.parametrize(
     "place",
     [
