@@ -8,6 +8,7 @@ of both in Debian's chromium. What a directory already has is not made again.
 
 from __future__ import annotations
 
+import argparse
 import html
 import re
 import shlex
@@ -42,7 +43,9 @@ COLORS = {"light": ("#fffffe", "#1b1d22"), "dark": ("#16171a", "#e7e5df")}
 
 def main() -> None:
     """Run what is missing, and take all pictures."""
-    directory = Path(sys.argv[1]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("directory", type=Path, help="where the sweep runs, or ran")
+    directory = parser.parse_args().directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     output = directory / "terminal.txt"
     if not output.exists():
