@@ -1,7 +1,8 @@
 """What the verdicts are worth: simulated coverage, false verdicts and power, as tables.
 
-    python tests/benchmarks/inference.py            the tables of docs/statistics.md
-    python tests/benchmarks/inference.py --quick    a tenth of the experiments
+    python tests/benchmarks/inference.py --trials 2000    the tables of docs/statistics.md
+    python tests/benchmarks/inference.py                  ten times as many experiments
+    python tests/benchmarks/inference.py --quick          a tenth of these
 
 Every figure comes from the experiments of simulations.py, which go through the functions of
 `reports.stats` that a report calls.

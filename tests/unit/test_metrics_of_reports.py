@@ -223,8 +223,8 @@ def test_a_metric_that_no_run_has_is_said_aloud() -> None:
     summary, curves = runs(seeds=range(2))
     (found,), report, html, _ = make_page(summary, curves, Question(metric="corrupted_accuracy"))
     note = (
-        "No run of this setting says its accuracy on corrupted test images, so nothing is decided "
-        "here; there is one only "
+        "No run of this setting recorded its accuracy on corrupted test images, so nothing is "
+        "decided here; there is one only "
         "with corruptions=true."
     )
     assert found.notes == [note] and note in text(html)
