@@ -310,3 +310,11 @@ def test_the_preset_for_slurm_composes(run_command, tmp_path):
         "timeout_min: 240",
     ):
         assert line in done.stdout
+
+
+@needs_submitit
+def test_without_slurm_nothing_is_started(run_command, tmp_path):
+    done = run_command(tmp_path, *GRID, "hydra/launcher=slurm", PATH=f"{tmp_path}")
+    assert done.returncode == 1
+    assert "got one without the command srun; start the sweep there" in done.stderr
+    assert "Traceback" not in done.stderr

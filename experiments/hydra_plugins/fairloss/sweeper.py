@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import itertools
 import logging
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ class GridSweeper(Sweeper):
             raise config.CommandError(
                 "on_failure=stop: expected hydra/launcher=processes, the only launcher that can "
                 "stop; choose continue or retry"
+            )
+        if launcher_cfg._target_.endswith("SlurmLauncher") and shutil.which("srun") is None:
+            raise config.CommandError(
+                "hydra/launcher=slurm: expected a machine of a Slurm cluster, got one without the "
+                "command srun; start the sweep there, or choose hydra/launcher=processes"
             )
         if self.launcher is None:
             self.launcher = Plugins.instance().instantiate_launcher(
