@@ -73,7 +73,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace drawings by empty ones, which take no time, where a test is not about them."""
     from reports.page import drawings
 
-    def empty(draw: object, number: int, width: str, formats: Sequence[str]) -> drawings.Drawings:
+    def empty(figure: object, width: str, formats: Sequence[str]) -> drawings.Drawings:
         blank = '<svg viewBox="0 0 1 1"></svg>'
         return drawings.Drawings(blank, blank, dict.fromkeys(formats, blank))
 
