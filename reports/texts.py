@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.contract import override
@@ -32,7 +32,6 @@ def environment(autoescape: bool, **options: Any) -> Environment:
     """An environment of the templates, with the filters for texts."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        bytecode_cache=FileSystemBytecodeCache(),  # of the user; to compile takes .2 s each time
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
