@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -183,7 +184,17 @@ def _gallery(
     }
     if fork is None:
         return partial(gallery, evaluated_first, configurations.get)
-    return fork.submit(gallery, evaluated_first, configurations.get).result
+    curves = fork.submit(gallery, evaluated_first, configurations.get)
+
+    def result() -> Gallery:
+        try:
+            return curves.result()
+        except BrokenProcessPool:  # code of a loss has ended the process; the page says so
+            why = "the process that computes the curves ended at one of the losses"
+            missing = dict.fromkeys(evaluated_first["loss"].astype(str), why)
+            return replace(gallery(evaluated_first[:0], configurations.get), missing=missing)
+
+    return result
 
 
 def main() -> None:

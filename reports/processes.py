@@ -1,7 +1,8 @@
-"""Forks of the command, which cost little and have all that it has read."""
+"""Forked worker processes, which already have what the command has read."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
 CORES = 2
+_PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent dies
 
 
 @contextmanager
@@ -27,12 +29,15 @@ def forks(processes: int) -> Iterator[ProcessPoolExecutor | None]:
     with (
         warnings.catch_warnings(),
         ProcessPoolExecutor(
-            processes,
-            multiprocessing.get_context("fork"),
-            signal.signal,
-            (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C ends this process, which ends its forks
+            processes, multiprocessing.get_context("fork"), _end_with_parent
         ) as pool,
     ):
         # Of forks beside threads, from Python 3.12 on: the forks use nothing that threads lock.
         warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
         yield pool
+
+
+def _end_with_parent() -> None:
+    """Let Ctrl-C and the death of the parent end this process at once, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -77,10 +77,8 @@ def training_checks(section: Section) -> list[Fact]:
             }
             for loss in dict.fromkeys(loss for loss, _, _ in warnings)
         ]
-        texts, sentence = (
-            len({text for _, _, text in warnings}),
-            one_line(warnings[0][2]).rstrip("."),
-        )
+        texts = len({text for _, _, text in warnings})
+        sentence = one_line(warnings[0][2]).rstrip(".")
         label = f"{plain(name.replace('-', ' '), 30)} in {counted(len(warnings), 'run')}"
         term = plain(name, 60)
         facts.append(_fact(term, "check", label, where=where, texts=texts, sentence=sentence))

@@ -37,12 +37,8 @@ class SectionParts:
     def __init__(
         self, section: Section, source: Source, examples: Examples, collector: Collector
     ) -> None:
-        self.section, self.source, self.examples, self.collector = (
-            section,
-            source,
-            examples,
-            collector,
-        )
+        self.section, self.source, self.examples = section, source, examples
+        self.collector = collector
         self.order = answer.ranked(section)
         self.shown = [loss for loss in self.order if loss in section.shown]
         self.more_runs = MoreRuns(section, source)

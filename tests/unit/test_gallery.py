@@ -6,10 +6,14 @@ Nothing called that is no loss.
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -19,7 +23,7 @@ from helpers.pages import main
 from helpers.synthetic_runs import HOSTILE, predictions, runs
 
 from experiments import context
-from reports import analysis, processes
+from reports import analysis, generate, processes
 from reports.figures import gallery as drawings
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
@@ -293,7 +297,21 @@ def test_a_fork_computes_the_same_curves() -> None:
         if fork is None:
             pytest.skip("one core, or no forks")
         there = fork.submit(gallery, rows, configurations.get).result()
+        assert fork.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_DFL
     pd.testing.assert_frame_equal(here.weights, there.weights)
     pd.testing.assert_frame_equal(here.errors, there.errors)
+    pd.testing.assert_frame_equal(here.margins, there.margins)
     assert len(there.weights) > 100 and [*there.missing] == ["nothing"]
     assert there.missing == here.missing
+
+
+def test_a_loss_that_ends_its_process_leaves_a_page_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reports.runs.configuration", lambda runs, run_id: None)
+    runs = mock.Mock(summary=pd.DataFrame([{"run_id": "a", "loss": "ce"}]))
+    ended: Future[Gallery] = Future()
+    ended.set_exception(BrokenProcessPool())
+    result = generate._gallery(runs, [], mock.Mock(submit=lambda *arguments: ended))()
+    why = "the process that computes the curves ended at one of the losses"
+    assert result.missing == {"ce": why} and not len(result.weights)
