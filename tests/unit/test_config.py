@@ -53,14 +53,8 @@ def test_what_changes_the_numbers_changes_the_identity(override):
 @pytest.mark.parametrize(
     "override",
     [
-        "tracking=server",
-        "tracking.log_model=false",
-        "experiment=x",
-        "device=cpu",
-        "threads=1",
-        "force=true",
-        "corruptions=false",
-        "question.metric=test/nll",
+        *("tracking=server", "tracking.log_model=false", "experiment=x", "device=cpu", "threads=1"),
+        *("force=true", "corruptions=false", "question.metric=test/nll"),
     ],
 )
 def test_what_does_not_change_the_numbers_does_not(override):
@@ -73,10 +67,7 @@ def test_the_place_of_the_data_does_not_count_but_its_digest_does():
 
 
 def test_the_settings_digest_is_the_same_in_every_process():
-    """A golden value: it is the identity of runs made before the code was part of it.
-
-    It are known by it.
-    """
+    """A golden value: runs made before the code was part of the identity are known by it."""
     expected = "e139b7119727ca66efdd696090348ed848710c5e555bbeaafcb66748f1d4af04"
     assert BASE.settings_digest("d") == expected
 
@@ -125,12 +116,8 @@ def test_an_experiment_has_the_name_of_its_data_unless_it_has_one(words, name):
 
 def test_params_are_names_scalars_and_dotted_values():
     found = settings("loss=focal", "loss.gamma=3").params
-    assert (found["loss"], found["loss.gamma"], found["lr"], found["data.label_noise"]) == (
-        "focal",
-        3,
-        0.003,
-        0.0,
-    )
+    expected = {"loss": "focal", "loss.gamma": 3, "lr": 0.003, "data.label_noise": 0.0}
+    assert expected.items() <= found.items()
     assert not any("_target_" in name or "_partial_" in name for name in found)
 
 
@@ -164,10 +151,8 @@ def test_a_value_that_does_not_exist_is_refused_though_hydra_lets_one_add_it(key
 
 
 def test_a_label_tells_losses_of_one_name_apart():
-    assert (
-        settings("loss=focal", "loss.gamma=3").label
-        == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
-    )
+    focal = settings("loss=focal", "loss.gamma=3")
+    assert focal.label == "loss=focal gamma=3 lr=0.003 epochs=10 seed=0"
 
 
 def test_a_label_tells_options_apart_that_were_asked_for():
@@ -221,22 +206,13 @@ def test_an_optimizer_of_paddle_is_chosen_by_its_class_and_named_in_the_params()
     assert (bound.func, bound.keywords) == (paddle.optimizer.RMSProp, {"rho": 0.9})
 
 
-def test_all_groups_have_two_options():
-    names = [group for group, _ in OPTIONS]
-    assert set(names) == set(config.GROUPS)
-    assert min(names.count(group) for group in config.GROUPS) >= 2
-
-
 def changed(group: str, **values) -> Settings:
     return dataclasses.replace(BASE, options=BASE.options | {group: BASE.options[group] | values})
 
 
 def test_an_argument_the_function_does_not_take_is_refused_with_those_it_does():
-    with pytest.raises(
-        CommandError,
-        match=r"model=convnet: .*unexpected keyword argument 'widht'; .* are init_scale, got "
-        r"init_scale, widht",
-    ):
+    words = "unexpected keyword argument 'widht'; .* are init_scale, got init_scale, widht"
+    with pytest.raises(CommandError, match=f"model=convnet: .*{words}"):
         functions.function(changed("model", widht=3), "model")
 
 
@@ -292,9 +268,7 @@ def test_what_a_question_leaves_open_is_that_of_the_report():
     from experiments.sweep import question
 
     def declared(*losses, epochs=(3,), **values):
-        runs = [
-            settings(f"loss={loss}", f"epochs={length}") for loss in losses for length in epochs
-        ]
+        runs = [settings(f"loss={loss}", f"epochs={each}") for loss in losses for each in epochs]
         empty = dict.fromkeys(("metric", "margin", "reference", "epochs", "seeds"))
         return question([dataclasses.replace(run, question=empty | values) for run in runs], [1, 0])
 
@@ -302,9 +276,8 @@ def test_what_a_question_leaves_open_is_that_of_the_report():
     assert declared("mse", "ce", epochs=(2, 5), margin=0.2) == {
         "metric": "test/accuracy", "margin": 0.2, "reference": "ce", "epochs": 5, "seeds": "0-1",
     }  # fmt: skip
-    assert (
-        declared("mse", "focal", metric="test/nll")["reference"] == "focal"
-    )  # as the report has it
+    # as the report has it:
+    assert declared("mse", "focal", metric="test/nll")["reference"] == "focal"
     assert declared("mse", "ce", reference="mse")["reference"] == "mse"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from helpers.conv_blocks import block_of, pooled, run_block, run_stock, whole_numbers
+from helpers.conv_blocks import assert_same, block_of, pooled, run_block, run_stock, whole_numbers
 from paddle import nn
 from paddle.nn import functional as F
 
@@ -38,6 +38,9 @@ SHAPES = [
     (3, 65, 4, 5, 2, 3, 1),
 ]
 LARGE = [(1000, 1, 28, 28, 20, 5, 2), (1000, 20, 14, 14, 20, 5, 2)]
+each_shape = pytest.mark.parametrize(
+    "shape", [*SHAPES, *(pytest.param(shape, marks=pytest.mark.slow) for shape in LARGE)], ids=str
+)
 
 
 def real_numbers(shape, seed=0):
@@ -49,62 +52,40 @@ def real_numbers(shape, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((batch, channels, height, width)).astype("float32").astype("float64")
     weight = rng.standard_normal((out, channels, size, size)) / np.sqrt(channels * size * size)
-    weight, bias = (
-        weight.astype("float32").astype("float64"),
-        np.linspace(-1, 1, out).astype("float32"),
-    )
+    weight = weight.astype("float32").astype("float64")
+    bias = np.linspace(-1, 1, out).astype("float32")
     dy = rng.standard_normal(pooled(shape)).astype("float32").astype("float64")
     _, _, rows, columns = dy.shape
     full = F.conv2d(paddle.to_tensor(x), paddle.to_tensor(weight), padding=padding).numpy()
     full = full[:, :, : 2 * rows, : 2 * columns] + bias[:, None, None]
-    windows = (
-        full.reshape(batch, out, rows, 2, columns, 2)
-        .transpose(0, 1, 2, 4, 3, 5)
-        .reshape(*dy.shape, 4)
-    )
-    windows.sort(axis=-1)
+    halves = full.reshape(batch, out, rows, 2, columns, 2).transpose(0, 1, 2, 4, 3, 5)
+    windows = np.sort(halves.reshape(*dy.shape, 4), axis=-1)
     clear = (windows[..., 3] - windows[..., 2] > 1e-4) & (abs(windows[..., 3]) > 1e-4)
     return x, weight, bias.astype("float64"), padding, dy * clear
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def as_type(dtype, inputs):
+    return [part.astype(dtype) if isinstance(part, np.ndarray) else part for part in inputs]
+
+
+@each_shape
 def test_equals_stock_to_the_bit_where_sums_are_exact(shape):
     """Values, winners of ties, and every gradient: with small integers nothing is rounded."""
     inputs = whole_numbers(shape)
-    for ours, theirs in zip(run_block(*inputs), run_stock(*inputs), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_same(run_block(*inputs), run_stock(*inputs))
 
 
-def assert_as_exact_as_stock(shape):
+@each_shape
+def test_rounds_no_worse_than_stock(shape):
+    """In values and gradients, against float64, the block errs as Paddle's float32 operators do."""
     exact = real_numbers(shape)
-    single = [part.astype("float32") if isinstance(part, np.ndarray) else part for part in exact]
+    single = as_type("float32", exact)
     for ours, theirs, truth in zip(
         run_block(*single), run_stock(*single), run_stock(*exact), strict=True
     ):
         scale = np.linalg.norm(truth) + 1e-30
-        error, stock_error = (
-            np.linalg.norm(ours - truth) / scale,
-            np.linalg.norm(theirs - truth) / scale,
-        )
+        error, stock_error = (np.linalg.norm(each - truth) / scale for each in (ours, theirs))
         assert error <= max(2 * stock_error, 3e-7), (error, stock_error)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rounds_no_worse_than_stock(shape):
-    """Against float64 the float32 block errs as Paddle's float32 operators do.
-
-    In values and gradients.
-    """
-    assert_as_exact_as_stock(shape)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", LARGE, ids=str)
-def test_large_batches(shape):
-    inputs = whole_numbers(shape)
-    for ours, theirs in zip(run_block(*inputs), run_stock(*inputs), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert_as_exact_as_stock(shape)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
@@ -116,12 +97,8 @@ def test_ties(value, bias):
     """
     x, weight, biases, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
     x[:], biases[:] = value, bias
-    ours, theirs = (
-        run_block(x, weight, biases, padding, dy),
-        run_stock(x, weight, biases, padding, dy),
-    )
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    ours = run_block(x, weight, biases, padding, dy)
+    assert_same(ours, run_stock(x, weight, biases, padding, dy))
     if value == 0 and bias <= 0:
         assert not any(part.any() for part in ours)
 
@@ -132,23 +109,17 @@ def test_what_is_not_finite_spreads_as_in_stock_operators(bad, where):
     x, weight, bias, padding, dy = whole_numbers((19, 2, 8, 9, 5, 3, 1))
     {"x": x, "weight": weight, "bias": bias, "dy": dy}[where].flat[3] = bad
     ours, theirs = run_block(x, weight, bias, padding, dy), run_stock(x, weight, bias, padding, dy)
-    if (
-        where == "bias" and bad == np.inf
-    ):  # a tie of four infinities only if the bias comes before the pool
+    if where == "bias" and bad == np.inf:  # a tie of four only if the bias comes before the pool
         ours, theirs = ours[:1], theirs[:1]
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_same(ours, theirs)
 
 
 def test_overflow_is_infinite_as_in_stock_operators():
     x, weight, bias, padding, dy = whole_numbers((3, 2, 8, 8, 4, 3, 1))
     x, weight = abs(x) * np.float32(1e30), abs(weight) * np.float32(1e30)
-    ours, theirs = (
-        run_block(x, weight, bias, padding, dy)[0],
-        run_stock(x, weight, bias, padding, dy)[0],
-    )
+    ours = run_block(x, weight, bias, padding, dy)[0]
     assert np.isinf(ours).any()
-    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(ours, run_stock(x, weight, bias, padding, dy)[0])
 
 
 def test_any_strides():
@@ -161,32 +132,22 @@ def test_any_strides():
     view = leaf[2:, :, :, 1::2].transpose([0, 3, 2, 1])
     layer = block_of(weight, bias, padding)
     y = layer(view)
-    np.testing.assert_array_equal(y.numpy(), expected[0])
     turned = y.transpose([3, 2, 1, 0])
     (turned * paddle.to_tensor(dy.transpose(3, 2, 1, 0).copy())).sum().backward()
-    np.testing.assert_array_equal(
-        leaf.grad.numpy()[2:, :, :, 1::2].transpose(0, 3, 2, 1), expected[1]
-    )
-    np.testing.assert_array_equal(layer.weight.grad.numpy(), expected[2])
-    np.testing.assert_array_equal(layer.bias.grad.numpy(), expected[3])
+    of_view = leaf.grad.numpy()[2:, :, :, 1::2].transpose(0, 3, 2, 1)
+    assert_same([y, of_view, layer.weight.grad, layer.bias.grad], expected)
 
 
 def test_other_types_run_the_stock_operators_or_are_refused():
-    inputs = [
-        part.astype("float64") if isinstance(part, np.ndarray) else part
-        for part in whole_numbers((5, 2, 8, 8, 4, 3, 1))
-    ]
+    inputs = as_type("float64", whole_numbers((5, 2, 8, 8, 4, 3, 1)))
     ours = run_block(*inputs)
     assert ours[0].dtype == np.float64
-    for a, b in zip(ours, run_stock(*inputs), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_same(ours, run_stock(*inputs))
     layer = ConvBlock(2, 4, 3, padding=1)
-    with pytest.raises(ValueError, match="float64"):
-        layer(paddle.zeros([1, 2, 8, 8], "float64"))
-    with pytest.raises(ValueError, match="channels"):
-        layer(paddle.zeros([1, 3, 8, 8]))
-    with pytest.raises(ValueError, match="4D"):
-        layer(paddle.zeros([2, 8, 8]))
+    wrong = {"float64": ([1, 2, 8, 8], "float64"), "channels": ([1, 3, 8, 8],), "4D": ([2, 8, 8],)}
+    for words, given in wrong.items():
+        with pytest.raises(ValueError, match=words):
+            layer(paddle.zeros(*given))
     assert layer(paddle.zeros([0, 2, 8, 8])).shape == [0, 4, 4, 4]
 
 
@@ -194,9 +155,8 @@ def test_other_types_run_the_stock_operators_or_are_refused():
 def test_gradients_nobody_asked_for(frozen):
     """What has stop_gradient gets no gradient, and the others get the same as ever."""
     x, weight, bias, padding, dy = whole_numbers((5, 2, 8, 8, 4, 3, 1))
-    expected = dict(
-        zip(("y", "x", "weight", "bias"), run_block(x, weight, bias, padding, dy), strict=True)
-    )
+    results = run_block(x, weight, bias, padding, dy)
+    expected = dict(zip(("y", "x", "weight", "bias"), results, strict=True))
     layer = block_of(weight, bias, padding)
     tensors = {"x": paddle.to_tensor(x), "weight": layer.weight, "bias": layer.bias}
     for name, tensor in tensors.items():
@@ -222,13 +182,9 @@ def test_the_gradient_of_one_tensor(fused, chosen):
 
 
 def test_repeats_to_the_bit_and_every_image_for_itself():
-    inputs = [
-        part.astype("float32") if isinstance(part, np.ndarray) else part
-        for part in real_numbers((37, 20, 14, 14, 20, 5, 2))
-    ]
-    once, twice = run_block(*inputs), run_block(*inputs)
-    for a, b in zip(once, twice, strict=True):
-        np.testing.assert_array_equal(a, b)
+    inputs = as_type("float32", real_numbers((37, 20, 14, 14, 20, 5, 2)))
+    once = run_block(*inputs)
+    assert_same(run_block(*inputs), once)
     if kernel() != "stock":
         layer = block_of(*inputs[1:4])
         some = layer(paddle.to_tensor(inputs[0][30:35]))
@@ -299,15 +255,9 @@ def test_exports_as_stock_operators(tmp_path, full_graph):
     loaded = paddle.jit.load(str(tmp_path / "network"))
     np.testing.assert_allclose(loaded(x).numpy(), expected, atol=1e-5)
     if full_graph:
-        names = [
-            op.name() for op in traced.forward.concrete_program.main_program.global_block().ops
-        ]
-        assert (
-            names.count("pd_op.conv2d")
-            == names.count("pd_op.pool2d")
-            == names.count("pd_op.relu")
-            == 2
-        )
+        program = traced.forward.concrete_program.main_program
+        names = [op.name() for op in program.global_block().ops]
+        assert [names.count(f"pd_op.{each}") for each in ("conv2d", "pool2d", "relu")] == [2, 2, 2]
         assert not any("py" in name.removeprefix("pd_op") for name in names)
 
 
@@ -316,17 +266,11 @@ def curve(steps):
     from sklearn.datasets import load_digits
 
     digits, labels = load_digits(return_X_y=True)
-    images = paddle.to_tensor(
-        np.kron(digits.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype("float32")
-    )
-    labels = paddle.to_tensor(labels)
+    wide = np.kron(digits.reshape(-1, 1, 8, 8) / 16, np.ones((2, 2))).astype("float32")
+    images, labels = paddle.to_tensor(wide), paddle.to_tensor(labels)
     paddle.seed(0)
-    network = nn.Sequential(
-        ConvBlock(1, 20, 5, padding=2),
-        ConvBlock(20, 20, 5, padding=2),
-        nn.Flatten(),
-        nn.Linear(320, 10),
-    )
+    blocks = ConvBlock(1, 20, 5, padding=2), ConvBlock(20, 20, 5, padding=2)
+    network = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(320, 10))
     optimizer = paddle.optimizer.SGD(0.05, parameters=network.parameters())
     losses = []
     for step in range(steps):

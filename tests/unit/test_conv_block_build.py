@@ -9,11 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import paddle
 import pytest
 from helpers.commands import ROOT
-from helpers.conv_blocks import run_block, run_stock, whole_numbers
+from helpers.conv_blocks import assert_same, run_block, run_stock, whole_numbers
 
 from experiments.kernels import conv_block
 from experiments.kernels.conv_block import ConvBlock, kernel
@@ -36,14 +35,11 @@ def test_no_compiler_no_kernel(afresh, monkeypatch, tmp_path, caplog):
     conv_block._library.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     with caplog.at_level(logging.INFO, logger=conv_block.__name__):
-        for ours, theirs in zip(run_block(*inputs), expected, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        assert_same(run_block(*inputs), expected)
         assert kernel() == "stock"
-    (line,) = [
-        record.getMessage() for record in caplog.records if record.name == conv_block.__name__
-    ]
-    assert "Paddle's own operators" in line
-    assert "compiler" in line and "apt-get install g++" in line
+    (line,) = [each.getMessage() for each in caplog.records if each.name == conv_block.__name__]
+    for words in ("Paddle's own operators", "compiler", "apt-get install g++"):
+        assert words in line
 
 
 def test_stock_by_choice(afresh, monkeypatch, caplog):
@@ -115,12 +111,8 @@ def test_what_would_take_too_much_memory_is_left_to_the_stock_operators():
 def test_a_damaged_file_is_built_again(fused, afresh):
     path = conv_block._built()
     whole = path.read_bytes()
-    for damaged in (
-        b"",
-        whole[: len(whole) // 2],
-        whole[:5000] + b"?" + whole[5001:],
-        whole + b"?",
-    ):
+    half, changed = whole[: len(whole) // 2], whole[:5000] + b"?" + whole[5001:]
+    for damaged in (b"", half, changed, whole + b"?"):
         path.write_bytes(damaged)
         assert not conv_block._intact(path)
     assert conv_block._built() == path
@@ -130,14 +122,10 @@ def test_a_damaged_file_is_built_again(fused, afresh):
 
 @pytest.mark.slow
 def test_another_source_is_another_file(fused, afresh, monkeypatch, tmp_path, caplog):
-    """No stale kernel is taken.
-
-    The source is part of the name, and the file is asked for its interface.
-    """
+    """The source is part of the name, and the file is asked for its interface."""
     older = tmp_path / "conv_block.cpp"
-    older.write_text(
-        conv_block._SOURCE.read_text().replace("version() { return 1; }", "version() { return 0; }")
-    )
+    source = conv_block._SOURCE.read_text()
+    older.write_text(source.replace("version() { return 1; }", "version() { return 0; }"))
     path = conv_block._built()
     monkeypatch.setattr(conv_block, "_SOURCE", older)
     assert conv_block._built() != path
@@ -163,9 +151,8 @@ def test_processes_that_build_at_once(fused, afresh):
         "from experiments.kernels import conv_block; print(conv_block.kernel())"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
-    running = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    how = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, **how) for _ in range(2)]
     said = [process.communicate(timeout=300)[0].strip() for process in running]
     assert said[0] == said[1] != "stock"
     assert len(list(afresh.glob("*.so"))) == 1

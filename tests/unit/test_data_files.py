@@ -65,9 +65,7 @@ def test_an_npz_file_with_the_channels_last(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no array 'y'; .* got x, z"):
         data.npz(path=str(path), seed=0)
     np.savez(path, x=np.array([[1.0, np.nan]] * 3), y=LABELS[:3])
-    with pytest.raises(
-        DataError, match=r"own.npz: inputs: expected finite numbers, got nan in row"
-    ):
+    with pytest.raises(DataError, match=r"own.npz: inputs: expected finite numbers, got nan in r"):
         data.npz(path=str(path), seed=0)
     path.write_bytes(b"PK\3\4 and no more")
     with pytest.raises(DataError, match=r"expected an npz file of arrays .* cannot be read as one"):
@@ -79,15 +77,11 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
         (tmp_path / label).mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / label / f"{number:02}.png")
     splits = data.folder(root=str(tmp_path), seed=0)
-    assert (splits.shape, splits.classes, len(splits.test)) == (
-        (1, 12, 9),
-        ("cat", "dog", "eel"),
-        12,
-    )
+    assert (splits.shape, len(splits.test)) == ((1, 12, 9), 12)
+    assert splits.classes == ("cat", "dog", "eel")
     by_class = GREY[np.argsort(LABELS, kind="stable")]
-    kept = np.delete(
-        np.arange(60), [int((by_class == each).all((1, 2)).argmax()) for each in splits.test.inputs]
-    )
+    tested = [int((by_class == each).all((1, 2)).argmax()) for each in splits.test.inputs]
+    kept = np.delete(np.arange(60), tested)
     np.testing.assert_array_equal(splits.train.inputs, by_class[kept][splits.train_positions])
     Image.fromarray(GREY[0, :5]).save(tmp_path / "eel" / "small.png")
     with pytest.raises(DataError, match=r"small.png has 9 x 5 pixels, expected 9 x 12"):

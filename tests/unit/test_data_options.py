@@ -9,6 +9,8 @@ from experiments import data
 from experiments.data import DataError
 
 RESEMBLES = {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
+NAN = float("nan")
+NO_SIZES = [0, -1, True, "100", 100.0]
 
 
 def test_no_noise() -> None:
@@ -26,12 +28,8 @@ def test_symmetric_noise_has_its_rate_and_spreads_evenly(rate: float) -> None:
 
 
 def test_symmetric_noise_at_1_leaves_no_label_and_reaches_every_other_class() -> None:
-    steps = np.concatenate(
-        [
-            (splits.train.labels - splits.clean_labels) % 10
-            for splits in (data.digits(seed=seed, label_noise=1) for seed in range(10))
-        ]
-    )
+    drawn = [data.digits(seed=seed, label_noise=1) for seed in range(10)]
+    steps = np.concatenate([(each.train.labels - each.clean_labels) % 10 for each in drawn])
     counts = np.bincount(steps, minlength=10)
     assert counts[0] == 0
     expected = len(steps) / 9
@@ -73,18 +71,10 @@ def test_more_noise_hits_the_same_and_more() -> None:
 @pytest.mark.parametrize(
     ("option", "expected", "wrong"),
     [
-        (
-            "label_noise",
-            "a number from 0 to 1",
-            [-0.1, 1.1, float("nan"), float("inf"), "0.2", True, None],
-        ),
+        ("label_noise", "a number from 0 to 1", [-0.1, 1.1, NAN, float("inf"), "0.2", True, None]),
         ("noise_kind", "one of symmetric, asymmetric, uniform", ["Symmetric", "", None, 1]),
-        ("train_size", "a whole number from 1 to 1,077 .*", [0, -1, 1078, True, "100", 100.0]),
-        (
-            "validation_size",
-            "a whole number from 1 to 1,436 of .*",
-            [0, -1, 1437, True, "100", 100.0, None],
-        ),
+        ("train_size", "a whole number from 1 to 1,077 .*", [1078, *NO_SIZES]),
+        ("validation_size", "a whole number from 1 to 1,436 of .*", [1437, None, *NO_SIZES]),
     ],
 )
 def test_an_option_out_of_range_is_refused(option: str, expected: str, wrong: list[object]) -> None:
@@ -95,12 +85,9 @@ def test_an_option_out_of_range_is_refused(option: str, expected: str, wrong: li
 
 @pytest.mark.parametrize("wrong", [-1, True, "0", 0.0, None])
 def test_a_seed_out_of_range_is_refused(wrong: object) -> None:
-    for read in (
-        lambda: data.digits(seed=wrong),
-        lambda: data.epoch_order(10, seed=wrong, epoch=1),
-    ):
+    for read, how in ((data.digits, {}), (data.epoch_order, {"size": 10, "epoch": 1})):
         with pytest.raises(DataError, match=r"seed: expected a whole number of at least 0, got"):
-            read()
+            read(seed=wrong, **how)
 
 
 def test_options_are_refused_before_anything_is_read() -> None:
@@ -124,9 +111,8 @@ def test_orders_differ_between_epochs_and_seeds_and_repeat() -> None:
         for epoch in range(1, 6)
     }
     assert len(set(orders.values())) == 20
-    assert (
-        data.epoch_order(100, seed=2, epoch=5).tobytes() == orders[2, 5]
-    )  # entered again, out of turn
+    again = data.epoch_order(100, seed=2, epoch=5)  # entered again, out of turn
+    assert again.tobytes() == orders[2, 5]
 
 
 def test_an_order_is_not_the_split_again() -> None:
@@ -150,13 +136,8 @@ def test_order_hash_changes_with_what_it_stands_for_and_with_nothing_else() -> N
     assert len(plain) == 64 and int(plain, 16) >= 0
     assert plain == value() == value(train_size=1077) == value(noise_kind="asymmetric")
     others = [
-        value(seed=1),
-        value(order_seed=1),
-        value(train_size=1076),
-        value(validation_size=359),
-        value(validation_size=359, train_size=1077),
-        value(label_noise=0.1),
-        value(label_noise=0.2),
-        value(label_noise=0.1, noise_kind="asymmetric"),
+        *(value(seed=1), value(order_seed=1), value(train_size=1076), value(validation_size=359)),
+        *(value(validation_size=359, train_size=1077), value(label_noise=0.1)),
+        *(value(label_noise=0.2), value(label_noise=0.1, noise_kind="asymmetric")),
     ]
     assert len({plain, *others}) == 9
