@@ -82,6 +82,8 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: 
         if name not in _SETTINGS + _RESULTS
         and frame[name].astype(str)[frame[name].notna()].nunique() > 1
     ]
+    if "data.name" in own and frame["data.name"].equals(frame.get("data")):
+        own.remove("data.name")  # it differs where several files are data=table
     if len(frame) > MOST_ROWS:
         return _configurations(frame, own, tuned, tuning_seeds)
     shown = frame[_SETTINGS + own + _RESULTS].copy()

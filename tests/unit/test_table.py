@@ -166,6 +166,16 @@ def test_many_own_values_share_a_column():
         assert "alpha=10 data.a=10 60" in " ".join(table.text(shown).split())
 
 
+def test_data_sets_are_named_once():
+    rows = [row(data=name, outcome="ok") | {"data.name": name} for name in ("iris", "wine")]
+    assert table.text(rows).splitlines()[0].split()[:5] == ["loss", "lr", "epochs", "seed", "data"]
+    assert "data.name" not in table.text(rows)
+    files = [each | {"data": "table"} for each in rows]
+    assert [line.split()[4] for line in table.text(files).splitlines()] == [
+        "data.name", "iris", "wine",
+    ]  # fmt: skip
+
+
 def test_the_mean_of_each_loss_is_that_of_its_best_settings():
     def rows(loss, lr, scores, **own):
         return [

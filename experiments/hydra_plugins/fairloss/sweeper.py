@@ -74,7 +74,11 @@ class GridSweeper(Sweeper):
         ]
         names = list(dict.fromkeys(job.experiment for _, job in jobs))
         if len(names) > 1 and not any(word.key_or_group == "experiment" for word in words):
-            return self.jobs([*arguments, contract.override("experiment", _SEVERAL_DATA_SETS)])
+            word = contract.override("experiment", _SEVERAL_DATA_SETS)
+            jobs = [
+                ([*overrides, word], dataclasses.replace(job, experiment=_SEVERAL_DATA_SETS))
+                for overrides, job in jobs
+            ]
         local = ("BasicLauncher", "JoblibLauncher", "ProcessLauncher")
         remote = not self.master.hydra.launcher._target_.endswith(local)
         typed = {word for overrides, _ in jobs for word in overrides}
