@@ -39,7 +39,7 @@ KEPT = (
     "a", "b", "metric", "epochs", "lr_a", "lr_b", "n", "difference", "low", "high", "p_decides",
     "p_holm", "verdict", "reason", "standing", "margin", "seeds_needed", "won", "tied", "lost", "p",
 )  # fmt: skip
-NUMBER = re.compile(r"(?<![\w.])([-+−]?\d+\.\d+)(?!\.?\w)")
+NUMBER = re.compile(r"(?<![\w./])([-+−]?\d+\.\d+)(?!\.?\w|/)")
 INTERVAL = re.compile(r"([-+−]?\d+\.\d+)[^\[\]\d]{0,30}\[([-+−]?[\d.]+), ([-+−]?[\d.]+)\]")
 VERDICT = re.compile(r"\b(\w+) (?:is|are) (better|worse|equivalent|undecided)\b")
 
