@@ -87,10 +87,10 @@ def of_parameters(
 
 
 def tags(warnings: Sequence[TrainingWarning]) -> dict[str, str]:
-    """The tags of a run with these warnings: `lint`, their names, and `lint.NAME`, the sentence."""
+    """The tags of a run with these: `warnings`, their names, and `warnings.NAME`, the sentence."""
     texts = {warning.name: warning.text for warning in warnings}
-    names = {"lint": ",".join(texts)} if texts else {}
-    return names | {f"lint.{name}": text for name, text in texts.items()}
+    names = {"warnings": ",".join(texts)} if texts else {}
+    return names | {f"warnings.{name}": text for name, text in texts.items()}
 
 
 def label_type(labels: np.ndarray, classes: int) -> str | None:

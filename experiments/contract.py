@@ -323,7 +323,7 @@ def why_numbers_differ(then: Recorded, now: Recorded) -> str:
         if old != new:
             differ.append(f"{words} {old}, then {new}")
     if differ:
-        return f"made with other surroundings ({'; '.join(differ)})"
+        return f"made under other conditions ({'; '.join(differ)})"
     if not now.tags.get("code"):
         return "whose code is unknown and may have changed in between"
     return "though processor, kernel, versions and code are equal: determinism is broken"

@@ -4,8 +4,8 @@ The function of a loss, a network, an optimizer or a schedule begins with its ch
 
     check_number("gamma", gamma, at_least=0)
 
-There a bound is written, and nowhere else. Before anything trains, the command calls each function
-once with its values.
+A bound is written only there. Before anything trains, the command calls each function once with its
+values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def check_number(
 ) -> None:
     """Raise unless `value` is a finite number within the bounds.
 
-    Nan never is, a bool is no number, None is one where it is `optional`.
+    NaN and bools are refused; None is accepted where the value is `optional`.
     """
     if value is None and optional:
         return

@@ -128,7 +128,7 @@ def _configurations(
     if len(table) > MOST_ROWS:
         few = best.sum() <= MOST_ROWS
         which = "best of each loss" if few else f"{'best' if scored else 'first'} {MOST_ROWS}"
-        notes.append(f"{len(table)} configurations, of which the {which} are shown")
+        notes.append(f"{len(table)} configurations; the {which} are shown")
         table = table[best]
         if not few:
             table = table.sort_values("score", ascending=False, kind="stable").head(MOST_ROWS)

@@ -147,7 +147,7 @@ def patiently(call: Callable[[], Result], patience: float, local: bool) -> Resul
             waited = time.monotonic() - begun
             if waited >= patience:
                 raise Away(
-                    f"the tracking store did not take what there is to write, for {waited:.0f} s: "
+                    f"writing to the tracking store timed out after {waited:.0f} s: "
                     f"{_first_line(error)}"
                 ) from error
             tries += 1

@@ -61,8 +61,8 @@ def training_checks(section: Section) -> list[Fact]:
     """The warnings of training checks: where, in how many runs, and what each means."""
     runs = section.runs
     by_check: dict[str, list[tuple[str, float, str]]] = {}
-    for row in runs[runs["lint"].notna()].itertuples():
-        for name, text in zip(row.lint.split(","), row.lint_text.split("\n"), strict=True):
+    for row in runs[runs["warnings"].notna()].itertuples():
+        for name, text in zip(row.warnings.split(","), row.warning_texts.split("\n"), strict=True):
             by_check.setdefault(name, []).append((row.loss, row.lr, text))
     facts: list[Fact] = []
     for name, warnings in by_check.items():

@@ -119,9 +119,7 @@ def load(
     names = {each.id: each.name for each in picked.experiments}
     summary["experiment"] = [names.get(run.experiment, "") for run in (*picked.runs, *joined)]
     if still := int((summary["outcome"] == "running").sum()):
-        notes.append(
-            f"{counted(still, 'run')} in status RUNNING: under way, or killed without a word"
-        )
+        notes.append(f"{counted(still, 'run')} in status RUNNING: under way, or orphaned")
     histories = store.histories([run.run_id for run in picked.runs])
     if kept:
         histories = itertools.chain(histories, [kept.histories(run.run_id for run in joined)])

@@ -26,7 +26,7 @@ from experiments.contract import DATA_PLACES, command, override
 from reports.names import natural
 from reports.runs.correct import Correct
 from reports.runs.naming import loss_values, scalars, setting_values
-from reports.runs.records import AT_END, CURVES, ReadError, Run
+from reports.runs.records import AT_END, CURVES, ReadError, Run, tags_of
 from reports.runs.versions import code_of
 from reports.runs.wording import cut, quote, short, some
 
@@ -212,7 +212,13 @@ def read(path: Path) -> Baselines:
             raise ValueError("its content has not the SHA-256 that it names")
         if form == FORMAT:
             runs = [
-                Run(**run, experiment="", deleted=False, baseline=True) for run in content["runs"]
+                Run(
+                    **run | {"tags": tags_of(run["tags"])},
+                    experiment="",
+                    deleted=False,
+                    baseline=True,
+                )
+                for run in content["runs"]
             ]
             right = Correct(**content["correct"]) if "correct" in content else None
             return Baselines(Origin(**content["origin"]), runs, content["curves"], right, digest)

@@ -26,10 +26,9 @@ from reports.runs.records import (
     CURVES,
     GROUPS,
     HUGE,
-    LINT,
     NEEDED,
-    OLD_CONFIGURATION,
     TAG_COLUMNS,
+    WARNING,
     Run,
 )
 from reports.runs.versions import version_marks
@@ -86,8 +85,7 @@ def summary_frame(
             if name.startswith(AT_END)
         }
         dropped += sum(value is None for value in at_end.values())
-        tags = {OLD_CONFIGURATION: None} | dict.fromkeys(TAG_COLUMNS) | run.tags
-        tags["configuration"] = tags["configuration"] or tags[OLD_CONFIGURATION]
+        tags = dict.fromkeys(TAG_COLUMNS) | run.tags
         rows.append(
             {"run_id": run.run_id, "name": run.name, "loss": label, "baseline": run.baseline}
             | {"planned": run.baseline or run.run_id in planned}
@@ -99,7 +97,7 @@ def summary_frame(
             | {"setting": setting_key(run), "setting_text": text, "data_digest": run.digest}
             | {column: tags[tag] for tag, column in TAG_COLUMNS.items()}
             | {"git_dirty": {"true": True, "false": False}.get(run.tags.get("git_dirty", ""))}
-            | _lint(run)
+            | _warnings(run)
             | {"started": run.started, "seconds": run.seconds}
             | dict.fromkeys(_TEST, math.nan)
             | {name: math.nan if value is None else value for name, value in at_end.items()}
@@ -120,13 +118,13 @@ def summary_frame(
     return pd.concat([frame.assign(started=utc(frame["started"])), further], axis=1)
 
 
-def _lint(run: Run) -> dict[str, str | None]:
-    """The classic mistakes of a run, and a line on each."""
-    names = run.tags.get("lint")
+def _warnings(run: Run) -> dict[str, str | None]:
+    """The training warnings of a run, and a line on each."""
+    names = run.tags.get("warnings")
     if not names:
-        return {"lint": None, "lint_text": None}
-    lines = (" ".join(run.tags.get(LINT + name, "").split()) for name in names.split(","))
-    return {"lint": names, "lint_text": "\n".join(lines)}
+        return {"warnings": None, "warning_texts": None}
+    lines = (" ".join(run.tags.get(WARNING + name, "").split()) for name in names.split(","))
+    return {"warnings": names, "warning_texts": "\n".join(lines)}
 
 
 def _outcome(run: Run) -> tuple[str, bool]:

@@ -6,7 +6,7 @@ Experiments and runs as they are, and the names in them that count.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -33,10 +33,10 @@ _SAME_NAMES = (
 )
 TAG_COLUMNS = {tag: tag.replace(".", "_") for tag in _SAME_NAMES}  # tags, columns in `summary`
 TAG_COLUMNS["mlflow.parentRunId"] = "parent_run_id"
-OLD_CONFIGURATION = "cell"  # what the tag was called before the code was part of it
-TAGS = {*TAG_COLUMNS, OLD_CONFIGURATION, "kind", "outcome", "lint", "seeds", "question", "tune"}
+TAGS = {*TAG_COLUMNS, "kind", "outcome", "warnings", "seeds", "question", "tune"}
+_OLD_TAGS = {"cell": "configuration", "lint": "warnings"}  # as earlier versions called them
 AT_END = ("test/", "data/", "corrupted/", "stop/")  # begin the metrics without a history
-LINT = "lint."  # begins the tags with a sentence on each classic mistake that `lint` names
+WARNING = "warnings."  # begins the tags with the sentence of each warning that `warnings` names
 HUGE = 1.7976931348623157e308  # how MLflow stores an infinity
 
 Item = TypeVar("Item")
@@ -47,6 +47,17 @@ class ReadError(RuntimeError):
 
     The message is for the user: what was expected, what got, what to do.
     """
+
+
+def tags_of(stored: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a run that a report uses, by their present names."""
+    tags = {}
+    for name, value in stored.items():
+        first, dot, rest = name.partition(".")
+        name = _OLD_TAGS.get(first, first) + dot + rest
+        if name in TAGS or name.startswith(WARNING):
+            tags[name] = value
+    return tags
 
 
 @dataclass(frozen=True)

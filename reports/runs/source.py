@@ -52,8 +52,8 @@ class Runs:
         the same in every report; setting_text: the same for people, with those values that differ
         between the settings here.
         data_digest: of the data set, "" where none was recorded.
-        lint: the slugs of the classic mistakes that were found, with commas, and lint_text: a line
-        on each; missing where there are none.
+        warnings: the names of the training warnings, with commas; warning_texts: a line on each;
+        missing where there are none.
         outcome: ok, diverged, failed, killed or running.
         started: UTC; seconds: wall time of the run; last_epoch: the last one that was recorded.
         train_* and val_*: at the last epoch, with early stopping at the one whose weights were

@@ -44,7 +44,7 @@ from sqlalchemy.pool import NullPool
 
 from experiments import places
 from experiments.credentials import redacted, shown
-from reports.runs.records import CURVES, LINT, TAGS, Experiment, ReadError, Run, chunks, finite
+from reports.runs.records import CURVES, Experiment, ReadError, Run, chunks, finite, tags_of
 from reports.runs.wording import cut
 
 REACH_SECONDS = 10
@@ -87,11 +87,6 @@ def every(search: Callable[..., Any], most: int | None = None) -> list[Any]:
     return get_results_from_paginated_fn(
         lambda size, token: search(max_results=size, page_token=token), PAGE, most
     )
-
-
-def _ours(tags: dict[str, str]) -> dict[str, str]:
-    """The tags that a report uses."""
-    return {name: tags[name] for name in tags if name in TAGS or name.startswith(LINT)}
 
 
 _latest_revision = cache(_get_latest_schema_revision)  # of the scripts of migration
@@ -177,7 +172,7 @@ class Database:
                 yield Run(
                     *(run_id, name or "", str(experiment), status, started, ended),
                     deleted=stage == "deleted",
-                    tags=_ours(tags[run_id]),
+                    tags=tags_of(tags[run_id]),
                     params=params[run_id],
                     metrics={key: finite(value) for key, value in metrics[run_id].items()},
                     digest=digests.get(run_id, ""),
@@ -312,7 +307,7 @@ def _from_entity(run: MlflowRun) -> Run:
         *(info.run_id, info.run_name or "", info.experiment_id, info.status),
         *(info.start_time, info.end_time),
         deleted=info.lifecycle_stage == "deleted",
-        tags=_ours(data.tags),
+        tags=tags_of(data.tags),
         params=data.params,
         metrics={key: finite(value) for key, value in data.metrics.items()},
         digest=max((each.dataset.digest for each in inputs), default=""),

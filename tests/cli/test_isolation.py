@@ -162,8 +162,8 @@ def test_a_loss_with_a_state_gives_the_same_bits_alone_and_last(tmp_path, mine, 
     for directory in ("alone", "last"):
         for run in runs(tmp_path / directory):
             is_it = run.data.params["loss"] == loss
-            assert run.data.tags.get("lint") == ("hidden-state" if is_it else None)
-            text = run.data.tags.get("lint.hidden-state", "")
+            assert run.data.tags.get("warnings") == ("hidden-state" if is_it else None)
+            text = run.data.tags.get("warnings.hidden-state", "")
             assert text.startswith("it depends on something besides its arguments: of ") == is_it
 
 

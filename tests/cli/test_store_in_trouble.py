@@ -55,7 +55,7 @@ def test_a_full_disk(small_disk, begin, as_calm):
     fill(small_disk / "ballast")
     assert first.end() == 1, first.output
     cause = "(database or disk is full|No space left on device)"  # of the database, or of a file
-    assert re.search(f"did not take what there is to write, for .*{cause}", first.output)
+    assert re.search(f"writing to the tracking store timed out after .*{cause}", first.output)
     (small_disk / "ballast").unlink()
     second = begin(small_disk, *FOUR)
     as_calm(small_disk, second, 4)
@@ -142,7 +142,7 @@ def test_a_server_that_is_gone_for_good(tmp_path, begin, as_calm, served):
         first.reach(8)
         to_server(port, signal.SIGKILL)
     assert first.end() == 1, first.output
-    assert "did not take what there is to write" in first.output
+    assert "writing to the tracking store timed out" in first.output
     assert "Traceback" not in first.output, first.output
     with mlflow_server(server, port=port):
         as_calm(server, begin(tmp_path, *sweep), 4)

@@ -78,7 +78,7 @@ def runs(
                             "declared_missing": 0,
                             "classes": None,
                             "folds": None,
-                            "lint": None,
+                            "warnings": None,
                             "seconds": 2.0,
                             "val_accuracy": accuracy,
                             "test_accuracy": accuracy - 0.005,

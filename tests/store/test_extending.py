@@ -159,7 +159,7 @@ def test_a_loss_with_a_state_and_parameters_resumes_to_the_same_bits(place, monk
     resumed = place.run(4, loss="Remembers")
     assert resumed.data.tags["resumed_after"] == "3"
     assert place.numbers(resumed) == place.numbers(whole)
-    assert "lint" not in resumed.data.tags
+    assert "warnings" not in resumed.data.tags
 
 
 def test_a_loss_that_names_epochs_resumes_but_is_not_extended(place, monkeypatch):

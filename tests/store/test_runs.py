@@ -31,7 +31,7 @@ def test_every_value_of_a_run_in_the_summary(store):
     }
     tags |= {"git_commit": "abc", "git_dirty": "true", "paddle_version": "3.3.1"}
     tags |= {"kernel": "stock", "processor": "a processor"}
-    tags |= {"lint": "one,two", "lint.one": "first", "lint.two": "second"}
+    tags |= {"warnings": "one,two", "warnings.one": "first", "warnings.two": "second"}
     own = {
         "data.label_noise": 0.2,
         "data.noise_kind": "symmetric",
@@ -71,7 +71,7 @@ def test_every_value_of_a_run_in_the_summary(store):
             "python_version": "3.11.7",
             "parent_run_id": "p1",
         },
-        **{"lint": "one,two", "lint_text": "first\nsecond"},
+        **{"warnings": "one,two", "warning_texts": "first\nsecond"},
         **{
             "init_hash": "i1",
             "head_hash": "h1",
@@ -157,6 +157,12 @@ def test_history_is_sorted_by_epoch_and_of_a_step_written_twice_the_last_counts(
     ]
     assert row(runs, run_id)["val_accuracy"] == 0.9
     assert runs.curves["elapsed_seconds"].isna().all()  # not known, so not guessed
+
+
+def test_tags_of_earlier_versions_are_read(store):
+    store.add("i", tags={"cell": "c1", "lint": "one", "lint.one": "first"})
+    (run,) = store.load().summary.itertuples()
+    assert (run.configuration, run.warnings, run.warning_texts) == ("c1", "one", "first")
 
 
 def test_runs_are_oldest_first_and_curves_sorted_by_run_and_epoch(store):
@@ -248,11 +254,7 @@ def test_outcomes(store, status, tag, outcome):
     run_id = store.add("i", status=status, outcome=tag)
     runs = store.load()
     assert row(runs, run_id)["outcome"] == outcome and row(runs, run_id)["status"] == status
-    noted = (
-        ["1 run in status RUNNING: under way, or killed without a word"]
-        if outcome == "running"
-        else []
-    )
+    noted = ["1 run in status RUNNING: under way, or orphaned"] if outcome == "running" else []
     assert runs.notes == noted
     assert math.isnan(row(runs, run_id)["seconds"]) == (outcome == "running")
 

@@ -212,12 +212,12 @@ def test_equal_numbers_raise_no_warning(store: Store) -> None:
         ({}, "though processor, kernel, versions and code are equal: determinism is broken"),
         (
             {"processor": "another", "paddle_version": "3.4.0"},
-            "made with other surroundings (processor a processor, then another; PaddlePaddle "
+            "made under other conditions (processor a processor, then another; PaddlePaddle "
             "3.3.1, then 3.4.0)",
         ),
         (
             {"code.metrics": "f" * 64},
-            f"made with other surroundings (code of the metrics {metrics_code()[:12]}, then "
+            f"made under other conditions (code of the metrics {metrics_code()[:12]}, then "
             f"{'f' * 12})",
         ),
     ],

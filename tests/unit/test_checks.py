@@ -161,21 +161,21 @@ def test_the_tags_of_a_run():
         TrainingWarning("b", "second"),
         TrainingWarning("a", "first"),
     ]
-    assert checks.tags(found) == {"lint": "a,b", "lint.a": "first", "lint.b": "second"}
+    assert checks.tags(found) == {"warnings": "a,b", "warnings.a": "first", "warnings.b": "second"}
     assert checks.tags([]) == {}
 
 
 def test_a_server_s_runs_have_them_too():
-    tags = {"kind": "run", "lint": "a", "lint.a": "first", "other": "x"}
+    tags = {"kind": "run", "warnings": "a", "warnings.a": "first", "other": "x"}
     info = RunInfo("1", "1", "", "FINISHED", 1, 2, "active")
     run = _from_entity(Run(info, RunData(tags=[RunTag(*each) for each in tags.items()])))
-    assert run.tags == {"kind": "run", "lint": "a", "lint.a": "first"}
+    assert run.tags == {"kind": "run", "warnings": "a", "warnings.a": "first"}
 
 
 def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
     summary, curves = synthetic(seeds=range(2), advantage=0)
     at = (summary["loss"] == "mse") & (summary["lr"] > 0.01)
-    summary.loc[at, ["lint", "lint_text"]] = ["dead-network,one", "it is dead\nis it one?"]
+    summary.loc[at, ["warnings", "warning_texts"]] = ["dead-network,one", "it is dead\nis it one?"]
     (section,), _, html, markdown = make_page(summary, curves)
     dead = ("dead-network", "mse at 0.03, 0.1 (4 of 6 runs): it is dead.", True)
     one = ("one", "mse at 0.03, 0.1 (4 of 6 runs): is it one?", True)
@@ -226,14 +226,14 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     experiment = store.get_experiment_by_name("digits").experiment_id
     tags = {
         (run.data.params["loss"], run.data.params["lr"]): {
-            key: value for key, value in run.data.tags.items() if key.startswith("lint")
+            key: value for key, value in run.data.tags.items() if key.startswith("warnings")
         }
         for run in store.search_runs([experiment], "tags.kind = 'run'")
     }
     assert tags["ce", "0.03"] == {}
-    assert tags["ce", "3.0"]["lint"] == "dead-network"
-    assert tags["softmaxed", "0.03"]["lint"] == "softmax-twice"
-    assert "stays at 1.4612" in tags["softmaxed", "0.03"]["lint.softmax-twice"]
+    assert tags["ce", "3.0"]["warnings"] == "dead-network"
+    assert tags["softmaxed", "0.03"]["warnings"] == "softmax-twice"
+    assert "stays at 1.4612" in tags["softmaxed", "0.03"]["warnings.softmax-twice"]
 
     runs = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (section,) = analysis.sections(runs.summary, runs.curves, Question(), lambda run_id: None)

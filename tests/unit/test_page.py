@@ -73,8 +73,8 @@ def test_the_markdown_has_every_sentence_of_the_page_whole() -> None:
     summary, curves = measured(*runs(seeds=range(4)))
     remark = "the gradient is zero where the network is wrong, and so it never learns from it; " * 9
     summary = summary.assign(
-        lint=np.where(summary["loss"] == "mse", "dead-gradient", None),
-        lint_text=np.where(summary["loss"] == "mse", f"{remark}is that meant?", None),
+        warnings=np.where(summary["loss"] == "mse", "dead-gradient", None),
+        warning_texts=np.where(summary["loss"] == "mse", f"{remark}is that meant?", None),
         order_hash=np.where(summary["loss"] == "mse", "", summary["order_hash"]),
     )
     reason = f"its value is not finite at some logits, which it must be everywhere: {remark}end."

@@ -97,7 +97,7 @@ def test_reuse_any_takes_the_newest_finished_run_of_other_code():
     ("tags", "why"),
     [
         ({}, "though processor, kernel, versions and code are equal: determinism is broken"),
-        ({"processor": "q"}, "made with other surroundings (processor p, then q)"),
+        ({"processor": "q"}, "made under other conditions (processor p, then q)"),
         (
             {"code.metrics": "0" * 64},
             f"(code of the metrics {NOW.metrics[:12]}, then 000000000000)",

@@ -137,14 +137,14 @@ def test_more_runs_than_rows_are_shown_by_configuration():
     lines = table.text(many).splitlines()
     assert len(lines) == 1 + table.MOST_ROWS + 2
     assert {line.split()[0] for line in lines[1:-2]} == {"*"}
-    assert lines[-1] == "  60 configurations, of which the best 25 are shown"
+    assert lines[-1] == "  60 configurations; the best 25 are shown"
     many[-1] |= {"val acc": 0.9}
     assert table.text(many).splitlines()[1].split()[:3] == ["*", "loss29", "0.1"]  # the best first
     fewer = table.text([each for each in many if each["loss"] < "loss25"])
-    assert fewer.endswith("36 configurations, of which the best of each loss are shown")
+    assert fewer.endswith("36 configurations; the best of each loss are shown")
     missing = table.text([each | {"val acc": "", "test acc": ""} for each in many[:40]])
     assert "*" not in missing
-    assert missing.endswith("\n40 configurations, of which the first 25 are shown")
+    assert missing.endswith("\n40 configurations; the first 25 are shown")
 
 
 def test_many_own_values_share_a_column():
