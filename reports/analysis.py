@@ -17,7 +17,7 @@ import pandas as pd
 
 from reports import error_analysis, secondary_metrics
 from reports.metrics import Metric, read_metric
-from reports.names import natural, plain
+from reports.names import counted, natural, plain
 from reports.question import Question, QuestionError, standing
 from reports.setting_frames import (
     accuracy_bands,
@@ -103,7 +103,7 @@ class Section:
 
     @property
     def headline(self) -> pd.DataFrame:
-        """The contrasts at each loss's best rate and the largest number of epochs."""
+        """The contrasts at each loss's best rate and the headline's number of epochs."""
         best = self.contrasts[self.contrasts["view"] == "best"]
         return self.at_end(best).reset_index(drop=True)
 
@@ -123,8 +123,9 @@ class Section:
 
     @property
     def lengths(self) -> list[int]:
-        """Every number of epochs there are runs of, the headline's first."""
-        return sorted((int(epochs) for epochs in self.runs["epochs"].unique()), reverse=True)
+        """Every number of epochs there are runs of, the headline's first, then the largest."""
+        lengths = (int(epochs) for epochs in self.runs["epochs"].unique())
+        return sorted(lengths, key=lambda epochs: (epochs != self.epochs, -epochs))
 
     def at_end(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of a frame at the headline's epochs."""
@@ -239,8 +240,13 @@ def section(
             f"No run of this setting has the loss {question.reference}; the reference here is "
             f"{reference}."
         )
-    epochs = int(kept["epochs"].max()) if len(kept) else 0
+    epochs = headline_epochs(kept, reference, question)
     at_headline = kept[kept["epochs"] == epochs]
+    if epochs < (longest := int(kept["epochs"].max() if len(kept) else 0)):
+        notes.append(
+            f"After {counted(longest, 'epoch')} no two losses can be compared, so the answer is "
+            f"about {counted(epochs, 'epoch')}."
+        )
     try:
         split = split_seeds(at_headline, question.tuning_seeds)
         every_chosen = choose_rates(kept, question.tuning_seeds)
@@ -304,6 +310,21 @@ def _in_order(runs: pd.DataFrame, question: Question) -> tuple[list[str], str]:
     reference = losses[0] if losses and question.reference not in losses else question.reference
     losses.sort(key=lambda loss: (loss != reference, loss not in question.subjects, loss))
     return losses, reference
+
+
+def headline_epochs(runs: pd.DataFrame, reference: str, question: Question) -> int:
+    """The largest number of epochs at which the question compares two losses with a result.
+
+    Where it compares none at any, the largest number of epochs; 0 without runs.
+    """
+    one_of = {*question.subjects} or {reference}
+    finished = runs[runs["outcome"].isin(FINISHED)]
+    compared = [
+        epochs
+        for epochs, losses in finished.groupby("epochs")["loss"].agg(set).items()
+        if len(losses) > 1 and (question.all_pairs or losses & one_of)
+    ]
+    return int(max(compared or runs["epochs"], default=0))
 
 
 def _class_names(runs: pd.DataFrame) -> list[str]:

@@ -301,7 +301,7 @@ def _derive(
         scores,
     )
     kept = newest_runs(ended)
-    epochs = int(kept["epochs"].max())
+    epochs = analysis.headline_epochs(kept, setting["reference"], question)
     now = None
     if declared is not None:
         at_headline = kept[kept["epochs"] == epochs]

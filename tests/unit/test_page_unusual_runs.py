@@ -15,6 +15,7 @@ from helpers.synthetic_runs import over, predictions, runs
 from matplotlib.text import Text
 
 from reports import printing, sentences, verdicts
+from reports.analysis import headline_epochs
 from reports.page import table as page_table
 from reports.question import Question, QuestionError
 
@@ -221,6 +222,28 @@ def test_losses_that_were_run_for_other_lengths_are_compared_there() -> None:
     assert "mse is better than ce" in words
     assert "These runs are of 2 sweeps" in words
     assert "generate report experiment=x sweep=id1 # one $(sweep)" in words
+
+
+def test_a_length_that_only_one_loss_has_is_not_the_headline() -> None:
+    summary, curves = runs(("ce", "mse", "focal"), epochs=(2, 3), seeds=range(8))
+    only = summary[(summary["epochs"] == 2) | (summary["loss"] == "mse")]
+    (section,), _, html, _ = make_page(only, curves, overrides=["experiment=x"])
+    assert section.epochs == 2 and section.lengths == [2, 3]
+    assert section.headline["a"].tolist() == ["focal", "mse"]
+    words = text(html)
+    assert "After 3 epochs no two losses can be compared, so the answer is about 2 epochs." in words
+    # Without the reference, two losses at 3 epochs are compared only if all pairs are.
+    without = summary[(summary["epochs"] == 2) | (summary["loss"] != "ce")]
+    lengths = {
+        asked: headline_epochs(without, "ce", asked)
+        for asked in (Question(), Question(all_pairs=True), Question(subjects=("mse",)))
+    }
+    assert list(lengths.values()) == [2, 3, 3]
+    failed = summary.assign(outcome=np.where(summary["epochs"] == 3, "failed", "ok"))
+    assert headline_epochs(failed, "ce", Question()) == 2
+    alone = summary[summary["loss"] == "ce"]
+    assert headline_epochs(alone, "ce", Question()) == 3
+    assert headline_epochs(alone.iloc[:0], "ce", Question()) == 0
 
 
 def test_a_metric_that_a_head_does_not_have() -> None:
