@@ -20,16 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+try:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
 
-from experiments import terminal
-from reports import options
-from reports.options import OptionError, Options
-from reports.printing import print_across, print_notes, print_verdicts
-from reports.request import load, question, sections_of, source_of, test_examples, unusual
-from reports.tasks import check, compare_with_itself, keep_baselines
+    from experiments import terminal
+    from reports import options
+    from reports.options import OptionError, Options
+    from reports.printing import print_across, print_notes, print_verdicts
+    from reports.request import load, question, sections_of, source_of, test_examples, unusual
+    from reports.tasks import check, compare_with_itself, keep_baselines
+except KeyboardInterrupt:  # Importing Hydra takes long enough to be interrupted.
+    sys.exit(130)
 
 if TYPE_CHECKING:
     from reports.analysis import Section
@@ -80,7 +83,9 @@ def report(cfg: DictConfig) -> None:
     except (ReadError, QuestionError, CheckError, OutputError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("stopped" + ("; the last page stays" if request.watch else ""))
+        if request.watch:
+            print("stopped; the last page stays", file=sys.stderr)
+        raise
     except BrokenPipeError:  # the reader of our words has gone, as in `generate report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -91,7 +96,8 @@ def generate(request: Options) -> Path:
     from reports import processes
     from reports.gallery import load_paddle
 
-    with processes.forks(1) as fork:
+    shows_losses = not (request.csv or request.mapping)  # imported runs name no function
+    with processes.forks(int(shows_losses)) as fork:
         if fork:
             fork.submit(load_paddle)  # while this process reads the runs
         return _generate(request, fork)
@@ -198,7 +204,15 @@ def _gallery(
 
 
 def main() -> None:
-    """The entry point.
+    """The entry point. Ctrl-C ends the command quietly, also while modules are imported."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(130)  # what shells expect
+
+
+def _main() -> None:
+    """Run the command.
 
     Hydra rejects bare words, so `report` is removed from the command line first, and `compare A B`
     becomes an option.

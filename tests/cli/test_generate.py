@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import ROOT, Report, clean_environment
 from helpers.forked import generate as generate_forked
+from helpers.marks import with_slow
 from helpers.reported import contents
 from helpers.synthetic_runs import predictions
 from helpers.synthetic_runs import runs as synthetic
@@ -204,6 +206,23 @@ def test_a_reader_that_goes_away_ends_it_without_a_traceback(sweep_store: Path) 
     assert process.stderr.read() == "reading the runs\n"
     assert process.wait() == 1
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "errors"), with_slow([("pandas", "reading the runs\n")], [("hydra", "")])
+)
+def test_ctrl_c_during_the_imports_ends_it_without_a_traceback(
+    tmp_path: Path, module: str, errors: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, ROOT / "reports" / "generate.py"],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", errors)
 
 
 def test_a_loss_against_itself(sweep_store: Path, report: Report) -> None:

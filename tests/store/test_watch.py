@@ -99,7 +99,7 @@ def test_ctrl_c_leaves_the_last_page(
 
     monkeypatch.setattr(watch.time, "sleep", interrupt)
     code, text = report(store.path.parent, "watch=true")
-    assert code == 1 and text.endswith("stopped; the last page stays")
+    assert code == 130 and text.endswith("stopped; the last page stays\n")
     (path,) = (store.path.parent / "outputs" / "reports").glob("*/index.html")
     assert "0 of 6 runs are done" in path.read_text(encoding="utf-8")
 

@@ -315,3 +315,11 @@ def test_a_loss_that_ends_its_process_leaves_a_page_that_says_so(
     result = generate._gallery(runs, [], mock.Mock(submit=lambda *arguments: ended))()
     why = "the process that computes the curves ended at one of the losses"
     assert result.missing == {"ce": why} and not len(result.weights)
+
+
+@pytest.mark.parametrize(("csv", "mapping"), [("a.csv", None), (None, {"loss": "params.l"})])
+def test_imported_runs_need_no_process_for_curves(
+    csv: str | None, mapping: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "_generate", lambda request, fork: fork)
+    assert generate.generate(mock.Mock(csv=csv, mapping=mapping)) is None
