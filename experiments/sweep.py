@@ -174,9 +174,10 @@ def _results(
     """The table of the runs with what follows from it, as text, and the mean of each loss."""
     pairs = list(zip(jobs, runs, strict=True))
     rows = [table.row(job, run) for job, run in pairs]
-    texts = [table.text(rows, trials.names(jobs), tuning_seeds), trials.counted(jobs)]
+    tuned = trials.names(jobs)
+    texts = [table.text(rows, tuned, tuning_seeds), trials.counted(jobs)]
     choosing = [(job, run) for job, run in pairs if job.seed < (tuning_seeds or math.inf)]
-    texts += ["\n".join(table.at_the_edge(choosing)), table.of_one_seed(jobs, runs)]
+    texts += ["\n".join(table.at_the_edge(choosing, tuned)), table.of_one_seed(jobs, runs)]
     return "\n\n".join(filter(None, texts)), table.means(rows, tuning_seeds)
 
 

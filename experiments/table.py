@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import contract, places, terminal, trials
+from experiments import contract, places, terminal
 from experiments.config import Settings
 from experiments.contract import command, override
 
@@ -163,23 +163,26 @@ def _mean(scores: Sequence[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(scores):.2f} %" if len(scores) > 1 else f"{mean} %"
 
 
-def at_the_edge(pairs: Sequence[tuple[Settings, Run | None]]) -> list[str]:
+def at_the_edge(
+    pairs: Sequence[tuple[Settings, Run | None]], tuned: Collection[str] = ()
+) -> list[str]:
     """A line for each loss whose best learning rate is the last of those that were tried.
 
-    Where own values are tuned, it is the rate of the best trial.
+    Args:
+        pairs: The runs that choose, each with its settings.
+        tuned: Names of own values that are tuned; the rate is that of the best trial.
     """
     from experiments import tuning
 
     jobs = [job for job, _ in pairs]
     values = [{name: str(value) for name, value in job.params.items()} for job in jobs]
-    tuned = trials.names(jobs) if jobs else set()
     names = {name for each in values for name in each} - {"lr", "seed", "loss", *tuned}
     apart = {name for name in names if len({other.get(name) for other in values}) > 1}
     tried: dict[str, dict[str, dict[float, list[float]]]] = {}
     for (job, run), own in zip(pairs, values, strict=True):
         if run is not None and run.info.status == "FINISHED":
             named = [f"{name}={own[name]}" for name in own if name in apart]
-            trial = "".join(f" {name}={own[name]}" for name in sorted(tuned & own.keys()))
+            trial = "".join(f" {name}={own[name]}" for name in sorted(own.keys() & set(tuned)))
             by_trial = tried.setdefault(" ".join([f"loss={own['loss']}", *named]), {})
             rates = by_trial.setdefault(trial, {})
             rates.setdefault(job.lr, []).append(tuning.score(run))

@@ -14,14 +14,6 @@ from experiments.tracking.locks import Taken
 from experiments.tracking.pages import describe, link
 from experiments.tracking.provenance import git_state, sources, versions
 from experiments.tracking.run import ExportError, TrackedRun, tracked_run
+from experiments.tracking.runs import Finished, all_runs, close_stale, run_lock, runners
 from experiments.tracking.store import Away, Store, StoreError, open_for, open_store
-from experiments.tracking.sweep import (
-    Finished,
-    Planned,
-    all_runs,
-    close_stale,
-    planned,
-    run_lock,
-    runners,
-    tracked_sweep,
-)
+from experiments.tracking.sweep import Planned, planned, tracked_sweep

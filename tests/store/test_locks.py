@@ -305,8 +305,8 @@ def test_a_sweep_elsewhere_is_stale_when_all_its_runs_are(store, close_stale):
 
 def test_runs_that_name_no_host_are_local_in_a_database_and_not_on_a_server(store):
     found = store.client.get_run(left(store, host=""))
-    assert tracking.sweep.is_local(store, found)
-    assert not tracking.sweep.is_local(replace(store, uri="http://127.0.0.1:9"), found)
+    assert tracking.runs.is_local(store, found)
+    assert not tracking.runs.is_local(replace(store, uri="http://127.0.0.1:9"), found)
 
 
 def test_locks_of_a_server_are_in_the_users_cache_by_host_address_and_experiment(
