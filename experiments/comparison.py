@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from experiments import contract
 from experiments.credentials import shown
 from experiments.terminal import plural
 
@@ -107,7 +108,7 @@ def record(client: Any, run: Any, artifact: Artifact) -> Record:
     for name in metrics:
         history = client.get_metric_history(run.info.run_id, name)
         results[name] = {point.step: point.value for point in history}
-    if content := artifact(run, "predictions.npz"):
+    if content := artifact(run, contract.PREDICTIONS):
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             results |= {_ARRAYS[each]: dict(enumerate(arrays[each])) for each in arrays}
     label = f"{run.info.run_id} {run.info.run_name}, {run.info.status}"

@@ -29,7 +29,7 @@ from omegaconf.errors import (
 )
 
 from experiments import contract
-from experiments.config import GROUPS
+from experiments.contract import GROUPS
 from experiments.errors import CommandError, ends_command, no_such_value, suggestion, wrong_value
 
 

@@ -20,10 +20,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from experiments import contract, credentials, machine, places, source_digest
+from experiments.contract import GROUPS, SCALARS
 from experiments.errors import CommandError, no_such_value, wrong_value
 
-GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
-DECIDING_SCALARS = ("lr", "epochs", "batch_size", "seed")  # others do not change a run's numbers
 _PLACES = [name.removeprefix("data.") for name in contract.DATA_PLACES]
 _OWN_DATA = {"csv": "path", "npz": "path", "folder": "root", "idx": "root"}  # where they lie
 
@@ -145,7 +144,7 @@ class Settings:
     @property
     def params(self) -> dict[str, Any]:
         """The run's params in MLflow; a class of Paddle is named, since no code digest has it."""
-        scalars = {name: getattr(self, name) for name in DECIDING_SCALARS}
+        scalars = {name: getattr(self, name) for name in SCALARS}
         own = {name: _as_override(value) for name, value in own_values(self.options).items()}
         targets = {
             f"{group}._target_": option["_target_"] for group, option in self.options.items()
@@ -159,7 +158,7 @@ class Settings:
 
     def configuration(self, data_digest: str) -> str:
         """`identity` without the seed: equal for the runs that are repetitions of each other."""
-        scalars = [name for name in DECIDING_SCALARS if name != "seed"]
+        scalars = [name for name in SCALARS if name != "seed"]
         return self._with_code(self._digest(data_digest, scalars))
 
     def trajectory(self, data_digest: str) -> str:
@@ -168,7 +167,7 @@ class Settings:
         A run is the beginning of every longer run of its trajectory.
         """
         constant = self.options["scheduler"]["_target_"] == "experiments.schedulers.constant"
-        scalars = [name for name in DECIDING_SCALARS if name != "epochs" or not constant]
+        scalars = [name for name in SCALARS if name != "epochs" or not constant]
         return self._with_code(self._digest(data_digest, scalars))
 
     def identities(self, data_digest: str) -> dict[str, str]:
@@ -181,7 +180,7 @@ class Settings:
 
     def settings_digest(self, data_digest: str) -> str:
         """SHA-256 over values and data, whatever the code; the identity of runs without a code."""
-        return self._digest(data_digest, DECIDING_SCALARS)
+        return self._digest(data_digest, SCALARS)
 
     @property
     def code(self) -> source_digest.Code:

@@ -16,6 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
+"""The groups of options that decide a run's numbers; each is a param of the run."""
+
+SCALARS = ("lr", "epochs", "batch_size", "seed")
+"""The other params that every run has; they decide its numbers, too."""
+
 Parts = Mapping[str, Mapping[str, str]]
 """By part (loss, model, data, optimizer, scheduler, training) the digest of each file."""
 

@@ -76,7 +76,9 @@ def execute(
         CommandError: The code has been edited since the run was planned.
     """
     machine.loaded()
-    loss, model, _, optimizer, scheduler = (functions.function(settings, g) for g in config.GROUPS)
+    loss, model, _, optimizer, scheduler = (
+        functions.function(settings, g) for g in contract.GROUPS
+    )
     parent = settings.tracking["parent_run"]
     store = tracking.open_for(settings, wait=bool(parent))
     splits = splits or _load(settings, store)

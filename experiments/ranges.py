@@ -13,7 +13,8 @@ from hydra.core.override_parser.types import Transformer
 from hydra.errors import HydraException
 
 from experiments import contract, credentials, machine
-from experiments.config import GROUPS, Settings, credentials_in
+from experiments.config import Settings, credentials_in
+from experiments.contract import GROUPS
 from experiments.errors import CommandError, refuse, suggestion
 from experiments.functions import cannot_load
 from experiments.guards import check_number

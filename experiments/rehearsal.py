@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments import config, context, functions, machine
+from experiments import context, contract, functions, machine
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
 from experiments.credentials import redacted
@@ -147,7 +147,7 @@ def check(send: Send, job: Settings, data: Data) -> Checked:
         device = machine.device(job.device, job.threads)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    loss, model, _, optimizer, scheduler = _import(send, job, config.GROUPS)
+    loss, model, _, optimizer, scheduler = _import(send, job, contract.GROUPS)
     loss_name = f"loss={job.choices['loss']}"
     groups = ("loss", "model", "optimizer", "scheduler")
     option_names = " ".join(f"{group}={job.choices[group]}" for group in groups)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DECIDES = (*config.GROUPS, *config.DECIDING_SCALARS, "corruptions", "augment", "stop")
+_DECIDES = (*contract.GROUPS, *contract.SCALARS, "corruptions", "augment", "stop")
 _OF_THEN = (*_DECIDES, "device", "threads")  # the last two may change rounding
 
 
@@ -65,7 +65,7 @@ def rerun(cfg: DictConfig, settings: Settings, overrides: Sequence[str]) -> str:
     tracking.close_stale(store, other_hosts=settings.close_stale)
     old_run = find(store, settings.rerun)
     cfg = config_of(store, old_run, cfg, overrides)
-    choices = {group: old_run.data.params[group] for group in config.GROUPS}
+    choices = {group: old_run.data.params[group] for group in contract.GROUPS}
     words = (comparison.read(store, old_run, "overrides.yaml") or b"[]").decode()
     settings = config.read(cfg, choices, list(OmegaConf.create(words)))
     settings = dataclasses.replace(settings, force=True, reuse="same", checkpoint=False)

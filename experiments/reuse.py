@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments import contract, source_digest
-from experiments.config import GROUPS, Settings
+from experiments.config import Settings
+from experiments.contract import GROUPS
 from experiments.terminal import plural
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import (
     composition,
     config,
+    contract,
     credentials,
     errors,
     machine,
@@ -216,7 +217,7 @@ def _refuse_credentials(cfg: DictConfig) -> None:
     """End the command where a value as typed, or the store's address, holds a credential."""
     options = {
         group: OmegaConf.to_container(cfg[group])
-        for group in config.GROUPS
+        for group in contract.GROUPS
         if OmegaConf.is_config(OmegaConf.select(cfg, group))
     }
     refusal = credentials.refusal(OmegaConf.select(cfg, "tracking.uri"))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.contract import DATA_PLACES
+from experiments.contract import DATA_PLACES, GROUPS
 from reports.analysis import Section
 
 APART = DATA_PLACES
-OPTIONS = ("model", "data", "optimizer", "scheduler")
+OPTIONS = GROUPS[1:]
 NAMED = (
     *OPTIONS,
     "batch_size",

@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.contract import command, half_decade, override, value_of_param
+from experiments.contract import GROUPS, command, half_decade, override, value_of_param
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
-GROUPS = ("model", "data", "optimizer", "scheduler")
+_OTHER_GROUPS = GROUPS[1:]  # than the loss
 _PLAIN = re.compile(r"[\w.+/:-]+")
 _AS_FIRST = "uses options of your own: add --config-dir and PYTHONPATH as for the first run"
 _AS_NOW = "runs the code as it is now, which adds runs to no other version"
@@ -78,7 +78,7 @@ def run_command(
         for chosen, values in options
     ]
     versions = {name for loss, name in names.items() if loss.startswith(f"{name}@")}
-    others = [(group, str(shared[group])) for group in GROUPS if _known(shared.get(group))]
+    others = [(group, str(shared[group])) for group in _OTHER_GROUPS if _known(shared.get(group))]
     for place, (losses, _) in enumerate(options):
         chosen = [*(("loss", name) for name in losses), *others]
         comments = [] if all(_in_conf(*option) for option in chosen) else [_AS_FIRST]
@@ -126,7 +126,7 @@ def _setting(row: pd.Series) -> list[str]:
     """
     chosen = []
     root = _defaults("config")
-    for group in GROUPS:
+    for group in _OTHER_GROUPS:
         option = row.get(group)
         if _known(option) and str(option) != root.get(group):
             chosen.append(override(group, str(option)))
@@ -134,7 +134,7 @@ def _setting(row: pd.Series) -> list[str]:
         root.get("batch_size", math.nan)
     ):
         chosen.append(f"batch_size={int(float(row['batch_size']))}")
-    for group in GROUPS:
+    for group in _OTHER_GROUPS:
         chosen += _changed(row, group, "")
     # Recorded only where they are not as usual.
     return chosen + [

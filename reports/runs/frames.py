@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.contract import GROUPS, SCALARS
 from reports.names import counted
 from reports.runs.naming import (
     Tuned,
@@ -24,7 +25,6 @@ from reports.runs.naming import (
 from reports.runs.records import (
     AT_END,
     CURVES,
-    GROUPS,
     HUGE,
     NEEDED,
     TAG_COLUMNS,
@@ -47,7 +47,7 @@ CURVE_COLUMNS = [
 # Gives a frame without rows its columns and their types.
 _NOBODY = Run(
     *("", "", "", "FINISHED", 0, 0, False, {"outcome": "ok"}),
-    params=dict.fromkeys(NEEDED, "") | dict.fromkeys(("lr", "epochs", "batch_size", "seed"), "1"),
+    params=dict.fromkeys(NEEDED, "") | dict.fromkeys(SCALARS, "1"),
 )
 
 

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from experiments.contract import GROUPS
 from reports import metrics
 from reports.names import counted
 from reports.runs import Runs
 from reports.runs.frames import curves_frame, summary_frame, with_epochs
 from reports.runs.naming import loss_values
-from reports.runs.records import CURVES, GROUPS, ReadError, Run
+from reports.runs.records import CURVES, ReadError, Run
 from reports.runs.selection import where_params
 from reports.runs.wording import number, quote, some
 

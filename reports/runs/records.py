@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-GROUPS = ("loss", "model", "data", "optimizer", "scheduler")
-NEEDED = (*GROUPS, "lr", "epochs", "batch_size", "seed")
+from experiments.contract import GROUPS, SCALARS
+
+NEEDED = (*GROUPS, *SCALARS)
 CURVES = {  # metrics with a history, and their columns in `curves`
     "train/loss": "train_loss",
     "train/accuracy": "train_accuracy",

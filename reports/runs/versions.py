@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from experiments.contract import Parts, changed_files
+from experiments.contract import GROUPS, Parts, changed_files
 from reports.names import counted
 from reports.runs.naming import loss_values, setting_key
-from reports.runs.records import GROUPS, Run, age
+from reports.runs.records import Run, age
 from reports.runs.wording import some
 
 UNKNOWN = "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from experiments import checks, config, loss_checks
+from experiments import checks, config, contract, loss_checks
 from helpers.docs import PAGES, blocks
 from reports import metrics, verdicts
 
@@ -20,7 +20,7 @@ README, LOSSES_PAGE, OPTIONS, REPORT, ARCHITECTURE = (
     )
 )
 VALUES = {each.name for each in dataclasses.fields(config.RunConfig)} - {
-    *config.GROUPS, "tracking", "question", "stop",
+    *contract.GROUPS, "tracking", "question", "stop",
 }  # fmt: skip
 """The scalars of a run's configuration."""
 INNER_VALUES = {

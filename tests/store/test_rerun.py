@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from experiments import config, execution, option_checks, rerun, tracking
+from experiments import config, contract, execution, option_checks, rerun, tracking
 from experiments.config import CommandError
 
 
@@ -49,7 +49,7 @@ def test_what_decides_the_numbers_is_of_then_and_the_rest_of_now(store):
         "tracking.parent_run=0123", "tracking.log_model=false",
     )  # fmt: skip
     cfg = config_of(store, then, "experiment=now")
-    for name in (*config.GROUPS, "seed", "lr", "epochs", "batch_size", "threads", "device"):
+    for name in (*contract.GROUPS, *contract.SCALARS, "threads", "device"):
         assert cfg[name] == then[name], name
     now, _ = composed("experiment=now")
     assert (cfg.experiment, cfg.tracking) == ("now", now.tracking)

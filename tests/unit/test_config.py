@@ -14,12 +14,12 @@ import pytest
 from helpers.commands import ROOT
 from helpers.settings import BASE, settings
 
-from experiments import config, functions, machine, ranges, source_digest
+from experiments import contract, functions, machine, ranges, source_digest
 from experiments.config import CommandError, Settings
 
 OPTIONS = sorted(
     (path.parent.name, path.stem)
-    for group in config.GROUPS
+    for group in contract.GROUPS
     for path in (ROOT / "conf" / group).glob("*.yaml")
 )
 
@@ -170,7 +170,7 @@ def test_a_label_tells_options_apart_that_were_asked_for():
     assert found.params == BASE.params
 
 
-OF_GROUPS = [[option for option in OPTIONS if option[0] == group] for group in config.GROUPS]
+OF_GROUPS = [[option for option in OPTIONS if option[0] == group] for group in contract.GROUPS]
 
 
 @pytest.mark.parametrize("options", [*itertools.zip_longest(*OF_GROUPS)], ids=str)
@@ -283,8 +283,6 @@ def test_what_a_question_leaves_open_is_that_of_the_report():
 
 def test_the_report_asks_the_same_unless_told_otherwise():
     from omegaconf import OmegaConf
-
-    from experiments import contract
 
     report = OmegaConf.load(ROOT / "conf" / "report.yaml")
     assert (report.metric, report.reference) == (contract.METRIC, contract.REFERENCE)

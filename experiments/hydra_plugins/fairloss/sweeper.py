@@ -286,7 +286,7 @@ def _is_scalar(override: Override) -> bool:
     """Whether it sets one of the root's deciding scalars to a plain value."""
     plain = isinstance(override.value(), (int, float, str)) and "${" not in str(override.value())
     return (
-        override.key_or_group in config.DECIDING_SCALARS
+        override.key_or_group in contract.SCALARS
         and plain
         and not override.is_add()
         and not override.is_delete()
