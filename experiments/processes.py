@@ -1,8 +1,8 @@
 """Fresh processes: each runs one function, once, untouched by other runs and checks.
 
 A sweep forks them from a server that has loaded Paddle and MLflow but no module of a user's
-(`preload`); other commands fork them from themselves, before they load such a module. Hydra imports
-this file at every start, so it imports nothing heavy.
+(`initialize_workers`); other commands fork them from themselves, before they load such a module.
+Hydra imports this file at every start, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _with_input(
     return function(*arguments)
 
 
-def preload(threads: int) -> None:
+def initialize_workers(threads: int) -> None:
     """Start, once, the server from which processes are forked; it loads in the background."""
     global _server
     machine.prepare(threads)

@@ -78,13 +78,13 @@ def run(
     machine.take_signals()
     new = not places.exists(settings[0].tracking["uri"])
     if not new:
-        processes.preload(settings[0].threads)
+        processes.initialize_workers(settings[0].threads)
     digests = [option_checks.data(job).digest for job in settings]
     config.require_writable(directory)
     if new:  # A wrong command creates nothing, and does not wait until MLflow is imported.
         machine.load_paddle(settings[0].threads)
         option_checks.check(settings)
-        processes.preload(settings[0].threads)
+        processes.initialize_workers(settings[0].threads)
 
     from experiments import tracking
 
