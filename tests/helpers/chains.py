@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from experiments import models, training, weights
 from experiments.kernels import chain
 from experiments.kernels.residual import Residual
+from experiments.losses import ce
+from experiments.optimizers import sgd
+from experiments.schedulers import constant
+
+__all__ = ["models"]  # for another process, which trains one
 
 
 def networks(layers, seed=0):
@@ -39,6 +46,23 @@ def step(network, x, seed=1):
 
 def inputs(shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def trained(model, steps=3):
+    """A digest of a network's weights after some steps."""
+    with training.fresh(0):
+        learner = training.build(model, ce, sgd, constant, lr=0.1, steps=1)
+        for i in range(steps):
+            x, labels = paddle.to_tensor(inputs((20, 1, 28, 28), i)), paddle.arange(20) % 10
+            training.step(learner, training.forward(learner, x, labels))
+        return hashlib.sha256(repr(weights.weight_hashes(learner.network)).encode()).hexdigest()
+
+
+def assert_same(ours, stock):
+    """To the bit, of what `step` gives."""
+    assert list(ours) == list(stock)
+    for name, value in stock.items():
+        np.testing.assert_array_equal(ours[name], value)
 
 
 def assert_equal(ours, stock, tolerance=1e-5):

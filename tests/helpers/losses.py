@@ -59,7 +59,9 @@ def parameters(option: str) -> list[inspect.Parameter]:
     return [each for each in found if each.name not in context.needed(LOSSES[option])]
 
 
+each_option = pytest.mark.parametrize("option", list(LOSSES))
 ON_NUMBERS = [option for option in LOSSES if parameters(option)[0].name == "prediction"]
+each_on_numbers = pytest.mark.parametrize("option", ON_NUMBERS)
 ON_COSINES = [option for option in LOSSES if parameters(option)[0].name == "cosines"]
 ON_LOGITS = [option for option in LOSSES if option not in {*ON_NUMBERS, *ON_COSINES}]
 
@@ -75,10 +77,7 @@ OTHER_HYPERPARAMETERS: dict[str, list[dict[str, float]]] = {
     "nce_rce": [{"beta": 0}, {"alpha": 0, "beta": 1}, {"alpha": 0.3, "beta": 0.7}],
     "phuber_ce": [{"tau": 1}, {"tau": 1.7}, {"tau": 1e30}],
     "bitempered": [
-        {"t1": 1, "t2": 1},
-        {"t1": 0.2, "t2": 4},
-        {"t1": 0, "t2": 1.7},
-        {"t1": 0.7, "t2": 1},
+        *({"t1": 1, "t2": 1}, {"t1": 0.2, "t2": 4}, {"t1": 0, "t2": 1.7}, {"t1": 0.7, "t2": 1})
     ],
     "logit_norm": [{"t": 1}, {"t": 0.3}],
     "agce": [{"a": 0.6, "q": 0.6}, {"a": 1, "q": 2}],
@@ -102,10 +101,7 @@ KINK_AT_ZERO = {"phuber_ce", "logit_norm", "crammer_singer"}
 
 
 def cases(options: list[str]) -> pytest.MarkDecorator:
-    """Parametrise `option` and `hyper`.
-
-    Every option as it is, and with its other hyperparameters.
-    """
+    """Every option as it is, and with its other hyperparameters: `option` and `hyper`."""
     pairs = [
         (option, hyper)
         for option in options
@@ -124,10 +120,7 @@ def evaluate(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: floa
 
 
 def gradient(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: float) -> np.ndarray:
-    """The gradient of every example's loss by its own outputs, by Paddle.
-
-    The shape of `outputs`.
-    """
+    """The gradient of every example's loss by its own outputs, by Paddle, in their shape."""
     leaf = paddle.to_tensor(outputs, stop_gradient=False)
     LOSSES[option](leaf, paddle.to_tensor(labels), **hyper).sum().backward()
     assert leaf.grad is not None
@@ -135,10 +128,7 @@ def gradient(option: str, outputs: np.ndarray, labels: np.ndarray, **hyper: floa
 
 
 def random_logits(classes: int = 10, batch: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Float64 logits [batch, classes] of sizes up to some 40, the first row exactly 0.
-
-    Labels [batch].
-    """
+    """Float64 logits [batch, classes] of up to some 40, the first row exactly 0; labels [batch]."""
     rng = np.random.default_rng(classes)
     logits = rng.normal(size=(batch, classes)) * np.geomspace(0.1, 15, batch)[:, None]
     logits[0] = 0
@@ -153,6 +143,10 @@ def random_batches(option: str) -> list[tuple[np.ndarray, np.ndarray]]:
     if option in ON_COSINES:
         return [(np.cos(outputs + np.pi / 2), labels) for outputs, labels in drawn]
     return drawn
+
+
+def random_batch(option: str) -> tuple[np.ndarray, np.ndarray]:
+    return random_batches(option)[-1]
 
 
 def random_predictions(batch: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -192,10 +186,7 @@ def class_balance(classes: int, beta: float) -> np.ndarray:
 def formula(
     option: str, outputs: np.ndarray, y: np.ndarray, xp: Any = np, **hyper: float
 ) -> np.ndarray:
-    """The losses once more, as they are written in the literature: [batch].
-
-    `xp` is numpy or jax.numpy.
-    """
+    """The losses as they are written in the literature: [batch]. `xp` is numpy or jax.numpy."""
     h = {key: value for key, value in CONFIGS[option].items() if not key.startswith("_")} | hyper
     if option in ON_NUMBERS:
         r = xp.abs(outputs - y)
@@ -250,9 +241,8 @@ def formula(
             scale = -(1 - share) * np.log(1 - share)
             return (share * of_label + (1 - share) * of_network) / scale
         case "asymmetric":
-            focusing = xp.where(e == 1, 1 - p, p) ** xp.where(
-                e == 1, h["gamma_pos"], h["gamma_neg"]
-            )
+            power = xp.where(e == 1, h["gamma_pos"], h["gamma_neg"])
+            focusing = xp.where(e == 1, 1 - p, p) ** power
             return -(((1 - h["s"]) * e + h["s"] / K) * focusing * log_p).sum(axis=1)
         case "nce_mae":
             return h["alpha"] * log_p_y / log_p.sum(axis=1) + h["beta"] * (1 - p_y)
@@ -274,9 +264,8 @@ def formula(
             angle = xp.arccos(z)
             wider = xp.where(e == 1, angle + h["margin"], angle)
             beyond = z - e * h["margin"] * np.sin(h["margin"])
-            return -log_softmax(h["s"] * xp.where(wider < np.pi, xp.cos(wider), beyond), xp)[
-                rows, y
-            ]
+            wide = xp.where(wider < np.pi, xp.cos(wider), beyond)
+            return -log_softmax(h["s"] * wide, xp)[rows, y]
         case "brier":
             return ((p - e) ** 2).sum(axis=1)
         case "spherical":

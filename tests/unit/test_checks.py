@@ -13,8 +13,8 @@ import pytest
 from helpers.checked_losses import broadcast_over_rows, names
 from helpers.commands import SMALL
 from helpers.pages import make_page, text
+from helpers.stores import runs as stored_runs
 from helpers.synthetic_runs import runs as synthetic
-from mlflow import MlflowClient
 from mlflow.entities import Run, RunData, RunInfo, RunTag
 
 from experiments import checks, data, losses, models, schedulers, training, tuning
@@ -46,12 +46,12 @@ def learned(
             model, loss, paddle.optimizer.SGD, schedulers.constant, lr=lr, steps=60
         )
         records = list(training.train(learner, splits, epochs=3, batch_size=100, seed=0))
-    return [
-        names(
-            checks.of_outputs(learner.head, r.validation_outputs, splits.validation.labels, r.epoch)
-        )
-        for r in records
+    labels = splits.validation.labels
+    found = [
+        checks.of_outputs(learner.head, each.validation_outputs, labels, each.epoch)
+        for each in records
     ]
+    return [names(each) for each in found]
 
 
 @pytest.mark.parametrize("loss", [losses.ce, losses.mse])
@@ -74,9 +74,8 @@ LABELS = np.arange(1000) % 10
 
 def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     rng = np.random.default_rng(0)
-    mean = (
-        4 + 0.1 * (-1.0) ** (np.arange(1000) // 10)[:, None]
-    )  # half a digit off, and hardly moving
+    # half a digit off, and hardly moving
+    mean = 4 + 0.1 * (-1.0) ** (np.arange(1000) // 10)[:, None]
     (warning,) = checks.of_outputs(NUMBER, mean, LABELS, 1)
     assert warning.name == "predicts-the-mean"
     assert (
@@ -85,12 +84,9 @@ def test_outputs_that_predict_the_mean_are_told_with_both_numbers():
     )
     right = LABELS[:, None] + rng.normal(size=(1000, 1))
     chance = rng.normal(4.5, 2.9, size=(1000, 1))  # no better, and for another reason
-    assert (
-        checks.of_outputs(NUMBER, right, LABELS, 1)
-        == checks.of_outputs(NUMBER, chance, LABELS, 1)
-        == []
-    )
-    assert checks.of_outputs(NUMBER, mean, LABELS, 0) == []  # an untrained network may
+    # an untrained network may predict the mean
+    for outputs, epoch in ((right, 1), (chance, 1), (mean, 0)):
+        assert checks.of_outputs(NUMBER, outputs, LABELS, epoch) == []
 
 
 def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
@@ -99,27 +95,23 @@ def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
     favourite = logits + 100 * np.eye(10, dtype=np.float32)[7]
     dead = np.tile(logits[:1], (1000, 1))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert checks.of_outputs(LOGITS, logits, LABELS, 1) == []
-    assert names(checks.of_outputs(LOGITS, dead, LABELS, 1)) == ["dead-network"]
-    assert (
-        f"it predicts {dead[0].argmax()} for all"
-        in checks.of_outputs(LOGITS, dead, LABELS, 1)[0].text
-    )
-    assert names(checks.of_outputs(LOGITS, np.zeros_like(logits), LABELS, 1)) == ["dead-network"]
-    assert names(checks.of_outputs(LOGITS, favourite - favourite.mean(), LABELS, 1)) == [
-        "one-class"
-    ]
-    assert names(checks.of_outputs(LOGITS, shares, LABELS, 0)) == ["softmax-in-the-network"]
-    assert checks.of_outputs(LOGITS, dead, LABELS, 0) == []
+
+    def found(outputs, epoch=1):
+        return names(checks.of_outputs(LOGITS, outputs, LABELS, epoch))
+
+    assert found(logits) == found(dead, epoch=0) == []
+    assert found(dead) == found(np.zeros_like(logits)) == ["dead-network"]
+    (warning,) = checks.of_outputs(LOGITS, dead, LABELS, 1)
+    assert f"it predicts {dead[0].argmax()} for all" in warning.text
+    assert found(favourite - favourite.mean()) == ["one-class"]
+    assert found(shares, epoch=0) == ["softmax-in-the-network"]
 
 
 def test_of_outputs_that_say_nothing_nothing_is_said():
-    zeros = np.zeros((29, 10), dtype=np.float32)
-    assert checks.of_outputs(LOGITS, zeros, np.arange(29) % 10, 1) == []  # too few
-    assert (
-        checks.of_outputs(LOGITS, np.zeros((99, 10)), np.full(99, 3), 1) == []
-    )  # of one class indeed
-    assert checks.of_outputs(LOGITS, np.full((99, 10), np.nan), np.arange(99) % 10, 1) == []
+    few, zeros = np.zeros((29, 10), dtype=np.float32), np.zeros((99, 10))
+    assert checks.of_outputs(LOGITS, few, np.arange(29) % 10, 1) == []
+    assert checks.of_outputs(LOGITS, zeros, np.full(99, 3), 1) == []  # of one class indeed
+    assert checks.of_outputs(LOGITS, zeros + np.nan, np.arange(99) % 10, 1) == []
 
 
 @pytest.mark.parametrize(
@@ -156,12 +148,8 @@ def test_a_best_rate_on_the_edge_of_the_grid():
 
 
 def test_the_tags_of_a_run():
-    found = [
-        TrainingWarning("a", "first"),
-        TrainingWarning("b", "second"),
-        TrainingWarning("a", "first"),
-    ]
-    assert checks.tags(found) == {"warnings": "a,b", "warnings.a": "first", "warnings.b": "second"}
+    a, b = TrainingWarning("a", "first"), TrainingWarning("b", "second")
+    assert checks.tags([a, b, a]) == {"warnings": "a,b", "warnings.a": "first", "warnings.b": "second"}
     assert checks.tags([]) == {}
 
 
@@ -215,20 +203,15 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("softmax is applied twice") == 1
     assert "loss=softmaxed: softmax-twice: softmax is applied twice" in done.stdout
-    assert (
-        "rate-edge: the best learning rate of loss=ce is 0.03, the lowest of the 2 tried"
-        in done.stdout
-    )
-    assert "Add lr=0.01 for every loss\n" in done.stdout
+    edge = "rate-edge: the best learning rate of loss=ce is 0.03, the lowest of the 2 tried"
+    assert edge in done.stdout and "Add lr=0.01 for every loss\n" in done.stdout
     assert f"loss=ce lr=3 epochs=2 seed=0 {' '.join(SMALL[:2])} | dead-network: " in done.stdout
 
-    store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = store.get_experiment_by_name("digits").experiment_id
     tags = {
         (run.data.params["loss"], run.data.params["lr"]): {
             key: value for key, value in run.data.tags.items() if key.startswith("warnings")
         }
-        for run in store.search_runs([experiment], "tags.kind = 'run'")
+        for run in stored_runs(tmp_path)
     }
     assert tags["ce", "0.03"] == {}
     assert tags["ce", "3.0"]["warnings"] == "dead-network"

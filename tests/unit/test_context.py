@@ -52,22 +52,14 @@ def splits() -> data.Splits:
 
 
 def learner_of(loss, splits, *, model=models.softmax, epochs=2, optimizer=SGD):
-    return training.build(
-        model,
-        loss,
-        optimizer,
-        schedulers.constant,
-        lr=0.1,
-        steps=training.total_steps(len(splits.train), epochs=epochs, batch_size=40),
-        epochs=epochs,
-        class_counts=context.counts(splits.train.labels, 10),
-    )
+    steps = training.total_steps(len(splits.train), epochs=epochs, batch_size=40)
+    counts = context.counts(splits.train.labels, 10)
+    how = {"lr": 0.1, "steps": steps, "epochs": epochs, "class_counts": counts}
+    return training.build(model, loss, optimizer, schedulers.constant, **how)
 
 
 def test_a_loss_gets_what_it_names_and_nothing_else(splits, monkeypatch):
-    monkeypatch.setenv(
-        "FAIRLOSS_KERNEL", "stock"
-    )  # for both losses: a head with a hook has no other
+    monkeypatch.setenv("FAIRLOSS_KERNEL", "stock")  # a head with a hook has no other
     got = []
 
     def loss(logits, labels, *, epoch, epochs, step, steps, index, class_counts, classes, features):
@@ -132,9 +124,8 @@ def test_the_examples_in_the_docs_train(splits, tmp_path):
     np.save(tmp_path / "weights.npy", np.zeros(100))
     text = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
     defined: dict[str, Any] = {}
-    for block in re.findall(
-        r"```python\n# my_(?:schedule|memory|cosines|weights).py\n(.*?)```", text, re.DOTALL
-    ):
+    files = "schedule|memory|cosines|weights"
+    for block in re.findall(rf"```python\n# my_(?:{files}).py\n(.*?)```", text, re.DOTALL):
         exec(block, defined)
     weighted = functools.partial(defined["Weighted"], path=tmp_path / "weights.npy")
     with training.fresh(0):
@@ -154,14 +145,8 @@ def test_the_examples_in_the_docs_train(splits, tmp_path):
             assert (learner.loss.before.numpy() != 0.1).all()
             assert records[2].metrics["val/loss"] == pytest.approx(records[2].metrics["val/nll"])
         elif name == "warm_focal":
-            focal = (
-                losses.focal(
-                    paddle.to_tensor(records[2].validation_outputs),
-                    paddle.to_tensor(splits.validation.labels),
-                )
-                .numpy()
-                .mean(dtype=np.float64)
-            )
+            answers = records[2].validation_outputs, splits.validation.labels
+            focal = losses.focal(*map(paddle.to_tensor, answers)).numpy().mean(dtype=np.float64)
             assert records[2].metrics["val/loss"] == pytest.approx(focal, rel=1e-6)
 
 
@@ -182,9 +167,8 @@ def test_elr_is_its_formula_with_the_targets_of_the_visits_before():
     loss, index = losses.Elr(COUNTS, 3, weight=2, beta=0.6), np.array([5, 1, 0, 3])
     surprise = -np.log(P[range(4), Y])
     once, _ = value_and_gradient(loss, paddle.to_tensor(index))
-    np.testing.assert_allclose(
-        once, surprise + 2 * np.log(1 - 0.4 * (P * P).sum(axis=1)), atol=1e-6
-    )
+    pull = 2 * np.log(1 - 0.4 * (P * P).sum(axis=1))
+    np.testing.assert_allclose(once, surprise + pull, atol=1e-6)
     targets = 0.6 * 0.4 * P + 0.4 * P  # the logits are the same at the second visit
     twice, slopes = value_and_gradient(loss, paddle.to_tensor(index))
     inner = (targets * P).sum(axis=1, keepdims=True)
@@ -313,11 +297,8 @@ def test_a_loss_of_cosines_gets_them_and_the_network_returns_them_scaled(splits)
             learner = learner_of(loss, splits, model=models.lenet5, optimizer=paddle.optimizer.Adam)
             if kept:
                 training.restore(learner, kept)
-            done = 1 if kept else None
-            records = training.train(
-                learner, splits, epochs=epochs, batch_size=40, seed=0, done=done
-            )
-            return learner, list(records)
+            how = {"epochs": epochs, "batch_size": 40, "seed": 0, "done": 1 if kept else None}
+            return learner, list(training.train(learner, splits, **how))
 
     learner, records = run(2)
     network, given = learner.network, training.tensor(splits, splits.validation)

@@ -14,19 +14,9 @@ from helpers.losses import LOSSES, OTHER_HYPERPARAMETERS
 from helpers.marks import with_slow
 
 from experiments import checks, losses, training
-from experiments.heads import logits_head, number_head
 
-QUICK = (
-    "ce",
-    "ce_double_softmax",
-    "focal",
-    "mse",
-)  # of the losses, those that the fast suite tries
-
-
-LOGITS, NUMBER = logits_head(10), number_head(10)
-
-
+# of the losses, those that the fast suite tries
+QUICK = ("ce", "ce_double_softmax", "focal", "mse")
 KNOWN_BAD = {"ce_double_softmax": ["softmax-twice"]}
 
 
@@ -43,11 +33,8 @@ EXTREMES: dict[str, list[dict[str, float]]] = {
     "nce_rce": [{"alpha": 1e-3, "beta": 100}, {"alpha": 100, "beta": 1e-3}],
     "phuber_ce": [{"tau": 1.01}, {"tau": 1000}],
     "bitempered": [{"t1": 0, "t2": 1}, {"t1": 0, "t2": 4}, {"t1": 1, "t2": 4}],
-    "logit_norm": [
-        {"t": 1e-3},
-        {"t": 1},
-        {"t": 100},
-    ],  # at 1 it has a floor too, and one of its own choosing
+    # at 1 it has a floor too, and one of its own choosing
+    "logit_norm": [{"t": 1e-3}, {"t": 1}, {"t": 100}],
     "square": [{"k": 1e-3, "M": 1}, {"k": 100, "M": 1e3}],
     "hinge": [{"margin": 1e-3}, {"margin": 1e3, "p": 2}, {"p": 10}],
 }
@@ -61,13 +48,16 @@ def test_of_our_losses_the_specimen_alone_is_a_mistake(option):
         assert names(warnings) == KNOWN_BAD.get(option, []), (hyper, warnings)
 
 
+cross_entropy = functools.partial(F.cross_entropy, reduction="none")
+WEIGHTS = paddle.arange(10, dtype="float32")  # class 0 does not count at all
+
+
 def softmaxed(logits, labels):
-    return F.cross_entropy(F.softmax(logits, axis=1), labels, reduction="none")
+    return cross_entropy(F.softmax(logits, axis=1), labels)
 
 
 def softmaxed_and_weighted(logits, labels):
-    weights = paddle.arange(10, dtype="float32")  # class 0 does not count at all
-    return F.cross_entropy(F.softmax(logits, axis=1), labels, weight=weights, reduction="none")
+    return cross_entropy(F.softmax(logits, axis=1), labels, weight=WEIGHTS)
 
 
 def focal_of_softmaxed(logits, labels):
@@ -75,9 +65,7 @@ def focal_of_softmaxed(logits, labels):
 
 
 def broadcast_over_columns(prediction, labels):
-    return F.mse_loss(prediction.unsqueeze(1), labels.astype("float32"), reduction="none").mean(
-        axis=0
-    )
+    return paddle.square(prediction.unsqueeze(1) - labels.astype("float32")).mean(axis=0)
 
 
 def entropy(logits, labels):
@@ -132,19 +120,11 @@ def test_a_loss_of_a_users_own_with_the_mistake(loss, expected):
 @pytest.mark.parametrize(
     "loss",
     [
-        lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"),
-        lambda logits, labels: F.cross_entropy(
-            F.log_softmax(logits, axis=1), labels, reduction="none"
-        ),
-        lambda logits, labels: F.cross_entropy(
-            logits, labels, weight=paddle.arange(10, dtype="float32"), reduction="none"
-        ),
-        lambda logits, labels: paddle.square(
-            F.softmax(logits, axis=1) - F.one_hot(labels, 10)
-        ).mean(axis=1),
-        lambda prediction, labels: F.mse_loss(
-            prediction, labels.astype("float32"), reduction="none"
-        ),
+        lambda logits, labels: cross_entropy(logits, labels),
+        lambda logits, labels: cross_entropy(F.log_softmax(logits, axis=1), labels),
+        lambda logits, labels: cross_entropy(logits, labels, weight=WEIGHTS),
+        lambda logits, labels: (F.softmax(logits) - F.one_hot(labels, 10)).square().mean(axis=1),
+        lambda prediction, labels: paddle.square(prediction - labels.astype("float32")),
     ],
 )
 def test_a_loss_of_a_users_own_without_a_mistake(loss):
@@ -183,11 +163,11 @@ def test_a_loss_that_counts_its_calls_has_a_hidden_state(calls):
 
 
 def test_a_loss_that_draws_random_numbers_has_a_hidden_state():
+    def dropped(logits, labels):
+        return losses.ce(F.dropout(logits), labels)
+
     with training.fresh(0):
-        warnings = checks.of_loss(
-            lambda logits, labels: losses.ce(F.dropout(logits), labels), calls=2
-        )
-    assert names(warnings) == ["hidden-state"]
+        assert names(checks.of_loss(dropped, calls=2)) == ["hidden-state"]
 
 
 def largest_of_the_batch(logits, labels):

@@ -6,20 +6,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.loss_batches import each_option, random_batch
 from helpers.losses import (
     ON_NUMBERS,
     OURS,
     cases,
+    each_option,
     evaluate,
     formula,
     gradient,
+    random_batch,
     random_batches,
     random_logits,
     random_predictions,
     tempered_log_softmax,
-)
+)  # fmt: skip
 from helpers.marks import with_slow
+
+# Of each class, with the counts of `class_counts`: CE of logits plus their logarithms.
+ADJUSTED = [
+    *(0.908904, 1.42073, 1.932223, 2.444162, 2.955297),
+    *(3.467672, 3.979359, 4.491623, 5.007256, 5.514074),
+]
 
 # The value with the option's own hyperparameters, from the closed form. Logits and cosines: at 0
 # with K = 10. One number: where the prediction is 2 away from the label.
@@ -63,14 +70,8 @@ GOLDEN = {
         0.337946, 0.353291, 0.402317, 0.508932, 0.705153,
         1.045585, 1.620476, 2.585446, 4.212414, 6.879379,
     ],
-    "logit_adjusted": [
-        0.908904, 1.42073, 1.932223, 2.444162, 2.955297,
-        3.467672, 3.979359, 4.491623, 5.007256, 5.514074,
-    ],
-    "balanced_softmax": [
-        0.908904, 1.42073, 1.932223, 2.444162, 2.955297,
-        3.467672, 3.979359, 4.491623, 5.007256, 5.514074,
-    ],
+    "logit_adjusted": ADJUSTED,
+    "balanced_softmax": ADJUSTED,
     "ldam": [
         0.351343, 0.583596, 1.00783, 1.786645, 3.21817,
         5.870618, 10.783291, 19.929316, 37.133275, 68.667472,
@@ -95,9 +96,8 @@ def test_golden_value(option: str):
 def test_values_are_the_formula_s(option: str, hyper: dict[str, float]):
     for outputs, labels in random_batches(option):
         expected = formula(option, outputs, labels, **hyper)
-        np.testing.assert_allclose(
-            evaluate(option, outputs, labels, **hyper), expected, rtol=1e-12, atol=1e-13
-        )
+        found = evaluate(option, outputs, labels, **hyper)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
         single = evaluate(option, outputs.astype(np.float32), labels, **hyper)
         assert single.dtype == np.float32
         np.testing.assert_allclose(single, expected, rtol=2e-5, atol=2e-6)
@@ -171,47 +171,40 @@ def test_softmax_of_two_classes_is_the_sigmoid_of_their_difference():
 )
 def test_limits(option: str, hyper: dict[str, Any], limit: str, tolerance: float):
     batch = random_batch(option)
-    np.testing.assert_allclose(
-        evaluate(option, *batch, **hyper), evaluate(limit, *batch), atol=tolerance
-    )
-    np.testing.assert_allclose(
-        gradient(option, *batch, **hyper), gradient(limit, *batch), atol=tolerance
-    )
+    for each in (evaluate, gradient):
+        np.testing.assert_allclose(
+            each(option, *batch, **hyper), each(limit, *batch), atol=tolerance
+        )
+
+
+def of_two(*p_y: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of two classes, the first of which is the label and has these probabilities."""
+    return np.log(np.stack([p_y, 1 - np.array(p_y)], axis=1)), np.zeros(len(p_y), dtype=np.int64)
 
 
 def test_taylor_ce_approaches_ce_with_the_number_of_its_terms():
-    p_y = np.array([0.05, 0.3, 0.9])
-    batch = np.log(np.stack([p_y, 1 - p_y], axis=1)), np.zeros(3, dtype=np.int64)
-    np.testing.assert_allclose(
-        evaluate("taylor_ce", *batch, t=800), evaluate("ce", *batch), rtol=1e-13
-    )
-    np.testing.assert_allclose(
-        gradient("taylor_ce", *batch, t=800), gradient("ce", *batch), rtol=1e-12
-    )
+    batch = of_two(0.05, 0.3, 0.9)
+    for each, rtol in ((evaluate, 1e-13), (gradient, 1e-12)):
+        np.testing.assert_allclose(each("taylor_ce", *batch, t=800), each("ce", *batch), rtol=rtol)
 
 
 def test_huber_lies_between_half_the_squared_and_the_absolute_error():
     batch = random_predictions()
-    np.testing.assert_allclose(
-        evaluate("huber", *batch, delta=100), evaluate("mse", *batch) / 2, rtol=1e-13
-    )
-    np.testing.assert_allclose(
-        evaluate("huber", *batch, delta=1e-9) / 1e-9, evaluate("mae_scalar", *batch), atol=1e-8
-    )
+    wide, narrow = (evaluate("huber", *batch, delta=delta) for delta in (100, 1e-9))
+    np.testing.assert_allclose(wide, evaluate("mse", *batch) / 2, rtol=1e-13)
+    np.testing.assert_allclose(narrow / 1e-9, evaluate("mae_scalar", *batch), atol=1e-8)
 
 
 def test_brier_of_two_classes_counts_the_same_error_twice():
     batch = random_logits(classes=2)
-    np.testing.assert_allclose(
-        evaluate("brier", *batch), 2 * evaluate("mae", *batch) ** 2, atol=1e-14
-    )
+    once = evaluate("mae", *batch) ** 2
+    np.testing.assert_allclose(evaluate("brier", *batch), 2 * once, atol=1e-14)
 
 
 def test_label_smoothing_is_least_at_the_smoothed_label():
-    target = np.array([[0.91] + [0.01] * 9])
-    label = np.array([0])
-    assert evaluate("label_smoothing", np.log(target), label) == pytest.approx(0.500288, abs=6e-7)
-    np.testing.assert_allclose(gradient("label_smoothing", np.log(target), label), 0, atol=1e-15)
+    at = np.log([[0.91] + [0.01] * 9]), np.array([0])
+    assert evaluate("label_smoothing", *at) == pytest.approx(0.500288, abs=6e-7)
+    np.testing.assert_allclose(gradient("label_smoothing", *at), 0, atol=1e-15)
 
 
 def test_the_double_softmax_has_a_floor():
@@ -236,28 +229,24 @@ def test_symmetry_the_sum_over_all_labels_is_a_constant(
     option: str, hyper: dict[str, float], constant: float
 ):
     logits, _ = random_logits()
-    total = sum(
-        evaluate(option, logits, np.full(len(logits), label), **hyper) for label in range(10)
-    )
+    labels = [np.full(len(logits), label) for label in range(10)]
+    total = sum(evaluate(option, logits, each, **hyper) for each in labels)
     np.testing.assert_allclose(total, total[0], rtol=1e-13)
     assert total[0] == pytest.approx(constant, abs=6e-7)
 
 
 def test_phuber_ce_is_ce_up_to_the_bend_and_its_tangent_beyond():
-    p_y = np.array([0.5, 0.2, 0.1, 0.01])
-    batch = np.log(np.stack([p_y, 1 - p_y], axis=1)), np.zeros(4, dtype=np.int64)
+    found = evaluate("phuber_ce", *of_two(0.5, 0.2, 0.1, 0.01), tau=5)
     expected = [-np.log(0.5), -np.log(0.2), np.log(5) + 0.5, np.log(5) + 0.95]
-    np.testing.assert_allclose(evaluate("phuber_ce", *batch, tau=5), expected, rtol=1e-13)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("t1", [0, 0.5, 0.8])
 def test_bitempered_is_bounded_by_t1_where_ce_is_not(t1: float):
-    wrong = np.array([[0.0, 1e300]])
-    bound = 1 / (1 - t1)
-    assert evaluate("bitempered", wrong, np.array([0]), t1=t1, t2=1.0) == pytest.approx(
-        bound, rel=1e-12
-    )
-    assert evaluate("bitempered", wrong / 1e298, np.array([0]), t1=t1) < bound
+    wrong, label = np.array([[0.0, 1e300]]), np.array([0])
+    found = evaluate("bitempered", wrong, label, t1=t1, t2=1.0)
+    assert found == pytest.approx(1 / (1 - t1), rel=1e-12)
+    assert evaluate("bitempered", wrong / 1e298, label, t1=t1) < 1 / (1 - t1)
 
 
 @pytest.mark.parametrize("t2", [1, 1.001, 1.2, 2, 4])
@@ -299,37 +288,27 @@ def test_logit_norm_has_a_finite_gradient_where_there_is_no_direction(dtype: str
 
 
 def test_squentropy_is_ce_where_the_wrong_classes_have_logits_of_zero():
-    logits = np.array([[3.0, 0.0, 0.0], [0.0, 5.0, -5.0]])
-    expected = evaluate("ce", logits, np.array([0, 0])) + np.array([0, 25])
-    np.testing.assert_allclose(
-        evaluate("squentropy", logits, np.array([0, 0])), expected, rtol=1e-13
-    )
+    batch = np.array([[3.0, 0.0, 0.0], [0.0, 5.0, -5.0]]), np.array([0, 0])
+    expected = evaluate("ce", *batch) + np.array([0, 25])
+    np.testing.assert_allclose(evaluate("squentropy", *batch), expected, rtol=1e-13)
 
 
 def test_crammer_singer_sees_the_strongest_rival_alone_and_equal_rivals_share_the_gradient():
     logits = np.array([[2.0, 1.5, 1.5, 0.0], [2.0, 1.0, 1.0, 1.0], [2.0, 3.0, 0.0, 2.9]])
-    np.testing.assert_array_equal(
-        evaluate("crammer_singer", logits, np.zeros(3, dtype=np.int64)), [0.5, 0, 2]
-    )
+    batch = logits, np.zeros(3, dtype=np.int64)
+    np.testing.assert_array_equal(evaluate("crammer_singer", *batch), [0.5, 0, 2])
     expected = [[-1, 0.5, 0.5, 0], [0, 0, 0, 0], [-1, 1, 0, 0]]
-    np.testing.assert_array_equal(
-        gradient("crammer_singer", logits, np.zeros(3, dtype=np.int64)), expected
-    )
+    np.testing.assert_array_equal(gradient("crammer_singer", *batch), expected)
 
 
-def test_hinge_is_zero_once_the_true_class_leads_by_the_margin():
-    logits = np.array([[2.0, 0.5, 0.0]] * 2)
-    for margin, expected in ((1.5, 0.0), (1.75, 0.25 / 3)):
-        assert evaluate("hinge", logits[:1], np.array([0]), margin=margin) == pytest.approx(
-            expected
-        )
-    assert evaluate("hinge", logits[:1], np.array([0]), margin=2.5, p=2) == pytest.approx(
-        (1 + 0.25) / 3
-    )
+@pytest.mark.parametrize(
+    ("margin", "p", "expected"), [(1.5, 1, 0), (1.75, 1, 0.25 / 3), (2.5, 2, (1 + 0.25) / 3)]
+)
+def test_hinge_is_zero_once_the_true_class_leads_by_the_margin(margin, p, expected):
+    found = evaluate("hinge", np.array([[2.0, 0.5, 0.0]]), np.array([0]), margin=margin, p=p)
+    assert found == pytest.approx(expected)
 
 
 def test_square_weighs_the_true_class_by_k_and_wants_m():
-    logits = np.array([[1.0, 2.0, 3.0, 4.0]])
-    assert evaluate("square", logits, np.array([1]), k=3, M=5) == pytest.approx(
-        (1 + 3 * 9 + 9 + 16) / 4
-    )
+    found = evaluate("square", np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([1]), k=3, M=5)
+    assert found == pytest.approx((1 + 3 * 9 + 9 + 16) / 4)

@@ -24,9 +24,8 @@ def test_accuracy_by_the_number_of_training_examples_of_a_class():
 
 def test_accuracy_and_nll_agree_with_scikit_learn():
     log_p = log_softmax(LOGIT_VALUES)
-    assert metrics.nll(log_p, LABELS) == pytest.approx(
-        log_loss(LABELS, np.exp(log_p), labels=range(10)), rel=1e-12
-    )
+    expected = log_loss(LABELS, np.exp(log_p), labels=range(10))
+    assert metrics.nll(log_p, LABELS) == pytest.approx(expected, rel=1e-12)
     assert metrics.accuracy(log_p.argmax(1), LABELS) == accuracy_score(LABELS, log_p.argmax(1))
 
 
@@ -63,18 +62,12 @@ def test_the_temperature_that_was_applied_is_found():
 
 def test_accuracies_by_class_by_hand():
     predicted, labels = np.array([0, 1, 1, 9, 0]), np.array([0, 0, 1, 9, 0])
-    assert metrics.class_accuracies(predicted, labels) == {
-        "accuracy_0": 2 / 3,
-        "accuracy_1": 1.0,
-        "accuracy_9": 1.0,
-    }
+    expected = {"accuracy_0": 2 / 3, "accuracy_1": 1.0, "accuracy_9": 1.0}
+    assert metrics.class_accuracies(predicted, labels) == expected
     found = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
-    shares = np.bincount(LABELS) / len(
-        LABELS
-    )  # their mean, by how often each class is, is the accuracy
-    assert shares @ list(found.values()) == pytest.approx(
-        metrics.accuracy(LOGIT_VALUES.argmax(1), LABELS)
-    )
+    # their mean, by how often each class is, is the accuracy
+    mean = np.bincount(LABELS) / len(LABELS) @ list(found.values())
+    assert mean == pytest.approx(metrics.accuracy(LOGIT_VALUES.argmax(1), LABELS))
 
 
 def test_balanced_accuracy_counts_each_class_alike():
@@ -113,32 +106,25 @@ def test_macro_f1_by_hand():
     # label, predicted once.
     predicted, labels = np.array([0, 0, 1, 1, 3]), np.array([0, 0, 1, 0, 2])
     assert metrics.macro_f1(predicted, labels) == pytest.approx((4 / 5 + 2 / 3 + 0 + 0) / 4)
-    assert metrics.macro_f1(np.full(10, 4), np.arange(10)) == pytest.approx(
-        (2 / 11) / 10
-    )  # always the same
+    always_the_same = metrics.macro_f1(np.full(10, 4), np.arange(10))
+    assert always_the_same == pytest.approx((2 / 11) / 10)
 
 
 def test_memorisation_by_hand():
     clean = np.array([1, 2, 3, 4, 5, 6])
     labels = np.array([7, 8, 9, 4, 5, 6])  # three are flipped
     predicted = np.array([7, 2, 3, 4, 5, 0])
-    assert metrics.memorisation(predicted, labels, clean) == {
-        "accuracy_flipped": 1 / 3,
-        "accuracy_recovered": 2 / 3,
-        "accuracy_untouched": 2 / 3,
-    }
+    flipped = {"accuracy_flipped": 1 / 3, "accuracy_recovered": 2 / 3}
+    untouched = {"accuracy_untouched": 2 / 3}
+    assert metrics.memorisation(predicted, labels, clean) == flipped | untouched
     assert metrics.memorisation(predicted, clean, clean) == {}
-    assert metrics.memorisation(predicted[:3], labels[:3], clean[:3]) == {
-        "accuracy_flipped": 1 / 3,
-        "accuracy_recovered": 2 / 3,
-    }
+    assert metrics.memorisation(predicted[:3], labels[:3], clean[:3]) == flipped
 
 
 def test_margin_by_hand():
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
-    assert metrics.margin(np.log(p), np.array([0, 2])) == pytest.approx(
-        ((0.5 - 0.3) + (0.1 - 0.8)) / 2
-    )
+    expected = ((0.5 - 0.3) + (0.1 - 0.8)) / 2
+    assert metrics.margin(np.log(p), np.array([0, 2])) == pytest.approx(expected)
     certain = log_softmax(np.eye(10) * 1e4)
     assert metrics.margin(certain, np.arange(10)) == 1.0
     assert metrics.margin(certain, (np.arange(10) + 1) % 10) == -1.0
@@ -153,9 +139,8 @@ def two_classes(confidence):
 def test_aurc_by_hand():
     log_p = two_classes([0.6, 0.9, 0.8, 0.7])
     # surest first: right, wrong, right, wrong; the risks are 0, 1/2, 1/3, 2/4
-    assert metrics.aurc(log_p, np.array([1, 0, 1, 0])) == pytest.approx(
-        (0 + 1 / 2 + 1 / 3 + 2 / 4) / 4
-    )
+    found = metrics.aurc(log_p, np.array([1, 0, 1, 0]))
+    assert found == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
     assert metrics.aurc(log_p, np.zeros(4, int)) == 0.0
     assert metrics.aurc(log_p, np.ones(4, int)) == 1.0
 
@@ -176,18 +161,8 @@ def test_what_a_classifier_reports():
     outputs = LOGIT_VALUES.astype(np.float32)
     found = metrics.test_metrics(LOGITS, outputs, LABELS, losses, outputs, LABELS)
     assert set(found) == {f"accuracy_{c}" for c in range(10)} | {
-        *(
-            "loss",
-            "accuracy",
-            "balanced_accuracy",
-            "macro_f1",
-            "nll",
-            "brier",
-            "ece",
-            "margin",
-            "aurc",
-        ),
-        *("temperature", "nll_scaled", "brier_scaled", "ece_scaled"),
+        *("loss", "accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "margin"),
+        *("aurc", "temperature", "nll_scaled", "brier_scaled", "ece_scaled"),
     }
     assert found["loss"] == 249.5
     assert found["ece_scaled"] < found["ece"]  # the logits are noise and far too sure
@@ -202,23 +177,12 @@ def test_what_a_classifier_reports():
 def test_what_a_regression_reports():
     outputs = np.array([[0.2], [2.9], [9.6], [4.0]], dtype=np.float32)
     labels = np.array([0, 2, 9, 7])
-    found = metrics.test_metrics(
-        NUMBER, outputs, labels, (outputs[:, 0] - labels) ** 2, outputs, labels
-    )
-    of_class = {
-        "accuracy_0": 1.0,
-        "accuracy_2": 0.0,
-        "accuracy_7": 0.0,
-        "accuracy_9": 1.0,
-    }  # of those there are
+    losses = (outputs[:, 0] - labels) ** 2
+    found = metrics.test_metrics(NUMBER, outputs, labels, losses, outputs, labels)
+    of_class = {"accuracy_0": 1.0, "accuracy_2": 0.0, "accuracy_7": 0.0, "accuracy_9": 1.0}
     assert set(found) == {
-        "loss",
-        "accuracy",
-        "balanced_accuracy",
-        "macro_f1",
-        "mean_absolute_error",
-        "off_by_one",
-        *of_class,
+        *("loss", "accuracy", "balanced_accuracy", "macro_f1", "mean_absolute_error"),
+        *("off_by_one", *of_class),
     }
     assert {name: found[name] for name in of_class} == of_class
     assert found["macro_f1"] == (1 + 1) / 6  # 0 and 9; 2 and 7 are missed, 3 and 4 are no label

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 from helpers.losses import ALL
+from helpers.options import OPTIONS
 from helpers.settings import settings
 
 from experiments import context, data, functions, heads, losses, mixtures, schedulers, training
@@ -58,24 +59,21 @@ def test_a_weight_changes_over_the_epochs(weight, needs, whole, expected):
     np.testing.assert_allclose(got, np.array(expected) * np.log(3), rtol=1e-12)
 
 
+EFFECTIVE = 1 / (1 - 0.9 ** np.array([10, 40, 20]))  # Cui et al., with beta 0.9
+
+
 @pytest.mark.parametrize(
     ("class_weights", "expected"),
     [
         ([1, 2, 0.5], [1, 2, 0.5]),
         ("inverse", np.array([1 / 10, 1 / 40, 1 / 20]) * 3 / (0.1 + 0.025 + 0.05)),
-        (
-            "effective",  # Cui et al., with beta 0.9
-            np.array([1 / (1 - 0.9**10), 1 / (1 - 0.9**40), 1 / (1 - 0.9**20)])
-            * (3 / sum(1 / (1 - 0.9**n) for n in (10, 40, 20))),
-        ),
+        ("effective", EFFECTIVE * 3 / EFFECTIVE.sum()),
     ],
 )
 def test_classes_may_have_weights(class_weights, expected):
-    loss = functools.partial(
-        Mixture, parts={"ce": CE}, weights={"ce": 1}, class_weights=class_weights, beta=0.9
-    )
-    counts = paddle.to_tensor([10.0, 40, 20])
-    got = values_of(loss, class_counts=counts, classes=3)
+    how = {"class_weights": class_weights, "beta": 0.9}
+    loss = functools.partial(Mixture, parts={"ce": CE}, weights={"ce": 1}, **how)
+    got = values_of(loss, class_counts=paddle.to_tensor([10.0, 40, 20]), classes=3)
     np.testing.assert_allclose(got, -np.log(P_Y) * np.array(expected)[Y], rtol=1e-6)
     if isinstance(class_weights, list):
         with pytest.raises(ValueError, match="expected one of each of 4 classes, got 3"):
@@ -104,11 +102,8 @@ def test_a_mixture_with_a_state_trains_logs_its_parts_and_resumes_to_the_bit():
             )  # fmt: skip
             if kept:
                 training.restore(learner, kept)
-            done = 1 if kept else None
-            records = training.train(
-                learner, splits, epochs=epochs, batch_size=40, seed=0, done=done
-            )
-            return learner, list(records)
+            how = {"epochs": epochs, "batch_size": 40, "seed": 0, "done": 1 if kept else None}
+            return learner, list(training.train(learner, splits, **how))
 
     learner, records = run(3)
     for record in records[1:]:
@@ -123,6 +118,9 @@ def test_a_mixture_with_a_state_trains_logs_its_parts_and_resumes_to_the_bit():
     assert after[-1].metrics["val/loss"] == records[-1].metrics["val/loss"]
 
 
+MSE = {"_target_": "experiments.losses.mse", "_partial_": True}
+
+
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
@@ -135,12 +133,7 @@ def test_a_mixture_with_a_state_trains_logs_its_parts_and_resumes_to_the_bit():
         ({"class_weights": "other"}, "class_weights: expected a list of numbers, inverse or"),
         ({"class_weights": 3}, "class_weights: expected a list of numbers, inverse or"),
         (
-            {
-                "parts": {
-                    "ce": {"_target_": "experiments.losses.ce", "_partial_": True},
-                    "focal": {"_target_": "experiments.losses.mse", "_partial_": True},
-                }
-            },
+            {"parts": {"ce": OPTIONS["loss"], "focal": MSE}},
             "expected parts that take the same outputs, got logits and prediction",
         ),
     ],

@@ -72,10 +72,7 @@ BAD = {
     "not IDX": (TRAIN_IMAGES, lambda content: b"\x89PNG" + content, r"got 89 50 4e 47"),
     "compressed": (TRAIN_LABELS, gzip.compress, r"it is compressed: add \.gz to its name"),
     "wrong magic": (TEST_IMAGES, other_magic, r"of unsigned bytes: .* got 00 00 0d 03"),
-    "short header": (
-        *(TEST_LABELS, lambda content: content[:7]),
-        r"after its header of 8, got 0: is it truncated",
-    ),
+    "short header": (TEST_LABELS, lambda content: content[:7], r"header of 8, got 0: is it trunca"),
     "truncated": (
         *(TRAIN_IMAGES, lambda content: content[:-1]),
         r"announces 60 x 28 x 28 bytes after its header of 16, got 47,039: is it truncated",
@@ -123,10 +120,7 @@ def test_a_bad_file_is_refused_with_its_name_and_fault(
     [
         (lambda packed: b"plain" + packed, r"ends in \.gz, but is not gzip or is damaged"),
         (lambda packed: packed[:-20], r"is truncated: its gzip stream ends too early"),
-        (
-            lambda packed: packed[:200] + bytes(100) + packed[300:],
-            r"is not gzip or is damaged|right form",
-        ),
+        (lambda packed: packed[:200] + bytes(100) + packed[300:], r"not gzip or is dama|right for"),
     ],
 )
 def test_bad_gzip_is_refused(tiny: Tiny, tmp_path: Path, spoil, message: str) -> None:

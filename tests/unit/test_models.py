@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 import pytest
+from helpers import conv_blocks
 from helpers.commands import ROOT
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -13,34 +14,29 @@ from experiments.heads import logits_head, number_head
 LOGITS, NUMBER = logits_head(10), number_head(10)
 
 OPTIONS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
-PARAMETERS = {  # weights and biases with 10 outputs, by arithmetic
-    "convnet": (25 * 20 + 20) + (25 * 20 * 20 + 20) + (980 * 10 + 10),
-    "lenet5": (25 * 6 + 6)
-    + (25 * 6 * 16 + 16)
-    + (400 * 120 + 120)
-    + (120 * 84 + 84)
-    + (84 * 10 + 10),
+
+
+def of_layers(*sizes: tuple[int, int]) -> int:
+    """Weights and biases of layers with so many inputs of each output, and so many outputs."""
+    return sum((inputs + 1) * outputs for inputs, outputs in sizes)
+
+
+def of_resnet(n: int, *, channels: int = 1, numbers: int = 4) -> int:
+    """Those of 3x3 convolutions without bias in three stages, and so many of each normalisation."""
+    stages = ((16, 16), (16, 32), (32, 64))
+    wide = sum(9 * width * (before + (2 * n - 1) * width) for before, width in stages)
+    return 9 * 16 * channels + wide + numbers * (16 + 2 * n * (16 + 32 + 64)) + 650
+
+
+PARAMETERS = {  # with 10 outputs, by arithmetic
+    "convnet": of_layers((25, 20), (25 * 20, 20), (980, 10)),
+    "lenet5": of_layers((25, 6), (25 * 6, 16), (400, 120), (120, 84), (84, 10)),
     # two numbers a channel to learn in each normalisation, two that are measured
-    "cnn_bn": (9 * 32 + 32)
-    + 4 * 32
-    + (9 * 32 * 64 + 64)
-    + 4 * 64
-    + (3136 * 128 + 128)
-    + 4 * 128
-    + (128 * 10 + 10),
-    "mlp": (784 * 128 + 128) + (128 * 10 + 10),
-    "softmax": 784 * 10 + 10,
-    # 3x3 convolutions without bias, three stages, four numbers a channel in each normalisation
-    **{
-        f"resnet{6 * n + 2}": 9 * 16
-        + sum(
-            9 * width * (before + (2 * n - 1) * width)
-            for before, width in ((16, 16), (16, 32), (32, 64))
-        )
-        + 4 * (16 + 2 * n * (16 + 32 + 64))
-        + 650
-        for n in (1, 3)
-    },
+    "cnn_bn": of_layers((9, 32), (9 * 32, 64), (3136, 128), (128, 10)) + 4 * (32 + 64 + 128),
+    "mlp": of_layers((784, 128), (128, 10)),
+    "softmax": of_layers((784, 10)),
+    "resnet8": of_resnet(1),
+    "resnet20": of_resnet(3),
 }
 
 
@@ -81,23 +77,19 @@ def test_the_block_is_convolution_relu_pool_in_the_tutorials_order_too():
     block = models.ConvBlock(3, 4, kernel_size=5, padding=2)
     x = paddle.randn([2, 3, 8, 8])
     weight, bias = block.parameters()
-    tutorial = paddle.nn.functional.max_pool2d(
-        paddle.nn.functional.relu(paddle.nn.functional.conv2d(x, weight, bias, padding=2)), 2
-    )
+    tutorial = conv_blocks.stock(x, weight, bias, 2)
     np.testing.assert_allclose(block(x).numpy(), tutorial.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", [0, -3, 2.5])
-def test_the_width_of_the_mlp_is_checked(hidden):
-    with pytest.raises(
-        ValueError, match=f"hidden: expected a finite whole number at least 1, got {hidden}"
-    ):
-        models.mlp(10, hidden=hidden)
-
-
-@pytest.mark.parametrize("hidden", [True, "many"])
-def test_the_width_of_the_mlp_is_a_number(hidden):
-    with pytest.raises(TypeError, match=f"hidden: expected a number, got {hidden!r}"):
+@pytest.mark.parametrize(
+    ("error", "words", "hidden"),
+    [
+        *((ValueError, "finite whole number at least 1", each) for each in (0, -3, 2.5)),
+        *((TypeError, "number", each) for each in (True, "many")),
+    ],
+)
+def test_the_width_of_the_mlp_is_checked(error, words, hidden):
+    with pytest.raises(error, match=f"hidden: expected a {words}, got {hidden!r}"):
         models.mlp(10, hidden=hidden)
 
 
@@ -108,9 +100,8 @@ def test_init_scale_scales_the_last_layers_weights_and_nothing_else(option):
         with training.fresh(0):
             networks.append(model(option)(10, init_scale=scale))
     one, large = (network.state_dict() for network in networks)
-    np.testing.assert_allclose(
-        large["head.weight"].numpy(), 50 * one["head.weight"].numpy(), rtol=1e-6
-    )
+    scaled = 50 * one["head.weight"].numpy()
+    np.testing.assert_allclose(large["head.weight"].numpy(), scaled, rtol=1e-6)
     for name in set(one) - {"head.weight"}:
         np.testing.assert_array_equal(large[name].numpy(), one[name].numpy())
     hashes = [weights.weight_hashes(network) for network in networks]
@@ -129,11 +120,8 @@ def test_lenet5_averages_and_cnn_bn_normalises_by_what_it_has_seen():
     lenet = models.lenet5(10).body
     x = paddle.randn([2, 1, 28, 28])
     half = lenet[1](lenet[0](x)).numpy()
-    np.testing.assert_allclose(
-        lenet[2](paddle.to_tensor(half)).numpy(),
-        half.reshape(2, 6, 14, 2, 14, 2).mean(axis=(3, 5)),
-        atol=1e-6,
-    )
+    means = half.reshape(2, 6, 14, 2, 14, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(lenet[2](paddle.to_tensor(half)).numpy(), means, atol=1e-6)
     network = models.cnn_bn(10)
     first = network.state_dict()["body.1._mean"].numpy().copy()
     network(x)
@@ -141,9 +129,8 @@ def test_lenet5_averages_and_cnn_bn_normalises_by_what_it_has_seen():
     assert (first != moved).any()
     network.eval()
     alone, together = network(x[:1]).numpy(), network(x).numpy()[:1]
-    np.testing.assert_allclose(
-        alone, together, atol=1e-5
-    )  # of its own batch an image takes nothing
+    # of its own batch an image takes nothing
+    np.testing.assert_allclose(alone, together, atol=1e-5)
     np.testing.assert_array_equal(network.state_dict()["body.1._mean"].numpy(), moved)
 
 
@@ -174,15 +161,7 @@ def test_resnets_have_the_number_of_weights_of_the_paper() -> None:
         return sum(weight.size for weight in network.parameters() if not weight.stop_gradient)
 
     assert round(weights(20) / 1e6, 2) == 0.27  # He et al. 2016, table 6
-    assert (
-        weights(8)
-        == 3 * 16 * 9
-        + 2 * 16 * 16 * 9
-        + (16 * 32 + 32 * 32) * 9
-        + (32 * 64 + 64 * 64) * 9
-        + 2 * (16 * 3 + 32 * 2 + 64 * 2)
-        + 650
-    )
+    assert weights(8) == of_resnet(1, channels=3, numbers=2)
     with pytest.raises(ValueError, match=r"depth: expected 6 n \+ 2, such as 8 or 20, got 10"):
         models.resnet(10, depth=10)
 

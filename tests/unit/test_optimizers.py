@@ -89,25 +89,20 @@ def test_sgd_is_paddles_to_the_bit_with_a_schedule_and_parameters_of_their_own_r
             np.testing.assert_array_equal(layer.bias.numpy(), frozen)
         walks.append([layer.weight.numpy() for layer in layers])
     np.testing.assert_array_equal(walks[0], walks[1])
-    assert type(optimizers.sgd(learning_rate=0.1, parameters=layers[0].parameters())) is not type(
-        optimizer
-    )
+    ours = optimizers.sgd(learning_rate=0.1, parameters=layers[0].parameters())
+    assert type(ours) is not type(optimizer)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum(nesterov):
-    found = walk(
-        optimizers.momentum, momentum=0.8, nesterov=nesterov, weight_decay=0.3, clip_norm=1.0
-    )
-    np.testing.assert_allclose(
-        found, by_hand(momentum=0.8, nesterov=nesterov, decay=0.3, clip=1.0), rtol=1e-6
-    )
+    how = {"momentum": 0.8, "nesterov": nesterov}
+    found = walk(optimizers.momentum, weight_decay=0.3, clip_norm=1.0, **how)
+    np.testing.assert_allclose(found, by_hand(decay=0.3, clip=1.0, **how), rtol=1e-6)
 
 
 def test_weight_decay_is_coupled_in_adam_and_decoupled_in_adamw():
-    coupled, decoupled = (
-        walk(make, weight_decay=0.3) for make in (optimizers.adam, optimizers.adamw)
-    )
+    makes = optimizers.adam, optimizers.adamw
+    coupled, decoupled = (walk(make, weight_decay=0.3) for make in makes)
     np.testing.assert_allclose(coupled, adam_by_hand(coupled=0.3), rtol=1e-5)
     np.testing.assert_allclose(decoupled, adam_by_hand(decoupled=0.3), rtol=1e-5)
     assert np.abs(coupled - decoupled).max() > 1e-3
@@ -123,7 +118,6 @@ def test_every_option_clips_the_gradient_and_refuses_a_norm_that_is_none(option)
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, 2.0])
 def test_momentum_is_checked(momentum):
-    with pytest.raises(
-        ValueError, match="momentum: expected a finite number at least 0 and below 1"
-    ):
+    words = "momentum: expected a finite number at least 0 and below 1"
+    with pytest.raises(ValueError, match=words):
         walk(optimizers.momentum, momentum=momentum)
