@@ -26,6 +26,12 @@ def but(words: list[str], *others: str) -> list[str]:
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+RUN = [sys.executable, str(ROOT / "experiments" / "run.py")]
+OF_A_STORE: dict[str, Callable[[str], tuple[list[str], dict[str, str]]]] = {
+    "override": lambda uri: ([f"tracking.uri={uri}"], {}),
+    "environment": lambda uri: ([], {"MLFLOW_TRACKING_URI": uri}),
+}
+"""The words and the environment by which a command is told of a store."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -57,18 +63,8 @@ def mlflow_server(
     It ends with the block.
     """
     port = port or free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
     with (directory / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, *options], cwd=directory, env=clean_environment() | environment,

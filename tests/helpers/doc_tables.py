@@ -6,19 +6,14 @@ import dataclasses
 import re
 
 from experiments import checks, config, contract, loss_checks
+from helpers.commands import ROOT
 from helpers.docs import PAGES, blocks
 from reports import metrics, verdicts
 
-README, LOSSES_PAGE, OPTIONS, REPORT, ARCHITECTURE = (
-    PAGES[name]
-    for name in (
-        "README.md",
-        "docs/losses.md",
-        "docs/options.md",
-        "docs/reading-a-report.md",
-        "docs/architecture.md",
-    )
-)
+README, OPTIONS = PAGES["README.md"], PAGES["docs/options.md"]
+CHINESE = {
+    path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "zh-CN").glob("*.md")
+}
 VALUES = {each.name for each in dataclasses.fields(config.RunConfig)} - {
     *contract.GROUPS, "tracking", "question", "stop",
 }  # fmt: skip
@@ -36,6 +31,27 @@ WARNINGS = {
     if getattr(function, "__annotations__", {}).get("return") == "str | None"
 } | {"rate-edge"}  # of `tuning`, which looks at a grid
 TESTED = ("experiments/run.py", "generate report", "generate compare", "reports/generate.py")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading of the second level."""
+    found = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert found, heading
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every row of the tables in a text, without headings and rulers."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        for row in table.splitlines()[2:]:
+            found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]])
+    return found
+
+
+def first_names(text: str) -> set[str]:
+    """The code in the first column of the tables in a text."""
+    return {name for row in rows(text) for name in re.findall(r"`([^`]+)`", row[0])}
 
 
 def lines_of_bash(text: str) -> list[str]:

@@ -34,6 +34,12 @@ def learn(
         return records, [p.numpy() for p in learner.network.parameters()]
 
 
+def built(model=models.softmax, loss=losses.ce, *, lr=0.1, **more):
+    """A network that has learned nothing, its weights drawn from seed 0."""
+    with training.fresh(0):
+        return training.build(model, loss, SGD, schedulers.constant, lr=lr, steps=1, **more)
+
+
 def numbers(records):
     return [{k: v for k, v in r.metrics.items() if not k.startswith("time/")} for r in records]
 

@@ -31,9 +31,8 @@ def baselines_store(empty_store: Path, tmp_path: Path) -> Store:
                 digest="d" * 32, loss=loss, seed=seed,
             )  # fmt: skip
     store.add(tags=HASHES | MACHINE, outcome="diverged", test={}, digest="d" * 32, lr=0.1)
-    store.add(
-        tags=HASHES | MACHINE, status="FAILED", outcome="failed", test={}, digest="d" * 32, lr=0.3
-    )
+    failed = {"status": "FAILED", "outcome": "failed", "test": {}, "lr": 0.3}
+    store.add(tags=HASHES | MACHINE, digest="d" * 32, **failed)
     return store
 
 
@@ -60,12 +59,8 @@ def served(
     store.add_predictions(run_id, npz(path.parent / "a.npz", **good_predictions()))
     store.add("dup", seed=7, status="FAILED")
     store.add("dup", seed=7)
-    store.add(
-        "odd",
-        seed=8,
-        history={1: {"val/accuracy": math.nan, "val/loss": math.inf, "lr": 0.1}},
-        test={"test/loss": math.nan},
-    )
+    odd = {1: {"val/accuracy": math.nan, "val/loss": math.inf, "lr": 0.1}}
+    store.add("odd", seed=8, history=odd, test={"test/loss": math.nan})
     store.add("under way", seed=9, status="RUNNING", outcome=None, test={})
     store.add(HOSTILE, seed=10, name=HOSTILE, model=HOSTILE)
     store.add(None, kind=None)

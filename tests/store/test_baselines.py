@@ -84,11 +84,8 @@ def test_the_file_says_what_made_it(baselines_store: Store, baselines_file: Path
         **{"data": "digits", "model": "mlp", "optimizer": "sgd", "scheduler": "constant"},
         **{"batch_size": "100", "epochs": "2", "data.digest": "d" * 32},
     }
-    assert (origin.paddle, origin.processors, origin.kernels) == (
-        ["3.3.1"],
-        ["a processor"],
-        ["stock"],
-    )
+    machine = origin.paddle, origin.processors, origin.kernels
+    assert machine == (["3.3.1"], ["a processor"], ["stock"])
     assert origin.commits == ["c" * 40]
     assert origin.commands == [  # not each loss at each rate: as tuning leaves it
         "python experiments/run.py -m hydra/sweeper=tuning loss=ce,focal lr=0.003,0.1",
@@ -100,9 +97,8 @@ def test_the_file_says_what_made_it(baselines_store: Store, baselines_file: Path
 
 def test_what_is_no_set_of_baselines_is_not_kept(baselines_store: Store) -> None:
     baselines_store.add(model="softmax", digest="d" * 32)
-    with pytest.raises(
-        ReadError, match="expected the runs of one protocol, got several: model is mlp, softmax"
-    ):
+    words = "expected the runs of one protocol, got several: model is mlp, softmax"
+    with pytest.raises(ReadError, match=words):
         collect_baselines(baselines_store.uri, None, None, None, file="x")
     with pytest.raises(ReadError, match="expected a sweep with finished runs, got one without"):
         collect_baselines(baselines_store.uri, None, None, {"lr": 0.3}, file="x")
@@ -110,9 +106,8 @@ def test_what_is_no_set_of_baselines_is_not_kept(baselines_store: Store) -> None
 
 def changed(path: Path, **parts: object) -> bytes:
     """The file with other parts."""
-    return gzip.compress(
-        json.dumps(json.loads(gzip.decompress(path.read_bytes())) | parts).encode()
-    )
+    content = json.loads(gzip.decompress(path.read_bytes())) | parts
+    return gzip.compress(json.dumps(content).encode())
 
 
 def test_a_damaged_file_is_refused(baselines_file: Path) -> None:
@@ -133,9 +128,8 @@ def test_a_damaged_file_is_refused(baselines_file: Path) -> None:
         with pytest.raises(ReadError, match=message):
             load_baselines(baselines_file)
     baselines_file.unlink()
-    with pytest.raises(
-        ReadError, match=r"cannot read .*No such file.* baselines_to=FILE makes such a file"
-    ):
+    words = r"cannot read .*No such file.* baselines_to=FILE makes such a file"
+    with pytest.raises(ReadError, match=words):
         load_baselines(baselines_file)
 
 
@@ -153,12 +147,6 @@ def test_only_losses_that_were_not_run_here_join(store: Store, baselines_file: P
     add_mine(store, loss="focal", own={"loss.gamma": 3.0})
     add_mine(store, loss="ce", lr=0.01)  # another rate is the same loss
     runs = load(store.uri, baselines=baselines_file)
-    assert set(runs.summary["loss"]) == {
-        "tempered",
-        "ce",
-        "focal gamma=3",
-        "focal gamma=2 (baseline)",
-    }
     assert runs.summary.groupby("loss")["baseline"].sum().to_dict() == {
         **{"tempered": 0, "ce": 0, "focal gamma=3": 0, "focal gamma=2 (baseline)": 2}
     }
@@ -200,9 +188,8 @@ def test_another_protocol_is_refused_with_what_differs(
     add_mine(store, **changes)
     with pytest.raises(ReadError, match=re.escape(message)) as refusal:
         load(store.uri, baselines=baselines_file)
-    assert "expected runs of the protocol" in str(refusal.value) and "where.KEY=VALUE" in str(
-        refusal.value
-    )
+    for words in ("expected runs of the protocol", "where.KEY=VALUE"):
+        assert words in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from reports.compare import compare
 from reports.runs import ReadError
 
 WEIGHTS = {"the initial weights": {0: "a" * 64}}
-LOSS = {"val/loss": {0: 2.5, 1: 2.0, 2: 1.5}}
+CURVE, OTHER, SHORT = {0: 2.5, 1: 2.0, 2: 1.5}, {0: 2.5, 1: 2.5, 2: 3.0}, {0: 2.5, 1: 2.0}
 OUTPUTS = {"the network's outputs": {0: np.array([0.25, 0.5]), 1: np.array([0.75, 1.0])}}
 
 
@@ -35,19 +35,14 @@ def recorded(**results) -> Record:
 def made(store, *, lr="0.1", losses=(0.5, 0.25), code="0123456789ab", packages="numpy==2.1.0\n"):
     """The id of a run that never ran, with these values."""
     tags = {
-        "kind": "run",
-        "init_hash": "w" * 64,
-        "outcome": "ok",
-        "paddle_version": "3.3.1",
-        "git_commit": "c" * 40,
-        "git_dirty": "true",
+        **{"kind": "run", "init_hash": "w" * 64, "outcome": "ok", "paddle_version": "3.3.1"},
+        **{"git_commit": "c" * 40, "git_dirty": "true"},
         "code.parts": json.dumps({"loss": {"my_losses.py": code}}),
     }
     with tracking.tracked_run(store, name="n", params={"lr": lr}, tags=tags) as tracked:
         for epoch in reversed(range(len(losses))):
-            tracked.log_metrics(
-                {"val/loss": losses[epoch], "time/val_seconds": 1 / (epoch + 1)}, step=epoch
-            )
+            metrics = {"val/loss": losses[epoch], "time/val_seconds": 1 / (epoch + 1)}
+            tracked.log_metrics(metrics, step=epoch)
         tracked.log_text("environment.txt", f"# Python\n# Linux-6.1\n# AMD EPYC\n{packages}")
         tracked.log_text("config.yaml", "threads: 2\ndevice: cpu\nlr: 0.1\n")
         tracked.log_dataset("digits", "d" * 64, (10, 28, 28))
@@ -85,9 +80,8 @@ def test_what_a_run_has_recorded(store):
         "Versions": {"numpy": "2.1.0", "paddlepaddle": "3.3.1"},
         "Machine": {"system": "Linux-6.1", "processor": "AMD EPYC"},
     }
-    with tracking.tracked_run(
-        store, name="n", params={}, tags={"kind": "run", "outcome": "diverged"}
-    ) as tracked:
+    tags = {"kind": "run", "outcome": "diverged"}
+    with tracking.tracked_run(store, name="n", params={}, tags=tags) as tracked:
         pass
     run = store.client.get_run(tracked.run_id)
     found = comparison.record(store.client, run, partial(comparison.read, store))
@@ -108,21 +102,9 @@ def test_one_bit_is_a_difference(a, b):
 @pytest.mark.parametrize(
     ("a", "b", "difference"),
     [
-        (
-            LOSS["val/loss"],
-            {0: 2.5, 1: 2.5, 2: 3.0},
-            "1.5, 3.0 at the end; 2 of 3 epochs differ, first epoch 1: 2.0, 2.5",
-        ),
-        (
-            LOSS["val/loss"],
-            {0: 2.5, 1: 2.0},
-            "1.5, 2.0 at the end; 1 of 3 epochs differ, first epoch 2: 1.5, none",
-        ),
-        (
-            {0: 2.5, 1: 2.0},
-            LOSS["val/loss"],
-            "2.0, 1.5 at the end; 1 of 3 epochs differ, first epoch 2: none, 1.5",
-        ),
+        (CURVE, OTHER, "1.5, 3.0 at the end; 2 of 3 epochs differ, first epoch 1: 2.0, 2.5"),
+        (CURVE, SHORT, "1.5, 2.0 at the end; 1 of 3 epochs differ, first epoch 2: 1.5, none"),
+        (SHORT, CURVE, "2.0, 1.5 at the end; 1 of 3 epochs differ, first epoch 2: none, 1.5"),
         ({5: 0.5}, {20: 0.25}, "0.5, 0.25"),  # at the end, whatever the last epoch is
         ({5: 0.5}, None, "only in A"),
         (None, {5: 0.5}, "only in B"),
@@ -149,7 +131,8 @@ def test_what_differs_has_its_first_place():
 
 
 def test_agreement_in_words():
-    a = replace(recorded(**WEIGHTS, **LOSS, **OUTPUTS), facts={"Versions": {"numpy": "1"}})
+    numbers = {"val/loss": CURVE} | WEIGHTS | OUTPUTS
+    a = replace(recorded(**numbers), facts={"Versions": {"numpy": "1"}})
     equal = (
         "Every number is equal to the bit:\n  3 values of 1 metric\n  the initial weights\n"
         "  the network's outputs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -75,6 +76,24 @@ class Place:
         )
         return self.client.get_run(execution.execute(changed, {}, warnings=warnings))
 
+    def killed(self, after: int, *arguments, **values) -> None:
+        """A run that is interrupted after this epoch."""
+        train = training.train
+
+        def killed(*how, **options):
+            for record in train(*how, **options):
+                yield record
+                if record.epoch == after:
+                    raise KeyboardInterrupt
+
+        with mock.patch.object(training, "train", killed), pytest.raises(KeyboardInterrupt):
+            self.run(*arguments, **values)
+
+    def forget(self) -> None:
+        """Remove all checkpoints."""
+        for file in (self.directory / "outputs" / "checkpoints").glob("*"):
+            file.unlink()
+
     def numbers(self, run: Run) -> list:
         """All that a run has recorded, except times."""
         metrics = [
@@ -123,54 +142,29 @@ def test_a_finished_run_is_extended_to_the_same_bits(place, one_go, caplog):
     assert "resumed_after" not in place.run(4, force=True).data.tags
 
 
-def killed_after(epoch: int):
-    """`training.train`, interrupted after this epoch."""
-    train = training.train
-
-    def killed(*arguments, **values):
-        for record in train(*arguments, **values):
-            yield record
-            if record.epoch == epoch:
-                raise KeyboardInterrupt
-
-    return killed
-
-
-def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go, monkeypatch):
-    monkeypatch.setattr(training, "train", killed_after(3))
-    with pytest.raises(KeyboardInterrupt):
-        place.run(9)
-    monkeypatch.undo()
-    monkeypatch.syspath_prepend(place.directory)
+def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go):
+    place.killed(3, 9)
     assert place.kept == ["9-3"]
     found = place.run(4)
     assert found.data.tags["resumed_after"] == "3"
     assert place.numbers(found) == one_go
 
 
-def test_a_loss_with_a_state_and_parameters_resumes_to_the_same_bits(place, monkeypatch):
+def test_a_loss_with_a_state_and_parameters_resumes_to_the_same_bits(place):
     whole = place.run(4, loss="Remembers", checkpoint="running")
     place.client.delete_run(whole.info.run_id)
-    monkeypatch.setattr(training, "train", killed_after(3))
-    with pytest.raises(KeyboardInterrupt):
-        place.run(9, loss="Remembers")
-    monkeypatch.undo()
-    monkeypatch.syspath_prepend(place.directory)
+    place.killed(3, 9, loss="Remembers")
     resumed = place.run(4, loss="Remembers")
     assert resumed.data.tags["resumed_after"] == "3"
     assert place.numbers(resumed) == place.numbers(whole)
     assert "warnings" not in resumed.data.tags
 
 
-def test_a_loss_that_names_epochs_resumes_but_is_not_extended(place, monkeypatch):
+def test_a_loss_that_names_epochs_resumes_but_is_not_extended(place):
     place.run(2, loss="scheduled")
     whole = place.run(4, loss="scheduled", checkpoint="running")
     assert "resumed_after" not in whole.data.tags
-    monkeypatch.setattr(training, "train", killed_after(3))
-    with pytest.raises(KeyboardInterrupt):
-        place.run(4, loss="scheduled", force=True)
-    monkeypatch.undo()
-    monkeypatch.syspath_prepend(place.directory)
+    place.killed(3, 4, loss="scheduled", force=True)
     place.client.delete_run(whole.info.run_id)
     resumed = place.run(4, loss="scheduled")
     assert resumed.data.tags["resumed_after"] == "3"
@@ -212,7 +206,7 @@ def test_a_diverged_run_keeps_none_and_a_longer_one_diverges_alike(place):
     assert place.kept == []
 
 
-def test_early_stopping_tests_the_best_epoch_and_resumes_to_the_same_bits(place, monkeypatch):
+def test_early_stopping_tests_the_best_epoch_and_resumes_to_the_same_bits(place):
     words = ("data.train_size=200", "stop.patience=2")
     run = place.run(30, *words)
     numbers, run_id = place.numbers(run), run.info.run_id
@@ -231,21 +225,15 @@ def test_early_stopping_tests_the_best_epoch_and_resumes_to_the_same_bits(place,
     longer = place.run(40, *words)
     assert longer.data.tags["resumed_after"] == str(trained)
     assert place.numbers(longer) == numbers
-    for file in (place.directory / "outputs" / "checkpoints").glob("*"):
-        file.unlink()
+    place.forget()
     shorter = place.run(best - 1, *words)
     assert shorter.data.metrics["stop/trained_epochs"] == best - 1
     extended = place.run(20, *words)
     assert extended.data.tags["resumed_after"] == str(best - 1)
     assert place.numbers(extended) == numbers
 
-    for file in (place.directory / "outputs" / "checkpoints").glob("*"):
-        file.unlink()
-    monkeypatch.setattr(training, "train", killed_after(best + 1))
-    with pytest.raises(KeyboardInterrupt):
-        place.run(31, *words)
-    monkeypatch.undo()
-    monkeypatch.syspath_prepend(place.directory)
+    place.forget()
+    place.killed(best + 1, 31, *words)
     resumed = place.run(31, *words)
     assert resumed.data.tags["resumed_after"] == str(best + 1)
     assert place.numbers(resumed) == numbers

@@ -65,9 +65,8 @@ def hold(store):
     def start(name):
         path = locks.path(store, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        command = [sys.executable, "-c", HOLDS, str(path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         processes.append(process)
         assert process.stdout.readline()
         return process
@@ -149,14 +148,9 @@ def test_who_only_looks_whether_a_lock_is_free_is_waited_for(store, hold):
         pass
 
 
-def test_a_failed_run_can_be_computed_again(store):
+def test_what_failed_or_was_deleted_in_mlflow_can_be_computed_again(store):
     with pytest.raises(ZeroDivisionError), tracking.run_lock(store, "a"), run(store, "a"):
         print(1 / 0)
-    with tracking.run_lock(store, "a"):
-        pass
-
-
-def test_what_someone_deleted_in_mlflow_can_be_computed_again(store):
     with tracking.run_lock(store, "a"), run(store, "a") as tracked:
         pass
     store.client.delete_run(tracked.run_id)
@@ -194,11 +188,8 @@ def test_what_dead_processes_left_is_closed(store, hold, close_stale):
     alive = left(store, identity="b")
     hold("b")
     assert close_stale(store) == ["closed 3 runs left RUNNING by dead processes"]
-    assert [ended(store, run_id) for run_id in dead] == [
-        ("KILLED", "killed"),
-        ("KILLED", "killed"),
-        ("KILLED", None),
-    ]
+    assert [ended(store, run_id)[0] for run_id in dead] == ["KILLED"] * 3
+    assert [ended(store, run_id)[1] for run_id in dead] == ["killed", "killed", None]
     assert ended(store, alive) == ("RUNNING", None)
     assert close_stale(store) == []
 
@@ -271,9 +262,8 @@ def test_runs_of_another_machine_are_closed_only_when_stale_and_asked(store, clo
     tags = {"kind": "run", "host": "elsewhere"}
     ids = {}
     for identity, begun, written in [("new", 0.5, 0), ("old", 9, 2), ("writes", 9, 0.5)]:
-        created = store.client.create_run(
-            store.experiment_id, tags=tags | {"identity": identity}, start_time=hours_ago(begun)
-        )
+        own = tags | {"identity": identity}
+        created = store.client.create_run(store.experiment_id, hours_ago(begun), own)
         ids[identity] = created.info.run_id
         if written:
             store.client.log_metric(ids[identity], "val/loss", 1.0, hours_ago(written))
@@ -285,11 +275,8 @@ def test_runs_of_another_machine_are_closed_only_when_stale_and_asked(store, clo
     elsewhere = "a process on elsewhere"
     assert tracking.runners(store, [*ids, "b"]) == {"new": elsewhere, "writes": elsewhere}
     assert close_stale(store, other_hosts=True) == ["closed 1 run left RUNNING by dead processes"]
-    assert {i: ended(store, run_id)[0] for i, run_id in ids.items()} == {
-        "new": "RUNNING",
-        "old": "KILLED",
-        "writes": "RUNNING",
-    }
+    after = {identity: ended(store, run_id)[0] for identity, run_id in ids.items()}
+    assert after == {"new": "RUNNING", "old": "KILLED", "writes": "RUNNING"}
 
 
 def test_a_sweep_elsewhere_is_stale_when_all_its_runs_are(store, close_stale):
@@ -313,11 +300,8 @@ def test_locks_of_a_server_are_in_the_users_cache_by_host_address_and_experiment
     store, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("FAIRLOSS_CACHE", str(tmp_path / "cache"))
-    stores = [
-        replace(store, uri="http://127.0.0.1:1"),
-        replace(store, uri="http://127.0.0.1:2"),
-        replace(store, uri="http://127.0.0.1:1", experiment_id="7"),
-    ]
+    stores = [replace(store, uri=f"http://127.0.0.1:{port}") for port in (1, 2)]
+    stores.append(replace(stores[0], experiment_id="7"))
     paths = [locks.path(server, "a") for server in stores]
     assert len(set(paths)) == 3
     assert all(path.is_relative_to(tmp_path / "cache" / "locks" / locks.HOST) for path in paths)

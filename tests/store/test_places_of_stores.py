@@ -10,6 +10,8 @@ import threading
 import time
 
 import pytest
+from helpers.reported import contents
+from helpers.stores import execute
 
 from experiments import places
 from reports.runs import ReadError, load, predictions, sweeps
@@ -36,10 +38,8 @@ def test_a_store_that_is_not_there_is_named_and_not_created(tmp_path, monkeypatc
     for call in (load, sweeps, lambda uri: predictions(uri, "x")):
         with pytest.raises(ReadError) as caught:
             call(places.sqlite_uri(tmp_path / name))
-        assert (
-            f"there is no MLflow store {tmp_path / name}. Make some with `python experiments"
-            in str(caught.value)
-        )
+        words = f"there is no MLflow store {tmp_path / name}. Make some with `python experiments"
+        assert words in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -53,19 +53,14 @@ def test_odd_file_names_are_read(store, tmp_path):
 @pytest.mark.parametrize(
     "uri",
     [
-        "mlflow.db",
-        "./mlruns",
-        "file:mlruns",
+        *("mlflow.db", "./mlruns", "file:mlruns", "databricks", "sqlite://"),
         "postgresql://me:secret@host/db",
-        "databricks",
-        "sqlite://",
     ],
 )
 def test_other_stores_are_refused_and_none_is_created(tmp_path, monkeypatch, uri):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ReadError, match=r"expected a store at sqlite:///FILE or http\(s\)://HOST, got "
-    ) as caught:
+    words = r"expected a store at sqlite:///FILE or http\(s\)://HOST, got "
+    with pytest.raises(ReadError, match=words) as caught:
         load(uri)
     assert "secret" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -73,47 +68,35 @@ def test_other_stores_are_refused_and_none_is_created(tmp_path, monkeypatch, uri
 
 def test_files_that_are_no_store_are_refused_and_left_as_they_are(tmp_path):
     (tmp_path / "empty.db").touch()
-    (tmp_path / "text.db").write_text(
-        "not a database, but longer than the header of one would be " * 20
-    )
+    (tmp_path / "text.db").write_text("no database, but longer than the header of one would " * 20)
     (tmp_path / "directory.db").mkdir()
-    with sqlite3.connect(tmp_path / "other.db") as connection:
-        connection.execute("CREATE TABLE experiments (x)")
-    connection.close()
-    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()}
-    for path in before:
-        with pytest.raises(
-            ReadError,
-            match=r"MLflow 3\.17.*[Cc]hoose another store|MLflow 3\.17.*file is not a "
-            r"database|directory\.db is a directory",
-        ):
+    execute(tmp_path / "other.db", "CREATE TABLE experiments (x)")
+    before, paths = contents(tmp_path), sorted(tmp_path.iterdir())
+    assert len(paths) == 4
+    words = r"MLflow 3\.17.*[Cc]hoose another store|MLflow 3\.17.*file is not a database"
+    for path in paths:
+        with pytest.raises(ReadError, match=rf"{words}|directory\.db is a directory"):
             load(f"sqlite:///{path}")
-    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert (contents(tmp_path), sorted(tmp_path.iterdir())) == (before, paths)
 
 
 @pytest.mark.parametrize("missing_table", [False, True])
 def test_a_store_of_another_mlflow_is_refused_and_not_migrated(store, missing_table):
     store.add("i")
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
-        if missing_table:  # MLflow's client would create it, and migrate the others
-            connection.execute("DROP TABLE logged_models")
-    connection.close()
+    execute(store.path, "UPDATE alembic_version SET version_num = '0123456789ab'")
+    if missing_table:  # MLflow's client would create it, and migrate the others
+        execute(store.path, "DROP TABLE logged_models")
     before = store.path.read_bytes()
-    with pytest.raises(
-        ReadError,
-        match=r"expected a store of MLflow 3\.17\.\d+ \(tables of revision \w+\) in .*, "
-        r"got tables of revision 0123456789ab\..*`mlflow db upgrade sqlite:///",
-    ):
+    words = r"expected a store of MLflow 3\.17\.\d+ \(tables of revision \w+\) in .*, "
+    words += r"got tables of revision 0123456789ab\..*`mlflow db upgrade sqlite:///"
+    with pytest.raises(ReadError, match=words):
         store.load()
     assert store.path.read_bytes() == before
 
 
 def test_a_damaged_store_is_an_answer_not_a_traceback(store):
     store.add("i")
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("DROP TABLE latest_metrics")
-    connection.close()
+    execute(store.path, "DROP TABLE latest_metrics")
     with pytest.raises(ReadError, match="no such table: latest_metrics"):
         store.load()
 
@@ -121,11 +104,11 @@ def test_a_damaged_store_is_an_answer_not_a_traceback(store):
 def test_reading_changes_nothing(store, tmp_path):
     store.add_predictions(store.add("i"), b"x")
     store.add_sweep("s", ["i"])
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
     store.load()
     store.load(sweep="s")
     sweeps(store.uri)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert contents(tmp_path) == before
 
 
 def test_a_store_whose_writer_was_killed_amid_a_transaction_is_read(store):
@@ -185,9 +168,7 @@ def test_a_store_that_cannot_be_written_is_read(store, tmp_path):
 def test_a_store_without_the_default_experiment_is_read_and_gets_none(store):
     """MLflow's client would create it."""
     store.add("i")
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("DELETE FROM experiments WHERE experiment_id = 0")
-    connection.close()
+    execute(store.path, "DELETE FROM experiments WHERE experiment_id = 0")
     before = store.path.read_bytes()
     assert len(store.load().summary) == 1
     assert store.path.read_bytes() == before

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 
 import numpy as np
 from helpers.read_runs import good_predictions, npz
+from helpers.stores import execute
 
 from reports.runs import configuration, constant_scores, predictions, scores
 
@@ -28,12 +28,8 @@ def test_predictions_move_with_the_store(store, tmp_path):
     (tmp_path / "moved").mkdir()
     for name in ("mlflow.db", "mlartifacts"):
         shutil.move(tmp_path / name, tmp_path / "moved" / name)
-    assert predictions(f"sqlite:///{tmp_path}/moved/mlflow.db", run_id)["label"].tolist() == [
-        0,
-        1,
-        2,
-        3,
-    ]
+    found = predictions(f"sqlite:///{tmp_path}/moved/mlflow.db", run_id)
+    assert found["label"].tolist() == [0, 1, 2, 3]
 
 
 def test_predictions_that_cannot_be_read_are_none(store, tmp_path):
@@ -123,9 +119,8 @@ def test_only_the_files_of_the_run_that_is_asked_for_are_read(store, tmp_path, m
         store.add_predictions(run_id, bits, "test_correct.npz")
     runs, read = store.load(), []
     of_the_store = runs.store.artifact
-    monkeypatch.setattr(
-        runs.store, "artifact", lambda *which: read.append(which) or of_the_store(*which)
-    )
+    noted = lambda *which: read.append(which) or of_the_store(*which)  # noqa: E731
+    monkeypatch.setattr(runs.store, "artifact", noted)
     assert scores(runs, second, "test_accuracy").tolist() == [0]
     assert read == [(second, "test_correct.npz")]
 
@@ -150,8 +145,6 @@ def test_an_artifact_in_a_place_that_cannot_be_reached_is_none_and_nothing_is_cr
     empty.mkdir()
     monkeypatch.chdir(empty)
     run_id = store.add("i")
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("UPDATE runs SET artifact_uri = 'mlflow-artifacts:/1/x/artifacts'")
-    connection.close()
+    execute(store.path, "UPDATE runs SET artifact_uri = 'mlflow-artifacts:/1/x/artifacts'")
     assert predictions(store.uri, run_id) is None
     assert list(empty.iterdir()) == []

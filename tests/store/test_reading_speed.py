@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -34,23 +36,15 @@ def test_no_query_goes_through_runs_that_were_not_asked_for(store):
         store.load()
     finally:
         sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", record)
-    by_run = [
-        (sql, values)
-        for sql, values in statements
-        if "run_uuid IN (?" in sql or "destination_id IN (?" in sql
-    ]
+    named = re.compile(r"(run_uuid|destination_id) IN \(\?")
+    by_run = [(sql, values) for sql, values in statements if named.search(sql)]
     assert len(by_run) == 3 * 4 + 1 - 4  # details of the newest run, of all, no sweeps; metrics
-    with sqlite3.connect(store.path) as connection:
+    with contextlib.closing(sqlite3.connect(store.path)) as connection:
         for sql, values in by_run:
-            plan = [
-                str(step[-1]) for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
-            ]
+            steps = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+            plan = [str(step[-1]) for step in steps]
             assert not any(step.startswith("SCAN") for step in plan), (sql, plan)
-            assert any("run_uuid=?" in step or "destination_id=?" in step for step in plan), (
-                sql,
-                plan,
-            )
-    connection.close()
+            assert re.search(r"(run_uuid|destination_id)=\?", " ".join(plan)), (sql, plan)
 
 
 def test_more_runs_than_are_read_at_once(store, monkeypatch):
@@ -78,19 +72,10 @@ def test_a_thousand_runs_are_read(tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_prints_seconds(tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "tests/benchmarks/read_store.py"),
-        "--runs",
-        "30",
-        "--epochs",
-        "2",
-        "--no-server",
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=clean_environment(), check=True
-    )
-    assert "sqlite      30 runs" in done.stdout
+    command = [sys.executable, str(ROOT / "tests/benchmarks/read_store.py")]
+    command += ["--runs", "30", "--epochs", "2", "--no-server"]
+    printed = subprocess.check_output(command, text=True, cwd=tmp_path, env=clean_environment())
+    assert "sqlite      30 runs" in printed
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,9 +100,7 @@ def test_the_example_for_notebooks_after_its_command(tmp_path, monkeypatch):
     program, script, *arguments = shlex.split(line)
     assert program == "python"
     command = [sys.executable, str(ROOT / script), *arguments]
-    subprocess.run(
-        command, cwd=tmp_path, env=clean_environment(), check=True, capture_output=True, timeout=600
-    )
+    subprocess.check_output(command, cwd=tmp_path, env=clean_environment(), timeout=600)
     assert _examples(tmp_path, monkeypatch) == (0, 5)
 
 
@@ -126,22 +109,14 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
     runs = load(f"sqlite:///{directory}/mlflow.db")
     assert runs.notes == [] and runs.experiments == ("digits",)
     summary, curves = runs.summary, runs.curves
-    assert sorted(zip(summary["loss"], summary["seed"], strict=True)) == [
-        ("ce", 0),
-        ("ce", 1),
-        ("mse", 0),
-        ("mse", 1),
-    ]
+    found = sorted(zip(summary["loss"], summary["seed"], strict=True))
+    assert found == [("ce", 0), ("ce", 1), ("mse", 0), ("mse", 1)]
     assert summary["setting"].nunique() == 1
-    assert summary["setting_text"].unique().tolist() == [
-        "digits, mlp, sgd, constant, batch size 100"
-    ]
+    assert set(summary["setting_text"]) == {"digits, mlp, sgd, constant, batch size 100"}
     for run in summary.itertuples():
         (line,) = [line for line in printed.splitlines() if line.endswith(run.run_id[:8])]
-        assert (
-            f" {100 * run.val_accuracy:.2f}% " in line
-            and f" {100 * run.test_accuracy:.2f}% " in line
-        )
+        for share in (run.val_accuracy, run.test_accuracy):
+            assert f" {100 * share:.2f}% " in line
         arrays = predictions(runs, run.run_id)
         assert np.mean(arrays["predicted"] == arrays["label"]) == pytest.approx(run.test_accuracy)
         assert arrays["outputs"].shape == (360, 10 if run.loss == "ce" else 1)
@@ -155,22 +130,14 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
     assert summary["planned"].all()
     assert curves.groupby("run_id")["epoch"].apply(list).tolist() == [[0, 1, 2]] * 4
     assert summary["outcome"].eq("ok").all() and summary["data_digest"].str.len().eq(32).all()
-    for name in (
-        "identity",
-        "configuration",
-        "init_hash",
-        "head_hash",
-        "order_hash",
-        "parent_run_id",
-        "paddle_version",
-    ):
+    hashes = ["init_hash", "head_hash", "order_hash"]
+    for name in ("identity", "configuration", *hashes, "parent_run_id", "paddle_version"):
         assert summary[name].str.len().gt(3).all(), name
     paired = summary.groupby("seed")[["init_hash", "order_hash"]].nunique()
     assert paired.eq(1).all(axis=None)
     probabilities = summary["loss"] == "ce"
-    assert summary["test_nll"].notna().equals(probabilities) and summary["val_nll"].notna().equals(
-        probabilities
-    )
+    for name in ("test_nll", "val_nll"):
+        assert summary[name].notna().equals(probabilities)
     assert summary["test_off_by_one"].notna().equals(~probabilities)
     last = curves[curves["epoch"] == 2].set_index("run_id").loc[summary["run_id"]]
     np.testing.assert_allclose(last["elapsed_seconds"], summary["train_seconds"])

@@ -8,9 +8,9 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from helpers.commands import ROOT
+from helpers.settings import composed
+from helpers.stores import client, runs
 from helpers.tracked import open_copy
-from hydra import compose, initialize_config_dir
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
@@ -21,16 +21,6 @@ from experiments.config import CommandError
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, empty_store):
     return open_copy(empty_store, tmp_path_factory.mktemp("store"))
-
-
-def composed(*overrides: str):
-    """The command's config, and the option chosen in each group."""
-    config.register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", list(overrides), return_hydra_config=True)
-    choices = dict(cfg.hydra.runtime.choices)
-    del cfg.__dict__["_content"]["hydra"]
-    return cfg, choices
 
 
 def config_of(store, then, *overrides):
@@ -109,8 +99,7 @@ def test_a_loss_with_a_state_has_the_same_numbers_again(loss, tmp_path, capsys):
 def test_the_same_numbers_again(place, capsys):
     run_id = again(place, "experiment=mine")
     assert run_id != place[1]
-    client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
-    then, now = client.get_run(place[1]), client.get_run(run_id)
+    then, now = (client(place[0]).get_run(each) for each in (place[1], run_id))
     assert now.data.tags["rerun_of"] == place[1]
     assert now.data.tags["identity"] == then.data.tags["identity"]
     assert (now.info.experiment_id, now.info.status) == (then.info.experiment_id, "FINISHED")
@@ -131,18 +120,12 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys,
         return run_id
 
     monkeypatch.setattr(execution, "execute", one_bit_off)
-    monkeypatch.setattr(
-        option_checks, "data", lambda settings: replace(data(settings), digest="another")
-    )
-    with pytest.raises(
-        CommandError,
-        match=r"Numbers that differ \(A, B\):\n  test/loss: 2\.\d+, 2\.\d+\nEqual to the bit:",
-    ):
+    other = lambda settings: replace(data(settings), digest="another")  # noqa: E731
+    monkeypatch.setattr(option_checks, "data", other)
+    words = r"Numbers that differ \(A, B\):\n  test/loss: 2\.\d+, 2\.\d+\nEqual to the bit:"
+    with pytest.raises(CommandError, match=words):
         again(place, "experiment=kept")
-    client = MlflowClient(f"sqlite:///{place[0]}/mlflow.db")
-    (kept,) = client.search_runs(
-        [client.get_experiment_by_name("kept").experiment_id], "tags.kind = 'run'"
-    )
+    (kept,) = runs(place[0], experiment="kept")
     assert kept.data.tags["rerun_of"] == place[1]
     assert "Every number" not in capsys.readouterr().out
     assert "the data or the device changed since then" in caplog.text
@@ -153,10 +136,8 @@ def test_one_other_bit_is_seen_and_the_new_run_stays(place, monkeypatch, capsys,
 )
 def test_what_the_run_decides_cannot_be_set_beside_it(word):
     settings = dataclasses.replace(config.read(*composed("data=digits")), rerun="abc")
-    with pytest.raises(
-        CommandError,
-        match=rf"{re.escape(word)}: rerun=abc takes what decides the numbers from that run",
-    ):
+    words = "rerun=abc takes what decides the numbers from that run"
+    with pytest.raises(CommandError, match=f"{re.escape(word)}: {words}"):
         rerun.rerun(composed()[0], settings, ["rerun=abc", word])
 
 
@@ -171,17 +152,11 @@ def test_a_run_that_is_being_run_is_left_alone(place, monkeypatch):
 
 @pytest.mark.slow
 def test_the_command(sweep, tmp_path, run_command):
-    """A run of a sweep again, alone.
-
-    Then with two threads, which may round otherwise, and is then said to be why.
-    """
+    """A run of a sweep again, alone; and with two threads, which is said where it is why."""
     directory = tmp_path / "store"
     shutil.copytree(sweep[0], directory)
-    (run_id,) = [
-        line.split()[-1]
-        for line in sweep[1].splitlines()
-        if line.split()[:1] == ["ce"] and line.split()[3] == "1"
-    ]
+    rows = [line.split() for line in sweep[1].splitlines()]
+    (run_id,) = [row[-1] for row in rows if row[:1] == ["ce"] and row[3] == "1"]
     uri = f"tracking.uri=sqlite:///{directory}/mlflow.db"
     done = run_command(tmp_path, f'rerun="{run_id}"', uri, "experiment=again")
     assert done.returncode == 0, done.stderr

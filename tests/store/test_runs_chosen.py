@@ -14,23 +14,19 @@ from reports.runs.frames import CURVE_COLUMNS
 
 
 def test_a_label_names_what_differs_between_runs_of_one_option(store):
-    cases = {
-        store.add(
-            own={"loss.gamma": 2.0, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"
-        ): "focal gamma=2",
-        store.add(
-            own={"loss.gamma": 3, "loss.alpha": 0.25, "loss.kind": "a"}, loss="focal"
-        ): "focal gamma=3",
-        store.add(own={"loss.q": 0.7}, loss="gce"): "gce",
-        store.add(loss="ce"): "ce",
-        store.add(own={"loss.delta": 1, "loss.kind": "x"}, loss="huber"): "huber delta=1 kind=x",
-        store.add(
-            own={"loss.delta": 2, "loss.kind": "None"}, loss="huber"
-        ): "huber delta=2 kind=None",
-        store.add(
-            own={"loss.delta": 2}, loss="huber", seed=5
-        ): "huber delta=2",  # an older version, without kind
+    labels = {
+        "focal gamma=2": {"gamma": 2.0, "alpha": 0.25, "kind": "a"},
+        "focal gamma=3": {"gamma": 3, "alpha": 0.25, "kind": "a"},
+        "gce": {"q": 0.7},
+        "ce": {},
+        "huber delta=1 kind=x": {"delta": 1, "kind": "x"},
+        "huber delta=2 kind=None": {"delta": 2, "kind": "None"},
+        "huber delta=2": {"delta": 2},  # an older version, without kind
     }
+    cases = {}
+    for label, values in labels.items():
+        own = {f"loss.{name}": value for name, value in values.items()}
+        cases[store.add(own=own, loss=label.split()[0], seed=len(cases))] = label
     runs = store.load()
     assert dict(zip(runs.summary["run_id"], runs.summary["loss"], strict=True)) == cases
     assert set(runs.summary["loss_option"]) == {"focal", "gce", "ce", "huber"}
@@ -40,33 +36,24 @@ def test_a_label_names_what_differs_between_runs_of_one_option(store):
 
 
 def test_settings_are_everything_but_loss_rate_epochs_and_seed(store):
-    same = [
-        store.add(lr=lr, seed=s, epochs=e, own={"loss.gamma": s})
-        for lr, s, e in ((0.1, 0, 2), (0.2, 1, 3))
-    ]
+    same = [store.add(lr=0.1, own={"loss.gamma": 0})]
+    same.append(store.add(lr=0.2, seed=1, epochs=3, own={"loss.gamma": 1}))
     same.append(store.add(loss="mse", lr=0.1, own={"data.root": "/elsewhere"}))
     one = store.load().summary
     assert set(one["run_id"]) == set(same) and one["setting"].nunique() == 1
-    others = [
-        store.add(batch_size=10),
-        store.add(model="cnn"),
-        store.add(data="mnist"),
-        store.add(optimizer="adam"),
-        store.add(scheduler="cosine"),
-        store.add(own={"data.label_noise": 0.2}),
-        store.add(own={"model.hidden": 5}),
-        store.add(own={"depth": 3}),  # a param that we know nothing about
-    ]
+    values = {"batch_size": 10, "model": "cnn", "data": "mnist", "optimizer": "adam"}
+    values |= {"scheduler": "cosine", "data.label_noise": 0.2, "model.hidden": 5}
+    values |= {"depth": 3}  # a param that we know nothing about
+    others = {name: store.add(own={name: value}) for name, value in values.items()}
     summary = store.load().summary.set_index("run_id")
     assert summary["setting"].nunique() == 1 + len(others)
     assert summary["setting_text"].nunique() == 1 + len(others)
-    assert (
-        summary.loc[same, "setting"].tolist() == one["setting"].tolist()
-    )  # whatever else there is
-    assert summary.loc[others[1], "setting_text"] == "digits, cnn, sgd, constant, batch size 100"
-    assert summary.loc[others[5], "setting_text"].startswith(
-        "digits, mlp, sgd, constant, batch size 100 data.label_noise=0.2"
-    )
+    # whatever else there is
+    assert summary.loc[same, "setting"].tolist() == one["setting"].tolist()
+    texts = {name: summary.loc[run_id, "setting_text"] for name, run_id in others.items()}
+    assert texts["model"] == "digits, cnn, sgd, constant, batch size 100"
+    noisy = "digits, mlp, sgd, constant, batch size 100 data.label_noise=0.2"
+    assert texts["data.label_noise"].startswith(noisy)
 
 
 def test_runs_on_other_data_are_another_setting(store):
@@ -78,19 +65,15 @@ def test_runs_on_other_data_are_another_setting(store):
     summary = store.load().summary.set_index("run_id")
     assert summary.loc[known, "setting"].nunique() == 1 and summary["setting"].nunique() == 3
     text = "digits, mlp, sgd, constant, batch size 100"
-    assert summary.loc[[*known, other], "setting_text"].tolist() == [
-        f"{text} data.digest=dddddddd",
-        f"{text} data.digest=dddddddd",
-        f"{text} data.digest=eeeeeeee",
-    ]
+    texts = [f"{text} data.digest={letter * 8}" for letter in "dde"]
+    assert summary.loc[[*known, other], "setting_text"].tolist() == texts
     assert summary.loc[early, "data_digest"] == ""  # of two it could be either
 
 
 def test_hostile_and_huge_names_come_through_as_they_are(store):
     loss, long = HOSTILE + "x" * 4000, "y" * 5000
-    store.add(
-        "i" + HOSTILE, loss=loss, model=long, name=HOSTILE, own={"data." + "k" * 100: HOSTILE}
-    )
+    own = {"data." + "k" * 100: HOSTILE}
+    store.add("i" + HOSTILE, loss=loss, model=long, name=HOSTILE, own=own)
     sweep = store.add_sweep(HOSTILE, ["i" + HOSTILE])
     for found in (store.load(), store.load(sweep=HOSTILE), store.load(where={"loss": loss})):
         got = found.summary.iloc[0]
@@ -98,11 +81,8 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
         assert got["identity"] == "i" + HOSTILE and got["data." + "k" * 100] == HOSTILE
         assert long in got["setting"] and found.curves["loss"].eq(loss).all()
     assert list(store.load(sweep=HOSTILE).sweeps) == [sweep]
-    for call in (
-        {"experiment": HOSTILE * 100},
-        {"sweep": HOSTILE * 100},
-        {"where": {HOSTILE * 100: "1"}},
-    ):
+    huge = HOSTILE * 100
+    for call in ({"experiment": huge}, {"sweep": huge}, {"where": {huge: "1"}}):
         with pytest.raises(ReadError) as caught:
             store.load(**call)
         assert len(str(caught.value)) < 1500
@@ -129,10 +109,8 @@ def test_of_one_identity_the_newest_finished_run_counts_else_the_newest(store, s
     assert runs.summary["run_id"].tolist() == [ids[counts], other]
     assert set(runs.curves["run_id"]) == {ids[counts], other}
     left = "1 run" if len(ids) == 2 else "2 runs"
-    assert (
-        f"left out: {left} of configurations that ran more than once; the newest FINISHED run "
-        f"counts" in runs.notes
-    )
+    more = "of configurations that ran more than once; the newest FINISHED run counts"
+    assert f"left out: {left} {more}" in runs.notes
 
 
 def test_equal_values_under_another_identity_are_one_run(store):
@@ -140,9 +118,8 @@ def test_equal_values_under_another_identity_are_one_run(store):
     newest = store.add("b", own={"loss.gamma": 2.0})
     runs = store.load()
     assert runs.summary["run_id"].tolist() == [newest]
-    assert runs.notes[0].startswith(
-        "left out: 1 run with the params of another run but another identity"
-    )
+    left = "left out: 1 run with the params of another run but another identity"
+    assert runs.notes[0].startswith(left)
 
 
 def test_runs_of_other_programs_are_ignored(store):
@@ -165,9 +142,8 @@ def test_runs_without_readable_params_are_left_out_by_name(store, broken):
     bad = store.add("j", status="KILLED", **broken)
     runs = store.load()
     assert bad not in set(runs.summary["run_id"])
-    assert (
-        runs.notes[0].startswith("left out: 1 run without readable params") and bad in runs.notes[0]
-    )
+    assert runs.notes[0].startswith("left out: 1 run without readable params")
+    assert bad in runs.notes[0]
 
 
 def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
@@ -178,9 +154,8 @@ def test_deleted_runs_are_not_there_and_a_deleted_parent_is_noted(store):
     store.client.delete_run(parent)
     runs = store.load()
     assert runs.summary["run_id"].tolist() == [child]
-    assert runs.notes == [
-        "the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"
-    ]
+    (note,) = runs.notes
+    assert note == "the parent runs of 1 sweep were deleted; the sweeps' runs count like all others"
     restore = f"`MLFLOW_TRACKING_URI={store.uri} mlflow runs restore --run-id {parent}`"
     with pytest.raises(ReadError, match=f"was deleted; bring it back with {re.escape(restore)}"):
         store.load(sweep=parent)
@@ -210,10 +185,8 @@ def test_where(store):
         runs = store.load(where=where)
         assert runs.summary["run_id"].tolist() == expected, where
         assert set(runs.curves["run_id"]) == set(expected)
-    with pytest.raises(
-        ReadError,
-        match=r"no run has a param 'modle'; expected one of: batch_size, data, data.train_size",
-    ):
+    words = "no run has a param 'modle'; expected one of: batch_size, data, data.train_size"
+    with pytest.raises(ReadError, match=words):
         store.load(where={"modle": "mlp"})
     with pytest.raises(ReadError, match=r"no run has lr=0.5; expected one of: 0.003, 0.01$"):
         store.load(where={"lr": 0.5})

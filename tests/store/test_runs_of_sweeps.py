@@ -29,30 +29,24 @@ def test_the_default_is_the_experiment_of_the_newest_run_of_ours(store):
 
 def test_an_unknown_experiment_is_answered_with_those_there_are(store):
     store.add_experiment("second")
-    with pytest.raises(
-        ReadError,
-        match=r"no experiment in .* is named 'mien'; expected one of: 'Default', 'mine', 'second'$",
-    ):
+    words = r"no experiment in .* is named 'mien'; expected one of: 'Default', 'mine', 'second'$"
+    with pytest.raises(ReadError, match=words):
         store.load(experiment="mien")
     store.client.delete_experiment(store.experiment)
-    with pytest.raises(
-        ReadError,
-        match=r"'mine' was deleted; bring it back with `MLFLOW_TRACKING_URI=sqlite:////\S+ "
-        f"mlflow experiments restore --experiment-id {store.experiment}`",
-    ):
+    words = r"'mine' was deleted; bring it back with `MLFLOW_TRACKING_URI=sqlite:////\S+ "
+    words += f"mlflow experiments restore --experiment-id {store.experiment}`"
+    with pytest.raises(ReadError, match=words):
         store.load(experiment="mine")
 
 
 def test_nothing_at_all_is_an_error_that_says_how_to_make_runs(store):
-    with pytest.raises(
-        ReadError, match=r"has no runs of this program. Make some with `python experiments/run.py"
-    ):
+    words = r"has no runs of this program. Make some with `python experiments/run.py"
+    with pytest.raises(ReadError, match=words):
         store.load()
-    with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Make some with"):
-        store.load(experiment="mine")
-    store.add(None, kind=None)
-    with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Make some with"):
-        store.load(experiment="mine")
+    for _ in range(2):
+        with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Make some with"):
+            store.load(experiment="mine")
+        store.add(None, kind=None)
 
 
 def test_a_sweep_is_the_runs_of_its_identities_wherever_they_ran(store):
@@ -99,18 +93,15 @@ def test_of_sweeps_with_one_name_the_newest_is_taken_and_noted(store):
 
 def test_an_unknown_sweep_is_answered_with_those_there_are(store):
     run_id, one = store.add("a"), store.add_sweep("one", ["a"])
-    second = store.add_experiment("second")
+    store.add_experiment("second")
     for wrong in ("tow", run_id):
-        with pytest.raises(
-            ReadError, match=rf"has the run id or name '{wrong}'; expected one of: 'one' \({one}\)$"
-        ):
+        words = rf"has the run id or name '{wrong}'; expected one of: 'one' \({one}\)$"
+        with pytest.raises(ReadError, match=words):
             store.load(sweep=wrong)
     assert store.load(sweep="one").experiments == ("mine",)
-    with pytest.raises(
-        ReadError, match=r"no sweep in the experiment 'second' .* expected one of: none there$"
-    ):
+    words = "no sweep in the experiment 'second' .* expected one of: none there$"
+    with pytest.raises(ReadError, match=words):
         store.load(experiment="second", sweep="one")
-    assert second
 
 
 @pytest.mark.parametrize(
@@ -124,9 +115,8 @@ def test_a_sweep_whose_grid_is_lost_is_its_children(store, grid):
     store.add("b", seed=1)
     runs = store.load(sweep=sweep)
     assert runs.summary["run_id"].tolist() == [child] and runs.missing.empty
-    assert runs.notes[0].startswith(
-        "the sweep's list of runs (its artifact grid.json) is missing or damaged"
-    )
+    lost = "the sweep's list of runs (its artifact grid.json) is missing or damaged"
+    assert runs.notes[0].startswith(lost)
 
 
 def _planned(runs: Runs) -> dict[tuple[str, int], bool]:
@@ -152,11 +142,9 @@ def test_seeds_of_the_first_sweep_are_planned_and_later_ones_are_not(store):
     store.add(loss="mse", seed=1, epochs=7)  # and so have other epochs: here, none
     runs = store.load()
     assert runs.summary["planned"].dtype == bool
-    assert _planned(store.load(where={"epochs": 2})) == {
-        **{(loss, seed): seed < 3 for loss in ("ce", "mse") for seed in range(5)},
-        **{("ce", 5): False},
-        **{("focal", seed): True for seed in range(4)},
-    }
+    expected = {(loss, seed): seed < 3 for loss in ("ce", "mse") for seed in range(5)}
+    expected |= {("ce", 5): False} | {("focal", seed): True for seed in range(4)}
+    assert _planned(store.load(where={"epochs": 2})) == expected
     assert not runs.summary.query("epochs == 7")["planned"].any()
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import requests
 from benchmarks import read_store
+from helpers.commands import free_port
 from helpers.read_runs import assert_same, good_predictions, npz
 
 from reports.runs import ReadError, load, predictions, scores, sweeps
@@ -19,14 +20,10 @@ from reports.runs import store as stores
 
 
 def test_a_server_that_is_not_there_is_said_at_once():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     start = time.monotonic()
-    with pytest.raises(
-        ReadError, match=r"cannot read the tracking server http://\*\*\*@127"
-    ) as caught:
-        load(f"http://me:secret@127.0.0.1:{port}")
+    words = r"cannot read the tracking server http://\*\*\*@127"
+    with pytest.raises(ReadError, match=words) as caught:
+        load(f"http://me:secret@127.0.0.1:{free_port()}")
     assert time.monotonic() - start < 60
     assert "secret" not in str(caught.value)
 
@@ -37,9 +34,8 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
     monkeypatch.setattr(stores, "REACH_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
-        with pytest.raises(
-            ReadError, match=r"cannot read the tracking server .*timed out|Read timed out"
-        ):
+        words = "cannot read the tracking server .*timed out|Read timed out"
+        with pytest.raises(ReadError, match=words):
             load(f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert time.monotonic() - start < 60
 
@@ -73,19 +69,11 @@ def test_a_server_gives_the_same_as_the_file_behind_it(served, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert_same(load(address), store.load())
     assert len(load(address).summary) == 7
-    for arguments in (
-        {"sweep": "a sweep"},
-        {"where": {"loss": "focal", "seed": [1, 2]}},
-        {"experiment": "mine"},
-    ):
+    filtered = {"where": {"loss": "focal", "seed": [1, 2]}}
+    for arguments in ({"sweep": "a sweep"}, filtered, {"experiment": "mine"}):
         assert_same(load(address, **arguments), store.load(**arguments))
-    for wrong in (
-        {"experiment": "x"},
-        {"sweep": "x"},
-        {"sweep": "deleted"},
-        {"experiment": "second"},
-        {"where": {"x": 1}},
-    ):
+    wrongs = [{name: "x"} for name in ("experiment", "sweep")]
+    for wrong in (*wrongs, {"sweep": "deleted"}, {"experiment": "second"}, {"where": {"x": 1}}):
         with pytest.raises(ReadError) as caught, monkeypatch.context():
             load(address, **wrong)
         with pytest.raises(ReadError) as expected:
@@ -121,9 +109,8 @@ def test_a_server_is_asked_once_for_a_hundred_runs_and_a_metric(empty_store, tmp
     read_store.build(path, 250, 3)
     asked = []
     send = requests.Session.request
-    monkeypatch.setattr(
-        requests.Session, "request", lambda *a, **k: asked.append(a[2]) or send(*a, **k)
-    )
+    noted = lambda *a, **k: asked.append(a[2]) or send(*a, **k)  # noqa: E731
+    monkeypatch.setattr(requests.Session, "request", noted)
     with read_store.server(path) as address:
         runs = load(address)
     assert len(runs.summary) == 250 and len(runs.curves) == 1000

@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from helpers.commands import mlflow_server
+from helpers.reported import contents
 from helpers.tracked import open_copy, run
 
 from experiments import tracking
@@ -23,9 +24,8 @@ def store(tmp_path, empty_store):
 
 
 def sweep(store, again=True, **declared):
-    return tracking.tracked_sweep(
-        store, name="s", identities=["b", "a", "b"], again=again, **declared
-    )
+    identities = ["b", "a", "b"]
+    return tracking.tracked_sweep(store, name="s", identities=identities, again=again, **declared)
 
 
 def status(store, run_id):
@@ -137,9 +137,8 @@ def test_a_child_whose_process_died_ends_with_its_parent(store, end):
 def test_the_circumstances_are_kept(store, tmp_path):
     with run(store) as tracked:
         pass
-    text = Path(
-        store.client.download_artifacts(tracked.run_id, "environment.txt", str(tmp_path))
-    ).read_text()
+    path = store.client.download_artifacts(tracked.run_id, "environment.txt", str(tmp_path))
+    text = Path(path).read_text()
     assert f"mlflow=={mlflow.__version__}" in text
     assert "paddlepaddle==3.3.1" in text
     tags = store.client.get_run(tracked.run_id).data.tags
@@ -189,9 +188,5 @@ def test_a_server_with_a_password_takes_it_from_the_environment_and_keeps_it_now
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(" ok ") == 2
     assert password not in done.stdout + done.stderr
-    kept = [
-        path
-        for path in tmp_path.rglob("*")
-        if path.is_file() and password.encode() in path.read_bytes()
-    ]
+    kept = [name for name, data in contents(tmp_path).items() if password.encode() in data]
     assert kept == []

@@ -16,6 +16,11 @@ from reports.request import newest_version
 from reports.runs import ReadError, collect_baselines
 from reports.runs.computed import metrics_code
 
+SHOWN = (
+    "the code of the newest finished run is shown, also where the files were changed back since; "
+    "versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of one sweep"
+)
+
 # ---- the newest code -----------------------------------------------------------------------------
 
 
@@ -24,12 +29,8 @@ def test_runs_of_different_code_are_not_pooled_and_the_newest_code_counts(store:
     runs = store.load()
     assert runs.summary["run_id"].tolist() == run_ids["after"] + run_ids["ce"]
     assert runs.summary.query("loss == 'mine'")["test_accuracy"].tolist() == [0.5] * 4
-    assert runs.notes == [
-        "left out: 2 runs of mine made by earlier code (aaaaaaa): my_losses.py changed; "
-        "the code of the newest finished run is shown, also where the files were changed back "
-        "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
-        "one sweep"
-    ]
+    left = "left out: 2 runs of mine made by earlier code (aaaaaaa): my_losses.py changed"
+    assert runs.notes == [f"{left}; {SHOWN}"]
     assert set(runs.curves["run_id"]) == set(run_ids["after"] + run_ids["ce"])
 
 
@@ -68,27 +69,10 @@ def test_unknown_code_is_a_version_of_its_own(store: Store) -> None:
     new = store.add(loss="mine", tags=code("b"), seed=0)
     runs = store.load()
     assert runs.summary["run_id"].tolist() == [new]
-    assert runs.notes == [
-        "left out: 3 runs of mine whose code is unknown, which are never pooled with runs of "
-        "known code; "
-        "the code of the newest finished run is shown, also where the files were changed back "
-        "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
-        "one sweep"
-    ]
+    left = "left out: 3 runs of mine whose code is unknown, which are never pooled with runs of "
+    assert runs.notes == [f"{left}known code; {SHOWN}"]
     labels = store.load(versions=True).summary["loss"].tolist()
     assert labels == ["mine@unknown"] * 3 + ["mine@bbbbbbb"]
-
-
-def test_after_an_edit_and_its_reversal_the_note_says_how_to_see_the_code_that_is_back(
-    store: Store,
-) -> None:
-    run_ids = edited(store)
-    back = store.add_sweep("back", ["old0", "old1"])  # all its runs were finished before
-    (note,) = store.load().notes
-    assert store.load().summary.query("loss == 'mine'")["run_id"].tolist() == run_ids["after"]
-    assert "is shown, also where the files were changed back since" in note
-    assert note.endswith("sweep=NAME_OR_ID shows the code of one sweep")
-    assert store.load(sweep=back).summary["run_id"].tolist() == run_ids["before"]
 
 
 def test_the_newest_finished_run_decides_which_code_is_the_newest(store: Store) -> None:
@@ -96,12 +80,8 @@ def test_the_newest_finished_run_decides_which_code_is_the_newest(store: Store) 
     running = store.add(tags=code("b"), status="RUNNING", outcome=None, seed=1)
     runs = store.load()
     assert runs.summary["run_id"].tolist() == [old]
-    assert runs.notes == [
-        "left out: 1 run of ce not finished, made by other code (bbbbbbb): my_losses.py changed; "
-        "the code of the newest finished run is shown, also where the files were changed back "
-        "since; versions=true compares versions of the code, sweep=NAME_OR_ID shows the code of "
-        "one sweep"
-    ]
+    left = "left out: 1 run of ce not finished, made by other code (bbbbbbb): my_losses.py changed"
+    assert runs.notes == [f"{left}; {SHOWN}"]
     store.client.set_terminated(running, "FINISHED")
     assert store.load().summary["run_id"].tolist() == [running]
 
@@ -118,9 +98,7 @@ def test_each_setting_has_a_newest_code_of_its_own(store: Store) -> None:
 def test_a_filter_brings_no_earlier_code_back(store: Store) -> None:
     store.add(tags=code("a"), lr=0.1, epochs=5)
     newest = store.add(tags=code("b"), lr=0.3)
-    assert (
-        store.load(where={"lr": 0.3}).notes == []
-    )  # of another rate, what was left out is nothing
+    assert store.load(where={"lr": 0.3}).notes == []  # of this rate nothing was left out
     with pytest.raises(ReadError) as error:
         store.load(where={"lr": 0.1})
     assert str(error.value) == (
@@ -135,6 +113,7 @@ def test_a_filter_brings_no_earlier_code_back(store: Store) -> None:
 
 
 def test_a_sweep_shows_the_runs_of_its_own_code(store: Store) -> None:
+    """Also after an edit and its reversal, when its runs were finished before."""
     run_ids = edited(store)
     before = store.add_sweep("before", ["old0", "old1", "ce0", "ce1"])
     after = store.add_sweep("after", [f"new{seed}" for seed in range(4)])
@@ -148,10 +127,8 @@ def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> Non
     run_ids = edited(store)
     sweep = store.add_sweep("both", ["old0", "old1", "new2", "new3", "ce0"])
     runs = store.load(sweep=sweep)
-    assert (
-        runs.summary["run_id"].tolist()
-        == run_ids["before"] + run_ids["after"][2:] + run_ids["ce"][:1]
-    )
+    taken = run_ids["before"] + run_ids["after"][2:] + run_ids["ce"][:1]
+    assert runs.summary["run_id"].tolist() == taken
     warning = (
         "Runs of mine made by different code are taken together (reuse=any): 2 by aaaaaaa, 2 by "
         "bbbbbbb; my_losses.py changed. "
@@ -160,9 +137,8 @@ def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> Non
     assert source_code.warnings(runs.summary) == [warning]
     apart = store.load(sweep=sweep, versions=True).summary
     assert set(apart["loss"]) == {"ce", "mine@aaaaaaa", "mine@bbbbbbb"}
-    with pytest.raises(
-        ReadError, match="expected one version of the code of each loss, got 2 of mine"
-    ):
+    words = "expected one version of the code of each loss, got 2 of mine"
+    with pytest.raises(ReadError, match=words):
         collect_baselines(store.uri, None, sweep, None, file="x")
 
 
@@ -238,18 +214,15 @@ def test_numbers_that_disagree_where_the_code_is_unknown(store: Store) -> None:
     store.add("same", tags=MADE)
     store.add("same", tags=MADE, outcome="diverged", test={})
     (warning,) = store.load().warnings
-    assert (
-        "whose code is unknown and may have changed in between; a run: outcome ok, then diverged"
-        in warning
-    )
+    why = "whose code is unknown and may have changed in between"
+    assert f"{why}; a run: outcome ok, then diverged" in warning
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store, report: Report) -> None:
     edited(store)
-    store.add(
-        "ce0", tags=code("c", "experiments/losses/true_class.py"), test={"test/accuracy": 0.7}
-    )
+    shared = code("c", "experiments/losses/true_class.py")
+    store.add("ce0", tags=shared, test={"test/accuracy": 0.7})
     told = report(store.path.parent, "formats=[svg]")
     assert told.code == 0, told.text
     markdown = (store.path.parent / "outputs" / "reports" / "mine" / "report.md").read_text("utf-8")
@@ -259,10 +232,8 @@ def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store, repor
     assert "WARNING: 1 finished run disagrees" in told.text and broken in told.text
     assert f"note: {left}" in told.text
     assert broken in markdown and left in markdown
-    assert (
-        "digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb; "
-        "files of the user: my_losses.py" in markdown
-    )
+    digests = "digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb"
+    assert f"{digests}; files of the user: my_losses.py" in markdown
 
 
 @pytest.mark.slow

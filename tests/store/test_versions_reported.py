@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,11 +25,8 @@ from reports.runs.computed import with_metric
 
 def facts(runs: pd.DataFrame) -> list[tuple[str, str, bool]]:
     """The facts on versions and code."""
-    return [
-        fact[:3]
-        for fact in caveats._versions(type("Section", (), {"runs": runs})())
-        if fact[0] in ("Code", "Warning")
-    ]
+    found = caveats._versions(SimpleNamespace(runs=runs))
+    return [fact[:3] for fact in found if fact[0] in ("Code", "Warning")]
 
 
 def test_one_code_shared_by_all_losses_is_no_warning(store: Store) -> None:
@@ -95,9 +93,8 @@ def test_verdicts_are_checked_on_the_runs_that_they_were_made_of(
     assert content["settings"][0]["code"] == {"ce": ["c" * 64], "mine": ["a" * 64]}
     assert not verdicts.runs_of(content) & set(run_ids["after"])
     store.add("later", tags=code("d"), loss="mine", seed=0, test={"test/accuracy": 0.1})
-    store.add(
-        "ce0", tags=code("c", "experiments/losses/true_class.py"), test={"test/accuracy": 0.1}
-    )
+    shared = code("c", "experiments/losses/true_class.py")
+    store.add("ce0", tags=shared, test={"test/accuracy": 0.1})
     checked = report(store.path.parent, "formats=[svg]", "check=first/verdicts.json")
     total = len(content["contrasts"])
     assert checked.code == 0, checked.text
@@ -117,9 +114,8 @@ def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(st
     store.add(tags=code("c") | {"code.parts": gone}, seed=2)
     runs = store.load(versions=True).summary
     seeds = runs.set_index("run_id")["seed"]
-    found = gallery.gallery(
-        runs, lambda run_id: {"loss": elsewhere if seeds[run_id] == 2 else node}
-    )
+    nodes = {run_id: elsewhere if seed == 2 else node for run_id, seed in seeds.items()}
+    found = gallery.gallery(runs, lambda run_id: {"loss": nodes[run_id]})
     assert set(found.weights["loss"]) == {"ce@aaaaaaa"}
     assert found.missing == {
         "ce@bbbbbbb": f"its code is not the code of its runs any more ({file} changed)",
@@ -143,9 +139,8 @@ def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
     the_same_twice(store)
     runs = store.load()
     assert runs.notes == []
-    assert runs.summary["loss"].value_counts().to_dict() == dict.fromkeys(
-        ("focal", "focal_g3", "ce", "my_ce"), 2
-    )
+    counts = runs.summary["loss"].value_counts().to_dict()
+    assert counts == {"focal": 2, "focal_g3": 2, "ce": 2, "my_ce": 2}
 
 
 @pytest.mark.slow
@@ -195,9 +190,8 @@ def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(
     notes: list[list[str]] = []
     log_p = heads.log_softmax(logits[1])
     assert computed("test_aurc") == {first: metrics.aurc(log_p, logits[2]), second: 0.25}
-    assert notes[0] == [
-        "the test AURC of 1 run was computed by this report from stored predictions"
-    ]
+    (note,) = notes[0]
+    assert note == "the test AURC of 1 run was computed by this report from stored predictions"
     assert computed("test_brier") == {first: metrics.brier(log_p, logits[2]), second: 0.4}
     assert computed("test_nll") == {first: metrics.nll(log_p, logits[2]), second: 0.95}
     assert computed("test_ece") == {first: metrics.ece(log_p, logits[2]), second: 0.2}
@@ -249,9 +243,7 @@ def test_what_is_computed_is_what_training_computes() -> None:
     rng = np.random.default_rng(1)
     labels, losses = np.arange(50) % 10, np.ones(50)
     for head in (heads.logits_head(10), heads.number_head(10)):
-        outputs, validation = (
-            rng.normal(size=(50, head.outputs)).astype(np.float32) for _ in range(2)
-        )
+        outputs, validation = rng.normal(size=(2, 50, head.outputs)).astype(np.float32)
         whole = metrics.test_metrics(head, outputs, labels, losses, validation, labels)
         alone = metrics.of_outputs(head, outputs, labels, whole.get("temperature"))
         assert whole == {"loss": 1.0} | alone

@@ -149,7 +149,11 @@ def test_a_best_rate_on_the_edge_of_the_grid():
 
 def test_the_tags_of_a_run():
     a, b = TrainingWarning("a", "first"), TrainingWarning("b", "second")
-    assert checks.tags([a, b, a]) == {"warnings": "a,b", "warnings.a": "first", "warnings.b": "second"}
+    assert checks.tags([a, b, a]) == {
+        "warnings": "a,b",
+        "warnings.a": "first",
+        "warnings.b": "second",
+    }
     assert checks.tags([]) == {}
 
 
