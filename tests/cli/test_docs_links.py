@@ -9,15 +9,9 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ROOT
-from helpers.doc_tables import (
-    README,
-)
+from helpers.doc_tables import README
 from helpers.docs import FENCED, PAGES, write_examples
 
-OTHER_PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "docs/results/README.md")
-}
 TRANSLATIONS = {
     "README.md": "README.zh-CN.md",
     "docs/results/README.md": "docs/results/README.zh-CN.md",
@@ -26,6 +20,7 @@ TRANSLATIONS = {
         for path in sorted((ROOT / "docs" / "zh-CN").glob("*.md"))
     },
 }
+OTHER_PAGES = ["CONTRIBUTING.md", "CHANGELOG.md", "docs/results/README.md", *TRANSLATIONS.values()]
 
 
 def headings(text: str) -> list[tuple[str, str]]:
@@ -59,8 +54,7 @@ def test_the_examples_of_data_and_of_a_network_of_ones_own_run(tmp_path, run_com
 
 @pytest.mark.parametrize("name", [*PAGES, *OTHER_PAGES])
 def test_links_lead_somewhere(name):
-    text = (PAGES | OTHER_PAGES)[name]
-    for _, path, anchor in links(name, text):
+    for _, path, anchor in links(name, (ROOT / name).read_text(encoding="utf-8")):
         if "://" in path:
             continue
         assert (ROOT / path).exists(), f"{name}: {path}"
@@ -70,10 +64,7 @@ def test_links_lead_somewhere(name):
 
 
 def of_original(path: str, anchor: str) -> str:
-    """A link's target without what a translation changes.
-
-    Its language, and the words of a heading.
-    """
+    """A link's target without what a translation changes: language, and words of a heading."""
     number = ""
     if anchor:
         there = [each for _, each in headings((ROOT / path).read_text(encoding="utf-8"))]
@@ -83,10 +74,7 @@ def of_original(path: str, anchor: str) -> str:
 
 
 def what_no_translation_changes(name: str, text: str) -> dict[str, object]:
-    """By the place where it stands.
-
-    Code without comments, the shape, code and numbers of tables, headings, links.
-    """
+    """Code without comments, shape, code and numbers of tables, headings, links: by their place."""
     found: dict[str, object] = {}
     for number, (language, code) in enumerate(FENCED.findall(text), 1):
         found[f"the language of code block {number}"] = language

@@ -8,19 +8,18 @@ import shlex
 from collections.abc import Iterable
 
 import pytest
+from helpers import doc_tables
 from helpers.commands import LOSS_OPTIONS, ROOT
 from helpers.doc_tables import (
-    ARCHITECTURE,
+    CHINESE,
     COMMANDS,
     INNER_VALUES,
-    LOSSES_PAGE,
-    METRICS,
     OPTIONS,
     README,
-    REPORT,
     VALUES,
-    VERDICT_KEYS,
-    WARNINGS,
+    first_names,
+    rows,
+    section,
 )
 from helpers.docs import EVERYTHING, FENCED, PAGES, blocks, write_examples
 from hydra.utils import instantiate
@@ -30,7 +29,14 @@ from experiments import config
 from experiments.heads import head_name
 from reports import options as report_options
 
-LOSS_TABLE = LOSSES_PAGE.partition("## The losses")[2].partition("## Add a loss")[0]
+BOTH = {  # of each page the English text and the Chinese one
+    name: (PAGES[f"docs/{name}.md"], CHINESE[name])
+    for name in ("losses", "options", "reading-a-report")
+}
+LOSS_TABLES = [
+    section(text, heading)
+    for text, heading in zip(BOTH["losses"], ("The losses", "全部损失函数"), strict=True)
+]
 
 
 def block(opening: str) -> str:
@@ -39,32 +45,41 @@ def block(opening: str) -> str:
     return found
 
 
+def there(folder: str) -> set[str]:
+    """The options of a folder of conf/."""
+    return {path.stem for path in (ROOT / "conf" / folder).glob("*.yaml")}
+
+
+OUTPUTS = {
+    "logits": ("K logits", "K 个 logits"),
+    "cosines": ("K cosines", "K 个余弦"),
+    "prediction": ("1 number", "1 个数"),
+}
+
+
 @pytest.mark.parametrize("option", LOSS_OPTIONS)
 def test_the_table_of_losses_names_every_loss_and_its_arguments(option):
-    (line,) = [line for line in LOSS_TABLE.splitlines() if line.startswith(f"| `{option}` |")]
     values = OmegaConf.load(ROOT / "conf" / "loss" / f"{option}.yaml")
-    arguments = re.findall(r"`(\w+)` ([\d.]+)", line.split(" | ")[-2])
     own = {name: value for name, value in values.items() if isinstance(value, (int, float))}
     del own["_partial_"]
-    assert {name: float(value) for name, value in arguments} == own
-    first = head_name(instantiate(values))
-    assert line.rstrip(" |").endswith(
-        {"logits": "K logits", "cosines": "K cosines", "prediction": "1 number"}[first]
-    )
-    name = line.split(" | ")[1].strip()
-    assert len(name) > 4 and name not in (option, f"`{option}`")  # what people call it
+    for table, outputs in zip(LOSS_TABLES, OUTPUTS[head_name(instantiate(values))], strict=True):
+        ((_, name, _, arguments, told),) = [row for row in rows(table) if row[0] == f"`{option}`"]
+        found = re.findall(r"`(\w+)` ([\d.]+)", arguments)
+        assert {argument: float(value) for argument, value in found} == own
+        assert told == outputs
+        assert name not in ("", option, f"`{option}`")  # what people call it
 
 
 def test_the_tables_name_no_loss_that_is_not_there():
-    assert sorted(re.findall(r"^\| `(\w+)` \|", LOSS_TABLE, flags=re.MULTILINE)) == LOSS_OPTIONS
+    for table in LOSS_TABLES:
+        assert sorted(row[0].strip("`") for row in rows(table)) == LOSS_OPTIONS
 
 
 @pytest.mark.parametrize("group", ["model", "data", "optimizer", "scheduler", "tracking", "preset"])
 def test_the_table_of_groups_names_every_option(group):
-    table = OPTIONS.partition("## Groups")[2].partition("\n## ")[0]
-    (line,) = [line for line in table.splitlines() if line.startswith(f"| `{group}` |")]
-    for path in (ROOT / "conf" / group).glob("*.yaml"):
-        assert f"`{path.stem}`" in line
+    for text, heading in zip(BOTH["options"], ("Groups", "选项组"), strict=True):
+        (row,) = [row for row in rows(section(text, heading)) if row[0] == f"`{group}`"]
+        assert set(re.findall(r"`([^`]+)`", row[1])) == there(group)
 
 
 OWN_VALUES = sorted(
@@ -88,38 +103,31 @@ def test_options_names_every_value_of_an_option(name):
     assert f"`{name.replace('/', '.')}`" in OPTIONS
 
 
-@pytest.mark.parametrize("group", ["sweeper", "launcher"])
-def test_options_names_every_sweeper_and_launcher(group):
-    table = OPTIONS.partition(f"| `hydra/{group}=` |")[2].partition("\n\n")[0]
-    for path in (ROOT / "conf" / "hydra" / group).glob("*.yaml"):
-        assert f"| `{path.stem}` |" in table
+@pytest.mark.parametrize(
+    ("page", "headings", "expected"),
+    [
+        ("options", ("Options of a report", "报告的选项"), set(report_options.NAMES)),
+        ("options", ("Presets", "预设问题"), there("preset")),
+        ("options", ("Sweepers", "扫描方式"), there("hydra/sweeper")),
+        ("options", ("Launchers", "启动器"), there("hydra/launcher") | {"basic"}),
+        ("options", ("Values", "普通取值"), VALUES | INNER_VALUES),
+        ("reading-a-report", ("verdicts.json",) * 2, doc_tables.VERDICT_KEYS),
+        ("reading-a-report", ("Metrics", "指标"), doc_tables.METRICS),
+        ("reading-a-report", ("Training warnings", "训练检查"), doc_tables.WARNINGS),
+    ],
+)
+def test_a_table_names_all_that_there_is(page, headings, expected):
+    for text, heading in zip(BOTH[page], headings, strict=True):
+        assert first_names(section(text, heading)) == expected
 
 
-def rows(text: str, heading: str) -> set[str]:
-    """The names in the first column of the table under a heading."""
-    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    assert section, heading
-    return {
-        name
-        for job in re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE)
-        for name in re.findall(r"`([^`]+)`", job)
-    }
-
-
-def test_the_tables_of_values_are_complete():
-    assert rows(OPTIONS, "Values") == VALUES | INNER_VALUES
-    assert rows(OPTIONS, "Options of a report") == set(report_options.NAMES)
+def test_the_tables_of_values_have_their_defaults():
     defaults = OmegaConf.load(ROOT / "conf" / "config.yaml")
-    for name in sorted(name for name in VALUES if defaults[name] is not None):
-        shown = re.search(rf"^\| `{name}` \| ([^|]*) \|", OPTIONS, flags=re.MULTILINE)
-        assert shown and shown[1] == str(defaults[name]).replace("True", "true").replace(
-            "False", "false"
-        )
-
-
-def test_every_preset_has_a_row():
-    presets = {path.stem for path in (ROOT / "conf" / "preset").glob("*.yaml")}
-    assert rows(OPTIONS, "Presets") == presets | {"preset="}
+    for text, heading in zip(BOTH["options"], ("Values", "普通取值"), strict=True):
+        for name, shown, *_ in rows(section(text, heading)):
+            value = OmegaConf.select(defaults, name.strip("`"))
+            typed = str(value).lower() if isinstance(value, bool) else str(value)
+            assert shown == ("" if value is None else typed), name
 
 
 def roots(spans: Iterable[str]) -> set[str]:
@@ -143,10 +151,8 @@ def test_every_option_that_the_text_sets_is_there():
         elif span.startswith("python experiments/run.py"):
             names = roots(shlex.split(span)[2:]) - {"preset"}
             config.check_names(name for name in names if not name.startswith("hydra"))
-    assert (
-        sum(span.startswith(("generate report", "python experiments/run.py")) for span in inline)
-        >= 5
-    )
+    programs = "generate report", "python experiments/run.py"
+    assert sum(span.startswith(programs) for span in inline) >= 5
 
 
 def tree() -> dict[str, str]:
@@ -175,37 +181,15 @@ def test_the_file_map_names_every_module():
 
 def test_long_mechanisms_have_a_reason():
     """Modules of more than 100 lines that are neither training, statistics nor report."""
-    training = {
-        "training",
-        "models",
-        "optimizers",
-        "corruptions",
-        "metrics",
-        "partition",
-        "sets",
-        "tuning",
-    }
-    training |= {
-        "run",
-        "regression",
-        "true_class",
-        "probabilities",
-        "scores",
-        "imbalanced",
-        "layers",
-    }  # the losses; the command
-    table = ARCHITECTURE.partition("## Mechanisms written by hand")[2]
+    training = {"training", "models", "optimizers", "corruptions", "metrics", "partition", "sets"}
+    training |= {"tuning", "run"}
+    training |= {"regression", "true_class", "probabilities", "scores", "imbalanced", "layers"}
+    table = PAGES["docs/architecture.md"].partition("## Mechanisms written by hand")[2]
     for path in sorted((ROOT / "experiments").rglob("*.py")):
         long = len(path.read_text(encoding="utf-8").splitlines()) > 100
         if long and path.stem not in training:
             name = path.relative_to(ROOT / "experiments").as_posix()
             assert f"`{name}`" in table, name
-
-
-def test_the_page_on_reports_names_every_key_metric_and_warning():
-    assert rows(REPORT, "verdicts.json") == VERDICT_KEYS
-    assert rows(REPORT, "Metrics") == METRICS
-    assert rows(REPORT, "Training warnings") == WARNINGS
 
 
 def test_the_glossary_has_ten_terms():
@@ -225,12 +209,7 @@ def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
     (line,) = [command for command in COMMANDS if command.endswith("loss=tempered,ce")]
     words = shlex.split(line)
     assert words[0] == "PYTHONPATH=."
-    done = run_command(
-        tmp_path, *words[words.index("experiments/run.py") + 1 :], "data=digits", "model=softmax",
-        "epochs=1", PYTHONPATH=".",
-    )  # fmt: skip
+    words = [*words[words.index("experiments/run.py") + 1 :], "data=digits", "model=softmax"]
+    done = run_command(tmp_path, *words, "epochs=1", PYTHONPATH=".")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:1] for line in done.stdout.splitlines() if " ok " in line] == [
-        ["tempered"],
-        ["ce"],
-    ]
+    assert re.findall(r"^(\w+) .* ok ", done.stdout, flags=re.MULTILINE) == ["tempered", "ce"]

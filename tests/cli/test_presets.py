@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ROOT
+from helpers.doc_tables import CHINESE, OPTIONS, rows, section
 from helpers.forked import generate
 from helpers.stores import runs
 from omegaconf import OmegaConf
@@ -24,13 +25,11 @@ def test_a_saved_question_says_what_it_asks_takes_and_showed(question):
     said = re.findall(r"^# (\w+): +(\S.*)", text, flags=re.MULTILINE)
     assert [name for name, _ in said] == ["Question", "Command", "Runs", "Time", "Showed"]
     assert dict(said)["Command"].startswith(f"python experiments/run.py preset={question}")
-    pages = [ROOT / "docs" / "options.md", *(ROOT / "docs" / "zh-CN").glob("options.md")]
-    for page in pages:
-        table = page.read_text(encoding="utf-8").partition("`preset=` |")[2].partition("\n\n")[0]
-        (row,) = re.findall(rf"^\| `{question}` \|.*", table, flags=re.MULTILINE)
-        assert [
-            n for n in re.findall(r"\d+\.\d+", row) if n not in text
-        ] == []  # none that the file does not have
+    for page, heading in ((OPTIONS, "Presets"), (CHINESE["options"], "预设问题")):
+        (row,) = [row for row in rows(section(page, heading)) if row[0] == f"`{question}`"]
+        numbers = re.findall(r"\d+\.\d+", " ".join(row))
+        assert [n for n in numbers if n not in text] == []  # none that the file does not have
+        assert row[2] in re.findall(r"\d+", text.partition("# Time:")[0])
 
 
 @pytest.mark.slow
@@ -40,13 +39,8 @@ def test_a_saved_question_can_be_asked(question, tmp_path, run_command):
     sweeper = saved.hydra.sweeper
     names = str(sweeper.params.loss).split(",")
     losses = ["ce", "brier"] if "*" in names[0] else names[:2]
-    small = [
-        "data=digits",
-        "data.train_size=200",
-        "data.validation_size=100",
-        f"loss={','.join(losses)}",
-        "epochs=1",
-    ]
+    small = ["data=digits", "data.train_size=200", "data.validation_size=100", "epochs=1"]
+    small += [f"loss={','.join(losses)}"]
     tuned = "_target_" in sweeper
     if tuned:
         small += ["lr=0.01,0.1", "hydra.sweeper.extensions=0", "hydra.sweeper.evaluation_seeds=1"]

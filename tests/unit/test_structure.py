@@ -37,16 +37,11 @@ REPORTS = ", ".join(
 )
 def test_importing_a_module_loads_nothing_heavy(module, heavy):
     code = f"import sys, {module}; print(set({heavy.split()}) & set(sys.modules))"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"
 
 
 def test_no_module_is_named_like_one_that_something_else_imports():
-    """`python experiments/run.py` puts experiments/ first on the path.
-
-    Where it would hide the real one.
-    """
+    """`python experiments/run.py` puts experiments/ first on the path, where it would hide it."""
     taken = set(sys.stdlib_module_names)
     for distribution in importlib.metadata.distributions():
         if distribution.metadata["Name"] != "fairloss":
@@ -63,13 +58,7 @@ def test_no_module_is_named_like_one_that_something_else_imports():
 
 
 @pytest.mark.parametrize(
-    "place",
-    [
-        "experiments/data",
-        "experiments/losses",
-        "reports/stats",
-        "reports/figures",
-    ],
+    "place", ["experiments/data", "experiments/losses", "reports/stats", "reports/figures"]
 )
 def test_the_map_of_the_package_names_every_module(place):
     text = (ROOT / place / "__init__.py").read_text(encoding="utf-8")
@@ -77,24 +66,9 @@ def test_the_map_of_the_package_names_every_module(place):
         assert path.name == "__init__.py" or f"    {path.name} " in text, path.name
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "conf" / "preset").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_every_preset_opens_with_question_command_runs_and_answer(path):
-    head = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    text = "\n".join(head)
-    for word in ("# Question: ", "# Command:  ", "# Runs:     ", "# Showed:   "):
-        assert word in text
-    assert f"python experiments/run.py preset={path.stem}" in text
-
-
 def test_nothing_is_left_of_one_machine():
-    made_here = {
-        "outputs",
-        "mlartifacts",
-        "build",
-        "dist",
-    }  # by the README's commands, and not in git
+    # by the README's commands, and not in git
+    made_here = {"outputs", "mlartifacts", "build", "dist"}
     for path in ROOT.rglob("*"):
         top = path.relative_to(ROOT).parts[0]
         ours = top not in made_here and not top.startswith(".venv")
