@@ -48,11 +48,12 @@ def test_denominators_count_every_run_that_should_be_there() -> None:
     )
     pd.testing.assert_frame_equal(denominators(table), expected, check_dtype=False)
     left = unfinished_runs(table)
-    assert list(zip(left["loss"], left["seed"], left["state"], strict=True)) == [
-        ("focal", 0, "failed"),
-        ("focal", 1, "killed"),
-        ("focal", 2, "missing"),
-        ("mse", 2, "missing"),
+    found = left["loss"] + " " + left["seed"].astype(str) + " " + left["state"]
+    assert found.tolist() == [
+        "focal 0 failed",
+        "focal 1 killed",
+        "focal 2 missing",
+        "mse 2 missing",
     ]
 
 
@@ -61,10 +62,7 @@ def test_without_a_grid_every_loss_owes_what_any_loss_has() -> None:
     expected = expected_runs(table)
     assert set(expected["tuned"]) == {""}
     assert expected[["loss", "lr", "epochs", "seed"]].to_numpy().tolist() == [
-        ["ce", 0.01, 10, 0],
-        ["ce", 0.1, 10, 1],
-        ["mse", 0.01, 10, 0],
-        ["mse", 0.1, 10, 1],
+        [loss, *each] for loss in ("ce", "mse") for each in ((0.01, 10, 0), (0.1, 10, 1))
     ]
 
 
@@ -81,18 +79,12 @@ def test_a_seed_that_only_judges_is_owed_at_the_rate_that_was_chosen() -> None:
     assert len(owed) == 8 + 4 and not owed.duplicated().any()
     judged = owed[owed["seed"] > 1].sort_values(["loss", "seed"])[["loss", "lr", "seed"]]
     assert judged.to_numpy().tolist() == [
-        ["ce", 0.1, 2],
-        ["ce", 0.1, 3],
-        ["mse", 0.01, 2],
-        ["mse", 0.01, 3],
+        [loss, lr, seed] for loss, lr in (("ce", 0.1), ("mse", 0.01)) for seed in (2, 3)
     ]
-    grid = frame(
-        *tuning, run("ce", 2, 0.9, lr=0.1), run("ce", 3, 0.9, lr=0.01)
-    )  # no rate of its own: a grid with holes
-    assert (
-        len(expected_runs(grid)) == 8 + 4
-        and len(expected_runs(grid).query("loss == 'mse' and seed > 1")) == 2
-    )
+    # no rate of its own: a grid with holes
+    grid = frame(*tuning, run("ce", 2, 0.9, lr=0.1), run("ce", 3, 0.9, lr=0.01))
+    assert len(expected_runs(grid)) == 8 + 4
+    assert len(expected_runs(grid).query("loss == 'mse' and seed > 1")) == 2
 
 
 def chosen(table: pd.DataFrame, loss: str = "ce", **arguments: Any) -> pd.Series:
@@ -103,13 +95,8 @@ def test_the_rate_with_the_best_mean_validation_accuracy_is_chosen_whatever_the_
     table = grid_of({"ce": {0.001: [0.7, 0.7], 0.01: [0.8, 0.9], 0.1: [0.9, 0.6]}})
     table["test_accuracy"] = 1 - table["test_accuracy"]
     best = chosen(table)
-    assert (best["lr"], best["edge"], best["rates"], best["budget"], best["scored"]) == (
-        0.01,
-        "none",
-        3,
-        6,
-        2,
-    )
+    names = ["lr", "edge", "rates", "budget", "scored"]
+    assert best[names].tolist() == [0.01, "none", 3, 6, 2]
     assert best["val_accuracy"] == pytest.approx(0.85)
     assert best["tuning_seeds"] == (0, 1)
     assert best["equal_budget"]
@@ -124,19 +111,15 @@ def test_ties_go_to_the_smaller_rate_even_when_sums_round_apart() -> None:
 def test_a_best_rate_on_the_edge_is_flagged_and_one_rate_has_no_edge() -> None:
     rates = {0.001: [0.7], 0.01: [0.8], 0.1: [0.9]}
     assert chosen(grid_of({"ce": rates}))["edge"] == "high"
-    assert (
-        chosen(grid_of({"ce": {lr: [1 - values[0]] for lr, values in rates.items()}}))["edge"]
-        == "low"
-    )
+    turned = {lr: [1 - values[0]] for lr, values in rates.items()}
+    assert chosen(grid_of({"ce": turned}))["edge"] == "low"
     assert chosen(grid_of({"ce": {0.01: [0.7]}}))["edge"] == "none"
 
 
 def test_rates_that_diverged_bound_the_grid_and_rates_that_crashed_do_not() -> None:
-    assert chosen(grid_of({"ce": {0.001: [0.7], 0.01: [0.8], 0.1: [None]}}))["edge"] == "none"
-    table = grid_of({"ce": {0.001: [0.7], 0.01: [0.8], 0.1: [None]}}).replace(
-        {"outcome": {"diverged": "failed"}}
-    )
-    best = chosen(table)
+    table = grid_of({"ce": {0.001: [0.7], 0.01: [0.8], 0.1: [None]}})
+    assert chosen(table)["edge"] == "none"
+    best = chosen(table.replace({"outcome": {"diverged": "failed"}}))
     assert (best["edge"], best["rates"], best["budget"], best["unfinished"]) == ("high", 2, 2, 1)
 
 
@@ -164,10 +147,8 @@ def test_a_rate_at_which_a_seed_failed_comes_after_one_at_which_none_did() -> No
 
 
 def test_the_mean_at_the_chosen_rate_is_of_the_runs_that_ended_well() -> None:
-    table = grid_of(
-        {"ce": {0.01: [0.8, 0.8, 0.8], 0.1: [0.99, None, 0.99], 1.0: [None, None, 0.999]}}
-    )
-    best = chosen(table)
+    rates = {0.01: [0.8, 0.8, 0.8], 0.1: [0.99, None, 0.99], 1.0: [None, None, 0.999]}
+    best = chosen(grid_of({"ce": rates}))
     assert (best["lr"], best["scored"], best["budget"], best["diverged"]) == (0.01, 3, 9, 3)
     # where every rate lost a seed, the mean decides again
     table = grid_of({"ce": {0.01: [0.8, None], 0.1: [None, 0.9]}})
@@ -189,12 +170,8 @@ def test_unequal_budgets_are_flagged_for_the_epochs_they_are_at() -> None:
     )
     rates = choose_rates(table)
     assert rates["epochs"].tolist() == [5, 5, 10, 10]
-    assert rates["equal_budget"].tolist() == [
-        False,
-        False,
-        True,
-        True,
-    ]  # diverged trials were trials
+    # diverged trials were trials
+    assert rates["equal_budget"].tolist() == [False, False, True, True]
     assert rates["budget"].tolist() == [2, 1, 2, 2]
 
 
@@ -226,9 +203,8 @@ def test_all_seeds_choose_and_all_are_evaluated(seeds: int) -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}}))
     assert split.tuning == split.evaluation == tuple(range(seeds))
     assert split.shared and not split.two_stage
-    assert split.reason == (
-        "all seeds choose the learning rates on validation and are evaluated on test"
-    )
+    reason = "all seeds choose the learning rates on validation and are evaluated on test"
+    assert split.reason == reason
 
 
 def test_with_one_rate_nothing_is_chosen_and_all_seeds_are_evaluated() -> None:
@@ -249,12 +225,9 @@ def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() 
     )
     assert chosen(table)["lr"] == 0.01
     # each loss has its own: a run of one that failed takes no seed from the choice of another
-    table = grid_of(
-        {"ce": {0.01: [0.8] * 3, 0.1: [0.9] * 3}, "mse": {0.01: [0.8] * 3, 0.1: [0.9] * 3}}
-    )
-    table.loc[(table["loss"] == "mse") & (table["seed"] == 1) & (table["lr"] == 0.1), "outcome"] = (
-        "failed"
-    )
+    table = grid_of({loss: {0.01: [0.8] * 3, 0.1: [0.9] * 3} for loss in ("ce", "mse")})
+    failed = table.query("loss == 'mse' and seed == 1 and lr == 0.1").index
+    table.loc[failed, "outcome"] = "failed"
     rates = choose_rates(table).set_index("loss")["tuning_seeds"]
     assert rates.to_dict() == {"ce": (0, 1, 2), "mse": (0, 2)}
 
@@ -313,9 +286,8 @@ def test_tuning_seeds_can_be_chosen_by_hand() -> None:
     assert split_seeds(table, [0])[:4] == ((0,), (1, 2), False, True)
     assert chosen(table, tuning_seeds=[0])["lr"] == 0.01
     assert chosen(table, tuning_seeds=[1])["lr"] == 0.1
-    with pytest.raises(
-        ValueError, match=r"\[7\] have no runs: the runs of 10 epochs have the seeds \[0, 1, 2\]"
-    ):
+    words = r"\[7\] have no runs: the runs of 10 epochs have the seeds \[0, 1, 2\]"
+    with pytest.raises(ValueError, match=words):
         split_seeds(table, [7])
     with pytest.raises(ValueError, match="leave none to evaluate"):
         split_seeds(table, [0, 1, 2])

@@ -18,12 +18,8 @@ def row(**values):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0.0s"),
-        (8.14, "8.1s"),
-        (60, "1m00s"),
-        (185.4, "3m05s"),
-        (3599.7, "1h00m"),
-        (4320, "1h12m"),
+        *((0, "0.0s"), (8.14, "8.1s"), (60, "1m00s"), (185.4, "3m05s")),
+        *((3599.7, "1h00m"), (4320, "1h12m")),
     ],
 )
 def test_durations(seconds, text):
@@ -32,10 +28,8 @@ def test_durations(seconds, text):
 
 def test_the_table_shows_own_values_only_where_they_differ():
     rows = [row(), row(**{"data.label_noise": 0.2}), row(**{"loss.gamma": 2.0})]
-    header = table.text(rows).splitlines()[0]
-    assert " ".join(header.split()) == (
-        "loss lr epochs seed data.label_noise val acc test acc time outcome run id"
-    )
+    header = " ".join(table.text(rows).splitlines()[0].split())
+    assert header == "loss lr epochs seed data.label_noise val acc test acc time outcome run id"
     assert "nan" not in table.text(rows)
 
 
@@ -59,10 +53,8 @@ def test_the_next_report_is_asked_what_was_declared(tmp_path, monkeypatch):
 
 def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert table.next_commands(BASE) == (
-        "next:  mlflow ui\n       generate report experiment=digits"
-    )
-    assert table.next_commands(BASE, "1a") == "next:  mlflow ui\n       generate report sweep=1a"
+    of_all = table.next_commands(BASE)
+    assert of_all == "next:  mlflow ui\n       generate report experiment=digits"
     assert table.next_commands(BASE, "1a", link="http://a/#/b").splitlines() == [
         "next:  mlflow ui", "       http://a/#/b", "       generate report sweep=1a",
     ]  # fmt: skip
@@ -79,9 +71,8 @@ def test_the_next_commands_work_for_the_store_in_use(tmp_path, monkeypatch):
     ]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (tmp_path / "mlruns").mkdir()  # where it is there, `mlflow ui` alone would look into it
-    assert f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db" in table.next_commands(
-        BASE
-    )
+    browse = f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db"
+    assert browse in table.next_commands(BASE)
 
 
 def test_the_runs_of_one_seed_are_put_into_words():
@@ -119,21 +110,14 @@ def test_more_runs_than_rows_are_shown_by_configuration():
     ]
     rows[0] |= {"outcome": "diverged", "test acc": None}
     lines = table.text(rows).splitlines()
-    assert [line.split()[:3] for line in lines[1:5]] == [
-        ["ce", "0.01", "10"],
-        ["*", "ce", "0.1"],
-        ["mse", "0.01", "10"],
-        ["*", "mse", "0.1"],
-    ]
+    begins = ["ce 0.01 10", "* ce 0.1", "mse 0.01 10", "* mse 0.1"]
+    assert [" ".join(line.split()[:3]) for line in lines[1:5]] == begins
     words = [" ".join(line.split()) for line in lines]
     assert words[1].endswith("90.00 ± 0.00 % 83.50 ± 1.87 % 6 ok, 1 diverged")
     assert words[2].endswith("93.00 ± 2.16 % 83.00 ± 2.16 % 7 ok")
     assert all(len(line) <= 100 for line in lines)
-    many = [
-        finished(loss, lr, 0, 0.5 + lr, 0.5)
-        for loss in map("loss{}".format, range(30))
-        for lr in rates
-    ]
+    losses = [f"loss{place}" for place in range(30)]
+    many = [finished(loss, lr, 0, 0.5 + lr, 0.5) for loss in losses for lr in rates]
     lines = table.text(many).splitlines()
     assert len(lines) == 1 + table.MOST_ROWS + 2
     assert {line.split()[0] for line in lines[1:-2]} == {"*"}

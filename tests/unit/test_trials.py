@@ -48,9 +48,8 @@ def test_losses_with_different_numbers_of_values_get_as_many_trials() -> None:
 
 def test_two_values_of_one_loss_are_tuned_together_at_the_default_rate() -> None:
     found = jobs("loss=gce", "tune.gce.q=0.5,0.7", "tune.gce.k=range(3)")
-    assert [(job["loss.q"], job["loss.k"]) for job in found["gce"]] == [
-        (q, k) for q in ("0.5", "0.7") for k in ("0", "1", "2")
-    ]
+    pairs = [(job["loss.q"], job["loss.k"]) for job in found["gce"]]
+    assert pairs == [(q, k) for q in ("0.5", "0.7") for k in ("0", "1", "2")]
     assert not any("lr" in job for job in found["gce"])
 
 
@@ -104,14 +103,9 @@ def test_what_cannot_be_tuned_is_refused(words: list[str], message: str) -> None
 
 
 def test_more_values_than_a_tag_can_keep_are_refused() -> None:
-    one = settings("data=digits", "loss=focal")
-    tuned = {"focal": ["loss.gamma"]}
-    runs = [
-        dataclasses.replace(
-            one, tuned=tuned, options=one.options | {"loss": one.options["loss"] | {"gamma": value}}
-        )
-        for value in range(1000)
-    ]
+    one = dataclasses.replace(settings("loss=focal"), tuned={"focal": ["loss.gamma"]})
+    losses = [one.options["loss"] | {"gamma": value} for value in range(1000)]
+    runs = [dataclasses.replace(one, options=one.options | {"loss": each}) for each in losses]
     assert declared(runs[:3]) == {"focal": {"loss.gamma": ["0", "1", "2"]}}
     with pytest.raises(CommandError, match=r"tune: expected at most 5,000 characters in all, got"):
         declared(runs)
