@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = ["loss", "lr", "epochs", "seed"]  # columns
 _RESULTS = ["val acc", "test acc", "time", "outcome", "run id"]
+_CONSTANT = "constant"  # the accuracy with which a diverged run counts, where rows are compared
 MOST_ROWS = 25
 WIDTH = 100
 
@@ -28,11 +29,14 @@ def row(job: Settings, run: Run | None) -> dict[str, Any]:
     """One line of the table: the run, and what the store has of it."""
     values: dict[str, Any] = {"loss": job.choices["loss"], "lr": f"{job.lr:g}"}
     values |= {"epochs": job.epochs, "seed": job.seed}
-    values |= {name: value for name, value in job.params.items() if name not in values}
+    own = {name: value for name, value in job.params.items() if name not in values}
+    values |= {name: "null" if value is None else value for name, value in own.items()}
     if run is None:
         return values | dict.fromkeys(_RESULTS, "") | {"outcome": "missing"}
     metrics, info = run.data.metrics, run.info
     seconds = ((info.end_time or info.start_time) - info.start_time) / 1000
+    if run.data.tags.get("outcome") == "diverged":
+        values[_CONSTANT] = contract.constant_accuracy(run.data.tags.get("classes"))
     return values | {
         "val acc": contract.validation_accuracy(metrics),
         "test acc": metrics.get("test/accuracy"),
@@ -43,24 +47,51 @@ def row(job: Settings, run: Run | None) -> dict[str, Any]:
 
 
 def means(rows: Sequence[Mapping[str, Any]], tuning_seeds: int = 0) -> dict[str, float]:
-    """The mean test accuracy of each loss, at its settings of the best mean validation accuracy.
+    """The mean test accuracy of each loss at its best learning rate and own values.
 
-    tuning_seeds: How many seeds, from 0 on, only chose the settings; the mean is over the others.
+    It is that of the most epochs, and empty where the runs have several settings. As in reports, a
+    diverged run counts as a constant answer.
+
+    Args:
+        rows: From `row`.
+        tuning_seeds: How many seeds, from 0 on, only chose the best by validation accuracy; the
+            mean is over the others. 0: all choose, and all count.
     """
     import pandas as pd
 
-    names = [name for row in rows for name in row if name not in (*_RESULTS, "seed")]
-    ok = pd.DataFrame([row for row in rows if row["outcome"] == "ok"])
-    if ok.empty:
+    frame = pd.DataFrame(rows)
+    own = _differing(frame)
+    if any(not name.startswith("loss.") for name in own):
         return {}
-    keys = [name for name in dict.fromkeys(names) if name in ok]
-    ok["score"] = ok["val acc"].where(ok["seed"] < (tuning_seeds or math.inf))
-    ok["test acc"] = ok["test acc"].where(ok["seed"] >= tuning_seeds)
-    means = ok.astype(dict.fromkeys(keys, str)).groupby(keys, sort=False, dropna=False)[
-        ["score", "test acc"]
-    ]
-    best = means.mean().sort_values("score", ascending=False).groupby("loss", sort=False)
-    return best["test acc"].head(1).droplevel(keys[1:]).dropna().to_dict()
+    frame = _scored(frame[frame["epochs"] == frame["epochs"].max()], tuning_seeds)
+    groups = frame.groupby(["loss", "lr", *own], sort=False, dropna=False)
+    best = groups[["score", "mean"]].mean().dropna(subset="score")
+    best = best.sort_values("score", ascending=False, kind="stable").groupby("loss", sort=False)
+    return best["mean"].head(1).droplevel(["lr", *own]).dropna().to_dict()
+
+
+def _differing(frame: pd.DataFrame) -> list[str]:
+    """The own values of options that differ between runs that have them."""
+    own = [name for name in frame if name not in (*_SETTINGS, *_RESULTS, _CONSTANT)]
+    return [name for name in own if frame[name].astype(str)[frame[name].notna()].nunique() > 1]
+
+
+def _scored(frame: pd.DataFrame, tuning_seeds: int) -> pd.DataFrame:
+    """The rows with numbers as results, and what counts where configurations are compared.
+
+    `score` is the validation accuracy of a run that chooses, and `mean` the test accuracy of one
+    that is judged; NaN elsewhere.
+    """
+    import pandas as pd
+
+    test = pd.to_numeric(frame["test acc"], errors="coerce")
+    validation = pd.to_numeric(frame["val acc"], errors="coerce").where(test.notna())
+    constant = frame.get(_CONSTANT, math.nan)
+    return frame.assign(
+        **{"val acc": validation, "test acc": test},
+        score=validation.fillna(constant).where(frame["seed"] < (tuning_seeds or math.inf)),
+        mean=test.fillna(constant).where(frame["seed"] >= tuning_seeds),
+    )
 
 
 def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: int = 0) -> str:
@@ -76,12 +107,7 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: 
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    own = [
-        name
-        for name in frame
-        if name not in _SETTINGS + _RESULTS
-        and frame[name].astype(str)[frame[name].notna()].nunique() > 1
-    ]
+    own = _differing(frame)
     if "data.name" in own and frame["data.name"].equals(frame.get("data")):
         own.remove("data.name")  # it differs where several files are data=table
     if len(frame) > MOST_ROWS:
@@ -96,40 +122,29 @@ def _configurations(
     frame: pd.DataFrame, own: list[str], tuned: Collection[str], tuning_seeds: int
 ) -> str:
     """A row for each configuration; of many those at the best learning rate of each loss."""
-    import pandas as pd
-
-    keys = ["loss", "lr", "epochs", *own]
-    rows = []
-    filled = frame.astype(object).where(frame.notna(), "").astype(dict.fromkeys(own, str))
-    for _, runs in filled.groupby(keys, sort=False):
-        scores = {
-            name: [float(score) for score in runs[name][runs["test acc"] != ""] if score != ""]
-            for name in ("val acc", "test acc")
-        }
-        choosing = runs[(runs["seed"] < (tuning_seeds or math.inf)) & (runs["test acc"] != "")]
-        chosen = [float(score) for score in choosing["val acc"] if score != ""]
-        counts = runs["outcome"].value_counts()
-        rows.append(
-            {name: str(runs[name].iloc[0]) for name in keys}
-            | {name: _mean(values) for name, values in scores.items()}
-            | {"runs": ", ".join(f"{count} {outcome}" for outcome, count in counts.items())}
-            | {"score": sum(chosen) / max(len(chosen), 1)}
-        )
-    table = pd.DataFrame(rows)
+    frame = _scored(frame, tuning_seeds)
+    frame[own] = frame[own].astype(object).where(frame[own].notna(), "").astype(str)
+    groups = frame.groupby(["loss", "lr", "epochs", *own], sort=False)
+    table = groups[["val acc", "test acc"]].agg(_mean)
+    table["runs"] = groups["outcome"].agg(_counted)
+    table["score"] = groups["score"].mean()
+    table = table.reset_index()
     apart = ["loss", "epochs", *(name for name in own if name not in tuned)]
     best = table["score"] == table.groupby(apart, sort=False)["score"].transform("max")
-    table.insert(0, "", ["*" if chosen else "" for chosen in best & (table["score"] > 0)])
-    scored = table["score"].any()
+    table.insert(0, "", ["*" if chosen else "" for chosen in best])
+    scored = table["score"].notna().any()
     notes = []
     if scored:
         of_seeds = f" with seeds 0 to {tuning_seeds - 1}" if tuning_seeds else ""
         notes.append(f"* best validation accuracy of this loss{of_seeds}")
         notes[0] += "; mean ± standard deviation over seeds"
+        if (frame["outcome"] == "diverged").any():
+            notes.append("to choose, a diverged run counts as a constant answer")
     if len(table) > MOST_ROWS:
-        few = best.sum() <= MOST_ROWS
+        few = scored and best.sum() <= MOST_ROWS
         which = "best of each loss" if few else f"{'best' if scored else 'first'} {MOST_ROWS}"
         notes.append(f"{len(table)} configurations; the {which} are shown")
-        table = table[best]
+        table = table[best] if scored else table
         if not few:
             table = table.sort_values("score", ascending=False, kind="stable").head(MOST_ROWS)
     note = ";\n  ".join(notes)
@@ -155,12 +170,15 @@ def _narrow(table: pd.DataFrame, own: list[str]) -> str:
     return table.to_string(index=False)
 
 
-def _mean(scores: Sequence[float]) -> str:
+def _mean(accuracies: pd.Series) -> str:
     """Mean and standard deviation in per cent: 98.12 ± 0.10 %."""
-    if not scores:
-        return ""
-    mean = f"{100 * statistics.mean(scores):.2f}"
-    return f"{mean} ± {100 * statistics.stdev(scores):.2f} %" if len(scores) > 1 else f"{mean} %"
+    count, mean, deviation = (100 * accuracies).agg(["count", "mean", "std"])
+    return f"{mean:.2f} ± {deviation:.2f} %" if count > 1 else f"{mean:.2f} %" if count else ""
+
+
+def _counted(outcomes: pd.Series) -> str:
+    """How many runs ended in which way: '9 ok, 1 diverged'."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.value_counts().items())
 
 
 def at_the_edge(

@@ -31,6 +31,10 @@ def test_the_table_shows_own_values_only_where_they_differ():
     header = " ".join(table.text(rows).splitlines()[0].split())
     assert header == "loss lr epochs seed data.label_noise val acc test acc time outcome run id"
     assert "nan" not in table.text(rows)
+    one, other = (table.row(settings(f"data.train_size={size}"), None) for size in ("null", 500))
+    assert [line.split()[4] for line in table.text([one, other]).splitlines()] == [
+        "data.train_size", "null", "500",
+    ]  # fmt: skip
 
 
 def test_a_run_without_a_run_is_missing_in_the_table():
@@ -174,11 +178,33 @@ def test_the_mean_of_each_loss_is_that_of_its_best_settings():
             *rows("ce", "0.2", [0.65, 0.4]),
             *rows("focal", "0.1", [0.3, 0.5], **{"loss.gamma": 2.0}),
             *rows("focal", "0.1", [0.2, 0.4], **{"loss.gamma": 3.0}),
-            {"loss": "mse", "lr": "0.1", "outcome": "diverged"},
+            row(loss="mse", lr="0.1", epochs=2, outcome="failed"),
         ]
     )
     assert found == pytest.approx({"ce": 0.5, "focal": 0.3})
-    assert table.means([{"loss": "mse", "outcome": "failed"}]) == {}
+    assert table.means([row(loss="mse", outcome="failed")]) == {}
+    longer = [each | {"epochs": 3} for each in rows("ce", "0.1", [0.9])]
+    assert table.means([*rows("ce", "0.1", [0.5]), *longer]) == pytest.approx({"ce": 0.8})
+    noisy = [each | {"data.label_noise": 0.4} for each in rows("ce", "0.1", [0.5])]
+    clean = [each | {"data.label_noise": 0.0} for each in rows("ce", "0.1", [0.9])]
+    assert table.means([*noisy, *clean]) == {}  # there is no mean over settings
+
+
+def test_a_diverged_run_counts_as_a_constant_answer():
+    """One seed of rate 1 is the best of all, but nine diverge: the report chooses 0.1, too."""
+    rows = [
+        row(loss="ce", lr=lr, seed=seed, outcome="ok") | {"val acc": score, "test acc": score}
+        for lr, score in (("0.1", 0.8), ("0.3", 0.7), ("1", 0.9))
+        for seed in range(10)
+    ]
+    for each in rows[21:]:
+        each |= {"outcome": "diverged", "val acc": None, "test acc": None, "constant": 0.1}
+    lines = table.text(rows).splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith("*")][0] == ["*", "ce", "0.1"]
+    assert lines[3].endswith("90.00 %        90.00 % 9 diverged, 1 ok")
+    assert lines[5] == "  to choose, a diverged run counts as a constant answer"
+    assert table.means(rows) == pytest.approx({"ce": 0.8})
+    assert table.means(rows[20:]) == pytest.approx({"ce": 0.18})
 
 
 def test_tuning_seeds_choose_the_settings_and_the_others_give_the_mean():
