@@ -200,7 +200,7 @@ def test_a_diverged_run_counts_as_a_constant_answer():
     for each in rows[21:]:
         each |= {"outcome": "diverged", "val acc": None, "test acc": None, "constant": 0.1}
     lines = table.text(rows).splitlines()
-    assert [line.split()[:3] for line in lines if line.startswith("*")][0] == ["*", "ce", "0.1"]
+    assert next(line.split()[:3] for line in lines if line.startswith("*")) == ["*", "ce", "0.1"]
     assert lines[3].endswith("90.00 %        90.00 % 9 diverged, 1 ok")
     assert lines[5] == "  to choose, a diverged run counts as a constant answer"
     assert table.means(rows) == pytest.approx({"ce": 0.8})
