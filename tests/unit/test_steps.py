@@ -59,11 +59,16 @@ def trained(model, loss, monkeypatch, kernel):
     "loss", [losses.ce, losses.focal, losses.mse, functools.partial(losses.gce, q=0.5), in_place]
 )
 def test_values_and_weights_equal_those_of_paddles_tape(model, loss, monkeypatch):
+    assert as_on_the_tape(model, loss, monkeypatch)
+
+
+def as_on_the_tape(model, loss, monkeypatch):
+    """Whether the steps were off the tape, which are as those on it."""
     expected, _ = trained(model, loss, monkeypatch, "stock")
     actual, off_tape = trained(model, loss, monkeypatch, "")
-    assert off_tape
     for one, other in zip(expected, actual, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+    return off_tape
 
 
 def shared(outputs):
@@ -99,19 +104,12 @@ def twice(logits, labels):
 @pytest.mark.parametrize(
     ("model", "loss"),
     [
-        (shared, losses.ce),
-        (dropped_and_shared, losses.ce),
-        (replaced, losses.ce),
-        (scaled_gradient, losses.ce),
-        (models.mlp, through_features),
-        (models.mlp, twice),
+        *((each, losses.ce) for each in (shared, dropped_and_shared, replaced, scaled_gradient)),
+        *((models.mlp, each) for each in (through_features, twice)),
     ],
 )
 def test_what_only_the_tape_knows_is_kept(model, loss, monkeypatch):
-    expected, _ = trained(model, loss, monkeypatch, "stock")
-    actual, _ = trained(model, loss, monkeypatch, "")
-    for one, other in zip(expected, actual, strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+    as_on_the_tape(model, loss, monkeypatch)
 
 
 @pytest.mark.parametrize("hooked", [False, True])
@@ -164,9 +162,8 @@ def test_a_frozen_layer_keeps_its_weights(monkeypatch):
     with training.fresh(0):
         before = [each.numpy() for each in frozen(10).parameters()]
     assert off_tape
-    assert [np.array_equal(*pair) for pair in zip(before, found[-4:], strict=True)] == [
-        True, True, False, False,
-    ]  # fmt: skip
+    same = [np.array_equal(*pair) for pair in zip(before, found[-4:], strict=True)]
+    assert same == [True, True, False, False]
 
 
 def test_labels_and_weights_are_checked_as_on_the_tape():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.figures import with_gid
 from helpers.pages import make_page, source
 from helpers.synthetic_runs import predictions, tuned
 
@@ -89,9 +90,8 @@ def test_a_verdict_has_to_hold_in_every_trial_that_may_be_the_best() -> None:
 
 def test_equal_rates_are_compared_for_each_value() -> None:
     rows = contrasts(tuned()[0], view="equal")
-    assert [*zip(rows["lr_a"], rows["tuned_a"], rows["lr_b"], strict=True)] == [
-        (lr, f"gamma={gamma}", lr) for lr in (0.01, 0.1) for gamma in (1, 2, 3)
-    ]
+    found = [*zip(rows["lr_a"], rows["tuned_a"], rows["lr_b"], strict=True)]
+    assert found == [(lr, f"gamma={gamma}", lr) for lr in (0.01, 0.1) for gamma in (1, 2, 3)]
 
 
 def test_unequal_trials_raise_the_caveat_on_budgets(section: Section) -> None:
@@ -112,9 +112,8 @@ def test_every_loss_is_expected_at_its_own_trials() -> None:
     assert len(expected_runs(summary)) == len(summary) == 36
     killed = summary[summary["run_id"] != "run10000"]  # focal, gamma 1, rate .01, seed 0
     missing = section_of(killed, tuned(seeds=range(3))[1]).unfinished
-    assert missing[["loss", "lr", "tuned", "seed"]].to_numpy().tolist() == [
-        ["focal", 0.01, "gamma=1", 0]
-    ]
+    (row,) = missing[["loss", "lr", "tuned", "seed"]].to_numpy().tolist()
+    assert row == ["focal", 0.01, "gamma=1", 0]
 
 
 def test_the_expected_best_counts_trials() -> None:
@@ -156,13 +155,8 @@ def test_the_page_names_the_best_trial() -> None:
 def test_the_figures_of_rates_have_a_line_and_a_row_for_each_value(section: Section) -> None:
     draw = FigureBuilder(section, palette.looks(section.losses))
     figure = draw.rates().figure
-    lines = [
-        line
-        for axis in figure.axes
-        for line in axis.lines
-        if str(line.get_gid()).partition("|")[0] == "means"
-    ]
-    assert sorted(len(line.get_xdata()) for line in lines) == [2, 2, 2, 6]
+    counts = [len(line.get_xdata()) for line in with_gid(figure, "means")]
+    assert sorted(counts) == [2, 2, 2, 6]
     words = {text.get_text() for axis in figure.axes for text in axis.texts}
     assert words >= {"gamma=1", "gamma=2", "gamma=3"}
     rows = [tick.get_text() for tick in draw.heat_map().figure.axes[0].get_yticklabels()]
