@@ -5,13 +5,13 @@ What works, and how what does not is refused.
 
 from __future__ import annotations
 
-import sqlite3
 import textwrap
 from pathlib import Path
 
 import pytest
 from helpers.commands import ROOT
 from helpers.marks import first, with_slow
+from helpers.stores import runs
 
 SMALL = ["data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
 FOCAL = "_target_: experiments.losses.focal\n_partial_: true\ngamma: 3\n"
@@ -36,31 +36,16 @@ def plan(run_command, directory, *words):
     return done
 
 
-def params(directory: Path) -> list[dict[str, str]]:
-    """The params of every run in the store, in the order of their runs."""
-    with sqlite3.connect(directory / "mlflow.db") as database:
-        rows = database.execute(
-            "SELECT p.run_uuid, p.key, p.value FROM params p JOIN runs r USING (run_uuid) "
-            "ORDER BY r.start_time"
-        ).fetchall()
-    runs: dict[str, dict[str, str]] = {}
-    for run, key, value in rows:
-        runs.setdefault(run, {})[key] = value
-    return [each for each in runs.values() if "loss" in each]
-
-
 OPTIONS = {
     "inherits": "defaults: [focal, _self_]\ngamma: 3\n",
     "inherits_all": "defaults: [focal, _self_]\n",
     "quoted": '"_target_": experiments.losses.focal\n"_partial_": true\n"gamma": 3\n',
     "flow": "{_target_: experiments.losses.focal, _partial_: true, gamma: 3}\n",
     "bom": "\ufeff" + FOCAL,
-    "refers": "_target_: experiments.losses.focal\n_partial_: true\ngamma: ${lr}\n",
-    "exponent": "_target_: experiments.losses.focal\n_partial_: true\ngamma: 1e-3\n",
-    "anchor": "# @package loss\n---\n_target_: experiments.losses.focal\n_partial_: &t "
-    "true\ngamma: 3\n",
-    "package": "# @package _global_\nloss:\n  _target_: experiments.losses.focal\n  _partial_: "
-    "true\n  gamma: 3\n",
+    "refers": FOCAL.replace("gamma: 3", "gamma: ${lr}"),
+    "exponent": FOCAL.replace("gamma: 3", "gamma: 1e-3"),
+    "anchor": "# @package loss\n---\n" + FOCAL.replace("true", "&t true"),
+    "package": "# @package _global_\nloss:\n" + textwrap.indent(FOCAL, "  "),
 }
 
 
@@ -175,31 +160,25 @@ MODULE = """
 
 @pytest.mark.slow
 def test_lists_and_mappings_are_plain_python_and_can_be_typed_again(options, run_command):
-    directory = options(
-        "loss/mine", "_target_: mine.weighted\n_partial_: true\nweights: [1, [2, 3]]\ntable: null\n"
-    )
+    option = "_target_: mine.weighted\n_partial_: true\nweights: [1, [2, 3]]\ntable: null\n"
+    directory = options("loss/mine", option)
     (directory / "mine.py").write_text(textwrap.dedent(MODULE))
+    words = ["--config-dir", "options", "loss=mine", *SMALL]
     table = "loss.table={a:1,b:[x,null,true,0.5]}"
-    first = run_command(
-        directory, "--config-dir", "options", "loss=mine", table, *SMALL, PYTHONPATH="."
-    )  # fmt: skip
+    first = run_command(directory, *words, table, PYTHONPATH=".")
     assert first.returncode == 0, first.stderr
-    (kept,) = params(directory)
-    again = run_command(
-        directory, "--config-dir", "options", "loss=mine", f"loss.weights={kept['loss.weights']}",
-        f"loss.table={kept['loss.table']}", *SMALL, PYTHONPATH=".",
-    )  # fmt: skip
+    (run,) = runs(directory)
+    typed = [f"{name}={run.data.params[name]}" for name in ("loss.weights", "loss.table")]
+    again = run_command(directory, *words, *typed, PYTHONPATH=".")
     assert again.returncode == 0, again.stderr
     assert "finished before as run" in again.stdout
-    assert params(directory) == [kept]
+    assert len(runs(directory)) == 1
 
 
 def preset(options, body: str) -> Path:
     indented = textwrap.indent(textwrap.dedent(body), "      ")
-    return options(
-        "preset/mine",
-        f"# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n{indented}\n",
-    )
+    head = "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
+    return options("preset/mine", f"{head}{indented}\n")
 
 
 @pytest.mark.parametrize(
@@ -240,8 +219,7 @@ def test_a_list_in_a_preset_means_its_choices(options, run_command, body, runs):
             ),
             (
                 "lr: 0.1,,",
-                "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, "
-                "0.2]`, got '0.1,,': ",
+                "hydra.sweeper.params.lr: expected choices such as `0.1,0.2` or `[0.1, 0.2]`, got",
             ),
             ("- lr", "hydra.sweeper.params: expected a mapping such as `lr: 0.1,0.2`, got ['lr']"),
         ],
@@ -282,7 +260,7 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
     directory = options("loss/theirs", target + "head: logits\nreduction: none\n")
     done = run_command(directory, "--config-dir", "options", "-m", "loss=theirs,ce", *SMALL)
     assert done.returncode == 0, done.stderr
-    by_loss = {each["loss"]: each for each in params(directory)}
+    by_loss = {run.data.params["loss"]: run.data.params for run in runs(directory)}
     assert by_loss["theirs"]["loss.head"] == "logits"
     assert "loss.head" not in by_loss["ce"]
     accuracies = [line.split()[4:6] for line in done.stdout.splitlines() if "ok" in line.split()]
@@ -329,9 +307,8 @@ def test_a_loss_that_cannot_be_used_is_refused_with_advice(options, run_command,
     )
     with (directory / "options/loss/mine.yaml").open("a") as file:
         file.write("k: 2\n" if "fails" in option else "")
-    done = run_command(
-        directory, "--config-dir", "options", "loss=mine", *SMALL, PYTHONPATH="."
-    )  # fmt: skip
+    words_of = ["--config-dir", "options", "loss=mine", *SMALL]
+    done = run_command(directory, *words_of, PYTHONPATH=".")
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr

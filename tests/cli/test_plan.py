@@ -9,37 +9,30 @@ from helpers.commands import SMALL, but
 
 from experiments import plan
 
+NOT_KNOWN = "how long that takes is not known before one like them is finished."
+
 
 @pytest.mark.parametrize(
     ("states", "jobs", "text"),
     [
         (["done", "done"], [], "2 runs: 2 done. Nothing to run."),
+        (["running (process 7 on host)"], [], "1 run: 1 running. Nothing to run."),
         (
             ["done", "missing", "failed", "diverged"],
             [[30.0], [90.0]],
-            "4 runs: 1 diverged, 1 done, 1 failed, 1 missing. 2 to run, 2 jobs at a time: about "
-            "1m30s.",
+            "4 runs: 1 diverged, 1 done, 1 failed, 1 missing. "
+            "2 to run, 2 jobs at a time: about 1m30s.",
         ),
         (
             ["missing", "missing", "missing"],
             [[10.0], [None], [20.0]],
             "3 runs: 3 missing. 3 to run, 2 jobs at a time: about 22.5s.",
         ),
-        (
-            ["missing"],
-            [[None]],
-            "1 run: 1 missing. 1 to run, 1 job at a time; how long that takes is not known "
-            "before one like them is finished.",
-        ),
+        (["missing"], [[None]], f"1 run: 1 missing. 1 to run, 1 job at a time; {NOT_KNOWN}"),
         (
             ["missing", "missing"],
             [[10.0, 20.0]],
             "2 runs: 2 missing. 2 to run, 1 job at a time: about 30.0s.",
-        ),
-        (
-            ["running (process 7 on host)"],
-            [],
-            "1 run: 1 running. Nothing to run.",
         ),
     ],
 )
@@ -57,9 +50,8 @@ def test_a_plan_creates_nothing(tmp_path, run_command):
 
 def test_a_plan_tells_what_is_done_and_how_long_the_rest_takes(sweep, run_command):
     directory, _ = sweep
-    done = run_command(
-        directory, "-m", "loss=mse,ce", "seed=0,1,2", *but(SMALL, "epochs=2,3"), "plan=true"
-    )
+    grid = ["-m", "loss=mse,ce", "seed=0,1,2", *but(SMALL, "epochs=2,3")]
+    done = run_command(directory, *grid, "plan=true")
     assert done.returncode == 0, done.stderr
     assert "12 runs: 4 done, 8 missing. 8 to run" in done.stdout
     assert " at a time: about " in done.stdout
@@ -78,10 +70,8 @@ def test_a_plan_tells_what_checkpoints_will_take_on_disk(tmp_path, run_command):
     done = run_command(tmp_path, *words, "plan=true")
     assert done.returncode == 0, done.stderr
     told = float(re.search(r"will take about ([\d.]+) MB in outputs/checkpoints", done.stdout)[1])
-    assert (
-        "outputs/checkpoints"
-        not in run_command(tmp_path, *words, "plan=true", "checkpoint=running").stdout
-    )
+    none = run_command(tmp_path, *words, "plan=true", "checkpoint=running")
+    assert "outputs/checkpoints" not in none.stdout
     assert run_command(tmp_path, *words, "tracking.log_model=false").returncode == 0
     files = list(tmp_path.glob("outputs/checkpoints/*"))
     assert len(files) == 2

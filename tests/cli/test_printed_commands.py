@@ -1,7 +1,4 @@
-"""Every command that the programs.
-
-The page and report.md print can be pasted into a shell as it is.
-"""
+"""Every command that programs, page and report.md print can be pasted into a shell as it is."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ PROGRAMS = ("python", "generate", "mlflow")
 
 @pytest.fixture
 def run_line(tmp_path: Path):
-    """Runs a line in a shell in which the programs only say what they were given.
-
-    Program, words, store of MLflow's.
-    """
+    """A line in a shell in which the programs only say what they get: themselves, words, store."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in PROGRAMS:
@@ -47,14 +41,10 @@ def run_line(tmp_path: Path):
         (programs / name).chmod(0o755)
 
     def run(line: str) -> list[Any]:
-        environment = clean_environment() | {
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "HOME": "/nobody",
-        }
-        done = subprocess.run(
-            ["sh", "-c", line], env=environment, capture_output=True, text=True, check=True
-        )
-        *words, uri, _ = done.stdout.split("\0")
+        path = f"{programs}:{os.environ['PATH']}"
+        environment = clean_environment() | {"PATH": path, "HOME": "/nobody"}
+        said = subprocess.check_output(["sh", "-c", line], env=environment, text=True)
+        *words, uri, _ = said.split("\0")
         return [*words, None if uri == "unset" else uri]
 
     return run
@@ -87,33 +77,20 @@ def test_the_next_commands(name, tmp_path, monkeypatch, run_line):
         assert (option, uri) == ("--backend-store-uri", expected)
         program, word, *words, _ = run_line(report)
         assert (program, word) == ("generate", "report")
-        assert values(words) == {
-            "tracking": {"uri": expected},
-            "experiment": name,
-        }
+        assert values(words) == {"tracking": {"uri": expected}, "experiment": name}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_commands_of_a_page(name, run_line):
-    """A value of an option is a string on purpose where it has a default that is one.
-
-    Else what its text says.
-    """
+    """A value is a string on purpose where its default is one, else what its text says."""
     row = {
-        "loss": "mine",
-        "loss_option": name,
-        "model": "mlp",
-        "data": "digits",
+        **{"loss": "mine", "loss_option": name, "model": "mlp", "data": "digits"},
         "loss.text": name if name not in ("null", "[a]") else "other",
-        "loss.weights": "[0.1, 2]",
-        "loss.by_class": "{'a': 1.0}",
-        "data.noise_kind": name,
-        "data.extra": "1",
-        "data.validation_size": "360",
+        **{"loss.weights": "[0.1, 2]", "loss.by_class": "{'a': 1.0}", "data.noise_kind": name},
+        **{"data.extra": "1", "data.validation_size": "360"},
     }
-    (line,) = commands.run_command(
-        ["mine"], [0.1, 1 / 3], [0, 1], pd.DataFrame([row]), epochs=2, experiment=name, uri=name
-    )
+    grid = ["mine"], [0.1, 1 / 3], [0, 1], pd.DataFrame([row])
+    (line,) = commands.run_command(*grid, epochs=2, experiment=name, uri=name)
     *words, _ = run_line(line)
     assert words[:3] == ["python", "experiments/run.py", "-m"]
     assert "+data.extra=1" in words  # in no file of conf/
@@ -127,15 +104,9 @@ def test_the_commands_of_a_page(name, run_line):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mlflows_own_commands(name, tmp_path, run_line):
-    line = f"{mlflow_for(f'sqlite:////{name}/s.db')} runs restore --run-id 1"
-    assert run_line(line) == [
-        "mlflow",
-        "runs",
-        "restore",
-        "--run-id",
-        "1",
-        f"sqlite:////{name}/s.db",
-    ]
+    store = f"sqlite:////{name}/s.db"
+    found = run_line(f"{mlflow_for(store)} runs restore --run-id 1")
+    assert found == ["mlflow", "runs", "restore", "--run-id", "1", store]
     assert mlflow_for(f"sqlite:///{Path.cwd()}/mlflow.db") == "mlflow"
 
 
@@ -152,27 +123,19 @@ def test_all_that_a_run_and_its_report_print(tmp_path, run_command, run_line, mo
     place.mkdir()
     uri = f"sqlite:///{place}/my store.db"
     exported: Mapping[str, str] = {"MLFLOW_TRACKING_URI": uri, "PYTHONUTF8": "1"}
-    done = run_command(
-        tmp_path, "-m", "loss=ce,brier", *but(SMALL, "lr=0.01,0.03", "epochs=1"), "seed=0,1,2",
-        override("experiment", name), **exported,
-    )  # fmt: skip
+    grid = ["-m", "loss=ce,brier", *but(SMALL, "lr=0.01,0.03", "epochs=1"), "seed=0,1,2"]
+    done = run_command(tmp_path, *grid, override("experiment", name), **exported)
     assert done.returncode == 0, done.stderr
     browse, report = printed(done.stdout)
     assert run_line(browse)[-2] == uri
 
     # For real, in a shell that does not know the store.
-    environment = clean_environment() | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONUTF8": "1",
-    }
-    made = subprocess.run(
-        ["sh", "-c", report], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert made.returncode == 0, made.stderr
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    how = {"cwd": tmp_path, "env": clean_environment() | {"PATH": path, "PYTHONUTF8": "1"}}
+    subprocess.check_output(["sh", "-c", report], **how)
     (page,) = (tmp_path / "outputs" / "reports").glob("*/index.html")
-    blocks = re.findall(
-        r"<pre[^>]*>(?:<code>)?(.*?)(?:</code>)?</pre>", page.read_text(), re.DOTALL
-    )
+    block = r"<pre[^>]*>(?:<code>)?(.*?)(?:</code>)?</pre>"
+    blocks = re.findall(block, page.read_text(), re.DOTALL)
     in_page = printed(html.unescape(re.sub(r"<[^>]+>", "", "\n".join(blocks))))
     in_markdown = printed((page.parent / "report.md").read_text())
     assert in_page == in_markdown
@@ -185,8 +148,5 @@ def test_all_that_a_run_and_its_report_print(tmp_path, run_command, run_line, mo
         if program == "python" or not {"check", "sweep"} & got.keys():
             assert got["experiment"] == name, line
     check = next(line for line in in_page if "check=" in line)
-    again = subprocess.run(
-        ["sh", "-c", check], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stderr
-    assert re.fullmatch(r"all \d+ verdicts of .* hold\n", again.stdout)
+    again = subprocess.check_output(["sh", "-c", check], text=True, **how)
+    assert re.fullmatch(r"all \d+ verdicts of .* hold\n", again)

@@ -10,12 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, clean_environment
+from helpers.commands import ROOT, RUN, clean_environment
 
 from experiments import terminal
 
 ENCODINGS = ["cp1252", "gbk", "ascii"]
 NAME = "中文 − 😀"
+
+
+def run_in(encoding: str, directory: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
+    """A command whose output has this encoding."""
+    environment = clean_environment() | {"PYTHONIOENCODING": encoding}
+    how = {"cwd": directory, "env": environment, "capture_output": True, "timeout": 300}
+    return subprocess.run(command, **how)
 
 
 def spelt(text: str, encoding: str) -> str:
@@ -42,29 +49,16 @@ def test_no_character_is_lost(encoding: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_report_in_any_encoding(encoding: str, sweep: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copy(sweep[0] / "mlflow.db", tmp_path)
     chosen = sweep[1].split()[-1]  # "sweep=ID": other tests run more in the same directory
-    command = [
-        sys.executable,
-        str(ROOT / "reports" / "generate.py"),
-        chosen,
-        "formats=[svg]",
-        "output=o",
-    ]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=clean_environment() | {"PYTHONIOENCODING": encoding},
-        capture_output=True,
-        timeout=300,
-    )
+    command = [sys.executable, str(ROOT / "reports" / "generate.py"), chosen]
+    done = run_in(encoding, tmp_path, *command, "formats=[svg]", "output=o")
     said = done.stdout.decode(encoding)
     assert done.returncode == 0, done.stderr.decode(encoding)
     page = (tmp_path / "o" / "index.html").read_text(encoding="utf-8")
     (verdict,) = [line.strip() for line in said.splitlines() if line.startswith("  mse against ce")]
     assert verdict.split(" (")[0] in spelt(page, encoding)
     minus = re.escape(spelt("−", encoding))
-    assert re.search(
-        rf"undecided \(too few seeds\): {minus}\d\.\d\d points of test accuracy", verdict
-    )
+    difference = rf"{minus}\d\.\d\d points of test accuracy"
+    assert re.search(rf"undecided \(too few seeds\): {difference}", verdict)
     assert "report: o/index.html" in said
 
 
@@ -72,13 +66,7 @@ def test_a_report_in_any_encoding(encoding: str, sweep: tuple[Path, str], tmp_pa
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_run_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     options = ["loss=ce", "data=digits", "model=softmax", "epochs=0", f"experiment='{NAME}'"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "run.py"), *options],
-        cwd=tmp_path,
-        env=clean_environment() | {"PYTHONIOENCODING": encoding},
-        capture_output=True,
-        timeout=300,
-    )
+    done = run_in(encoding, tmp_path, *RUN, *options)
     said = done.stdout.decode(encoding) + done.stderr.decode(encoding)
     assert done.returncode == 0, said
     assert "Traceback" not in said and "Logging" not in said

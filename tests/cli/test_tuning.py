@@ -1,17 +1,17 @@
-"""Choosing learning rates.
-
-The ranking, the growing grid, and the command that does both and then judges.
-"""
+"""Choosing learning rates: the ranking, the growing grid, and the command that then judges."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.commands import but
+from helpers.stores import client, runs
 
 from experiments import contract, tuning
 
@@ -71,21 +71,13 @@ def test_the_reports_choose_the_same():
             for lr in rates
         }
         rows = [
-            {
-                "loss": "ce",
-                "lr": lr,
-                "epochs": 1,
-                "seed": seed,
-                "run_id": f"{lr}{seed}",
-                "val_accuracy": score or 0.0,
-            }
+            {"lr": lr, "seed": seed, "run_id": f"{lr}{seed}", "val_accuracy": score or 0.0}
             | {"outcome": "diverged" if score is None else "ok"}
             for lr in rates
             for seed, score in zip(seeds, trials[lr], strict=True)
         ]
-        assert choose_rates(pd.DataFrame(rows), None)["lr"].tolist() == [
-            tuning.choose(scores(trials))
-        ]
+        runs = pd.DataFrame(rows).assign(loss="ce", epochs=1)
+        assert choose_rates(runs, None)["lr"].tolist() == [tuning.choose(scores(trials))]
 
 
 @pytest.mark.parametrize(
@@ -102,26 +94,12 @@ def test_the_grid_grows_where_a_best_rate_lies_on_its_edge(rates, chosen, wider)
 
 
 def test_half_decades():
-    assert [contract.half_decade(0.1, steps) for steps in range(-3, 4)] == [
-        0.003,
-        0.01,
-        0.03,
-        0.1,
-        0.3,
-        1.0,
-        3.0,
-    ]
+    found = [contract.half_decade(0.1, steps) for steps in range(-3, 4)]
+    assert found == [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 
 
-TUNE = [
-    "-m",
-    "preset=tuning",
-    "loss=mse,ce",
-    "data=digits",
-    "model=softmax",
-    "epochs=2",
-    "tracking.log_model=false",
-]
+TINY = ["data=digits", "model=softmax", "epochs=2", "tracking.log_model=false"]
+TUNE = ["-m", "preset=tuning", "loss=mse,ce", *TINY]
 
 
 def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
@@ -142,26 +120,18 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
 
 
 def test_the_plan_of_a_tuning_says_what_comes_after_it(tmp_path, run_command):
-    done = run_command(
-        tmp_path, *TUNE, "lr=0.01,0.03", "hydra.sweeper.evaluation_seeds=3", "plan=true"
-    )
+    words = ["lr=0.01,0.03", "hydra.sweeper.evaluation_seeds=3", "plan=true"]
+    done = run_command(tmp_path, *TUNE, *words)
     assert done.returncode == 0, done.stderr
     assert "8 to run" in done.stdout
-    assert (
-        "6 runs evaluate the chosen ones, and for each rate by which the grid grows there are 4 "
-        "more" in done.stdout
-    )
+    assert "6 runs evaluate the chosen ones, and for each rate by which the" in done.stdout
+    assert "for each rate by which the grid grows there are 4 more" in done.stdout
 
 
 @pytest.mark.slow
 def test_a_loss_that_diverges_at_every_rate_is_evaluated_at_the_smallest(tmp_path, run_command):
-    from helpers.stores import runs
-
-    few = [
-        "hydra.sweeper.evaluation_seeds=2",
-        "hydra.sweeper.extensions=0",
-        "hydra.sweeper.tuning_seeds=1",
-    ]
+    few = ["hydra.sweeper.evaluation_seeds=2", "hydra.sweeper.extensions=0"]
+    few += ["hydra.sweeper.tuning_seeds=1"]
     done = run_command(tmp_path, *TUNE, "lr=10,30", *few)
     assert done.returncode == 0, done.stderr
     assert "loss=mse: every trial diverged; the smallest rate is evaluated" in done.stdout
@@ -173,30 +143,21 @@ def test_a_loss_that_diverges_at_every_rate_is_evaluated_at_the_smallest(tmp_pat
     for loss, found in seeds.items():
         rate = next(iter(chosen[loss]))
         assert found == {("10.0", "0"), ("30.0", "0"), (rate, "1"), (rate, "2")}
-    assert (
-        "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]
-    )  # the report is told which seeds chose
+    # the report is told which seeds chose
+    assert "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.slow
 def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
-    from helpers.stores import client, runs
-
-    arguments = [
-        *TUNE,
-        "lr=0.01,0.03",
-        "hydra.sweeper.evaluation_seeds=2",
-        "hydra.sweeper.extensions=1",
-    ]
+    arguments = [*TUNE, "lr=0.01,0.03", "hydra.sweeper.evaluation_seeds=2"]
+    arguments += ["hydra.sweeper.extensions=1"]
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "a best rate lies on the edge of the grid: it grows by" in done.stdout
-    found = {}
+    found = {"ce": defaultdict(set), "mse": defaultdict(set)}
     for run in runs(tmp_path):
         params = run.data.params
-        found.setdefault(params["loss"], {}).setdefault(float(params["lr"]), set()).add(
-            int(params["seed"])
-        )
+        found[params["loss"]][float(params["lr"])].add(int(params["seed"]))
     assert sorted(found["ce"]) == sorted(found["mse"])  # the same rates for all
     assert len(found["ce"]) > 2
     for loss in ("ce", "mse"):
@@ -209,14 +170,11 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     last = max(runs(tmp_path, "sweep"), key=lambda parent: parent.info.start_time)
     path = client(tmp_path).download_artifacts(last.info.run_id, "grid.json", str(tmp_path))
     assert len(json.loads(Path(path).read_text())["identities"]) == len(runs(tmp_path))
-    again = run_command(tmp_path, *arguments)
-    assert (
-        f"{len(runs(tmp_path))} runs, {len(runs(tmp_path))} finished before, 0 to run"
-        in again.stdout
-    )
+    again, count = run_command(tmp_path, *arguments), len(runs(tmp_path))
+    assert f"{count} runs, {count} finished before, 0 to run" in again.stdout
 
 
-OPTUNA = ["-m", "hydra/sweeper=optuna", "loss=mae,ce", *TUNE[3:]]
+OPTUNA = ["-m", "hydra/sweeper=optuna", "loss=mae,ce", *TINY]
 
 
 @pytest.mark.slow
@@ -229,14 +187,8 @@ def test_optuna_wants_an_interval(tmp_path, run_command):
 
 @pytest.mark.slow
 def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_path, run_command):
-    from helpers.stores import runs
-
-    arguments = [
-        *OPTUNA,
-        "lr=interval(0.001,1)",
-        "hydra.sweeper.trials=3",
-        "hydra.sweeper.evaluation_seeds=1",
-    ]
+    arguments = [*OPTUNA, "lr=interval(0.001,1)", "hydra.sweeper.trials=3"]
+    arguments += ["hydra.sweeper.evaluation_seeds=1"]
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     rates = {"ce": set(), "mae": set()}
@@ -253,11 +205,9 @@ def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_
 
 @pytest.mark.slow
 def test_tuned_values_are_trials_of_one_loss(tmp_path, run_command):
-    from helpers.stores import runs
-
     from reports.runs import load
 
-    grid = ["loss=ce,focal", "lr=0.01,0.1", *TUNE[3:-2], "epochs=1", TUNE[-1]]
+    grid = ["loss=ce,focal", "lr=0.01,0.1", *but(TINY, "epochs=1")]
     done = run_command(tmp_path, "-m", "tune.focal.gamma=1,2", *grid)
     assert done.returncode == 0, done.stderr
     trials = "Trials of each loss: 4 (ce: 4 learning rates; focal: 2 learning rates x 2 values of"
