@@ -56,12 +56,9 @@ class Store:
         run_id = self.client.create_run(experiment, start_time=start).info.run_id
         values = [Metric(k, v, start, 0) for k, v in metrics.items()]
         values += [Metric(k, v, start, s) for k, own in curves.items() for s, v in own.items()]
-        self.client.log_batch(
-            run_id,
-            metrics=values,
-            params=[Param(k, str(v)) for k, v in params.items()],
-            tags=[RunTag(k, str(v)) for k, v in tags.items()],
-        )
+        texts = [Param(k, str(v)) for k, v in params.items()]
+        labels = [RunTag(k, str(v)) for k, v in tags.items()]
+        self.client.log_batch(run_id, metrics=values, params=texts, tags=labels)
         self.client.set_terminated(run_id, status, start + 4_000)
         return str(run_id)
 
@@ -82,11 +79,15 @@ def store(empty_store: Path, tmp_path: Path) -> Store:
     return Store(Path(shutil.copy(empty_store, tmp_path / "mlflow.db")))
 
 
-def filled(store: Store, name: str = "resnet", **other: Any) -> str:
-    experiment = store.experiment(name)
+def fill(store: Store, experiment: str, **other: Any) -> None:
     for loss, values in TEST.items():
         for seed, value in enumerate(values):
             store.usual(experiment, loss, seed, value, **other)
+
+
+def filled(store: Store, **other: Any) -> str:
+    experiment = store.experiment("resnet")
+    fill(store, experiment, **other)
     return experiment
 
 
@@ -124,13 +125,9 @@ def test_keys_of_the_projects_own_names_need_no_mapping(store: Store) -> None:
     experiment = store.experiment("own")
     for loss, values in TEST.items():
         for seed, value in enumerate(values):
-            store.add(
-                experiment,
-                params={"loss": loss, "seed": seed, "lr": 0.1, "epochs": 1},
-                tags={},
-                curves={},
-                metrics={"test/accuracy": value, "val_accuracy": value - 0.1},
-            )
+            params = {"loss": loss, "seed": seed, "lr": 0.1, "epochs": 1}
+            metrics = {"test/accuracy": value, "val_accuracy": value - 0.1}
+            store.add(experiment, params=params, tags={}, curves={}, metrics=metrics)
     found = foreign.load(store.uri, ["own"], {}, "test_accuracy", {})
     assert found.summary["val_accuracy"].max() == pytest.approx(0.845)
     assert not len(found.curves) and set(found.summary["epochs"]) == {1}
@@ -147,14 +144,9 @@ def test_settings_and_values_of_the_loss_are_those_that_are_named(store: Store) 
 @pytest.mark.parametrize(
     ("steps", "epochs"),
     [
-        ((0, 1, 2), [1, 2, 3]),
-        ((1, 2, 3), [1, 2, 3]),
-        ((0, 1, 2, 3), [0, 1, 2, 3]),
-        ((469, 938, 1407), [1, 2, 3]),
-        ((0, 1), [1, 2]),
-        ((1, 3), [1, 3]),
-        ((100, 200), []),
-        ((0,), []),
+        *(((0, 1, 2), [1, 2, 3]), ((1, 2, 3), [1, 2, 3]), ((0, 1, 2, 3), [0, 1, 2, 3])),
+        *(((469, 938, 1407), [1, 2, 3]), ((0, 1), [1, 2]), ((1, 3), [1, 3])),
+        *(((100, 200), []), ((0,), [])),
     ],
 )
 def test_steps_are_counted_as_epochs(store: Store, steps: tuple[int, ...], epochs: list) -> None:
@@ -182,9 +174,8 @@ def test_runs_that_did_not_end_well_or_ran_again(store: Store) -> None:
     }  # fmt: skip
     assert mse.loc[0, "test_accuracy"] == 0.5
     assert "1 FINISHED run without metrics.test_acc count as failed" in found.notes
-    assert (
-        "left out: 2 runs of configurations that ran more than once; the newest FINISHED run counts"
-    ) in found.notes
+    left = "left out: 2 runs of configurations that ran more than once"
+    assert f"{left}; the newest FINISHED run counts" in found.notes
 
 
 def test_runs_without_a_rate_or_epochs_are_left_out(store: Store) -> None:
@@ -199,9 +190,7 @@ def test_runs_without_a_rate_or_epochs_are_left_out(store: Store) -> None:
     )
     with pytest.raises(ReadError, match=re.escape(message)):
         load(store, {"val_accuracy": "metrics.test_acc"})
-    for loss, values in TEST.items():
-        for seed, value in enumerate(values):
-            store.usual(experiment, loss, seed, value)
+    fill(store, experiment)
     found = load(store)
     assert len(found.summary) == 8 and not set(found.summary["run_id"]) & {lost, other}
     assert found.notes[1:] == [
@@ -269,10 +258,9 @@ def test_wrong_stores_and_experiments(store: Store, tmp_path: Path) -> None:
     filled(store)
     with pytest.raises(ReadError, match="no experiment is named 'other'; expected one of: "):
         load(store, experiments=["other"])
-    with pytest.raises(ReadError, match="there is no MLflow store"):
-        foreign.load(f"sqlite:///{tmp_path}/none.db", ["a"], {}, "test_accuracy", {})
-    with pytest.raises(ReadError, match="there is no MLflow store"):
-        foreign.load(str(tmp_path / "none"), ["a"], {}, "test_accuracy", {})
+    for uri in (f"sqlite:///{tmp_path}/none.db", str(tmp_path / "none")):
+        with pytest.raises(ReadError, match="there is no MLflow store"):
+            foreign.load(uri, ["a"], {}, "test_accuracy", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db"]
 
 

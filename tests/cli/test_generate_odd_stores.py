@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from benchmarks import read_store
 from helpers.commands import Report
 from helpers.forked import generate as generate_forked
 from helpers.reported import contents
+from helpers.stores import execute
 from helpers.synthetic_runs import HOSTILE
 from mlflow.tracking import MlflowClient
 
@@ -26,24 +25,15 @@ from reports.runs import load, sweeps
 def test_a_report_by_another_metric_than_accuracy(
     sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
-    """From a store in which both losses have an AURC.
-
-    That of ce being the smaller by 0.0125 and 0.0135.
-    """
-    run = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = ?)"
-    seed = "(SELECT run_uuid FROM params WHERE key = 'seed' AND value = ?)"
-    put = (
-        "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
-        "SELECT 'test/aurc', ?, 0, 0, 0, "
-    )
-    put += f"run_uuid FROM runs WHERE run_uuid IN {run} AND run_uuid IN {seed}"
+    """From a store in which both losses have an AURC, ce's the smaller by 0.0125 and 0.0135."""
+    run = "(SELECT run_uuid FROM params WHERE key = '{}' AND value = ?)"
+    put = "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+    put += "SELECT 'test/aurc', ?, 0, 0, 0, run_uuid FROM runs "
+    put += f"WHERE run_uuid IN {run.format('loss')} AND run_uuid IN {run.format('seed')}"
     values = {("ce", "0"): 0.01, ("ce", "1"): 0.011, ("mse", "0"): 0.0225, ("mse", "1"): 0.0245}
-    altered(
-        sweep_store,
-        tmp_path,
-        ("DELETE FROM latest_metrics WHERE key = 'test/aurc'", ()),
-        *((put, (value, *which)) for which, value in values.items()),
-    )
+    statements = [(put, (value, *which)) for which, value in values.items()]
+    gone = "DELETE FROM latest_metrics WHERE key = 'test/aurc'"
+    altered(sweep_store, tmp_path, gone, *statements)
     result = report(tmp_path, "metric=test/aurc", "margin=1.4", "formats=[svg]", "output=by-aurc")
     assert result.code == 0, result.text
     assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in result.text
@@ -54,9 +44,8 @@ def test_a_report_by_another_metric_than_accuracy(
     content = json.loads(files["verdicts.json"])
     assert content["question"]["metric"] == "test/aurc"
     assert {comparison["metric"] for comparison in content["contrasts"]} == {"test/aurc"}
-    assert [comparison["difference"] for comparison in content["contrasts"]] == pytest.approx(
-        [1.3, 1.3]
-    )
+    differences = [comparison["difference"] for comparison in content["contrasts"]]
+    assert differences == pytest.approx([1.3, 1.3])
     assert {comparison["margin"] for comparison in content["contrasts"]} == {1.4}
     lines = files["tables/metric.csv"].decode().splitlines()
     assert lines[0] == "loss,lr,test_aurc_percent,test_aurc_percent_low,test_aurc_percent_high,runs"
@@ -75,9 +64,8 @@ def test_a_report_by_another_metric_than_accuracy(
 def test_a_head_that_lacks_the_metric_is_told_so(
     sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
-    result = report(
-        altered(sweep_store, tmp_path), "metric=test/aurc", "formats=[svg]", "output=by-aurc"
-    )
+    altered(sweep_store, tmp_path)
+    result = report(tmp_path, "metric=test/aurc", "formats=[svg]", "output=by-aurc")
     assert result.code == 0, result.text
     assert "mse against ce is undecided: there is no test AURC of both to compare." in result.text
     lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
@@ -91,15 +79,11 @@ def test_a_head_that_lacks_the_metric_is_told_so(
 
 def test_every_number_of_a_real_run_is_offered_or_refused(sweep_store: Path) -> None:
     summary = load(f"sqlite:///{sweep_store / 'mlflow.db'}").summary
-    there = {
-        name
-        for name in summary
-        if name.startswith(("test_", "corrupted_")) and summary[name].notna().any()
-    }
+    there = {name for name in summary if name.startswith(("test_", "corrupted_"))}
+    there = {name for name in there if summary[name].notna().any()}
     refused = {f"test_{name}" for name in metrics.REFUSED}
-    assert (
-        there >= refused and there - refused <= set(metrics.OFFERED) and len(there - refused) == 13
-    )
+    assert refused <= there
+    assert there - refused <= set(metrics.OFFERED) and len(there - refused) == 13
 
 
 def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Report) -> None:
@@ -107,10 +91,8 @@ def test_help_names_every_metric_with_its_direction(tmp_path: Path, report: Repo
     assert result.code == 0
     for line in metrics.described().splitlines():
         assert line.strip() in result.text
-    assert (
-        "test/aurc                 test AURC (%): lower is better; only of losses of logits"
-        in result.text
-    )
+    aurc = "test/aurc                 test AURC (%): lower is better; only of losses of logits"
+    assert aurc in result.text
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -128,9 +110,8 @@ def test_check_says_that_the_sweep_of_a_file_was_deleted_and_checks_its_claims(
     MlflowClient(uri).delete_run(parent)
     result = report(tmp_path, "check=page/verdicts.json")
     first, last = result.text.strip().splitlines()
-    assert first.startswith(
-        f"the same report cannot be made again: the sweep '{parent}' was deleted"
-    )
+    gone = f"the same report cannot be made again: the sweep '{parent}' was deleted"
+    assert first.startswith(gone)
     assert (result.code, last) == (0, "all 2 verdicts of page/verdicts.json hold")
 
 
@@ -205,9 +186,7 @@ def test_a_report_on_a_tracking_server(sweep_store: Path, tmp_path: Path, report
     parent = sweeps(f"sqlite:///{path}")["run_id"].iloc[0]
     (tmp_path / "kept").mkdir()
     kept = (tmp_path / "kept").as_uri()
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (kept, parent))
-        database.commit()
+    execute(path, ("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (kept, parent)))
     assert report(tmp_path, "output=from-file").code == 0
     with read_store.server(path) as address:
         done = generate_forked(tmp_path, f"tracking.uri={address}", "output=from-server")
@@ -217,10 +196,8 @@ def test_a_report_on_a_tracking_server(sweep_store: Path, tmp_path: Path, report
         assert check.code == 0 and "verdicts of from-server/verdicts.json hold" in check.text
     one, other = contents(tmp_path / "from-file"), contents(tmp_path / "from-server")
     assert one.keys() == other.keys()
-    assert {name for name in one if one[name] != other[name]} <= {
-        "index.html",
-        "report.md",
-    }  # their commands
+    differ = {name for name in one if one[name] != other[name]}
+    assert differ <= {"index.html", "report.md"}  # their commands
     assert contents(tmp_path / "kept" / "report") == other
 
 
@@ -228,15 +205,11 @@ def test_a_report_on_a_tracking_server(sweep_store: Path, tmp_path: Path, report
 
 
 def altered(
-    sweep_store: Path, directory: Path, *statements: tuple[str, tuple[object, ...]]
+    sweep_store: Path, directory: Path, *statements: str | tuple[str, tuple[object, ...]]
 ) -> Path:
     """A copy of the store's database, without its artifacts' files, after these SQL statements."""
-    shutil.copy(sweep_store / "mlflow.db", directory)
-    with contextlib.closing(sqlite3.connect(directory / "mlflow.db")) as database:
-        database.execute("UPDATE runs SET artifact_uri = 'file:///nowhere/' || run_uuid")
-        for statement, values in statements:
-            database.execute(statement, values)
-        database.commit()
+    path = Path(shutil.copy(sweep_store / "mlflow.db", directory))
+    execute(path, "UPDATE runs SET artifact_uri = 'file:///nowhere/' || run_uuid", *statements)
     return directory
 
 
@@ -256,9 +229,8 @@ def test_hostile_names_in_the_store(sweep_store: Path, tmp_path: Path, report: R
     (directory,) = (tmp_path / "outputs" / "reports").iterdir()
     assert re.fullmatch(r"[\w.-]{1,67}", directory.name)
     html = (directory / "index.html").read_text(encoding="utf-8")
-    assert (
-        html.count("<script") == 1 and "<script>alert" not in html and "&lt;script&gt;alert" in html
-    )
+    assert html.count("<script") == 1 and "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
     assert all(re.fullmatch(r"[a-z0-9/.-]+", name) for name in contents(directory) if "/" in name)
     assert report(tmp_path, f"check={directory / 'verdicts.json'}").code == 0
 
@@ -267,11 +239,8 @@ def test_hostile_names_in_the_store(sweep_store: Path, tmp_path: Path, report: R
 def test_characters_that_no_font_has_are_reported(
     sweep_store: Path, tmp_path: Path, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    altered(
-        sweep_store,
-        tmp_path,
-        ("UPDATE params SET value = '交叉熵' WHERE key = 'loss' AND value = 'mse'", ()),
-    )
+    mse = "WHERE key = 'loss' AND value = 'mse'"
+    altered(sweep_store, tmp_path, f"UPDATE params SET value = '交叉熵' {mse}")
     monkeypatch.setattr(fonts, "_installed", lambda: iter(()))
     result = report(tmp_path, "formats=[svg]")
     assert result.code == 0, result.text
@@ -290,22 +259,16 @@ def test_predictions_and_metrics_that_are_gone(
     sweep_store: Path, tmp_path: Path, report: Report
 ) -> None:
     mse = "(SELECT run_uuid FROM params WHERE key = 'loss' AND value = 'mse')"
-    altered(
-        sweep_store,
-        tmp_path,
-        (f"DELETE FROM latest_metrics WHERE key LIKE 'test/%' AND run_uuid IN {mse}", ()),
-        (f"DELETE FROM metrics WHERE key = 'val/loss' AND run_uuid IN {mse}", ()),
-        (
-            "UPDATE latest_metrics SET value = 0, is_nan = 1 WHERE key = 'val/accuracy' AND "
-            f"run_uuid IN {mse}",
-            (),
-        ),
-    )
+    statements = [
+        "DELETE FROM latest_metrics WHERE key LIKE 'test/%'",
+        "DELETE FROM metrics WHERE key = 'val/loss'",
+        "UPDATE latest_metrics SET value = 0, is_nan = 1 WHERE key = 'val/accuracy'",
+    ]
+    altered(sweep_store, tmp_path, *(f"{each} AND run_uuid IN {mse}" for each in statements))
     result = report(tmp_path, "formats=[svg]")
     assert result.code == 0, result.text
-    assert (
-        "mse against ce is undecided: there is no test accuracy of both to compare." in result.text
-    )
+    words = "mse against ce is undecided: there is no test accuracy of both to compare."
+    assert words in result.text
     html = (tmp_path / "outputs" / "reports" / "digits" / "index.html").read_text(encoding="utf-8")
     assert "No run here stored its predictions" in html
     assert "n/a" in html and not re.search(r">\s*nan\b", html)
@@ -315,10 +278,9 @@ def test_runs_that_all_failed(sweep_store: Path, tmp_path: Path, report: Report)
     altered(
         sweep_store,
         tmp_path,
-        ("UPDATE tags SET value = 'failed' WHERE key = 'outcome'", ()),
-        ("UPDATE runs SET status = 'FAILED'", ()),
-        ("DELETE FROM latest_metrics", ()),
-        ("DELETE FROM metrics", ()),
+        *("DELETE FROM latest_metrics", "DELETE FROM metrics"),
+        "UPDATE tags SET value = 'failed' WHERE key = 'outcome'",
+        "UPDATE runs SET status = 'FAILED'",
     )
     result = report(tmp_path, "formats=[svg]")
     assert result.code == 0, result.text

@@ -15,6 +15,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
+from helpers import dying
 from helpers.commands import Command, but
 from helpers.settings import BASE
 from helpers.stores import client, runs
@@ -92,10 +93,7 @@ def later(logits, labels):
 
 @pytest.fixture
 def mine(tmp_path: Path, run_command: Command):
-    """`mine(name, *arguments)` runs the command in a directory of that name.
-
-    With the losses above as options.
-    """
+    """`mine(name, *arguments)`: the command in a directory of that name, with the losses above."""
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "exits.py").write_text("import os\nos._exit(0)\n")
     targets = {
@@ -120,17 +118,9 @@ def mine(tmp_path: Path, run_command: Command):
 
 def numbers(directory: Path, loss: str, seed: int = 0) -> list[tuple[str, int, float]]:
     """Every number of the run of that loss and seed, but its times."""
-    (run,) = (
-        run
-        for run in runs(directory)
-        if (run.data.params["loss"], run.data.params["seed"]) == (loss, str(seed))
-    )
-    return sorted(
-        (key, metric.step, metric.value)
-        for key in run.data.metrics
-        if not key.startswith("time/")
-        for metric in client(directory).get_metric_history(run.info.run_id, key)
-    )
+    which = {"loss": loss, "seed": str(seed)}.items()
+    (run,) = [run for run in runs(directory) if which <= run.data.params.items()]
+    return dying.numbers(client(directory), run)
 
 
 def outcomes(directory: Path) -> dict[str, tuple[str, str]]:
@@ -184,10 +174,8 @@ def test_a_loss_that_ends_its_process_ends_neither_the_command_nor_the_others(tm
     assert "FAILED loss=dies: the check's process was ended by SIGSEGV" in done.stdout
     assert_traceback(done, tmp_path, "dies")
     assert "FAILED loss=leaves: the check's process ended with exit code 3" in done.stdout
-    assert (
-        "FAILED loss=exits (import of exits.loss): the check's process ended with exit code 0"
-        in done.stdout
-    )
+    said = "loss=exits (import of exits.loss): the check's process ended with exit code 0"
+    assert f"FAILED {said}" in done.stdout
     assert "3 of 4 runs failed" in done.stderr
     assert "CommandError: loss=dies: the check's process was ended by SIGSEGV" in done.stderr
     failed = ("FAILED", "failed")
@@ -287,10 +275,7 @@ def test_the_basic_launcher_says_that_its_runs_share_a_process(mine):
 
 @pytest.fixture
 def option(tmp_path, monkeypatch):
-    """`option(group, name)`.
-
-    The settings of a run whose option is the function of this name above.
-    """
+    """`option(group, name)`: settings of a run whose option is the function of this name above."""
     import paddle  # noqa: F401  # once, and not in each process
 
     (tmp_path / "mine.py").write_text(MINE)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import pytest
 from helpers.browser import CHROMIUM, Browser
-from helpers.commands import ROOT, SMALL, clean_environment, mlflow_server, wait_for
-from helpers.stores import client
+from helpers.commands import RUN, SMALL, clean_environment, mlflow_server, wait_for
+from helpers.stores import client, lasting
 from mlflow.entities import Run
 
 LINK = re.compile(r"^ +(http://127\.0\.0\.1:5000/#/experiments/1/runs\?\S+)$", re.MULTILINE)
@@ -34,9 +33,8 @@ def test_the_run_of_a_sweep_shows_its_table_and_the_mean_of_each_loss(
         assert parent.data.metrics[f"mean_test_accuracy/{loss}"] == pytest.approx(sum(own) / 2)
     note = parent.data.tags["mlflow.note.content"]
     table = printed[printed.index("loss    lr") :].partition("\n\n")[0]
-    assert [line.strip() for line in note.splitlines()] == [
-        line.strip() for line in table.splitlines()
-    ]
+    noted, shown = ([line.strip() for line in each.splitlines()] for each in (note, table))
+    assert noted == shown
     assert LINK.search(printed)
 
 
@@ -61,24 +59,21 @@ def test_a_view_that_cannot_be_saved_costs_nothing_but_the_link(
     address = tracking.link(store)  # the view is there already, and stays as it is
     tags = store.client.get_experiment("1").tags
     assert tags["mlflow.sharedViewState.losses"] == before
-    assert tags["mlflow.note.content"].endswith(
-        f"]({address.removeprefix(tracking.pages.LOCAL)[1:]})"
-    )
+    view = address.removeprefix(tracking.pages.LOCAL)[1:]
+    assert tags["mlflow.note.content"].endswith(f"]({view})")
     store.client.set_experiment_tag("1", "mlflow.note.content", "mine")
     assert tracking.link(store)
     assert store.client.get_experiment("1").tags["mlflow.note.content"] == "mine"
 
-    class Broken:
-        def __getattr__(self, name: str) -> Any:
-            raise RuntimeError(f"no {name} today")
-
-    broken: Any = Broken()
+    broken = mock.Mock()
+    broken.get_experiment.side_effect = RuntimeError("no view today")
+    broken.log_batch.side_effect = RuntimeError("no batch today")
     store = dataclasses.replace(store, client=broken)
     assert tracking.link(store) == ""
     tracking.describe(store, "run", "text", {"ce": 0.5})
-    assert [record.getMessage() for record in caplog.records if "today" in record.getMessage()] == [
-        "MLflow's pages have no view of the losses: no get_experiment today",
-        "the sweep's run has no description: no log_batch today",
+    assert [text for text in caplog.messages if "today" in text] == [
+        "MLflow's pages have no view of the losses: no view today",
+        "the sweep's run has no description: no batch today",
     ]
 
 
@@ -94,25 +89,15 @@ def test_variables_of_mlflow_disturb_no_run(sweep: tuple[Path, str], tmp_path: P
     (tmp_path / "sitecustomize.py").write_text(
         "import mlflow\nmlflow.autolog()\nopen('autologs', 'w').close()\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "run.py"), "loss=ce", "seed=0", *SMALL],
-        cwd=tmp_path, env=clean_environment() | variables | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    environment = clean_environment() | variables | {"PYTHONPATH": str(tmp_path)}
+    command = [*RUN, "loss=ce", "seed=0", *SMALL]
+    subprocess.check_output(command, cwd=tmp_path, env=environment, timeout=300)
     assert (tmp_path / "autologs").exists()
     (run,) = of_kind(tmp_path, "run")
-    (same,) = [
-        each
-        for each in of_kind(sweep[0], "run")
-        if each.data.tags["identity"] == run.data.tags["identity"]
-    ]
+    by_identity = {each.data.tags["identity"]: each for each in of_kind(sweep[0], "run")}
+    same = by_identity[run.data.tags["identity"]]
     assert run.info.run_id != variables["MLFLOW_RUN_ID"]
-
-    def lasting(metrics: dict[str, float]) -> dict[str, float]:
-        return {name: value for name, value in metrics.items() if not name.startswith("time/")}
-
-    assert lasting(run.data.metrics) == lasting(same.data.metrics)
+    assert lasting(run) == lasting(same)
     assert run.data.params == same.data.params
     assert len(client(tmp_path).search_runs(["0", "1"])) == 1  # none of another program
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ import pytest
 from helpers.commands import mlflow_server
 from helpers.forked import generate
 from helpers.marks import first
+from helpers.stores import execute
 from omegaconf import OmegaConf
 
 from experiments import config, places, tracking
@@ -21,20 +23,14 @@ ODD = ["q?x=1 100%20'中", "#hash", "per%20cent", "q?x=1", "sp ace", "中文", "
 
 
 def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(directory / "mlflow.db")
-    try:
+    with contextlib.closing(sqlite3.connect(directory / "mlflow.db")) as connection:
         return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 def content(directory: Path) -> list[str]:
     """All that a store's database holds, but the description that a report gives its sweep."""
-    connection = sqlite3.connect(directory / "mlflow.db")
-    try:
+    with contextlib.closing(sqlite3.connect(directory / "mlflow.db")) as connection:
         return [line for line in connection.iterdump() if "mlflow.note.content" not in line]
-    finally:
-        connection.close()
 
 
 # ---- addresses ----------------------------------------------------------------------------------
@@ -155,10 +151,8 @@ def test_a_job_in_a_directory_of_its_own_uses_the_same_store(tmp_path, run_comma
     done = run_command(tmp_path, *single, "loss=ce", "hydra.run.dir=elsewhere")
     assert "finished before as run" in done.stdout
     assert list(tmp_path.rglob("*.db")) == [tmp_path / "rel.db"]
-    done = generate(
-        tmp_path, "tracking.uri=sqlite:///rel.db", "output=page", "hydra.job.chdir=true",
-        "hydra.run.dir=aside", "formats=[svg]",
-    )  # fmt: skip
+    words = ["tracking.uri=sqlite:///rel.db", "output=page", "formats=[svg]"]
+    done = generate(tmp_path, *words, "hydra.job.chdir=true", "hydra.run.dir=aside")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "page" / "index.html").exists()
 
@@ -178,15 +172,12 @@ def moved(tmp_path, sweep):
     directory = tmp_path / "b"
     shutil.copytree(sweep[0], directory)
     (tmp_path / "a").touch()
-    with sqlite3.connect(directory / "mlflow.db") as connection:
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("logged_models", "artifact_location"),
-        ):
-            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
-            connection.execute(change, (sweep[0].as_uri(), (tmp_path / "a").as_uri()))
-    connection.close()
+    columns = {"experiments": "artifact_location", "runs": "artifact_uri"}
+    columns["logged_models"] = "artifact_location"
+    for table, column in columns.items():
+        change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+        places_of = sweep[0].as_uri(), (tmp_path / "a").as_uri()
+        execute(directory / "mlflow.db", (change, places_of))
     return directory
 
 
@@ -288,14 +279,11 @@ def test_a_network_that_cannot_be_exported_is_a_warning(tmp_path, run_command):
         "            raise RuntimeError('this network has no graph')\n"
         "        return self.linear(x)\n"
     )
-    (tmp_path / "options" / "model").mkdir(parents=True)
-    (tmp_path / "options" / "model" / "mine.yaml").write_text(
-        "_target_: net.Net\n_partial_: true\n"
-    )
-    done = run_command(
-        tmp_path, "--config-dir", "options", "data=digits", "model=mine", "epochs=1",
-        PYTHONPATH=".",
-    )  # fmt: skip
+    option = tmp_path / "options" / "model" / "mine.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text("_target_: net.Net\n_partial_: true\n")
+    words = ["--config-dir", "options", "data=digits", "model=mine", "epochs=1"]
+    done = run_command(tmp_path, *words, PYTHONPATH=".")
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if "it cannot be exported: " in line]
     assert len(told) == 1

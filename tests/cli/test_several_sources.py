@@ -41,22 +41,15 @@ def add_sweep(
     store.client.log_text(parent, json.dumps({"identities": identities}), "grid.json")
     for loss in losses.split():
         for seed in seeds:
-            hashes = {"init_hash": f"i{seed}", "order_hash": f"o{seed}"}
-            store.add(
-                f"{loss} {seed}",
-                test={"test/accuracy": (0.75 if loss == "ce" else 0.77) + 0.001 * (seed % 4)},
-                tags={"mlflow.parentRunId": parent} | hashes,
-                experiment=experiment,
-                **{"loss": loss, "seed": seed},
-            )
+            tags = {"mlflow.parentRunId": parent, "init_hash": f"i{seed}", "order_hash": f"o{seed}"}
+            test = {"test/accuracy": (0.75 if loss == "ce" else 0.77) + 0.001 * (seed % 4)}
+            how = {"experiment": experiment, "loss": loss, "seed": seed}
+            store.add(f"{loss} {seed}", test=test, tags=tags, **how)
     return parent
 
 
 def run_ids(store: Store, **arguments) -> dict[tuple[str, int], str]:
-    summary = store.load(**arguments).summary
-    return dict(
-        zip(zip(summary["loss"], summary["seed"], strict=True), summary["run_id"], strict=True)
-    )
+    return store.load(**arguments).summary.set_index(["loss", "seed"])["run_id"].to_dict()
 
 
 def test_runs_of_several_sweeps_are_taken_together_and_each_counts_once(store):
@@ -119,12 +112,10 @@ def test_seeds_of_a_sweep_that_saw_no_result_of_the_other_are_planned(store):
     planned = store.load(sweep=["first", "later"]).summary.set_index("seed")["planned"]
     assert planned.to_dict() == {seed: seed < 3 for seed in range(6)}
     start = store.client.get_run(first).info.start_time
-    side_by_side = store.client.create_run(
-        store.experiment, start_time=start + 1, tags={"kind": "sweep", "seeds": "3-5"}
-    ).info.run_id
-    store.client.log_text(
-        side_by_side, json.dumps({"identities": [f"ce {n}" for n in range(6)]}), "grid.json"
-    )
+    tags = {"kind": "sweep", "seeds": "3-5"}
+    side_by_side = store.client.create_run(store.experiment, start + 1, tags).info.run_id
+    grid = json.dumps({"identities": [f"ce {n}" for n in range(6)]})
+    store.client.log_text(side_by_side, grid, "grid.json")
     for run in store.client.search_runs([store.experiment], "tags.kind = 'run'"):
         if int(run.data.params["seed"]) > 2:
             store.client.set_tag(run.info.run_id, "mlflow.parentRunId", side_by_side)
@@ -140,9 +131,8 @@ def test_declared_seeds_without_a_result_leave_their_test_unspent(store):
     (row,) = section.headline.to_dict("records")
     assert (row["n"], row["planned_n"]) == (6, 0)
     facts = {fact.term: fact for fact in caveats.facts(section)}
-    assert facts["Declared seeds"].text.startswith(
-        "declared seeds without a result so far: 2 of ce, 2 of mse."
-    )
+    lacking = "declared seeds without a result so far: 2 of ce, 2 of mse."
+    assert facts["Declared seeds"].text.startswith(lacking)
     looks = verdicts.document([section], {})["contrasts"][0]["looks"]
     assert (looks["declared_missing"], looks["declared"], looks["later"]) == (2, 0, 6)
     assert (looks["alpha_spent"], looks["alpha_of_later"]) == (0, 0.005)
@@ -160,9 +150,8 @@ def test_declared_seeds_without_a_result_leave_their_test_unspent(store):
         "seeds_a": list(range(8)), "seeds_b": list(range(8)), "images": 0,
     }  # fmt: skip
     assert content["rare_seeds"] == 0.3123  # 1 - 0.05 ** (1 / 8)
-    assert content["estimand"].startswith(
-        "mean over seeds of test accuracy of mse minus that of ce"
-    )
+    estimand = "mean over seeds of test accuracy of mse minus that of ce"
+    assert content["estimand"].startswith(estimand)
     terms = {fact.term: fact.text for fact in caveats.facts(section)}
     assert "Declared seeds" not in terms
     assert terms["Rare seeds"].startswith("a result that none of 8 seeds showed")
@@ -177,9 +166,8 @@ def test_only_a_question_that_all_sweeps_declared_is_common(store):
     together = store.load(sweep=[one, two])
     assert [each.seeds for each in together.declared] == [(0, 1, 2, 3, 4)] * 2
     assert together.disagreement == ""
-    assert store.load(sweep=[one, three]).disagreement == (
-        "'one', 'three' declared different questions"
-    )
+    different = store.load(sweep=[one, three]).disagreement
+    assert different == "'one', 'three' declared different questions"
     runs = store.load(sweep=[one, two, four])
     assert runs.disagreement == "no question was declared with 'four'"
     other = store.add_experiment("other")
