@@ -7,35 +7,22 @@ from __future__ import annotations
 
 import http.server
 import importlib.util
-import sqlite3
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
-from helpers.commands import ROOT
+from helpers.commands import OF_A_STORE, RUN
 from helpers.marks import with_slow
+from helpers.stores import execute
 
 LIGHT = [  # answered without Paddle or MLflow
     (
         [
-            "loss=focal",
-            "loss.gamma=nan",
-            "epochs=-1",
-            "lr=0",
-            "batch_size=0",
-            "seed=-1",
-            "threads=0",
-            "device=tpu",
-            "experiment=",
-            "tracking.log_model=maybe",
-            "tracking.patience=-1",
-            "reuse=any",
-            "force=true",
-            "question.metric=test/nl",
-            "question.margin=-1",
-            "question.seeds=x",
+            *("loss=focal", "loss.gamma=nan", "epochs=-1", "lr=0", "batch_size=0", "seed=-1"),
+            *("threads=0", "device=tpu", "experiment=", "tracking.log_model=maybe"),
+            *("tracking.patience=-1", "reuse=any", "force=true", "question.metric=test/nl"),
+            *("question.margin=-1", "question.seeds=x"),
         ],
         [  # all that is wrong, at once
             "loss.gamma: expected a finite number, got nan",
@@ -58,12 +45,11 @@ LIGHT = [  # answered without Paddle or MLflow
     (
         ["-m", "lr=0,-1,nan,inf,0.003", "threads=9999"],
         [
-            "threads: expected 1 to ",
+            *("threads: expected 1 to ", "Nothing was trained"),
             *(
                 f"lr: expected a finite number above 0, got {lr}"
-                for lr in ("0.0", -1.0, "nan", "inf")
+                for lr in (0.0, -1.0, "nan", "inf")
             ),
-            "Nothing was trained",
         ],
     ),
     (
@@ -117,10 +103,7 @@ MORE_LIGHT = [
     (["~lr"], ["lr: expected a value, got none"]),
     (
         ["loss=focal", "loss.gama=3"],
-        [
-            "loss.gama: loss=focal has no value of this name; did you mean loss.gamma? focal has "
-            "gamma"
-        ],
+        ["loss.gama: loss=focal has no value of this name", "mean loss.gamma? focal has gamma"],
     ),
     (["loss=nope"], ["loss: there is no option 'nope'", "ce", "mse"]),
     (
@@ -176,10 +159,7 @@ MORE_LIGHT = [
     ),
     (["-m", "preset=tutorial,losses"], ["preset: expected one preset at a time"]),
     (["-m", "loss=ce,nope"], ["loss: there is no option 'nope'"]),
-    (
-        ["-m", "loss=ce", "epochs=1,2.5"],
-        ["epochs: expected a whole number, got '2.5'"],
-    ),
+    (["-m", "loss=ce", "epochs=1,2.5"], ["epochs: expected a whole number, got '2.5'"]),
 ]
 
 
@@ -226,23 +206,19 @@ OPTIONS = [  # answered by the option's own function, before training
     ),
     (["data=mnist", "data.root=nowhere"], ["data=mnist", "nowhere"]),
 ]
+OF_MLP = "hidden, dropout, init_scale"
 MORE_OPTIONS = [
     (
         ["-m", "loss=ce,mse", "optimizer=adam", "optimizer.beta1=0.9,2"],
         [
-            "optimizer=adam: optimizer.beta1: expected a finite number at least 0 and below 1, "
-            "got 2\nNo"
+            "optimizer=adam: optimizer.beta1: expected a finite number at least 0",
+            "below 1, got 2\nNo",
         ],
     ),
     (["-m", "data.label_noise=0,2"], ["data=digits", "label_noise", "2"]),
     (
         ["+model.widht=3", "model=mlp"],
-        [
-            "model=mlp",
-            "'widht'",
-            "its own arguments are hidden, dropout, init_scale, "
-            "got hidden, dropout, init_scale, widht",
-        ],
+        ["model=mlp", "'widht'", f"its own arguments are {OF_MLP}, got {OF_MLP}, widht"],
     ),
     (
         ["-m", "loss=gce", "loss.q=0.7,2"],
@@ -283,9 +259,8 @@ MORE_OPTIONS = [
     ("arguments", "messages"), with_slow(OPTIONS, MORE_OPTIONS), ids=lambda value: " ".join(value)
 )
 def test_wrong_options_are_refused_before_training(tmp_path, run_command, arguments, messages):
-    given = (
-        arguments if "data=mnist" in arguments else ["data=digits", *arguments]
-    )  # -m in the middle, too
+    # -m in the middle, too
+    given = arguments if "data=mnist" in arguments else ["data=digits", *arguments]
     done = run_command(tmp_path, *given, loaded="paddle", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode != 0
     for message in messages:
@@ -298,8 +273,7 @@ def test_wrong_options_are_refused_before_training(tmp_path, run_command, argume
 def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
     path = tmp_path / "mlflow.db"
     path.write_bytes((sweep[0] / "mlflow.db").read_bytes())
-    with sqlite3.connect(path) as database:
-        database.execute("UPDATE alembic_version SET version_num = 'fffffffffff0'")
+    execute(path, "UPDATE alembic_version SET version_num = 'fffffffffff0'")
     before = path.read_bytes()
     done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
     assert done.returncode != 0
@@ -309,23 +283,19 @@ def test_a_store_of_another_mlflow_is_refused(tmp_path, run_command, sweep):
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path, run_command):
-    (tmp_path / "mlflow.db").write_text(
-        "not a database, but long enough to look like a header of one" * 10
-    )
+    (tmp_path / "mlflow.db").write_text("no database, but as long as the header of one" * 10)
     done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1")
     assert done.returncode != 0
     assert "cannot use the tracking store" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("by", ["override", "environment"])
+@pytest.mark.parametrize("by", OF_A_STORE)
 def test_an_unreachable_server_is_refused_soon(tmp_path, run_command, by):
     uri = "http://127.0.0.1:9"  # the discard port: nobody listens
-    given = (
-        ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
-    )
+    words, environment = OF_A_STORE[by](uri)
     start = time.perf_counter()
-    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", *given[0], **given[1])
+    done = run_command(tmp_path, "data=digits", "model=softmax", "epochs=1", *words, **environment)
     assert done.returncode != 0
     assert f"cannot use the tracking store {uri}" in done.stderr
     assert "refused" in done.stderr
@@ -349,19 +319,9 @@ def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
     """`outputs` that is a file refuses everybody, root included, whom file modes do not stop."""
     (tmp_path / "outputs").write_text("a file where a directory is wanted")
     for arguments in (["data=digits"], ["-m", "data=digits", "loss=mse,ce"]):
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(ROOT / "experiments" / "run.py"),
-                *arguments,
-                "model=softmax",
-                "epochs=0",
-            ],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        command = [*RUN, *arguments, "model=softmax", "epochs=0"]
+        how = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300}
+        done = subprocess.run(command, **how)
         assert done.returncode != 0
         assert "cannot write to" in done.stderr
         assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import ROOT, SMALL, but
+from helpers.commands import OF_A_STORE, ROOT, SMALL, but
 from helpers.marks import first
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -67,10 +67,8 @@ def test_however_they_are_written(hidden, write):
 @pytest.mark.parametrize(
     "address",
     [
-        "http://me:pass@host/x",
-        "https://me@host",
+        *("http://me:pass@host/x", "https://me@host", "http://:pass@host"),
         "postgresql://me:p@ss:w@host:5432/db",
-        "http://:pass@host",
     ],
 )
 def test_names_and_passwords_in_addresses_are_taken_out(address):
@@ -135,9 +133,8 @@ def test_log_lines_show_none(hidden):
 @pytest.mark.parametrize("value", ["planted-two", "Bearer planted-two", ["planted-two"], "plant6"])
 def test_a_value_that_is_a_credential_is_refused(hidden, value):
     (message,) = refused_values({"loss.note": value, "loss.other": "harmless"})
-    assert re.match(
-        r"loss\.note: expected .* read it where it is used, with os\.environ\[", message
-    )
+    words = r"loss\.note: expected .* read it where it is used, with os\.environ\["
+    assert re.match(words, message)
     assert "plant" not in message
 
 
@@ -170,10 +167,7 @@ def test_an_address_with_credentials_is_refused_and_not_repeated(monkeypatch, ur
 @pytest.mark.parametrize(
     "uri",
     [
-        None,
-        "http://127.0.0.1:5000",
-        "sqlite:///me@work.db",
-        "sqlite:///my.db?password=x",
+        *(None, "http://127.0.0.1:5000", "sqlite:///me@work.db", "sqlite:///my.db?password=x"),
         "https://host/x?y=password",
     ],
 )
@@ -182,13 +176,10 @@ def test_others_are_not(uri):
 
 
 @pytest.mark.parametrize("arguments", [[], ["-m"], ["plan=true"], ["rerun=abc"]], ids=str)
-@pytest.mark.parametrize("by", ["override", "environment"])
+@pytest.mark.parametrize("by", OF_A_STORE)
 def test_the_command_refuses_it_before_anything_is_written(tmp_path, run_command, arguments, by):
-    uri = f"http://me:{IN_ADDRESS}@127.0.0.1:9"
-    given = (
-        ([f"tracking.uri={uri}"], {}) if by == "override" else ([], {"MLFLOW_TRACKING_URI": uri})
-    )
-    done = run_command(tmp_path, *arguments, *SMALL, *given[0], **given[1])
+    words, environment = OF_A_STORE[by](f"http://me:{IN_ADDRESS}@127.0.0.1:9")
+    done = run_command(tmp_path, *arguments, *SMALL, *words, **environment)
     assert done.returncode != 0
     assert "expected an address without a user name or a password" in done.stderr
     assert "planted" not in done.stdout + done.stderr
@@ -198,7 +189,7 @@ def test_the_command_refuses_it_before_anything_is_written(tmp_path, run_command
 @pytest.mark.parametrize(
     "uri", [f"http://me:{IN_ADDRESS}@host", f"https://host?token={IN_ADDRESS}"]
 )
-@pytest.mark.parametrize("by", ["override", "environment"])
+@pytest.mark.parametrize("by", OF_A_STORE)
 def test_a_report_refuses_it(tmp_path, monkeypatch, by, uri):
     from reports import options
 
@@ -232,9 +223,8 @@ def test_nothing_that_a_run_leaves_in_the_store_holds_one(hidden, tmp_path, monk
         provenance.git_state.cache_clear()
     names = {artifact.path for artifact in store.client.list_artifacts(tracked.run_id)}
     assert names == {"code", "environment.txt", "changes.diff", "traceback.txt"}
-    diff = store.client.download_artifacts(
-        tracked.run_id, "changes.diff", str(tmp_path / "mlartifacts")
-    )
+    artifacts = str(tmp_path / "mlartifacts")
+    diff = store.client.download_artifacts(tracked.run_id, "changes.diff", artifacts)
     assert Path(diff).read_text().startswith("+***\n***\n")
     assert found(tmp_path) == []
 
@@ -243,9 +233,8 @@ def test_params_names_and_configs_are_kept_as_they_are(monkeypatch, tmp_path):
     monkeypatch.setenv("A_PASSWORD", "correcthorse")
     store = tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
     texts = {"config.yaml": "loss: correcthorse\n"}
-    with tracking.tracked_run(
-        store, name="correcthorse", params={"loss": "correcthorse"}, tags={}, texts=texts
-    ) as tracked:
+    named = {"name": "correcthorse", "params": {"loss": "correcthorse"}}
+    with tracking.tracked_run(store, **named, tags={}, texts=texts) as tracked:
         pass
     run = store.client.get_run(tracked.run_id)
     assert run.data.params == {"loss": "correcthorse"}
@@ -257,13 +246,9 @@ def test_params_names_and_configs_are_kept_as_they_are(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_values_that_look_like_a_password_stay_values(tmp_path, run_command):
     """Short values of such variables are everywhere in a store; none of them is touched."""
-    environment = {
-        "DB_PASSWORD": "1234",
-        "MAX_TOKEN_LEN": "1000",
-        "A_PASSWORD": "test",
-        "MYSQL_ROOT_PASSWORD": "root",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'root' / 'm.db'}",
-    }
+    environment = {"DB_PASSWORD": "1234", "MAX_TOKEN_LEN": "1000", "A_PASSWORD": "test"}
+    environment["MYSQL_ROOT_PASSWORD"] = "root"
+    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path / 'root' / 'm.db'}"
     arguments = ["-m", "loss=ce,mse", *SMALL, "data.train_size=1000", "seed=1234,1235"]
     done = run_command(tmp_path, *arguments, **environment)
     assert done.returncode == 0, done.stderr
@@ -303,10 +288,7 @@ def leaks(logits, labels):
 
 @pytest.fixture
 def own(tmp_path) -> Path:
-    """A directory with losses.
-
-    One of which has a token from the environment and one of which shows all credentials.
-    """
+    """A directory with losses: one has a token of the environment, one shows all credentials."""
     words = [f"NAMES = {list(PLANTED)}", f"ADDRESS = {IN_ADDRESS[::-1]!r}", "# planted-two"]
     (tmp_path / "mine.py").write_text("\n".join(words) + LOSSES)
     (tmp_path / "loss").mkdir()
@@ -344,10 +326,7 @@ def test_a_command_with_a_credential_among_its_values_is_refused(own, run_comman
 
 @pytest.mark.slow
 def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
-    """A loss raises an error that says all that the environment holds.
-
-    In a check, in a sweep, and alone.
-    """
+    """A loss raises an error with all that the environment holds: checked, in a sweep, alone."""
     before = {path.name for path in own.rglob("*")}
     mine = ["--config-dir", ".", *but(SMALL, "epochs=1")]
     printed = ""
@@ -364,14 +343,8 @@ def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
     assert re.search(r"FAILED .*loss=leaks.*: RuntimeError: \*\*\* \|", printed)
     names = {path.name for path in own.rglob("*")} - before
     assert any("# ***" in path.read_text() for path in own.rglob("code/mine.py"))
-    assert {
-        "mlflow.db",
-        "run.log",
-        "hydra.yaml",
-        "config.yaml",
-        "traceback.txt",
-        "MLmodel",
-    } <= names
+    of_runs = {"run.log", "hydra.yaml", "config.yaml", "traceback.txt", "MLmodel"}
+    assert {"mlflow.db", *of_runs} <= names
     (own / "mine.py").unlink()
     # The diff may be of this very file, in which they stand as well.
     for path in [*own.rglob("*.pyc"), *own.rglob("changes.diff")]:

@@ -16,11 +16,8 @@ ENGLISH, CHINESE = (
 
 
 def cells(path: Path, kind: str) -> list[dict[str, Any]]:
-    return [
-        cell
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
-        if cell["cell_type"] == kind
-    ]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return [cell for cell in content["cells"] if cell["cell_type"] == kind]
 
 
 def test_both_languages_have_the_same_code_and_no_outputs() -> None:
@@ -38,15 +35,12 @@ def test_the_notebook_trains_draws_and_reads_the_verdict(
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # a report in this process may have set it
     notebook = nbformat.read(ENGLISH, as_version=4)
-    nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
-    ).execute(env=clean_environment())
+    where = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=600, resources=where)
+    client.execute(env=clean_environment())
     outputs = [cell["outputs"] for cell in notebook.cells if cell["cell_type"] == "code"]
     trained, table, figure, report, verdict = (
-        " ".join(
-            " ".join([each.get("text", ""), *map(str, each.get("data", {}).items())])
-            for each in output
-        )
+        " ".join(f"{each.get('text', '')} {each.get('data', {})}" for each in output)
         for output in outputs[1:]
     )
     assert "12 runs" in trained and table.count("ok") >= 12 and "image/png" in figure

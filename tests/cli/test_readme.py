@@ -12,12 +12,7 @@ from collections import Counter
 
 import pytest
 from helpers.commands import ROOT
-from helpers.doc_tables import (
-    BASH,
-    COMMANDS,
-    README,
-    lines_of_bash,
-)
+from helpers.doc_tables import BASH, COMMANDS, README, lines_of_bash
 from helpers.docs import EVERYTHING, blocks, write_examples
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -54,15 +49,11 @@ SLURM = "hydra_plugins.hydra_submitit_launcher"
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command, run_command, tmp_path):
-    """Each is run with `--cfg job` added, which composes everything and trains nothing.
-
-    A report's options are read.
-    """
+    """By `--cfg job`, which composes everything and trains nothing; a report's options are read."""
     if "hydra/launcher=slurm" in command:
         pytest.importorskip(SLURM)
-    words = shlex.split(
-        re.sub(r"^eval \"\$\((.*)\)\"$", r"\1", command.partition("&& ")[2] or command)
-    )
+    line = command.partition("&& ")[2] or command
+    words = shlex.split(re.sub(r"^eval \"\$\((.*)\)\"$", r"\1", line))
     write_examples(tmp_path)
     if "compare" in words:
         words = ["report", *report_options.of_compare(words[words.index("compare") + 1 :])]
@@ -80,10 +71,8 @@ def test_every_command_composes(command, run_command, tmp_path):
     arguments = [re.sub(r",.*|range\((\d+)\)", r"\1", word) for word in arguments if word != "-m"]
     # what a sweep alone has
     arguments = [word for word in arguments if not word.startswith("tune.")]
-    alone = {"--help", "-sc"} & set(arguments)
-    done = run_command(
-        tmp_path, *arguments, *([] if alone else ["--cfg", "job"]), loaded="light", PYTHONPATH="."
-    )
+    shown = [] if {"--help", "-sc"} & set(arguments) else ["--cfg", "job"]
+    done = run_command(tmp_path, *arguments, *shown, loaded="light", PYTHONPATH=".")
     assert done.returncode == 0, done.stderr
 
 
@@ -99,12 +88,9 @@ def test_what_is_not_run_is_listed():
 
 def test_extras_that_are_installed_are_there():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    there = re.findall(
-        r"^(\w+) = \[$", project.partition("[project.optional-dependencies]")[2], re.M
-    )
-    asked = {
-        name for names in re.findall(r'"\.\[([\w,]+)\]"', EVERYTHING) for name in names.split(",")
-    }
+    extras = project.partition("[project.optional-dependencies]")[2]
+    there = re.findall(r"^(\w+) = \[$", extras, re.M)
+    asked = set(",".join(re.findall(r'"\.\[([\w,]+)\]"', EVERYTHING)).split(","))
     assert asked <= set(there) and {"test", "ray", "slurm", "server", "optuna"} <= asked
 
 
