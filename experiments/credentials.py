@@ -89,7 +89,13 @@ def refused_values(values: Mapping[str, Any]) -> list[str]:
 
 
 class Formatter(logging.Formatter):
-    """Log lines without credentials, in files and on the screen."""
+    """Log lines without credentials, in files and on the screen; the level stands in warnings."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of `record`."""
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname}: {record.message}"
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of `record`, without credentials."""

@@ -6,13 +6,18 @@ import contextlib
 import difflib
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import credentials
+
+_OURS = Path(__file__).resolve().parent
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 class CommandError(CompactHydraException):
@@ -36,6 +41,20 @@ def no_such_value(key: str, names: Sequence[str]) -> CommandError:
     """The error for a dotted name of a config whose part has only these names."""
     hint = suggestion(key.rpartition(".")[2], names) or "."
     return CommandError(f"{key}: there is no such value{hint} There are {', '.join(names)}")
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error and the line of a user's own code that raised it; "" where none did.
+
+    For example " (TypeError in my_losses.py, line 7)".
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if path.is_file() and _OURS not in path.parents and not str(path).startswith(_LIBRARIES):
+            return f" ({type(error).__name__} in {path.name}, line {frame.lineno})"
+    return ""
 
 
 def suggestion(name: str, choices: Sequence[str], prefix: str = "") -> str:

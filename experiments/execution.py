@@ -29,7 +29,7 @@ from experiments import (
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
 from experiments.data import DIGITS, Splits, order_hash
-from experiments.kernels import chain
+from experiments.kernels import chain, conv_block
 from experiments.recording import Recorder
 from experiments.terminal import duration, plural
 from experiments.tracking import Planned, Store
@@ -102,7 +102,8 @@ def execute(
         constant = {**(tags or {}), **made_by, **_tags_of_data(splits)}
         made_by |= {"threads": str(settings.threads)}
         if not parent:  # a sweep has logged it
-            for level, text in chain.notices(learner.network):
+            logged = len(conv_block.notices(learner.network))  # by the kernel itself
+            for level, text in chain.notices(learner.network)[logged:]:
                 log.log(level, "%s", text)
         if planned := tracking.planned(store, parent) if parent else planned:
             _check_plan(planned, settings, identity)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import context, credentials, source_digest
 from experiments.config import CommandError, Settings
+from experiments.errors import place_of
 
 # How the program calls each option's function, besides the option's own values.
 _CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -62,7 +64,7 @@ def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
         except Exception as error:
             name = str(error).partition(":")[0]
             message = f"{group}.{error}" if name in bound.keywords else str(error)
-            message = message or type(error).__name__
+            message = (message or type(error).__name__) + place_of(error)
             raise CommandError(f"{group}={settings.choices[group]}: {message}") from error
 
     named = functools.partial(call, **bound.keywords)
@@ -72,11 +74,16 @@ def naming_function(settings: Settings, group: str) -> functools.partial[Any]:
 
 def cannot_load(settings: Settings, group: str, cause: BaseException) -> CommandError:
     """The error for an option whose function cannot be imported, because of `cause`."""
-    is_import_error = isinstance(cause, ImportError)
-    hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY" if is_import_error else ""
     target = settings.options[group]["_target_"]
-    reason = credentials.redacted(" ".join(str(cause).split()))
-    return CommandError(f"{group}={settings.choices[group]}: cannot load {target}: {reason}{hint}")
+    module, _, name = target.rpartition(".")
+    reason, hint = credentials.redacted(" ".join(str(cause).split())), ""
+    if module in sys.modules and not hasattr(sys.modules[module], name):
+        reason = f"the module {module} has no {name}"
+    elif isinstance(cause, ImportError):
+        hint = "; for a module of your own, export PYTHONPATH=ITS_DIRECTORY"
+    return CommandError(
+        f"{group}={settings.choices[group]}: cannot load {target}: {reason}{hint}{place_of(cause)}"
+    )
 
 
 def _check_call(settings: Settings, group: str, bound: functools.partial[Any]) -> None:
@@ -142,6 +149,8 @@ def _bind(
         ]
         is_missing = may_need and str(error).startswith("missing")
         hint = f"; without a default, it may name {', '.join(may_need)}" if is_missing else ""
+        called = ", ".join([*positional, *(f"{name}=..." for name in keywords)])
+        hint += f"; the program calls it with {called}" if called else ""
         raise CommandError(
             f"{where}: {error}; its own arguments are {', '.join(parameters) or 'none'}, got "
             f"{', '.join(own) or 'none'}{hint}"

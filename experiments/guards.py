@@ -39,7 +39,7 @@ def check_number(
         permitted = " and ".join(
             f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound)
         )
-        kind = "finite whole number" if whole else "finite number"
+        kind = "whole number" if whole else "finite number"
         raise ValueError(f"{name}: expected a {kind} {permitted}".rstrip() + f", got {value}")
 
 

@@ -109,7 +109,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-NO_GPU = "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto on this machine"
+NO_GPU = "device=gpu: expected a GPU and a Paddle for GPUs, got none; use device=cpu or device=auto"
 
 
 def paddle_package() -> importlib.metadata.Distribution:

@@ -161,7 +161,8 @@ def check_values(
     wrong = {problem for job in jobs for problem in problems(job)}
     if (threads := max(job.threads for job in jobs)) > machine.cores() and not remote:
         wrong.add(
-            f"threads: expected 1 to {machine.cores()}, the cores that there are, got {threads}"
+            f"threads: expected 1 to {machine.cores()} (this machine has {machine.cores()} cores), "
+            f"got {threads}"
         )
     given = any(word.startswith("data.imbalance_ratio=") for word in words)
     if given and not any("imbalance_ratio" in job.options["data"] for job in jobs):

@@ -21,7 +21,7 @@ from experiments import context, contract, functions, machine
 from experiments.checks import TrainingWarning
 from experiments.config import Settings
 from experiments.credentials import redacted
-from experiments.errors import CommandError
+from experiments.errors import CommandError, place_of
 
 if TYPE_CHECKING:
     import paddle
@@ -34,7 +34,7 @@ _EPOCHS_SECONDS = 2.0  # for all epochs of a loss that is searched for a state
 
 # What to do about a loss that returns an array of 0 or 2 dimensions.
 _SHAPE_ADVICE = {
-    0: "; where it takes the mean by itself, put `reduction: none` into the option",
+    0: "; return the values without their mean, a function of Paddle with `reduction: none`",
     2: "; sum what belongs to one example, in a function of your own",
 }
 
@@ -139,6 +139,7 @@ def check(send: Send, job: Settings, data: Data) -> Checked:
     logging.disable(logging.WARNING)  # the run logs the same again
 
     import numpy as np
+    import paddle
 
     from experiments import checkpoints, checks, heads, loss_checks, training, weights
     from experiments.kernels import chain
@@ -176,6 +177,11 @@ def check(send: Send, job: Settings, data: Data) -> Checked:
         with training.fresh(job.seed, device):
             send(loss_name)
             learner = training.build(model, loss, optimizer, scheduler, **sizes)
+            if not isinstance(learner.optimizer, paddle.optimizer.Optimizer):
+                raise CommandError(
+                    f"optimizer={job.choices['optimizer']}: expected a function that returns a "
+                    f"paddle.optimizer.Optimizer, got {type(learner.optimizer).__name__}"
+                )
             announced = dataclasses.replace(
                 learner, loss=_announced(learner.loss, send, loss_name, option_names)
             )
@@ -210,7 +216,8 @@ def check(send: Send, job: Settings, data: Data) -> Checked:
         )
     except Exception as error:
         text = redacted(str(error)).strip()
-        text = text if isinstance(error, CommandError) else f"{option_names}: {text}"
+        if not isinstance(error, CommandError):
+            text = f"{option_names}: {text or type(error).__name__}{place_of(error)}"
         raise CommandError(text + (f" (in a batch of {size})" if size != rows else "")) from error
     own = [f"{name}={value}" for name, value in job.params.items() if name.startswith("model.")]
     on = f"data={job.choices['data']}"
@@ -313,7 +320,7 @@ def rehearse(learner: Learner, rows: int = 2) -> None:
         ) from error
     if outputs.shape != [rows, learner.head.outputs]:
         raise ValueError(
-            f"the model must return [batch, {learner.head.outputs}], returned "
+            f"expected outputs [batch, {learner.head.outputs}] of the model, got "
             f"{list(outputs.shape)} for a batch of {rows}"
         )
     needed = "cosines" if learner.head.name == "cosines" else "features"
@@ -353,15 +360,15 @@ def _blank_losses(
     values = learner.losses(outputs, labels, index)
     if not isinstance(values, paddle.Tensor):
         raise ValueError(
-            f"the loss must return a Paddle tensor [batch], returned {type(values).__name__}"
+            f"expected a Paddle tensor [batch] of the loss, got {type(values).__name__}"
         )
     if values.shape != [rows]:
         raise ValueError(
-            f"the loss must return one value per example, [{rows}] for a batch of {rows}, "
-            f"returned {list(values.shape)}" + _SHAPE_ADVICE.get(len(values.shape), "")
+            f"expected one value per example of the loss, [{rows}] for a batch of {rows}, got "
+            f"{list(values.shape)}" + _SHAPE_ADVICE.get(len(values.shape), "")
         )
     if values.dtype != outputs.dtype:
         raise ValueError(
-            f"the loss must return {outputs.dtype}, like the outputs, returned {values.dtype}"
+            f"expected {outputs.dtype} of the loss, like the outputs, got {values.dtype}"
         )
     return values

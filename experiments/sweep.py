@@ -324,12 +324,18 @@ def _missing(store: Store, identities: Iterable[str]) -> set[str]:
     return {i for i in identities if i not in runs or not is_finished(contract.counting(runs[i]))}
 
 
+def _in_words(error: Any) -> str:
+    """The message of an error, with its kind where it is not one of the command's own."""
+    kind = "" if isinstance(error, CommandError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"
+
+
 def _raise_failures(jobs: Mapping[str, Sequence[str]], failures: Mapping[str, Any]) -> None:
     """Raise CommandError with what `_run_all` returns for these jobs, if there is anything."""
     errors = {identity: error for identity, error in failures.items() if error is not None}
     if errors:
         listed = [
-            f"  {shlex.join(jobs[identity])}: {redacted(f'{type(error).__name__}: {error}')}"
+            f"  {shlex.join(jobs[identity])}: {redacted(_in_words(error))}"
             for identity, error in list(errors.items())[: table.MOST_ROWS]
         ]
         listed += [f"  and {len(errors) - len(listed)} more"] if len(errors) > len(listed) else []

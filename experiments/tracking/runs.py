@@ -93,7 +93,7 @@ def close_stale(
             else:
                 stale.append(f"{run.info.run_id} on {tags.get('host', 'another machine')}")
     if closed:
-        log.info("closed %s left RUNNING by dead processes", plural(closed, "run"))
+        log.info("closed %s in status RUNNING whose process has ended", plural(closed, "run"))
     if stale and not parent:  # logged when a command begins
         log.warning(
             "%s RUNNING on other machines without a new metric for an hour: %s; close_stale=true "

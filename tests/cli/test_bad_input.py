@@ -26,11 +26,11 @@ LIGHT = [  # answered without Paddle or MLflow
         ],
         [  # all that is wrong, at once
             "loss.gamma: expected a finite number, got nan",
-            "epochs: expected a finite whole number at least 0, got -1",
+            "epochs: expected a whole number at least 0, got -1",
             "lr: expected a finite number above 0, got 0.0",
-            "batch_size: expected a finite whole number at least 1, got 0",
-            "seed: expected a finite whole number at least 0 and below 4294967296, got -1",
-            "threads: expected a finite whole number at least 1, got 0",
+            "batch_size: expected a whole number at least 1, got 0",
+            "seed: expected a whole number at least 0 and below 4294967296, got -1",
+            "threads: expected a whole number at least 1, got 0",
             "device: expected one of auto, cpu, gpu, got 'tpu'",
             "experiment: expected a name",
             "tracking.log_model: expected one of true, false, got 'maybe'",
@@ -63,7 +63,7 @@ LIGHT = [  # answered without Paddle or MLflow
     (
         ["device=gpu", "+loss.head=score"],
         [
-            "device=gpu: this Paddle sees no GPU; expected device=cpu or device=auto",
+            "device=gpu: expected a GPU and a Paddle for GPUs, got none; use device=cpu or ",
             "loss=ce: loss.head: expected one of logits, cosines, prediction, got 'score'",
         ],
     ),
@@ -82,6 +82,7 @@ LIGHT = [  # answered without Paddle or MLflow
         ["loss=mse,ce", "tune.mse.scale=1,2"],
         ["loss=mse,ce: several values are several runs, which need -m: python ", " -m loss=mse,ce"],
     ),
+    (["-m", "seed=range(0)"], ["expected at least one run, got none: a range or a glob"]),
     (["lr=fast"], ["lr: expected a number, got 'fast'"]),
     (
         ["loss._target_=my_own.loss"],
@@ -227,7 +228,7 @@ MORE_OPTIONS = [
     (["model.init_scale=-1"], ["model.init_scale: expected a finite number above 0, got -1"]),
     (
         ["model=mlp", "model.hidden=0"],
-        ["model.hidden: expected a finite whole number at least 1, got 0"],
+        ["model.hidden: expected a whole number at least 1, got 0"],
     ),
     (
         ["-m", "optimizer=adam", "optimizer.weight_decay=-1,abc"],
@@ -249,7 +250,10 @@ MORE_OPTIONS = [
         ["-m", "loss=ce,mse", "+loss.gamma=-1"],
         ["loss=ce: ", "got an unexpected keyword argument"],
     ),
-    (["loss._target_=experiments.losses.nope"], ["loss=ce: cannot load experiments.losses.nope"]),
+    (
+        ["loss._target_=experiments.losses.nope"],
+        ["loss=ce: cannot load experiments.losses.nope: the module experiments.losses has no nope"],
+    ),
     (["data.label_noise=-0.1"], ["data=digits", "label_noise", "-0.1"]),
     (["data.train_size=100000"], ["data=digits", "train_size", "100000"]),
 ]

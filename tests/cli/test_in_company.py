@@ -66,7 +66,7 @@ def test_a_machine_that_died_leaves_its_runs_to_its_own_next_command(
         assert left in (1, 2) and statuses["FINISHED"] == 4 == sum(statuses.values()) - left
         again = begin(tmp_path / "elsewhere", *sweep, before=elsewhere)
         as_calm(server, again, 4)
-        assert f"closed {left + 1} runs left RUNNING by dead processes" in again.output
+        assert f"closed {left + 1} runs in status RUNNING whose process has ended" in again.output
     assert Counter(run.info.status for run in jobs(server)) == {"FINISHED": 4, "KILLED": left}
 
 

@@ -281,18 +281,21 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
             ),
             (
                 "_target_: paddle.nn.functional.cross_entropy\nhead: logits",
-                "one value per example, [100] for a batch of 100, returned []; where it takes the "
-                "mean by itself, put `reduction: none` into the option",
+                "one value per example of the loss, [100] for a batch of 100, got []; return the "
+                "values without their mean, a function of Paddle with `reduction: none`",
             ),
             (
                 "_target_: paddle.nn.CrossEntropyLoss\nhead: logits",
-                "returned []; where it takes the mean by itself, put `reduction: none`",
+                "got []; return the values without their mean",
             ),
             (
                 "_target_: mine.column",
                 ", 1]; sum what belongs to one example, in a function of your own",
             ),
-            ("_target_: mine.fails", "loss=mine: loss.k: expected 1, got 2"),
+            (
+                "_target_: mine.fails",
+                "loss=mine: loss.k: expected 1, got 2 (ValueError in mine.py, line 4)",
+            ),
             ("_target_: experiments.loses.ce", "cannot load experiments.loses.ce"),
             ("_target_: experiments.losses.ce\n_partial_: false", "expected `_partial_: true`"),
         ],

@@ -108,7 +108,7 @@ def test_what_cannot_be_tuned_is_refused(tmp_path, run_command):
         (["seed=3"], "seed: tuning chooses the seeds itself"),
         (
             ["hydra.sweeper.tuning_seeds=0"],
-            "tuning_seeds: expected a finite whole number at least 1, got 0",
+            "tuning_seeds: expected a whole number at least 1, got 0",
         ),
         (["tune.mse.gamma=1,2"], "tune: expected hydra/sweeper=grid"),
         (["tune.ce.gamma=1"], "tune: expected a sweep, two values or more"),

@@ -187,7 +187,7 @@ def test_what_dead_processes_left_is_closed(store, hold, close_stale):
     dead = left(store), left(store, host=""), left(store, kind="sweep", identity="")
     alive = left(store, identity="b")
     hold("b")
-    assert close_stale(store) == ["closed 3 runs left RUNNING by dead processes"]
+    assert close_stale(store) == ["closed 3 runs in status RUNNING whose process has ended"]
     assert [ended(store, run_id)[0] for run_id in dead] == ["KILLED"] * 3
     assert [ended(store, run_id)[1] for run_id in dead] == ["killed", "killed", None]
     assert ended(store, alive) == ("RUNNING", None)
@@ -274,7 +274,9 @@ def test_runs_of_another_machine_are_closed_only_when_stale_and_asked(store, clo
     )
     elsewhere = "a process on elsewhere"
     assert tracking.runners(store, [*ids, "b"]) == {"new": elsewhere, "writes": elsewhere}
-    assert close_stale(store, other_hosts=True) == ["closed 1 run left RUNNING by dead processes"]
+    assert close_stale(store, other_hosts=True) == [
+        "closed 1 run in status RUNNING whose process has ended"
+    ]
     after = {identity: ended(store, run_id)[0] for identity, run_id in ids.items()}
     assert after == {"new": "RUNNING", "old": "KILLED", "writes": "RUNNING"}
 

@@ -52,20 +52,20 @@ def call(group: str, function, values: dict) -> str:
 @pytest.mark.parametrize(
     ("value", "bounds", "words"),
     [
-        (-1, {"at_least": 0}, "number at least 0"),
-        (0, {"above": 0}, "number above 0"),
-        (1, {"at_least": 0, "below": 1}, "number at least 0 and below 1"),
-        (1.5, {"above": 0, "at_most": 1}, "number above 0 and at most 1"),
+        (-1, {"at_least": 0}, "finite number at least 0"),
+        (0, {"above": 0}, "finite number above 0"),
+        (1, {"at_least": 0, "below": 1}, "finite number at least 0 and below 1"),
+        (1.5, {"above": 0, "at_most": 1}, "finite number above 0 and at most 1"),
         (1.5, {"at_least": 1, "whole": True}, "whole number at least 1"),
         (0.5, {"whole": True}, "whole number"),
-        (float("nan"), {}, "number"),
-        (float("inf"), {}, "number"),
+        (float("nan"), {}, "finite number"),
+        (float("inf"), {}, "finite number"),
     ],
 )
 def test_a_number_out_of_bounds_is_refused(value, bounds, words):
     with pytest.raises(ValueError) as error:
         guards.check_number("x", value, **bounds)
-    assert str(error.value) == f"x: expected a finite {words}, got {value}"
+    assert str(error.value) == f"x: expected a {words}, got {value}"
 
 
 @pytest.mark.parametrize("value", ["1", True, None, [1]])

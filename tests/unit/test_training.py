@@ -231,7 +231,7 @@ def test_weight_decay_moves_the_weights(splits):
     assert np.abs(decayed).sum() < np.abs(plain).sum()
 
 
-ONE_EACH = r"one value per example, \[2\] for a batch of 2, returned"
+ONE_EACH = r"one value per example of the loss, \[2\] for a batch of 2, got"
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ ONE_EACH = r"one value per example, \[2\] for a batch of 2, returned"
     [
         (lambda logits, labels: logits.sum(), rf"{ONE_EACH} \[\]"),
         (lambda logits, labels: logits, rf"{ONE_EACH} \[2, 10\]"),
-        (lambda logits, labels: logits.sum(axis=1).astype("float64"), "must return paddle.float32"),
-        (lambda logits, labels: 1.0, "must return a Paddle tensor .* returned float"),
+        (lambda logits, labels: logits.sum(axis=1).astype("float64"), "expected paddle.float32"),
+        (lambda logits, labels: 1.0, "expected a Paddle tensor .* got float"),
     ],
 )
 def test_a_loss_of_the_wrong_shape_or_type_is_refused_in_rehearsal(loss, complaint):
@@ -250,7 +250,7 @@ def test_a_loss_of_the_wrong_shape_or_type_is_refused_in_rehearsal(loss, complai
 
 def test_a_model_of_the_wrong_width_is_refused_in_rehearsal():
     wide = built(lambda outputs: models.softmax(11))
-    with pytest.raises(ValueError, match=r"must return \[batch, 10\], returned \[2, 11\]"):
+    with pytest.raises(ValueError, match=r"outputs \[batch, 10\] of the model, got \[2, 11\]"):
         rehearsal.rehearse(wide)
     wide = dataclasses.replace(wide, shape=(13,))
     with pytest.raises(ValueError, match=r"takes inputs of the shape \[2, 13\], got the error"):

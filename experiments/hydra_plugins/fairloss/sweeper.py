@@ -63,6 +63,11 @@ class GridSweeper(Sweeper):
         words = [_of_question(word, parser) for word in words]
         grids, tuned = trials.grids(words, parser, self._compose_all)
         grid = [job for each in grids for job in BasicSweeper.split_arguments(each, None)[0]]
+        if not grid:
+            raise config.CommandError(
+                "expected at least one run, got none: a range or a glob of the command has no "
+                "values"
+            )
         if len({text for job in grid for text in job if text.startswith("preset=")}) > 1:
             raise config.CommandError(
                 "preset: expected one preset at a time; run them one after the other"
