@@ -1,4 +1,4 @@
-"""The settings of a run: typed values, their ranges, the run's identity, the options' functions.
+"""The settings of a run: typed values, and the identity that decides which runs are equal.
 
 Importing this costs Hydra and OmegaConf only, so that a wrong value is refused at once. Below the
 entry points nothing sees a config: the rest of the program gets `Settings` or plain arguments.
@@ -47,7 +47,7 @@ class Stop:
 
 @dataclass
 class RunConfig:
-    """The schema of conf/config.yaml. Hydra checks types against it, `problems` the ranges."""
+    """The schema of conf/config.yaml. Hydra checks types against it, `ranges.problems` the ranges."""
 
     loss: Any = MISSING
     model: Any = MISSING
@@ -335,7 +335,9 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
             raise CommandError(
                 f"{group}: expected the name of one option; with -m, {group}=A,B means several runs"
             )
-    if options["data"].get("imbalance", "") is None:  # as for runs that have no such value
+    if (
+        options["data"].get("imbalance", "") is None
+    ):  # then the identity is that of a run without it
         options["data"].pop("imbalance_ratio", None)
         del options["data"]["imbalance"]
     chosen = {group: choices[group] for group in GROUPS}

@@ -12,7 +12,6 @@ from helpers import doc_tables
 from helpers.commands import LOSS_OPTIONS, ROOT
 from helpers.doc_tables import (
     CHINESE,
-    COMMANDS,
     INNER_VALUES,
     OPTIONS,
     README,
@@ -21,7 +20,7 @@ from helpers.doc_tables import (
     rows,
     section,
 )
-from helpers.docs import EVERYTHING, FENCED, PAGES, blocks, write_examples
+from helpers.docs import EVERYTHING, FENCED, PAGES, blocks
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -201,15 +200,3 @@ def test_the_readme_is_short_and_links_every_page():
     assert len(README.splitlines()) <= 150
     for name in PAGES:
         assert name == "README.md" or f"]({name}" in README, name
-
-
-@pytest.mark.slow
-def test_the_example_of_a_loss_of_ones_own_runs(tmp_path, run_command):
-    write_examples(tmp_path)
-    (line,) = [command for command in COMMANDS if command.endswith("loss=tempered,ce")]
-    words = shlex.split(line)
-    assert words[0] == "PYTHONPATH=."
-    words = [*words[words.index("experiments/run.py") + 1 :], "data=digits", "model=softmax"]
-    done = run_command(tmp_path, *words, "epochs=1", PYTHONPATH=".")
-    assert done.returncode == 0, done.stderr
-    assert re.findall(r"^(\w+) .* ok ", done.stdout, flags=re.MULTILINE) == ["tempered", "ce"]
