@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from reports.names import counted
-
-if TYPE_CHECKING:
-    from reports.across import Across
-    from reports.analysis import Section
-    from reports.runs import Runs
+from reports import across, sentences, source_code
+from reports.across import Across
+from reports.analysis import Section
+from reports.names import counted, plain
+from reports.page.methods import basis
+from reports.runs import Runs
 
 
 def print_notes(runs: Runs) -> None:
     """Print what was left out of the runs, and what may make their numbers wrong."""
-    from reports.names import plain
-
     for warning in runs.warnings:
         print(f"WARNING: {plain(warning, 1000)}")
     for note in runs.notes:
         print(f"note: {plain(note, 1000)}")
 
 
-def print_verdicts(sections: list[Section]) -> None:
+def print_verdicts(sections: Sequence[Section]) -> None:
     """Print the verdicts in plain sentences."""
-    from reports import sentences, source_code
-    from reports.names import plain
-    from reports.page.methods import basis
-
     for section in sections:
         if len(sections) > 1:
             print(f"\n== {plain(section.title, 400)} ==")
@@ -52,11 +46,8 @@ def print_verdicts(sections: list[Section]) -> None:
                 )
 
 
-def print_across(result: Across, sections: list[Section]) -> None:
+def print_across(result: Across, sections: Sequence[Section]) -> None:
     """Print the verdicts across data sets or models, and how many each of these has alone."""
-    from reports import across, sentences
-    from reports.names import plain
-
     print(across.basis(result))
     for row in result.comparison.contrasts.to_dict("records"):
         print(f"  {across.sentence(result, row)}")

@@ -6,31 +6,31 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from experiments.contract import is_default, override
+from reports import analysis
+from reports.analysis import Section
+from reports.metrics import read_metric
+from reports.names import BASELINE, plain
 from reports.options import Options
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from reports.analysis import Section
-    from reports.page.cross_setting import Source
-    from reports.question import Question
-    from reports.runs import Runs
-    from reports.stats.verdicts import RunScores
+from reports.page.commands import Source
+from reports.question import Question, QuestionError
+from reports.runs import SHIPPED, ReadError, Runs, csv_file, predictions, scores, sweeps
+from reports.runs import load as read
+from reports.runs.computed import with_metric
+from reports.stats.verdicts import RunScores
 
 
 def load(request: Options) -> Runs:
     """The runs that the options choose, with the metric wherever it can be computed."""
-    from reports import runs
-    from reports.runs.computed import with_metric
-
     if source := request.mapping or request.csv:
         return imported(source, request.uri, request.experiments, request.metric, request.where)
     baselines = None if request.baselines is None else baselines_file(request.baselines)
-    loaded = runs.load(
+    loaded = read(
         *(request.uri, request.experiments, request.sweeps, request.where, baselines),
         versions=request.versions,
     )
@@ -41,8 +41,8 @@ def load(request: Options) -> Runs:
             else ""
         )
         names = " and ".join(map(repr, loaded.experiments))
-        raise runs.ReadError(f"the experiment {names} has no runs{why} to report on")
-    return with_metric(loaded, request.metric, lambda run_id: runs.predictions(loaded, run_id))
+        raise ReadError(f"the experiment {names} has no runs{why} to report on")
+    return with_metric(loaded, request.metric, lambda run_id: predictions(loaded, run_id))
 
 
 def imported(
@@ -55,8 +55,6 @@ def imported(
 ) -> Runs:
     """The runs of a CSV file, or by a mapping those of MLflow experiments of other programs."""
     if isinstance(source, str):
-        from reports.runs import csv_file
-
         return csv_file.load(Path(source), metric, where)
     from reports.runs import foreign
 
@@ -65,8 +63,6 @@ def imported(
 
 def baselines_file(baselines: str) -> Path:
     """The file of baselines that was asked for."""
-    from reports.runs import SHIPPED
-
     return SHIPPED if baselines == "true" else Path(baselines)
 
 
@@ -76,9 +72,6 @@ def question(request: Options, runs: Runs, *, reference: bool = True) -> Questio
     Unless one was named, losses that are run here are compared with every other one where baselines
     have joined them, and imported ones that have no ce with the first of them.
     """
-    from reports.names import BASELINE, plain
-    from reports.question import Question, QuestionError
-
     losses = sorted(set(runs.summary["loss"]))
     request = replace(request, reference=newest_version(request.reference, runs.summary))
     own_losses = tuple(
@@ -129,9 +122,6 @@ def newest_version(loss: str, summary: pd.DataFrame) -> str:
 
 def sections_of(request: Options, runs: Runs) -> list[Section]:
     """What the report says about each setting."""
-    from reports import analysis
-    from reports.runs import predictions
-
     return analysis.sections(
         runs.summary,
         runs.curves,
@@ -145,8 +135,6 @@ def sections_of(request: Options, runs: Runs) -> list[Section]:
 
 def source_of(request: Options, runs: Runs, directory: Path) -> Source:
     """Where the runs come from, for the page's commands and caveats."""
-    from reports.page.cross_setting import Source
-
     return Source(
         experiments=runs.experiments,
         chosen=tuple(runs.sweeps.values()),
@@ -164,7 +152,6 @@ def source_of(request: Options, runs: Runs, directory: Path) -> Source:
 
 def scores_of(runs: Runs, metric: str) -> RunScores:
     """The values of a metric's column for each test example of a run, read once for each run."""
-    from reports.runs import scores
 
     @cache
     def read(run_id: str) -> np.ndarray | None:
@@ -188,9 +175,6 @@ def words_for(request: Options, runs: Runs) -> tuple[str, ...]:
 
 def unusual(request: Options) -> dict[str, str]:
     """The options in which a report differs from the usual one on the same runs, as typed."""
-    from reports.metrics import read_metric
-    from reports.question import Question
-
     usual = Question()
     options = {
         name: str(getattr(request, name))
@@ -220,8 +204,6 @@ def unusual(request: Options) -> dict[str, str]:
 
 def sweeps_of(runs: Runs) -> list[tuple[str, str]]:
     """The sweeps that were chosen, else those that started the runs: run id and name."""
-    from reports.runs import sweeps
-
     if runs.sweeps:
         return list(runs.sweeps.items())
     parents = sweeps(runs.uri, runs.experiments)
@@ -238,8 +220,6 @@ def test_examples(section: Section) -> Any:
 
     Where it cannot be had, a text says why.
     """
-    import pandas as pd
-
     from experiments import data
 
     run = section.runs.iloc[0]

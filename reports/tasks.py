@@ -6,10 +6,36 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from reports.names import counted
+import pandas as pd
+
+from reports import across, files, metrics, sentences, source_code, verdicts
+from reports.names import counted, plain
 from reports.options import Options
 from reports.printing import print_notes
+from reports.question import QuestionError
 from reports.request import baselines_file, imported, load, question, scores_of
+from reports.runs import (
+    SHIPPED,
+    ReadError,
+    baselines,
+    collect_baselines,
+    constant_scores,
+    load_baselines,
+    predictions,
+)
+from reports.runs import load as read
+from reports.runs.computed import with_metric
+from reports.same_loss import same_loss
+
+
+def perform(request: Options) -> None:
+    """Perform the task that the options name."""
+    if request.check is not None:
+        check(request)
+    elif request.baselines_to is not None:
+        keep_baselines(request)
+    else:
+        compare_with_itself(request)
 
 
 def check(request: Options) -> None:
@@ -17,13 +43,6 @@ def check(request: Options) -> None:
 
     Where some no longer hold, the program names them and exits with 1.
     """
-    import pandas as pd
-
-    from reports import across, metrics, verdicts
-    from reports.runs import ReadError, constant_scores, load_baselines, predictions
-    from reports.runs import load as read
-    from reports.runs.computed import with_metric
-
     assert request.check is not None
     content = verdicts.read(Path(request.check))
     experiments = request.experiments or content["source"].get("experiments")
@@ -82,10 +101,6 @@ def check(request: Options) -> None:
 
 def keep_baselines(request: Options) -> None:
     """Write the finished runs of a sweep to a file of baselines."""
-    from reports import files, source_code
-    from reports.runs import SHIPPED, baselines, collect_baselines
-    from reports.runs import load as read
-
     assert request.baselines_to is not None
     path = Path(request.baselines_to)
     shipped = path.resolve() == SHIPPED
@@ -117,12 +132,6 @@ def compare_with_itself(request: Options) -> None:
 
     This shows which verdicts chance alone gives on this store.
     """
-    from reports import sentences
-    from reports.names import plain
-    from reports.question import QuestionError
-    from reports.runs import predictions
-    from reports.same_loss import same_loss
-
     runs = load(request)
     print_notes(runs)
     frame = same_loss(

@@ -10,12 +10,17 @@ import functools
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from experiments.contract import GROUPS, command, half_decade, override, value_of_param
+from reports.names import plain
+
+if TYPE_CHECKING:
+    from reports.runs import Baselines
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -23,6 +28,28 @@ _OTHER_GROUPS = GROUPS[1:]  # than the loss
 _PLAIN = re.compile(r"[\w.+/:-]+")
 _AS_FIRST = "uses options of your own: add --config-dir and PYTHONPATH as for the first run"
 _AS_NOW = "runs the code as it is now, which adds runs to no other version"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the runs of a report come from, for the commands and the caveats."""
+
+    experiments: Sequence[str]  # or the name of the file
+    chosen: Sequence[str]  # the names of the sweeps that were chosen
+    uri: str | None  # as the user gave it
+    overrides: Sequence[str]
+    missing: int
+    notes: Sequence[str]
+    warnings: Sequence[str] = ()
+    sweeps: Sequence[tuple[str, str]] = ()  # run id and name of each whose runs these are
+    verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
+    baselines: Baselines | None = None  # of which some of the runs are
+    imported: bool = False  # from a file: there is nothing to run
+
+    @property
+    def file(self) -> str:
+        """The file that the runs come from; "" for those of a store."""
+        return plain(self.experiments[0], 80) if self.imported else ""
 
 
 def run_command(

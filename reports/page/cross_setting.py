@@ -6,9 +6,7 @@ They show the losses over a setting that differs, and the losses themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,35 +24,10 @@ from reports.page.table import Column, Table, count, name_cell, number, rate
 from reports.page.tables import LOSS, RATE, RUNS, metric_means
 from reports.sensitivity import Overview
 
-if TYPE_CHECKING:
-    from reports.runs import Baselines
-
 MOST_SWEEPS = 12  # named on a page
 _MARGIN = "margin", "margin: the true class's logit minus the largest other", (-5, 0, 5)
 _ERROR = "error", "error: the network's number minus the label", (-2, 0, 2)
 NO_WEIGHT = 1e-6  # a weight that is 0 but for rounding
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the runs of a report come from, for the commands and the caveats."""
-
-    experiments: Sequence[str]  # or the name of the file
-    chosen: Sequence[str]  # the names of the sweeps that were chosen
-    uri: str | None  # as the user gave it
-    overrides: Sequence[str]
-    missing: int
-    notes: Sequence[str]
-    warnings: Sequence[str] = ()
-    sweeps: Sequence[tuple[str, str]] = ()  # run id and name of each whose runs these are
-    verdicts: str = "verdicts.json"  # where the file will be, from where the report was made
-    baselines: Baselines | None = None  # of which some of the runs are
-    imported: bool = False  # from a file: there is nothing to run
-
-    @property
-    def file(self) -> str:
-        """The file that the runs come from; "" for those of a store."""
-        return plain(self.experiments[0], 80) if self.imported else ""
 
 
 def overview_picture(overview: Overview, metric: Metric, losses: Losses) -> PageFigure:

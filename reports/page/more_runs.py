@@ -12,7 +12,7 @@ import pandas as pd
 
 from reports.analysis import Section
 from reports.page import caveats, commands
-from reports.page.cross_setting import Source
+from reports.page.commands import Source
 from reports.sensitivity import setting_values
 
 

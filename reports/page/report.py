@@ -19,7 +19,7 @@ from reports.page import across as page_across
 from reports.page import answer, caveats, commands, cross_setting, provenance, render, under_way
 from reports.page.caveats import Fact
 from reports.page.collector import Collector, Report
-from reports.page.cross_setting import Source
+from reports.page.commands import Source
 from reports.page.figure import in_front, losses_of
 from reports.page.methods import basis
 from reports.page.more_runs import MoreRuns

@@ -15,7 +15,7 @@ from reports.names import plain
 from reports.page import answer, caveats, commands, provenance, tables
 from reports.page.caveats import Fact
 from reports.page.collector import Collector
-from reports.page.cross_setting import Source
+from reports.page.commands import Source
 from reports.page.figure import PageFigure
 from reports.page.figures import FigureBuilder
 from reports.page.methods import against, basis, methods

@@ -23,7 +23,7 @@ from helpers.pages import main
 from helpers.synthetic_runs import HOSTILE, predictions, runs
 
 from experiments import context
-from reports import analysis, generate, processes
+from reports import analysis, generate, making, processes
 from reports.figures import gallery as drawings
 from reports.figures import palette
 from reports.gallery import Gallery, gallery
@@ -308,11 +308,11 @@ def test_a_fork_computes_the_same_curves() -> None:
 def test_a_loss_that_ends_its_process_leaves_a_page_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reports.runs.configuration", lambda runs, run_id: None)
+    monkeypatch.setattr(making, "configuration", lambda runs, run_id: None)
     runs = mock.Mock(summary=pd.DataFrame([{"run_id": "a", "loss": "ce"}]))
     ended: Future[Gallery] = Future()
     ended.set_exception(BrokenProcessPool())
-    result = generate._gallery(runs, [], mock.Mock(submit=lambda *arguments: ended))()
+    result = making._gallery(runs, [], mock.Mock(submit=lambda *arguments: ended))()
     why = "the process that computes the curves ended at one of the losses"
     assert result.missing == {"ce": why} and not len(result.weights)
 
@@ -321,5 +321,5 @@ def test_a_loss_that_ends_its_process_leaves_a_page_that_says_so(
 def test_imported_runs_need_no_process_for_curves(
     csv: str | None, mapping: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generate, "_generate", lambda request, fork: fork)
+    monkeypatch.setattr(making, "make", lambda request, fork: fork)
     assert generate.generate(mock.Mock(csv=csv, mapping=mapping)) is None
