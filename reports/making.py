@@ -15,7 +15,7 @@ from reports.analysis import Section
 from reports.figures import fonts, palette
 from reports.gallery import Gallery, gallery
 from reports.options import Options
-from reports.page import answer, drawings, provenance, render
+from reports.page import answer, figure, provenance, render
 from reports.page import report as page_report
 from reports.printing import print_across, print_notes, print_verdicts
 from reports.request import load, question, sections_of, source_of, test_examples, unusual
@@ -63,7 +63,7 @@ def make(request: Options, fork: Executor | None) -> Path:
             figure_format=request.formats[0],
             across=over_all,
         )
-        drawings.draw(result.figures.values(), request.width, request.formats)
+        figure.draw_all(result.figures.values(), request.width, request.formats)
         written = files.write(
             directory,
             html=render.to_html(result.page),

@@ -71,14 +71,14 @@ def run_command() -> Command:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace drawings by empty ones, which take no time, where a test is not about them."""
-    from reports.page import drawings
+    from reports.page import figure
 
-    def empty(figure: object, width: str, formats: Sequence[str]) -> drawings.Drawings:
+    def empty(each: object, width: str, formats: Sequence[str]) -> figure.Drawings:
         blank = '<svg viewBox="0 0 1 1"></svg>'
-        return drawings.Drawings(blank, blank, dict.fromkeys(formats, blank))
+        return figure.Drawings(blank, blank, dict.fromkeys(formats, blank))
 
-    monkeypatch.setattr(drawings, "drawings", empty)
-    monkeypatch.setattr(drawings, "LEAST", 1000)  # in this process
+    monkeypatch.setattr(figure, "drawings", empty)
+    monkeypatch.setattr(figure, "PARALLEL_FROM", 1000)  # in this process
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +11,29 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from reports import processes
 from reports.analysis import Section
+from reports.figures import palette
 from reports.figures.palette import TOGETHER, Look, Losses
 from reports.names import plain, short_names
 from reports.page.answer import ranked
-from reports.page.drawings import Drawings, drawings
 from reports.page.table import minus, number
 from reports.texts import say
 
 _LINE = ["loss", "measure", "part"]
 """The columns that tell lines apart."""
+
+PARALLEL_FROM = 4
+"""So many figures take longer to draw than the processes to start."""
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Of the page, wide and on a phone narrow, and the contents of files by their suffix."""
+
+    wide: str
+    narrow: str
+    files: dict[str, str | bytes]
 
 
 @dataclass
@@ -35,15 +49,44 @@ class PageFigure:
     draw: Callable[[], Figure]
     number: int = 0
 
-    @property
-    def figure(self) -> Figure:
-        """The figure, drawn at the width of the current style."""
-        return self.draw()
-
     @functools.cached_property
     def drawn(self) -> Drawings:
         """What the page shows of it, and its files if they were drawn, too."""
         return drawings(self)
+
+
+def drawings(figure: PageFigure, width: str = "page", formats: Sequence[str] = ()) -> Drawings:
+    """Draw a figure. Call inside `palette.style()`.
+
+    Args:
+        figure: The figure.
+        width: Of the files, a name in `palette.WIDTHS`.
+        formats: Suffixes of the files: svg, png, pdf.
+    """
+    # It tells each step of embedding a font in a PDF, to the handler that Paddle installs.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    inline: dict[str, str] = {}
+    files: dict[str, str | bytes] = {}
+    for each, letter in (("page", "w"), ("column", "n")):
+        with palette.style(width=each):
+            canvas = figure.draw()
+            drawing = palette.svg(canvas)
+        inline[each] = palette.inline(drawing, f"f{figure.number}{letter}", canvas)
+        if each == width:
+            files = {"svg": drawing} if "svg" in formats else {}
+            others = {"png": palette.png, "pdf": palette.pdf}
+            files |= {kind: others[kind](canvas) for kind in formats if kind in others}
+    return Drawings(inline["page"], inline["column"], files)
+
+
+def draw_all(figures: Iterable[PageFigure], width: str, formats: Sequence[str]) -> None:
+    """Draw all figures of a page, with their files. Call inside `palette.style()`."""
+    figures = list(figures)
+    one = functools.partial(drawings, width=width, formats=formats)
+    with processes.forks(processes.CORES if len(figures) >= PARALLEL_FROM else 0) as pool:
+        drawn = pool.map(one, figures) if pool else map(one, figures)
+        for figure, each in zip(figures, drawn, strict=True):
+            figure.drawn = each
 
 
 def described(

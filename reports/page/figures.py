@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
-from reports.figures import comparisons, effects, ranks, rates
+from reports.error_analysis import Mistakes
+from reports.figures import comparisons, curves, effects, pictures, ranks, rates
 from reports.figures.drawing import within
-from reports.metrics import read_metric
+from reports.metrics import Metric, read_metric
 from reports.names import counted, plain, short_names
-from reports.page.curve_figures import CurveFigures
-from reports.page.error_figures import ErrorFigures
-from reports.page.figure import PageFigure, bar_words, runs_behind, span
+from reports.page.figure import (
+    PageFigure,
+    SectionFigures,
+    band_words,
+    bar_words,
+    runs_behind,
+    span,
+)
 from reports.page.table import number
+from reports.secondary_metrics import MEMORIZATION, STEPS
 from reports.stats import budget
 from reports.texts import called, numbers
 
+WRONG, DISAGREED = 16, 10  # single images shown
 
-class FigureBuilder(CurveFigures, ErrorFigures):
+
+class FigureBuilder(SectionFigures):
     """Draws the figures of one section, all with the same looks and names."""
+
+    def overview(self) -> PageFigure | None:
+        """Validation accuracy by epoch; None without curves."""
+        if not self.section.bands["mean"].notna().any():
+            return None
+        return self._curves("accuracy", ["epoch"], seeds=False)
+
+    def over_epochs_and_seconds(self) -> PageFigure | None:
+        """Validation accuracy by seconds and by epoch; None without times."""
+        if not self.section.curves["seconds"].notna().any():
+            return None
+        return self._curves("accuracy-time", ["seconds", "epoch"])
+
+    def own_losses(self) -> PageFigure | None:
+        """The value of each loss on training and validation examples, by epoch; or None."""
+        if not self.section.own["mean"].notna().any():
+            return None
+        draw = partial(curves.own_losses, self.section.own, self.losses)
+        kind = f"Line charts, a panel for each of {', '.join(map(plain, self.losses.order))}."
+        bands = band_words(self.section.own)
+        return self._figure("own-losses", draw, kind=kind, bands=bands)
+
+    def memorization(self) -> PageFigure | None:
+        """How many wrong labels are memorized; None without flipped labels."""
+        return self._by_epoch("memorization", MEMORIZATION)
+
+    def steps(self) -> PageFigure | None:
+        """Norms of gradients and sizes of updates, by epoch; None where none are recorded."""
+        return self._by_epoch("steps", STEPS, log=True)
 
     def to_target(self) -> PageFigure | None:
         """The share of runs that reached the target; None where no run is known to."""
@@ -153,3 +193,111 @@ class FigureBuilder(CurveFigures, ErrorFigures):
         ]
         runs, bars = runs_behind(means["n"]), bar_words(means)
         return self._figure("epochs", draw, " ".join(words), runs=runs, bars=bars)
+
+    def class_accuracy(self, mistakes: Mistakes) -> PageFigure:
+        """Accuracy on each class."""
+        draw = partial(pictures.class_accuracy, mistakes.classes, self.losses)
+        hardest = mistakes.classes.groupby("class")["accuracy"].mean().idxmin()
+        runs = runs_behind(mistakes.runs.values())
+        return self._figure("classes", draw, f"The hardest class is {hardest}.", runs=runs)
+
+    def confusions(self, mistakes: Mistakes) -> PageFigure:
+        """Which classes were taken for which."""
+        shown = self.losses.only(set(self.front) & set(mistakes.confusion))
+        draw = partial(pictures.confusions, mistakes.confusion, shown, classes=mistakes.names)
+        worst = []
+        for loss, matrix in mistakes.confusion.items():
+            wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
+            row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+            worst.append(
+                f"{plain(loss)}: most often {mistakes.names[row]} read as "
+                f"{mistakes.names[column]}, {wrong[row, column]:.1f} per run"
+            )
+        runs, some = runs_behind(mistakes.runs.values()), len(shown.order) < len(mistakes.confusion)
+        return self._figure("confusions", draw, f"{'; '.join(worst)}.", runs=runs, some=some)
+
+    def most_wrong(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
+        """The test examples that most runs get wrong; None without errors."""
+        rows = _first(mistakes, "wrong", WRONG)
+        if not len(rows):
+            return None
+        draw = partial(pictures.most_wrong, images, rows)
+        words = [
+            f"label {r.label}, read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
+            for r in rows.itertuples()
+        ]
+        runs = runs_behind(mistakes.runs.values())
+        return self._figure("most-wrong", draw, f"{'; '.join(words)}.", runs=runs)
+
+    def most_disagreed(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
+        """The test examples that the losses disagree on most; None with fewer than two losses."""
+        if len(mistakes.runs) < 2:
+            return None
+        rows = _first(mistakes, "spread", DISAGREED)
+        if not len(rows):
+            return None
+        losses = replace(self.losses, names=short_names(self.losses.order, 15))
+        draw = partial(pictures.most_disagreed, images, rows, losses)
+        words = [
+            f"label {r.label} (shares differ by {100 * r.spread:.0f} points)"
+            for r in rows.itertuples()
+        ]
+        runs = runs_behind(mistakes.runs.values())
+        return self._figure("most-disagreed", draw, f"{'; '.join(words)}.", runs=runs)
+
+    def corruptions(self) -> PageFigure | None:
+        """Accuracy by loss and kind of corruption; None where none is recorded."""
+        table = self.section.corruptions
+        table = table[table["loss"].isin(self.losses.order)]
+        if not len(table):
+            return None
+        clean = dict(
+            zip(self.section.best["loss"], self.section.best["test_accuracy"], strict=True)
+        )
+        draw = partial(pictures.corruptions, table, self.losses, clean=clean)
+        hardest = table.loc[table.groupby("loss")["accuracy"].idxmin()]
+        words = [
+            f"{plain(row.loss)}: least on {plain(row.corruption)}, {100 * row.accuracy:.1f} %"
+            for row in hardest.itertuples()
+        ]
+        runs = runs_behind(table["n"])
+        return self._figure("corruptions", draw, f"{'; '.join(words)}.", runs=runs)
+
+    def _curves(self, name: str, x: Sequence[str], *, seeds: bool = True) -> PageFigure:
+        section = self.section
+        shown = section.curves if seeds else section.curves.iloc[:0]
+        draw = partial(curves.accuracy_curves, shown, section.bands, self.losses, x=x)
+        ended_well = set(section.evaluated["loss"])
+        last = section.bands.dropna(subset=["mean"]).groupby("loss").tail(1)
+        return self._figure(
+            name,
+            draw,
+            f"At the end: {self._values(last, 100)}",
+            kind="Line chart.",
+            bands=band_words(section.bands),
+            enlarged=curves.enlarged(section.bands, self.losses.behind),
+            absent=[plain(loss) for loss in section.shown if loss not in ended_well],
+        )
+
+    def _by_epoch(
+        self, name: str, metrics: Sequence[Metric], *, log: bool = False
+    ) -> PageFigure | None:
+        frame = self.section.by_epoch
+        metrics = [metric for metric in metrics if (frame["measure"] == metric.name).any()]
+        if not metrics:
+            return None
+        panels = {metric.name: (metric.heading, metric.scale) for metric in metrics}
+        shown = frame[frame["measure"].isin(panels)]
+        words = []
+        for metric in metrics:
+            last = shown[shown["measure"] == metric.name].groupby("loss").tail(1)
+            words.append(f"{metric.heading}: {self._values(last, metric.scale, metric.digits)}")
+        draw = partial(curves.by_epoch, frame, panels, self.losses.only(shown["loss"]), log=log)
+        alt, bands = f"At the end: {' '.join(words)}", band_words(shown)
+        return self._figure(name, draw, alt, kind="Line charts.", bands=bands)
+
+
+def _first(mistakes: Mistakes, column: str, count: int) -> pd.DataFrame:
+    """The images with the largest positive values in a column."""
+    rows = mistakes.images[mistakes.images[column] > 0]
+    return rows.sort_values([column, "image"], ascending=[False, True]).head(count)

@@ -55,7 +55,7 @@ def test_every_table_and_figure_fits_the_width_of_a_text(tmp_path: Path, width: 
         lines.append(rf"\noindent\input{{{name}.tex}}\par\medskip")
     with palette.style(width=width):
         for name, figure in report.figures.items():
-            (tmp_path / f"{name}.pdf").write_bytes(palette.pdf(figure.figure))
+            (tmp_path / f"{name}.pdf").write_bytes(palette.pdf(figure.draw()))
             lines.append(rf"\noindent\includegraphics{{{name}.pdf}}\par\medskip")
     wide, pages = compiled(tmp_path, f"{palette.WIDTHS[width]}", lines)
     assert max(wide, default=0) <= 1 and pages > 2

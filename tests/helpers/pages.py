@@ -18,8 +18,7 @@ from reports.figures import palette
 from reports.gallery import Gallery
 from reports.page import render
 from reports.page import report as page_report
-from reports.page.drawings import Drawings
-from reports.page.figure import PageFigure
+from reports.page.figure import Drawings, PageFigure
 from reports.question import Question
 
 IMAGES = np.zeros((TEST_SIZE, 28, 28), dtype=np.uint8)

@@ -240,7 +240,7 @@ def test_the_diagram_shows_every_rank_the_difference_and_the_groups() -> None:
     with palette.style():
         made_figure = page_across.diagram(result, looks)
     assert made_figure is not None
-    (axis,) = made_figure.figure.axes
+    (axis,) = made_figure.draw().axes
     lines = {line.get_gid(): line for line in axis.lines if line.get_gid()}
     assert sum(str(line.get_gid()).startswith("mean|") for line in axis.lines) == 3
     assert sum(line.get_gid() == "group" for line in axis.lines) == len(result.comparison.groups)

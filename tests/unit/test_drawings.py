@@ -35,7 +35,7 @@ def test_a_loss_looks_the_same_in_every_figure_and_unlike_the_others() -> None:
 
 def test_the_same_figure_gives_the_same_bytes(section: Section) -> None:
     draw = builder(section)
-    one, other = draw.overview().figure, draw.overview().figure
+    one, other = draw.overview().draw(), draw.overview().draw()
     assert palette.svg(one) == palette.svg(other)
     assert palette.png(one) == palette.png(other)
 
@@ -46,7 +46,7 @@ def test_figures_do_not_depend_on_the_settings_of_a_notebook(section: Section) -
         draw = builder(section)
         with palette.style():
             figures = [
-                picture.figure for picture in (draw.overview(), draw.rates(), draw.heat_map())
+                picture.draw() for picture in (draw.overview(), draw.rates(), draw.heat_map())
             ]
         return [form(figure) for figure in figures for form in (palette.svg, palette.png)]
 
@@ -70,7 +70,7 @@ def test_a_font_that_has_the_characters_draws_names(monkeypatch: pytest.MonkeyPa
 
     def drawings(fallback: list[str]) -> tuple[str, bytes]:
         with mpl.rc_context({"font.family": ["serif"]}), palette.style(fallback):
-            figure = builder(section).heat_map().figure
+            figure = builder(section).heat_map().draw()
             return palette.svg(figure), palette.png(figure)  # each begins from the house style
 
     with pytest.warns(UserWarning, match="missing from font"):
@@ -96,7 +96,7 @@ def test_fonts_are_taken_by_the_characters_they_have(monkeypatch: pytest.MonkeyP
 def test_names_cannot_get_out_of_a_drawing() -> None:
     (section,) = analysis.sections(*runs(["ce", HOSTILE], seeds=range(2)), Question(), predictions)
     picture = builder(section).overview()
-    drawing = palette.svg(picture.figure)
+    drawing = palette.svg(picture.draw())
     ElementTree.fromstring(drawing)
     inline = palette.inline(drawing, "f1")
     for text in (drawing, inline):
@@ -117,7 +117,7 @@ def test_numbers_of_an_inline_drawing_stay_whole() -> None:
 
 
 def test_an_inline_drawing_is_tinted_and_its_ids_are_its_own(section: Section) -> None:
-    drawing = palette.svg(builder(section).overview().figure)
+    drawing = palette.svg(builder(section).overview().draw())
     inline = palette.inline(drawing, "f7")
     assert "http" not in inline and "xlink" not in inline
     ids = re.findall(r'\bid="([^"]+)"', inline)
@@ -179,7 +179,7 @@ def test_type_has_8_points_at_the_width_of_a_paper(section: Section, width: str)
         draw = builder(section)
         for picture in (draw.overview(), draw.final(), draw.forest(), draw.rates()):
             assert picture is not None
-            figure = picture.figure
+            figure = picture.draw()
             drawing = palette.svg(figure)
             assert size_in_points(drawing)[0] == pytest.approx(72 * palette.WIDTHS[width])
             texts = [each for each in figure.findobj(Text) if each.get_text()]

@@ -73,19 +73,19 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
         make(section.mistakes, images) for make in (draw.most_wrong, draw.most_disagreed)
     )
     assert wrong is not None and disagreed is not None and section.mistakes is not None
-    (panel,) = wrong.figure.axes
+    (panel,) = wrong.draw().axes
     assert (np.asarray(panel.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
     assert [text.get_text() for text in panel.texts[:2]] == ["0, read as 6", "100 % wrong"]
     table = section.mistakes.images.sort_values(["spread", "image"], ascending=[False, True])
     expected = int(table["image"].iloc[0])
-    assert (np.asarray(disagreed.figure.axes[0].images[0].get_array()) == expected % 256).all()
+    assert (np.asarray(disagreed.draw().axes[0].images[0].get_array()) == expected % 256).all()
 
 
 def test_pictures_show_colours_and_images_that_are_not_square(section: Section) -> None:
     images = np.zeros((TEST_SIZE, 3, 10, 20), dtype=np.uint8)
     images[:, 0] = 200
     picture = builder(section).most_wrong(section.mistakes, images)
-    (panel,) = picture.figure.axes
+    (panel,) = picture.draw().axes
     pixels = np.asarray(panel.images[0].get_array())
     assert pixels.shape == (10, 20, 3) and pixels[0, 0].tolist() == [200, 0, 0]
     left, right, bottom, top = panel.images[0].get_extent()

@@ -28,7 +28,7 @@ def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
     summary.loc[gone, "outcome"] = "diverged"
     summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
     (section,) = analysis.sections(summary, history, Question(), predictions)
-    figure = builder(section).rates().figure
+    figure = builder(section).rates().draw()
     trials = with_gid(figure, "trials")
     assert sum(len(line.get_xdata()) for line in trials) == len(summary) - 2
     (mark,) = with_gid(figure, "diverged")
@@ -42,7 +42,7 @@ def test_every_trial_is_a_mark_and_every_diverged_one_counted() -> None:
 
 def test_an_edge_of_the_grid_is_written_on_its_panel() -> None:
     (section,) = analysis.sections(*runs(rates=(0.01, 0.03)), Question(), predictions)
-    figure = builder(section).rates().figure
+    figure = builder(section).rates().draw()
     words = [axis.get_title(loc="right") for axis in figure.axes if axis.get_visible()]
     assert words == ["highest: edge of the grid"] * 3
 
@@ -63,7 +63,7 @@ def test_the_forest_ends_where_differences_can_be(section: Section) -> None:
     wide = section.headline.assign(low=-300.0, high=300.0)
     wide = replace(section, contrasts=wide)
     picture = builder(wide).forest()
-    assert {tuple(line.get_xdata()) for line in with_gid(picture.figure, "interval")} == {
+    assert {tuple(line.get_xdata()) for line in with_gid(picture.draw(), "interval")} == {
         (-100.0, 100.0)
     }
 
@@ -90,7 +90,7 @@ def test_a_contrast_far_away_gets_an_arrow_and_leaves_the_others_legible() -> No
 
 
 def test_the_heat_map_writes_the_means_and_frames_the_choice(section: Section) -> None:
-    figure = builder(section).heat_map().figure
+    figure = builder(section).heat_map().draw()
     means = section.rates[section.rates["epochs"] == 3].set_index(["loss", "lr"])["val_accuracy"]
     expected = [
         f"{100 * means[loss, lr]:.2f}" for loss in ranked(section) for lr in (0.01, 0.03, 0.1)
@@ -118,7 +118,7 @@ def test_a_rate_without_a_result_says_so() -> None:
 def test_the_effect_of_epochs_has_a_line_per_loss(section: Section) -> None:
     picture = builder(section).epochs_effect()
     assert picture is not None
-    lines = [container.lines[0] for container in picture.figure.axes[0].containers]
+    lines = [container.lines[0] for container in picture.draw().axes[0].containers]
     for line, loss in zip(lines, ranked(section), strict=True):
         of_loss = section.means[section.means["loss"] == loss].sort_values("epochs")
         np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), 100 * of_loss["mean"])

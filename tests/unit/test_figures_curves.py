@@ -61,8 +61,8 @@ def test_one_seed_has_no_band_and_no_thin_line() -> None:
             np.isfinite(path.vertices).all() and len(path.vertices) for path in fill.get_paths()
         )
     final = builder(section).final()
-    assert final is not None and with_gid(final.figure, "interval") == []
-    assert len(with_gid(final.figure, "mean")) == len(section.losses)
+    assert final is not None and with_gid(final.draw(), "interval") == []
+    assert len(with_gid(final.draw(), "mean")) == len(section.losses)
 
 
 def test_lines_far_above_the_others_are_enlarged_below() -> None:
@@ -143,10 +143,10 @@ def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
 
     final = builder(section).final()
     assert final is not None
-    (axis,) = final.figure.axes
+    (axis,) = final.draw().axes
     left, right = axis.get_xlim()
     assert -2 <= left < 0 and 100 < right <= 102
-    assert [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")] == [
+    assert [tuple(line.get_xdata()) for line in with_gid(final.draw(), "interval")] == [
         (0, 100)
     ] * 3
 
@@ -154,7 +154,7 @@ def test_intervals_of_shares_are_drawn_within_0_and_100_per_cent() -> None:
     assert effect is not None
     bars = [
         bar
-        for picture in effect.figure.axes[0].containers
+        for picture in effect.draw().axes[0].containers
         for bar in picture.lines[2][0].get_segments()
     ]
     np.testing.assert_allclose(np.array(bars)[:, :, 1], [[0, 100]] * len(bars), atol=1e-9)
@@ -168,7 +168,7 @@ def test_intervals_of_other_metrics_are_drawn_no_further_than_values_can_be() ->
         assert final is not None
         scale = section.metric.scale
         high = scale * section.means.loc[section.means["epochs"] == 4, "high"].dropna()
-        found = [tuple(line.get_xdata()) for line in with_gid(final.figure, "interval")]
+        found = [tuple(line.get_xdata()) for line in with_gid(final.draw(), "interval")]
         np.testing.assert_allclose(found, [(least, min(end, most)) for end in high])
 
 

@@ -66,7 +66,7 @@ def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str
     picture = [draw.overview(), draw.over_epochs_and_seconds(), draw.epochs_effect()]
     for illustration in picture:
         assert illustration is not None
-        figure = illustration.figure
+        figure = illustration.draw()
         said = set()
         for axis in figure.axes:
             labels = [text for text in axis.texts if str(text.get_gid()).startswith("label")]
@@ -86,7 +86,7 @@ def test_of_many_losses_the_best_have_colors_of_their_own_and_the_others_are_gre
     assert front == ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(23, 16, -1))]
     draw = FigureBuilder(section, looks_of(section))
     illustration = draw.overview()
-    axis = illustration.figure.axes[0]
+    axis = illustration.draw().axes[0]
     colored = [line for line in axis.lines if (line.get_gid() or "").startswith("mean|")]
     assert (
         len({line.get_color() for line in colored})
@@ -122,12 +122,12 @@ def test_few_losses_have_no_grey() -> None:
     illustration = builder(section).overview()
     assert [
         line
-        for axis in illustration.figure.axes
+        for axis in illustration.draw().axes
         for line in axis.lines
         if str(line.get_gid()).startswith("behind")
     ] == []
     assert "in color" not in illustration.caption
-    assert illustration.figure.axes[0].get_title(loc="right") == ""
+    assert illustration.draw().axes[0].get_title(loc="right") == ""
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
     front = in_front([section])
     final = builder(section).final()
     assert final is not None
-    whole, near = final.figure.axes
+    whole, near = final.draw().axes
     means = section.means[section.means["epochs"] == section.epochs].set_index("loss")["mean"]
     assert whole.get_xlim()[0] < 100 * means.min() and whole.get_xlim()[1] > 100 * means.max()
     low, high = near.get_xlim()
@@ -147,7 +147,7 @@ def test_the_last_numbers_of_many_losses_are_shown_again_enlarged() -> None:
         np.testing.assert_allclose(drawn_means, 100 * means[ranked(section)])
     assert "Second panel: the best" in final.caption
     few = FigureBuilder(many(8, ends="apart"), palette.looks(many(8).losses)).final()
-    assert few is not None and len(few.figure.axes) == 1
+    assert few is not None and len(few.draw().axes) == 1
 
 
 @pytest.mark.parametrize("count", with_slow([2], [8, 24]))
@@ -156,7 +156,7 @@ def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) 
     summary, history = runs(losses, seeds=range(3), rates=(0.01, 0.03), advantage=-0.035)
     (section,) = analysis.sections(summary, history, Question(), predictions)
     draw = FigureBuilder(section, palette.looks(losses))
-    rings = draw.rates().figure
+    rings = draw.rates().draw()
     titles = [
         text
         for axis in rings.axes
@@ -167,13 +167,13 @@ def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) 
     assert_apart(boxes(rings, titles))
     forest = draw.forest()
     assert forest is not None
-    figure = forest.figure
+    figure = forest.draw()
     extents = boxes(figure, list(figure.axes[0].texts))
     assert_apart(extents)
     assert all(figure.bbox.contains(box.x1, box.y1) for box in extents)
     classes = draw.class_accuracy(section.mistakes)
     assert classes is not None
-    figure = classes.figure
+    figure = classes.draw()
     legend = list(figure.legends[0].get_texts())
     assert len(legend) == min(count, 9)
     assert_apart(boxes(figure, legend))

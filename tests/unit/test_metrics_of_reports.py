@@ -173,7 +173,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
     assert f"mse against ce is undecided: there is no {metric.words} of both to compare." in words
     assert comparisons["mse"]["n"] == 0
 
-    final = report.figures["final"].figure.axes[0]
+    final = report.figures["final"].draw().axes[0]
     assert final.get_xlabel() == metric.label
     marks = [line for line in final.lines if str(line.get_gid()).startswith("mean|")]
     drawn = [float(line.get_xdata()[0]) for line in marks]
@@ -181,7 +181,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
     np.testing.assert_allclose(drawn, [metric.scale * value for value in best_first])
     assert "Without mse, whose runs have none." in words
     unit = " (percentage points)" if metric.in_points else ""
-    assert report.figures["contrasts"].figure.axes[0].get_xlabel() == f"difference{unit}"
+    assert report.figures["contrasts"].draw().axes[0].get_xlabel() == f"difference{unit}"
 
     (entry,) = [
         comparison

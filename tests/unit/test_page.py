@@ -19,7 +19,7 @@ from experiments.contract import LOSS_NAMES
 from reports import generate, sentences
 from reports.figures import palette
 from reports.gallery import gallery
-from reports.page import drawings, render
+from reports.page import figure, render
 from reports.page import table as page_table
 from reports.texts import say
 
@@ -204,25 +204,25 @@ def test_every_figure_has_a_text_for_those_who_do_not_see_it(usual: Any) -> None
 def test_figures_drawn_in_two_processes_are_those_of_one(
     usual: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawings, "LEAST", 2)
+    monkeypatch.setattr(figure, "PARALLEL_FROM", 2)
     figures = [replace(each) for each in list(usual[1].figures.values())[:2]]
     formats = ("png", "svg")
     with palette.style():
-        drawings.draw(figures, "column", formats)
+        figure.draw_all(figures, "column", formats)
         for each in figures:
-            one = drawings.drawings(each, "column", formats)
+            one = figure.drawings(each, "column", formats)
             assert each.drawn == one and one.files.keys() == set(formats)
             assert f"#f{each.number}w-" in one.wide and f"#f{each.number}n-" in one.narrow
         figures[1] = replace(figures[1], draw=partial(int, "no figure"))
         with pytest.raises(ValueError, match="no figure"):
-            drawings.draw(figures, "page", formats)
+            figure.draw_all(figures, "page", formats)
 
 
 def test_a_figure_as_pdf_logs_nothing(usual: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     each = next(iter(usual[1].figures.values()))
     with palette.style():
-        drawn = drawings.drawings(each, formats=("pdf",))
+        drawn = figure.drawings(each, formats=("pdf",))
     assert drawn.files["pdf"][:4] == b"%PDF" and caplog.messages == []
 
 

@@ -131,7 +131,7 @@ def test_no_text_says_nan_inf_or_none(
     rows = sections[0].contrasts.to_dict("records")
     texts += [words for row in rows for words in (sentences.sentence(row), sentences.needed(row))]
     quick = report.figures.keys() & {"final", "contrasts", "epochs"}
-    drawn = [report.figures[name].figure for name in sorted(quick)]
+    drawn = [report.figures[name].draw() for name in sorted(quick)]
     texts += [each.get_text() for figure in drawn for each in figure.findobj(Text)]
     printing.print_verdicts(sections)
     texts.append(capsys.readouterr().out)

@@ -51,7 +51,7 @@ def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Secti
 def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> None:
     illustration = builder(section).memorization()
     assert illustration is not None
-    axes = illustration.figure.axes
+    axes = illustration.draw().axes
     assert [axis.get_title(loc="left") for axis in axes] == [
         metric.heading for metric in secondary_metrics.MEMORIZATION
     ]
@@ -71,7 +71,7 @@ def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> 
 def test_steps_have_logarithmic_axes_of_their_own(section: Section) -> None:
     illustration = builder(section).steps()
     assert illustration is not None
-    axes = illustration.figure.axes
+    axes = illustration.draw().axes
     assert [axis.get_yscale() for axis in axes] == ["log", "log"]
     assert not axes[0].get_shared_y_axes().joined(axes[0], axes[1])
     np.testing.assert_allclose(np.asarray(axes[0].lines[0].get_ydata(), dtype=float), [2, 1, 2 / 3])
@@ -87,7 +87,7 @@ def test_a_band_below_zero_stops_at_the_edge_of_a_logarithmic_axis() -> None:
     assert (section.by_epoch["low"] < 0).any()
     illustration = builder(section).steps()
     assert illustration is not None
-    axis = illustration.figure.axes[0]
+    axis = illustration.draw().axes[0]
     low, high = axis.get_ylim()
     (band,) = axis.collections
     corners = band.get_paths()[0].vertices[:, 1]
@@ -101,14 +101,14 @@ def test_only_the_losses_and_measures_that_there_are_are_drawn() -> None:
     (section,) = analysis.sections(summary, curves, Question(), predictions)
     illustration = builder(section).steps()
     assert illustration is not None
-    (axis,) = illustration.figure.axes
+    (axis,) = illustration.draw().axes
     assert [line.get_label() for line in axis.lines] == ["focal gamma=3", "ce"]
 
 
 def test_the_map_of_corruptions_writes_every_mean_the_easiest_first(section: Section) -> None:
     illustration = builder(section).corruptions()
     assert illustration is not None
-    (axis,) = illustration.figure.axes
+    (axis,) = illustration.draw().axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["none", "shot noise", "fog"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ranked(section)
     clean = section.best.set_index("loss")["test_accuracy"]

@@ -101,7 +101,7 @@ def test_another_difference_makes_a_panel_each() -> None:
     section_list = sections(both, pd.concat([curves, curves.assign(run_id="x" + curves["run_id"])]))
     (overview,) = overviews(section_list)
     assert overview.panels == ["model=mlp", "model=softmax"]
-    figure = picture(overview, section_list).figure
+    figure = picture(overview, section_list).draw()
     assert [
         axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()
     ] == overview.panels
@@ -153,7 +153,7 @@ def test_the_figure_has_the_means_and_the_intervals() -> None:
     section_list = sections(*over("data.label_noise", [0.0, 0.2, 0.4], seeds=range(3)))
     (overview,) = overviews(section_list)
     illustration = picture(overview, section_list)
-    (axis,) = illustration.figure.axes
+    (axis,) = illustration.draw().axes
     assert axis.get_xlabel() == "label noise" and axis.get_ylabel() == "test accuracy (%)"
     assert axis.get_xscale() == "linear"
     for container, loss in zip(axis.containers, section_list[0].losses, strict=True):
@@ -174,9 +174,9 @@ def test_numbers_far_apart_have_a_logarithmic_axis() -> None:
     section_list = sections(*over("data.train_size", [100, 1000, 10000], seeds=[0]))
     (overview,) = overviews(section_list)
     illustration = picture(overview, section_list)
-    assert illustration.figure.axes[0].get_xscale() == "log"
+    assert illustration.draw().axes[0].get_xscale() == "log"
     assert "95 %" not in illustration.caption  # one seed
-    (line, *_) = illustration.figure.axes[0].containers[0].lines
+    (line, *_) = illustration.draw().axes[0].containers[0].lines
     np.testing.assert_allclose(
         np.asarray(line.get_xdata(), dtype=float), [100, 1000, 10000], rtol=0.1
     )

@@ -154,12 +154,12 @@ def test_the_page_names_the_best_trial() -> None:
 
 def test_the_figures_of_rates_have_a_line_and_a_row_for_each_value(section: Section) -> None:
     draw = FigureBuilder(section, palette.looks(section.losses))
-    figure = draw.rates().figure
+    figure = draw.rates().draw()
     counts = [len(line.get_xdata()) for line in with_gid(figure, "means")]
     assert sorted(counts) == [2, 2, 2, 6]
     words = {text.get_text() for axis in figure.axes for text in axis.texts}
     assert words >= {"gamma=1", "gamma=2", "gamma=3"}
-    rows = [tick.get_text() for tick in draw.heat_map().figure.axes[0].get_yticklabels()]
+    rows = [tick.get_text() for tick in draw.heat_map().draw().axes[0].get_yticklabels()]
     assert rows == [f"focal gamma={gamma}" for gamma in (1, 2, 3)] + ["ce"]
 
 
