@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from reports.analysis import Predictions, is_cross_validated, of_test_set, read_predictions
+from reports.analysis import Predictions, comparisons, of_test_set, read_predictions
 from reports.metrics import read_metric
 from reports.question import Question, QuestionError
 from reports.setting_frames import ended_runs
-from reports.stats.contrast import FOLDS, SEEDS
-from reports.stats.contrasts import same_loss_contrasts
 from reports.stats.verdicts import RunScores
 
 
@@ -22,9 +21,13 @@ def same_loss(
     predictions: Predictions,
     scores: RunScores | None = None,
 ) -> pd.DataFrame:
-    """An A/A comparison: a loss against itself on two halves of its seeds.
+    """Compare a loss with itself at every learning rate, as a report compares two losses.
 
-    The halves are the seeds at even and at odd places. `loss` None means each loss.
+    The halves of its runs are those of the seeds at even and at odd places. `loss` None means each
+    loss.
+
+    Returns:
+        Rows of `reports.stats.contrasts`, a and b being the loss.
 
     Raises:
         QuestionError: no run has the loss.
@@ -37,26 +40,18 @@ def same_loss(
                 f"{', '.join(sorted(set(ended['loss'])))}"
             )
         ended = ended[ended["loss"] == loss]
-    frames = []
+    asked = replace(question, all_pairs=False, subjects=(), tuning_seeds=None)
+    frames = [pd.DataFrame(columns=["a", "verdict"])]
     for _, runs in ended.groupby("setting", sort=True, dropna=False):
-        seeds = sorted(runs["seed"].unique())
-        halves = (runs[runs["seed"].isin(seeds[start::2])] for start in (0, 1))
+        second = runs["seed"].isin(sorted(runs["seed"].unique())[1::2])
         ok = runs[runs["outcome"] == "ok"]
         read = read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = of_test_set(read, read_metric(question.metric))
-        folds = is_cross_validated(runs)
-        contrasts = same_loss_contrasts(
-            *halves,
-            metric=question.metric,
-            margin=question.margin,
-            test_size=test_size,
-            scores=None if folds else scores,
-            diverged=math.nan if constant is None else float(constant.mean()),
-            constant=None if folds else constant,
-        )
-        if folds:
-            contrasts["generalises"] = contrasts["generalises"].replace({SEEDS: FOLDS})
-        frames += [contrasts] if len(contrasts) else []
-    return (
-        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["a", "verdict"])
-    )
+        diverged_as = None if constant is None else float(constant.mean())
+        for name, own in runs.groupby("loss", sort=True):
+            other = f"{name} (other seeds)"
+            halves = own.assign(loss=np.where(second[own.index], other, name))
+            if halves["loss"].nunique() == 2:
+                frame = comparisons(halves, other, asked, test_size, diverged_as, constant, scores)
+                frames.append(frame[frame["view"] == "equal"].assign(a=name, b=name))
+    return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)

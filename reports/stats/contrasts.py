@@ -191,31 +191,6 @@ def _at_equal_rates(runs: pd.DataFrame, pairs: Sequence[tuple[str, str]], rules:
                 yield [one], [other], False
 
 
-def same_loss_contrasts(
-    summary_a: pd.DataFrame, summary_b: pd.DataFrame, **options: Any
-) -> pd.DataFrame:
-    """An A/A comparison of each loss with itself on other seeds.
-
-    Every "better" or "worse" there is false.
-
-    One contrast per loss, rate and epochs that both frames have; seeds differ, so they are
-    unpaired. Options, columns (`view` is "aa", a and b are the same name) and families as in
-    `contrasts`.
-    """
-    rules = Rules(**options)
-    name = rules.read.name
-    both = [_checked(summary, name) for summary in (summary_a, summary_b)]
-    rows: list[dict[str, Any]] = []
-    for epochs in sorted(set(both[0]["epochs"]) & set(both[1]["epochs"]), reverse=True):
-        halves = [runs[runs["epochs"] == epochs] for runs in both]
-        runs = pd.concat(halves)
-        has = with_metric(runs, name)
-        a, b = (runs_by_trial(half, name, has) for half in halves)
-        plan = (([a[key]], [b[key]], False) for key in sorted(a.keys() & b.keys()))
-        rows += _family(plan, "aa", epochs, False, rules, runs)
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
 def _checked(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     kept = newest_runs(summary)
     planned = kept["planned"].fillna(True).astype(bool) if "planned" in kept else True
@@ -231,7 +206,7 @@ def _family(
     """The rows of one family; runs: all of these epochs, those of tuning seeds too."""
     rows = []
     for trials_a, trials_b, two_stage in plan:
-        row = _row(trials_a, trials_b, view == "aa", two_stage, rules)
+        row = _row(trials_a, trials_b, two_stage, rules)
         both = trials_a[0], trials_b[0]
         row["lacking"] = "" if row["n"] else why_nothing(both, view, runs)
         rows.append(row | {"view": view, "epochs": int(epochs), "shared_seeds": shared})
@@ -240,17 +215,13 @@ def _family(
 
 
 def _row(
-    trials_a: Sequence[LossRuns],
-    trials_b: Sequence[LossRuns],
-    disjoint: bool,
-    two_stage: bool,
-    rules: Rules,
+    trials_a: Sequence[LossRuns], trials_b: Sequence[LossRuns], two_stage: bool, rules: Rules
 ) -> dict[str, Any]:
     """One contrast without what depends on the others of its family; the trials as in `_Plan`."""
     a, b = trials_a[0], trials_b[0]
-    both = compared_runs(a, b, disjoint)
+    both = compared_runs(a, b)
     result = _compared(both, rules)
-    lost = dropped(a, b, disjoint)
+    lost = dropped(a, b)
     survivors = _compared(both.survivors(), rules) if any(both.diverged) else Contrast()
     several = len(trials_a) * len(trials_b) > 1
     tested = {
@@ -259,7 +230,7 @@ def _row(
     if several and not two_stage and result.n:
         for one, other in itertools.product(trials_a, trials_b):
             if (one.trial, other.trial) not in tested:
-                tested[one.trial, other.trial] = _at_rates(one, other, disjoint, rules)
+                tested[one.trial, other.trial] = _at_rates(one, other, rules)
     directions, p, p_equivalence = zip(*tested.values(), strict=True)
     weakest = list(tested)[p.index(max(p))]
     # Better at some rates and worse at others is no evidence.
@@ -331,9 +302,9 @@ def _compared(runs: ComparedRuns, rules: Rules) -> Contrast:
     return contrast(x, y, **how, step=rules.step, margin=rules.half_width)
 
 
-def _at_rates(a: LossRuns, b: LossRuns, disjoint: bool, rules: Rules) -> tuple[float, float, float]:
+def _at_rates(a: LossRuns, b: LossRuns, rules: Rules) -> tuple[float, float, float]:
     """Direction, p that decides, and the same of equivalence at another pair of rates."""
-    runs = compared_runs(a, b, disjoint)
+    runs = compared_runs(a, b)
     if not runs.a or not runs.b:
         return 0.0, 1.0, 1.0
     x, y, by_rank = _both(runs, rules)

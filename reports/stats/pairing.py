@@ -105,14 +105,14 @@ class ComparedRuns(NamedTuple):
         return self._replace(a=a, b=b)
 
 
-def compared_runs(a: LossRuns, b: LossRuns, disjoint: bool) -> ComparedRuns:
-    """The runs of two losses that count; disjoint: whether their seeds have nothing in common."""
+def compared_runs(a: LossRuns, b: LossRuns) -> ComparedRuns:
+    """The runs of two losses that count."""
     runs: list[RunsBySeed] = [
         {seed: run for seed, run in sorted(side.runs.items()) if not side.lacking(seed)}
         for side in (a, b)
     ]
     trained = any(ended_well(run) for side in runs for run in side.values())
-    pairing = "seeds are disjoint" if disjoint else _pairing(*(runs if trained else ({}, {})))
+    pairing = _pairing(*runs) if trained else _NOTHING
     paired = pairing in (_PROVED, _NOTHING)
     if trained and paired:
         runs = _common(runs)
@@ -148,12 +148,12 @@ def _pairing(a: RunsBySeed, b: RunsBySeed) -> str:
     )
 
 
-def dropped(a: LossRuns, b: LossRuns, disjoint: bool) -> list[list[Dropped]]:
-    """The runs that either side lacks, of all seeds of both; of its own if these are disjoint."""
+def dropped(a: LossRuns, b: LossRuns) -> list[list[Dropped]]:
+    """The runs that either side lacks, of all seeds of both."""
     return [
         [
             Dropped(side.loss, side.lr, seed, reason)
-            for seed in sorted(side.runs.keys() if disjoint else a.runs.keys() | b.runs.keys())
+            for seed in sorted(a.runs.keys() | b.runs.keys())
             if (reason := side.lacking(seed))
         ]
         for side in (a, b)

@@ -11,7 +11,9 @@ import pytest
 import scipy.stats
 from helpers.summaries import frame, generator, grid_of, only, run, runs
 
-from reports.stats.contrasts import COLUMNS, contrasts, same_loss_contrasts
+from reports.question import Question
+from reports.same_loss import same_loss
+from reports.stats.contrasts import COLUMNS, contrasts
 from reports.stats.runs import denominators
 from reports.stats.tuning import choose_rates, rate_table
 
@@ -226,15 +228,16 @@ def test_a_wide_alpha_narrows_the_interval() -> None:
 
 
 def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
-    table = noisy(losses=3, seeds=12)
-    first, second = table[table["seed"] < 6], table[table["seed"] >= 6]
-    rows = same_loss_contrasts(first, second)
+    table = noisy(losses=3, seeds=12).assign(setting="here", folds=None, classes=None)
+    first, second = table[table["seed"] % 2 == 0], table[table["seed"] % 2 == 1]
+    rows = same_loss(table, Question(), None, lambda run_id: None)
     assert list(rows.columns) == COLUMNS
     assert rows["a"].tolist() == rows["b"].tolist() == ["ce", "loss 0", "loss 1"]
-    assert (rows["view"] == "aa").all() and not rows["paired"].any() and (rows["family"] == 3).all()
+    assert (rows["pairing"] == "no seed in common").all() and not rows["paired"].any()
+    assert (rows["family"] == 1).all()
     assert (rows["n"] == 6).all() and (rows["interval"] == "welch").all()
     assert rows["difference"][0] == pytest.approx(
         100 * first.query("loss == 'ce'")["test_accuracy"].mean()
         - 100 * second.query("loss == 'ce'")["test_accuracy"].mean()
     )
-    assert rows["dropped"].tolist() == [[], [], []]
+    assert rows["verdict"].tolist() == ["undecided"] * 3
