@@ -34,7 +34,6 @@ class Mistakes:
     images: pd.DataFrame
     labels: np.ndarray
     names: tuple[str, ...]
-    skipped: int
 
 
 def size(
@@ -50,17 +49,15 @@ def size(
 def constant_answer(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray | None:
     """On which test examples the best constant answer is right: those of the most frequent label.
 
-    It is None without predictions.
+    Of equally frequent ones the smallest. It is None without predictions.
 
     >>> constant_answer({"ce": [{"label": np.array([3, 1, 3, 2])}]}).tolist()
     [True, False, True, False]
     """
-    first = next((run for runs in predictions.values() for run in runs), None)
-    if first is None:
-        return None
-    labels = first["label"]
-    classes, counts = np.unique(labels, return_counts=True)
-    return np.asarray(labels == classes[counts.argmax()])
+    for run in (run for runs in predictions.values() for run in runs):
+        classes, counts = np.unique(run["label"], return_counts=True)
+        return np.asarray(run["label"] == classes[counts.argmax()])
+    return None
 
 
 def summarise(
@@ -70,18 +67,15 @@ def summarise(
 
     It is None without predictions. Without the names of the classes they are their numbers.
 
-    Runs whose labels are not those of the first run are of another test set, and are skipped and
-    counted.
+    Runs whose labels are not those of the first run are of another test set, and are left out.
     """
     first = next((run for runs in predictions.values() for run in runs), None)
     if first is None:
         return None
     labels = first["label"]
     predicted: dict[str, np.ndarray] = {}
-    skipped = 0
     for loss, runs in predictions.items():
         rows = [run["predicted"] for run in runs if np.array_equal(run["label"], labels)]
-        skipped += len(runs) - len(rows)
         if rows:
             predicted[loss] = np.stack(rows)
     count = int(max(labels.max(), *(rows.max() for rows in predicted.values()))) + 1
@@ -93,7 +87,6 @@ def summarise(
         images=_images(predicted, labels, names),
         labels=labels,
         names=names,
-        skipped=skipped,
     )
 
 

@@ -70,13 +70,10 @@ def newest_sweep(options: Options) -> pd.Series:
     Raises:
         ReadError: No such sweep exists.
     """
-    parents = sweeps(options.uri, options.experiments)
-    for name in options.sweeps:
-        parents = parents[parents["run_id"].str.startswith(name) | (parents["name"] == name)]
+    parents = sweeps(options.uri, options.experiments, options.sweeps)
     if not len(parents):
         raise ReadError(
-            f"watch: expected {' '.join(['a sweep', *options.sweeps])}, got "
-            "none; python experiments/run.py -m loss=mse,ce starts one"
+            "watch: expected a sweep, got none; python experiments/run.py -m loss=mse,ce starts one"
         )
     return parents.iloc[0]
 

@@ -15,9 +15,7 @@ from reports import processes
 from reports.analysis import Section
 from reports.figures import palette
 from reports.figures.palette import TOGETHER, Look, Losses
-from reports.names import plain, short_names
-from reports.page.answer import ranked
-from reports.page.table import minus, number
+from reports.names import short_names
 from reports.texts import say
 
 _LINE = ["loss", "measure", "part"]
@@ -105,45 +103,6 @@ def described(
     """
     caption = say(text or name.replace("-", "_"), values, file="captions.jinja")
     return PageFigure(name, caption, " ".join(filter(None, (kind, caption, alt))), draw)
-
-
-class SectionFigures:
-    """What the figures of one section share: looks, names and texts."""
-
-    def __init__(
-        self, section: Section, looks: Mapping[str, Look], front: Sequence[str] | None = None
-    ) -> None:
-        """front: the losses with a color of their own; None means those of this section."""
-        self.section = section
-        self.front = in_front([section]) if front is None else front
-        self.every = losses_of(ranked(section), looks, self.front)
-        self.losses = self.every.only(section.shown)
-
-    def _figure(
-        self, name: str, draw: Callable[[], Figure], alt: str = "", **values: Any
-    ) -> PageFigure:
-        """A figure whose caption has the section, and why some losses are grey."""
-        return described(name, draw, alt, s=self.section, grey=self._grey_words(), **values)
-
-    def _grey_words(self) -> str:
-        """Why some losses are grey; empty where none is."""
-        if not self.losses.behind:
-            return ""
-        return (
-            f" Of {len(self.section.losses)} losses, the reference and the best by "
-            f"{self.section.metric.words} are in color."
-        )
-
-    def _values(self, means: pd.DataFrame, scale: float, digits: int = 2) -> str:
-        unit = " %" if scale == 100 else ""
-        ordered = means.set_index("loss")["mean"].reindex(
-            [loss for loss in ranked(self.section) if loss in set(means["loss"])]
-        )
-        words = [
-            f"{plain(loss)} {number(value, digits, scale=scale).text}{unit}"
-            for loss, value in ordered.items()
-        ]
-        return minus(", ".join(words)) + "."
 
 
 def losses_of(order: Sequence[str], looks: Mapping[str, Look], front: Sequence[str]) -> Losses:

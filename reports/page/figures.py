@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from reports.analysis import Section
 from reports.error_analysis import Mistakes
 from reports.figures import comparisons, curves, effects, pictures, ranks, rates
 from reports.figures.drawing import within
+from reports.figures.palette import Look
 from reports.metrics import Metric, read_metric
 from reports.names import counted, plain, short_names
+from reports.page.answer import ranked
 from reports.page.figure import (
     PageFigure,
-    SectionFigures,
     band_words,
     bar_words,
+    described,
+    in_front,
+    losses_of,
     runs_behind,
     span,
 )
-from reports.page.table import number
+from reports.page.table import minus, number
 from reports.secondary_metrics import MEMORIZATION, STEPS
 from reports.stats import budget
 from reports.texts import called, numbers
@@ -30,8 +37,17 @@ from reports.texts import called, numbers
 WRONG, DISAGREED = 16, 10  # single images shown
 
 
-class FigureBuilder(SectionFigures):
+class FigureBuilder:
     """Draws the figures of one section, all with the same looks and names."""
+
+    def __init__(
+        self, section: Section, looks: Mapping[str, Look], front: Sequence[str] | None = None
+    ) -> None:
+        """front: the losses with a color of their own; None means those of this section."""
+        self.section = section
+        self.front = in_front([section]) if front is None else front
+        self.every = losses_of(ranked(section), looks, self.front)
+        self.losses = self.every.only(section.shown)
 
     def overview(self) -> PageFigure | None:
         """Validation accuracy by epoch; None without curves."""
@@ -295,6 +311,32 @@ class FigureBuilder(SectionFigures):
         draw = partial(curves.by_epoch, frame, panels, self.losses.only(shown["loss"]), log=log)
         alt, bands = f"At the end: {' '.join(words)}", band_words(shown)
         return self._figure(name, draw, alt, kind="Line charts.", bands=bands)
+
+    def _figure(
+        self, name: str, draw: Callable[[], Figure], alt: str = "", **values: Any
+    ) -> PageFigure:
+        """A figure whose caption has the section, and why some losses are grey."""
+        return described(name, draw, alt, s=self.section, grey=self._grey_words(), **values)
+
+    def _grey_words(self) -> str:
+        """Why some losses are grey; empty where none is."""
+        if not self.losses.behind:
+            return ""
+        return (
+            f" Of {len(self.section.losses)} losses, the reference and the best by "
+            f"{self.section.metric.words} are in color."
+        )
+
+    def _values(self, means: pd.DataFrame, scale: float, digits: int = 2) -> str:
+        unit = " %" if scale == 100 else ""
+        ordered = means.set_index("loss")["mean"].reindex(
+            [loss for loss in ranked(self.section) if loss in set(means["loss"])]
+        )
+        words = [
+            f"{plain(loss)} {number(value, digits, scale=scale).text}{unit}"
+            for loss, value in ordered.items()
+        ]
+        return minus(", ".join(words)) + "."
 
 
 def _first(mistakes: Mistakes, column: str, count: int) -> pd.DataFrame:

@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import contract
+from reports.error_analysis import constant_answer
 from reports.metrics import column
 from reports.names import counted
 from reports.runs import per_image
@@ -44,7 +45,7 @@ from reports.runs.correct import Correct, correct
 from reports.runs.frames import curves_frame, summary_frame, utc, with_epochs
 from reports.runs.plans import Declared
 from reports.runs.records import ReadError, age
-from reports.runs.selection import Picked, active, experiment_named, pick
+from reports.runs.selection import Picked, active, choose, experiment_named, pick
 from reports.runs.source import Runs, Source, open_store
 from reports.runs.wording import quote, some
 
@@ -216,18 +217,22 @@ def collect_baselines(
     )
 
 
-def sweeps(uri: str | None = None, experiment: str | Sequence[str] | None = None) -> pd.DataFrame:
-    """The parent runs of experiments, or of all, newest first.
+def sweeps(
+    uri: str | None = None,
+    experiment: str | Sequence[str] | None = None,
+    sweep: str | Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """The parent runs of experiments, or of all, newest first; of named sweeps alone, as in `load`.
 
     run_id, name, experiment, status, started, seconds.
     """
     store = open_store(uri)
-    named = [experiment_named(store, name) for name in _names(experiment)]
-    experiments = named or active(store)
+    experiments = [experiment_named(store, name) for name in _names(experiment)] or active(store)
     names = {each.id: each.name for each in experiments}
+    _, parents, _ = choose(store, _names(experiment), _names(sweep)) if sweep else ([], [], [])
     rows = [
         (run.run_id, run.name, names[run.experiment], run.status, run.started, run.seconds)
-        for run in sorted(store.runs("sweep", list(names)), key=age, reverse=True)
+        for run in sorted(parents or store.runs("sweep", list(names)), key=age, reverse=True)
     ]
     frame = pd.DataFrame(
         rows, columns=["run_id", "name", "experiment", "status", "started", "seconds"]
@@ -275,21 +280,21 @@ def scores(source: Source, run_id: str, metric: str) -> np.ndarray | None:
 
 
 def constant_scores(source: Source, run_ids: Iterable[str]) -> np.ndarray | None:
-    """Right (1) or wrong (0) of the best constant answer on each test example, float32 [n].
+    """On which test examples the best constant answer is right, bool [n].
 
     Args:
         source: where the runs are.
         run_ids: runs with one test set. The first that knows the labels is read.
 
     Returns:
-        The values, 1 where the image's label is the most frequent one; None without predictions.
+        True where the image's label is the most frequent one; None without predictions.
     """
     kept = _correct_of_baselines(source)
     for run_id in run_ids:
         if kept and run_id in kept.runs:
             return kept.of_constant()
         if (arrays := predictions(source, run_id)) is not None:
-            return per_image.constant(arrays["label"])
+            return constant_answer({"": [arrays]})
     return None
 
 

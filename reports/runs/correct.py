@@ -37,8 +37,8 @@ class Correct:
         return None if bits is None else bits.astype(np.float32)
 
     def of_constant(self) -> np.ndarray:
-        """The same of the best constant answer."""
-        return np.unpackbits(_decompressed(self.constant), count=self.images).astype(np.float32)
+        """On which images the best constant answer is right, bool."""
+        return np.unpackbits(_decompressed(self.constant), count=self.images).astype(bool)
 
 
 def correct(scores: Mapping[str, np.ndarray], constant: np.ndarray | None) -> Correct | None:
@@ -46,12 +46,12 @@ def correct(scores: Mapping[str, np.ndarray], constant: np.ndarray | None) -> Co
 
     Args:
         scores: by run id, all of one test set.
-        constant: the same of the best constant answer.
+        constant: on which images the best constant answer is right, bool.
     """
     if not scores or constant is None:
         return None
     matrix = np.stack([each > 0 for each in scores.values()], axis=1)
-    bits, row = (_compressed(np.packbits(each, axis=-1)) for each in (matrix, constant > 0))
+    bits, row = (_compressed(np.packbits(each, axis=-1)) for each in (matrix, constant))
     return Correct(list(scores), len(constant), bits, row)
 
 

@@ -40,6 +40,7 @@ from reports.runs.imported import (
     line_of,
 )
 from reports.runs.records import ReadError
+from reports.runs.source import store_address
 from reports.runs.store import every
 from reports.runs.wording import cut, number, quote, some
 
@@ -117,19 +118,14 @@ def _address(uri: str | None) -> str:
     """The store's address; one that is not there is refused before MLflow would create it."""
     given = uri or os.environ.get("MLFLOW_TRACKING_URI", "").strip() or places.DEFAULT_URI
     if given.startswith(("sqlite:", "http:", "https:")):
-        try:
-            given = places.store_uri(given, Path.cwd())
-        except places.AddressError as error:
-            raise ReadError(str(error)) from error
-        path = places.database(given)
-    else:
-        parts = urlsplit(given)
-        local = parts.scheme in ("", "file")
-        path = Path(url2pathname(parts.path)) if local else None
-        given = path.resolve().as_uri() if path else given
-    if path and not path.exists():
+        return store_address(given)
+    parts = urlsplit(given)
+    if parts.scheme not in ("", "file"):
+        return given
+    path = Path(url2pathname(parts.path)).resolve()
+    if not path.exists():
         raise ReadError(f"from: there is no MLflow store {path}; choose one with tracking.uri=URI")
-    return given
+    return path.as_uri()
 
 
 def _runs(client: MlflowClient, experiments: Sequence[str]) -> list[MlflowRun]:

@@ -52,13 +52,3 @@ def of_predictions(predictions: Mapping[str, np.ndarray], metric: str) -> np.nda
     if metric not in by_example or outputs.shape[1] == 1:
         return None
     return by_example[metric](log_softmax(outputs), labels).astype(np.float32)
-
-
-def constant(labels: np.ndarray) -> np.ndarray:
-    """Right (1) or wrong (0) of the best constant answer: the most frequent label, the smallest.
-
-    >>> constant(np.array([3, 1, 3, 2])).tolist()
-    [1.0, 0.0, 1.0, 0.0]
-    """
-    classes, counts = np.unique(labels, return_counts=True)
-    return np.asarray(labels == classes[counts.argmax()], dtype=np.float32)

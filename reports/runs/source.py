@@ -97,11 +97,11 @@ Source: TypeAlias = "Runs | Database | Server | str | None"
 """Where runs are: what `load` returned, an open store, or a store's address."""
 
 
-def open_store(uri: str | None) -> Database | Server:
-    """Open the store at `uri`. A database that does not exist is refused before MLflow loads.
+def store_address(uri: str | None) -> str:
+    """The address of the database or server at `uri`, or of the usual one.
 
     Raises:
-        ReadError: There is no store, or it cannot be read.
+        ReadError: It is no address of a store, or the database does not exist.
     """
     try:
         address = places.store_uri(uri, Path.cwd())
@@ -113,6 +113,17 @@ def open_store(uri: str | None) -> Database | Server:
             f"there is no MLflow store {path}. {MAKE_RUNS} in this directory, or name the store "
             "that has your runs: tracking.uri=sqlite:///path/to/mlflow.db or MLFLOW_TRACKING_URI"
         )
+    return address
+
+
+def open_store(uri: str | None) -> Database | Server:
+    """Open the store at `uri`. A database that does not exist is refused before MLflow loads.
+
+    Raises:
+        ReadError: There is no store, or it cannot be read.
+    """
+    address = store_address(uri)
+    path = places.database(address)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # Read when MLflow loads.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Artifacts are small.
     from reports.runs.store import Database, Server, sqlite

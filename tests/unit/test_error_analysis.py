@@ -44,7 +44,7 @@ def test_mistakes_of_images_by_hand() -> None:
         }
     )
     assert mistakes is not None
-    assert mistakes.runs == {"ce": 2, "mse": 1} and mistakes.skipped == 1
+    assert mistakes.runs == {"ce": 2, "mse": 1}
     assert mistakes.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
     assert mistakes.images["spread"].tolist() == [0.0, 0.5, 1.0]
     assert mistakes.images["taken_for"].tolist() == ["", "1", "9"]
