@@ -56,7 +56,7 @@ def by_epoch(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     parts = []
     for measure in MEMORIZATION + STEPS:
         if measure.name in curves and np.isfinite(curves[measure.name].astype(float)).any():
-            means = bands(curves, measure.name, by=["loss"], seed=seed)
+            means = bands(curves, measure.name, seed=seed)
             parts.append(means.dropna(subset=["mean"]).assign(measure=measure.name))
     columns = ["measure", "loss", "epoch", "mean", "low", "high", "n"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

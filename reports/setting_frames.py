@@ -48,7 +48,7 @@ def accuracy_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     These are sums of the epochs' means, so that runs that end early do not turn the time back.
     """
-    accuracy = bands(curves, "val_accuracy", by=["loss"], seed=seed)
+    accuracy = bands(curves, "val_accuracy", seed=seed)
     each = curves.groupby("run_id")["seconds"].diff()
     each = each.where(curves.duplicated("run_id"), curves["seconds"])  # up to a run's first epoch
     means = each.groupby([curves["loss"], curves["epoch"]]).mean()
@@ -60,7 +60,7 @@ def own_bands(curves: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Mean and band of each loss's own value by epoch, in training and in validation."""
     parts = (("training", "train_loss"), ("validation", "val_loss"))
     return pd.concat(
-        [bands(curves, column, by=["loss"], seed=seed).assign(part=part) for part, column in parts],
+        [bands(curves, column, seed=seed).assign(part=part) for part, column in parts],
         ignore_index=True,
     )
 

@@ -79,9 +79,7 @@ def finite_array(values: ArrayLike, dimensions: int, what: str = "values") -> np
     return array
 
 
-def mean_interval(
-    values: ArrayLike, rng: np.random.Generator, *, level: float = 0.95, resamples: int = RESAMPLES
-) -> Interval:
+def mean_interval(values: ArrayLike, rng: np.random.Generator, *, level: float = 0.95) -> Interval:
     """The mean of `values` [n] and its interval: `mean_intervals` of one column.
 
     >>> mean, low, high, method = mean_interval([1.0, 2.0, 3.0], np.random.default_rng(0))
@@ -89,12 +87,12 @@ def mean_interval(
     2.000 [-0.484, 4.484] t
     """
     column = finite_array(values, 1)[:, None]
-    mean, low, high, method = mean_intervals(column, rng, level=level, resamples=resamples)
+    mean, low, high, method = mean_intervals(column, rng, level=level)
     return Interval(float(mean[0]), float(low[0]), float(high[0]), str(method[0]))
 
 
 def mean_intervals(
-    values: ArrayLike, rng: np.random.Generator, *, level: float = 0.95, resamples: int = RESAMPLES
+    values: ArrayLike, rng: np.random.Generator, *, level: float = 0.95
 ) -> Intervals:
     """The mean of each column of `values` [n, k] and its interval.
 
@@ -109,7 +107,6 @@ def mean_intervals(
         values: [n, k], finite; the unit is kept.
         rng: used from 20 values on only.
         level: coverage, in (0, 1).
-        resamples: of the bootstrap.
 
     Returns:
         estimate, low, high and method ("none", "t", "bootstrap"), each [k].
@@ -127,9 +124,8 @@ def mean_intervals(
         return Intervals(
             x[0] if n else nothing, nothing, nothing.copy(), np.full(k, "none", dtype=object)
         )
-    constant = x.min(axis=0) == x.max(
-        axis=0
-    )  # the mean of equal numbers need not equal them to the last bit
+    # The mean of equal numbers need not equal them to the last bit.
+    constant = x.min(axis=0) == x.max(axis=0)
     mean = np.where(constant, x[0], x.mean(axis=0))
     error = np.where(constant, 0.0, x.std(axis=0, ddof=1) / math.sqrt(n))
     t = special.stdtrit(n - 1, (1 + level) / 2)
@@ -140,7 +136,7 @@ def mean_intervals(
         q_low, q_high = np.zeros(k), np.zeros(k)
         if varied.size:
             scaled = (x[:, varied] - mean[varied]) / (error[varied] * math.sqrt(n))
-            q_low[varied], q_high[varied] = _studentised_quantiles(scaled, rng, level, resamples)
+            q_low[varied], q_high[varied] = _studentised_quantiles(scaled, rng, level)
         bounded = np.isfinite(q_low) & np.isfinite(q_high)
         low[bounded] = (mean - q_high * error)[bounded]
         high[bounded] = (mean - q_low * error)[bounded]
@@ -149,19 +145,18 @@ def mean_intervals(
 
 
 def _studentised_quantiles(
-    z: np.ndarray, rng: np.random.Generator, level: float, resamples: int
+    z: np.ndarray, rng: np.random.Generator, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper quantile [k] of the studentised mean over resamples of z [n, k] (mean 0.
+    """Lower and upper quantile [k] of the studentised mean over resamples of z [n, k].
 
-    Variance
-    1).
+    The columns of z have mean 0 and variance 1.
     """
     n, k = z.shape
     squares = z**2
-    t = np.empty((resamples, k))
+    t = np.empty((RESAMPLES, k))
     rows = max(1, _BLOCK // max(n, k))
-    for start in range(0, resamples, rows):
-        m = min(rows, resamples - start)
+    for start in range(0, RESAMPLES, rows):
+        m = min(rows, RESAMPLES - start)
         # How often each value was drawn: then all columns cost two matrix products.
         drawn = rng.integers(0, n, size=(m, n)) + n * np.arange(m)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=m * n).reshape(m, n) / n
@@ -173,6 +168,6 @@ def _studentised_quantiles(
         t[start : start + m][flat] = np.where(
             abs(mean[flat]) < _FLAT, 0.0, np.copysign(np.inf, mean[flat])
         )
-    rank = max(1, math.floor((resamples + 1) * (1 - level) / 2 + 1e-9))
-    t.partition([rank - 1, resamples - rank], axis=0)
-    return t[rank - 1], t[resamples - rank]
+    rank = max(1, math.floor((RESAMPLES + 1) * (1 - level) / 2 + 1e-9))
+    t.partition([rank - 1, RESAMPLES - rank], axis=0)
+    return t[rank - 1], t[RESAMPLES - rank]
