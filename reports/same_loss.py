@@ -40,18 +40,20 @@ def same_loss(
                 f"{', '.join(sorted(set(ended['loss'])))}"
             )
         ended = ended[ended["loss"] == loss]
-    asked = replace(question, all_pairs=False, subjects=(), tuning_seeds=None)
+    question = replace(question, all_pairs=False, subjects=(), tuning_seeds=None)
     frames = [pd.DataFrame(columns=["a", "verdict"])]
     for _, runs in ended.groupby("setting", sort=True, dropna=False):
-        second = runs["seed"].isin(sorted(runs["seed"].unique())[1::2])
+        second = sorted(runs["seed"].unique())[1::2]
         ok = runs[runs["outcome"] == "ok"]
         read = read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = of_test_set(read, read_metric(question.metric))
         diverged_as = None if constant is None else float(constant.mean())
         for name, own in runs.groupby("loss", sort=True):
             other = f"{name} (other seeds)"
-            halves = own.assign(loss=np.where(second[own.index], other, name))
+            halves = own.assign(loss=np.where(own["seed"].isin(second), other, name))
             if halves["loss"].nunique() == 2:
-                frame = comparisons(halves, other, asked, test_size, diverged_as, constant, scores)
+                frame = comparisons(
+                    halves, other, question, test_size, diverged_as, constant, scores
+                )
                 frames.append(frame[frame["view"] == "equal"].assign(a=name, b=name))
     return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)

@@ -92,30 +92,11 @@ def contrasts(
         options: the fields of `Rules`.
 
     Returns:
-        A row per contrast, the largest epochs first, with the columns `COLUMNS`:
-
-        * view, epochs, metric, `unit` ("points" or ""), a, b, `lr_a`, `lr_b` (NaN: none could be
-          chosen), `tuned_a`, `tuned_b` (own values that were tuned, as "gamma=2"; "": none);
-        * the fields of `Contrast` but for `outliers`, which is a list of texts that name the runs;
-        * `pairing` (why, or why not), `shared_seeds` (some tuning seeds are evaluated, too),
-          `dropped` (list of `Dropped`), `lacking` (where n = 0: which runs ended how, in words; ""
-          where they ended well and have no value);
-        * `diverged_a`, `diverged_b` (of the n_a and n_b runs; where no run of either loss ended
-          well, n_a and n_b are 0, and these count all that diverged), `failed_a`, `failed_b`
-          (failed or killed, not counted), `survivors_n`, `survivors_difference`, `survivors_low`,
-          `survivors_high` (the same contrast of the runs that did not diverge; NaN and 0 where none
-          diverged);
-        * `combinations` (pairs of trials in which the verdict has to hold), `weakest` (the rates of
-          the pair with the largest p), `weakest_tuned` (its tuned values), `at_these_rates` (other
-          trials may be the best, and the evaluation seeds did not run them);
-        * `p_decides` (the largest over the combinations of that of all looks), `p_holm` (its
-          correction for the family), `family` (contrasts Holm adjusts for), `p_equivalence_holm`;
-        * `margin` (NaN: none), `verdict` (speaks of a), `reason` (of undecided contrasts: nothing
-          to compare, one seed, rates, not to be trusted, too few seeds, too close to tell),
-          `detectable` (in `unit`, at `PLANNED` alpha / family), `seeds_needed` with its quartiles
-          (of undecided contrasts, else NaN; infinite above 10,000, NaN where the spread is not
-          known);
-        * `run_ids` (list: runs of a, then of b).
+        A row per contrast, the largest epochs first, with the columns `COLUMNS`. Most are keys of
+        verdicts.json, which docs/reading-a-report.md describes, or fields of `Contrast`. The others
+        are `unit` ("points" or ""), `pairing` (why, or why not), `shared_seeds` (some tuning seeds
+        are evaluated, too), `dropped` (list of `Dropped`) and `lacking` (where n = 0: which runs
+        ended how, in words; "" where they ended well and have no value).
 
         A metric that the head of a loss does not have (ok runs, none with a value) leaves a row
         with n = 0, which is no member of the family.
