@@ -47,7 +47,7 @@ class Stop:
 
 @dataclass
 class RunConfig:
-    """The schema of conf/config.yaml. Hydra checks types against it, `ranges.problems` the ranges."""
+    """The schema of conf/config.yaml. Hydra checks the types, `ranges.problems` the ranges."""
 
     loss: Any = MISSING
     model: Any = MISSING
