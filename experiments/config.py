@@ -335,9 +335,7 @@ def read(cfg: DictConfig, choices: dict[str, str], words: Sequence[str] = ()) ->
             raise CommandError(
                 f"{group}: expected the name of one option; with -m, {group}=A,B means several runs"
             )
-    if (
-        options["data"].get("imbalance", "") is None
-    ):  # then the identity is that of a run without it
+    if options["data"].get("imbalance", "") is None:  # as a run without, with the same identity
         options["data"].pop("imbalance_ratio", None)
         del options["data"]["imbalance"]
     chosen = {group: choices[group] for group in GROUPS}

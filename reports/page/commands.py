@@ -165,8 +165,7 @@ def _setting(row: pd.Series) -> list[str]:
         chosen += _changed(row, group, "")
     # Recorded only where they are not as usual.
     return chosen + [
-        # A whole number is a float where another setting has none.
-        override(name, value_of_param(str(row[name]).removesuffix(".0")))
+        override(name, _whole(row[name]))
         for name in ("device", "threads", "corruptions", "augment", "stop.patience")
         if _known(row.get(name))
     ]
@@ -176,7 +175,7 @@ def _own_values(runs: pd.DataFrame, loss: str) -> list[str]:
     """The own values of a loss that are not those of its file; of a tuned one all that it has."""
     own = [str(name) for name in runs if str(name).startswith("loss.")]
     tuned = [name for name in own if runs[name].nunique() > 1]
-    every = {name: [value_of_param(str(each)) for each in runs[name].unique()] for name in tuned}
+    every = {name: [_whole(each) for each in runs[name].unique()] for name in tuned}
     return [
         *_changed(runs.iloc[0].drop(labels=tuned), "loss", loss),
         *(override(name, *values) for name, values in every.items()),
@@ -191,7 +190,7 @@ def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
     for key in sorted(str(name) for name in row.index if str(name).startswith(f"{group}.")):
         own, default = row[key], defaults.get(key.partition(".")[2], _MISSING)
         if _known(own) and not _equal(own, default) and key != "data.root":
-            value = str(own) if isinstance(default, str) else value_of_param(str(own))
+            value = str(own) if isinstance(default, str) else _whole(own)
             plus = "+" if defaults and default is _MISSING else ""
             overrides.append(override(plus + key, value))
     return overrides
@@ -211,6 +210,11 @@ def _equal(own: Any, default: Any) -> bool:
         return float(own) == float(default)
     except (TypeError, ValueError):
         return False
+
+
+def _whole(value: Any) -> Any:
+    """The value of a param; a whole number is a float where another setting has none."""
+    return value_of_param(str(value).removesuffix(".0"))
 
 
 def _known(value: Any) -> bool:

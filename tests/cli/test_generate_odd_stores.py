@@ -67,7 +67,10 @@ def test_a_head_that_lacks_the_metric_is_told_so(
     altered(sweep_store, tmp_path)
     result = report(tmp_path, "metric=test/aurc", "formats=[svg]", "output=by-aurc")
     assert result.code == 0, result.text
-    assert "mse against ce is undecided: there is no test AURC of both to compare." in result.text
+    assert (
+        "mse against ce is undecided: they cannot be compared, since one or both have no test AURC."
+        in result.text
+    )
     lines = (tmp_path / "by-aurc" / "tables" / "metric.csv").read_text().splitlines()
     (ce,) = [line.split(",") for line in lines if line.startswith("ce,")]
     (mse,) = [line.split(",") for line in lines if line.startswith("mse,")]
@@ -267,7 +270,7 @@ def test_predictions_and_metrics_that_are_gone(
     altered(sweep_store, tmp_path, *(f"{each} AND run_uuid IN {mse}" for each in statements))
     result = report(tmp_path, "formats=[svg]")
     assert result.code == 0, result.text
-    words = "mse against ce is undecided: there is no test accuracy of both to compare."
+    words = "undecided: they cannot be compared, since one or both have no test accuracy."
     assert words in result.text
     html = (tmp_path / "outputs" / "reports" / "digits" / "index.html").read_text(encoding="utf-8")
     assert "No run here stored its predictions" in html

@@ -29,7 +29,7 @@ def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
         in words
     )
     assert "loss=ce,mse lr=0.1 epochs=3 'seed=range(10)' model=mlp data=digits" in words
-    assert "loss=focal loss.gamma=3.0 lr=0.1 " in words
+    assert "loss=focal loss.gamma=3 lr=0.1 " in words
 
 
 def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> None:
@@ -37,7 +37,9 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     summary = summary.assign(
         batch_size=50,
         optimizer="momentum",
+        # Where another setting has no such value, a whole number is a float.
         **{"data.label_noise": 0.2, "data.validation_size": 360, "stop.patience": 3.0},
+        **{"data.train_size": 500.0, "model.hidden": 64.0},
     )
     summary["data.root"] = "/somewhere"
     lines = commands.run_command(
@@ -52,11 +54,13 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     assert lines == [
         "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp "
         "data=digits optimizer=momentum "
-        "batch_size=50 data.label_noise=0.2 stop.patience=3 'experiment=\"it'\"'\"'s\"' "
+        "batch_size=50 model.hidden=64 data.label_noise=0.2 data.train_size=500 stop.patience=3 "
+        "'experiment=\"it'\"'\"'s\"' "
         "tracking.uri=http://h:1",
-        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(12)' "
+        "python experiments/run.py -m loss=focal loss.gamma=3 lr=0.03 epochs=3 'seed=range(12)' "
         "model=mlp data=digits "
-        "optimizer=momentum batch_size=50 data.label_noise=0.2 stop.patience=3 "
+        "optimizer=momentum batch_size=50 model.hidden=64 data.label_noise=0.2 data.train_size=500 "
+        "stop.patience=3 "
         "'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
     ]
     overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
@@ -110,7 +114,7 @@ def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
         "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp "
         "data=digits  "
         "# uses options of your own: add --config-dir and PYTHONPATH as for the first run",
-        "python experiments/run.py -m loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range(2)' "
+        "python experiments/run.py -m loss=focal loss.gamma=3 lr=0.03 epochs=3 'seed=range(2)' "
         "model=mlp data=digits",
     ]
     assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
@@ -152,7 +156,7 @@ def test_the_deciding_command_is_on_the_page() -> None:
         in text(html)
     )
     assert (
-        f"loss=focal loss.gamma=3.0 lr=0.03 epochs=3 'seed=range({row['seeds_needed']:.0f})' "
+        f"loss=focal loss.gamma=3 lr=0.03 epochs=3 'seed=range({row['seeds_needed']:.0f})' "
         "model=mlp data=digits" in text(html)
     )
 

@@ -58,8 +58,8 @@ def test_a_loss_of_which_nothing_ended_well_says_why_it_is_undecided() -> None:
     summary.loc[gone, ["val_accuracy", "test_accuracy"]] = np.nan
     (section,), _, html, _ = make_page(summary, curves)
     undecided = (
-        "mse against ce is undecided: there is no test accuracy of both to compare (all 2 runs "
-        "of mse failed)."
+        "mse against ce is undecided: they cannot be compared, since one or both have no test "
+        "accuracy (all 2 runs of mse failed)."
     )
     assert undecided in text(html)
     comparisons = verdicts.document([section], {})["contrasts"]
@@ -185,6 +185,16 @@ def test_settings_are_never_pooled() -> None:
     assert {"setting-1-accuracy", "setting-2-accuracy"} <= set(report.figures)
 
 
+def test_the_title_is_about_the_settings_that_compare_losses() -> None:
+    one, curves = runs(seeds=range(3))
+    other, more = runs(seeds=range(3), setting="digits, convnet")
+    other, more = (frame[frame["loss"] == "mse"].copy() for frame in (other, more))
+    other["run_id"], more["run_id"] = "b" + other["run_id"], "b" + more["run_id"]
+    both, every = pd.concat([one, other], ignore_index=True), pd.concat([curves, more])
+    html = make_page(both, every, read_predictions=lambda run_id: predictions(run_id[-7:]))[2]
+    assert "<h1>In 1 of 2 settings, compared with cross-entropy (ce): focal gamma=3 is " in html
+
+
 def test_what_diverged_is_counted_over_all_settings() -> None:
     summary, curves = over("data.label_noise", [0, 0.2], losses=("ce", "mse"), rates=(0.03,))
     clean = summary["data.label_noise"] == 0
@@ -248,7 +258,10 @@ def test_a_length_that_only_one_loss_has_is_not_the_headline() -> None:
 
 def test_a_metric_that_a_head_does_not_have() -> None:
     (section,), _, html, _ = make_page(*runs(), Question(metric="test_nll"))
-    assert "mse against ce is undecided: there is no test NLL of both to compare." in text(html)
+    assert (
+        "mse against ce is undecided: they cannot be compared, since one or both have no test NLL."
+        in text(html)
+    )
     assert section.headline.set_index("a").loc["focal gamma=3", "family"] == 1
     (mse,) = re.findall(
         r"<p><span[^>]*>undecided</span> mse against ce.*?</li>", html, flags=re.DOTALL

@@ -125,14 +125,14 @@ def test_the_commands_have_the_trials_of_each_loss(section: Section) -> None:
     more = MoreRuns(section, source())
     ce, focal = more.again()
     assert "loss=ce lr=0.01,0.0158,0.0251,0.0398,0.0631,0.1 " in ce
-    assert "loss=focal loss.gamma=1.0,2.0,3.0 lr=0.01,0.1 " in focal
+    assert "loss=focal loss.gamma=1,2,3 lr=0.01,0.1 " in focal
     ce, focal = more.wider()  # three trials more of each
     assert "loss=ce lr=0.144,0.208,0.3 " in ce
-    assert "loss=focal loss.gamma=1.0,2.0,3.0 lr=0.3 " in focal
+    assert "loss=focal loss.gamma=1,2,3 lr=0.3 " in focal
     summary, curves = tuned(seeds=range(3))
     short = section_of(summary[summary["run_id"] != "run10000"], curves)
     (line,) = MoreRuns(short, source()).unfinished()
-    assert "loss=focal loss.gamma=1.0 lr=0.01 " in line and "seed=0" in line
+    assert "loss=focal loss.gamma=1 lr=0.01 " in line and "seed=0" in line
 
 
 def test_verdicts_json_counts_trials_and_can_be_checked(section: Section) -> None:

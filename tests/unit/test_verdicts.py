@@ -81,7 +81,8 @@ ROW: dict[str, Any] = {
         ),
         (
             {"verdict": "undecided", "n": 0},
-            "focal against ce is undecided: there is no test accuracy of both to compare.",
+            "focal against ce is undecided: they cannot be compared, since one or both have no "
+            "test accuracy.",
         ),
         (
             {
