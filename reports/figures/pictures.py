@@ -230,4 +230,5 @@ def corruptions(table: pd.DataFrame, losses: Losses, *, clean: Mapping[str, floa
         np.arange(len(wide)) + 0.5, [losses.names[loss] for loss in wide.index], rotation=0
     )
     axis.axvline(1, color=PAPER, linewidth=4)
+    axis.set(xlabel="", ylabel="")
     return figure

@@ -25,7 +25,7 @@ REPORTS = ", ".join(
             "experiments.data",
             "sklearn paddle platformdirs filelock pooch hydra mlflow pandas scipy",
         ),
-        ("reports.stats", "mlflow paddle matplotlib sklearn experiments.training"),
+        ("reports.stats", "mlflow paddle seaborn matplotlib sklearn experiments.training"),
         ("reports.runs", "mlflow sqlalchemy"),
         (
             REPORTS,
