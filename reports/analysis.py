@@ -261,7 +261,7 @@ def section(
     diverged_as = None if constant is None else float(constant.mean())
     if len(evaluated) and not np.isfinite(evaluated[metric.name].astype(float)).any():
         note = f"No run of this setting recorded its {metric.words}, so nothing is decided here"
-        notes.append(note + (f"; there is one only {metric.only_for}." if metric.only_for else "."))
+        notes.append(note + (f": only runs {metric.only_for} have it." if metric.only_for else "."))
     own_curves = own_curves_of(evaluated, curves)
     target = question.target
     if target is None:

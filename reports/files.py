@@ -159,7 +159,8 @@ def store_with_parent(
     parent = next(iter(runs.sweeps)) if len(runs.sweeps) == 1 else _only_parent(runs)
     if parent is None:
         return (
-            "not stored in MLflow: these runs are not of one sweep (sweep=NAME_OR_ID chooses one)"
+            "not stored in MLflow: these runs come from several commands (sweep=NAME_OR_ID chooses "
+            "those of one)"
         )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow loads
     from mlflow.exceptions import MlflowException

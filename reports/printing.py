@@ -8,6 +8,7 @@ from reports import across, sentences, source_code
 from reports.across import Across
 from reports.analysis import Section
 from reports.names import counted, plain
+from reports.page.answer import words_of
 from reports.page.methods import basis
 from reports.runs import Runs
 
@@ -24,7 +25,7 @@ def print_verdicts(sections: Sequence[Section]) -> None:
     """Print the verdicts in plain sentences."""
     for section in sections:
         if len(sections) > 1:
-            print(f"\n== {plain(section.title, 400)} ==")
+            print(f"\n== {' · '.join(words_of(section))} ==")
         for note in section.notes:
             print(note)
         for warning in source_code.warnings(section.runs):

@@ -229,7 +229,8 @@ def _setting(text: str) -> str:
         return f"label noise {100 * float(value):g} %"
     if key == "stop.patience":
         return plain(f"early stopping (patience {value})", 120)
-    return plain(f"{key.rpartition('.')[2].replace('_', ' ')} {value}", 120)
+    words = "not set" if value == "None" else value
+    return plain(f"{key.rpartition('.')[2].replace('_', ' ')} {words}", 120)
 
 
 def titles(sections: Sequence[Section]) -> list[str]:
@@ -239,5 +240,6 @@ def titles(sections: Sequence[Section]) -> list[str]:
     named = []
     for each in words:
         own = " · ".join(word for word in each if word not in shared) or " · ".join(each)
-        named.append(own[:1].upper() + own[1:])
+        is_option = " " not in own.partition(" · ")[0]  # the name of one stays as it is typed
+        named.append(own if is_option else own[:1].upper() + own[1:])
     return named

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection
 
-MAKE_RUNS = "Make some with `python experiments/run.py -m loss=mse,ce`"
+MAKE_RUNS = "Run `python experiments/run.py -m loss=mse,ce`"
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 

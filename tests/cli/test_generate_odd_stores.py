@@ -56,7 +56,7 @@ def test_a_report_by_another_metric_than_accuracy(
     assert report(tmp_path, "check=by-aurc/verdicts.json").code == 0
 
     result = report(tmp_path, "metric=corrupted/accuracy_fog", "formats=[svg]")
-    assert result.code == 0 and "there is one only with corruptions=true." in result.text
+    assert result.code == 0 and "only runs with corruptions=true have it." in result.text
 
 
 @pytest.mark.slow

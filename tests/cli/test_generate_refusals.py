@@ -168,7 +168,7 @@ def test_a_report_that_cannot_be_stored_says_why(sweep_store: Path) -> None:
     for parents in (["one", "one", "other", "other"], ["one", "one", "one", None]):
         runs.summary["parent_run_id"] = parents
         said = files.store_with_parent(sweep_store, runs)
-        assert said.startswith("not stored in MLflow: these runs are not of one sweep")
+        assert said.startswith("not stored in MLflow: these runs come from several commands")
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_report_on_two_sweeps_of_two_experiments(
     assert done.code == 0, done.text
     assert f"note: the runs of 2 sweeps together, each run once: 'one' ({one})" in done.text
     assert "Confirmatory: exactly this question was declared" in done.text
-    assert "not stored in MLflow: these runs are not of one sweep" in done.text
+    assert "not stored in MLflow: these runs come from several commands" in done.text
     page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "2 sweeps: one, two" in page.splitlines()[2]
     printed = [

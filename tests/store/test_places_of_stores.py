@@ -38,7 +38,7 @@ def test_a_store_that_is_not_there_is_named_and_not_created(tmp_path, monkeypatc
     for call in (load, sweeps, lambda uri: predictions(uri, "x")):
         with pytest.raises(ReadError) as caught:
             call(places.sqlite_uri(tmp_path / name))
-        words = f"there is no MLflow store {tmp_path / name}. Make some with `python experiments"
+        words = f"there is no MLflow store {tmp_path / name}. Run `python experiments"
         assert words in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

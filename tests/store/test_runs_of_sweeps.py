@@ -40,11 +40,11 @@ def test_an_unknown_experiment_is_answered_with_those_there_are(store):
 
 
 def test_nothing_at_all_is_an_error_that_says_how_to_make_runs(store):
-    words = r"has no runs of this program. Make some with `python experiments/run.py"
+    words = r"has no runs of this program. Run `python experiments/run.py"
     with pytest.raises(ReadError, match=words):
         store.load()
     for _ in range(2):
-        with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Make some with"):
+        with pytest.raises(ReadError, match=r"'mine' in .* has no runs. Run `"):
             store.load(experiment="mine")
         store.add(None, kind=None)
 

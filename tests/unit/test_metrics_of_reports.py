@@ -225,8 +225,7 @@ def test_a_metric_that_no_run_has_is_said_aloud() -> None:
     (found,), report, html, _ = make_page(summary, curves, Question(metric="corrupted_accuracy"))
     note = (
         "No run of this setting recorded its accuracy on corrupted test images, so nothing is "
-        "decided here; there is one only "
-        "with corruptions=true."
+        "decided here: only runs with corruptions=true have it."
     )
     assert found.notes == [note] and note in text(html)
     assert set(found.headline["verdict"]) == {"undecided"} and "final" not in report.figures
