@@ -90,7 +90,7 @@ class Section:
     unfinished: pd.DataFrame
     test_size: int | None
     diverged_as: float | None
-    mistakes: error_analysis.Mistakes | None
+    errors: error_analysis.ErrorAnalysis | None
     folds: bool = False
     declared: Declared | None = None
     exploratory: str = "no question was declared before these runs"
@@ -295,7 +295,7 @@ def section(
         unfinished=unfinished_runs(runs) if len(runs) else pd.DataFrame(columns=KEY),
         test_size=test_size,
         diverged_as=diverged_as,
-        mistakes=None
+        errors=None
         if is_cross_validated(kept)
         else error_analysis.summarise(read, _class_names(runs)),
         folds=is_cross_validated(kept),

@@ -15,7 +15,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Mistakes:
+class ErrorAnalysis:
     """Over the runs whose predictions were read.
 
     runs: how many, by loss. confusion: [K, K] by loss, mean number of images per run, label by
@@ -62,7 +62,7 @@ def constant_answer(predictions: Mapping[str, Sequence[Mapping[str, Any]]]) -> n
 
 def summarise(
     predictions: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str] = ()
-) -> Mistakes | None:
+) -> ErrorAnalysis | None:
     """Everything above from `{loss: [{"predicted": [n], "label": [n]}, ...]}`.
 
     It is None without predictions. Without the names of the classes they are their numbers.
@@ -80,7 +80,7 @@ def summarise(
             predicted[loss] = np.stack(rows)
     count = int(max(labels.max(), *(rows.max() for rows in predicted.values()))) + 1
     names = tuple(names) if len(names) >= count else tuple(map(str, range(count)))
-    return Mistakes(
+    return ErrorAnalysis(
         runs={loss: len(rows) for loss, rows in predicted.items()},
         confusion={loss: confusion(rows, labels, len(names)) for loss, rows in predicted.items()},
         classes=_class_accuracy(predicted, labels, names),

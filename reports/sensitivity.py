@@ -29,7 +29,7 @@ NAMED = (
 
 
 @dataclass(frozen=True)
-class Overview:
+class Sensitivity:
     """The metric over one setting.
 
     setting: its param, e.g. data.label_noise. means: a row per panel, value and loss: panel, value,
@@ -53,8 +53,8 @@ class Overview:
         return self.setting.rpartition(".")[2].replace("_", " ")
 
 
-def overviews(sections: Sequence[Section]) -> list[Overview]:
-    """An overview of each setting that has at least two numbers in sections alike in all else."""
+def sensitivities(sections: Sequence[Section]) -> list[Sensitivity]:
+    """Those of each setting with at least two numbers, in sections that are alike in all else."""
     full = [section for section in sections if len(section.means)]
     values = pd.DataFrame([setting_values(section.runs) for section in full], dtype=object)
     texts = values.map(setting_text)
@@ -72,7 +72,7 @@ def overviews(sections: Sequence[Section]) -> list[Overview]:
             if frame["panel"].nunique() == 1:
                 frame["panel"] = ""
             shown = frame.groupby("panel")["value"].nunique().sum()
-            by_number.append(Overview(str(name), frame, len(sections) - int(shown)))
+            by_number.append(Sensitivity(str(name), frame, len(sections) - int(shown)))
     return by_number
 
 

@@ -33,7 +33,7 @@ _NAMED = 10  # characters in a note
 def names(summary: pd.DataFrame, sections: Sequence[Section]) -> set[str]:
     """The names that figures show: of losses, settings and classes."""
     shown = set(summary[["loss", "setting_text"]].astype(str).to_numpy().ravel())
-    shown |= {name for each in sections if each.mistakes for name in each.mistakes.names}
+    shown |= {name for each in sections if each.errors for name in each.errors.names}
     return {one_line(name) for name in shown}
 
 

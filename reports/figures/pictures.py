@@ -108,19 +108,19 @@ def class_accuracy(classes: pd.DataFrame, losses: Losses) -> Figure:
     return figure
 
 
-def most_wrong(images: np.ndarray, mistakes: pd.DataFrame) -> Figure:
+def most_wrong(images: np.ndarray, errors: pd.DataFrame) -> Figure:
     """Draw the test examples most often classified wrongly.
 
     Above each stand its label, the most frequent wrong answer, and the share of the runs.
 
     Args:
         images: uint8 [n, height, width] or [n, channels, height, width]: the whole test set.
-        mistakes: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
+        errors: the rows to show, in order: image, label, taken_for, wrong in [0, 1].
     """
-    long = any(mistakes["label"].str.len() > 2)  # names of classes, and not digits
+    long = any(errors["label"].str.len() > 2)  # names of classes, and not digits
     columns, above = 4 if narrow() else 8, 0.36 if long else 0.24
-    figure, axis, tiles = _tiles(images, mistakes, columns, 0.66, above, below=0.18)
-    for (middle, top, bottom), row in zip(tiles, mistakes.itertuples(), strict=True):
+    figure, axis, tiles = _tiles(images, errors, columns, 0.66, above, below=0.18)
+    for (middle, top, bottom), row in zip(tiles, errors.itertuples(), strict=True):
         words = f"{row.label},{chr(10) if long else ' '}read as {row.taken_for}"
         size = 6.5 if long else None
         axis.text(middle, top - 0.04, words, ha="center", va="bottom", fontsize=size)
@@ -129,17 +129,17 @@ def most_wrong(images: np.ndarray, mistakes: pd.DataFrame) -> Figure:
     return figure
 
 
-def most_disagreed(images: np.ndarray, mistakes: pd.DataFrame, losses: Losses) -> Figure:
+def most_disagreed(images: np.ndarray, errors: pd.DataFrame, losses: Losses) -> Figure:
     """Draw the test examples on which the losses differ most.
 
     Under each stands the share of each loss's runs that classified it wrongly.
 
-    mistakes: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more
+    errors: the rows to show, in order: image, label and `wrong in LOSS` for the losses. Of more
     than five losses the two least and the two most often wrong are named.
     """
     columns, lines = 2 if narrow() else 5, min(5, len(losses.order))
-    figure, axis, tiles = _tiles(images, mistakes, columns, 0.87, 0.24, below=0.06 + 0.125 * lines)
-    for (middle, top, bottom), (_, row) in zip(tiles, mistakes.iterrows(), strict=True):
+    figure, axis, tiles = _tiles(images, errors, columns, 0.87, 0.24, below=0.06 + 0.125 * lines)
+    for (middle, top, bottom), (_, row) in zip(tiles, errors.iterrows(), strict=True):
         axis.text(middle, top - 0.04, str(row["label"]), ha="center", va="bottom")
         shares = {
             loss: float(row[f"wrong in {loss}"])
@@ -157,7 +157,7 @@ def most_disagreed(images: np.ndarray, mistakes: pd.DataFrame, losses: Losses) -
 
 def _tiles(
     images: np.ndarray,
-    mistakes: pd.DataFrame,
+    errors: pd.DataFrame,
     columns: int,
     side: float,
     above: float,
@@ -167,7 +167,7 @@ def _tiles(
 
     Args:
         images: the whole test set.
-        mistakes: a row for each image that is shown, with its number in `image`.
+        errors: a row for each image that is shown, with its number in `image`.
         columns: images in a row.
         side: of an image in inches, smaller where the columns are narrower.
         above: inches over each image, for texts.
@@ -176,7 +176,7 @@ def _tiles(
     Returns:
         The figure, its panel, and of each image the middle, the top and the bottom.
     """
-    rows = max(1, -(-len(mistakes) // columns))
+    rows = max(1, -(-len(errors) // columns))
     room = width() / columns
     side = min(0.94 * room, side)
     height = above + side + below
@@ -184,7 +184,7 @@ def _tiles(
     axis: Axes = axes.flat[0]
     axis.axis("off")
     grey, tiles = "gray_r" if np.median(images) < _DARK else "gray", []
-    for place, image in enumerate(mistakes["image"]):
+    for place, image in enumerate(errors["image"]):
         row, column = divmod(place, columns)
         pixels = _channels_last(images[int(image)])
         tall, wide = (side * length / max(pixels.shape[:2]) for length in pixels.shape[:2])

@@ -22,7 +22,7 @@ from reports.page.figure import PageFigure, bar_words, described, runs_behind
 from reports.page.render import anchor
 from reports.page.table import Column, Table, count, name_cell, number, rate
 from reports.page.tables import LOSS, RATE, RUNS, metric_means
-from reports.sensitivity import Overview
+from reports.sensitivity import Sensitivity
 
 MOST_SWEEPS = 12  # named on a page
 _MARGIN = "margin", "margin: the true class's logit minus the largest other", (-5, 0, 5)
@@ -30,9 +30,9 @@ _ERROR = "error", "error: the network's number minus the label", (-2, 0, 2)
 NO_WEIGHT = 1e-6  # a weight that is 0 but for rounding
 
 
-def overview_picture(overview: Overview, metric: Metric, losses: Losses) -> PageFigure:
+def sensitivity_picture(sensitivity: Sensitivity, metric: Metric, losses: Losses) -> PageFigure:
     """The metric over a setting, a line per loss."""
-    means, words = overview.means, plain(overview.words)
+    means, words = sensitivity.means, plain(sensitivity.words)
     draw = partial(
         effects.effect,
         means.assign(panel=[plain(panel, 60) for panel in means["panel"]]),
@@ -51,37 +51,39 @@ def overview_picture(overview: Overview, metric: Metric, losses: Losses) -> Page
         for (panel, loss), own in means.groupby(["panel", "loss"], sort=False)
     ]
     return described(
-        _name(overview),
+        _name(sensitivity),
         draw,
         f"{'; '.join(values)}.",
         kind="Line chart.",
-        text="overview",
+        text="sensitivity",
         metric=metric,
         words=words,
         lengths=sorted(means["epochs"].unique()),
         runs=runs_behind(means["n"]),
         bars=bar_words(means),
-        elsewhere=overview.elsewhere,
+        elsewhere=sensitivity.elsewhere,
         absent=[plain(loss) for loss in losses.order if loss not in set(means["loss"])],
     )
 
 
-def overview_table(overview: Overview, metric: Metric, order: Sequence[str]) -> Table:
+def sensitivity_table(sensitivity: Sensitivity, metric: Metric, order: Sequence[str]) -> Table:
     """The numbers behind the picture, with their intervals."""
-    means, column = metric_means(overview.means, metric)
+    means, column = metric_means(sensitivity.means, metric)
     means = means.assign(place=means["loss"].map(list(order).index))
     means = means.sort_values(["panel", "value", "place"], kind="stable")
     columns = [
-        *([Column("panel", "all else", form=name_cell)] if len(overview.panels) > 1 else []),
-        Column(overview.setting, plain(overview.words), "value", form=rate),
+        *([Column("panel", "all else", form=name_cell)] if len(sensitivity.panels) > 1 else []),
+        Column(sensitivity.setting, plain(sensitivity.words), "value", form=rate),
         LOSS,
         RATE,
         Column("epochs", "epochs", form=count),
         column,
         RUNS,
     ]
-    words = plain(overview.words)
-    return tables.described(_name(overview), means, columns, "overview", metric=metric, words=words)
+    words = plain(sensitivity.words)
+    return tables.described(
+        _name(sensitivity), means, columns, "sensitivity", metric=metric, words=words
+    )
 
 
 def gallery_pictures(gallery: Gallery, losses: Losses) -> list[PageFigure]:
@@ -160,5 +162,5 @@ def _at(own: pd.DataFrame, x: str, places: Sequence[float], y: str) -> str:
     return ", ".join(f"{row[y]:.3g} at {place:g}" for row, place in zip(near, places, strict=True))
 
 
-def _name(overview: Overview) -> str:
-    return f"over-{anchor(overview.setting)}"
+def _name(sensitivity: Sensitivity) -> str:
+    return f"over-{anchor(sensitivity.setting)}"

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.analysis import Section
-from reports.error_analysis import Mistakes
+from reports.error_analysis import ErrorAnalysis
 from reports.figures import comparisons, curves, effects, pictures, ranks, rates
 from reports.figures.drawing import within
 from reports.figures.palette import Look
@@ -210,31 +210,31 @@ class FigureBuilder:
         runs, bars = runs_behind(means["n"]), bar_words(means)
         return self._figure("epochs", draw, " ".join(words), runs=runs, bars=bars)
 
-    def class_accuracy(self, mistakes: Mistakes) -> PageFigure:
+    def class_accuracy(self, errors: ErrorAnalysis) -> PageFigure:
         """Accuracy on each class."""
-        draw = partial(pictures.class_accuracy, mistakes.classes, self.losses)
-        hardest = mistakes.classes.groupby("class")["accuracy"].mean().idxmin()
-        runs = runs_behind(mistakes.runs.values())
+        draw = partial(pictures.class_accuracy, errors.classes, self.losses)
+        hardest = errors.classes.groupby("class")["accuracy"].mean().idxmin()
+        runs = runs_behind(errors.runs.values())
         return self._figure("classes", draw, f"The hardest class is {hardest}.", runs=runs)
 
-    def confusions(self, mistakes: Mistakes) -> PageFigure:
+    def confusions(self, errors: ErrorAnalysis) -> PageFigure:
         """Which classes were taken for which."""
-        shown = self.losses.only(set(self.front) & set(mistakes.confusion))
-        draw = partial(pictures.confusions, mistakes.confusion, shown, classes=mistakes.names)
+        shown = self.losses.only(set(self.front) & set(errors.confusion))
+        draw = partial(pictures.confusions, errors.confusion, shown, classes=errors.names)
         worst = []
-        for loss, matrix in mistakes.confusion.items():
+        for loss, matrix in errors.confusion.items():
             wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             worst.append(
-                f"{plain(loss)}: most often {mistakes.names[row]} read as "
-                f"{mistakes.names[column]}, {wrong[row, column]:.1f} per run"
+                f"{plain(loss)}: most often {errors.names[row]} read as "
+                f"{errors.names[column]}, {wrong[row, column]:.1f} per run"
             )
-        runs, some = runs_behind(mistakes.runs.values()), len(shown.order) < len(mistakes.confusion)
+        runs, some = runs_behind(errors.runs.values()), len(shown.order) < len(errors.confusion)
         return self._figure("confusions", draw, f"{'; '.join(worst)}.", runs=runs, some=some)
 
-    def most_wrong(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
+    def most_wrong(self, errors: ErrorAnalysis, images: np.ndarray) -> PageFigure | None:
         """The test examples that most runs get wrong; None without errors."""
-        rows = _first(mistakes, "wrong", WRONG)
+        rows = _first(errors, "wrong", WRONG)
         if not len(rows):
             return None
         draw = partial(pictures.most_wrong, images, rows)
@@ -242,14 +242,14 @@ class FigureBuilder:
             f"label {r.label}, read as {r.taken_for} ({100 * r.wrong:.0f} % of runs)"
             for r in rows.itertuples()
         ]
-        runs = runs_behind(mistakes.runs.values())
+        runs = runs_behind(errors.runs.values())
         return self._figure("most-wrong", draw, f"{'; '.join(words)}.", runs=runs)
 
-    def most_disagreed(self, mistakes: Mistakes, images: np.ndarray) -> PageFigure | None:
+    def most_disagreed(self, errors: ErrorAnalysis, images: np.ndarray) -> PageFigure | None:
         """The test examples that the losses disagree on most; None with fewer than two losses."""
-        if len(mistakes.runs) < 2:
+        if len(errors.runs) < 2:
             return None
-        rows = _first(mistakes, "spread", DISAGREED)
+        rows = _first(errors, "spread", DISAGREED)
         if not len(rows):
             return None
         losses = replace(self.losses, names=short_names(self.losses.order, 15))
@@ -258,7 +258,7 @@ class FigureBuilder:
             f"label {r.label} (shares differ by {100 * r.spread:.0f} points)"
             for r in rows.itertuples()
         ]
-        runs = runs_behind(mistakes.runs.values())
+        runs = runs_behind(errors.runs.values())
         return self._figure("most-disagreed", draw, f"{'; '.join(words)}.", runs=runs)
 
     def corruptions(self) -> PageFigure | None:
@@ -339,7 +339,7 @@ class FigureBuilder:
         return minus(", ".join(words)) + "."
 
 
-def _first(mistakes: Mistakes, column: str, count: int) -> pd.DataFrame:
+def _first(errors: ErrorAnalysis, column: str, count: int) -> pd.DataFrame:
     """The images with the largest positive values in a column."""
-    rows = mistakes.images[mistakes.images[column] > 0]
+    rows = errors.images[errors.images[column] > 0]
     return rows.sort_values([column, "image"], ascending=[False, True]).head(count)

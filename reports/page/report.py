@@ -26,7 +26,7 @@ from reports.page.more_runs import MoreRuns
 from reports.page.render import Page, Part
 from reports.page.section import Examples, SectionParts
 from reports.page.under_way import Progress
-from reports.sensitivity import overviews
+from reports.sensitivity import sensitivities
 from reports.texts import say
 
 
@@ -73,7 +73,7 @@ def report(
                 top["table"] = collector.table(answer.table(sections[0]))
                 top["basis"] = basis(sections[0]) if len(sections[0].headline) else ""
         each, facts = _settings(sections, source, examples, collector, shared)
-        parts = [*_overviews(sections, order, collector), *each]
+        parts = [*_sensitivities(sections, order, collector), *each]
     if len(sections) > 1:  # counted over all settings
         facts = [
             fact._replace(label=caveats.lost_runs(sections)) if fact.term == "Runs" else fact
@@ -153,20 +153,20 @@ def _legend(collector: Collector) -> list[dict[str, Any]]:
     ]
 
 
-def _overviews(
+def _sensitivities(
     sections: Sequence[Section], order: Sequence[str], collector: Collector
 ) -> list[Part]:
     """The losses over each number in which settings differ."""
     parts = []
     losses = losses_of(order, collector.looks, collector.front)
-    for overview in overviews(sections):
+    for sensitivity in sensitivities(sections):
         metric = sections[0].metric
-        picture = cross_setting.overview_picture(overview, metric, losses)
+        picture = cross_setting.sensitivity_picture(sensitivity, metric, losses)
         values = {
             "figure": collector.picture(picture),
-            "table": collector.table(cross_setting.overview_table(overview, metric, order)),
+            "table": collector.table(cross_setting.sensitivity_table(sensitivity, metric, order)),
         }
-        parts.append(Part(f"Over {plain(overview.words)}", "overview.jinja", values))
+        parts.append(Part(f"Over {plain(sensitivity.words)}", "sensitivity.jinja", values))
     return parts
 
 

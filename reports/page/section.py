@@ -61,7 +61,7 @@ class SectionParts:
             self._contrasts(draw),
             about,
             *self._further(draw),
-            self._mistakes(draw),
+            self._errors(draw),
             self._runs(),
             collector.part(
                 "Methods", "methods.jinja",
@@ -224,34 +224,34 @@ class SectionParts:
         }
         return collector.part("Differences and their intervals", "contrasts.jinja", values)
 
-    def _mistakes(self, draw: FigureBuilder) -> Part:
-        title, template = "Errors by class and example", "mistakes.jinja"
-        mistakes = self.section.mistakes
-        if mistakes is None:
+    def _errors(self, draw: FigureBuilder) -> Part:
+        title, template = "Errors by class and example", "errors.jinja"
+        errors = self.section.errors
+        if errors is None:
             why = "folds" if self.section.folds else "nothing stored"
             values: dict[str, Any] = {"runs": {}, "why": why, "figures": [], "tables": []}
             return self.collector.part(title, template, values, folded=True)
         figures: list[PageFigure | None] = [
-            draw.class_accuracy(mistakes),
-            draw.confusions(mistakes),
+            draw.class_accuracy(errors),
+            draw.confusions(errors),
         ]
-        examples, shown = self.examples(self.section), [tables.classes(mistakes, self.order)]
+        examples, shown = self.examples(self.section), [tables.classes(errors, self.order)]
         why = ""
         if isinstance(examples, str):
             why = examples
-        elif len(examples) != len(mistakes.labels):
+        elif len(examples) != len(errors.labels):
             why = "the data at hand are not the test set of these runs"
-        elif not (mistakes.images["wrong"] > 0).any():
+        elif not (errors.images["wrong"] > 0).any():
             why = "nothing wrong"
         elif isinstance(examples, pd.DataFrame):
-            shown.append(tables.most_wrong(mistakes, examples))
+            shown.append(tables.most_wrong(errors, examples))
         else:
             figures += [
-                draw.most_wrong(mistakes, examples),
-                draw.most_disagreed(mistakes, examples),
+                draw.most_wrong(errors, examples),
+                draw.most_disagreed(errors, examples),
             ]
         values = {
-            "runs": mistakes.runs,
+            "runs": errors.runs,
             "why": why,
             "figures": [self.collector.picture(each) for each in figures],
             "tables": [self.collector.table(each) for each in shown],

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reports.analysis import Section
-from reports.error_analysis import Mistakes
+from reports.error_analysis import ErrorAnalysis
 from reports.metrics import Metric, read_metric
 from reports.names import counted, plain
 from reports.page.table import (
@@ -147,17 +147,17 @@ def corruptions(section: Section, order: Sequence[str]) -> Table | None:
     return described("corruptions", frame, [LOSS, *kinds]) if len(frame) else None
 
 
-def classes(mistakes: Mistakes, order: Sequence[str]) -> Table:
+def classes(errors: ErrorAnalysis, order: Sequence[str]) -> Table:
     """Test accuracy per class and loss."""
-    frame = mistakes.classes.pivot(index="loss", columns="class", values="accuracy")
-    frame = frame[mistakes.classes["class"].drop_duplicates()]
+    frame = errors.classes.pivot(index="loss", columns="class", values="accuracy")
+    frame = frame[errors.classes["class"].drop_duplicates()]
     shown = [Column(f"class_{name}", name, name, scale=100) for name in frame]
     return described("classes", _ordered(frame.reset_index(), order), [LOSS, *shown])
 
 
-def most_wrong(mistakes: Mistakes, examples: pd.DataFrame) -> Table:
+def most_wrong(errors: ErrorAnalysis, examples: pd.DataFrame) -> Table:
     """The test examples that runs classified wrongly most often, with their features."""
-    wrong = mistakes.images[mistakes.images["wrong"] > 0]
+    wrong = errors.images[errors.images["wrong"] > 0]
     rows = wrong.sort_values(["wrong", "image"], ascending=[False, True]).head(MOST_WRONG)
     shown = examples.iloc[rows["image"]].iloc[:, :MOST_FEATURES]
     features = [

@@ -86,7 +86,7 @@ def test_fonts_are_taken_by_the_characters_they_have(monkeypatch: pytest.MonkeyP
     assert fonts.fallback(["交叉"]) == (["han"], [])
     assert fonts.fallback(["交叉熵 한"]) == (["han", "more han"], ["한"])
     (section,) = analysis.sections(*(frames := runs(["ce", "甲"])), Question(), predictions)
-    named = replace(section, mistakes=replace(section.mistakes, names=("猫", "狗")))
+    named = replace(section, errors=replace(section.errors, names=("猫", "狗")))
     assert fonts.names(frames[0], [named]) == {"ce", "甲", "digits, mlp", "猫", "狗"}
     assert "for example Noto Sans CJK" in fonts.note(["한"])
     assert "CJK" not in fonts.note(["\U00011103"])

@@ -31,9 +31,9 @@ def test_confusions_leave_out_what_was_right() -> None:
     ]
 
 
-def test_mistakes_of_images_by_hand() -> None:
+def test_errors_of_images_by_hand() -> None:
     label = np.array([3, 4, 5])
-    mistakes = error_analysis.summarise(
+    errors = error_analysis.summarise(
         {
             "ce": [
                 {"predicted": np.array([3, 4, 9]), "label": label},
@@ -43,25 +43,25 @@ def test_mistakes_of_images_by_hand() -> None:
             "odd": [{"predicted": np.array([1, 2]), "label": np.array([1, 2])}],
         }
     )
-    assert mistakes is not None
-    assert mistakes.runs == {"ce": 2, "mse": 1}
-    assert mistakes.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
-    assert mistakes.images["spread"].tolist() == [0.0, 0.5, 1.0]
-    assert mistakes.images["taken_for"].tolist() == ["", "1", "9"]
-    accuracy = mistakes.classes.set_index(["loss", "class"])["accuracy"]
+    assert errors is not None
+    assert errors.runs == {"ce": 2, "mse": 1}
+    assert errors.images["wrong"].tolist() == [0.0, 0.75, 0.5]  # losses weigh the same, not runs
+    assert errors.images["spread"].tolist() == [0.0, 0.5, 1.0]
+    assert errors.images["taken_for"].tolist() == ["", "1", "9"]
+    accuracy = errors.classes.set_index(["loss", "class"])["accuracy"]
     assert accuracy["ce", "4"] == 0.5 and accuracy["ce", "5"] == 0.0 and accuracy["mse", "5"] == 1.0
     assert error_analysis.summarise({}) is None
 
 
-def test_mistakes_name_the_classes() -> None:
+def test_errors_name_the_classes() -> None:
     runs = {"ce": [{"predicted": np.array([0, 2, 2]), "label": np.array([0, 1, 2])}]}
-    mistakes = error_analysis.summarise(runs, ["cat", "dog", "eel"])
-    assert mistakes is not None
-    assert mistakes.classes["class"].tolist() == ["cat", "dog", "eel"]
-    assert mistakes.images[["label", "taken_for"]].to_numpy().tolist() == [
+    errors = error_analysis.summarise(runs, ["cat", "dog", "eel"])
+    assert errors is not None
+    assert errors.classes["class"].tolist() == ["cat", "dog", "eel"]
+    assert errors.images[["label", "taken_for"]].to_numpy().tolist() == [
         ["cat", ""], ["dog", "eel"], ["eel", ""],
     ]  # fmt: skip
-    assert mistakes.confusion["ce"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert errors.confusion["ce"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
 
 def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
@@ -70,13 +70,13 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
     )
     draw = builder(section)
     wrong, disagreed = (
-        make(section.mistakes, images) for make in (draw.most_wrong, draw.most_disagreed)
+        make(section.errors, images) for make in (draw.most_wrong, draw.most_disagreed)
     )
-    assert wrong is not None and disagreed is not None and section.mistakes is not None
+    assert wrong is not None and disagreed is not None and section.errors is not None
     (panel,) = wrong.draw().axes
     assert (np.asarray(panel.images[0].get_array()) == 0).all()  # image 0 is got wrong by all
     assert [text.get_text() for text in panel.texts[:2]] == ["0, read as 6", "100 % wrong"]
-    table = section.mistakes.images.sort_values(["spread", "image"], ascending=[False, True])
+    table = section.errors.images.sort_values(["spread", "image"], ascending=[False, True])
     expected = int(table["image"].iloc[0])
     assert (np.asarray(disagreed.draw().axes[0].images[0].get_array()) == expected % 256).all()
 
@@ -84,7 +84,7 @@ def test_pictures_show_the_images_that_are_asked_for(section: Section) -> None:
 def test_pictures_show_colours_and_images_that_are_not_square(section: Section) -> None:
     images = np.zeros((TEST_SIZE, 3, 10, 20), dtype=np.uint8)
     images[:, 0] = 200
-    picture = builder(section).most_wrong(section.mistakes, images)
+    picture = builder(section).most_wrong(section.errors, images)
     (panel,) = picture.draw().axes
     pixels = np.asarray(panel.images[0].get_array())
     assert pixels.shape == (10, 20, 3) and pixels[0, 0].tolist() == [200, 0, 0]
@@ -115,7 +115,7 @@ def test_the_test_set_of_a_section_is_loaded_from_what_its_runs_recorded(tmp_pat
 
 def test_examples_without_pixels_are_rows_of_features(section: Section) -> None:
     features = pd.DataFrame({"height": np.arange(TEST_SIZE) + 0.5, "colour=red": 1.0})
-    table = tables.most_wrong(section.mistakes, features)
+    table = tables.most_wrong(section.errors, features)
     assert [cell.text for cell in table.rows[0]] == [
         "0",
         "0",
@@ -125,4 +125,4 @@ def test_examples_without_pixels_are_rows_of_features(section: Section) -> None:
     ]
     assert list(table.headings)[2:4] == ["read as", "wrong (% of runs)"]
     wide = pd.DataFrame(np.zeros((TEST_SIZE, 30)))
-    assert tables.most_wrong(section.mistakes, wide).rows[0][-1].text.endswith("19 0, ...")
+    assert tables.most_wrong(section.errors, wide).rows[0][-1].text.endswith("19 0, ...")

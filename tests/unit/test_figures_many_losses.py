@@ -64,9 +64,9 @@ def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str
     section = many(count, ends=ends)
     draw = FigureBuilder(section, looks_of(section))
     picture = [draw.overview(), draw.over_epochs_and_seconds(), draw.epochs_effect()]
-    for illustration in picture:
-        assert illustration is not None
-        figure = illustration.draw()
+    for shown in picture:
+        assert shown is not None
+        figure = shown.draw()
         said = set()
         for axis in figure.axes:
             labels = [text for text in axis.texts if str(text.get_gid()).startswith("label")]
@@ -77,7 +77,7 @@ def test_labels_stay_beside_their_panel_and_do_not_overlap(count: int, ends: str
                 assert figure.bbox.contains(box.x0, box.y0) and figure.bbox.contains(box.x1, box.y1)
                 assert panel.y0 - 2 < box.y0 and box.y1 < panel.y1 + 2 and box.x0 > panel.x1
             said |= {label.get_text() for label in labels}
-        assert said >= set(in_front([section])), illustration.name
+        assert said >= set(in_front([section])), shown.name
 
 
 def test_of_many_losses_the_best_have_colors_of_their_own_and_the_others_are_grey() -> None:
@@ -85,8 +85,8 @@ def test_of_many_losses_the_best_have_colors_of_their_own_and_the_others_are_gre
     front = in_front([section])
     assert front == ["ce", *(f"loss_{i:02d}_of_the_suite" for i in range(23, 16, -1))]
     draw = FigureBuilder(section, looks_of(section))
-    illustration = draw.overview()
-    axis = illustration.draw().axes[0]
+    shown = draw.overview()
+    axis = shown.draw().axes[0]
     colored = [line for line in axis.lines if (line.get_gid() or "").startswith("mean|")]
     assert (
         len({line.get_color() for line in colored})
@@ -101,8 +101,8 @@ def test_of_many_losses_the_best_have_colors_of_their_own_and_the_others_are_gre
         band = section.bands[section.bands["loss"] == loss]
         np.testing.assert_allclose(line.get_ydata(), 100 * band["mean"])
     assert axis.get_title(loc="right") == "16 others, in grey"
-    assert "Of 24 losses, the reference and the best" in illustration.caption
-    assert all(loss in illustration.alt for loss in section.losses)
+    assert "Of 24 losses, the reference and the best" in shown.caption
+    assert all(loss in shown.alt for loss in section.losses)
 
 
 def test_the_best_are_those_with_the_least_where_less_is_better() -> None:
@@ -119,15 +119,15 @@ def test_the_best_are_those_with_the_least_where_less_is_better() -> None:
 
 def test_few_losses_have_no_grey() -> None:
     section = many(8)
-    illustration = builder(section).overview()
+    shown = builder(section).overview()
     assert [
         line
-        for axis in illustration.draw().axes
+        for axis in shown.draw().axes
         for line in axis.lines
         if str(line.get_gid()).startswith("behind")
     ] == []
-    assert "in color" not in illustration.caption
-    assert illustration.draw().axes[0].get_title(loc="right") == ""
+    assert "in color" not in shown.caption
+    assert shown.draw().axes[0].get_title(loc="right") == ""
 
 
 @pytest.mark.slow
@@ -171,7 +171,7 @@ def test_titles_legends_and_columns_of_other_figures_do_not_overlap(count: int) 
     extents = boxes(figure, list(figure.axes[0].texts))
     assert_apart(extents)
     assert all(figure.bbox.contains(box.x1, box.y1) for box in extents)
-    classes = draw.class_accuracy(section.mistakes)
+    classes = draw.class_accuracy(section.errors)
     assert classes is not None
     figure = classes.draw()
     legend = list(figure.legends[0].get_texts())

@@ -49,9 +49,9 @@ def test_the_measures_of_an_epoch_are_means_over_the_judged_seeds(section: Secti
 
 
 def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> None:
-    illustration = builder(section).memorization()
-    assert illustration is not None
-    axes = illustration.draw().axes
+    shown = builder(section).memorization()
+    assert shown is not None
+    axes = shown.draw().axes
     assert [axis.get_title(loc="left") for axis in axes] == [
         metric.heading for metric in secondary_metrics.MEMORIZATION
     ]
@@ -65,13 +65,13 @@ def test_memorization_has_a_panel_each_and_a_line_per_loss(section: Section) -> 
                 np.asarray(line.get_ydata(), dtype=float), 100 * of_loss["mean"]
             )
     assert axes[0].get_shared_y_axes().joined(axes[0], axes[2])
-    assert "ce 60.00 %" in illustration.alt  # recovered after the third epoch
+    assert "ce 60.00 %" in shown.alt  # recovered after the third epoch
 
 
 def test_steps_have_logarithmic_axes_of_their_own(section: Section) -> None:
-    illustration = builder(section).steps()
-    assert illustration is not None
-    axes = illustration.draw().axes
+    shown = builder(section).steps()
+    assert shown is not None
+    axes = shown.draw().axes
     assert [axis.get_yscale() for axis in axes] == ["log", "log"]
     assert not axes[0].get_shared_y_axes().joined(axes[0], axes[1])
     np.testing.assert_allclose(np.asarray(axes[0].lines[0].get_ydata(), dtype=float), [2, 1, 2 / 3])
@@ -85,9 +85,9 @@ def test_a_band_below_zero_stops_at_the_edge_of_a_logarithmic_axis() -> None:
     curves["train_gradient_norm"] = np.where(curves["seed"] == 0, 1.0, 0.01)
     (section,) = analysis.sections(summary, curves, Question(), predictions)
     assert (section.by_epoch["low"] < 0).any()
-    illustration = builder(section).steps()
-    assert illustration is not None
-    axis = illustration.draw().axes[0]
+    shown = builder(section).steps()
+    assert shown is not None
+    axis = shown.draw().axes[0]
     low, high = axis.get_ylim()
     (band,) = axis.collections
     corners = band.get_paths()[0].vertices[:, 1]
@@ -99,16 +99,16 @@ def test_only_the_losses_and_measures_that_there_are_are_drawn() -> None:
     curves.loc[curves["loss"] == "mse", "train_update_ratio"] = math.nan
     curves = curves.drop(columns="train_gradient_norm")
     (section,) = analysis.sections(summary, curves, Question(), predictions)
-    illustration = builder(section).steps()
-    assert illustration is not None
-    (axis,) = illustration.draw().axes
+    shown = builder(section).steps()
+    assert shown is not None
+    (axis,) = shown.draw().axes
     assert [line.get_label() for line in axis.lines] == ["focal gamma=3", "ce"]
 
 
 def test_the_map_of_corruptions_writes_every_mean_the_easiest_first(section: Section) -> None:
-    illustration = builder(section).corruptions()
-    assert illustration is not None
-    (axis,) = illustration.draw().axes
+    shown = builder(section).corruptions()
+    assert shown is not None
+    (axis,) = shown.draw().axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["none", "shot noise", "fog"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ranked(section)
     clean = section.best.set_index("loss")["test_accuracy"]
@@ -117,7 +117,7 @@ def test_the_map_of_corruptions_writes_every_mean_the_easiest_first(section: Sec
         place = section.losses.index(loss)
         expected += [f"{100 * clean[loss]:.1f}", f"{70 - 10 * place:.1f}", f"{50 - 10 * place:.1f}"]
     assert [words.get_text() for words in axis.texts] == expected
-    assert "mse: least on fog, 30.0 %" in illustration.alt
+    assert "mse: least on fog, 30.0 %" in shown.alt
     table = page_tables.corruptions(section, section.losses)
     assert table is not None and list(table.keys) == ["loss", "fog_percent", "shot_noise_percent"]
     assert [cell.value for cell in table.rows[0][1:]] == pytest.approx([50, 70])
