@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from typing import Any
 
@@ -24,10 +25,8 @@ from reports.stats.tuning import choose_rates
 def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
     _, _, html, _ = make_page(*runs(rates=(0.01, 0.03)))
     words = text(html)
-    assert (
-        "the best learning rate is at the edge of the grid for ce at the highest rate (0.03)"
-        in words
-    )
+    edge = "the best learning rate is at the edge of the grid for ce at the highest rate (0.03)"
+    assert edge in words
     assert "loss=ce,mse lr=0.1 epochs=3 'seed=range(10)' model=mlp data=digits" in words
     assert "loss=focal loss.gamma=3 lr=0.1 " in words
 
@@ -43,25 +42,14 @@ def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> 
     )
     summary["data.root"] = "/somewhere"
     lines = commands.run_command(
-        ["ce", "focal gamma=3"],
-        [0.03],
-        range(12),
-        summary,
-        epochs=3,
-        experiment="it's",
-        uri="http://h:1",
-    )
+        ["ce", "focal gamma=3"], [0.03], range(12), summary,
+        epochs=3, experiment="it's", uri="http://h:1",
+    )  # fmt: skip
     assert lines == [
-        "python experiments/run.py -m loss=ce lr=0.03 epochs=3 'seed=range(12)' model=mlp "
-        "data=digits optimizer=momentum "
-        "batch_size=50 model.hidden=64 data.label_noise=0.2 data.train_size=500 stop.patience=3 "
-        "'experiment=\"it'\"'\"'s\"' "
-        "tracking.uri=http://h:1",
-        "python experiments/run.py -m loss=focal loss.gamma=3 lr=0.03 epochs=3 'seed=range(12)' "
-        "model=mlp data=digits "
-        "optimizer=momentum batch_size=50 model.hidden=64 data.label_noise=0.2 data.train_size=500 "
-        "stop.patience=3 "
-        "'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1",
+        f"python experiments/run.py -m {loss} lr=0.03 epochs=3 'seed=range(12)' model=mlp "
+        "data=digits optimizer=momentum batch_size=50 model.hidden=64 data.label_noise=0.2 "
+        "data.train_size=500 stop.patience=3 'experiment=\"it'\"'\"'s\"' tracking.uri=http://h:1"
+        for loss in ("loss=ce", "loss=focal loss.gamma=3")
     ]
     overrides = OverridesParser.create().parse_overrides(shlex.split(lines[0])[3:])
     values = {override.key_or_group: override.value() for override in overrides}
@@ -107,22 +95,17 @@ def test_a_grid_is_extended_by_half_a_decade_as_the_program_extends_it(
 
 def test_a_command_for_a_loss_of_ones_own_says_what_it_lacks() -> None:
     summary, _ = runs(("ce", "focal gamma=3", "mine"))
-    lines = commands.run_command(
-        ["ce", "focal gamma=3", "mine"], [0.03], range(2), summary, epochs=3
-    )
+    own = "  # uses options of your own: add --config-dir and PYTHONPATH as for the first run"
+    losses = ["ce", "focal gamma=3", "mine"]
+    lines = commands.run_command(losses, [0.03], range(2), summary, epochs=3)
+    rest = "lr=0.03 epochs=3 'seed=range(2)' model=mlp data=digits"
     assert lines == [
-        "python experiments/run.py -m loss=ce,mine lr=0.03 epochs=3 'seed=range(2)' model=mlp "
-        "data=digits  "
-        "# uses options of your own: add --config-dir and PYTHONPATH as for the first run",
-        "python experiments/run.py -m loss=focal loss.gamma=3 lr=0.03 epochs=3 'seed=range(2)' "
-        "model=mlp data=digits",
+        f"python experiments/run.py -m loss=ce,mine {rest}{own}",
+        f"python experiments/run.py -m loss=focal loss.gamma=3 {rest}",
     ]
     assert shlex.split(lines[0], comments=True)[-1] == "data=digits"
     (line,) = commands.run_command(["ce"], [0.03], [0], summary.assign(model="tiny"), epochs=3)
-    assert line.endswith(
-        "model=tiny data=digits  # uses options of your own: add --config-dir and PYTHONPATH as "
-        "for the first run"
-    )
+    assert line.endswith(f"model=tiny data=digits{own}")
 
 
 def test_a_command_for_versions_of_a_loss_says_which_code_it_runs() -> None:
@@ -145,20 +128,15 @@ def test_the_deciding_command_is_on_the_page() -> None:
     assert "epochs=3 'seed=range(10)' model=mlp data=digits" in text(html)
     summary, curves = runs(seeds=range(3), rates=(0.03,))
     ce = summary.loc[summary["loss"] == "ce", "test_accuracy"].to_numpy()
-    summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = ce + np.array(
-        [0.03, 0.05, -0.01]
-    )
+    focal = ce + np.array([0.03, 0.05, -0.01])
+    summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = focal
     (section,), _, html, _ = make_page(summary, curves)
-    row = section.headline.iloc[0]
+    row, words = section.headline.iloc[0], text(html)
     assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
-    assert (
-        "Losses are compared by test accuracy after 3 epochs, at learning rate 0.03. Intervals"
-        in text(html)
-    )
-    assert (
-        f"loss=focal loss.gamma=3 lr=0.03 epochs=3 'seed=range({row['seeds_needed']:.0f})' "
-        "model=mlp data=digits" in text(html)
-    )
+    compared = "Losses are compared by test accuracy after 3 epochs, at learning rate 0.03."
+    assert f"{compared} Intervals" in words
+    seeds = f"'seed=range({row['seeds_needed']:.0f})'"
+    assert f"loss=focal loss.gamma=3 lr=0.03 epochs=3 {seeds} model=mlp data=digits" in words
 
 
 FIVE_LOSSES = ("ce", "brier", "focal", "gce", "mae")
@@ -171,12 +149,8 @@ def close_rates(seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     summary, curves = runs(FIVE_LOSSES, rates=(0.03, 0.1), seeds=range(seeds))
     rng = np.random.default_rng(6)
-    noise = {
-        (loss, lr, seed): rng.normal(0, 0.004, 2)
-        for seed in range(seeds)
-        for loss in FIVE_LOSSES
-        for lr in (0.03, 0.1)
-    }
+    cells = itertools.product(range(seeds), FIVE_LOSSES, (0.03, 0.1))
+    noise = {(loss, lr, seed): rng.normal(0, 0.004, 2) for seed, loss, lr in cells}
     bias = summary["loss"].map({"brier": -0.03, "focal": 0.002}).fillna(0.0)
     keys = list(zip(summary["loss"], summary["lr"], summary["seed"], strict=True))
     for place, name in enumerate(("val_accuracy", "test_accuracy")):
@@ -201,12 +175,8 @@ def runs_asked_for(section: Section) -> Runs:
                 else [each.value()]
                 for each in OverridesParser.create().parse_overrides(words)
             }
-            asked |= {
-                (str(loss), float(lr), int(seed))
-                for loss in values["loss"]
-                for lr in values["lr"]
-                for seed in values["seed"]
-            }
+            every = itertools.product(values["loss"], values["lr"], values["seed"])
+            asked |= {(str(loss), float(lr), int(seed)) for loss, lr, seed in every}
     return asked
 
 
@@ -221,9 +191,7 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     Brier is worse, and the page asks for more seeds of others.
     """
     summary, curves = close_rates(120)
-    first_runs = {
-        (loss, lr, seed) for loss in FIVE_LOSSES for lr in (0.03, 0.1) for seed in range(10)
-    }
+    first_runs = set(itertools.product(FIVE_LOSSES, (0.03, 0.1), range(10)))
     (before,) = analysis.sections(those_of(summary, first_runs), curves, Question(), predictions)
     first = before.headline.set_index("a")
     assert (first["n"] == 10).all() and first.loc["brier", "verdict"] == "worse"
@@ -253,25 +221,20 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
 @pytest.mark.slow
 def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None:
     summary, curves = close_rates(60)
-    tuned = {(loss, lr, seed) for loss in FIVE_LOSSES for lr in (0.03, 0.1) for seed in range(2)}
-    question = Question(tuning_seeds=(0, 1))
+    tuned = set(itertools.product(FIVE_LOSSES, (0.03, 0.1), range(2)))
     rates = dict(choose_rates(those_of(summary, tuned))[["loss", "lr"]].itertuples(index=False))
     first_runs = tuned | {(loss, lr, seed) for loss, lr in rates.items() for seed in range(2, 10)}
-    for question_asked in (
-        question,
-        Question(),
-    ):  # also where the report is not told which seeds chose
-        (before,) = analysis.sections(
-            those_of(summary, first_runs), curves, question_asked, predictions
-        )
+    # Also where the report is not told which seeds chose.
+    for question, compared in ((Question(tuning_seeds=(0, 1)), 8), (Question(), 10)):
+        (before,) = analysis.sections(those_of(summary, first_runs), curves, question, predictions)
         assert before.split.two_stage and set(before.chosen["tuning_seeds"]) == {(0, 1)}
         asked = runs_asked_for(before)
         assert asked and {(loss, lr) for loss, lr, _ in asked} <= set(rates.items())
         (after,) = analysis.sections(
-            those_of(summary, first_runs | asked), curves, question_asked, predictions
+            those_of(summary, first_runs | asked), curves, question, predictions
         )
         assert after.chosen["lr"].tolist() == before.chosen["lr"].tolist()
         n = before.headline.set_index("a")["n"]
-        assert (n == (8 if question_asked is question else 10)).all()
+        assert (n == compared).all()
         assert (after.headline.set_index("a")["n"] >= n).all()
         assert after.split.evaluation[: len(before.split.evaluation)] == before.split.evaluation

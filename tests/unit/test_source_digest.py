@@ -111,56 +111,29 @@ def parts(**targets: str) -> source_digest.Parts:
 
 
 def test_which_files_a_run_reaches():
-    found = parts()
-    assert {part: sorted(files) for part, files in found.items()} == {
-        "loss": ["experiments/losses/numerics.py", "experiments/losses/true_class.py"],
-        "model": ["experiments/models.py"],
-        "data": [
-            "experiments/data/arrays.py",
-            "experiments/data/imbalance.py",
-            "experiments/data/noise.py",
-            "experiments/data/partition.py",
-            "experiments/data/sets.py",
-        ],
-        "optimizer": ["experiments/optimizers.py"],
-        "scheduler": ["experiments/schedulers.py"],
-        "training": [
-            "experiments/context.py",
-            "experiments/data/arrays.py",
-            "experiments/data/epochs.py",
-            "experiments/data/partition.py",
-            "experiments/heads.py",
-            "experiments/kernels/builder.py",
-            "experiments/kernels/chain.py",
-            "experiments/kernels/conv_block.cpp",
-            "experiments/kernels/conv_block.py",
-            "experiments/kernels/onednn.py",
-            "experiments/kernels/plan.py",
-            "experiments/kernels/residual.py",
-            "experiments/kernels/shapes.py",
-            "experiments/kernels/shortcut.py",
-            "experiments/kernels/tape.py",
-            "experiments/kernels/units.py",
-            "experiments/metrics.py",
-            "experiments/steps.py",
-            "experiments/training.py",
-            "experiments/weights.py",
-        ],
+    def files(names: str, folder: str = "") -> set[str]:
+        return {
+            f"experiments/{folder}{name}{'' if '.' in name else '.py'}" for name in names.split()
+        }
+
+    kernels = "builder chain conv_block.cpp conv_block onednn plan residual shapes shortcut tape "
+    assert {part: set(found) for part, found in parts().items()} == {
+        "loss": files("numerics true_class", "losses/"),
+        "model": files("models"),
+        "data": files("arrays imbalance noise partition sets", "data/"),
+        "optimizer": files("optimizers"),
+        "scheduler": files("schedulers"),
+        "training": files("context heads metrics steps training weights")
+        | files("arrays epochs partition", "data/")
+        | files(f"{kernels} units", "kernels/"),
     }
-    assert set(parts(model="experiments.models.convnet")["model"]) == {
-        "experiments/kernels/conv_block.cpp",
-        "experiments/kernels/conv_block.py",
-        "experiments/kernels/tape.py",
-        "experiments/models.py",
-    }
+    of_convnet = files("conv_block.cpp conv_block tape", "kernels/") | files("models")
+    assert set(parts(model="experiments.models.convnet")["model"]) == of_convnet
 
 
 @pytest.fixture
 def edited(monkeypatch):
-    """`edited(module, old, new, **targets)`.
-
-    The parts that change when experiments/MODULE is edited so.
-    """
+    """`edited(module, old, new, **targets)`: parts that change when experiments/MODULE does."""
 
     def edit(module: str, old: str, new: str, **targets: str) -> list[str]:
         read = source_digest._Module.read
@@ -184,19 +157,16 @@ def edited(monkeypatch):
     return edit
 
 
+MSE = {"loss": "experiments.losses.mse"}
+
+
 @pytest.mark.parametrize(
     ("module", "old", "new", "targets", "expected"),
     [
         ("losses/true_class.py", "paddle.exp(softplus(m) * -gamma)", "m", {}, []),
         ("losses/true_class.py", "return softplus(-log", "return softplus(-2 * log", {}, ["loss"]),
         ("losses/numerics.py", "threshold=40", "threshold=41", {}, ["loss"]),
-        (
-            "losses/numerics.py",
-            "threshold=40",
-            "threshold=41",
-            {"loss": "experiments.losses.mse"},
-            [],
-        ),
+        ("losses/numerics.py", "threshold=40", "threshold=41", MSE, []),
         ("models.py", "nn.Linear(size, width)", "nn.Linear(size, 64)", {}, []),
         ("models.py", "inputs.reshape([-1, *", "inputs.reshape([1, *", {}, ["model"]),
         ("training.py", "EVALUATION_BATCH = 250", "EVALUATION_BATCH = 251", {}, ["training"]),
@@ -205,12 +175,10 @@ def edited(monkeypatch):
         ("heads.py", "z.max(axis=-1", "z.min(axis=-1", {}, ["training"]),
         ("metrics.py", "ECE_BINS = 15", "ECE_BINS = 16", {}, []),
         ("metrics.py", "np.asarray(predicted == labels)", "predicted", {}, ["training"]),
-        ("metrics.py", '"accuracy_flipped": accuracy(', '"accuracy_flipped": '
-                                                        '-accuracy(', {}, ["training"]),
+        ("metrics.py", '_flipped": accuracy(', '_flipped": -accuracy(', {}, ["training"]),
         ("schedulers.py", "T_max=max(1, steps - first)", "T_max=steps + 1", {}, []),
-        ("optimizers.py", "from paddle.optimizer import SGD", "from mine import "
-                                                              "SGD", {}, ["optimizer"]),
+        ("optimizers.py", "paddle.optimizer import SGD", "mine import SGD", {}, ["optimizer"]),
     ],
-)  # fmt: skip
+)
 def test_only_what_an_edit_can_touch_changes(edited, module, old, new, targets, expected):
     assert edited(module, old, new, **targets) == expected

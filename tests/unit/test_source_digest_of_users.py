@@ -17,10 +17,7 @@ from experiments.contract import changed_files
 
 @pytest.fixture
 def user(tmp_path, monkeypatch):
-    """`user(**{"file": text})` writes files of a user's own.
-
-    `user.reaches(target)`: the files it reaches.
-    """
+    """`user.write(name, text)` writes a file of a user's own; `reaches(target)`: files it uses."""
     monkeypatch.syspath_prepend(tmp_path)
 
     class User:
@@ -103,29 +100,21 @@ def test_packages_and_relative_imports(user):
     user.write("own_package/__init__.py", "from . import settings\n")
     user.write("own_package/settings.py", "SCALE = 1\n")
     user.write("own_package/sub/__init__.py", "")
-    user.write(
-        "own_package/sub/losses.py", f"from ..shared import a\nfrom .near import b as c\n{LOSS}"
-    )
+    text = f"from ..shared import a\nfrom .near import b as c\n{LOSS}"
+    user.write("own_package/sub/losses.py", text)
     user.write("own_package/sub/near.py", "from own_package import sub\nb = 1\n")
     user.write("own_package/shared.py", "a = 1\n")
     user.write("own_package/other.py", "unused = 1\n")
-    assert set(user.reaches("own_package.sub.losses.loss")) == {
-        "own_package/__init__.py",
-        "own_package/settings.py",
-        "own_package/shared.py",
-        "own_package/sub/__init__.py",
-        "own_package/sub/losses.py",
-        "own_package/sub/near.py",
-    }
+    names = "__init__ settings shared sub/__init__ sub/losses sub/near"
+    expected = {f"own_package/{name}.py" for name in names.split()}
+    assert set(user.reaches("own_package.sub.losses.loss")) == expected
 
 
 def test_a_namespace_package(user):
     user.write("own_space/losses.py", f"from . import near\n{LOSS}")
     user.write("own_space/near.py", "")
-    assert set(user.reaches("own_space.losses.loss")) == {
-        "own_space/losses.py",
-        "own_space/near.py",
-    }
+    found = set(user.reaches("own_space.losses.loss"))
+    assert found == {"own_space/losses.py", "own_space/near.py"}
 
 
 @pytest.mark.parametrize("target", ["mine_own.Loss", "mine_own.Loss.build", "mine_own"])

@@ -28,23 +28,15 @@ def test_a_family_by_hand() -> None:
     rows = contrasts(table, test_size=10_000)
     assert list(rows.columns) == COLUMNS
     focal, mse = rows.iloc[0], rows.iloc[1]
-    assert (mse["a"], mse["b"], mse["n"], mse["paired"], mse["unit"], mse["view"]) == (
-        "mse",
-        "ce",
-        3,
-        True,
-        "points",
-        "best",
-    )
-    assert mse[["difference", "low", "high"]].tolist() == pytest.approx(
-        [-2, -4.484138, 0.484138], abs=1e-6
-    )
+    kinds = mse[["a", "b", "n", "paired", "unit", "view"]].tolist()
+    assert kinds == ["mse", "ce", 3, True, "points", "best"]
+    found = mse[["difference", "low", "high"]].tolist()
+    assert found == pytest.approx([-2, -4.484138, 0.484138], abs=1e-6)
     # the interval has the rounding of a pair added to nothing: sd 1 is far above it
     assert mse["p_equivalence"] == pytest.approx(scipy.stats.t.cdf(1.9 * math.sqrt(3), 2))
     p = scipy.stats.ttest_1samp([-1, -2, -3], 0).pvalue
-    assert mse[["p", "p_seeds", "p_decides", "p_holm"]].tolist() == pytest.approx(
-        [p, 0.25, p / 0.9, 2 * p / 0.9]
-    )
+    found = mse[["p", "p_seeds", "p_decides", "p_holm"]].tolist()
+    assert found == pytest.approx([p, 0.25, p / 0.9, 2 * p / 0.9])
     assert mse[["d_z", "p_better", "family", "margin"]].tolist() == [-2, 0, 2, 0.1]
     assert mse[["median", "trimmed_mean"]].tolist() == [-2, -2] and mse["outliers"] == []
     assert (mse["verdict"], mse["reason"]) == ("undecided", "too few seeds")
@@ -55,9 +47,8 @@ def test_a_family_by_hand() -> None:
     assert mse["run_ids"] == [
         f"{loss}-0.01-10-{seed}" for loss in ("mse", "ce") for seed in (0, 1, 2)
     ]
-    half = (
-        4.302653 * 0.01 / math.sqrt(6) / math.sqrt(3)
-    )  # the spread of rounding to one of 10,000 images
+    # the spread of rounding to one of 10,000 images
+    half = 4.302653 * 0.01 / math.sqrt(6) / math.sqrt(3)
     assert focal["verdict"] == "undecided"  # three pairs
     assert focal[["difference", "low", "high"]].tolist() == pytest.approx([0, -half, half])
     assert (focal["p"], focal["p_seeds"], focal["p_holm"], focal["p_better"]) == (1, 1, 1, 0.5)
@@ -68,9 +59,8 @@ def test_a_family_by_hand() -> None:
 def test_ten_pairs_that_agree_make_a_loss_worse_or_better() -> None:
     base = [0.98 + 0.001 * i for i in range(10)]
     noise = [0.0001 * (-1) ** i for i in range(10)]
-    table = frame(
-        *runs("ce", base), *runs("mse", [x - 0.004 + e for x, e in zip(base, noise, strict=True)])
-    )
+    lower = [x - 0.004 + e for x, e in zip(base, noise, strict=True)]
+    table = frame(*runs("ce", base), *runs("mse", lower))
     row = only(contrasts(table))
     assert (row["verdict"], row["p_seeds"]) == ("worse", 2**-9)
     assert row["difference"] == pytest.approx(-0.4)
@@ -92,24 +82,15 @@ def test_with_one_seed_there_is_a_difference_and_no_interval_and_no_verdict() ->
     assert (row["n"], row["verdict"], row["interval"]) == (1, "undecided", "none")
     assert (row["reason"], row["p_holm"]) == ("one seed", 1)
     assert row["difference"] == pytest.approx(-48)
-    for name in (
-        "low",
-        "high",
-        "d_z",
-        "p_better_low",
-        "p_better_high",
-        "detectable",
-        "seeds_needed",
-    ):
+    ends = ["low", "high", "p_better_low", "p_better_high"]
+    for name in (*ends, "d_z", "detectable", "seeds_needed"):
         assert math.isnan(row[name]), name
 
 
 def test_whether_tuning_seeds_are_evaluated_is_said() -> None:
     accuracies = [0.97 + 0.001 * (seed % 4) for seed in range(12)]
-    rates: dict[float, list[float | None]] = {
-        0.01: [*accuracies],
-        0.1: [x - 0.1 for x in accuracies],
-    }
+    rates: dict[float, list[float | None]] = {0.01: [*accuracies]}
+    rates[0.1] = [x - 0.1 for x in accuracies]
     table = grid_of({"ce": rates, "mse": rates})
     usual, asked = only(contrasts(table)), only(contrasts(table, tuning_seeds=[0, 7]))
     assert usual["shared_seeds"] and usual["n"] == 12
@@ -126,10 +107,8 @@ def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() 
         }
     )
     best = contrasts(table)
-    assert best[["a", "lr_a", "lr_b"]].to_numpy().tolist() == [
-        ["focal", 0.1, 0.1],
-        ["mse", 0.01, 0.1],
-    ]
+    shown = best[["a", "lr_a", "lr_b"]].to_numpy().tolist()
+    assert shown == [["focal", 0.1, 0.1], ["mse", 0.01, 0.1]]
     equal = contrasts(table, view="equal")
     assert equal[["a", "lr_a"]].to_numpy().tolist() == [["focal", 0.1], ["mse", 0.01], ["mse", 0.1]]
     assert (equal["lr_a"] == equal["lr_b"]).all() and (equal["family"] == 3).all()
@@ -138,28 +117,15 @@ def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() 
 
 
 def test_every_value_of_epochs_is_a_family_of_its_own_with_its_own_rates() -> None:
-    table = pd.concat(
-        [
-            grid_of(
-                {
-                    "ce": {0.01: [0.9] * 3, 0.1: [0.8] * 3},
-                    "mse": {0.01: [0.7] * 3},
-                    "mae": {0.01: [0.7] * 3},
-                }
-            ),
-            grid_of({"ce": {0.01: [0.7] * 3, 0.1: [0.8] * 3}, "mse": {0.01: [0.7] * 3}}, epochs=5),
-        ]
-    )
+    low = {0.01: [0.7] * 3}
+    ten = grid_of({"ce": {0.01: [0.9] * 3, 0.1: [0.8] * 3}, "mse": low, "mae": low})
+    five = grid_of({"ce": low | {0.1: [0.8] * 3}, "mse": low}, epochs=5)
+    table = pd.concat([ten, five])
     rows = contrasts(table)
     assert rows["epochs"].tolist() == [10, 10, 5, 5]
     assert rows["lr_b"].tolist() == [0.01, 0.01, 0.1, 0.1]
     assert rows["family"].tolist() == [2, 2, 2, 2]
-    assert rows["n"].tolist() == [
-        3,
-        3,
-        0,
-        3,
-    ]  # mae was never run for 5 epochs: planned all the same
+    assert rows["n"].tolist() == [3, 3, 0, 3]  # mae was never run for 5 epochs, but planned
     p = rows.set_index(["epochs", "a"])
     assert p.loc[(5, "mse"), "p_holm"] == 2 * p.loc[(5, "mse"), "p"]
 
@@ -170,9 +136,8 @@ def test_all_pairs_on_demand() -> None:
     assert list(zip(rows["a"], rows["b"], strict=True)) == [("a", "ce"), ("b", "ce"), ("b", "a")]
     assert (rows["family"] == 3).all()
     assert len(contrasts(table, all_pairs=True, reference="none of them")) == 3
-    with pytest.raises(
-        ValueError, match=r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"
-    ):
+    words = r"no run has the loss 'nll'; there are \['a', 'b', 'ce'\]"
+    with pytest.raises(ValueError, match=words):
         contrasts(table, reference="nll")
 
 
@@ -205,17 +170,14 @@ def test_nothing_depends_on_the_order_of_rows_or_on_the_other_losses() -> None:
     pd.testing.assert_frame_equal(first, contrasts(table.sample(frac=1, random_state=0)))
     fewer = contrasts(table[table["loss"].isin(["ce", "loss 1"])])
     same = ["difference", "low", "high", "p", "p_better_low"]
-    assert (
-        first.set_index("a").loc["loss 1", same].tolist()
-        == fewer.set_index("a").loc["loss 1", same].tolist()
-    )
+    one, other = (each.set_index("a").loc["loss 1", same].tolist() for each in (first, fewer))
+    assert one == other
 
 
 def test_categories_and_numpy_types_make_no_difference() -> None:
     table = noisy(seeds=5)
-    typed = table.astype(
-        {"loss": "category", "seed": "int32", "epochs": "int16", "outcome": "category"}
-    )
+    types = {"loss": "category", "seed": "int32", "epochs": "int16", "outcome": "category"}
+    typed = table.astype(types)
     pd.testing.assert_frame_equal(contrasts(table), contrasts(typed))
     pd.testing.assert_frame_equal(denominators(table), denominators(typed), check_dtype=False)
     pd.testing.assert_frame_equal(choose_rates(table), choose_rates(typed))
@@ -236,8 +198,6 @@ def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
     assert (rows["pairing"] == "no seed in common").all() and not rows["paired"].any()
     assert (rows["family"] == 1).all()
     assert (rows["n"] == 6).all() and (rows["interval"] == "welch").all()
-    assert rows["difference"][0] == pytest.approx(
-        100 * first.query("loss == 'ce'")["test_accuracy"].mean()
-        - 100 * second.query("loss == 'ce'")["test_accuracy"].mean()
-    )
+    one, other = (each.query("loss == 'ce'")["test_accuracy"].mean() for each in (first, second))
+    assert rows["difference"][0] == pytest.approx(100 * one - 100 * other)
     assert rows["verdict"].tolist() == ["undecided"] * 3

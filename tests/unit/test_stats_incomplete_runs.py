@@ -119,13 +119,11 @@ def test_why_there_is_nothing_to_compare(outcomes: list[str], words: str) -> Non
 def test_a_loss_that_failed_only_where_it_is_evaluated_says_so() -> None:
     table = frame(*runs("ce", [0.9, 0.9, 0.9]), *runs("mse", [0.9, None, None]))
     table["outcome"] = table["outcome"].replace("diverged", "failed")
-    assert (
-        only(contrasts(table, tuning_seeds=[0]))["lacking"]
-        == "all 2 runs of mse on evaluation seeds at its learning rate 0.01 failed"
-    )
-    assert only(contrasts(table, tuning_seeds=[1]))["lacking"] == (
-        "no run of mse on tuning seeds finished, so it has no learning rate"
-    )
+    for seed, words in (
+        (0, "all 2 runs of mse on evaluation seeds at its learning rate 0.01 failed"),
+        (1, "no run of mse on tuning seeds finished, so it has no learning rate"),
+    ):
+        assert only(contrasts(table, tuning_seeds=[seed]))["lacking"] == words
 
 
 def test_a_metric_the_head_does_not_have_is_no_contrast() -> None:
@@ -159,13 +157,8 @@ def test_pairs_that_are_not_proved_are_analysed_as_unpaired(
     for name, value in changes.items():
         table.loc[(table["loss"] == "mse") & (table["seed"] == 1), name] = value
     row = only(contrasts(table))
-    assert (row["paired"], row["pairing"], row["interval"], row["n"], row["n_a"]) == (
-        False,
-        why,
-        "welch",
-        3,
-        4,
-    )
+    names = ["paired", "pairing", "interval", "n", "n_a"]
+    assert row[names].tolist() == [False, why, "welch", 3, 4]
     test = scipy.stats.ttest_ind(accuracies_a, accuracies_b, equal_var=False)
     theirs = test.confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((100 * theirs.low, 100 * theirs.high))
@@ -182,7 +175,6 @@ def test_hashes_of_runs_that_do_not_count_do_not_matter() -> None:
 
 
 def test_losses_without_a_common_seed_are_compared_unpaired() -> None:
-    row = only(
-        contrasts(frame(*runs("ce", [0.97, 0.98]), *runs("mse", [0.96, 0.95], first_seed=5)))
-    )
+    table = frame(*runs("ce", [0.97, 0.98]), *runs("mse", [0.96, 0.95], first_seed=5))
+    row = only(contrasts(table))
     assert (row["paired"], row["pairing"], row["n"]) == (False, "no seed in common", 2)

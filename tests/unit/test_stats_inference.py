@@ -44,10 +44,8 @@ def test_the_two_way_variance_by_hand() -> None:
     assert part.residual == pytest.approx(1.0 / 2 / 6)
     estimate = two_way.estimate([d.mean(axis=1)], [part])
     rows, columns, residual = 0.5 / 2, 0.25 / 3, 1 / 12
-    assert estimate.difference == 0.5 and estimate.variance == pytest.approx(
-        rows
-    )  # + columns - residual
-    assert estimate.of_images == 0
+    assert estimate.variance == pytest.approx(rows)  # + columns - residual
+    assert (estimate.difference, estimate.of_images) == (0.5, 0)
     parts = rows**2 / 1 + columns**2 / 2 + residual**2 / 2
     assert estimate.freedom == pytest.approx(rows**2 / parts)
 
@@ -66,12 +64,11 @@ def test_the_two_way_variance_is_unbiased_and_of_images_is_what_seeds_do_not_red
 def test_two_samples_have_their_rows_apart_and_the_columns_of_their_difference() -> None:
     rng = generator(4)
     a, b = rng.normal(size=(5, 30)), rng.normal(size=(8, 30))
-    estimate = two_way.estimate(
-        [a.mean(axis=1), b.mean(axis=1)], [two_way.image_parts(a), two_way.image_parts(b)]
-    )
-    rows = a.mean(axis=1).var(ddof=1) / 5 + b.mean(axis=1).var(ddof=1) / 8
+    means, parts = [a.mean(axis=1), b.mean(axis=1)], [two_way.image_parts(each) for each in (a, b)]
+    estimate = two_way.estimate(means, parts)
+    rows = means[0].var(ddof=1) / 5 + means[1].var(ddof=1) / 8
     columns = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / 30
-    residual = sum(float(two_way.image_parts(each).residual) for each in (a, b))
+    residual = sum(float(part.residual) for part in parts)
     expected = max(rows, columns, rows + columns - residual)
     assert estimate.variance == pytest.approx(expected)
 
@@ -120,10 +117,9 @@ def test_e_values_are_the_bayes_factors_they_stand_for() -> None:
     d = np.array([0.3, 1.4, 0.2, 0.9, -0.1])
     estimate = two_way.estimate([d])
     assert two_way.e_difference([d], estimate) == pytest.approx(marginal(d, False), rel=1e-3)
-    assert two_way.one_sided_e([d], estimate, 0.0) == pytest.approx(marginal(d, True), rel=1e-3)
-    assert two_way.one_sided_e([d], estimate, 0.5) == pytest.approx(
-        marginal(d - 0.5, True), rel=1e-3
-    )
+    for least in (0.0, 0.5):
+        found = two_way.one_sided_e([d], estimate, least)
+        assert found == pytest.approx(marginal(d - least, True), rel=1e-3)
     expected = min(marginal(d + 2, True), marginal(2 - d, True))
     assert two_way.e_equivalence([d], estimate, 2.0) == pytest.approx(expected, rel=1e-3)
     with np.errstate(all="raise"):  # the most that four equal differences can say: 5^(4/2 - 1/2)
@@ -207,9 +203,8 @@ def two_losses(seeds: int = 8, shift: float = 0.3, **changes: Any) -> RunsWithIm
 def test_a_contrast_is_about_new_seeds_and_new_images() -> None:
     runs = two_losses()
     row = only(runs.contrasts())
-    d = 100.0 * np.array(
-        [runs.bits[f"mse-0.1-{s}"] * 1 - runs.bits[f"ce-0.1-{s}"] * 1 for s in range(8)]
-    )
+    mse, ce = (np.array([runs.bits[f"{loss}-0.1-{s}"] for s in range(8)]) for loss in ("mse", "ce"))
+    d = 100.0 * (mse * 1 - ce * 1)
     rounding = 100 / IMAGES / math.sqrt(6)
     by_hand = two_way.estimate([d.mean(axis=1)], [two_way.image_parts(d)], rounding=rounding)
     assert (row["interval"], row["test_images"]) == ("two-way", IMAGES)
@@ -229,10 +224,8 @@ def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(
     if lost == "missing":
         del runs.bits["mse-0.1-3"]
     else:
-        size = 2 if lost == "of another size" else 1
-        runs.bits["mse-0.1-3"] = np.tile(
-            ~stored["mse-0.1-3"] if size == 1 else stored["mse-0.1-3"], size
-        )
+        bits = stored["mse-0.1-3"]
+        runs.bits["mse-0.1-3"] = np.tile(bits, 2) if lost == "of another size" else ~bits
     row = only(runs.contrasts())
     assert (row["interval"], row["generalises"]) == ("t", "new seeds, on this test set")
     assert (row["low"], row["high"]) == (row["seeds_only_low"], row["seeds_only_high"])
@@ -244,10 +237,8 @@ def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
     rows = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds="5"), *asked)
     assert set(rows["interval"]) == {"t"} and set(rows["test_images"]) == {0}
     assert set(rows["generalises"]) == {"new seeds, each tested on a fold of these data"}
-    (whole,) = set(
-        analysis.comparisons(pd.DataFrame(runs.rows).assign(folds=None), *asked)["interval"]
-    )
-    assert whole == "two-way"
+    whole = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds=None), *asked)
+    assert set(whole["interval"]) == {"two-way"}
     one = pd.DataFrame(two_losses(seeds=1).rows).assign(folds="5")
     rows = analysis.comparisons(one, *asked)
     assert set(rows["generalises"]) == {"new examples, for these two networks"}
@@ -277,9 +268,8 @@ def test_a_diverged_run_is_right_where_the_best_constant_answer_is() -> None:
     constant = np.arange(IMAGES) < 40
     row = only(runs.contrasts(diverged=0.1, constant=constant))
     assert (row["verdict"], row["interval"], row["diverged_a"]) == ("worse", "two-way", 8)
-    assert row["difference"] == pytest.approx(
-        10 - 100 * np.mean([runs.bits[f"ce-0.1-{seed}"].mean() for seed in range(8)])
-    )
+    ce = np.mean([runs.bits[f"ce-0.1-{seed}"].mean() for seed in range(8)])
+    assert row["difference"] == pytest.approx(10 - 100 * ce)
     on_this_test_set = only(runs.contrasts(diverged=0.1))
     assert on_this_test_set["generalises"] == "new seeds, on this test set"
 
@@ -312,15 +302,11 @@ def by_rate(flat: bool) -> RunsWithImages:
         noise = rng.normal(0, 0.001, 3)
         for lr, accuracy in ((0.1, 0.95), (0.3, 0.93)):
             validation = 0.95 + (0.001 * (-1) ** seed + 0.0001) * (lr == 0.1) if flat else accuracy
-            runs.add(
-                *("ce", seed, None),
-                **{"lr": lr, "outcome": "ok", "test_accuracy": accuracy + noise[1]},
-                val_accuracy=validation + 0.001 * noise[0],
-            )
-        runs.add(
-            *("mse", seed, None),
-            **{"outcome": "ok", "test_accuracy": 0.93 + noise[2], "val_accuracy": 0.9},
-        )
+            own = {"val_accuracy": validation + 0.001 * noise[0]}
+            own |= {"lr": lr, "outcome": "ok", "test_accuracy": accuracy + noise[1]}
+            runs.add("ce", seed, None, **own)
+        own = {"outcome": "ok", "test_accuracy": 0.93 + noise[2], "val_accuracy": 0.9}
+        runs.add("mse", seed, None, **own)
     return runs
 
 

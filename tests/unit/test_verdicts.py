@@ -57,10 +57,8 @@ ROW: dict[str, Any] = {
             "+0.37, 10 pairs of runs, Holm p = 0.012).",
         ),
         (
-            {
-                **{"verdict": "better", "generalises": "new seeds, on this test set"},
-                **{"at_these_rates": True},
-            },
+            {"verdict": "better", "generalises": "new seeds, on this test set"}
+            | {"at_these_rates": True},
             "focal is better than ce at these learning rates: +0.21 points of test accuracy (95 % "
             "interval +0.05 to +0.37 on this test set, 10 pairs of runs, Holm p = 0.012).",
         ),
@@ -85,10 +83,8 @@ ROW: dict[str, Any] = {
             "test accuracy.",
         ),
         (
-            {
-                **{"verdict": "undecided", "n": 1, "generalises": ONE_SEED},
-                **{"difference": -45.1, "low": -46.1, "high": -44.0},
-            },
+            {"verdict": "undecided", "n": 1, "generalises": ONE_SEED}
+            | {"difference": -45.1, "low": -46.1, "high": -44.0},
             "focal against ce is undecided (one seed). These two networks differ on new examples: "
             "−45.10 points of test accuracy (95 % interval −46.10 to −44.00). Whether the losses "
             "differ needs more seeds.",
@@ -100,38 +96,23 @@ ROW: dict[str, Any] = {
             "the losses differ needs more seeds.",
         ),
         (
-            {
-                **{"verdict": "undecided", "outliers": ["seed 4 of focal (11.00 %)"]},
-                **{"reason": "not to be trusted", "median": 0.3, "trimmed_mean": 0.25},
-            },
+            {"verdict": "undecided", "outliers": ["seed 4 of focal (11.00 %)"]}
+            | {"reason": "not to be trusted", "median": 0.3, "trimmed_mean": 0.25},
             "focal against ce is undecided (not to be trusted): +0.21 points of test accuracy (95 "
             "% interval +0.05 to +0.37, 10 pairs of runs, Holm p = 0.012). Outlying: seed 4 of "
-            "focal (11.00 %). Robust measures: median +0.30 points, trimmed mean +0.25 "
-            "points.",
+            "focal (11.00 %). Robust measures: median +0.30 points, trimmed mean +0.25 points.",
         ),
         (
-            {
-                **{"verdict": "worse", "diverged_a": 4, "failed_b": 1, "survivors_n": 6},
-                **{"survivors_difference": 0.5, "survivors_low": 0.1, "survivors_high": 0.9},
-            },
+            {"verdict": "worse", "diverged_a": 4, "failed_b": 1, "survivors_n": 6}
+            | {"survivors_difference": 0.5, "survivors_low": 0.1, "survivors_high": 0.9},
             "focal is worse than ce: +0.21 points of test accuracy (95 % interval +0.05 to +0.37, "
-            "10 pairs of runs, "
-            "Holm p = 0.012). 4 of 10 runs of focal diverged and count with the accuracy of the "
-            "best constant answer. "
-            "Without them: +0.50 points (95 % interval +0.10 to +0.90, 6 pairs). "
-            "Without a result (failed or killed): 1 run of ce.",
+            "10 pairs of runs, Holm p = 0.012). 4 of 10 runs of focal diverged and count with the "
+            "accuracy of the best constant answer. Without them: +0.50 points (95 % interval "
+            "+0.10 to +0.90, 6 pairs). Without a result (failed or killed): 1 run of ce.",
         ),
         (
-            {
-                **{
-                    "verdict": "worse",
-                    "interval": "ranks",
-                    "generalises": "new seeds, on this test set",
-                    "difference": math.nan,
-                    "p_better": 0.0,
-                },
-                **{"diverged_a": 10},
-            },
+            {"verdict": "worse", "interval": "ranks", "difference": math.nan, "p_better": 0.0}
+            | {"generalises": "new seeds, on this test set", "diverged_a": 10},
             "focal is worse than ce: better test accuracy with probability 0.00 (by ranks on this "
             "test set, 10 pairs of runs, Holm p = 0.012). 10 of 10 runs of focal diverged and "
             "count as worse than every run that ended well.",
@@ -172,19 +153,8 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     sections = analysis.sections(summary, curves, Question(), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {"experiment": "e"})))
     design = {
-        "view",
-        "epochs",
-        "metric",
-        "a",
-        "b",
-        "n",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "p_holm",
-        "verdict",
-        "run_ids",
+        *("view", "epochs", "metric", "a", "b", "n", "difference", "low", "high"),
+        *("p", "p_holm", "verdict", "run_ids"),
     }
     assert all(design <= set(comparison) for comparison in content["contrasts"])
     assert {comparison["view"] for comparison in content["contrasts"]} == {"best", "equal"}
@@ -200,10 +170,8 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     changed["contrasts"][1]["verdict"] = "worse"
     broken = verdicts.check(changed, summary)
     assert len(broken) == 2
-    assert (
-        broken[0].startswith("focal gamma=3 better against ce (best rates, 3 epochs")
-        and "difference was" in broken[0]
-    )
+    assert broken[0].startswith("focal gamma=3 better against ce (best rates, 3 epochs")
+    assert "difference was" in broken[0]
     assert "verdict was worse, is better" in broken[1]
 
     moved = summary.copy()
@@ -212,9 +180,8 @@ def test_verdicts_can_be_derived_again_and_a_changed_number_is_named() -> None:
     assert broken and all("mse" in line or "p_holm was" in line for line in broken)
 
     renamed = summary.assign(loss=summary["loss"].where(summary["loss"] != "ce", "ce weight=1"))
-    assert (
-        verdicts.check(content, renamed) == []
-    )  # other runs in the store may lengthen a label, and change no verdict
+    # Other runs in the store may lengthen a label, and change no verdict.
+    assert verdicts.check(content, renamed) == []
     swapped = summary.assign(loss_option=summary["loss_option"].replace("mse", "brier"))
     assert any(
         "mse" in line and "can no longer be derived" in line
@@ -237,19 +204,16 @@ def test_metrics_in_the_file_are_as_typed_and_earlier_files_with_columns_still_h
     assert earlier["question"]["metric"] == "test_ece_scaled"
     assert verdicts.check(content, summary) == verdicts.check(earlier, summary) == []
     summary["test_ece_scaled"] += 0.001 * summary["seed"] * (summary["loss"] == "ce")
-    assert (
-        len(verdicts.check(content, summary))
-        == len(verdicts.check(earlier, summary))
-        == sum(comparison["n"] > 0 for comparison in content["contrasts"])
-    )
+    compared = sum(comparison["n"] > 0 for comparison in content["contrasts"])
+    for each in (content, earlier):
+        assert len(verdicts.check(each, summary)) == compared
 
 
 def test_what_has_no_number_is_null_in_the_file() -> None:
     sections = analysis.sections(*runs(seeds=[0]), Question(), predictions)
     content = json.loads(verdicts.write(verdicts.document(sections, {})))
-    assert (
-        content["contrasts"][0]["low"] is None and content["contrasts"][0]["verdict"] == "undecided"
-    )
+    first = content["contrasts"][0]
+    assert first["low"] is None and first["verdict"] == "undecided"
     assert verdicts.check(content, runs(seeds=[0])[0]) == []
 
 
