@@ -125,7 +125,7 @@ def test_log_lines_show_none(hidden):
     except RuntimeError:
         record.exc_info = sys.exc_info()
     text = Formatter("%(message)s").format(record)
-    assert text.startswith("it said ***")
+    assert text.startswith("ERROR: it said ***")
     assert "RuntimeError: ***" in text
     assert "planted" not in text
 

@@ -26,7 +26,7 @@ PROGRAMS = {
 }
 
 
-EXAMPLES = {"tempered", "mine", "deep", "rings", "NAME", "submitit_local"}
+EXAMPLES = {"tempered", "nesterov", "mine", "deep", "rings", "NAME", "submitit_local"}
 
 
 def commands() -> list[str]:
