@@ -89,7 +89,7 @@ def refused_values(values: Mapping[str, Any]) -> list[str]:
 
 
 class Formatter(logging.Formatter):
-    """Log lines without credentials, in files and on the screen; the level stands in warnings."""
+    """Log lines without credentials, in files and on the screen; warnings name their level."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line of `record`."""

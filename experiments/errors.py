@@ -16,8 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import credentials
 
-_OURS = Path(__file__).resolve().parent
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_NOT_A_USERS = {  # directories of code
+    Path(__file__).resolve().parent,
+    *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")),
+}
 
 
 class CommandError(CompactHydraException):
@@ -48,12 +50,14 @@ def place_of(error: BaseException) -> str:
 
     For example " (TypeError in my_losses.py, line 7)".
     """
-    while error.__cause__ is not None:
-        error = error.__cause__
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename).resolve()
-        if path.is_file() and _OURS not in path.parents and not str(path).startswith(_LIBRARIES):
-            return f" ({type(error).__name__} in {path.name}, line {frame.lineno})"
+    raised: BaseException | None = error
+    while raised is not None:
+        for frame in reversed(traceback.extract_tb(raised.__traceback__)):
+            path = Path(frame.filename).resolve()
+            library = {"site-packages", "dist-packages"} & set(path.parts)
+            if path.is_file() and not library and _NOT_A_USERS.isdisjoint(path.parents):
+                return f" ({type(raised).__name__} in {path.name}, line {frame.lineno})"
+        raised = raised.__cause__
     return ""
 
 

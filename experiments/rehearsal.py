@@ -320,7 +320,7 @@ def rehearse(learner: Learner, rows: int = 2) -> None:
         ) from error
     if outputs.shape != [rows, learner.head.outputs]:
         raise ValueError(
-            f"expected outputs [batch, {learner.head.outputs}] of the model, got "
+            f"expected outputs [batch, {learner.head.outputs}] from the model, got "
             f"{list(outputs.shape)} for a batch of {rows}"
         )
     needed = "cosines" if learner.head.name == "cosines" else "features"
@@ -360,15 +360,15 @@ def _blank_losses(
     values = learner.losses(outputs, labels, index)
     if not isinstance(values, paddle.Tensor):
         raise ValueError(
-            f"expected a Paddle tensor [batch] of the loss, got {type(values).__name__}"
+            f"expected a Paddle tensor [batch] from the loss, got {type(values).__name__}"
         )
     if values.shape != [rows]:
         raise ValueError(
-            f"expected one value per example of the loss, [{rows}] for a batch of {rows}, got "
+            f"expected one value per example from the loss, [{rows}] for a batch of {rows}, got "
             f"{list(values.shape)}" + _SHAPE_ADVICE.get(len(values.shape), "")
         )
     if values.dtype != outputs.dtype:
         raise ValueError(
-            f"expected {outputs.dtype} of the loss, like the outputs, got {values.dtype}"
+            f"expected {outputs.dtype} from the loss, like the outputs, got {values.dtype}"
         )
     return values

@@ -63,11 +63,10 @@ def means(rows: Sequence[Mapping[str, Any]], tuning_seeds: int = 0) -> dict[str,
     own = _differing(frame)
     if any(not name.startswith("loss.") for name in own):
         return {}
-    frame = _scored(frame[frame["epochs"] == frame["epochs"].max()], tuning_seeds)
-    groups = frame.groupby(["loss", "lr", *own], sort=False, dropna=False)
-    best = groups[["score", "mean"]].mean().dropna(subset="score")
-    best = best.sort_values("score", ascending=False, kind="stable").groupby("loss", sort=False)
-    return best["mean"].head(1).droplevel(["lr", *own]).dropna().to_dict()
+    longest = frame[frame["epochs"] == frame["epochs"].max()]
+    table = _by_configuration(longest, own, tuning_seeds)
+    best = table.loc[_best(table, ["loss"])]
+    return best.set_index("loss")["judged"].dropna().to_dict()
 
 
 def _differing(frame: pd.DataFrame) -> list[str]:
@@ -76,22 +75,43 @@ def _differing(frame: pd.DataFrame) -> list[str]:
     return [name for name in own if frame[name].astype(str)[frame[name].notna()].nunique() > 1]
 
 
-def _scored(frame: pd.DataFrame, tuning_seeds: int) -> pd.DataFrame:
-    """The rows with numbers as results, and what counts where configurations are compared.
+def _by_configuration(frame: pd.DataFrame, own: list[str], tuning_seeds: int) -> pd.DataFrame:
+    """A row for each configuration, with texts to show and numbers to compare.
 
-    `score` is the validation accuracy of a run that chooses, and `mean` the test accuracy of one
-    that is judged; NaN elsewhere.
+    `score` is the mean validation accuracy of the runs that choose, to 12 digits, `scores` their
+    number, and `judged` the mean test accuracy of those that are judged.
     """
     import pandas as pd
 
-    test = pd.to_numeric(frame["test acc"], errors="coerce")
+    good = frame["outcome"].isin(("ok", "done"))
+    test = pd.to_numeric(frame["test acc"], errors="coerce").where(good)
     validation = pd.to_numeric(frame["val acc"], errors="coerce").where(test.notna())
     constant = frame.get(_CONSTANT, math.nan)
-    return frame.assign(
+    frame = frame.assign(
         **{"val acc": validation, "test acc": test},
         score=validation.fillna(constant).where(frame["seed"] < (tuning_seeds or math.inf)),
-        mean=test.fillna(constant).where(frame["seed"] >= tuning_seeds),
+        judged=test.fillna(constant).where(frame["seed"] >= tuning_seeds),
     )
+    frame[own] = frame[own].astype(object).where(frame[own].notna(), "").astype(str)
+    groups = frame.groupby(["loss", "lr", "epochs", *own], sort=False)
+    table = groups[["val acc", "test acc"]].agg(_mean)
+    table["runs"] = groups["outcome"].agg(_counted)
+    table["scores"] = groups["score"].count()
+    table["score"] = groups["score"].mean().round(12)
+    table["judged"] = groups["judged"].mean()
+    return table.reset_index()
+
+
+def _best(table: pd.DataFrame, groups: list[str]) -> pd.Index:
+    """The row of each group that reports choose, too.
+
+    That with the most runs that choose; of these, with the best score; of these, with the smallest
+    learning rate.
+    """
+    rates = table.assign(rate=table["lr"].astype(float))
+    order = ["scores", "score", "rate"]
+    ordered = rates.sort_values(order, ascending=[False, False, True], kind="stable")
+    return ordered.groupby(groups, sort=False).head(1).index
 
 
 def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: int = 0) -> str:
@@ -122,16 +142,10 @@ def _configurations(
     frame: pd.DataFrame, own: list[str], tuned: Collection[str], tuning_seeds: int
 ) -> str:
     """A row for each configuration; of many those at the best learning rate of each loss."""
-    frame = _scored(frame, tuning_seeds)
-    frame[own] = frame[own].astype(object).where(frame[own].notna(), "").astype(str)
-    groups = frame.groupby(["loss", "lr", "epochs", *own], sort=False)
-    table = groups[["val acc", "test acc"]].agg(_mean)
-    table["runs"] = groups["outcome"].agg(_counted)
-    table["score"] = groups["score"].mean()
-    table = table.reset_index()
+    table = _by_configuration(frame, own, tuning_seeds)
     apart = ["loss", "epochs", *(name for name in own if name not in tuned)]
-    best = table["score"] == table.groupby(apart, sort=False)["score"].transform("max")
-    table.insert(0, "", ["*" if chosen else "" for chosen in best])
+    best = table.index.isin(_best(table, apart))
+    table.insert(0, "", ["*" if star else "" for star in best & (table["val acc"] != "")])
     scored = table["score"].notna().any()
     notes = []
     if scored:
@@ -148,7 +162,7 @@ def _configurations(
         if not few:
             table = table.sort_values("score", ascending=False, kind="stable").head(MOST_ROWS)
     note = ";\n  ".join(notes)
-    return f"{_narrow(table.drop(columns='score'), own)}\n{note}".rstrip()
+    return f"{_narrow(table.drop(columns=['scores', 'score', 'judged']), own)}\n{note}".rstrip()
 
 
 def _narrow(table: pd.DataFrame, own: list[str]) -> str:

@@ -244,8 +244,8 @@ def section(
     at_headline = kept[kept["epochs"] == epochs]
     if epochs < (longest := int(kept["epochs"].max() if len(kept) else 0)):
         notes.append(
-            f"After {counted(longest, 'epoch')} no two losses can be compared, so the answer is "
-            f"about {counted(epochs, 'epoch')}."
+            f"After {counted(longest, 'epoch')} the question compares no two losses, so the answer "
+            f"is about {counted(epochs, 'epoch')}."
         )
     try:
         split = split_seeds(at_headline, question.tuning_seeds)
@@ -317,7 +317,7 @@ def headline_epochs(runs: pd.DataFrame, reference: str, question: Question) -> i
 
     Where it compares none at any, the largest number of epochs; 0 without runs.
     """
-    one_of = {*question.subjects} or {reference}
+    one_of = ({*question.subjects} & set(runs["loss"])) or {reference}
     finished = runs[runs["outcome"].isin(FINISHED)]
     compared = [
         epochs

@@ -11,6 +11,7 @@ from reports.analysis import Predictions, comparisons, of_test_set, read_predict
 from reports.metrics import read_metric
 from reports.question import Question, QuestionError
 from reports.setting_frames import ended_runs
+from reports.stats.runs import with_tuned
 from reports.stats.verdicts import RunScores
 
 
@@ -42,13 +43,13 @@ def same_loss(
         ended = ended[ended["loss"] == loss]
     question = replace(question, all_pairs=False, subjects=(), tuning_seeds=None)
     frames = [pd.DataFrame(columns=["a", "verdict"])]
-    for _, runs in ended.groupby("setting", sort=True, dropna=False):
+    for _, runs in with_tuned(ended).groupby("setting", sort=True, dropna=False):
         second = sorted(runs["seed"].unique())[1::2]
         ok = runs[runs["outcome"] == "ok"]
         read = read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = of_test_set(read, read_metric(question.metric))
         diverged_as = None if constant is None else float(constant.mean())
-        for name, own in runs.groupby("loss", sort=True):
+        for (name, _), own in runs.groupby(["loss", "tuned"], sort=True):
             other = f"{name} (other seeds)"
             halves = own.assign(loss=np.where(own["seed"].isin(second), other, name))
             if halves["loss"].nunique() == 2:

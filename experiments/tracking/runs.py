@@ -42,7 +42,7 @@ def is_local(store: Store, run: MlflowRun) -> bool:
 
 @contextlib.contextmanager
 def run_lock(store: Store, identity: str, *, again: bool = False) -> Iterator[None]:
-    """Hold the lock of a run; what dead processes left RUNNING of it is closed.
+    """Hold the lock of a run; runs of it in status RUNNING whose process has ended are closed.
 
     Raises:
         Taken: Another process computes it.

@@ -214,7 +214,8 @@ def _equal(own: Any, default: Any) -> bool:
 
 def _whole(value: Any) -> Any:
     """The value of a param; a whole number is a float where another setting has none."""
-    return value_of_param(str(value).removesuffix(".0"))
+    text = str(value)
+    return value_of_param(text.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", text) else text)
 
 
 def _known(value: Any) -> bool:

@@ -45,6 +45,7 @@ from reports.runs.store import every
 from reports.runs.wording import cut, number, quote, some
 
 KINDS = ("params", "metrics", "tags")
+_OTHER_STORE = "Choose the one with the runs: tracking.uri=URI"
 _TEXTS = ("loss", "seed", "lr", "epochs", "outcome")
 _LISTS = ("settings", "loss_values")
 _STATUS = {"FINISHED": "ok", "FAILED": "failed", "KILLED": "killed"}
@@ -118,13 +119,13 @@ def _address(uri: str | None) -> str:
     """The store's address; one that is not there is refused before MLflow would create it."""
     given = uri or os.environ.get("MLFLOW_TRACKING_URI", "").strip() or places.DEFAULT_URI
     if given.startswith(("sqlite:", "http:", "https:")):
-        return store_address(given)
+        return store_address(given, _OTHER_STORE)
     parts = urlsplit(given)
     if parts.scheme not in ("", "file"):
         return given
     path = Path(url2pathname(parts.path)).resolve()
     if not path.exists():
-        raise ReadError(f"from: there is no MLflow store {path}; choose one with tracking.uri=URI")
+        raise ReadError(f"there is no MLflow store {path}. {_OTHER_STORE}")
     return path.as_uri()
 
 

@@ -55,9 +55,9 @@ def tags_of(stored: Mapping[str, str]) -> dict[str, str]:
     tags = {}
     for name, value in stored.items():
         first, dot, rest = name.partition(".")
-        name = _OLD_TAGS.get(first, first) + dot + rest
-        if name in TAGS or name.startswith(WARNING):
-            tags[name] = value
+        now = _OLD_TAGS.get(first, first) + dot + rest
+        if (now in TAGS or now.startswith(WARNING)) and (now == name or now not in stored):
+            tags[now] = value
     return tags
 
 

@@ -97,8 +97,12 @@ Source: TypeAlias = "Runs | Database | Server | str | None"
 """Where runs are: what `load` returned, an open store, or a store's address."""
 
 
-def store_address(uri: str | None) -> str:
+def store_address(uri: str | None, advice: str = "") -> str:
     """The address of the database or server at `uri`, or of the usual one.
+
+    Args:
+        uri: As typed.
+        advice: What to do where the database does not exist; "": how to make one.
 
     Raises:
         ReadError: It is no address of a store, or the database does not exist.
@@ -109,10 +113,11 @@ def store_address(uri: str | None) -> str:
         raise ReadError(str(error)) from error
     path = places.database(address)
     if path and not path.exists():
-        raise ReadError(
-            f"there is no MLflow store {path}. {MAKE_RUNS} in this directory, or name the store "
-            "that has your runs: tracking.uri=sqlite:///path/to/mlflow.db or MLFLOW_TRACKING_URI"
+        advice = advice or (
+            f"{MAKE_RUNS} in this directory, or name the store that has your runs: "
+            "tracking.uri=sqlite:///path/to/mlflow.db or MLFLOW_TRACKING_URI"
         )
+        raise ReadError(f"there is no MLflow store {path}. {advice}")
     return address
 
 

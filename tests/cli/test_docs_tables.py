@@ -79,6 +79,7 @@ def test_the_table_of_groups_names_every_option(group):
     for text, heading in zip(BOTH["options"], ("Groups", "选项组"), strict=True):
         (row,) = [row for row in rows(section(text, heading)) if row[0] == f"`{group}`"]
         assert set(re.findall(r"`([^`]+)`", row[1])) == there(group)
+    assert len(there(group)) >= 2
 
 
 OWN_VALUES = sorted(

@@ -281,7 +281,7 @@ def test_a_loss_of_a_library_states_its_head_in_its_option(options, run_command)
             ),
             (
                 "_target_: paddle.nn.functional.cross_entropy\nhead: logits",
-                "one value per example of the loss, [100] for a batch of 100, got []; return the "
+                "one value per example from the loss, [100] for a batch of 100, got []; return the "
                 "values without their mean, a function of Paddle with `reduction: none`",
             ),
             (

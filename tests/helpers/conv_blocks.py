@@ -10,7 +10,7 @@ from experiments.kernels.conv_block import ConvBlock
 
 
 def stock(x, weight, bias, padding):
-    """The tutorial's order, bias in the convolution."""
+    """Paddle's operators: convolution with its bias, pooling, ReLU."""
     return F.relu(F.max_pool2d(F.conv2d(x, weight, bias, padding=padding), 2))
 
 

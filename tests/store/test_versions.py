@@ -121,6 +121,8 @@ def test_a_sweep_shows_the_runs_of_its_own_code(store: Store) -> None:
     assert runs.summary["run_id"].tolist() == run_ids["before"] + run_ids["ce"][:2]
     assert (runs.notes, runs.missing.empty) == ([], True)
     assert store.load(sweep=after).summary["run_id"].tolist() == run_ids["after"]
+    mine = store.load().summary.query("loss == 'mine'")
+    assert mine["run_id"].tolist() == run_ids["after"]  # the newest code, whatever sweep came last
 
 
 def test_a_sweep_that_took_runs_whatever_their_code_says_so(store: Store) -> None:

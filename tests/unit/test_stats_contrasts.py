@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 from helpers.summaries import frame, generator, grid_of, only, run, runs
+from helpers.synthetic_runs import tuned
 
 from reports.question import Question
 from reports.same_loss import same_loss
@@ -201,3 +202,10 @@ def test_an_aa_comparison_is_one_loss_against_itself_on_other_seeds() -> None:
     one, other = (each.query("loss == 'ce'")["test_accuracy"].mean() for each in (first, second))
     assert rows["difference"][0] == pytest.approx(100 * one - 100 * other)
     assert rows["verdict"].tolist() == ["undecided"] * 3
+
+
+def test_an_aa_comparison_of_tuned_values_pairs_each_with_itself() -> None:
+    summary, _ = tuned(seeds=range(4))
+    rows = same_loss(summary, Question(), "focal", lambda run_id: None)
+    assert len(rows) == 3 * 2  # values, rates
+    assert (rows["family"] == 2).all() and (rows["tuned_a"] == rows["tuned_b"]).all()

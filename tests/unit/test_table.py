@@ -205,6 +205,30 @@ def test_a_diverged_run_counts_as_a_constant_answer():
     assert lines[5] == "  to choose, a diverged run counts as a constant answer"
     assert table.means(rows) == pytest.approx({"ce": 0.8})
     assert table.means(rows[20:]) == pytest.approx({"ce": 0.18})
+    # As in reports: the rate with the most results, and of equal rates the smaller.
+    for each in rows[1:10]:
+        each |= {"outcome": "failed"}  # after its test accuracy was written
+    assert table.means(rows) == pytest.approx({"ce": 0.7})
+    equal = [each | {"lr": lr} for lr in ("1", "0.3", "0.01") for each in rows[10:20]]
+    starred = [line for line in table.text(equal).splitlines() if line.startswith("* ")]
+    assert [line.split()[2] for line in starred if "ce" in line.split()] == ["0.01"]
+
+
+def test_a_loss_without_a_good_run_keeps_its_row_and_gets_no_star():
+    rows = [
+        row(loss=f"loss{number}", lr=lr, seed=0, outcome="diverged", constant=0.1)
+        for number in range(30)
+        for lr in ("0.1", "1")
+    ]
+    for each in rows[2:]:
+        each |= {"outcome": "ok", "val acc": 0.9, "test acc": 0.9}
+    rows[-2:] = [each | {"outcome": "failed"} for each in rows[-2:]]
+    lines = table.text(rows[:-2]).splitlines()
+    assert not any("loss0 " in line for line in lines if line.startswith("*"))
+    few = table.text([each for each in rows if each["loss"] in ("loss0", "loss1", "loss29")] * 9)
+    assert [line.split()[-2:] for line in few.splitlines()[1:7] if "*" not in line] == [
+        ["9", "diverged"], ["9", "diverged"], ["9", "ok"], ["9", "failed"], ["9", "failed"],
+    ]  # fmt: skip
 
 
 def test_tuning_seeds_choose_the_settings_and_the_others_give_the_mean():
@@ -216,11 +240,13 @@ def test_tuning_seeds_choose_the_settings_and_the_others_give_the_mean():
 
     tried = [*rows("0.01", 0.6, 0.6), *rows("0.1", 0.7, 0.7, 0.5, 0.4)]
     assert table.means(tried, 2) == pytest.approx({"ce": 0.45})
-    assert table.means(tried) == pytest.approx({"ce": 0.6})
+    assert table.means(tried) == pytest.approx({"ce": 0.575})  # the rate with more results
 
-    many = [*tried, *(rows("0.001", 0.1, 0.1) * table.MOST_ROWS)]
+    others = [each | {"loss": "mse"} for each in rows("0.001", 0.1, 0.1) * table.MOST_ROWS]
+    tried[2]["val acc"] = 0.4  # now 0.01 is better with the tuning seeds
+    many = [*tried, *others]
     lines = table.text(many, tuning_seeds=2).splitlines()
-    assert next(line.split()[1:3] for line in lines if line.startswith("*")) == ["ce", "0.1"]
+    assert next(line.split()[1:3] for line in lines if line.startswith("*")) == ["ce", "0.01"]
     assert lines[-1].startswith("* best validation accuracy of this loss with seeds 0 to 1; mean")
     lines = table.text(many).splitlines()
-    assert next(line.split()[1:3] for line in lines if line.startswith("*")) == ["ce", "0.01"]
+    assert next(line.split()[1:3] for line in lines if line.startswith("*")) == ["ce", "0.1"]

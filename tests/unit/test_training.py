@@ -231,7 +231,7 @@ def test_weight_decay_moves_the_weights(splits):
     assert np.abs(decayed).sum() < np.abs(plain).sum()
 
 
-ONE_EACH = r"one value per example of the loss, \[2\] for a batch of 2, got"
+ONE_EACH = r"one value per example from the loss, \[2\] for a batch of 2, got"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_loss_of_the_wrong_shape_or_type_is_refused_in_rehearsal(loss, complai
 
 def test_a_model_of_the_wrong_width_is_refused_in_rehearsal():
     wide = built(lambda outputs: models.softmax(11))
-    with pytest.raises(ValueError, match=r"outputs \[batch, 10\] of the model, got \[2, 11\]"):
+    with pytest.raises(ValueError, match=r"outputs \[batch, 10\] from the model, got \[2, 11\]"):
         rehearsal.rehearse(wide)
     wide = dataclasses.replace(wide, shape=(13,))
     with pytest.raises(ValueError, match=r"takes inputs of the shape \[2, 13\], got the error"):
