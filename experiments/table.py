@@ -49,7 +49,7 @@ def row(job: Settings, run: Run | None) -> dict[str, Any]:
 def means(rows: Sequence[Mapping[str, Any]], tuning_seeds: int = 0) -> dict[str, float]:
     """The mean test accuracy of each loss at its best learning rate and own values.
 
-    It is that of the most epochs, and empty where the runs have several settings. As in reports, a
+    Only runs of the most epochs count. Empty where the runs have several settings. As in reports, a
     diverged run counts as a constant answer.
 
     Args:
@@ -103,7 +103,7 @@ def _by_configuration(frame: pd.DataFrame, own: list[str], tuning_seeds: int) ->
 
 
 def _best(table: pd.DataFrame, groups: list[str]) -> pd.Index:
-    """The row of each group that reports choose, too.
+    """The row of each group that a report would choose.
 
     That with the most runs that choose; of these, with the best score; of these, with the smallest
     learning rate.
@@ -129,7 +129,7 @@ def text(rows: list[dict[str, Any]], tuned: Collection[str] = (), tuning_seeds: 
     frame = pd.DataFrame(rows)
     own = _differing(frame)
     if "data.name" in own and frame["data.name"].equals(frame.get("data")):
-        own.remove("data.name")  # it differs where several files are data=table
+        own.remove("data.name")  # it says more only where several files are data=table
     if len(frame) > MOST_ROWS:
         return _configurations(frame, own, tuned, tuning_seeds)
     shown = frame[_SETTINGS + own + _RESULTS].copy()
@@ -195,9 +195,7 @@ def _counted(outcomes: pd.Series) -> str:
     return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.value_counts().items())
 
 
-def at_the_edge(
-    pairs: Sequence[tuple[Settings, Run | None]], tuned: Collection[str] = ()
-) -> list[str]:
+def at_the_edge(pairs: Sequence[tuple[Settings, Run | None]], tuned: Collection[str]) -> list[str]:
     """A line for each loss whose best learning rate is the last of those that were tried.
 
     Args:

@@ -28,16 +28,16 @@ def make(request: Options, fork: Executor | None) -> Path:
     fork: computes the curves of the losses; None: this process does.
     """
     runs = load(request)
-    apart = unusual(request)
-    directory = files.prepare(request.output, files.report_name(runs, request.where, apart))
+    non_default = unusual(request)
+    directory = files.prepare(request.output, files.report_name(runs, request.where, non_default))
     sections = sections_of(request, runs)
     curves = None if runs.imported else _gallery(runs, sections, fork)
-    over_all = None
+    across_result = None
     if request.across is not None:
-        over_all = across.across(sections, request.across, question(request, runs))
-    families, lacking = fonts.fallback(fonts.names(runs.summary, sections))
-    if lacking:
-        runs = replace(runs, notes=[*runs.notes, fonts.note(lacking)])
+        across_result = across.across(sections, request.across, question(request, runs))
+    families, missing_glyphs = fonts.fallback(fonts.names(runs.summary, sections))
+    if missing_glyphs:
+        runs = replace(runs, notes=[*runs.notes, fonts.note(missing_glyphs)])
     source = source_of(request, runs, directory)
     comparisons = verdicts.document(
         sections,
@@ -50,10 +50,10 @@ def make(request: Options, fork: Executor | None) -> Path:
             "from": request.mapping or request.csv,
         },
     )
-    if over_all:
-        comparisons["across"] = across.document(over_all)
+    if across_result:
+        comparisons["across"] = across.document(across_result)
     with warnings.catch_warnings(), palette.style(families):
-        if lacking:  # the note says it
+        if missing_glyphs:  # the note says it
             warnings.filterwarnings("ignore", message=r".*[Gg]lyph .* missing from .*font")
         result = page_report.report(
             sections,
@@ -61,7 +61,7 @@ def make(request: Options, fork: Executor | None) -> Path:
             test_examples,
             gallery=None if curves is None else curves(),
             figure_format=request.formats[0],
-            across=over_all,
+            across=across_result,
         )
         figure.draw_all(result.figures.values(), request.width, request.formats)
         written = files.write(
@@ -74,15 +74,15 @@ def make(request: Options, fork: Executor | None) -> Path:
     stored = files.store_with_parent(
         directory,
         runs,
-        beside=bool(request.where or apart),
+        beside=bool(request.where or non_default),
         description=answer.description(result.page.title, sections),
     )
     if runs.baselines and sections:
         for text, _ in provenance.sentences(runs.baselines, sections[0].runs):
             print(text)
     print_notes(runs)
-    if over_all:
-        print_across(over_all, sections)
+    if across_result:
+        print_across(across_result, sections)
     else:
         print_verdicts(sections)
     print(f"\nreport: {written}\n{stored}")

@@ -44,13 +44,13 @@ def same_loss(
     question = replace(question, all_pairs=False, subjects=(), tuning_seeds=None)
     frames = [pd.DataFrame(columns=["a", "verdict"])]
     for _, runs in with_tuned(ended).groupby("setting", sort=True, dropna=False):
-        second = sorted(runs["seed"].unique())[1::2]
         ok = runs[runs["outcome"] == "ok"]
         read = read_predictions(ok, sorted(set(ok["loss"])), predictions)
         test_size, constant = of_test_set(read, read_metric(question.metric))
         diverged_as = None if constant is None else float(constant.mean())
         for (name, _), own in runs.groupby(["loss", "tuned"], sort=True):
             other = f"{name} (other seeds)"
+            second = sorted(own["seed"].unique())[1::2]
             halves = own.assign(loss=np.where(own["seed"].isin(second), other, name))
             if halves["loss"].nunique() == 2:
                 frame = comparisons(

@@ -208,4 +208,7 @@ def test_an_aa_comparison_of_tuned_values_pairs_each_with_itself() -> None:
     summary, _ = tuned(seeds=range(4))
     rows = same_loss(summary, Question(), "focal", lambda run_id: None)
     assert len(rows) == 3 * 2  # values, rates
+    other = summary["loss"].eq("ce") & summary["seed"].isin([1, 3])
+    every = same_loss(summary[~other], Question(), None, lambda run_id: None)
+    assert {"ce", "focal"} == set(every["a"])  # the seeds of each loss are halved
     assert (rows["family"] == 2).all() and (rows["tuned_a"] == rows["tuned_b"]).all()
