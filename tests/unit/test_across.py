@@ -82,8 +82,8 @@ def light_sections(summary: pd.DataFrame) -> Any:
     ]
 
 
-def answer(summary: pd.DataFrame, **asked: Any) -> Across:
-    return across.across(light_sections(summary), "data", Question(**asked))
+def answer(summary: pd.DataFrame, **options: Any) -> Across:
+    return across.across(light_sections(summary), "data", Question(**options))
 
 
 def test_settings_that_differ_in_something_else_are_refused_by_name() -> None:

@@ -188,8 +188,8 @@ def test_all_pairs_are_one_family() -> None:
 @pytest.mark.slow
 def test_false_verdicts_are_at_most_five_per_cent() -> None:
     """The same at length: tests/benchmarks/across_data.py. Three standard errors are allowed."""
-    found = across_data.simulate(200, 0, data_sets=9, losses=4)
-    assert found.decided <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
-    assert found.friedman <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+    rates = across_data.simulate(200, 0, data_sets=9, losses=4)
+    assert rates.decided <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
+    assert rates.friedman <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
     power = across_data.simulate(30, 0, data_sets=12, losses=2, shift=3.0)
     assert power.better > 0.9

@@ -49,34 +49,34 @@ def test_a_run_reaches_the_target_at_its_first_epoch_there() -> None:
             "outcome": ["ok", "ok", "diverged", "diverged", "diverged"],
         }
     )
-    found = budget.times_to_target(runs, curves, 0.85).set_index("run_id")
-    assert found["reached"].to_dict() == {"a": True, "b": False, "c": True, "d": False, "e": False}
+    times = budget.times_to_target(runs, curves, 0.85).set_index("run_id")
+    assert times["reached"].to_dict() == {"a": True, "b": False, "c": True, "d": False, "e": False}
     # d and e, which diverged at once, are watched as long as the longest run
-    assert found["epochs"].to_dict() == {"a": 2, "b": 3, "c": 1, "d": 3, "e": 3}
-    assert found["seconds"].to_dict() == {"a": 6, "b": 9, "c": 3, "d": 9, "e": 9}
+    assert times["epochs"].to_dict() == {"a": 2, "b": 3, "c": 1, "d": 3, "e": 3}
+    assert times["seconds"].to_dict() == {"a": 6, "b": 9, "c": 3, "d": 9, "e": 9}
 
     early = runs[:2].assign(run_id=["f", "g"], epochs=9, stop_trained_epochs=[2, 9])
     curves = pd.DataFrame(curve("f", 0.1, 0.2, 0.2) + curve("g", *[0.1] * 5))
-    found = budget.times_to_target(early, curves, 0.85).set_index("run_id")
+    times = budget.times_to_target(early, curves, 0.85).set_index("run_id")
     # f, which was stopped early, never reaches it; g is watched until its last epoch with a value
-    assert found["epochs"].to_dict() == {"f": 4, "g": 4}
+    assert times["epochs"].to_dict() == {"f": 4, "g": 4}
 
 
 def test_the_median_counts_runs_that_never_reach_it() -> None:
     """Of eight runs six reach it: one by 1, half of all by 3. Order statistics 1 and 8 are 95 %."""
     times = [(1, True), (2, True), (2, True), (3, True), (4, True), (4, True), (5, False)]
-    found = budget.median_times(watched(ce=[*times, (5, False)], none=[(5, False)] * 3))
-    ce = found[(found["measure"] == "epochs") & (found["loss"] == "ce")].iloc[0]
+    medians = budget.median_times(watched(ce=[*times, (5, False)], none=[(5, False)] * 3))
+    ce = medians[(medians["measure"] == "epochs") & (medians["loss"] == "ce")].iloc[0]
     assert (ce["n"], ce["reached"], ce["median"], ce["low"], ce["high"]) == (8, 6, 3, 1, math.inf)
-    none = found[(found["measure"] == "seconds") & (found["loss"] == "none")].iloc[0]
+    none = medians[(medians["measure"] == "seconds") & (medians["loss"] == "none")].iloc[0]
     assert (none["n"], none["reached"], none["median"]) == (3, 0, math.inf)
     assert math.isnan(none["low"]) and math.isnan(none["high"])
 
 
 def test_the_shares_are_those_of_kaplan_and_meier() -> None:
     """Reached at 1 and 4, watched until 2 and 5: 1 - 3/4 at 1, and 1 - 3/4 x 1/2 at 4."""
-    found = budget.reached(watched(ce=[(1, True), (2, False), (4, True), (5, False)]))
-    epochs = found[found["measure"] == "epochs"]
+    shares = budget.reached(watched(ce=[(1, True), (2, False), (4, True), (5, False)]))
+    epochs = shares[shares["measure"] == "epochs"]
     assert epochs["at"].tolist() == [0, 1, 2, 4, 5]
     assert epochs["share"].tolist() == pytest.approx([0, 0.25, 0.25, 0.625, 0.625])
 
@@ -98,26 +98,26 @@ def test_the_best_of_some_trials_by_hand() -> None:
             "val_accuracy": [0.5, 0.9, math.nan, math.nan, 0.7],
         }
     )
-    found = budget.expected_best(runs)
-    assert found["loss"].tolist() == ["ce"] * 3 and found["trials"].tolist() == [1, 2, 3]
+    best = budget.expected_best(runs)
+    assert best["loss"].tolist() == ["ce"] * 3 and best["trials"].tolist() == [1, 2, 3]
     by_hand = [
         (0.1 + 0.5 + 0.9) / 3,
         (0.1 * 1 + 0.5 * (4 - 1) + 0.9 * (9 - 4)) / 9,
         (0.1 * 1 + 0.5 * (8 - 1) + 0.9 * (27 - 8)) / 27,
     ]
-    assert found["mean"].tolist() == pytest.approx(by_hand)
+    assert best["mean"].tolist() == pytest.approx(by_hand)
 
 
 def test_each_rate_is_as_likely_whatever_its_seeds() -> None:
     runs = pd.DataFrame(
         {"loss": "ce", "lr": [1, 2, 2, 2], "outcome": "ok", "val_accuracy": [0.2, 0.6, 0.7, 0.8]}
     )
-    found = budget.expected_best(runs)["mean"].tolist()
+    means = budget.expected_best(runs)["mean"].tolist()
     drawn = np.random.default_rng(0).choice(
         [0.2, 0.6, 0.7, 0.8], (200_000, 2), p=[1 / 2, 1 / 6, 1 / 6, 1 / 6]
     )
-    assert found[0] == pytest.approx(0.2 / 2 + 0.7 / 2)
-    assert found[1] == pytest.approx(drawn.max(axis=1).mean(), abs=0.003)
+    assert means[0] == pytest.approx(0.2 / 2 + 0.7 / 2)
+    assert means[1] == pytest.approx(drawn.max(axis=1).mean(), abs=0.003)
 
 
 def test_the_page_tells_both_where_they_are_known() -> None:
@@ -146,8 +146,8 @@ def test_the_seconds_of_a_curve_without_epoch_0_are_those_since_its_start() -> N
     _, curves = synthetic(seeds=range(2), rates=(0.1,))
     curves = curves.assign(seconds=10.0 * curves["epoch"])
     later = curves[curves["epoch"] > 1]
-    found = setting_frames.accuracy_bands(later, 0)
-    assert (found["seconds"] == 10 * found["epoch"]).all() and len(found)
+    bands = setting_frames.accuracy_bands(later, 0)
+    assert (bands["seconds"] == 10 * bands["epoch"]).all() and len(bands)
 
 
 def test_without_a_target_it_is_a_share_of_the_reference() -> None:

@@ -47,11 +47,11 @@ def learned(
         )
         records = list(training.train(learner, splits, epochs=3, batch_size=100, seed=0))
     labels = splits.validation.labels
-    found = [
+    by_epoch = [
         checks.of_outputs(learner.head, each.validation_outputs, labels, each.epoch)
         for each in records
     ]
-    return [names(each) for each in found]
+    return [names(each) for each in by_epoch]
 
 
 @pytest.mark.parametrize("loss", [losses.ce, losses.mse])
@@ -62,7 +62,7 @@ def test_a_network_that_learns_makes_no_mistake(splits, loss):
 def test_a_rate_that_kills_the_network_is_seen_after_an_epoch(splits):
     first, *later = learned(splits, losses.mse, models.convnet, 0.03)
     assert first == []
-    assert all("dead-network" in found for found in later)
+    assert all("dead-network" in warning_names for warning_names in later)
 
 
 def test_a_regression_that_broadcasts_ends_at_the_mean_of_the_labels(splits):
@@ -96,15 +96,15 @@ def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
     dead = np.tile(logits[:1], (1000, 1))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
-    def found(outputs, epoch=1):
+    def warning_names(outputs, epoch=1):
         return names(checks.of_outputs(LOGITS, outputs, LABELS, epoch))
 
-    assert found(logits) == found(dead, epoch=0) == []
-    assert found(dead) == found(np.zeros_like(logits)) == ["dead-network"]
+    assert warning_names(logits) == warning_names(dead, epoch=0) == []
+    assert warning_names(dead) == warning_names(np.zeros_like(logits)) == ["dead-network"]
     (warning,) = checks.of_outputs(LOGITS, dead, LABELS, 1)
     assert f"it predicts {dead[0].argmax()} for all" in warning.text
-    assert found(favourite - favourite.mean()) == ["one-class"]
-    assert found(shares, epoch=0) == ["softmax-in-the-network"]
+    assert warning_names(favourite - favourite.mean()) == ["one-class"]
+    assert warning_names(shares, epoch=0) == ["softmax-in-the-network"]
 
 
 def test_of_outputs_that_say_nothing_nothing_is_said():
@@ -224,9 +224,9 @@ def test_the_command_says_so_once_and_the_run_and_the_report_have_it(tmp_path: P
 
     runs = load(f"sqlite:///{tmp_path / 'mlflow.db'}")
     (section,) = analysis.sections(runs.summary, runs.curves, Question(), lambda run_id: None)
-    told = {term: words for term, words, *_ in caveats.training_checks(section)}
-    assert {"softmax-twice", "dead-network"} <= set(told)
-    assert told["softmax-twice"].startswith(
+    texts = {term: words for term, words, *_ in caveats.training_checks(section)}
+    assert {"softmax-twice", "dead-network"} <= set(texts)
+    assert texts["softmax-twice"].startswith(
         "softmaxed at 0.03, 3 (2 of 2 runs): softmax is applied twice"
     )
-    assert told["dead-network"].startswith("ce at 3 (1 of 2 runs): the network is dead")
+    assert texts["dead-network"].startswith("ce at 3 (1 of 2 runs): the network is dead")

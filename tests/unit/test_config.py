@@ -25,13 +25,13 @@ OPTIONS = sorted(
 
 
 def test_the_defaults_are_the_tutorials():
-    found = settings()
-    assert found.choices == {
+    defaults = settings()
+    assert defaults.choices == {
         "loss": "ce", "model": "convnet", "data": "mnist", "optimizer": "sgd",
         "scheduler": "constant",
     }  # fmt: skip
-    assert (found.lr, found.epochs, found.batch_size, found.seed) == (0.003, 10, 100, 0)
-    assert ranges.problems(found) == []
+    assert (defaults.lr, defaults.epochs, defaults.batch_size, defaults.seed) == (0.003, 10, 100, 0)
+    assert ranges.problems(defaults) == []
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_an_experiment_has_the_name_of_its_data_unless_it_has_one(words, name):
 
 
 def test_params_are_names_scalars_and_dotted_values():
-    found = settings("loss=focal", "loss.gamma=3").params
+    params = settings("loss=focal", "loss.gamma=3").params
     expected = {"loss": "focal", "loss.gamma": 3, "lr": 0.003, "data.label_noise": 0.0}
-    assert expected.items() <= found.items()
-    assert not any("_target_" in name or "_partial_" in name for name in found)
+    assert expected.items() <= params.items()
+    assert not any("_target_" in name or "_partial_" in name for name in params)
 
 
 @pytest.mark.parametrize(
@@ -161,13 +161,13 @@ def test_a_label_tells_options_apart_that_were_asked_for():
         "batch_size=50", "tracking=server", "hydra.run.dir=x", "++data.root=/somewhere",
         "threads=2", "batch_size=20",
     )  # fmt: skip
-    found = dataclasses.replace(BASE, words=words)
-    assert found.label == (
+    job = dataclasses.replace(BASE, words=words)
+    assert job.label == (
         "loss=ce lr=0.003 epochs=10 seed=0 data=digits data.label_noise=0.2 model.extra=1 "
         "batch_size=20 threads=2"
     )
-    assert found.identity("d") == BASE.identity("d")
-    assert found.params == BASE.params
+    assert job.identity("d") == BASE.identity("d")
+    assert job.params == BASE.params
 
 
 OF_GROUPS = [[option for option in OPTIONS if option[0] == group] for group in contract.GROUPS]
@@ -186,11 +186,11 @@ def test_every_option_loads_and_sets_only_what_its_function_takes(options):
             f"{group}={option}",
             *(f"{group}.{name}={values.get(name, 'x')}" for name in names),
         ]
-    found = settings(*words)
+    job = settings(*words)
     for group, option in options:
-        assert found.choices[group] == option
-        assert callable(functions.function(found, group))
-        assert found.options[group]["_partial_"] is True
+        assert job.choices[group] == option
+        assert callable(functions.function(job, group))
+        assert job.options[group]["_partial_"] is True
 
 
 def test_an_optimizer_of_paddle_is_chosen_by_its_class_and_named_in_the_params():

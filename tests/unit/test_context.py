@@ -213,9 +213,9 @@ def test_centres_go_to_the_features_of_their_class():
 
 def test_parameters_that_training_leaves_alone_raise_a_warning():
     before = {"centres": np.zeros(3), "scale": np.ones(1)}
-    (found,) = checks.of_parameters(before, before | {"scale": np.zeros(1)})
-    assert found.name == "idle-parameters"
-    assert "its parameters centres are" in found.text
+    (warning,) = checks.of_parameters(before, before | {"scale": np.zeros(1)})
+    assert warning.name == "idle-parameters"
+    assert "its parameters centres are" in warning.text
 
 
 class Judging(losses.TruncatedGce):
@@ -233,8 +233,8 @@ def test_a_state_that_has_an_effect_in_later_epochs_is_found(splits, loss):
         learner = learner_of(loss, splits, epochs=5)
         learner.context.epoch = learner.context.step = 1
         plain = rehearsal._in_one_state(learner)
-        found = checks.of_loss(plain, rows=40, calls=2, anywhere=False)
-    assert [each.name for each in found] == ["hidden-state"] * (loss is Judging)
+        warnings = checks.of_loss(plain, rows=40, calls=2, anywhere=False)
+    assert [each.name for each in warnings] == ["hidden-state"] * (loss is Judging)
     assert (learner.context.epoch, learner.context.step) == (1, 1)
 
 

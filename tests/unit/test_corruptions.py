@@ -109,9 +109,9 @@ def test_warps_put_a_dot_where_they_are_said_to():
     Interpolation moves the centre of its ink by up to half a pixel.
     """
 
-    def close(found, expected):
-        pairs = zip(sorted(found), sorted(expected), strict=True)
-        assert all(np.allclose(a, b, atol=0.5) for a, b in pairs), found
+    def close(dots, expected):
+        pairs = zip(sorted(dots), sorted(expected), strict=True)
+        assert all(np.allclose(a, b, atol=0.5) for a, b in pairs), dots
 
     row, column = 7, 9
     cos, sin = np.cos(0.4), np.sin(0.4)

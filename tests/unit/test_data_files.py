@@ -134,10 +134,10 @@ def test_cifar_is_read_from_an_archive_of_its_form(tmp_path: Path, monkeypatch) 
 def test_scikit_learns_tables() -> None:
     from sklearn.datasets import load_wine
 
-    bundle, found = load_wine(), data.table(name="wine", seed=0)
-    assert found.classes == tuple(bundle.target_names) and found.shape == (13,)
-    together = np.concatenate([found.train.inputs, found.validation.inputs, found.test.inputs])
+    bundle, splits = load_wine(), data.table(name="wine", seed=0)
+    assert splits.classes == tuple(bundle.target_names) and splits.shape == (13,)
+    together = np.concatenate([splits.train.inputs, splits.validation.inputs, splits.test.inputs])
     np.testing.assert_array_equal(
         np.sort(together, axis=0), np.sort(bundle.data.astype(np.float32), axis=0)
     )
-    assert [len(part) for part in (found.train, found.validation, found.test)] == [115, 28, 35]
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [115, 28, 35]

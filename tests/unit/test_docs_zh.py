@@ -77,10 +77,10 @@ def test_every_command_parses(command):
 
 
 def test_there_are_commands_to_test():
-    found = commands()
-    assert "pip install -e . && python experiments/run.py -m loss=mse,ce" in found
+    all_commands = commands()
+    assert "pip install -e . && python experiments/run.py -m loss=mse,ce" in all_commands
     for program in PROGRAMS:
-        assert sum(program in command for command in found) >= 2
+        assert sum(program in command for command in all_commands) >= 2
 
 
 def test_the_headings_of_the_page_are_its_own():

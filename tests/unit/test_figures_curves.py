@@ -168,8 +168,8 @@ def test_intervals_of_other_metrics_are_drawn_no_further_than_values_can_be() ->
         assert final is not None
         scale = section.metric.scale
         high = scale * section.means.loc[section.means["epochs"] == 4, "high"].dropna()
-        found = [tuple(line.get_xdata()) for line in with_gid(final.draw(), "interval")]
-        np.testing.assert_allclose(found, [(least, min(end, most)) for end in high])
+        intervals = [tuple(line.get_xdata()) for line in with_gid(final.draw(), "interval")]
+        np.testing.assert_allclose(intervals, [(least, min(end, most)) for end in high])
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ def boxes(figure: Figure, texts: list[Text]) -> list[Any]:
     return [Text.get_window_extent(text, canvas.get_renderer()) for text in texts]
 
 
-def assert_apart(found: list[Any]) -> None:
-    for i, one in enumerate(found):
-        for other in found[:i]:
+def assert_apart(extents: list[Any]) -> None:
+    for i, one in enumerate(extents):
+        for other in extents[:i]:
             assert not one.overlaps(other), (one, other)
 
 

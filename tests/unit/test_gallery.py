@@ -45,8 +45,8 @@ def of(*losses: str, config: Mapping[str, Any] | None = None, **params: Any) -> 
     return gallery(pd.DataFrame(rows), lambda run_id: config)
 
 
-def weights(found: Gallery, loss: str) -> tuple[np.ndarray, np.ndarray]:
-    of_loss = found.weights[found.weights["loss"] == loss]
+def weights(curves: Gallery, loss: str) -> tuple[np.ndarray, np.ndarray]:
+    of_loss = curves.weights[curves.weights["loss"] == loss]
     return of_loss["p"].to_numpy(), of_loss["weight"].to_numpy()
 
 
@@ -207,12 +207,12 @@ def test_a_loss_from_outside_the_suite_is_drawn_where_it_can_be_imported(own_mod
 def test_what_cannot_be_drawn_is_named_with_the_reason(
     own_module: Any, target: str, why: str
 ) -> None:
-    found = own_module(target)
-    assert not len(found.weights) and not len(found.margins) and not len(found.errors)
-    assert why in found.missing["own"]
+    curves = own_module(target)
+    assert not len(curves.weights) and not len(curves.margins) and not len(curves.errors)
+    assert why in curves.missing["own"]
     assert (
-        "own (" in cross_setting.left_out(found, ["own"])
-        and cross_setting.left_out(found, ["other"]) == ""
+        "own (" in cross_setting.left_out(curves, ["own"])
+        and cross_setting.left_out(curves, ["other"]) == ""
     )
     module = sys.modules.get("gallery_losses")
     assert (
@@ -254,12 +254,12 @@ def test_values_of_different_losses_are_never_on_one_axis() -> None:
         assert not any(axis.get_shared_y_axes().joined(axis, other) for other in others)
 
 
-def page(found: Gallery | None) -> tuple[page_report.Report, str]:
+def page(curves: Gallery | None) -> tuple[page_report.Report, str]:
     sections = analysis.sections(
         *runs(("ce", "mse", "own"), seeds=range(2)), Question(), predictions
     )
     source = page_report.Source(["e"], [], None, (), 0, [])
-    report = page_report.report(sections, source, lambda section: "none", gallery=found)
+    report = page_report.report(sections, source, lambda section: "none", gallery=curves)
     return report, render.to_html(report.page)
 
 
@@ -284,8 +284,8 @@ def test_the_page_says_why_the_losses_differ_and_which_are_not_shown() -> None:
 
 @pytest.mark.slow
 def test_without_losses_to_show_there_is_no_gallery() -> None:
-    for found in (None, gallery(pd.DataFrame(columns=["loss", "run_id"]), lambda run_id: None)):
-        report, html = page(found)
+    for curves in (None, gallery(pd.DataFrame(columns=["loss", "run_id"]), lambda run_id: None)):
+        report, html = page(curves)
         assert "Gradient weight of each loss" not in html and "loss-weights" not in report.figures
 
 

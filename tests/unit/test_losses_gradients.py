@@ -103,16 +103,16 @@ def test_gradients_agree_with_central_differences(option: str, hyper: dict[str, 
             above = evaluate(option, (flat + step).reshape(outputs.shape), labels, **hyper)
             below = evaluate(option, (flat - step).reshape(outputs.shape), labels, **hyper)
             slopes[:, column] = (above - below) / (2 * h)
-        found = gradient(option, outputs, labels, **hyper)
-        np.testing.assert_allclose(found, slopes.reshape(outputs.shape), rtol=1e-6, atol=1e-8)
+        gradients = gradient(option, outputs, labels, **hyper)
+        np.testing.assert_allclose(gradients, slopes.reshape(outputs.shape), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("option", list(GOLDEN_GRADIENT_NORM))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_golden_norm_of_the_gradient_at_zero(option: str, dtype: str):
-    found = gradient(option, np.zeros((10, 10), dtype=dtype), np.arange(10))
-    assert found.dtype == dtype
-    norms = np.linalg.norm(found, axis=1)
+    gradients = gradient(option, np.zeros((10, 10), dtype=dtype), np.arange(10))
+    assert gradients.dtype == dtype
+    norms = np.linalg.norm(gradients, axis=1)
     np.testing.assert_allclose(norms, GOLDEN_GRADIENT_NORM[option], atol=6e-5)
 
 
@@ -144,21 +144,21 @@ def test_losses_of_p_y_alone_pull_along_p_minus_e(option: str, hyper: dict[str, 
     for classes in (2, 3, 10):
         logits, labels = random_logits(classes)
         expected = weighted_distance(option, logits, labels, **hyper)
-        found = gradient(option, logits, labels, **hyper)
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        gradients = gradient(option, logits, labels, **hyper)
+        np.testing.assert_allclose(gradients, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_ovr_bce_has_the_right_gradient_at_a_logit_of_zero(dtype: str):
     """Paddle 3.3.1 gives -1.5 and -0.5 here."""
-    found = gradient("ovr_bce", np.zeros((1, 3), dtype=dtype), np.array([1]))
-    np.testing.assert_array_equal(found, [[0.5, -0.5, 0.5]])
+    gradients = gradient("ovr_bce", np.zeros((1, 3), dtype=dtype), np.array([1]))
+    np.testing.assert_array_equal(gradients, [[0.5, -0.5, 0.5]])
 
 
 def test_huber_s_gradient_is_the_error_up_to_delta_and_delta_beyond():
     errors = np.array([-9.0, -2.0, -1.5, -1.0, 0.0, 0.5, 2.0, 2.5])
-    found = gradient("huber", errors, np.zeros(8), delta=2)
-    np.testing.assert_array_equal(found, errors.clip(-2, 2))
+    gradients = gradient("huber", errors, np.zeros(8), delta=2)
+    np.testing.assert_array_equal(gradients, errors.clip(-2, 2))
 
 
 # ---- Far from zero: Paddle's cross-entropy saturates at 64, powers and logarithms give nan ----
@@ -200,9 +200,9 @@ def test_logits_of_1e4_give_the_right_values_and_finite_gradients(
 def test_predictions_of_1e4_give_finite_values_and_gradients(option: str, hyper: dict[str, float]):
     predictions, labels = np.array([1e4, -1e4, 3.0], dtype=np.float32), np.array([0, 9, 3])
     assert np.isfinite(evaluate(option, predictions, labels, **hyper)).all()
-    found = gradient(option, predictions, labels, **hyper)
-    assert np.isfinite(found).all()
-    np.testing.assert_array_equal(np.sign(found), [1, -1, 0])
+    gradients = gradient(option, predictions, labels, **hyper)
+    assert np.isfinite(gradients).all()
+    np.testing.assert_array_equal(np.sign(gradients), [1, -1, 0])
 
 
 def test_paddles_operators_compute_ce_where_they_are_asked_for(monkeypatch):
@@ -259,9 +259,9 @@ def test_a_loss_leaves_its_arguments_alone_and_needs_no_gradient(option: str):
 def test_a_number_is_compared_with_labels_of_any_dtype(option: str, dtype: str):
     predictions, labels = random_predictions()
     for outputs in (predictions, predictions.astype(np.float32)):
-        found = evaluate(option, outputs, labels.astype(dtype))
-        assert found.dtype == outputs.dtype
-        np.testing.assert_array_equal(found, evaluate(option, outputs, labels))
+        values = evaluate(option, outputs, labels.astype(dtype))
+        assert values.dtype == outputs.dtype
+        np.testing.assert_array_equal(values, evaluate(option, outputs, labels))
 
 
 def test_one_number_may_have_labels_between_the_classes():

@@ -177,9 +177,9 @@ def test_hyperparameters_out_of_range_raise_and_those_at_its_ends_do_not(option:
         message = rf"{name}: expected a (finite|whole) number {permitted}, got {value}$"
         refused(ValueError, option, outputs, Y, message, **{name: value})
     for value in [*inside, *map(np.float64, inside)]:
-        found = evaluate(option, outputs, Y, **{name: value})
-        assert found.dtype == np.float32
-        assert np.isfinite(found).all()
+        values = evaluate(option, outputs, Y, **{name: value})
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
 
 
 @each_option

@@ -96,8 +96,8 @@ def test_golden_value(option: str):
 def test_values_are_the_formula_s(option: str, hyper: dict[str, float]):
     for outputs, labels in random_batches(option):
         expected = formula(option, outputs, labels, **hyper)
-        found = evaluate(option, outputs, labels, **hyper)
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+        values = evaluate(option, outputs, labels, **hyper)
+        np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-13)
         single = evaluate(option, outputs.astype(np.float32), labels, **hyper)
         assert single.dtype == np.float32
         np.testing.assert_allclose(single, expected, rtol=2e-5, atol=2e-6)
@@ -236,16 +236,16 @@ def test_symmetry_the_sum_over_all_labels_is_a_constant(
 
 
 def test_phuber_ce_is_ce_up_to_the_bend_and_its_tangent_beyond():
-    found = evaluate("phuber_ce", *of_two(0.5, 0.2, 0.1, 0.01), tau=5)
+    values = evaluate("phuber_ce", *of_two(0.5, 0.2, 0.1, 0.01), tau=5)
     expected = [-np.log(0.5), -np.log(0.2), np.log(5) + 0.5, np.log(5) + 0.95]
-    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    np.testing.assert_allclose(values, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("t1", [0, 0.5, 0.8])
 def test_bitempered_is_bounded_by_t1_where_ce_is_not(t1: float):
     wrong, label = np.array([[0.0, 1e300]]), np.array([0])
-    found = evaluate("bitempered", wrong, label, t1=t1, t2=1.0)
-    assert found == pytest.approx(1 / (1 - t1), rel=1e-12)
+    value = evaluate("bitempered", wrong, label, t1=t1, t2=1.0)
+    assert value == pytest.approx(1 / (1 - t1), rel=1e-12)
     assert evaluate("bitempered", wrong / 1e298, label, t1=t1) < 1 / (1 - t1)
 
 
@@ -283,8 +283,8 @@ def test_logit_norm_sees_the_direction_alone():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_logit_norm_has_a_finite_gradient_where_there_is_no_direction(dtype: str):
-    found = gradient("logit_norm", np.zeros((1, 10), dtype=dtype), np.array([3]))
-    np.testing.assert_allclose(found, (0.1 - np.eye(10)[[3]]) / (0.04 * 1e-7), rtol=1e-6)
+    gradients = gradient("logit_norm", np.zeros((1, 10), dtype=dtype), np.array([3]))
+    np.testing.assert_allclose(gradients, (0.1 - np.eye(10)[[3]]) / (0.04 * 1e-7), rtol=1e-6)
 
 
 def test_squentropy_is_ce_where_the_wrong_classes_have_logits_of_zero():
@@ -305,10 +305,10 @@ def test_crammer_singer_sees_the_strongest_rival_alone_and_equal_rivals_share_th
     ("margin", "p", "expected"), [(1.5, 1, 0), (1.75, 1, 0.25 / 3), (2.5, 2, (1 + 0.25) / 3)]
 )
 def test_hinge_is_zero_once_the_true_class_leads_by_the_margin(margin, p, expected):
-    found = evaluate("hinge", np.array([[2.0, 0.5, 0.0]]), np.array([0]), margin=margin, p=p)
-    assert found == pytest.approx(expected)
+    value = evaluate("hinge", np.array([[2.0, 0.5, 0.0]]), np.array([0]), margin=margin, p=p)
+    assert value == pytest.approx(expected)
 
 
 def test_square_weighs_the_true_class_by_k_and_wants_m():
-    found = evaluate("square", np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([1]), k=3, M=5)
-    assert found == pytest.approx((1 + 3 * 9 + 9 + 16) / 4)
+    value = evaluate("square", np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([1]), k=3, M=5)
+    assert value == pytest.approx((1 + 3 * 9 + 9 + 16) / 4)

@@ -17,8 +17,8 @@ LABELS = RNG.integers(0, 10, size=500)
 def test_accuracy_by_the_number_of_training_examples_of_a_class():
     labels = np.array([0, 0, 1, 1, 1, 2, 3])
     predicted = np.array([0, 1, 1, 1, 0, 2, 0])
-    found = metrics.by_frequency(predicted, labels, [101, 100, 20, 19])
-    assert found == {"accuracy_many": 1 / 2, "accuracy_medium": 3 / 4, "accuracy_few": 0}
+    accuracies = metrics.by_frequency(predicted, labels, [101, 100, 20, 19])
+    assert accuracies == {"accuracy_many": 1 / 2, "accuracy_medium": 3 / 4, "accuracy_few": 0}
     assert metrics.by_frequency(predicted, labels, [200] * 4) == {"accuracy_many": 4 / 7}
 
 
@@ -64,18 +64,18 @@ def test_accuracies_by_class_by_hand():
     predicted, labels = np.array([0, 1, 1, 9, 0]), np.array([0, 0, 1, 9, 0])
     expected = {"accuracy_0": 2 / 3, "accuracy_1": 1.0, "accuracy_9": 1.0}
     assert metrics.class_accuracies(predicted, labels) == expected
-    found = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
+    accuracies = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
     # their mean, by how often each class is, is the accuracy
-    mean = np.bincount(LABELS) / len(LABELS) @ list(found.values())
+    mean = np.bincount(LABELS) / len(LABELS) @ list(accuracies.values())
     assert mean == pytest.approx(metrics.accuracy(LOGIT_VALUES.argmax(1), LABELS))
 
 
 def test_balanced_accuracy_counts_each_class_alike():
     predicted, labels = np.array([0, 0, 0, 0, 1, 1, 9]), np.array([0, 0, 0, 0, 1, 9, 9])
     assert metrics.balanced_accuracy(predicted, labels) == pytest.approx((1 + 1 + 0.5) / 3)
-    found = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
+    accuracies = metrics.class_accuracies(LOGIT_VALUES.argmax(1), LABELS)
     balanced = metrics.balanced_accuracy(LOGIT_VALUES.argmax(1), LABELS)
-    assert balanced == pytest.approx(np.mean(list(found.values())))
+    assert balanced == pytest.approx(np.mean(list(accuracies.values())))
 
 
 def test_balanced_accuracy_by_example_varies_within_classes_only():
@@ -97,8 +97,8 @@ def test_the_label_is_among_the_five_largest_logits():
     np.testing.assert_array_equal(one, LOGIT_VALUES.argmax(1) == LABELS)
     head = logits_head(12)
     losses = np.zeros(12, np.float32)
-    found = metrics.test_metrics(head, outputs, np.arange(12), losses, outputs, np.arange(12))
-    assert found["top5_accuracy"] == pytest.approx(5 / 12)
+    values = metrics.test_metrics(head, outputs, np.arange(12), losses, outputs, np.arange(12))
+    assert values["top5_accuracy"] == pytest.approx(5 / 12)
 
 
 def test_macro_f1_by_hand():
@@ -139,8 +139,8 @@ def two_classes(confidence):
 def test_aurc_by_hand():
     log_p = two_classes([0.6, 0.9, 0.8, 0.7])
     # surest first: right, wrong, right, wrong; the risks are 0, 1/2, 1/3, 2/4
-    found = metrics.aurc(log_p, np.array([1, 0, 1, 0]))
-    assert found == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
+    area = metrics.aurc(log_p, np.array([1, 0, 1, 0]))
+    assert area == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
     assert metrics.aurc(log_p, np.zeros(4, int)) == 0.0
     assert metrics.aurc(log_p, np.ones(4, int)) == 1.0
 
@@ -159,33 +159,33 @@ def test_aurc_of_ties_is_the_mean_over_their_orders():
 def test_what_a_classifier_reports():
     losses = np.arange(500, dtype=np.float32)
     outputs = LOGIT_VALUES.astype(np.float32)
-    found = metrics.test_metrics(LOGITS, outputs, LABELS, losses, outputs, LABELS)
-    assert set(found) == {f"accuracy_{c}" for c in range(10)} | {
+    values = metrics.test_metrics(LOGITS, outputs, LABELS, losses, outputs, LABELS)
+    assert set(values) == {f"accuracy_{c}" for c in range(10)} | {
         *("loss", "accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "margin"),
         *("aurc", "temperature", "nll_scaled", "brier_scaled", "ece_scaled"),
     }
-    assert found["loss"] == 249.5
-    assert found["ece_scaled"] < found["ece"]  # the logits are noise and far too sure
-    assert found["nll_scaled"] < found["nll"]
-    assert found["brier_scaled"] < found["brier"]
-    scaled = log_softmax(outputs.astype(np.float64) / found["temperature"])  # float64 throughout
-    assert found["nll_scaled"] == metrics.nll(scaled, LABELS)
-    assert found["brier_scaled"] == metrics.brier(scaled, LABELS)
-    assert found["ece_scaled"] == metrics.ece(scaled, LABELS)
+    assert values["loss"] == 249.5
+    assert values["ece_scaled"] < values["ece"]  # the logits are noise and far too sure
+    assert values["nll_scaled"] < values["nll"]
+    assert values["brier_scaled"] < values["brier"]
+    scaled = log_softmax(outputs.astype(np.float64) / values["temperature"])  # float64 throughout
+    assert values["nll_scaled"] == metrics.nll(scaled, LABELS)
+    assert values["brier_scaled"] == metrics.brier(scaled, LABELS)
+    assert values["ece_scaled"] == metrics.ece(scaled, LABELS)
 
 
 def test_what_a_regression_reports():
     outputs = np.array([[0.2], [2.9], [9.6], [4.0]], dtype=np.float32)
     labels = np.array([0, 2, 9, 7])
     losses = (outputs[:, 0] - labels) ** 2
-    found = metrics.test_metrics(NUMBER, outputs, labels, losses, outputs, labels)
+    values = metrics.test_metrics(NUMBER, outputs, labels, losses, outputs, labels)
     of_class = {"accuracy_0": 1.0, "accuracy_2": 0.0, "accuracy_7": 0.0, "accuracy_9": 1.0}
-    assert set(found) == {
+    assert set(values) == {
         *("loss", "accuracy", "balanced_accuracy", "macro_f1", "mean_absolute_error"),
         *("off_by_one", *of_class),
     }
-    assert {name: found[name] for name in of_class} == of_class
-    assert found["macro_f1"] == (1 + 1) / 6  # 0 and 9; 2 and 7 are missed, 3 and 4 are no label
-    assert found["accuracy"] == 0.5
-    assert found["mean_absolute_error"] == pytest.approx((0.2 + 0.9 + 0.6 + 3.0) / 4, rel=1e-6)
-    assert found["off_by_one"] == 0.75
+    assert {name: values[name] for name in of_class} == of_class
+    assert values["macro_f1"] == (1 + 1) / 6  # 0 and 9; 2 and 7 are missed, 3 and 4 are no label
+    assert values["accuracy"] == 0.5
+    assert values["mean_absolute_error"] == pytest.approx((0.2 + 0.9 + 0.6 + 3.0) / 4, rel=1e-6)
+    assert values["off_by_one"] == 0.75

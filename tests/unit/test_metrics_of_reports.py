@@ -47,7 +47,7 @@ def good_and_bad() -> tuple[dict[str, float], dict[str, float]]:
     near = (LABELS + rng.normal(0, 0.4, 240)).astype(np.float32)[:, None]
     far = rng.uniform(0, 11, (240, 1)).astype(np.float32)
     given = np.where(np.arange(240) % 3 == 0, (LABELS + 1) % 12, LABELS)
-    found = []
+    values = []
     for logits, number, predicted in (
         (right, near, LABELS),
         (NOISE, far, np.where(given == LABELS, 0, given)),
@@ -57,13 +57,13 @@ def good_and_bad() -> tuple[dict[str, float], dict[str, float]]:
         of_test |= experiment_metrics.by_frequency(logits.argmax(axis=1), LABELS, counts)
         noisy = experiment_metrics.memorisation(predicted, given, LABELS)
         share = of_test["accuracy"]
-        found.append(
+        values.append(
             {f"test_{name}": value for name, value in of_test.items()}
             | {f"train_{name}": value for name, value in noisy.items()}
             | {"corrupted_accuracy": share}
             | {f"corrupted_accuracy_{kind}": share for kind in corruption_module.CORRUPTIONS}
         )
-    return found[0], found[1]
+    return values[0], values[1]
 
 
 def test_every_metric_that_runs_write_is_offered_or_refused_with_a_reason() -> None:
@@ -82,7 +82,7 @@ def test_every_metric_that_runs_write_is_offered_or_refused_with_a_reason() -> N
 
 @pytest.mark.parametrize("name", list(OFFERED))
 def test_a_network_that_is_right_is_better_by_every_metric_than_one_that_guesses(name: str) -> None:
-    good, bad = (found[name] for found in good_and_bad())
+    good, bad = (values[name] for values in good_and_bad())
     assert good != bad and (good > bad) == OFFERED[name].higher_is_better
     if OFFERED[name].in_points:
         assert all(0 <= value <= 1 for value in (good, bad))
@@ -142,8 +142,8 @@ def judged_by(name: str, values: dict[str, float | None]) -> tuple[Section, obje
     summary, curves = measured(*runs(list(values), seeds=range(8), rates=(0.03,)))
     own = pd.to_numeric(summary["loss"].map(values))
     summary[name] = own + 1e-4 * summary["seed"] * (1 + summary["loss"].str.len() % 3)
-    (found,), report, html, _ = make_page(summary, curves, Question(metric=name))
-    return found, report, text(html)
+    (section,), report, html, _ = make_page(summary, curves, Question(metric=name))
+    return section, report, text(html)
 
 
 QUICK = {"test_nll", "corrupted_accuracy"}
@@ -155,20 +155,20 @@ QUICK = {"test_nll", "corrupted_accuracy"}
 )
 def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> None:
     metric = OFFERED[name]
-    found, report, words = judged_by(name, {"ce": 0.4, "focal gamma=3": 0.3, "mse": None})
-    comparisons = {row["a"]: row for row in found.headline.to_dict("records")}
+    section, report, words = judged_by(name, {"ce": 0.4, "focal gamma=3": 0.3, "mse": None})
+    comparisons = {row["a"]: row for row in section.headline.to_dict("records")}
     row = comparisons["focal gamma=3"]
     ce, focal = (
-        found.evaluated.loc[found.evaluated["loss"] == loss, name].mean()
+        section.evaluated.loc[section.evaluated["loss"] == loss, name].mean()
         for loss in ("ce", "focal gamma=3")
     )
     difference = (100 if metric.in_points else 1) * (focal - ce)
     assert row["difference"] == pytest.approx(difference) and row["verdict"] != "undecided"
     assert row["verdict"] == ("worse" if metric.higher_is_better else "better")
-    told = f"{difference:+.{metric.digits}f}".replace("-", "−")
+    gap = f"{difference:+.{metric.digits}f}".replace("-", "−")
     unit = " points" if metric.in_points else ""
     assert (
-        f"focal gamma=3 is {row['verdict']} than ce: {told}{unit} of {metric.words} (95 %" in words
+        f"focal gamma=3 is {row['verdict']} than ce: {gap}{unit} of {metric.words} (95 %" in words
     )
     assert "mse against ce is undecided: they cannot be compared, " in words
     assert f"since one or both have no {metric.words}." in words
@@ -186,7 +186,7 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
 
     (entry,) = [
         comparison
-        for comparison in verdicts.document([found], {})["contrasts"]
+        for comparison in verdicts.document([section], {})["contrasts"]
         if comparison["view"] == "best" and comparison["a"] == "focal gamma=3"
     ]
     assert entry["metric"] == metric.typed and entry["difference"] == pytest.approx(difference)
@@ -202,9 +202,9 @@ def test_a_page_that_is_judged_by_any_metric_says_the_right_thing(name: str) -> 
 
 @pytest.mark.slow
 def test_the_margin_of_a_class_is_two_of_its_examples() -> None:
-    found, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
-    assert found.test_size == 50  # of 500
-    assert set(found.headline["margin"]) == {4.0} and set(found.headline["verdict"]) == {
+    section, _, words = judged_by("test_accuracy_3", {"ce": 0.95, "focal gamma=3": 0.95})
+    assert section.test_size == 50  # of 500
+    assert set(section.headline["margin"]) == {4.0} and set(section.headline["verdict"]) == {
         "equivalent"
     }
     assert "within ±4 points, which is two test examples of 50 of this class." in words
@@ -222,17 +222,17 @@ def test_no_margin_that_happens_to_be_like_one_image_is_called_one() -> None:
 
 def test_a_metric_that_no_run_has_is_said_aloud() -> None:
     summary, curves = runs(seeds=range(2))
-    (found,), report, html, _ = make_page(summary, curves, Question(metric="corrupted_accuracy"))
+    (section,), report, html, _ = make_page(summary, curves, Question(metric="corrupted_accuracy"))
     note = (
         "No run of this setting recorded its accuracy on corrupted test images, so nothing is "
         "decided here: only runs with corruptions=true have it."
     )
-    assert found.notes == [note] and note in text(html)
-    assert set(found.headline["verdict"]) == {"undecided"} and "final" not in report.figures
+    assert section.notes == [note] and note in text(html)
+    assert set(section.headline["verdict"]) == {"undecided"} and "final" not in report.figures
 
 
 def test_every_choice_can_be_typed_and_the_list_names_them_all() -> None:
-    told = metrics.described()
+    listing = metrics.described()
     choices = metrics.choices()
     assert choices.startswith("test/accuracy, test/nll, ")
     kinds = "{" + ",".join(corruption_module.CORRUPTIONS) + "}"
@@ -243,11 +243,11 @@ def test_every_choice_can_be_typed_and_the_list_names_them_all() -> None:
     assert "test/accuracy_CLASS" in choices and f"corrupted/accuracy_{kinds}" in choices
     assert sorted(listed) == sorted(metric.typed for metric in OFFERED.values())
     for metric in OFFERED.values():
-        if f"{metric.typed} " in told:
+        if f"{metric.typed} " in listing:
             direction = "higher" if metric.higher_is_better else "lower"
-            assert f"{metric.label}: {direction} is better" in told
+            assert f"{metric.label}: {direction} is better" in listing
     one_class = (
         "test/accuracy_CLASS       test accuracy on one class (0, 1, ...) (%): higher is better"
     )
-    assert f"\n{one_class}\n" in told  # of every run, with or without corruptions
-    assert told.count("is better") == len(choices.split(", "))
+    assert f"\n{one_class}\n" in listing  # of every run, with or without corruptions
+    assert listing.count("is better") == len(choices.split(", "))

@@ -48,10 +48,10 @@ def test_a_damaged_file_that_cannot_be_downloaded_again_is_named_and_stays(
 ) -> None:
     path = tiny.write(tmp_path / "cache" / "mnist") / TEST_LABELS
     path.write_bytes(tiny.contents[3][:-1])
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DataError) as caught:
         sources.load(tiny.served_by(fail("no route")))
-    damaged = f"the cache: {path} is damaged: expected SHA-256 {tiny.files[3].sha256}, got {found}"
+    damaged = f"the cache: {path} is damaged: expected SHA-256 {tiny.files[3].sha256}, got {digest}"
     assert damaged in str(caught.value) and "no route" in str(caught.value)
     assert path.read_bytes() == tiny.contents[3][:-1]
 

@@ -118,8 +118,8 @@ def test_paddles_server_is_asked_for_what_paddle_does_not_have(
         (tmp_path / "paddle" / "mnist" / f"{TEST_LABELS}.gz").unlink()
         other = gzip.compress(tiny.contents[3][:-1])
         (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").write_bytes(other)
-        found = hashlib.md5(other).hexdigest()
-        with pytest.raises(ValueError, match=f"expected md5:{tiny.files[3].md5} but got {found}"):
+        digest = hashlib.md5(other).hexdigest()
+        with pytest.raises(ValueError, match=f"expected md5:{tiny.files[3].md5} but got {digest}"):
             downloads._from_paddle(tiny.dataset, server="mnist")
         (tmp_path / "server" / "mnist" / f"{TEST_LABELS}.gz").unlink()
         with pytest.raises(requests.HTTPError, match="404"):

@@ -96,8 +96,8 @@ def test_sgd_is_paddles_to_the_bit_with_a_schedule_and_parameters_of_their_own_r
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum(nesterov):
     how = {"momentum": 0.8, "nesterov": nesterov}
-    found = walk(optimizers.momentum, weight_decay=0.3, clip_norm=1.0, **how)
-    np.testing.assert_allclose(found, by_hand(decay=0.3, clip=1.0, **how), rtol=1e-6)
+    weights = walk(optimizers.momentum, weight_decay=0.3, clip_norm=1.0, **how)
+    np.testing.assert_allclose(weights, by_hand(decay=0.3, clip=1.0, **how), rtol=1e-6)
 
 
 def test_weight_decay_is_coupled_in_adam_and_decoupled_in_adamw():

@@ -33,10 +33,10 @@ def test_classes_are_numbered_in_their_order_and_shapes_are_the_networks() -> No
 def test_each_part_has_each_class_in_its_share_and_the_test_set_is_one_for_all_seeds() -> None:
     labels = np.repeat(["many", "few"], [50, 10])
     parts = [of(labels=labels, seed=seed) for seed in range(5)]
-    for found in parts:
-        counts = [np.bincount(part.labels).tolist() for part in (found.validation, found.test)]
+    for splits in parts:
+        counts = [np.bincount(part.labels).tolist() for part in (splits.validation, splits.test)]
         assert counts == [[2, 7], [2, 10]] or counts == [[1, 8], [2, 10]]
-        np.testing.assert_array_equal(found.test.inputs, parts[0].test.inputs)
+        np.testing.assert_array_equal(splits.test.inputs, parts[0].test.inputs)
     assert not np.array_equal(parts[0].train_positions, parts[1].train_positions)
 
 
@@ -100,14 +100,14 @@ def test_folds_test_each_example_once_and_are_drawn_again_after_each_block() -> 
     labels = np.repeat(["many", "few"], [43, 10])
     numbers = np.arange(53.0)[:, None]
     seeds = [of(numbers, labels, seed=seed, folds=5) for seed in range(10)]
-    tested = [np.sort(found.test.inputs[:, 0]) for found in seeds]
+    tested = [np.sort(splits.test.inputs[:, 0]) for splits in seeds]
     for block in (tested[:5], tested[5:]):
         np.testing.assert_array_equal(np.sort(np.concatenate(block)), numbers[:, 0])
     assert not any(np.array_equal(each, tested[0]) for each in tested[5:])
-    assert {(found.test.labels == 0).sum() for found in seeds} == {2}
-    assert len({found.digest for found in seeds}) == 1
-    for found in seeds:
-        everything = [found.train.inputs, found.validation.inputs, found.test.inputs]
+    assert {(splits.test.labels == 0).sum() for splits in seeds} == {2}
+    assert len({splits.digest for splits in seeds}) == 1
+    for splits in seeds:
+        everything = [splits.train.inputs, splits.validation.inputs, splits.test.inputs]
         np.testing.assert_array_equal(np.sort(np.concatenate(everything), axis=0), numbers)
 
 

@@ -165,7 +165,7 @@ Runs = set[tuple[str, float, int]]
 def runs_asked_for(section: Section) -> Runs:
     """The runs that the commands beside undecided verdicts ask for."""
     more_runs = MoreRuns(section, source())
-    asked: Runs = set()
+    extra_runs: Runs = set()
     for row in section.headline.to_dict("records"):
         for line in more_runs.deciding(row):
             words = shlex.split(line, comments=True)[3:]
@@ -176,13 +176,13 @@ def runs_asked_for(section: Section) -> Runs:
                 for each in OverridesParser.create().parse_overrides(words)
             }
             every = itertools.product(values["loss"], values["lr"], values["seed"])
-            asked |= {(str(loss), float(lr), int(seed)) for loss, lr, seed in every}
-    return asked
+            extra_runs |= {(str(loss), float(lr), int(seed)) for loss, lr, seed in every}
+    return extra_runs
 
 
-def those_of(frame: pd.DataFrame, asked: Runs) -> pd.DataFrame:
+def those_of(frame: pd.DataFrame, selected: Runs) -> pd.DataFrame:
     keys = zip(frame["loss"], frame["lr"], frame["seed"], strict=True)
-    return frame[[key in asked for key in keys]]
+    return frame[[key in selected for key in keys]]
 
 
 def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
@@ -196,24 +196,24 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     first = before.headline.set_index("a")
     assert (first["n"] == 10).all() and first.loc["brier", "verdict"] == "worse"
     assert before.split.tuning == before.split.evaluation == tuple(range(10))
-    asked = runs_asked_for(before)
+    extra_runs = runs_asked_for(before)
     undecided = set(first.index[first["verdict"] == "undecided"])
-    assert undecided and {loss for loss, _, _ in asked} == {"ce", *undecided}
-    assert {lr for _, lr, _ in asked} == {0.03, 0.1}  # every new seed chooses, too
-    assert asked > {key for key in first_runs if key[0] in undecided}
+    assert undecided and {loss for loss, _, _ in extra_runs} == {"ce", *undecided}
+    assert {lr for _, lr, _ in extra_runs} == {0.03, 0.1}  # every new seed chooses, too
+    assert extra_runs > {key for key in first_runs if key[0] in undecided}
 
     (after,) = analysis.sections(
-        those_of(summary, first_runs | asked), curves, Question(), predictions
+        those_of(summary, first_runs | extra_runs), curves, Question(), predictions
     )
     second = after.headline.set_index("a")
     assert second.loc["brier", "verdict"] == "worse" and second.loc["brier", "n"] == 10
     for loss in undecided:
-        seeds = {seed for name, _, seed in asked if name == loss and seed < 120}
+        seeds = {seed for name, _, seed in extra_runs if name == loss and seed < 120}
         assert second.loc[loss, "n"] == len(seeds) >= min(first.loc[loss, "seeds_needed"], 120)
         tuned = after.chosen.set_index("loss").loc[loss, "tuning_seeds"]
         assert set(tuned) == seeds  # all of them chose
     lost = {tuple(each)[:3] for drops in second["dropped"] for each in drops}
-    assert not lost & asked
+    assert not lost & extra_runs
     evaluated = after.evaluated[after.evaluated["loss"] == "brier"]
     assert set(evaluated["seed"]) == set(range(10))
 
@@ -228,10 +228,10 @@ def test_more_seeds_of_a_two_stage_sweep_run_at_the_chosen_rates_alone() -> None
     for question, compared in ((Question(tuning_seeds=(0, 1)), 8), (Question(), 10)):
         (before,) = analysis.sections(those_of(summary, first_runs), curves, question, predictions)
         assert before.split.two_stage and set(before.chosen["tuning_seeds"]) == {(0, 1)}
-        asked = runs_asked_for(before)
-        assert asked and {(loss, lr) for loss, lr, _ in asked} <= set(rates.items())
+        extra_runs = runs_asked_for(before)
+        assert extra_runs and {(loss, lr) for loss, lr, _ in extra_runs} <= set(rates.items())
         (after,) = analysis.sections(
-            those_of(summary, first_runs | asked), curves, question, predictions
+            those_of(summary, first_runs | extra_runs), curves, question, predictions
         )
         assert after.chosen["lr"].tolist() == before.chosen["lr"].tolist()
         n = before.headline.set_index("a")["n"]

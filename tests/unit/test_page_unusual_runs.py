@@ -246,8 +246,8 @@ def test_a_length_that_only_one_loss_has_is_not_the_headline() -> None:
     # Without the reference, two losses at 3 epochs are compared only if all pairs are.
     without = summary[(summary["epochs"] == 2) | (summary["loss"] != "ce")]
     lengths = {
-        asked: headline_epochs(without, "ce", asked)
-        for asked in (Question(), Question(all_pairs=True), Question(subjects=("mse",)))
+        question: headline_epochs(without, "ce", question)
+        for question in (Question(), Question(all_pairs=True), Question(subjects=("mse",)))
     }
     assert list(lengths.values()) == [2, 3, 3]
     failed = summary.assign(outcome=np.where(summary["epochs"] == 3, "failed", "ok"))

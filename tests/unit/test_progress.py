@@ -40,13 +40,13 @@ class Terminal(io.StringIO):
 
 
 def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    found = Terminal()
-    monkeypatch.setattr(sys, "stdout", found)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setattr(progress, "_REFRESH_SECONDS", -1.0)
-    return found
+    return screen
 
 
 def line(done: int, epochs: int = 4) -> Event:
@@ -130,11 +130,11 @@ def test_verbose_shows_all_that_a_job_says(caplog: pytest.LogCaptureFixture) -> 
 def test_a_job_tells_its_launcher_and_goes_on_when_that_was_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     root, job = logging.getLogger(), logging.StreamHandler(io.StringIO())
     monkeypatch.setattr(root, "handlers", [job])
     monkeypatch.setattr(root, "level", logging.INFO)
-    monkeypatch.setattr(progress, "_send", told.append)
+    monkeypatch.setattr(progress, "_send", events.append)
     with progress.in_job(verbose=False):
         logging.info("%s | epoch 1/4", "x", extra=progress.epoch(1, 4))
         logging.warning("x | dead", extra=progress.once("dead"))
@@ -144,7 +144,7 @@ def test_a_job_tells_its_launcher_and_goes_on_when_that_was_killed(
 
         monkeypatch.setattr(progress, "_send", gone)
         logging.info("said to nobody")
-    assert told == [
+    assert events == [
         Event("epoch", 1, 4, text="x | epoch 1/4", level=logging.INFO),
         Event("line", once="dead", text="x | dead", level=logging.WARNING),
     ]

@@ -44,17 +44,17 @@ def test_the_parts_that_state_results_of_a_preset_are_found() -> None:
     assert places[0] == "conf/preset/datasets.yaml"
     names = ("options.md", "statistics.md")
     assert set(places[1:]) == {f"docs/{part}{name}" for part in ("", "zh-CN/") for name in names}
-    (told,) = (text for place, text in MAKE["texts"]("answer") if place == "README.md")
-    assert "46.76 %" in told and "## Two commands" not in told
+    (readme,) = (text for place, text in MAKE["texts"]("answer") if place == "README.md")
+    assert "46.76 %" in readme and "## Two commands" not in readme
 
 
 def test_the_report_of_a_tuned_preset_leaves_out_the_seeds_that_only_chose() -> None:
-    told = {}
+    excluded = {}
     for path in (ROOT / "conf" / "preset").glob("*.yaml"):
         count = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.tuning_seeds", default=0)
         seeds = f"'tuning_seeds={list(range(count))}'".replace(" ", "")
-        told[path.stem] = count == 0 or seeds in MAKE["comment"](path.stem, "Command")
-    assert len(told) >= 16 and all(told.values())
+        excluded[path.stem] = count == 0 or seeds in MAKE["comment"](path.stem, "Command")
+    assert len(excluded) >= 16 and all(excluded.values())
 
 
 @pytest.mark.parametrize("preset", RESULTS)

@@ -106,10 +106,10 @@ def test_pixels_lie_as_paddle_takes_them_without_a_copy():
     examples = data.Examples(images, np.arange(3))
     none = np.empty(0, np.int64)
     splits = data.Splits("own", "", examples, examples, examples, none, none, none)
-    found = training.tensor(splits, examples)
-    assert found.shape == [3, 1, 28, 28] and found.dtype == paddle.float32
-    assert found.is_contiguous() and found.strides == [784, 784, 28, 1]
-    np.testing.assert_array_equal(found.numpy()[:, 0], images.astype(np.float32) / np.float32(255))
+    pixels = training.tensor(splits, examples)
+    assert pixels.shape == [3, 1, 28, 28] and pixels.dtype == paddle.float32
+    assert pixels.is_contiguous() and pixels.strides == [784, 784, 28, 1]
+    np.testing.assert_array_equal(pixels.numpy()[:, 0], images.astype(np.float32) / np.float32(255))
 
 
 def test_the_best_epoch_is_the_earliest_of_the_highest_and_never_the_untrained_network():

@@ -42,12 +42,12 @@ def look_up(*runs: Any, job: Any = MINE) -> reuse.Earlier:
 
 def test_the_newest_finished_run_counts():
     own = MINE.identity("d")
-    found = look_up(run(1, own), run(2, own), run(3, own, "FAILED"))
-    assert found.identities == [own]
-    assert found.runs[own].info.run_id == "run2"
-    assert found.notes == []
-    found = look_up(run(1, own, "KILLED"), run(2, own, "FAILED"))
-    assert found.runs[own].info.run_id == "run2"
+    earlier = look_up(run(1, own), run(2, own), run(3, own, "FAILED"))
+    assert earlier.identities == [own]
+    assert earlier.runs[own].info.run_id == "run2"
+    assert earlier.notes == []
+    earlier = look_up(run(1, own, "KILLED"), run(2, own, "FAILED"))
+    assert earlier.runs[own].info.run_id == "run2"
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_the_newest_finished_run_counts():
 )  # fmt: skip
 def test_what_is_said_of_runs_of_other_code(tags, status, note):
     identity = MINE.settings_digest("d") if tags.get("settings", "") is None else "other"
-    found = look_up(run(1, identity, status, tags=tags))
-    assert found.identities == [MINE.identity("d")]
-    assert found.runs == {}
-    assert found.notes == [note]
+    earlier = look_up(run(1, identity, status, tags=tags))
+    assert earlier.identities == [MINE.identity("d")]
+    assert earlier.runs == {}
+    assert earlier.notes == [note]
 
 
 def test_runs_that_differ_in_more_than_code_are_no_earlier_versions():
@@ -81,10 +81,10 @@ def test_runs_that_differ_in_more_than_code_are_no_earlier_versions():
 def test_reuse_any_takes_the_newest_finished_run_of_other_code():
     job = dataclasses.replace(MINE, reuse="any")
     runs = run(1, "a", tags=OLD.tags), run(2, "b", tags=OLD.tags), run(3, "c", "KILLED")
-    found = look_up(*runs, job=job)
-    assert found.identities == ["b"]
-    assert found.runs["b"].info.run_id == "run2"
-    assert found.notes == [
+    earlier = look_up(*runs, job=job)
+    assert earlier.identities == ["b"]
+    assert earlier.runs["b"].info.run_id == "run2"
+    assert earlier.notes == [
         "1 finished run of loss=mine, made before my_losses.py changed: used (reuse=any)"
     ]
     own = run(4, MINE.identity("d"))

@@ -27,10 +27,10 @@ def sections(summary: pd.DataFrame, curves: pd.DataFrame) -> list[Section]:
     return analysis.sections(summary, curves, Question(), lambda run_id: None)
 
 
-def picture(sensitivity: Sensitivity, found: list[Section]) -> cross_setting.PageFigure:
-    order = found[0].losses
+def picture(sensitivity: Sensitivity, page_sections: list[Section]) -> cross_setting.PageFigure:
+    order = page_sections[0].losses
     return cross_setting.sensitivity_picture(
-        sensitivity, found[0].metric, losses_of(order, palette.looks(order), order)
+        sensitivity, page_sections[0].metric, losses_of(order, palette.looks(order), order)
     )
 
 
@@ -133,12 +133,12 @@ def test_two_numbers_in_a_grid_have_a_sensitivity_each() -> None:
         )
         grids[-1][0]["data.train_size"] = size
     summary, curves = (pd.concat(frames, ignore_index=True) for frames in zip(*grids, strict=True))
-    found = {
+    by_setting = {
         sensitivity.setting: sensitivity for sensitivity in sensitivities(sections(summary, curves))
     }
-    assert set(found) == {"data.label_noise", "data.train_size"}
-    assert found["data.label_noise"].panels == ["train size=100", "train size=1000"]
-    assert found["data.train_size"].panels == ["label noise=0", "label noise=0.4"]
+    assert set(by_setting) == {"data.label_noise", "data.train_size"}
+    assert by_setting["data.label_noise"].panels == ["train size=100", "train size=1000"]
+    assert by_setting["data.train_size"].panels == ["label noise=0", "label noise=0.4"]
 
 
 def test_a_setting_without_a_number_is_counted() -> None:

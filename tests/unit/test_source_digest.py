@@ -117,7 +117,7 @@ def test_which_files_a_run_reaches():
         }
 
     kernels = "builder chain conv_block.cpp conv_block onednn plan residual shapes shortcut tape "
-    assert {part: set(found) for part, found in parts().items()} == {
+    assert {part: set(paths) for part, paths in parts().items()} == {
         "loss": files("numerics true_class", "losses/"),
         "model": files("models"),
         "data": files("arrays imbalance noise partition sets", "data/"),

@@ -113,8 +113,8 @@ def test_packages_and_relative_imports(user):
 def test_a_namespace_package(user):
     user.write("own_space/losses.py", f"from . import near\n{LOSS}")
     user.write("own_space/near.py", "")
-    found = set(user.reaches("own_space.losses.loss"))
-    assert found == {"own_space/losses.py", "own_space/near.py"}
+    paths = set(user.reaches("own_space.losses.loss"))
+    assert paths == {"own_space/losses.py", "own_space/near.py"}
 
 
 @pytest.mark.parametrize("target", ["mine_own.Loss", "mine_own.Loss.build", "mine_own"])
@@ -199,9 +199,9 @@ def test_modules_that_import_each_other(user):
 def test_of_the_suite_a_user_reaches_what_is_named(user, text):
     user.write("mine_own.py", text)
     ce = user.reaches("experiments.losses.ce")
-    found = user.reaches()
-    assert {name: found[name] for name in ce} == ce
-    assert set(found) == {*ce, "mine_own.py"}
+    digests = user.reaches()
+    assert {name: digests[name] for name in ce} == ce
+    assert set(digests) == {*ce, "mine_own.py"}
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ def test_a_family_by_hand() -> None:
     focal, mse = rows.iloc[0], rows.iloc[1]
     kinds = mse[["a", "b", "n", "paired", "unit", "view"]].tolist()
     assert kinds == ["mse", "ce", 3, True, "points", "best"]
-    found = mse[["difference", "low", "high"]].tolist()
-    assert found == pytest.approx([-2, -4.484138, 0.484138], abs=1e-6)
+    interval = mse[["difference", "low", "high"]].tolist()
+    assert interval == pytest.approx([-2, -4.484138, 0.484138], abs=1e-6)
     # the interval has the rounding of a pair added to nothing: sd 1 is far above it
     assert mse["p_equivalence"] == pytest.approx(scipy.stats.t.cdf(1.9 * math.sqrt(3), 2))
     p = scipy.stats.ttest_1samp([-1, -2, -3], 0).pvalue
-    found = mse[["p", "p_seeds", "p_decides", "p_holm"]].tolist()
-    assert found == pytest.approx([p, 0.25, p / 0.9, 2 * p / 0.9])
+    p_values = mse[["p", "p_seeds", "p_decides", "p_holm"]].tolist()
+    assert p_values == pytest.approx([p, 0.25, p / 0.9, 2 * p / 0.9])
     assert mse[["d_z", "p_better", "family", "margin"]].tolist() == [-2, 0, 2, 0.1]
     assert mse[["median", "trimmed_mean"]].tolist() == [-2, -2] and mse["outliers"] == []
     assert (mse["verdict"], mse["reason"]) == ("undecided", "too few seeds")
@@ -93,10 +93,10 @@ def test_whether_tuning_seeds_are_evaluated_is_said() -> None:
     rates: dict[float, list[float | None]] = {0.01: [*accuracies]}
     rates[0.1] = [x - 0.1 for x in accuracies]
     table = grid_of({"ce": rates, "mse": rates})
-    usual, asked = only(contrasts(table)), only(contrasts(table, tuning_seeds=[0, 7]))
+    usual, explicit = only(contrasts(table)), only(contrasts(table, tuning_seeds=[0, 7]))
     assert usual["shared_seeds"] and usual["n"] == 12
-    assert not asked["shared_seeds"] and asked["n"] == 10
-    assert asked["run_ids"][0] == "mse-0.01-10-1"
+    assert not explicit["shared_seeds"] and explicit["n"] == 10
+    assert explicit["run_ids"][0] == "mse-0.01-10-1"
 
 
 def test_each_loss_is_shown_at_its_own_rate_and_the_other_view_at_equal_rates() -> None:
@@ -148,8 +148,8 @@ def test_without_two_losses_there_are_no_contrasts_and_the_columns_are_the_same(
 ) -> None:
     table = pd.DataFrame(rows, columns=list(run("ce", 0, 0.9)))
     for view in ("best", "equal"):
-        found = contrasts(table, view=view)
-        assert list(found.columns) == COLUMNS and found.empty
+        comparisons = contrasts(table, view=view)
+        assert list(comparisons.columns) == COLUMNS and comparisons.empty
     assert choose_rates(table)["loss"].tolist() == (["ce"] if rows else [])
     assert len(denominators(table)) == len(rate_table(table)) == bool(rows)
 

@@ -118,8 +118,8 @@ def test_e_values_are_the_bayes_factors_they_stand_for() -> None:
     estimate = two_way.estimate([d])
     assert two_way.e_difference([d], estimate) == pytest.approx(marginal(d, False), rel=1e-3)
     for least in (0.0, 0.5):
-        found = two_way.one_sided_e([d], estimate, least)
-        assert found == pytest.approx(marginal(d - least, True), rel=1e-3)
+        e_value = two_way.one_sided_e([d], estimate, least)
+        assert e_value == pytest.approx(marginal(d - least, True), rel=1e-3)
     expected = min(marginal(d + 2, True), marginal(2 - d, True))
     assert two_way.e_equivalence([d], estimate, 2.0) == pytest.approx(expected, rel=1e-3)
     with np.errstate(all="raise"):  # the most that four equal differences can say: 5^(4/2 - 1/2)
@@ -233,14 +233,14 @@ def test_where_a_run_stored_no_values_of_images_the_verdict_is_on_this_test_set(
 
 def test_no_example_is_common_to_seeds_that_are_tested_on_folds() -> None:
     runs = two_losses()
-    asked = ("ce", Question(), IMAGES, None, None, runs.bits.get)
-    rows = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds="5"), *asked)
+    arguments = ("ce", Question(), IMAGES, None, None, runs.bits.get)
+    rows = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds="5"), *arguments)
     assert set(rows["interval"]) == {"t"} and set(rows["test_images"]) == {0}
     assert set(rows["generalises"]) == {"new seeds, each tested on a fold of these data"}
-    whole = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds=None), *asked)
+    whole = analysis.comparisons(pd.DataFrame(runs.rows).assign(folds=None), *arguments)
     assert set(whole["interval"]) == {"two-way"}
     one = pd.DataFrame(two_losses(seeds=1).rows).assign(folds="5")
-    rows = analysis.comparisons(one, *asked)
+    rows = analysis.comparisons(one, *arguments)
     assert set(rows["generalises"]) == {"new examples, for these two networks"}
 
 

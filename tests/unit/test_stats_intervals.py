@@ -22,7 +22,7 @@ from reports.stats.significance import effect_size_dz, sign_flip_p
 
 
 @pytest.mark.parametrize(
-    "name", [found.name for found in pkgutil.iter_modules(reports.stats.__path__)]
+    "name", [module.name for module in pkgutil.iter_modules(reports.stats.__path__)]
 )
 def test_the_examples_in_the_docstrings_hold(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"reports.stats.{name}"))

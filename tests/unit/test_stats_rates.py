@@ -48,8 +48,8 @@ def test_denominators_count_every_run_that_should_be_there() -> None:
     )
     pd.testing.assert_frame_equal(denominators(table), expected, check_dtype=False)
     left = unfinished_runs(table)
-    found = left["loss"] + " " + left["seed"].astype(str) + " " + left["state"]
-    assert found.tolist() == [
+    lines = left["loss"] + " " + left["seed"].astype(str) + " " + left["state"]
+    assert lines.tolist() == [
         "focal 0 failed",
         "focal 1 killed",
         "focal 2 missing",

@@ -207,8 +207,8 @@ def test_the_detectable_difference_is_statsmodels() -> None:
     from statsmodels.stats.power import TTestPower
 
     theirs = TTestPower().solve_power(None, nobs=12, alpha=0.04, power=0.8)
-    found = detectable_difference(0.3 / math.sqrt(12), 11, alpha=0.04)
-    assert found == pytest.approx(0.3 * theirs, rel=1e-3)
+    difference = detectable_difference(0.3 / math.sqrt(12), 11, alpha=0.04)
+    assert difference == pytest.approx(0.3 * theirs, rel=1e-3)
     assert detectable_difference(0.0, 11) == 0 and math.isnan(detectable_difference(NAN, 11))
 
 

@@ -42,16 +42,16 @@ def scaled_inputs(outputs):
 def trained(model, loss, monkeypatch, kernel):
     """Outputs, values and weights of three steps, and whether they were off the tape."""
     monkeypatch.setenv("FAIRLOSS_KERNEL", kernel)
-    found = []
+    arrays = []
     with training.fresh(0):
         learner = training.build(model, loss, sgd, constant, lr=0.1, steps=3)
         for inputs in INPUTS:
             computed = training.forward(learner, paddle.to_tensor(inputs), LABELS)
-            found += [computed.outputs.copy(), computed.values.copy()]
+            arrays += [computed.outputs.copy(), computed.values.copy()]
             training.step(learner, computed)
-        found += [each.numpy() for each in learner.network.parameters()]
+        arrays += [each.numpy() for each in learner.network.parameters()]
         _, continued = chain.outputs_of(learner.network, paddle.to_tensor(INPUTS[0]))
-        return found, continued is not None
+        return arrays, continued is not None
 
 
 @pytest.mark.parametrize("model", [models.softmax, models.mlp, models.lenet5, scaled_inputs])
@@ -114,7 +114,7 @@ def test_what_only_the_tape_knows_is_kept(model, loss, monkeypatch):
 
 @pytest.mark.parametrize("hooked", [False, True])
 def test_a_loss_that_uses_a_weight_adds_to_its_gradient(hooked, monkeypatch):
-    found = {}
+    runs = {}
     for kernel in ("stock", ""):
         weights, seen = [], []
 
@@ -139,8 +139,8 @@ def test_a_loss_that_uses_a_weight_adds_to_its_gradient(hooked, monkeypatch):
                 computed = training.forward(learner, paddle.to_tensor(inputs), LABELS)
                 assert bool(computed.learned) == (not kernel and not (hooked and number))
                 training.step(learner, computed)
-        found[kernel] = [*seen, weights[0].numpy()]
-    for one, other in zip(found["stock"], found[""], strict=True):  # the hook sees one gradient
+        runs[kernel] = [*seen, weights[0].numpy()]
+    for one, other in zip(runs["stock"], runs[""], strict=True):  # the hook sees one gradient
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
 
 
@@ -158,11 +158,11 @@ def test_a_frozen_layer_keeps_its_weights(monkeypatch):
             weight.stop_gradient = True
         return network
 
-    found, off_tape = trained(frozen, losses.ce, monkeypatch, "")
+    arrays, off_tape = trained(frozen, losses.ce, monkeypatch, "")
     with training.fresh(0):
         before = [each.numpy() for each in frozen(10).parameters()]
     assert off_tape
-    same = [np.array_equal(*pair) for pair in zip(before, found[-4:], strict=True)]
+    same = [np.array_equal(*pair) for pair in zip(before, arrays[-4:], strict=True)]
     assert same == [True, True, False, False]
 
 

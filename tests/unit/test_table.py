@@ -85,25 +85,25 @@ def test_the_runs_of_one_seed_are_put_into_words():
         return SimpleNamespace(data=SimpleNamespace(tags={"outcome": outcome}, metrics=metrics))
 
     jobs = [settings("loss=mse"), settings("loss=ce"), settings("loss=brier")]
-    found = [run(0.5127), run(0.9644), run(0.9)]
-    text = table.of_one_seed(jobs, found)
+    runs = [run(0.5127), run(0.9644), run(0.9)]
+    text = table.of_one_seed(jobs, runs)
     assert "That of ce answers the most test examples right (96.44%)" in text
     assert "that of mse the fewest (51.27%)" in text and "add 'seed=range(10)'" in text
     assert all(len(line) <= 100 for line in text.splitlines())
-    assert table.of_one_seed(jobs, [*found[:2], run(0.1, "diverged")]) == ""
+    assert table.of_one_seed(jobs, [*runs[:2], run(0.1, "diverged")]) == ""
     equal = table.of_one_seed(jobs[:2], [run(0.5)] * 2)
     assert "All answer 50.00% of the test examples right." in equal and "fewest" not in equal
-    assert table.of_one_seed(jobs, [*found[:2], None]) == ""
-    assert table.of_one_seed(jobs[:1], found[:1]) == ""
+    assert table.of_one_seed(jobs, [*runs[:2], None]) == ""
+    assert table.of_one_seed(jobs[:1], runs[:1]) == ""
     more_seeds = [*jobs[:2], settings("loss=brier", "seed=1")]
-    assert table.of_one_seed(more_seeds, found) == ""
-    assert table.of_one_seed([*jobs[:2], settings("loss=ce", "lr=0.1")], found) == ""
+    assert table.of_one_seed(more_seeds, runs) == ""
+    assert table.of_one_seed([*jobs[:2], settings("loss=ce", "lr=0.1")], runs) == ""
 
 
 def test_more_runs_than_rows_are_shown_by_configuration():
     def finished(loss, lr, seed, validation, test, outcome="ok"):
-        found = {"val acc": validation, "test acc": test, "outcome": outcome}
-        return row(loss=loss, lr=f"{lr:g}", seed=seed, **found)
+        cells = {"val acc": validation, "test acc": test, "outcome": outcome}
+        return row(loss=loss, lr=f"{lr:g}", seed=seed, **cells)
 
     rates = (0.01, 0.1)
     rows = [
@@ -172,7 +172,7 @@ def test_the_mean_of_each_loss_is_that_of_its_best_settings():
             for seed, score in enumerate(scores)
         ]
 
-    found = table.means(
+    means = table.means(
         [
             *rows("ce", "0.1", [0.5, 0.7]),
             *rows("ce", "0.2", [0.65, 0.4]),
@@ -181,7 +181,7 @@ def test_the_mean_of_each_loss_is_that_of_its_best_settings():
             row(loss="mse", lr="0.1", epochs=2, outcome="failed"),
         ]
     )
-    assert found == pytest.approx({"ce": 0.5, "focal": 0.3})
+    assert means == pytest.approx({"ce": 0.5, "focal": 0.3})
     assert table.means([row(loss="mse", outcome="failed")]) == {}
     longer = [each | {"epochs": 3} for each in rows("ce", "0.1", [0.9])]
     assert table.means([*rows("ce", "0.1", [0.5]), *longer]) == pytest.approx({"ce": 0.8})

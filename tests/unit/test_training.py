@@ -78,12 +78,12 @@ def test_the_sizes_of_a_step_by_numpy(splits):
 
 @pytest.mark.parametrize("optimizer", [SGD, paddle.optimizer.Momentum, paddle.optimizer.Adam])
 def test_measuring_a_step_does_not_change_it(splits, optimizer, monkeypatch):
-    found = []
+    runs = []
     for steps in (1, 1000):  # the first step of an epoch, or all
         monkeypatch.setattr(training, "MEASURED_STEPS", steps)
         how = {"optimizer": optimizer, "model": models.convnet, "lr": 0.01, "batch_size": 20}
-        found.append(learn(splits, **how))
-    (some, weights), (every, same) = found
+        runs.append(learn(splits, **how))
+    (some, weights), (every, same) = runs
     for a, b in zip(weights, same, strict=True):
         np.testing.assert_array_equal(a, b)
     names = {"train/gradient_norm", "train/update_ratio"}

@@ -18,39 +18,39 @@ from experiments.trials import declared, grids, spread
 def jobs(*words: str) -> dict[str, list[dict[str, str]]]:
     """The overrides of each run, by loss."""
     parser = OverridesParser.create()
-    found: dict[str, list[dict[str, str]]] = {}
+    by_loss: dict[str, list[dict[str, str]]] = {}
     for grid in grids(parser.parse_overrides(list(words)), parser)[0]:
         for job in BasicSweeper.split_arguments(grid, None)[0]:
             values = dict(word.split("=", 1) for word in job)
-            found.setdefault(values.pop("loss"), []).append(values)
-    return found
+            by_loss.setdefault(values.pop("loss"), []).append(values)
+    return by_loss
 
 
 def test_each_loss_gets_as_many_trials() -> None:
-    found = jobs("loss=ce,mse,focal", "tune.focal.gamma=1,2,3", "lr=0.01,0.1", "seed=range(2)")
-    assert {loss: len(each) for loss, each in found.items()} == {"ce": 12, "mse": 12, "focal": 12}
-    focal = {(job["lr"], job["loss.gamma"]) for job in found["focal"]}
+    by_loss = jobs("loss=ce,mse,focal", "tune.focal.gamma=1,2,3", "lr=0.01,0.1", "seed=range(2)")
+    assert {loss: len(each) for loss, each in by_loss.items()} == {"ce": 12, "mse": 12, "focal": 12}
+    focal = {(job["lr"], job["loss.gamma"]) for job in by_loss["focal"]}
     assert focal == {(lr, gamma) for lr in ("0.01", "0.1") for gamma in "123"}
-    rates = sorted({float(job["lr"]) for job in found["ce"]})
+    rates = sorted({float(job["lr"]) for job in by_loss["ce"]})
     assert rates == [0.01, 0.0158, 0.0251, 0.0398, 0.0631, 0.1]
-    assert found["mse"] == found["ce"] and {job["seed"] for job in found["ce"]} == {"0", "1"}
+    assert by_loss["mse"] == by_loss["ce"] and {job["seed"] for job in by_loss["ce"]} == {"0", "1"}
 
 
 def test_losses_with_different_numbers_of_values_get_as_many_trials() -> None:
     words = "loss=ce,focal,gce", "tune.focal.gamma=1,2,3", "tune.gce.q=0.5,0.7", "lr=0.01,0.03,0.1"
-    found = jobs(*words)
-    assert {loss: len(each) for loss, each in found.items()} == {"ce": 12, "focal": 12, "gce": 12}
+    by_loss = jobs(*words)
+    assert {loss: len(each) for loss, each in by_loss.items()} == {"ce": 12, "focal": 12, "gce": 12}
     for loss, count in (("ce", 12), ("focal", 4), ("gce", 6)):
-        rates = {float(job["lr"]) for job in found[loss]}
+        rates = {float(job["lr"]) for job in by_loss[loss]}
         assert len(rates) == count
         assert rates >= {0.01, 0.03, 0.1} and min(rates) == 0.01 and max(rates) == 0.1
 
 
 def test_two_values_of_one_loss_are_tuned_together_at_the_default_rate() -> None:
-    found = jobs("loss=gce", "tune.gce.q=0.5,0.7", "tune.gce.k=range(3)")
-    pairs = [(job["loss.q"], job["loss.k"]) for job in found["gce"]]
+    by_loss = jobs("loss=gce", "tune.gce.q=0.5,0.7", "tune.gce.k=range(3)")
+    pairs = [(job["loss.q"], job["loss.k"]) for job in by_loss["gce"]]
     assert pairs == [(q, k) for q in ("0.5", "0.7") for k in ("0", "1", "2")]
-    assert not any("lr" in job for job in found["gce"])
+    assert not any("lr" in job for job in by_loss["gce"])
 
 
 def test_without_tuned_values_a_grid_stays_as_it_is() -> None:

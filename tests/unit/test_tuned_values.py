@@ -56,10 +56,10 @@ def test_the_best_trial_is_chosen_and_every_loss_had_as_many() -> None:
     ],
 )
 def test_a_best_value_at_the_edge_is_named(gammas, best, edge) -> None:
-    found = section_of(*tuned(gammas, best=best, drop=0.002))
-    (focal,) = found.chosen.loc[found.chosen["loss"] == "focal", "tuned_edge"]
+    page_section = section_of(*tuned(gammas, best=best, drop=0.002))
+    (focal,) = page_section.chosen.loc[page_section.chosen["loss"] == "focal", "tuned_edge"]
     assert focal == edge
-    (fact,) = [fact for fact in caveats.facts(found) if fact.term == "Own values"]
+    (fact,) = [fact for fact in caveats.facts(page_section) if fact.term == "Own values"]
     assert fact.alarm and f"focal with {edge}" in fact.text
 
 
@@ -90,8 +90,8 @@ def test_a_verdict_has_to_hold_in_every_trial_that_may_be_the_best() -> None:
 
 def test_equal_rates_are_compared_for_each_value() -> None:
     rows = contrasts(tuned()[0], view="equal")
-    found = [*zip(rows["lr_a"], rows["tuned_a"], rows["lr_b"], strict=True)]
-    assert found == [(lr, f"gamma={gamma}", lr) for lr in (0.01, 0.1) for gamma in (1, 2, 3)]
+    compared = [*zip(rows["lr_a"], rows["tuned_a"], rows["lr_b"], strict=True)]
+    assert compared == [(lr, f"gamma={gamma}", lr) for lr in (0.01, 0.1) for gamma in (1, 2, 3)]
 
 
 def test_unequal_trials_raise_the_caveat_on_budgets(section: Section) -> None:
@@ -117,8 +117,8 @@ def test_every_loss_is_expected_at_its_own_trials() -> None:
 
 
 def test_the_expected_best_counts_trials() -> None:
-    found = expected_best(tuned()[0])
-    assert found.groupby("loss")["trials"].max().to_dict() == {"ce": 6, "focal": 6}
+    best = expected_best(tuned()[0])
+    assert best.groupby("loss")["trials"].max().to_dict() == {"ce": 6, "focal": 6}
 
 
 def test_the_commands_have_the_trials_of_each_loss(section: Section) -> None:
