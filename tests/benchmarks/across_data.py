@@ -101,14 +101,14 @@ def simulate(experiments: int, seed: int, make: Any = values, **how: Any) -> Rat
     generator = np.random.default_rng(seed)
     counts = np.zeros(4)
     for _ in range(experiments):
-        found = compare(
+        comparison = compare(
             make(generator, **how),
             reference="loss0",
             metric="test_accuracy",
             margin=MARGIN,
             samples=100,
         )
-        verdicts, test = found.contrasts["verdict"], found.friedman
+        verdicts, test = comparison.contrasts["verdict"], comparison.friedman
         counts += [
             verdicts.isin(["better", "worse"]).any(),
             test is not None and test.p < 0.05,

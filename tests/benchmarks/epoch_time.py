@@ -91,7 +91,7 @@ def main() -> None:
         "validation": [record["time/val_seconds"] for record in epochs],
         "tracking": inside["log_metrics"][1 : 1 + len(epochs)],
     }
-    rest = [wall - sum(known) for wall, *known in zip(walls, *parts.values(), strict=True)]
+    rest = [wall - sum(phases) for wall, *phases in zip(walls, *parts.values(), strict=True)]
     for part, seconds in (parts | {"rest": rest, "epoch": walls}).items():
         middle = statistics.mean(seconds)
         share = middle / statistics.mean(walls)

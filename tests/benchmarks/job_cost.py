@@ -40,12 +40,12 @@ def main() -> None:
         f"{rounds} rounds"
     )
     for more in ([], ["tracking.log_model=false"]):
-        found = [once(jobs, more) for _ in range(rounds)]
+        times = [once(jobs, more) for _ in range(rounds)]
         parts = {
-            "one job": [one for one, _, _ in found],
-            f"{jobs} jobs": [many for _, many, _ in found],
-            "each further one": [(many - one) / (jobs - 1) for one, many, _ in found],
-            "nothing to do": [again for _, _, again in found],
+            "one job": [one for one, _, _ in times],
+            f"{jobs} jobs": [many for _, many, _ in times],
+            "each further one": [(many - one) / (jobs - 1) for one, many, _ in times],
+            "nothing to do": [again for _, _, again in times],
         }
         print(" ".join(more) or "all artifacts")
         for name, values in parts.items():

@@ -72,10 +72,10 @@ def right_of_most(draw: Draw, n: int) -> float:
 
 def trusted(d: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     """Which of the experiments [trials, n] that were rejected may be a verdict."""
-    found = rejected.copy()
+    verdicts = rejected.copy()
     for place in np.flatnonzero(rejected & outlying(d, limit=TURNING).any(axis=-1)):
-        found[place] = is_trusted(d[place], sign_flip_p(d[place]))
-    return found
+        verdicts[place] = is_trusted(d[place], sign_flip_p(d[place]))
+    return verdicts
 
 
 def decided(p: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -199,10 +199,10 @@ def watched(
     first = looks[0]
 
     def of(sample: np.ndarray) -> two_way.Estimate:
-        found = two_way.estimate([sample])
-        variance = found.variance + of_images**2
-        freedom = found.freedom * (variance / found.variance) ** 2
-        return found._replace(variance=variance, freedom=freedom)
+        estimate = two_way.estimate([sample])
+        variance = estimate.variance + of_images**2
+        freedom = estimate.freedom * (variance / estimate.variance) ** 2
+        return estimate._replace(variance=variance, freedom=freedom)
 
     once, nothing = two_way.p_difference(of(d[:, :first])), np.full(trials, np.nan)
     ours, of_most, plain = (np.zeros(trials, bool) for _ in range(3))
@@ -212,9 +212,9 @@ def watched(
         e = two_way.e_difference([sample], of(sample))
         decides = two_way.at_looks(once, p if n > first else nothing, e)
         with_interval = p < ALPHA  # an interval that holds 0 is no verdict
-        found = trusted(sample, (decides < ALPHA) & with_interval)
-        ours |= found
-        of_most |= found & (np.sign(sample.mean(axis=-1)) != right_of_most(draw, n))
+        verdicts = trusted(sample, (decides < ALPHA) & with_interval)
+        ours |= verdicts
+        of_most |= verdicts & (np.sign(sample.mean(axis=-1)) != right_of_most(draw, n))
         plain |= p < ALPHA
     return float(ours.mean()), float(of_most.mean()), float(plain.mean())
 
@@ -258,7 +258,7 @@ def equivalence(
     rng, margin = np.random.default_rng([n, family, 6]), 3.0
     most = looks[-1] if looks else n
     d = rng.normal(difference, 1, (trials * family, most))
-    nothing, found = np.full(len(d), np.nan), np.zeros(trials, bool)
+    nothing, equivalent = np.full(len(d), np.nan), np.zeros(trials, bool)
     once = two_way.p_equivalence(two_way.estimate([d[:, :n]]), margin)
     for seeds in looks or (n,):
         sample = d[:, :seeds]
@@ -269,7 +269,7 @@ def equivalence(
         inside = (-margin <= low) & (high <= margin)
         p = np.where(inside, p, 1.0).reshape(trials, family)
         if family == 1:
-            found |= p[:, 0] < ALPHA
+            equivalent |= p[:, 0] < ALPHA
         else:
-            found |= p.min(axis=1) * family < ALPHA  # Holm's first step
-    return float(found.mean())
+            equivalent |= p.min(axis=1) * family < ALPHA  # Holm's first step
+    return float(equivalent.mean())

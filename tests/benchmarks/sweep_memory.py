@@ -23,13 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def shares(process: psutil.Process) -> list[int]:
     """The bytes of a process and of all that it has started, of those that still run."""
-    found = []
+    sizes = []
     for each in [process, *process.children(recursive=True)]:
         try:
-            found.append(each.memory_full_info().pss)
+            sizes.append(each.memory_full_info().pss)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return sizes
 
 
 def main() -> None:

@@ -285,8 +285,8 @@ def scale(network: str, options: Any, cores: list[int | None]) -> None:
 def describe() -> str:
     """The machine and the versions."""
     modules = {"paddle": "paddlepaddle", "torch": "torch", "numpy": "numpy"}
-    found = [name for module, name in modules.items() if find_spec(module)]
-    versions = [f"{name} {metadata.version(name)}" for name in found]
+    packages = [name for module, name in modules.items() if find_spec(module)]
+    versions = [f"{name} {metadata.version(name)}" for name in packages]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{machine.cpu_model()}, {os.cpu_count()} cores{load}; {platform.platform()}; "

@@ -43,15 +43,15 @@ def test_the_answer_is_that_of_scipy_on_the_page_in_the_file_and_in_the_terminal
     code, text = report(store, "across=data", "formats=[svg]", "output=out")
     assert code == 0, text
     content = json.loads((store / "out" / "verdicts.json").read_text())["across"]
-    found = {row["a"]: row for row in content["contrasts"]}
+    contrasts = {row["a"]: row for row in content["contrasts"]}
     expected = {loss: stats.wilcoxon(by, method="exact").pvalue for loss, by in DIFFERENCES.items()}
     _, holm, _, _ = multipletests(list(expected.values()), method="holm")
     for (loss, p), p_holm in zip(expected.items(), holm, strict=True):
-        assert found[loss]["p"] == pytest.approx(p) and found[loss]["b"] == "ce"
-        assert found[loss]["p_holm"] == pytest.approx(p_holm)
-        assert found[loss]["n"] == 12 and found[loss]["sentence"] in text
-    assert found["mse"]["verdict"] == "worse" and found["focal"]["verdict"] == "undecided"
-    assert found["mse"]["difference"] == pytest.approx(-6.5)
+        assert contrasts[loss]["p"] == pytest.approx(p) and contrasts[loss]["b"] == "ce"
+        assert contrasts[loss]["p_holm"] == pytest.approx(p_holm)
+        assert contrasts[loss]["n"] == 12 and contrasts[loss]["sentence"] in text
+    assert contrasts["mse"]["verdict"] == "worse" and contrasts["focal"]["verdict"] == "undecided"
+    assert contrasts["mse"]["difference"] == pytest.approx(-6.5)
     assert content["average_ranks"] == {"ce": 1.5, "focal": 1.5, "mse": 3}
     assert content["tested"] and content["left_out"] == {}
     assert "Average ranks: ce 1.50, focal 1.50, mse 3.00" in text

@@ -300,8 +300,8 @@ def test_submitit_runs_jobs_here(run_command, tmp_path):
 
 @needs_submitit
 def test_the_preset_for_slurm_composes(run_command, tmp_path):
-    asked = ["hydra/launcher=slurm", "hydra.launcher.partition=long"]
-    done = run_command(tmp_path, "--cfg", "hydra", "--package", "hydra.launcher", *asked)
+    overrides = ["hydra/launcher=slurm", "hydra.launcher.partition=long"]
+    done = run_command(tmp_path, "--cfg", "hydra", "--package", "hydra.launcher", *overrides)
     assert done.returncode == 0, done.stderr
     for line in (
         ".SlurmLauncher",

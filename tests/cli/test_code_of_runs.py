@@ -69,8 +69,8 @@ def place(tmp_path, run_command):
 
         def runs(self) -> list:
             client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-            found = client.search_runs(["1"], "tags.kind = 'run'")
-            return sorted(found, key=lambda run: run.info.start_time)
+            runs = client.search_runs(["1"], "tags.kind = 'run'")
+            return sorted(runs, key=lambda run: run.info.start_time)
 
         def edit(self, name: str, old: str, new: str) -> None:
             text = (tmp_path / name).read_text()

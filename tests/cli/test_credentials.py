@@ -33,7 +33,7 @@ IN_ADDRESS = "planted-in-an-address"
 TRACES = (b"planted", b"plant6")
 
 
-def found(directory: Path) -> list[str]:
+def files_with_traces(directory: Path) -> list[str]:
     """The files below `directory` in which something planted is."""
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert files
@@ -226,7 +226,7 @@ def test_nothing_that_a_run_leaves_in_the_store_holds_one(hidden, tmp_path, monk
     artifacts = str(tmp_path / "mlartifacts")
     diff = store.client.download_artifacts(tracked.run_id, "changes.diff", artifacts)
     assert Path(diff).read_text().startswith("+***\n***\n")
-    assert found(tmp_path) == []
+    assert files_with_traces(tmp_path) == []
 
 
 def test_params_names_and_configs_are_kept_as_they_are(monkeypatch, tmp_path):
@@ -349,5 +349,5 @@ def test_nothing_that_the_command_writes_or_prints_holds_one(own, run_command):
     # The diff may be of this very file, in which they stand as well.
     for path in [*own.rglob("*.pyc"), *own.rglob("changes.diff")]:
         path.unlink()
-    assert found(own) == []
+    assert files_with_traces(own) == []
     assert not any(trace.decode() in printed for trace in TRACES)

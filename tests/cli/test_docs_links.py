@@ -25,21 +25,21 @@ OTHER_PAGES = ["CONTRIBUTING.md", "CHANGELOG.md", "docs/results/README.md", *TRA
 
 def headings(text: str) -> list[tuple[str, str]]:
     """(level, anchor) of every heading."""
-    found = re.findall(r"^(#+) (.+)", FENCED.sub("", text), flags=re.MULTILINE)
+    matches = re.findall(r"^(#+) (.+)", FENCED.sub("", text), flags=re.MULTILINE)
     return [
-        (level, re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")) for level, title in found
+        (level, re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")) for level, title in matches
     ]
 
 
 def links(name: str, text: str) -> list[tuple[str, str, str]]:
     """("!" or "", path from the root or address, anchor) of every link of the page `name`."""
-    found = []
+    triples = []
     for image, target in re.findall(r"(!?)\[[^]]*\]\(([^)\s]+)\)", FENCED.sub("", text)):
         path, _, anchor = target.partition("#")
         if "://" not in target:
             path = os.path.normpath((Path(name).parent / path).as_posix()) if path else name
-        found.append((image, path, anchor))
-    return found
+        triples.append((image, path, anchor))
+    return triples
 
 
 @pytest.mark.slow
@@ -75,27 +75,27 @@ def of_original(path: str, anchor: str) -> str:
 
 def what_no_translation_changes(name: str, text: str) -> dict[str, object]:
     """Code without comments, shape, code and numbers of tables, headings, links: by their place."""
-    found: dict[str, object] = {}
+    parts: dict[str, object] = {}
     for number, (language, code) in enumerate(FENCED.findall(text), 1):
-        found[f"the language of code block {number}"] = language
+        parts[f"the language of code block {number}"] = language
         lines = [re.sub(r"(^\s*|\s{2,})#.*", "", line).rstrip() for line in code.splitlines()]
         for at, line in enumerate(filter(None, lines), 1):
-            found[f"code block {number}, line {at} without comments"] = line
+            parts[f"code block {number}, line {at} without comments"] = line
     prose = FENCED.sub("", text)
     for number, table in enumerate(re.findall(r"(?:^\|.*\n)+", prose, flags=re.MULTILINE), 1):
         for at, row in enumerate(table.splitlines(), 1):
             place = f"table {number}, row {at}"
-            found[f"{place}, columns"] = len(re.findall(r"(?<!\\)\|", row)) - 1
-            found[f"{place}, code"] = sorted(re.findall(r"`[^`]+`", row))
+            parts[f"{place}, columns"] = len(re.findall(r"(?<!\\)\|", row)) - 1
+            parts[f"{place}, code"] = sorted(re.findall(r"`[^`]+`", row))
             plain = re.sub(r"\]\([^)]+\)", "]", row)
-            found[f"{place}, numbers"] = sorted(re.findall(r"-?\d+(?:[.,]\d+)*", plain))
+            parts[f"{place}, numbers"] = sorted(re.findall(r"-?\d+(?:[.,]\d+)*", plain))
     for number, (level, _) in enumerate(headings(text), 1):
-        found[f"heading {number}"] = level
+        parts[f"heading {number}"] = level
     targets = Counter(
         f"{'images' if image else 'links'} of {of_original(path, anchor)}"
         for image, path, anchor in links(name, text)
     )
-    return {**found, **targets}
+    return {**parts, **targets}
 
 
 @pytest.mark.parametrize(("english", "chinese"), TRANSLATIONS.items())

@@ -40,8 +40,8 @@ LOSS_TABLES = [
 
 def block(opening: str) -> str:
     """The one code block that begins with `opening`, wherever it is repeated."""
-    (found,) = {content for _, content in blocks(EVERYTHING) if content.startswith(opening)}
-    return found
+    (code,) = {content for _, content in blocks(EVERYTHING) if content.startswith(opening)}
+    return code
 
 
 def there(folder: str) -> set[str]:
@@ -62,10 +62,10 @@ def test_the_table_of_losses_names_every_loss_and_its_arguments(option):
     own = {name: value for name, value in values.items() if isinstance(value, (int, float))}
     del own["_partial_"]
     for table, outputs in zip(LOSS_TABLES, OUTPUTS[head_name(instantiate(values))], strict=True):
-        ((_, name, _, arguments, told),) = [row for row in rows(table) if row[0] == f"`{option}`"]
-        found = re.findall(r"`(\w+)` ([\d.]+)", arguments)
-        assert {argument: float(value) for argument, value in found} == own
-        assert told == outputs
+        ((_, name, _, arguments, cell),) = [row for row in rows(table) if row[0] == f"`{option}`"]
+        defaults = re.findall(r"`(\w+)` ([\d.]+)", arguments)
+        assert {argument: float(value) for argument, value in defaults} == own
+        assert cell == outputs
         assert name not in ("", option, f"`{option}`")  # what people call it
 
 
@@ -132,19 +132,19 @@ def test_the_tables_of_values_have_their_defaults():
 
 def roots(spans: Iterable[str]) -> set[str]:
     """The first names of those code spans that set a value."""
-    found = (re.match(r"(?:-m )?'?\+*([A-Za-z_/]+)(?:\.[\w.]+)?=", span) for span in spans)
-    return {match[1] for match in found if match}
+    matches = (re.match(r"(?:-m )?'?\+*([A-Za-z_/]+)(?:\.[\w.]+)?=", span) for span in spans)
+    return {match[1] for match in matches if match}
 
 
 def test_every_option_that_the_text_sets_is_there():
     spans = {name: re.findall(r"`([^`\n]+)`", FENCED.sub("", text)) for name, text in PAGES.items()}
-    known = {each.name for each in dataclasses.fields(config.RunConfig)}
-    known |= {*report_options.NAMES, "hydra", "hydra/launcher", "hydra/sweeper", "preset", "tune"}
-    known |= {"kind", "outcome"}  # tags of runs
-    known |= {"FAIRLOSS_CACHE", "FAIRLOSS_KERNEL"}  # environment variables
-    for name, found in spans.items():
-        assert roots(found) <= known, name
-    inline = [span for found in spans.values() for span in found]
+    allowed = {each.name for each in dataclasses.fields(config.RunConfig)}
+    allowed |= {*report_options.NAMES, "hydra", "hydra/launcher", "hydra/sweeper", "preset", "tune"}
+    allowed |= {"kind", "outcome"}  # tags of runs
+    allowed |= {"FAIRLOSS_CACHE", "FAIRLOSS_KERNEL"}  # environment variables
+    for name, of_page in spans.items():
+        assert roots(of_page) <= allowed, name
+    inline = [span for of_page in spans.values() for span in of_page]
     for span in inline:
         if span.startswith("generate report"):
             report_options.check_names(shlex.split(span)[2:])
@@ -157,25 +157,25 @@ def test_every_option_that_the_text_sets_is_there():
 
 def tree() -> dict[str, str]:
     """Path and comment of every file in the map of the files."""
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     parents: list[str] = []
     for line in block("experiments/            one run").splitlines():
         spaces, name, comment = re.fullmatch(r"( *)(\S+)\s+(\S.*)", line).groups()
         parents = [*parents[: len(spaces) // 2], name]
-        found["".join(parents)] = comment
-    return found
+        comments["".join(parents)] = comment
+    return comments
 
 
 def test_the_file_map_names_every_module():
-    known = set(tree())
+    paths = set(tree())
     modules = {
         path.relative_to(ROOT).as_posix()
         for place in ("experiments", "reports")
         for path in (ROOT / place).rglob("*.py")
         if path.name != "__init__.py"
     }
-    assert {name for name in known if name.endswith(".py")} == modules
-    for name in known:
+    assert {name for name in paths if name.endswith(".py")} == modules
+    for name in paths:
         assert (ROOT / name).exists(), name
 
 

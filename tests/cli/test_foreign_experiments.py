@@ -99,24 +99,24 @@ def load(store: Store, mapping: dict[str, Any] | None = None, **changes: Any) ->
 def test_params_metrics_and_tags_become_the_usual_frames(store: Store) -> None:
     experiment = filled(store)
     store.client.create_run(experiment)  # a parent run, or of something else
-    found = load(store)
-    assert found.imported and found.experiments == ("resnet",)
-    assert found.notes == [
+    runs = load(store)
+    assert runs.imported and runs.experiments == ("resnet",)
+    assert runs.notes == [
         "all seeds of MLflow experiment 'resnet' count as planned before the first result",
         "left out: 1 run without params.criterion or tags.seed",
     ]
-    assert found.warnings == ["imported from MLflow experiment 'resnet': pairing not proved"]
-    by_run = found.summary.set_index(["loss", "seed"])
+    assert runs.warnings == ["imported from MLflow experiment 'resnet': pairing not proved"]
+    by_run = runs.summary.set_index(["loss", "seed"])
     row = by_run.loc[("MSELoss", 2)]
     assert (row["lr"], row["epochs"], row["outcome"], row["seconds"]) == (0.1, 3, "ok", 4)
     assert row["test_accuracy"] == 0.93 and row["val_accuracy"] == pytest.approx(0.93 - 0.1 / 3)
-    assert "paddle_version" not in found.summary and "code" not in found.summary
-    assert set(found.summary["setting_text"]) == {"data and network not named"}
-    curve = found.curves[found.curves["run_id"] == row["run_id"]]
+    assert "paddle_version" not in runs.summary and "code" not in runs.summary
+    assert set(runs.summary["setting_text"]) == {"data and network not named"}
+    curve = runs.curves[runs.curves["run_id"] == row["run_id"]]
     assert list(curve["epoch"]) == [1, 2, 3]
     assert list(curve["val_accuracy"]) == pytest.approx([0.83, 0.88, 0.93 - 0.1 / 3])
     client_ids = {run.info.run_id for run in store.client.search_runs([experiment])}
-    assert set(found.summary["run_id"]) < client_ids
+    assert set(runs.summary["run_id"]) < client_ids
     one = load(store, run_ids=[row["run_id"]]).summary
     assert list(one["run_id"]) == [row["run_id"]]
 
@@ -128,17 +128,17 @@ def test_keys_of_the_projects_own_names_need_no_mapping(store: Store) -> None:
             params = {"loss": loss, "seed": seed, "lr": 0.1, "epochs": 1}
             metrics = {"test/accuracy": value, "val_accuracy": value - 0.1}
             store.add(experiment, params=params, tags={}, curves={}, metrics=metrics)
-    found = foreign.load(store.uri, ["own"], {}, "test_accuracy", {})
-    assert found.summary["val_accuracy"].max() == pytest.approx(0.845)
-    assert not len(found.curves) and set(found.summary["epochs"]) == {1}
+    runs = foreign.load(store.uri, ["own"], {}, "test_accuracy", {})
+    assert runs.summary["val_accuracy"].max() == pytest.approx(0.845)
+    assert not len(runs.curves) and set(runs.summary["epochs"]) == {1}
 
 
 def test_settings_and_values_of_the_loss_are_those_that_are_named(store: Store) -> None:
     filled(store, params={"gamma": 2, "width": 64})
-    found = load(store, {"settings": ["params.model", "tags.none", "params.width"][::2],
+    frame = load(store, {"settings": ["params.model", "tags.none", "params.width"][::2],
                          "loss_values": "params.gamma"}).summary  # fmt: skip
-    assert set(found["setting_text"]) == {"model=resnet, width=64"}
-    assert set(found["loss"]) == {"CrossEntropyLoss", "MSELoss"} and set(found["loss.gamma"]) == {2}
+    assert set(frame["setting_text"]) == {"model=resnet, width=64"}
+    assert set(frame["loss"]) == {"CrossEntropyLoss", "MSELoss"} and set(frame["loss.gamma"]) == {2}
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_settings_and_values_of_the_loss_are_those_that_are_named(store: Store) 
 )
 def test_steps_are_counted_as_epochs(store: Store, steps: tuple[int, ...], epochs: list) -> None:
     filled(store, curves={"val_acc": {step: 0.5 + step / 1e4 for step in steps}})
-    found = load(store)
-    one = found.curves[found.curves["run_id"] == found.summary["run_id"].iloc[0]]
+    runs = load(store)
+    one = runs.curves[runs.curves["run_id"] == runs.summary["run_id"].iloc[0]]
     assert list(one["epoch"]) == epochs
-    left = "no curves are shown: the steps of the metrics are no epochs" in found.notes
+    left = "no curves are shown: the steps of the metrics are no epochs" in runs.notes
     assert left == (steps == (100, 200))
     last = 0.5 + steps[-1] / 1e4
-    assert found.summary["val_accuracy"].to_numpy() == pytest.approx(last)
+    assert runs.summary["val_accuracy"].to_numpy() == pytest.approx(last)
 
 
 def test_runs_that_did_not_end_well_or_ran_again(store: Store) -> None:
@@ -167,15 +167,15 @@ def test_runs_that_did_not_end_well_or_ran_again(store: Store) -> None:
     store.usual(experiment, "MSELoss", 6, 0.9, metrics={})
     store.usual(experiment, "MSELoss", 0, 0.5)
     store.usual(experiment, "MSELoss", 0, 0.6, status="KILLED")
-    found = load(store)
-    mse = found.summary[found.summary["loss"] == "MSELoss"].set_index("seed")
+    runs = load(store)
+    mse = runs.summary[runs.summary["loss"] == "MSELoss"].set_index("seed")
     assert mse["outcome"].to_dict() == {
         **dict.fromkeys(range(4), "ok"), 4: "failed", 5: "diverged", 6: "failed",
     }  # fmt: skip
     assert mse.loc[0, "test_accuracy"] == 0.5
-    assert "1 FINISHED run without metrics.test_acc count as failed" in found.notes
+    assert "1 FINISHED run without metrics.test_acc count as failed" in runs.notes
     left = "left out: 2 runs of configurations that ran more than once"
-    assert f"{left}; the newest FINISHED run counts" in found.notes
+    assert f"{left}; the newest FINISHED run counts" in runs.notes
 
 
 def test_runs_without_a_rate_or_epochs_are_left_out(store: Store) -> None:
@@ -191,9 +191,9 @@ def test_runs_without_a_rate_or_epochs_are_left_out(store: Store) -> None:
     with pytest.raises(ReadError, match=re.escape(message)):
         load(store, {"val_accuracy": "metrics.test_acc"})
     fill(store, experiment)
-    found = load(store)
-    assert len(found.summary) == 8 and not set(found.summary["run_id"]) & {lost, other}
-    assert found.notes[1:] == [
+    runs = load(store)
+    assert len(runs.summary) == 8 and not set(runs.summary["run_id"]) & {lost, other}
+    assert runs.notes[1:] == [
         "left out: 1 run without params.criterion or tags.seed",
         "left out: 1 run without params.learning_rate or params.n_epochs",
     ]
@@ -205,8 +205,8 @@ def test_a_few_runs_with_epochs_do_not_leave_out_the_others(store: Store) -> Non
         params = {"loss": "ce", "seed": seed} | ({"epochs": 5} if seed == 3 else {})
         metrics = {"test_accuracy_3": 0.5 + seed / 10}
         store.add(experiment, params=params, metrics=metrics, curves={}, tags={})
-    found = foreign.load(store.uri, ["plain"], {"loss": "params.loss"}, "test_accuracy_3", {})
-    assert found.summary["test_accuracy_3"].tolist() == [0.5, 0.6, 0.7, 0.8]
+    runs = foreign.load(store.uri, ["plain"], {"loss": "params.loss"}, "test_accuracy_3", {})
+    assert runs.summary["test_accuracy_3"].tolist() == [0.5, 0.6, 0.7, 0.8]
 
 
 @pytest.mark.slow
@@ -227,8 +227,8 @@ def test_a_metric_in_per_cent_says_so(store: Store) -> None:
         load(store)
     mapping = {key: value for key, value in MAPPING.items() if key != "metric"}
     mapping["metric_percent"] = "metrics.test_acc"
-    found = foreign.load(store.uri, ["resnet"], mapping, "test_accuracy", {})
-    assert set(found.summary["test_accuracy"]) == {0.935}
+    runs = foreign.load(store.uri, ["resnet"], mapping, "test_accuracy", {})
+    assert set(runs.summary["test_accuracy"]) == {0.935}
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,8 @@ def test_a_file_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             client.log_param(run_id, "seed", seed)
             client.log_metric(run_id, "test_accuracy", 0.5 + seed / 10)
             client.set_terminated(run_id)
-    found = foreign.load(str(tmp_path / "mlruns"), ["files"], {}, "test_accuracy", {})
-    assert found.summary.groupby("loss")["test_accuracy"].sum().to_dict() == {"a": 1.1, "b": 1.1}
+    runs = foreign.load(str(tmp_path / "mlruns"), ["files"], {}, "test_accuracy", {})
+    assert runs.summary.groupby("loss")["test_accuracy"].sum().to_dict() == {"a": 1.1, "b": 1.1}
 
 
 @pytest.mark.slow

@@ -42,17 +42,17 @@ def written(sweep_store: Path) -> tuple[Path, str]:
 
 def test_the_command_writes_a_whole_report(written: tuple[Path, str], sweep_store: Path) -> None:
     directory, printed = written
-    found = set(contents(directory))
-    assert {"index.html", "report.md", "verdicts.json"} <= found
-    figures = {Path(name).stem for name in found if name.startswith("figures/")}
+    names = set(contents(directory))
+    assert {"index.html", "report.md", "verdicts.json"} <= names
+    figures = {Path(name).stem for name in names if name.startswith("figures/")}
     assert {"accuracy", "accuracy-time", "own-losses", "final", "contrasts"} <= figures
     assert not {"learning-rates", "heat-map"} & figures  # there is one rate
     assert {"confusions", "classes", "most-wrong", "most-disagreed"} <= figures
     assert {"loss-weights", "loss-margins", "loss-errors"} <= figures
-    assert found >= {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")}
-    tables = {Path(name).stem for name in found if name.startswith("tables/")}
+    assert names >= {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")}
+    tables = {Path(name).stem for name in names if name.startswith("tables/")}
     assert {"losses", "contrasts", "denominators", "rates", "classes"} <= tables
-    assert found >= {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
+    assert names >= {f"tables/{name}.{kind}" for name in tables for kind in ("csv", "tex")}
     assert "report: outputs/reports/digits/index.html" in printed
     assert {path.name for path in sweep_store.iterdir()} <= {"mlflow.db", "mlartifacts", "outputs"}
     assert [path.name for path in (sweep_store / "outputs").iterdir()] == ["reports"]

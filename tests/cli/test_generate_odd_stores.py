@@ -38,8 +38,10 @@ def test_a_report_by_another_metric_than_accuracy(
     assert result.code == 0, result.text
     assert "by test AURC after 2 epochs, at learning rate 0.003. Intervals and tests" in result.text
     assert "are for new seeds on this test set, not for other test examples. Equiv" in result.text
-    told = "mse against ce is undecided (too few seeds): +1.300 points of test AURC (95 % interval"
-    assert told in result.text
+    sentence = (
+        "mse against ce is undecided (too few seeds): +1.300 points of test AURC (95 % interval"
+    )
+    assert sentence in result.text
     files = contents(tmp_path / "by-aurc")
     content = json.loads(files["verdicts.json"])
     assert content["question"]["metric"] == "test/aurc"

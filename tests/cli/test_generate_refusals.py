@@ -136,7 +136,7 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
     assert unusual() == {}
     assert unusual("metric=test/accuracy", "reference=ce", "margin=null", "seed=0") == {}
     assert unusual("formats=[svg]", "output=x", "where.model=mlp", "sweep=y") == {}
-    found = {
+    cases = {
         "metric": ("metric=test/ece", "test/ece"),
         "reference": ("reference=mse", "mse"),
         "margin": ("margin=0.5", "0.5"),
@@ -147,12 +147,12 @@ def test_every_option_that_changes_a_report_changes_its_name_and_the_usual_value
         "seed": ("seed=3", "3"),
         "baselines": ("baselines=true", "true"),
     }
-    for name, (typed, value) in found.items():
+    for name, (typed, value) in cases.items():
         assert unusual(typed) == {name: value}
     assert unusual("baselines=true", "reference=ce") == {"baselines": "true", "reference": "ce"}
-    asked = [unusual(typed) for typed, _ in found.values()]
+    variants = [unusual(typed) for typed, _ in cases.values()]
     runs = named("e")
-    assert len({files.report_name(runs, {}, each) for each in [{}, *asked]}) == 10
+    assert len({files.report_name(runs, {}, each) for each in [{}, *variants]}) == 10
     assert files.report_name(runs, {"seed": 3}, {}) != files.report_name(runs, {}, {"seed": 3})
 
 

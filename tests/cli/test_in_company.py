@@ -85,8 +85,8 @@ def test_two_machines_may_compute_a_run_twice_and_agree(tmp_path, begin, calm, s
         sleeper.send(signal.SIGCONT)
         assert sleeper.end() == 0, sleeper.output
     assert "disagree" not in sleeper.output + awake.output
-    client, found = all_runs(server)
-    assert {run.info.status for run in found} == {"FINISHED"}
+    client, runs = all_runs(server)
+    assert {run.info.status for run in runs} == {"FINISHED"}
     times = Counter(run.data.tags["identity"] for run in jobs(server))
     assert sorted(times.values()) == [1] * (4 - asleep) + [2] * asleep
     for run in jobs(server):

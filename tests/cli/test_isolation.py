@@ -291,8 +291,8 @@ def option(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not machine.may_fork(), reason="the module is found by forked processes only")
 def test_checks_happen_in_processes_of_their_own(option):
-    found = option_checks.data(option("data", "digits"))
-    assert (found.train, found.validation, found.test) == (1077, 360, 360)
+    sizes = option_checks.data(option("data", "digits"))
+    assert (sizes.train, sizes.validation, sizes.test) == (1077, 360, 360)
     with pytest.raises(CommandError, match=r"data=no_digits: .* by SIGSEGV"):
         option_checks.data(option("data", "no_digits"))
 
@@ -310,8 +310,8 @@ def test_checks_happen_in_processes_of_their_own(option):
 def test_no_check_ends_while_a_compiler_builds_the_kernel(option, monkeypatch):
     """What is left of its time then: 0 where there is no limit."""
     monkeypatch.setattr(conv_block, "notices", lambda network: ((0, signal.alarm(0)),))
-    (found,) = option_checks.check([BASE])
-    assert found.kernel == ((0, 0),)
+    (checked,) = option_checks.check([BASE])
+    assert checked.kernel == ((0, 0),)
 
 
 def _by_others(send, value):

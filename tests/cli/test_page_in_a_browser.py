@@ -40,13 +40,13 @@ STORES: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("pages")
-    found = {}
+    paths = {}
     for name, store in STORES.items():
         summary, curves = store()
         html = make_page(summary, curves, read_predictions=lambda run_id: None, drawn=True)[2]
-        found[name] = directory / f"{name}.html"
-        found[name].write_text(html, encoding="utf-8")
-    return found
+        paths[name] = directory / f"{name}.html"
+        paths[name].write_text(html, encoding="utf-8")
+    return paths
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])

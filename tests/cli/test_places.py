@@ -50,9 +50,9 @@ def content(directory: Path) -> list[str]:
     ],
 )
 def test_an_address_is_absolute_and_stays_the_same(tmp_path, given, address):
-    found = places.store_uri(given, tmp_path)
-    assert found == address.format(tmp_path)
-    assert places.store_uri(found, "/elsewhere") == found
+    uri = places.store_uri(given, tmp_path)
+    assert uri == address.format(tmp_path)
+    assert places.store_uri(uri, "/elsewhere") == uri
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,11 @@ def test_a_network_that_cannot_be_exported_is_a_warning(tmp_path, run_command):
     words = ["--config-dir", "options", "data=digits", "model=mine", "epochs=1"]
     done = run_command(tmp_path, *words, PYTHONPATH=".")
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if "it cannot be exported: " in line]
-    assert len(told) == 1
+    warnings = [line for line in done.stdout.splitlines() if "it cannot be exported: " in line]
+    assert len(warnings) == 1
     tags = dict(rows(tmp_path, "SELECT key, value FROM tags"))
     assert tags["outcome"] == "ok"
-    assert told[0].endswith(str(tags["model_export"]))
+    assert warnings[0].endswith(str(tags["model_export"]))
     status = rows(tmp_path, "SELECT status FROM runs JOIN tags USING (run_uuid) WHERE value='run'")
     assert status == [("FINISHED",)]
     assert rows(tmp_path, "SELECT count(*) FROM latest_metrics WHERE key='test/accuracy'") == [(1,)]

@@ -69,13 +69,15 @@ def test_a_plan_tells_what_checkpoints_will_take_on_disk(tmp_path, run_command):
     words = ["-m", "seed=0,1", "data=digits", "model=mlp", "optimizer=adam", "epochs=1"]
     done = run_command(tmp_path, *words, "plan=true")
     assert done.returncode == 0, done.stderr
-    told = float(re.search(r"will take about ([\d.]+) MB in outputs/checkpoints", done.stdout)[1])
+    megabytes = float(
+        re.search(r"will take about ([\d.]+) MB in outputs/checkpoints", done.stdout)[1]
+    )
     none = run_command(tmp_path, *words, "plan=true", "checkpoint=running")
     assert "outputs/checkpoints" not in none.stdout
     assert run_command(tmp_path, *words, "tracking.log_model=false").returncode == 0
     files = list(tmp_path.glob("outputs/checkpoints/*"))
     assert len(files) == 2
-    assert sum(file.stat().st_size for file in files) / 1e6 == pytest.approx(told, rel=0.05)
+    assert sum(file.stat().st_size for file in files) / 1e6 == pytest.approx(megabytes, rel=0.05)
 
 
 def test_runs_that_are_no_beginning_of_a_longer_one_start_at_epoch_0(tmp_path, run_command):

@@ -48,9 +48,9 @@ def test_a_saved_question_can_be_asked(question, tmp_path, run_command):
         small += ["seed=0,1"]
     done = run_command(tmp_path, "-m", f"preset={question}", *small)
     assert done.returncode == 0, done.stderr
-    found = runs(tmp_path)
-    assert {run.data.params["loss"] for run in found} == set(losses)
-    assert {run.data.tags["outcome"] for run in found} <= {"ok", "diverged"}
+    trained = runs(tmp_path)
+    assert {run.data.params["loss"] for run in trained} == set(losses)
+    assert {run.data.tags["outcome"] for run in trained} <= {"ok", "diverged"}
     parent = max(runs(tmp_path, "sweep"), key=lambda run: run.info.start_time)
     assert parent.info.run_name.startswith(question)
 

@@ -56,9 +56,9 @@ def values(words: list[str]) -> dict[str, Any]:
     config = OmegaConf.create({})
     for each in parsed:
         OmegaConf.update(config, each.key_or_group, each.value(), force_add=True)
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    return found
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    return settings
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,8 +105,8 @@ def test_the_commands_of_a_page(name, run_line):
 @pytest.mark.parametrize("name", NAMES)
 def test_mlflows_own_commands(name, tmp_path, run_line):
     store = f"sqlite:////{name}/s.db"
-    found = run_line(f"{mlflow_for(store)} runs restore --run-id 1")
-    assert found == ["mlflow", "runs", "restore", "--run-id", "1", store]
+    words = run_line(f"{mlflow_for(store)} runs restore --run-id 1")
+    assert words == ["mlflow", "runs", "restore", "--run-id", "1", store]
     assert mlflow_for(f"sqlite:///{Path.cwd()}/mlflow.db") == "mlflow"
 
 

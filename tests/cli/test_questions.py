@@ -35,13 +35,13 @@ def test_a_question_is_kept_with_its_sweep_before_anything_trains(tmp_path, run_
     later = run_command(tmp_path, "-m", *TINY, "seed=2,3,4")
     assert later.returncode == 0, later.stderr
 
-    found = load(f"sqlite:///{tmp_path}/mlflow.db")
-    first, second, third = found.declared
+    stored = load(f"sqlite:///{tmp_path}/mlflow.db")
+    first, second, third = stored.declared
     assert first.sweep == parent.info.run_id
-    assert first.time < found.summary["started"].min()
+    assert first.time < stored.summary["started"].min()
     assert (first.metric, first.margin, first.seeds) == ("test/macro_f1", 0.5, (0, 1, 2, 3))
     assert (second.metric, second.reference, second.seeds) == ("test/accuracy", "mse", (0, 1))
     assert (third.reference, third.seeds) == ("mse", (0, 1))
-    assert second.time > found.summary.query("seed < 2")["started"].max()
-    planned = found.summary.groupby("seed")["planned"].all()
+    assert second.time > stored.summary.query("seed < 2")["started"].max()
+    planned = stored.summary.groupby("seed")["planned"].all()
     assert planned.to_dict() == {0: True, 1: True, 2: True, 3: True, 4: False}

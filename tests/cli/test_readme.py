@@ -90,17 +90,17 @@ def test_extras_that_are_installed_are_there():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     extras = project.partition("[project.optional-dependencies]")[2]
     there = re.findall(r"^(\w+) = \[$", extras, re.M)
-    asked = set(",".join(re.findall(r'"\.\[([\w,]+)\]"', EVERYTHING)).split(","))
-    assert asked <= set(there) and {"test", "ray", "slurm", "server", "optuna"} <= asked
+    named = set(",".join(re.findall(r'"\.\[([\w,]+)\]"', EVERYTHING)).split(","))
+    assert named <= set(there) and {"test", "ray", "slurm", "server", "optuna"} <= named
 
 
 def test_other_code_blocks_can_be_read():
-    found = Counter()
+    counts = Counter()
     for language, content in blocks(EVERYTHING):
-        found[language] += 1
+        counts[language] += 1
         if language == "python":
             ast.parse(content)
         elif language == "yaml":
             assert OmegaConf.create(content)
-    assert set(found) == {"bash", "python", "yaml", ""}
-    assert found["python"] >= 3 and found["yaml"] >= 3
+    assert set(counts) == {"bash", "python", "yaml", ""}
+    assert counts["python"] >= 3 and counts["yaml"] >= 3

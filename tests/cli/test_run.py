@@ -54,12 +54,12 @@ def test_a_sweep_over_epochs_trains_only_the_longest(sweep, tmp_path, run_comman
     assert [done.stdout.count(f"| epoch {epoch}/") for epoch in range(5)] == [1] * 5
     (tmp_path / "alone").mkdir()
     assert run_command(tmp_path / "alone", *but(words, "epochs=4")).returncode == 0
-    found = {run.data.params["epochs"]: run for run in runs(tmp_path)}
+    by_epochs = {run.data.params["epochs"]: run for run in runs(tmp_path)}
     short = runs(sweep[0])[0]
     assert {"loss": "ce", "seed": "0"}.items() <= short.data.params.items()
     for expected in (short, *runs(tmp_path / "alone")):
         epochs = expected.data.params["epochs"]
-        run = found.pop(epochs)
+        run = by_epochs.pop(epochs)
         assert run.data.tags["identity"] == expected.data.tags["identity"]
         assert lasting(run) == lasting(expected)
         kept, overrides = (
@@ -68,7 +68,7 @@ def test_a_sweep_over_epochs_trains_only_the_longest(sweep, tmp_path, run_comman
         )
         assert f"\nepochs: {epochs}\n" in kept
         assert f"- epochs={epochs}\n" in overrides
-    assert found == {}
+    assert by_epochs == {}
 
 
 def test_the_sweep_ends_with_its_table_and_the_next_commands(sweep):
@@ -127,8 +127,8 @@ def test_a_sweep_over_several_data_sets_is_one_experiment(tmp_path, run_command)
     words = ["model=softmax", "epochs=1", "lr=0.1", "tracking.log_model=false"]
     done = run_command(tmp_path, "-m", "data=wine,iris", *words)
     assert done.returncode == 0, done.stderr
-    found = runs(tmp_path, experiment="datasets")
-    assert {run.data.params["data"] for run in found} == {"wine", "iris"}
+    trained = runs(tmp_path, experiment="datasets")
+    assert {run.data.params["data"] for run in trained} == {"wine", "iris"}
     assert len(runs(tmp_path, "sweep", experiment="datasets")) == 1
 
 
@@ -160,15 +160,15 @@ def test_metrics_by_head_and_step(sweep):
 
 def test_tags(sweep):
     directory, _ = sweep
-    found = runs(directory)
-    for run in found:
+    trained = runs(directory)
+    for run in trained:
         assert run.info.status == "FINISHED"
         assert run.data.tags["outcome"] == "ok"
         assert {
             *("identity", "configuration", "settings", "code", "code.parts", "code.metrics"),
             *("init_hash", "head_hash", "order_hash", "paddle_version"),
         } <= set(run.data.tags)
-    by = {(run.data.params["loss"], run.data.params["seed"]): run.data.tags for run in found}
+    by = {(run.data.params["loss"], run.data.params["seed"]): run.data.tags for run in trained}
     ce, mse, other = by["ce", "0"], by["mse", "0"], by["ce", "1"]
     for name in ("init_hash", "order_hash"):
         assert ce[name] == mse[name] != other[name]
@@ -189,8 +189,8 @@ def test_artifacts_and_the_test_accuracy_from_them(ce):
     np.testing.assert_array_equal(predicted, outputs.argmax(axis=1))
     np.testing.assert_array_equal(correct, predicted == label)
     assert correct.mean() == run.data.metrics["test/accuracy"]
-    found = nll(log_softmax(outputs), label)
-    assert found == pytest.approx(run.data.metrics["test/nll"], rel=1e-12)
+    recomputed = nll(log_softmax(outputs), label)
+    assert recomputed == pytest.approx(run.data.metrics["test/nll"], rel=1e-12)
 
 
 def test_the_dataset_is_an_input_with_its_digest(ce):

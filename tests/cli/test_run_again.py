@@ -36,12 +36,12 @@ def test_a_finished_run_alone_is_not_run_again_unless_forced(tmp_path, run_comma
 
 @pytest.mark.slow
 def test_corruptions_and_label_noise_when_asked_for(tmp_path, run_command):
-    asked = ["loss=mse", "data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
-    plain = run_command(tmp_path, *asked)
+    options = ["loss=mse", "data=digits", "model=softmax", "epochs=1", "tracking.log_model=false"]
+    plain = run_command(tmp_path, *options)
     # another run: the first has not all its numbers
-    done = run_command(tmp_path, *asked, "corruptions=true")
-    again = run_command(tmp_path, *asked, "corruptions=true")
-    noisy = run_command(tmp_path, *asked, "data.label_noise=0.4")
+    done = run_command(tmp_path, *options, "corruptions=true")
+    again = run_command(tmp_path, *options, "corruptions=true")
+    noisy = run_command(tmp_path, *options, "data.label_noise=0.4")
     assert [each.returncode for each in (plain, done, again, noisy)] == [0, 0, 0, 0], done.stderr
     assert "finished before" not in done.stdout
     assert "finished before" in again.stdout
@@ -67,8 +67,8 @@ def test_serial_parallel_and_alone_give_the_same_bits(sweep, tmp_path, run_comma
     assert serial.returncode == 0, serial.stderr
     assert alone.returncode == 0, alone.stderr
 
-    def numbers(found):
-        return {run.data.tags["identity"]: lasting(run) for run in found}
+    def numbers(trained):
+        return {run.data.tags["identity"]: lasting(run) for run in trained}
 
     parallel = numbers(runs(sweep[0]))
     assert numbers(runs(tmp_path, experiment="serial")) == parallel

@@ -116,9 +116,9 @@ def test_epochs_that_a_server_does_not_take_are_kept_and_sent_later(tmp_path, be
         assert running.saw("epochs are kept and sent later", times=2), running.output
     with mlflow_server(server, port=port):
         assert running.end() == 0, running.output
-        found = finished(server, running.output)
-    assert len(found) == 2
-    for all_numbers in found.values():
+        by_identity = finished(server, running.output)
+    assert len(by_identity) == 2
+    for all_numbers in by_identity.values():
         assert [step for key, step, _ in all_numbers if key == "val/accuracy"] == list(range(201))
 
 

@@ -94,8 +94,8 @@ def test_the_grid_grows_where_a_best_rate_lies_on_its_edge(rates, chosen, wider)
 
 
 def test_half_decades():
-    found = [contract.half_decade(0.1, steps) for steps in range(-3, 4)]
-    assert found == [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
+    rates = [contract.half_decade(0.1, steps) for steps in range(-3, 4)]
+    assert rates == [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 
 
 TINY = ["data=digits", "model=softmax", "epochs=2", "tracking.log_model=false"]
@@ -138,11 +138,11 @@ def test_a_loss_that_diverges_at_every_rate_is_evaluated_at_the_smallest(tmp_pat
     seeds = {"ce": set(), "mse": set()}
     for run in runs(tmp_path):
         seeds[run.data.params["loss"]].add((run.data.params["lr"], run.data.params["seed"]))
-    chosen = {loss: {lr for lr, seed in found if seed == "1"} for loss, found in seeds.items()}
+    chosen = {loss: {lr for lr, seed in pairs if seed == "1"} for loss, pairs in seeds.items()}
     assert chosen["mse"] == {"10.0"} and len(chosen["ce"]) == 1
-    for loss, found in seeds.items():
+    for loss, pairs in seeds.items():
         rate = next(iter(chosen[loss]))
-        assert found == {("10.0", "0"), ("30.0", "0"), (rate, "1"), (rate, "2")}
+        assert pairs == {("10.0", "0"), ("30.0", "0"), (rate, "1"), (rate, "2")}
     # the report is told which seeds chose
     assert "'tuning_seeds=[0]'" in done.stdout.splitlines()[-1]
 
@@ -154,16 +154,16 @@ def test_one_command_chooses_extends_and_judges(tmp_path, run_command):
     done = run_command(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "a best rate lies on the edge of the grid: it grows by" in done.stdout
-    found = {"ce": defaultdict(set), "mse": defaultdict(set)}
+    rates = {"ce": defaultdict(set), "mse": defaultdict(set)}
     for run in runs(tmp_path):
         params = run.data.params
-        found[params["loss"]][float(params["lr"])].add(int(params["seed"]))
-    assert sorted(found["ce"]) == sorted(found["mse"])  # the same rates for all
-    assert len(found["ce"]) > 2
+        rates[params["loss"]][float(params["lr"])].add(int(params["seed"]))
+    assert sorted(rates["ce"]) == sorted(rates["mse"])  # the same rates for all
+    assert len(rates["ce"]) > 2
     for loss in ("ce", "mse"):
-        judged = [lr for lr, seeds in found[loss].items() if seeds == {0, 1, 2, 3}]
+        judged = [lr for lr, seeds in rates[loss].items() if seeds == {0, 1, 2, 3}]
         assert len(judged) == 1
-        assert all(seeds == {0, 1} for lr, seeds in found[loss].items() if lr not in judged)
+        assert all(seeds == {0, 1} for lr, seeds in rates[loss].items() if lr not in judged)
         assert f"loss={loss}: chosen lr={judged[0]:g}" in done.stdout
     # Whatever stage it is of, a sweep declares the seeds of them all.
     assert {parent.data.tags["seeds"] for parent in runs(tmp_path, "sweep")} == {"0-3"}
@@ -194,8 +194,8 @@ def test_optuna_asks_for_as_many_rates_for_each_loss_and_for_the_same_again(tmp_
     rates = {"ce": set(), "mae": set()}
     for run in runs(tmp_path):
         rates[run.data.params["loss"]].add(float(run.data.params["lr"]))
-    assert [len(found) for found in rates.values()] == [3, 3]
-    assert all(0.001 <= rate <= 1 for found in rates.values() for rate in found)
+    assert [len(tried) for tried in rates.values()] == [3, 3]
+    assert all(0.001 <= rate <= 1 for tried in rates.values() for rate in tried)
     count = len(runs(tmp_path))
     assert count == 2 * (3 * 2 + 1)
     again = run_command(tmp_path, *arguments)
@@ -223,6 +223,6 @@ def test_tuned_values_are_trials_of_one_loss(tmp_path, run_command):
     sweeps = {run.data.tags.get("tune", ""): run.info.run_id for run in runs(tmp_path, "sweep")}
     of_grid = load(uri, sweep=sweeps[""]).summary
     assert sorted(of_grid["loss"].unique()) == ["focal gamma=1", "focal gamma=2"]
-    for found in (load(uri), load(uri, sweep=parent.info.run_id)):
-        pairs = found.summary.groupby("loss")["tuned"].value_counts().to_dict()
+    for stored in (load(uri), load(uri, sweep=parent.info.run_id)):
+        pairs = stored.summary.groupby("loss")["tuned"].value_counts().to_dict()
         assert pairs == {("ce", ""): 4, ("focal", "gamma=1"): 2, ("focal", "gamma=2"): 2}

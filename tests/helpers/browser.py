@@ -39,11 +39,11 @@ class Browser:
             message["sessionId"] = self.session
         os.write(self.commands, json.dumps(message).encode() + b"\0")
         while True:
-            found = self._read()
-            if found.get("id") == self.count:
-                assert "error" not in found, found
-                return dict(found["result"])
-            self._note(found)
+            received = self._read()
+            if received.get("id") == self.count:
+                assert "error" not in received, received
+                return dict(received["result"])
+            self._note(received)
 
     def _note(self, event: dict[str, Any]) -> None:
         self.events.append(event.get("method", ""))

@@ -35,18 +35,18 @@ TESTED = ("experiments/run.py", "generate report", "generate compare", "reports/
 
 def section(text: str, heading: str) -> str:
     """What stands under a heading of the second level."""
-    found = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    assert found, heading
-    return found
+    body = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert body, heading
+    return body
 
 
 def rows(text: str) -> list[list[str]]:
     """The cells of every row of the tables in a text, without headings and rulers."""
-    found = []
+    cells = []
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         for row in table.splitlines()[2:]:
-            found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]])
-    return found
+            cells.append([cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]])
+    return cells
 
 
 def first_names(text: str) -> set[str]:

@@ -131,7 +131,7 @@ def all_runs(directory: Path) -> tuple[MlflowClient, list[Run]]:
     """Every run in the store there, newest first."""
     client = MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
     return client, client.search_runs(
-        [found.experiment_id for found in client.search_experiments()]
+        [experiment.experiment_id for experiment in client.search_experiments()]
     )
 
 
@@ -155,15 +155,15 @@ def finished(directory: Path, output: str, *, full_disk: bool = False) -> dict[s
     Nothing open, no run twice, of each run its last checkpoint and no leftovers. A disk that was
     full may lack one.
     """
-    client, found = all_runs(directory)
-    assert not [run for run in found if run.info.status == "RUNNING"], output
+    client, runs = all_runs(directory)
+    assert not [run for run in runs if run.info.status == "RUNNING"], output
     mine = client.get_experiment_by_name("digits").experiment_id
-    assert {run.info.experiment_id for run in found} == {mine}
+    assert {run.info.experiment_id for run in runs} == {mine}
     assert (
-        next(run.info.status for run in found if run.data.tags["kind"] == "sweep") == "FINISHED"
+        next(run.info.status for run in runs if run.data.tags["kind"] == "sweep") == "FINISHED"
     ), output
     ended = [
-        run for run in found if run.info.status == "FINISHED" and run.data.tags["kind"] == "run"
+        run for run in runs if run.info.status == "FINISHED" and run.data.tags["kind"] == "run"
     ]
     assert set(Counter(run.data.tags["identity"] for run in ended).values()) == {1}, output
     for run in ended:
@@ -198,10 +198,10 @@ def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
 
     def check(directory: Path, running: Running, count: int, *, full_disk: bool = False) -> None:
         assert running.end() == 0, running.output
-        found = finished(directory, running.output, full_disk=full_disk)
-        for identity in calm.keys() & found.keys():  # one by one: the first number tells most
-            assert found[identity] == calm[identity], running.output
-        same = [identity for identity in calm if found.get(identity) == calm[identity]]
+        by_identity = finished(directory, running.output, full_disk=full_disk)
+        for identity in calm.keys() & by_identity.keys():  # one by one: the first number tells most
+            assert by_identity[identity] == calm[identity], running.output
+        same = [identity for identity in calm if by_identity.get(identity) == calm[identity]]
         assert len(same) == running.output.count(" ok ") == count, running.output
 
     return check
@@ -210,7 +210,7 @@ def as_calm(calm: dict[str, Numbers]) -> Callable[[Path, Running, int], None]:
 def resumed(directory: Path) -> list[int]:
     """The epochs after which runs went on."""
     tags = [run.data.tags for run in jobs(directory)]
-    return [int(found["resumed_after"]) for found in tags if "resumed_after" in found]
+    return [int(each["resumed_after"]) for each in tags if "resumed_after" in each]
 
 
 @pytest.fixture

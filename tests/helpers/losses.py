@@ -55,8 +55,8 @@ OURS = [
 
 def parameters(option: str) -> list[inspect.Parameter]:
     """Those of the function, without what it needs of a run."""
-    found = inspect.signature(LOSSES[option].func).parameters.values()
-    return [each for each in found if each.name not in context.needed(LOSSES[option])]
+    arguments = inspect.signature(LOSSES[option].func).parameters.values()
+    return [each for each in arguments if each.name not in context.needed(LOSSES[option])]
 
 
 each_option = pytest.mark.parametrize("option", list(LOSSES))

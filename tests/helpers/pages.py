@@ -118,8 +118,8 @@ def every_part(parts: Sequence[render.Part]) -> Iterator[render.Part]:
 
 def captions(report: page_report.Report) -> dict[str, str]:
     """The caption of each figure on the page."""
-    found = {}
+    texts = {}
     for part in every_part(report.page.parts):
         figures = [part.values.get("figure"), *part.values.get("figures", [])]
-        found |= {figure.name: figure.caption for figure in figures if figure}
-    return found
+        texts |= {figure.name: figure.caption for figure in figures if figure}
+    return texts

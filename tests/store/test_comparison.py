@@ -53,9 +53,9 @@ def made(store, *, lr="0.1", losses=(0.5, 0.25), code="0123456789ab", packages="
 
 def test_what_a_run_has_recorded(store):
     run = store.client.get_run(made(store))
-    found = comparison.record(store.client, run, partial(comparison.read, store))
+    record = comparison.record(store.client, run, partial(comparison.read, store))
     arrays = {
-        name: [np.asarray(row).tolist() for row in found.results.pop(name).values()]
+        name: [np.asarray(row).tolist() for row in record.results.pop(name).values()]
         for name in ("the network's outputs", "the predicted classes", "the labels")
     }
     assert arrays == {
@@ -63,12 +63,12 @@ def test_what_a_run_has_recorded(store):
         "the predicted classes": [1, 1],
         "the labels": [1, 0],
     }
-    assert found.results == {  # and no time
+    assert record.results == {  # and no time
         "the initial weights": {0: "w" * 64},
         "the outcome": {0: "ok"},
         "val/loss": {0: 0.5, 1: 0.25},
     }
-    assert found.facts == {
+    assert record.facts == {
         "Settings": {"lr": "0.1", "device": "cpu", "threads": "2"},
         "Code": {
             "my_losses.py (loss)": "0123456789ab",
@@ -84,8 +84,8 @@ def test_what_a_run_has_recorded(store):
     with tracking.tracked_run(store, name="n", params={}, tags=tags) as tracked:
         pass
     run = store.client.get_run(tracked.run_id)
-    found = comparison.record(store.client, run, partial(comparison.read, store))
-    assert found.results == {"the outcome": {0: "diverged"}}
+    record = comparison.record(store.client, run, partial(comparison.read, store))
+    assert record.results == {"the outcome": {0: "diverged"}}
 
 
 # ---- differences ---------------------------------------------------------------------------------

@@ -145,9 +145,9 @@ def test_a_finished_run_is_extended_to_the_same_bits(place, one_go, caplog):
 def test_a_shorter_run_starts_from_a_killed_longer_one(place, one_go):
     place.killed(3, 9)
     assert place.kept == ["9-3"]
-    found = place.run(4)
-    assert found.data.tags["resumed_after"] == "3"
-    assert place.numbers(found) == one_go
+    shorter = place.run(4)
+    assert shorter.data.tags["resumed_after"] == "3"
+    assert place.numbers(shorter) == one_go
 
 
 def test_a_loss_with_a_state_and_parameters_resumes_to_the_same_bits(place):

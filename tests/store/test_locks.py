@@ -104,8 +104,8 @@ def left(store, **tags):
 
 
 def ended(store, run_id):
-    found = store.client.get_run(run_id)
-    return found.info.status, found.data.tags.get("outcome")
+    stored = store.client.get_run(run_id)
+    return stored.info.status, stored.data.tags.get("outcome")
 
 
 def test_a_run_is_computed_once(store, directory):
@@ -293,9 +293,9 @@ def test_a_sweep_elsewhere_is_stale_when_all_its_runs_are(store, close_stale):
 
 
 def test_runs_that_name_no_host_are_local_in_a_database_and_not_on_a_server(store):
-    found = store.client.get_run(left(store, host=""))
-    assert tracking.runs.is_local(store, found)
-    assert not tracking.runs.is_local(replace(store, uri="http://127.0.0.1:9"), found)
+    stored = store.client.get_run(left(store, host=""))
+    assert tracking.runs.is_local(store, stored)
+    assert not tracking.runs.is_local(replace(store, uri="http://127.0.0.1:9"), stored)
 
 
 def test_locks_of_a_server_are_in_the_users_cache_by_host_address_and_experiment(

@@ -28,8 +28,8 @@ def test_predictions_move_with_the_store(store, tmp_path):
     (tmp_path / "moved").mkdir()
     for name in ("mlflow.db", "mlartifacts"):
         shutil.move(tmp_path / name, tmp_path / "moved" / name)
-    found = predictions(f"sqlite:///{tmp_path}/moved/mlflow.db", run_id)
-    assert found["label"].tolist() == [0, 1, 2, 3]
+    arrays = predictions(f"sqlite:///{tmp_path}/moved/mlflow.db", run_id)
+    assert arrays["label"].tolist() == [0, 1, 2, 3]
 
 
 def test_predictions_that_cannot_be_read_are_none(store, tmp_path):
@@ -70,9 +70,9 @@ def test_a_value_for_each_test_image(store, tmp_path):
     for source in (store.load(), store.uri):
         for metric, expected in values.items():
             for name in (metric, metric.replace("_", "/", 1)):
-                found = scores(source, run_id, name)
-                assert found.dtype == np.float32
-                np.testing.assert_allclose(found, expected, rtol=1e-6)
+                by_image = scores(source, run_id, name)
+                assert by_image.dtype == np.float32
+                np.testing.assert_allclose(by_image, expected, rtol=1e-6)
         assert scores(source, run_id, "test_ece") is None  # the mean of no values of images
 
 

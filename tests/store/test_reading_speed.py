@@ -109,8 +109,8 @@ def test_what_the_command_wrote_is_what_is_read(sweep):
     runs = load(f"sqlite:///{directory}/mlflow.db")
     assert runs.notes == [] and runs.experiments == ("digits",)
     summary, curves = runs.summary, runs.curves
-    found = sorted(zip(summary["loss"], summary["seed"], strict=True))
-    assert found == [("ce", 0), ("ce", 1), ("mse", 0), ("mse", 1)]
+    pairs = sorted(zip(summary["loss"], summary["seed"], strict=True))
+    assert pairs == [("ce", 0), ("ce", 1), ("mse", 0), ("mse", 1)]
     assert summary["setting"].nunique() == 1
     assert set(summary["setting_text"]) == {"digits, mlp, sgd, constant, batch size 100"}
     for run in summary.itertuples():

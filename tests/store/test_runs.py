@@ -230,9 +230,9 @@ def test_whether_the_tree_was_dirty(store, tag, value):
 def test_params_are_numbers_where_all_are(store, texts, values, dtype):
     for seed, text in enumerate(texts):
         store.add(seed=seed, own={"data.x": text})
-    found = store.load().summary["data.x"]
-    assert found.dtype == dtype
-    pd.testing.assert_series_equal(found, pd.Series(values, name="data.x", dtype=dtype))
+    column = store.load().summary["data.x"]
+    assert column.dtype == dtype
+    pd.testing.assert_series_equal(column, pd.Series(values, name="data.x", dtype=dtype))
 
 
 def test_a_param_named_like_a_column_does_not_replace_it(store):

@@ -57,16 +57,16 @@ def test_settings_are_everything_but_loss_rate_epochs_and_seed(store):
 
 
 def test_runs_on_other_data_are_another_setting(store):
-    known = [store.add(seed=seed, digest="d" * 32) for seed in range(2)]
+    with_data = [store.add(seed=seed, digest="d" * 32) for seed in range(2)]
     early = store.add(seed=2, status="KILLED")  # before it could record its data
     summary = store.load().summary.set_index("run_id")
     assert summary["setting"].nunique() == 1 and set(summary["data_digest"]) == {"d" * 32}
     other = store.add(seed=0, digest="e" * 32)
     summary = store.load().summary.set_index("run_id")
-    assert summary.loc[known, "setting"].nunique() == 1 and summary["setting"].nunique() == 3
+    assert summary.loc[with_data, "setting"].nunique() == 1 and summary["setting"].nunique() == 3
     text = "digits, mlp, sgd, constant, batch size 100"
     texts = [f"{text} data.digest={letter * 8}" for letter in "dde"]
-    assert summary.loc[[*known, other], "setting_text"].tolist() == texts
+    assert summary.loc[[*with_data, other], "setting_text"].tolist() == texts
     assert summary.loc[early, "data_digest"] == ""  # of two it could be either
 
 
@@ -75,11 +75,11 @@ def test_hostile_and_huge_names_come_through_as_they_are(store):
     own = {"data." + "k" * 100: HOSTILE}
     store.add("i" + HOSTILE, loss=loss, model=long, name=HOSTILE, own=own)
     sweep = store.add_sweep(HOSTILE, ["i" + HOSTILE])
-    for found in (store.load(), store.load(sweep=HOSTILE), store.load(where={"loss": loss})):
-        got = found.summary.iloc[0]
+    for runs in (store.load(), store.load(sweep=HOSTILE), store.load(where={"loss": loss})):
+        got = runs.summary.iloc[0]
         assert got["loss"] == loss and got["model"] == long and got["name"] == HOSTILE
         assert got["identity"] == "i" + HOSTILE and got["data." + "k" * 100] == HOSTILE
-        assert long in got["setting"] and found.curves["loss"].eq(loss).all()
+        assert long in got["setting"] and runs.curves["loss"].eq(loss).all()
     assert list(store.load(sweep=HOSTILE).sweeps) == [sweep]
     huge = HOSTILE * 100
     for call in ({"experiment": huge}, {"sweep": huge}, {"where": {huge: "1"}}):

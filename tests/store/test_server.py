@@ -107,15 +107,15 @@ def test_a_server_without_the_route_of_mlflows_pages_is_read(served, monkeypatch
 def test_a_server_is_asked_once_for_a_hundred_runs_and_a_metric(empty_store, tmp_path, monkeypatch):
     path = tmp_path / "mlflow.db"
     read_store.build(path, 250, 3)
-    asked = []
+    urls = []
     send = requests.Session.request
-    noted = lambda *a, **k: asked.append(a[2]) or send(*a, **k)  # noqa: E731
+    noted = lambda *a, **k: urls.append(a[2]) or send(*a, **k)  # noqa: E731
     monkeypatch.setattr(requests.Session, "request", noted)
     with read_store.server(path) as address:
         runs = load(address)
     assert len(runs.summary) == 250 and len(runs.curves) == 1000
-    assert sum(url.endswith("bulk") for url in asked) == 3 * len(stores.CURVES)
-    assert len(asked) <= 3 * len(stores.CURVES) + 6
+    assert sum(url.endswith("bulk") for url in urls) == 3 * len(stores.CURVES)
+    assert len(urls) <= 3 * len(stores.CURVES) + 6
 
 
 @pytest.mark.server

@@ -163,7 +163,7 @@ def test_a_tracking_server_works_like_a_file(tmp_path, run_command):
         assert not (place / "mlflow.db").exists()
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("digits").experiment_id
-        kinds = sorted(found.data.tags["kind"] for found in client.search_runs([experiment]))
+        kinds = sorted(each.data.tags["kind"] for each in client.search_runs([experiment]))
         assert kinds == ["run", "run", "sweep"]
 
 

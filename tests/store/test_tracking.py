@@ -41,8 +41,8 @@ def test_mlflow_sends_no_telemetry():
 def test_a_new_store_keeps_artifacts_beside_the_database_and_makes_no_mlruns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = tracking.open_store(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
-    found = store.client.get_experiment_by_name("mine")
-    assert found.artifact_location == (tmp_path / "mlartifacts").as_uri()
+    experiment = store.client.get_experiment_by_name("mine")
+    assert experiment.artifact_location == (tmp_path / "mlartifacts").as_uri()
     assert not (tmp_path / "mlruns").exists()
     assert not list(tmp_path.glob("*.creating"))
     assert tracking.open_store(store.uri, "mine").experiment_id == store.experiment_id

@@ -225,14 +225,14 @@ def test_the_report_says_what_it_left_out_and_what_disagrees(store: Store, repor
     edited(store)
     shared = code("c", "experiments/losses/true_class.py")
     store.add("ce0", tags=shared, test={"test/accuracy": 0.7})
-    told = report(store.path.parent, "formats=[svg]")
-    assert told.code == 0, told.text
+    result = report(store.path.parent, "formats=[svg]")
+    assert result.code == 0, result.text
     markdown = (store.path.parent / "outputs" / "reports" / "mine" / "report.md").read_text("utf-8")
     markdown = markdown.replace("\\", "")
     broken = "processor, kernel, versions and code are equal: determinism is broken"
     left = "left out: 2 runs of mine made by earlier code (aaaaaaa): my_losses.py changed"
-    assert "WARNING: 1 finished run disagrees" in told.text and broken in told.text
-    assert f"note: {left}" in told.text
+    assert "WARNING: 1 finished run disagrees" in result.text and broken in result.text
+    assert f"note: {left}" in result.text
     assert broken in markdown and left in markdown
     digests = "digests of the code that computed the numbers: ce ccccccc, mine bbbbbbb"
     assert f"{digests}; files of the user: my_losses.py" in markdown

@@ -25,8 +25,8 @@ from reports.runs.computed import with_metric
 
 def facts(runs: pd.DataFrame) -> list[tuple[str, str, bool]]:
     """The facts on versions and code."""
-    found = caveats._versions(SimpleNamespace(runs=runs))
-    return [fact[:3] for fact in found if fact[0] in ("Code", "Warning")]
+    all_facts = caveats._versions(SimpleNamespace(runs=runs))
+    return [fact[:3] for fact in all_facts if fact[0] in ("Code", "Warning")]
 
 
 def test_one_code_shared_by_all_losses_is_no_warning(store: Store) -> None:
@@ -115,9 +115,9 @@ def test_curves_of_losses_are_not_drawn_from_other_code_than_that_of_the_runs(st
     runs = store.load(versions=True).summary
     seeds = runs.set_index("run_id")["seed"]
     nodes = {run_id: elsewhere if seed == 2 else node for run_id, seed in seeds.items()}
-    found = gallery.gallery(runs, lambda run_id: {"loss": nodes[run_id]})
-    assert set(found.weights["loss"]) == {"ce@aaaaaaa"}
-    assert found.missing == {
+    curves = gallery.gallery(runs, lambda run_id: {"loss": nodes[run_id]})
+    assert set(curves.weights["loss"]) == {"ce@aaaaaaa"}
+    assert curves.missing == {
         "ce@bbbbbbb": f"its code is not the code of its runs any more ({file} changed)",
         "ce@ccccccc": "its code is not found here (not_here.py): set PYTHONPATH as for its runs",
     }
@@ -147,10 +147,10 @@ def test_options_that_compute_the_same_are_both_shown(store: Store) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_compares_options_that_compute_the_same(store: Store, report: Report) -> None:
     the_same_twice(store)
-    told = report(store.path.parent, "formats=[svg]", "reference=focal_g3")
-    assert told.code == 0, told.text
+    result = report(store.path.parent, "formats=[svg]", "reference=focal_g3")
+    assert result.code == 0, result.text
     for loss in ("focal", "ce", "my_ce"):
-        assert re.search(rf"^  {loss} .*focal_g3", told.text, re.MULTILINE)
+        assert re.search(rf"^  {loss} .*focal_g3", result.text, re.MULTILINE)
 
 
 # ---- metrics from predictions --------------------------------------------------------------------
@@ -182,9 +182,9 @@ def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(
     runs = store.load()
 
     def computed(name: str) -> dict[str, float]:
-        found = with_metric(runs, name, lambda run_id: predictions(runs, run_id))
-        values = found.summary.set_index("run_id")[name]
-        notes.append(found.notes)
+        extended = with_metric(runs, name, lambda run_id: predictions(runs, run_id))
+        values = extended.summary.set_index("run_id")[name]
+        notes.append(extended.notes)
         return {run_id: float(value) for run_id, value in values.dropna().items()}
 
     notes: list[list[str]] = []
@@ -200,9 +200,9 @@ def test_metrics_that_runs_did_not_store_are_computed_from_their_predictions(
     error = float(np.mean(np.abs(number[1][:, 0].astype(np.float64) - number[2])))
     assert computed("test_mean_absolute_error") == {third: error}
     assert without not in computed("test_macro_f1") and len(notes[-1]) == 1
-    told = report(store.path.parent, "formats=[svg]", "metric=test/aurc")
-    assert told.code == 0, told.text
-    assert "note: the test AURC of 1 run was computed by this report" in told.text
+    result = report(store.path.parent, "formats=[svg]", "metric=test/aurc")
+    assert result.code == 0, result.text
+    assert "note: the test AURC of 1 run was computed by this report" in result.text
 
 
 def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
@@ -213,8 +213,8 @@ def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
     second = store.add(tags=then, test=TEST | {"corrupted/accuracy": 0.5}, seed=1)
     third = store.add(tags=code("a"), seed=2)
     runs = store.load()
-    found = with_metric(runs, "test_brier", lambda run_id: predictions(runs, run_id))
-    summary = found.summary.set_index("run_id")
+    extended = with_metric(runs, "test_brier", lambda run_id: predictions(runs, run_id))
+    summary = extended.summary.set_index("run_id")
     log_p = heads.log_softmax(raw)
     assert summary["test_brier"].to_dict() == {
         **{first: metrics.brier(log_p, labels), second: 0.4, third: 0.4}
@@ -225,13 +225,13 @@ def test_metrics_by_other_code_are_computed_again_or_said(store: Store) -> None:
         **{first: metrics.nll(log_p, labels), second: 0.95, third: 0.95}
     }
     assert "test_aurc" not in summary
-    assert found.notes == [
+    assert extended.notes == [
         "the test metrics of 1 run were computed again by this report from stored predictions, "
         "since the code of the "
         "metrics has changed"
     ]
     than = "by other code of the metrics than there is now, and cannot be computed again"
-    assert found.warnings == [
+    assert extended.warnings == [
         f"the test metrics of 1 run were computed {than} without predictions",
         f"the accuracy on corrupted test images of 1 run was computed {than} from predictions",
     ]
