@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -105,13 +105,17 @@ def _gallery(
     }
     if fork is None:
         return partial(gallery, evaluated_first, configurations.get)
-    curves = fork.submit(gallery, evaluated_first, configurations.get)
+    curves: Future[Gallery] = Future()
+    try:
+        curves = fork.submit(gallery, evaluated_first, configurations.get)
+    except BrokenProcessPool as error:  # the process ended while it loaded Paddle
+        curves.set_exception(error)
 
     def result() -> Gallery:
         try:
             return curves.result()
-        except BrokenProcessPool:  # code of a loss has ended the process; the page says so
-            why = "the process that computes the curves ended at one of the losses"
+        except BrokenProcessPool:  # the page says so
+            why = "the process that computes the curves ended, perhaps at one of the losses"
             missing = dict.fromkeys(evaluated_first["loss"].astype(str), why)
             return replace(gallery(evaluated_first[:0], configurations.get), missing=missing)
 

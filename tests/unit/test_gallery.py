@@ -305,15 +305,17 @@ def test_a_fork_computes_the_same_curves() -> None:
     assert there.missing == here.missing
 
 
-def test_a_loss_that_ends_its_process_leaves_a_page_that_says_so(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("before", [False, True])
+def test_a_process_for_curves_that_ends_leaves_a_page_that_says_so(
+    before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(making, "configuration", lambda runs, run_id: None)
     runs = mock.Mock(summary=pd.DataFrame([{"run_id": "a", "loss": "ce"}]))
     ended: Future[Gallery] = Future()
     ended.set_exception(BrokenProcessPool())
-    result = making._gallery(runs, [], mock.Mock(submit=lambda *arguments: ended))()
-    why = "the process that computes the curves ended at one of the losses"
+    submit = mock.Mock(side_effect=BrokenProcessPool) if before else lambda *arguments: ended
+    result = making._gallery(runs, [], mock.Mock(submit=submit))()
+    why = "the process that computes the curves ended, perhaps at one of the losses"
     assert result.missing == {"ce": why} and not len(result.weights)
 
 
