@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +16,9 @@ from helpers.commands import ROOT
 from helpers.doc_tables import COMMANDS
 from helpers.docs import EVERYTHING, blocks, write_examples
 from helpers.forked import generate
+from helpers.stores import Store
+
+from reports.runs import load
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +28,12 @@ ELSEWHERE = {  # parts of commands whose tests are elsewhere
     "hydra/sweeper=": "test_tuning",
     "rerun=": "test_run_again",
     "install=bash": "test_install",
+    "from.loss=": "test_foreign_experiments",
+    "baselines=true": "test_baselines_compared",
 }
-SWEEPS = [
-    command
-    for command in COMMANDS
-    if "experiments/run.py" in command and not any(part in command for part in ELSEWHERE)
-]
+HERE = [command for command in COMMANDS if not any(part in command for part in ELSEWHERE)]
+SWEEPS = [command for command in HERE if "experiments/run.py" in command]
+REPORTS = [command for command in HERE if command not in SWEEPS]
 
 
 def small(command: str) -> list[str]:
@@ -54,7 +60,7 @@ def test_each_command_trains(command, run_command, tmp_path):
 
 
 def test_there_are_commands_of_each_page():
-    assert len(SWEEPS) >= 15
+    assert len(SWEEPS) >= 15 and len(REPORTS) >= 14
     assert all(any(part in command for command in COMMANDS) for part in ELSEWHERE)
 
 
@@ -81,9 +87,72 @@ def test_the_frames_of_a_store_and_a_comparison_of_numbers(sweep):
     assert run_python(directory, "compare(ours, theirs)").split()[0] == "better"
 
 
-def test_results_in_a_file_make_a_report(tmp_path):
+SWEEPS_OF = {  # experiments that the pages name, and their sweeps; the last one is the newest
+    "mine": ("RUN_A", "RUN_B"),
+    "NAME_1": ("one",),
+    "NAME_2": ("two",),
+    "NAME": ("NAME_OR_ID",),
+    "newest": ("ID_1", "ID_2", "ID"),
+}
+
+
+@pytest.fixture(scope="module")
+def documented(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the experiments, sweeps, versions and files that the pages name."""
+    directory = tmp_path_factory.mktemp("documented")
+    store = Store(shutil.copy(empty_store, directory / "mlflow.db"), "first")
+    for experiment, sweeps in SWEEPS_OF.items():
+        experiment_id = store.add_experiment(experiment)
+        for number, sweep in enumerate(sweeps):
+            add_sweep(store, experiment_id, sweep, range(4 * number, 4 * number + 4))
     (text,) = {content for _, content in blocks(EVERYTHING) if content.startswith("loss,lr,seed")}
-    (tmp_path / "results.csv").write_text(text, encoding="utf-8")
-    done = generate(tmp_path, "report", "from=results.csv")
+    (directory / "results.csv").write_text(text, encoding="utf-8")
+    shutil.copy(directory / "mlflow.db", directory / "elsewhere.db")
+    return directory
+
+
+def add_sweep(store: Store, experiment: str, name: str, seeds: range) -> None:
+    """Runs of three losses, one of which has two versions, on two data sets with two models."""
+    runs = list(product(("mnist", "fashion"), ("mlp", "lenet5"), ("ce", "mse", "mine"), seeds))
+    identities = [" ".join(map(str, run)) for run in runs]
+    parent = store.add_sweep(name, identities, experiment=experiment)
+    means = {"ce": 0.75, "mse": 0.7, "mine": 0.76}
+    for identity, (data, model, loss, seed) in zip(identities, runs, strict=True):
+        hashes = {"init_hash": seed, "order_hash": seed}
+        code = "1a2b3c4" if loss == "mine" and seed % 4 < 2 else "f" * 7
+        store.add(
+            identity,
+            experiment=experiment,
+            test={"test/accuracy": means[loss] + 0.001 * seed},
+            tags=hashes | {"mlflow.parentRunId": parent, "code": code},
+            own={"data": data, "model": model, "loss": loss, "seed": seed},
+        )
+
+
+@pytest.mark.parametrize("command", REPORTS)
+def test_each_command_of_a_report_ends_well(command, documented):
+    words = shlex.split(command.removeprefix("PYTHONPATH=. ").removeprefix("generate "))
+    ids = dict(zip(("RUN_A", "RUN_B"), two_runs(documented), strict=True))
+    words = [ids.get(word, word) for word in words]
+    words += ["where.model=mlp"] * ("across=data" in words)
+    if "check=" in command:
+        generate(documented, "report", "experiment=NAME", "formats=[svg]")
+    done = generate(documented, *words)
     assert done.returncode == 0, done.stderr
-    assert "focal" in done.stdout
+    if "check=" in command:
+        assert re.match(r"all [1-9]\d* verdicts of .+ hold", done.stdout)
+    elif "aa=" in command:
+        assert "0 of 4 comparisons of a loss with itself" in done.stdout
+    elif words[0] == "compare":
+        assert "seed: 0, 1" in done.stdout
+    else:
+        (page,) = re.findall(r"^report: (.+)$", done.stdout, flags=re.MULTILINE)
+        assert (documented / page).is_file()
+        assert re.search(r"\b(is|are) (better|worse|equivalent|undecided)\b", done.stdout)
+
+
+def two_runs(directory: Path) -> list[str]:
+    """Runs that differ in their seed, of the experiment `mine`."""
+    frame = load(f"sqlite:///{directory / 'mlflow.db'}", "mine", where={"loss": "ce"}).summary
+    chosen = frame[(frame["data"] == "mnist") & (frame["model"] == "mlp")].sort_values("seed")
+    return list(chosen["run_id"].head(2))

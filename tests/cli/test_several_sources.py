@@ -36,9 +36,7 @@ def add_sweep(
     if question:
         tags["question"] = json.dumps(QUESTION | {"seeds": tags["seeds"]} | question)
     identities = [f"{loss} {seed}" for loss in losses.split() for seed in seeds]
-    own = {"kind": "sweep", "tags": tags, "name": name, "experiment": experiment}
-    parent = store.add(None, outcome=None, history={}, test={}, **own)
-    store.client.log_text(parent, json.dumps({"identities": identities}), "grid.json")
+    parent = store.add_sweep(name, identities, tags=tags, experiment=experiment)
     for loss in losses.split():
         for seed in seeds:
             tags = {"mlflow.parentRunId": parent, "init_hash": f"i{seed}", "order_hash": f"o{seed}"}

@@ -113,10 +113,11 @@ class Store:
         identities: list[str] | None,
         status: str = "FINISHED",
         tags: dict | None = None,
+        experiment: str | None = None,
         **content: object,
     ) -> str:
         own = {"kind": "sweep", "tags": tags, "name": name, "status": status}
-        run_id = self.add(None, outcome=None, history={}, test={}, **own)
+        run_id = self.add(None, outcome=None, history={}, test={}, experiment=experiment, **own)
         if identities is not None:
             grid = json.dumps({"identities": identities} | content)
             self.client.log_text(run_id, grid, "grid.json")
