@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from experiments.terminal import duration
 from reports import source_code
 from reports.analysis import Section
 from reports.names import counted, one_line, plain
@@ -291,7 +292,7 @@ def _time(section: Section) -> Fact | None:
     seconds = section.runs["seconds"].astype(float) if "seconds" in section.runs else None
     if seconds is None or not np.isfinite(seconds).any():
         return None
-    total = _duration(float(seconds[np.isfinite(seconds)].sum()))
+    total = duration(float(seconds[np.isfinite(seconds)].sum()))
     return Fact("Wall time", f"{total} over all runs of this setting.")
 
 
@@ -302,13 +303,6 @@ def distinct(runs: pd.DataFrame, column: str) -> list[str]:
         if column in runs
         else []
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 _IN_ORDER = (

@@ -182,7 +182,7 @@ def test_the_caveats_raise_no_alarm_when_all_is_well() -> None:
         "commit 0123456789, nothing uncommitted; digests of the code that computed the numbers: "
         "ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
     )
-    assert by_term["Wall time"] == "3 min over all runs of this setting."
+    assert by_term["Wall time"] == "3m00s over all runs of this setting."
 
 
 def test_an_unequal_budget_at_other_epochs_is_said() -> None:
