@@ -116,8 +116,10 @@ def results(directory: Path) -> dict[str, Any]:
 
 def rows(text: str) -> list[dict[str, Any]]:
     """The rows of CSV, with numbers of six digits."""
-    found = csv.DictReader(io.StringIO(text))
-    return [{key: short(value) for key, value in row.items() if key} for row in found]
+    return [
+        {key: short(value) for key, value in row.items() if key}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
 
 
 def short(value: Any) -> Any:
@@ -190,9 +192,9 @@ def with_intervals(row: Mapping[str, Any]) -> Iterator[tuple[float, float, float
     """Each value of a row that has an interval, with it."""
     for name in row:
         ends = ("low", "high") if name == "difference" else (f"{name}_low", f"{name}_high")
-        found = [row.get(key) for key in (name, *ends)]
-        if all(isinstance(each, float) for each in found):
-            yield found[0], found[1], found[2]
+        value, low, high = (row.get(key) for key in (name, *ends))
+        if isinstance(value, float) and isinstance(low, float) and isinstance(high, float):
+            yield value, low, high
 
 
 def same(text: str, value: float) -> bool:

@@ -188,8 +188,8 @@ def lasting(run: Run) -> dict[str, float]:
 def runs(directory: Path, kind: str = "run", experiment: str | None = None):
     """Those of an experiment, of the newest one without a name."""
     store = client(directory)
-    found = [each for each in store.search_experiments() if experiment in (None, each.name)]
+    experiments = [each for each in store.search_experiments() if experiment in (None, each.name)]
     return sorted(
-        store.search_runs([found[0].experiment_id], f"tags.kind = '{kind}'"),
+        store.search_runs([experiments[0].experiment_id], f"tags.kind = '{kind}'"),
         key=lambda run: (run.data.params.get("loss", ""), run.data.params.get("seed", "")),
     )
