@@ -102,14 +102,14 @@ def agree(
     slopes = jax.grad(lambda x: theirs(x, labels, **hyper).sum())(jnp.asarray(wide))
     assert values.dtype == slopes.dtype == np.float64
     our_values = evaluate(option, outputs, labels, **hyper)
-    found_slopes = gradient(option, outputs, labels, **hyper)
-    assert our_values.dtype == found_slopes.dtype == outputs.dtype
+    our_slopes = gradient(option, outputs, labels, **hyper)
+    assert our_values.dtype == our_slopes.dtype == outputs.dtype
     single = outputs.dtype == np.float32
     of_values, of_slopes = (
         ((2e-5, 2e-6), (5e-5, 5e-6)) if single else ((1e-12, 1e-13), (1e-9, 1e-12))
     )
     np.testing.assert_allclose(our_values, values, *of_values)  # relative and absolute
-    np.testing.assert_allclose(found_slopes, slopes, *of_slopes)
+    np.testing.assert_allclose(our_slopes, slopes, *of_slopes)
 
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -60,7 +60,7 @@ def test_without_tuned_values_a_grid_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "count", "found"),
+    ("given", "count", "rates"),
     [
         ([0.1, 0.01], 2, [0.01, 0.1]),
         ([0.01, 0.03, 0.1], 2, [0.01, 0.03, 0.1]),  # none is left out
@@ -69,8 +69,8 @@ def test_without_tuned_values_a_grid_stays_as_it_is() -> None:
         ([0.5], 1, [0.5]),
     ],
 )
-def test_new_rates_fill_the_gaps_on_a_logarithmic_scale(given, count, found) -> None:
-    assert spread(given, count) == found
+def test_new_rates_fill_the_gaps_on_a_logarithmic_scale(given, count, rates) -> None:
+    assert spread(given, count) == rates
 
 
 def test_the_denser_grid_is_even_where_the_given_one_is() -> None:
