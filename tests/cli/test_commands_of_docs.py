@@ -37,12 +37,12 @@ REPORTS = [command for command in HERE if command not in SWEEPS]
 
 
 def small(command: str) -> list[str]:
-    """The overrides of a command, on the digits for one or two epochs, with two seeds."""
+    """The overrides of a command, on the digits for one or two epochs, with one seed."""
     words = shlex.split(command.partition("experiments/run.py ")[2])
     words = [re.sub(r"^((?:lr|tune\.[\w.]+)=[^,]+,[^,]+),.*", r"\1", word) for word in words]
     words = [re.sub(r"^epochs=\d+", "epochs=1", word) for word in words]
     words = [re.sub(r"^epochs=1,\d+", "epochs=1,2", word) for word in words]
-    words = [re.sub(r"^seed=.*", "seed=0,1", word) for word in words if word != "data=fashion"]
+    words = [re.sub(r"^seed=.*", "seed=0", word) for word in words if word != "data=fashion"]
     keys = {word.partition("=")[0] for word in words}
     smaller = {"data": "digits", "model": "softmax", "epochs": "1"}
     return words + [f"{key}={value}" for key, value in smaller.items() if key not in keys]
