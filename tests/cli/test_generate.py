@@ -66,6 +66,11 @@ def test_what_is_printed_is_in_the_files(written: tuple[Path, str]) -> None:
     assert best["sentence"] in printed
     assert best["sentence"] in (directory / "index.html").read_text()
     assert len(best["run_ids"]) == 4
+    assert best["generalises"] == "new seeds and new examples"
+    page = (directory / "report.md").read_text()
+    assert "intervals of differences are for new seeds and new test examples" in page
+    assert "the interval of one loss alone is for new seeds on this test set" in page
+    assert "Test accuracy of each loss, with its 95 % interval over seeds" in page
 
 
 def test_the_numbers_are_those_of_the_store(written: tuple[Path, str], sweep_store: Path) -> None:
