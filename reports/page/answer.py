@@ -12,6 +12,7 @@ import pandas as pd
 
 from reports.analysis import Section
 from reports.names import full_name, plain
+from reports.page.commands import changed_values
 from reports.page.table import (
     Cell,
     Column,
@@ -207,30 +208,20 @@ def words_of(section: Section) -> list[str]:
         f"{_OPTIMIZERS.get(optimizer, plain(optimizer))}, {plain(rates)}",
         f"batch size {size:g}",
     ]
-    rest = section.title[len(usual) :].strip()
-    noise = first.get("data.label_noise")
-    if noise is not None and "data.label_noise=" not in rest and float(noise or 0) > 0:
-        rest = f"data.label_noise={float(noise):g} {rest}"
-    patience = first.get("stop.patience")
-    if pd.notna(patience) and "stop.patience=" not in rest:
-        rest = f"stop.patience={patience:g} {rest}"
-    shown = [
-        each for each in rest.split(" ") if each and not each.startswith("optimizer._target_=")
-    ]
-    return words + [_setting(each) for each in shown]
+    named = dict(each.partition("=")[::2] for each in section.title[len(usual) :].split())
+    values = {key: str(value) for key, value in changed_values(first).items()} | named
+    values.pop("optimizer._target_", None)
+    return words + [_in_words(key, value) for key, value in values.items()]
 
 
-def _setting(text: str) -> str:
-    """A value in words: data.label_noise=0.2 is label noise 20 %."""
-    key, equal, value = text.partition("=")
-    if not equal:
-        return plain(text, 120)
+def _in_words(key: str, value: str) -> str:
+    """A value of a setting: data.label_noise and 0.2 are label noise 20 %."""
     if key == "data.label_noise":
         return f"label noise {100 * float(value):g} %"
     if key == "stop.patience":
         return plain(f"early stopping (patience {value})", 120)
     words = "not set" if value == "None" else value
-    return plain(f"{key.rpartition('.')[2].replace('_', ' ')} {words}", 120)
+    return plain(f"{key.rpartition('.')[2].replace('_', ' ')} {words}".strip(), 120)
 
 
 def titles(sections: Sequence[Section]) -> list[str]:

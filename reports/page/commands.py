@@ -9,14 +9,21 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from experiments.contract import GROUPS, command, half_decade, override, value_of_param
+from experiments.contract import (
+    DATA_PLACES,
+    GROUPS,
+    command,
+    half_decade,
+    override,
+    value_of_param,
+)
 from reports.names import plain
 
 if TYPE_CHECKING:
@@ -146,6 +153,23 @@ def wider_rates(grid: Sequence[float], edge: str, count: int = 1) -> list[float]
     return sorted([*between, end])
 
 
+def changed_values(row: pd.Series) -> dict[str, Any]:
+    """What decides a run's numbers and is not as in conf/, by key, such as data.train_size.
+
+    Its loss, the grid, the places of data and the values of options that are not in conf/ are left
+    out.
+    """
+    values = {
+        key.removeprefix("+"): value
+        for group in _OTHER_GROUPS
+        if _in_conf(group, str(row.get(group)))
+        for key, value in _changed(row, group, "").items()
+    }
+    usual = [name for name in ("augment", "stop.patience") if _known(row.get(name))]
+    values |= {name: _whole(row[name]) for name in usual}
+    return {key: value for key, value in values.items() if key not in DATA_PLACES}
+
+
 def _setting(row: pd.Series) -> list[str]:
     """Overrides for all in which a run's params differ from the defaults in conf/.
 
@@ -162,7 +186,7 @@ def _setting(row: pd.Series) -> list[str]:
     ):
         chosen.append(f"batch_size={int(float(row['batch_size']))}")
     for group in _OTHER_GROUPS:
-        chosen += _changed(row, group, "")
+        chosen += _overrides(_changed(row, group, ""))
     # Recorded only where they are not as usual.
     return chosen + [
         override(name, _whole(row[name]))
@@ -177,23 +201,30 @@ def _own_values(runs: pd.DataFrame, loss: str) -> list[str]:
     tuned = [name for name in own if runs[name].nunique() > 1]
     every = {name: [_whole(each) for each in runs[name].unique()] for name in tuned}
     return [
-        *_changed(runs.iloc[0].drop(labels=tuned), "loss", loss),
+        *_overrides(_changed(runs.iloc[0].drop(labels=tuned), "loss", loss)),
         *(override(name, *values) for name, values in every.items()),
     ]
 
 
-def _changed(row: pd.Series, group: str, loss: str) -> list[str]:
-    """A group's own values that differ from those of its option's file."""
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    return [override(key, value) for key, value in values.items()]
+
+
+def _changed(row: pd.Series, group: str, loss: str) -> dict[str, Any]:
+    """A group's own values that differ from those of its option's file, by key.
+
+    The key of a value that the file does not have begins with "+".
+    """
     option = row.get(f"{group}_option", row.get(group, loss))
     defaults = _defaults(f"{group}/{option}") if _PLAIN.fullmatch(str(option)) else {}
-    overrides = []
+    values = {}
     for key in sorted(str(name) for name in row.index if str(name).startswith(f"{group}.")):
         own, default = row[key], defaults.get(key.partition(".")[2], _MISSING)
         if _known(own) and not _equal(own, default) and key != "data.root":
             value = str(own) if isinstance(default, str) else _whole(own)
             plus = "+" if defaults and default is _MISSING else ""
-            overrides.append(override(plus + key, value))
-    return overrides
+            values[plus + key] = value
+    return values
 
 
 def _in_conf(group: str, option: str) -> bool:
