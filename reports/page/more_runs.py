@@ -14,6 +14,7 @@ from reports.analysis import Section
 from reports.page import caveats, commands
 from reports.page.commands import Source
 from reports.sensitivity import setting_values
+from reports.stats.runs import trials, with_tuned
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,29 @@ class MoreRuns:
         ]
 
     def again(self) -> list[str]:
-        """The commands that run everything of this setting again."""
+        """The commands that run everything of this setting again, and no other run.
+
+        Seeds of a loss that have the same trials go together, and then losses with the same of
+        both.
+        """
+        runs = with_tuned(self.section.runs)
+        runs = runs[runs["loss"].isin(self.section.without_baselines)]
+        of_trials: dict[tuple[Any, ...], list[int]] = {}
+        for (epochs, loss, seed), own in runs.groupby(["epochs", "loss", "seed"], sort=True):
+            key = epochs, loss, tuple(sorted(set(trials(own))))
+            of_trials.setdefault(key, []).append(int(seed))
+        blocks: dict[tuple[Any, ...], list[str]] = {}
+        for (epochs, loss, tried), seeds in of_trials.items():
+            blocks.setdefault((epochs, tuple(seeds), tried), []).append(loss)
         return [
             line
-            for epochs, subset in self.section.runs.groupby("epochs", sort=True)
+            for (epochs, seeds, tried), losses in sorted(blocks.items())
             for line in self._run(
-                self.section.without_baselines, None, list(subset["seed"]), epochs
+                [loss for loss in self.section.without_baselines if loss in losses],
+                sorted({trial.lr for trial in tried}),
+                seeds,
+                epochs,
+                runs[(runs["epochs"] == epochs) & runs["seed"].isin(seeds)],
             )
         ]
 

@@ -27,6 +27,7 @@ from reports.stats.runs import (
     evaluation_only,
     newest_runs,
     trials,
+    unfinished_runs,
 )
 
 INDISTINCT = 0.3
@@ -157,12 +158,16 @@ def rate_table(summary: pd.DataFrame) -> pd.DataFrame:
         A row per epochs, loss and rate of the grid (the rates any loss has at these epochs; where
         own values are tuned, the trials of the loss): epochs, loss, lr, tuned,
         `val_accuracy` (mean over scored runs, NaN if none), `scored` (runs that are ok
-        and have it), `ok`, `diverged`, `failed`, `killed`, `missing` (runs of all seeds; sum: their
-        number), `seeds` (tuple: those of the scored runs).
+        and have it), `ok`, `diverged`, `failed`, `killed`, `missing` (sum: the runs that there
+        should be, see `expected_runs`), `seeds` (tuple: those of the scored runs).
     """
     kept = newest_runs(summary)
     seeds = {str(loss): set(kept["seed"]) for loss in kept["loss"].unique()}
     rows = [row for _, own in kept.groupby("epochs", sort=True) for row in _trials(own, seeds)]
+    absent = unfinished_runs(kept).query("state == 'missing'")
+    counts = absent.groupby(["epochs", "loss", *TRIAL]).size().to_dict()
+    for row in rows:
+        row["missing"] = counts.get(tuple(row[name] for name in ("epochs", "loss", *TRIAL)), 0)
     columns = ["epochs", "loss", *TRIAL, CHOOSES, "scored", *OUTCOMES, "missing", "seeds"]
     return pd.DataFrame(rows, columns=columns)
 

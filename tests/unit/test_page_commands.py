@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.pages import make_page, source, text
-from helpers.synthetic_runs import predictions, runs
+from helpers.synthetic_runs import predictions, runs, tuned
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from experiments import tuning
@@ -216,6 +216,43 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     assert not lost & extra_runs
     evaluated = after.evaluated[after.evaluated["loss"] == "brier"]
     assert set(evaluated["seed"]) == set(range(10))
+
+
+def test_the_commands_that_run_all_again_run_what_was_run_and_nothing_else() -> None:
+    summary, curves = runs(("ce", "focal gamma=3", "mse"), rates=(0.03, 0.1), seeds=range(5))
+    evaluation = (summary["seed"] > 1) & (
+        summary["lr"] != summary["loss"].map({"ce": 0.03, "mse": 0.03}).fillna(0.1)
+    )
+    lines = again(summary[~evaluation], curves)
+    where = "model=mlp data=digits experiment=digits"
+    assert lines == [
+        f"python experiments/run.py -m loss=ce,mse lr=0.03,0.1 epochs=3 'seed=range(2)' {where}",
+        "python experiments/run.py -m loss=focal loss.gamma=3 lr=0.03,0.1 epochs=3 "
+        f"'seed=range(2)' {where}",
+        f"python experiments/run.py -m loss=ce,mse lr=0.03 epochs=3 'seed=range(2,5)' {where}",
+        "python experiments/run.py -m loss=focal loss.gamma=3 lr=0.1 epochs=3 "
+        f"'seed=range(2,5)' {where}",
+    ]
+    assert len(again(summary, curves)) == 2
+
+
+def test_the_commands_that_run_all_again_have_the_tuned_values_of_their_seeds() -> None:
+    summary, curves = tuned(seeds=range(3))
+    evaluation = (summary["seed"] == 2) & (
+        (summary["lr"] != 0.1) | ~summary["tuned"].isin(["", "gamma=2"])
+    )
+    lines = again(summary[~evaluation], curves)
+    assert [line.partition(" -m ")[2].partition(" epochs")[0] for line in lines] == [
+        "loss=ce lr=0.01,0.0158,0.0251,0.0398,0.0631,0.1",
+        "loss=focal loss.gamma=1,2,3 lr=0.01,0.1",
+        "loss=ce lr=0.1",
+        "loss=focal lr=0.1",
+    ]
+
+
+def again(summary: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    return MoreRuns(section, source()).again()
 
 
 @pytest.mark.slow

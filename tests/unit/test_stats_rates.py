@@ -198,6 +198,19 @@ def test_the_rate_table_hides_nothing() -> None:
     pd.testing.assert_frame_equal(rates, expected, check_dtype=False)
 
 
+def test_a_run_that_no_sweep_wanted_is_not_missing_in_the_rate_table() -> None:
+    """Seeds 0 and 1 have the whole grid, 2 to 4 the rate that was chosen; of mse one is to run."""
+    table = grid_of(
+        {"ce": {0.01: [0.8] * 2, 0.1: [0.9] * 5}, "mse": {0.01: [0.8] * 5, 0.1: [0.7] * 2}}
+    )
+    assert rate_table(table)["missing"].tolist() == [0, 0, 0, 0]
+    table = table.drop(index=table.query("loss == 'mse' and lr == 0.01 and seed == 4").index)
+    rates = rate_table(table)
+    assert rates["missing"].tolist() == [0, 0, 1, 0]
+    counts = denominators(table).set_index("loss")
+    assert rates.groupby("loss")["missing"].sum().to_dict() == counts["missing"].to_dict()
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 5, 8, 9, 10, 12, 38])
 def test_all_seeds_choose_and_all_are_evaluated(seeds: int) -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}}))
