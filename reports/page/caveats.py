@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from reports.stats.significance import unseen_share
 from reports.texts import say
 
 _LOST = ("diverged", "failed", "killed", "missing")
+_COUNT = re.compile(r"([\d,]+) (best rate|contrast|run)s?\b")  # the number in a label
 
 
 class Fact(NamedTuple):
@@ -56,6 +58,27 @@ def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] 
         text = f"{planned} of the sweep's own grid have never been run."
         caveats.insert(0, Fact("Sweep", text, True, f"{planned} never run"))
     return caveats
+
+
+def over_settings(facts: Iterable[Fact], unit: str) -> list[Fact]:
+    """An alarm of each kind among those of several settings: its total, and in how many it is.
+
+    unit: what a setting is called. The label links to the first setting that has it.
+    """
+    kinds: dict[tuple[str, str], list[Fact]] = {}
+    for fact in facts:
+        if fact.alarm and fact.label:
+            kinds.setdefault((fact.term, _COUNT.sub(r"\2", fact.label)), []).append(fact)
+    together = []
+    for first, *others in kinds.values():
+        label, found = first.label, _COUNT.search(first.label)
+        if found:
+            counts = [found, *(_COUNT.search(fact.label) for fact in others)]
+            total = sum(int(count[1].replace(",", "")) for count in counts if count)
+            label = label.replace(found[0], counted(total, found[2]))
+        label += f" ({counted(1 + len(others), unit)})"
+        together.append(first._replace(label=label))
+    return together
 
 
 def training_checks(section: Section) -> list[Fact]:

@@ -21,12 +21,19 @@ def against(section: Section) -> str:
     return f"Each loss against {plain(section.reference)}"
 
 
+def margin(section: Section) -> tuple[float | None, str]:
+    """The margin that counts as equivalent, and the test examples that it is, if one or two."""
+    size = float(section.headline["margin"].iloc[0]) if len(section.headline) else math.nan
+    if not math.isfinite(size):
+        return None, ""
+    least = section.metric.one_example(section.test_size)
+    images = round(size / least) if least else 0
+    exact = images in (1, 2) and math.isclose(size, images * least)
+    return size, ("one test example", "two test examples")[images - 1] if exact else ""
+
+
 def basis(section: Section) -> str:
     """What the verdicts of a section rest on, in two sentences."""
-    margin = float(section.headline["margin"].iloc[0]) if len(section.headline) else math.nan
-    least = section.metric.one_example(section.test_size)
-    images = round(margin / least) if least and math.isfinite(margin) else 0
-    exact = images in (1, 2) and math.isclose(margin, images * least)
     rates = section.at_end(section.rates)[["lr", "tuned"]]
     several = section.headline[section.headline["n"] > 1]
     return say(
@@ -34,8 +41,7 @@ def basis(section: Section) -> str:
         section,
         section.split,
         len(rates.drop_duplicates()) > 1,
-        margin if math.isfinite(margin) else None,
-        ("one test example", "two test examples")[images - 1] if exact else "",
+        *margin(section),
         {
             "combinations": int(section.headline["combinations"].max()),
             "generalises": max(section.headline["generalises"], key=len),

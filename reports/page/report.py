@@ -61,7 +61,7 @@ def report(
         top["table"] = collector.table(page_across.answer(across))
         alone = f"Each {across.unit} on its own"
         parts: list[Part | None] = [_across(across, sections, source, collector)]
-        each, facts = _settings(sections, source, examples, collector, shared, across.key)
+        each, facts = _settings(sections, source, examples, collector, shared, across)
         parts.append(Part(alone, "nothing.jinja", parts=each))
     else:
         if len(sections) > 1:
@@ -114,13 +114,13 @@ def _settings(
     examples: Examples,
     collector: Collector,
     shared: Sequence[Fact],
-    key: str = "",
+    across: Across | None = None,
 ) -> tuple[list[Part], list[Fact]]:
     """The parts of the settings, and their caveats.
 
-    shared: caveats of the whole store. key: what the settings differ in, if they are short.
+    shared: caveats of the whole store. across: what the settings differ in, if they are short.
     """
-    if len(sections) == 1 and not key:
+    if len(sections) == 1 and across is None:
         return SectionParts(sections[0], source, examples, collector).all(shared)
     parts: list[Part] = []
     every: list[Fact] = []
@@ -129,15 +129,18 @@ def _settings(
     ):
         collector.prefix = f"setting-{number}-"
         setting = SectionParts(section, source, examples, collector)
-        if key:
-            parts.append(setting.short(key))
+        if across is not None:
+            part, facts = setting.short(across.key)
+            parts.append(part)
+            every += facts
             continue
         own, facts = setting.all()
         name = f"Setting {number} of {len(sections)}: {title}"
         parts.append(Part(name, "nothing.jinja", parts=own, folded=number > 1, anchor=title))
         every += facts
     collector.prefix = ""
-    return parts, [*every, *shared] if sections else []
+    unit = "setting" if across is None else across.unit
+    return parts, [*caveats.over_settings(every, unit), *shared] if sections else []
 
 
 def _legend(collector: Collector) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from reports.page.collector import Collector
 from reports.page.commands import Source
 from reports.page.figure import PageFigure
 from reports.page.figures import FigureBuilder
-from reports.page.methods import against, basis, methods
+from reports.page.methods import against, basis, margin, methods
 from reports.page.more_runs import MoreRuns
 from reports.page.render import Part
 from reports.page.table import Table
@@ -71,8 +71,8 @@ class SectionParts:
         collector.report.tables[f"{collector.prefix}curves"] = tables.curves(section)
         return [part for part in parts if part is not None], [*facts, *checks]
 
-    def short(self, key: str) -> Part:
-        """The setting in a report across several: its verdicts, its table, its caveats."""
+    def short(self, key: str) -> tuple[Part, list[Fact]]:
+        """The setting in a report across several: its verdicts, its table; and its caveats."""
         section, collector = self.section, self.collector
         name = str(section.runs[key].iloc[0]) if len(section.runs) else section.title
         rows = section.compared(section.epochs).to_dict("records")
@@ -82,17 +82,23 @@ class SectionParts:
             if not text.startswith(("across=", f"where.{key}="))
         ]
         best = tables.best(section, self.order) if len(section.evaluated) else None
+        facts = collector.facts(caveats.facts(section), "caveat")
+        checks = collector.facts(caveats.training_checks(section), "check")
         values = {
             "notes": section.notes,
             "items": [_verdict(row) for row in rows],
+            "section": section,
+            "margin": margin(section),
             "table": collector.table(best),
-            "facts": collector.facts(caveats.facts(section), "caveat"),
-            "checks": collector.facts(caveats.training_checks(section), "check"),
+            "facts": facts,
+            "checks": checks,
             "name": name,
             "commands": [commands.report_command([*again, override(f"where.{key}", name)])],
         }
         tally = sentences.tally(rows) or "nothing to compare"
-        return collector.part(f"{plain(name, 120)}: {tally}", "short.jinja", values, folded=True)
+        title = f"{plain(name, 120)}: {tally}"
+        part = collector.part(title, "short.jinja", values, folded=True)
+        return part, [*facts, *checks]
 
     def _caveats(self) -> list[Fact]:
         section = self.section

@@ -196,6 +196,10 @@ def test_what_the_file_says_can_be_derived_again_and_a_changed_number_is_named()
 def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
     summary, curves = over_data(seeds=range(1))
     summary = summary[(summary["data"] != "data05") | (summary["loss"] != "mse")]
+    summary.loc[summary["data"].isin(DATA[:2]) & (summary["loss"] == "ce"), "outcome"] = "diverged"
+    some = summary["data"].isin(DATA[1:4]) & (summary["loss"] != "mse")
+    warnings = {"warnings": "one-class", "warning_texts": "it predicts 3"}
+    summary.loc[some, list(warnings)] = list(warnings.values())
     sections = analysis.sections(
         summary, curves, Question(), lambda run_id: predictions(run_id[1:])
     )
@@ -208,6 +212,11 @@ def test_the_page_begins_with_the_answer_and_has_each_data_set_folded() -> None:
         words = text(render.to_html(whole.page))
     first, second, *_ = whole.page.parts
     assert (first.title, second.title) == ("Across data sets", "Each data set on its own")
+    labels = {fact.label: fact.id for fact in whole.page.top.values["labels"]}
+    assert labels["2 diverged of 20 runs"] == "setting-1-caveat-runs-0"
+    assert labels["one class in 6 runs (3 data sets)"] == "setting-2-check-one-class-0"
+    assert labels["only one seed (7 data sets)"] == "setting-1-caveat-seeds-1"
+    assert words.count("Margin of equivalence: ±0.4 points (two test examples of 500).") == 7
     for row in result.comparison.contrasts.to_dict("records"):
         assert across.sentence(result, row) in words and across.posterior(result, row) in words
     assert {"across", "across-contrasts", "setting-7-losses"} <= set(whole.tables)

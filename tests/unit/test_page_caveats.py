@@ -12,6 +12,7 @@ from helpers.synthetic_runs import predictions, runs
 
 from reports import analysis, verdicts
 from reports.page import caveats
+from reports.page.caveats import Fact
 from reports.page.methods import basis, methods
 from reports.question import Question
 from reports.runs import Declared
@@ -183,6 +184,23 @@ def test_the_caveats_raise_no_alarm_when_all_is_well() -> None:
         "ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
     )
     assert by_term["Wall time"] == "3m00s over all runs of this setting."
+
+
+def test_labels_of_several_settings_are_counted_together() -> None:
+    facts = [
+        Fact("Edges", "a", True, "2 best rates at the edge of the grid", id="first"),
+        Fact("Code", "b", False, "code of several commits"),
+        Fact("one-class", "c", True, "one class in 1,000 runs"),
+        Fact("Edges", "d", True, "1 best rate at the edge of the grid", id="second"),
+        Fact("Edges", "e", True, "one learning rate only"),
+        Fact("one-class", "f", True, "one class in 1 run"),
+    ]
+    together = caveats.over_settings(facts, "data set")
+    assert [(fact.label, fact.id) for fact in together] == [
+        ("3 best rates at the edge of the grid (2 data sets)", "first"),
+        ("one class in 1,001 runs (2 data sets)", ""),
+        ("one learning rate only (1 data set)", ""),
+    ]
 
 
 def test_an_unequal_budget_at_other_epochs_is_said() -> None:

@@ -204,7 +204,11 @@ def test_what_diverged_is_counted_over_all_settings() -> None:
     summary["processor"], summary["kernel"] = "p", np.where(summary["loss"] == "ce", "a", "b")
     _, report, _, _ = make_page(summary, curves, read_predictions=lambda run_id: None)
     labels = [fact.label for fact in report.page.top.values["labels"]]
-    assert labels == ["16 diverged of 40 runs", "one learning rate only", "several kernels"]
+    assert labels == [
+        "16 diverged of 40 runs",
+        "one learning rate only (2 settings)",
+        "several kernels (2 settings)",
+    ]
     assert report.page.title.startswith("In 2 settings, compared with cross-entropy (ce): ")
     rows = [[cell.text for cell in row] for row in report.tables["verdicts"].rows]
     assert [row[1:] for row in rows] == [
