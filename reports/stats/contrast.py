@@ -131,13 +131,12 @@ def evidence(
     a: Values, b: Values, *, paired: bool = True, step: float = math.nan, margin: float = math.nan
 ) -> Evidence:
     """The tests of a against b: of all runs, of the declared ones, and of the e-value."""
-    rounding = _rounding(step, paired)
-    samples, estimate, of_seeds = _estimates(a, b, paired, rounding)
+    samples, estimate, of_seeds = _estimates(a, b, paired, step)
     kept = _declared(a, b, paired)
     every, planned = all(each.all() for each in kept), int(min(each.sum() for each in kept))
     first = estimate if every else None
     if not every and planned >= 2:
-        _, first, _ = _estimates(a.only(kept[0]), b.only(kept[1]), paired, rounding)
+        _, first, _ = _estimates(a.only(kept[0]), b.only(kept[1]), paired, step)
     alone = min(len(a.scores), len(b.scores)) < 2  # says nothing about the losses
 
     def tested(p: Callable[[two_way.Estimate], Any], e: Any) -> tuple[float, float]:
@@ -167,10 +166,11 @@ def _rounding(step: float, paired: bool) -> float:
 
 
 def _estimates(
-    a: Values, b: Values, paired: bool, rounding: float
+    a: Values, b: Values, paired: bool, step: float
 ) -> tuple[list[np.ndarray], two_way.Estimate, two_way.Estimate]:
     """The samples of a contrast, its estimate, and that of the seeds alone."""
     samples = [differences(a.scores, b.scores)] if paired else [a.scores, b.scores]
+    rounding = _rounding(step, paired)
     of_seeds = two_way.estimate(samples, rounding=rounding)
     if a.images is None or b.images is None:
         return samples, of_seeds, of_seeds
@@ -178,7 +178,9 @@ def _estimates(
         [np.subtract(a.images, b.images, dtype=np.float64)] if paired else [a.images, b.images]
     )
     parts = [two_way.image_parts(each) for each in per_image]
-    return samples, two_way.estimate(samples, parts, rounding=rounding), of_seeds
+    one_image = 0.0 if math.isnan(step) else step
+    both = two_way.estimate(samples, parts, rounding=rounding, one_image=one_image)
+    return samples, both, of_seeds
 
 
 def contrast(
@@ -195,7 +197,7 @@ def contrast(
 
     Accuracies are rounded to whole test examples, so their spread may look smaller than it is, down
     to 0. The tests use at least the spread of that rounding: step / sqrt(12) for a run, and step /
-    sqrt(6) for the difference of two.
+    sqrt(6) for the difference of two. For new images the standard error is at least a step.
 
     Args:
         a: runs of one side.

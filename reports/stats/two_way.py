@@ -67,7 +67,11 @@ def image_parts(values: np.ndarray) -> Parts:
 
 
 def estimate(
-    samples: Sequence[np.ndarray], parts: Sequence[Parts] = (), *, rounding: float = 0.0
+    samples: Sequence[np.ndarray],
+    parts: Sequence[Parts] = (),
+    *,
+    rounding: float = 0.0,
+    one_image: float = 0.0,
 ) -> Estimate:
     """The mean of the first sample, less that of the second if there is one.
 
@@ -80,6 +84,9 @@ def estimate(
         samples: one or two arrays, [..., seeds].
         parts: of the same samples, in the same unit; none where there are no values per image.
         rounding: the least standard deviation over seeds, where values are rounded.
+        one_image: what one image is worth, where values are shares of images. It is the least
+            standard error over images: that of two networks that differ at one of them. Images
+            without a difference do not show that there is none at new ones.
 
     Source: Owen 2007, Annals of Applied Statistics 1; Cameron, Gelbach and Miller 2011, J. of
     Business and Economic Statistics 29; Satterthwaite 1946, Biometrics Bulletin 2.
@@ -98,7 +105,7 @@ def estimate(
         return Estimate(difference, variance, _freedom(variance, squared, sum(freedoms)), nothing)
     columns = parts[0].columns - parts[1].columns if len(parts) > 1 else parts[0].columns
     images = columns.shape[-1]
-    of_columns = columns.var(axis=-1, ddof=1) / images
+    of_columns = np.maximum(columns.var(axis=-1, ddof=1) / images, one_image**2)
     if alone:
         return Estimate(difference, of_columns, np.full_like(nothing, images - 1), of_columns)
     of_rows = np.sum(rows, axis=0)
@@ -109,7 +116,7 @@ def estimate(
     for row, part, v in zip(rows, residuals, freedoms, strict=True):
         squared = squared + row**2 / v + part**2 / (v * (images - 1))
     freedom = _freedom(variance, squared, sum(freedoms))
-    return Estimate(difference, variance, freedom, np.maximum(of_columns - residual, 0.0))
+    return Estimate(difference, variance, freedom, np.maximum(of_columns - residual, one_image**2))
 
 
 def spread(sample: np.ndarray, rounding: float = 0.0) -> np.ndarray:

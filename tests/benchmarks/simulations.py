@@ -129,7 +129,8 @@ def coverage_of_bits(
         d = bits(rng, max(1, min(trials, 8000 // n)), n, of_seeds, ceiling)
         rounding = 1 / IMAGES / math.sqrt(6)
         samples, parts = [d.mean(axis=-1)], [two_way.image_parts(d)]
-        both = two_way.estimate(samples, parts, rounding=rounding).interval()
+        least = {"rounding": rounding, "one_image": 1 / IMAGES}
+        both = two_way.estimate(samples, parts, **least).interval()
         seeds = two_way.estimate(samples, rounding=rounding).interval()
         hits.append([np.mean((low <= 0) & (high >= 0)) for low, high in (both, seeds)])
     return tuple(np.mean(hits, axis=0))  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from helpers.summaries import NAN, generator, only
 from reports import analysis
 from reports.question import Question
 from reports.stats import two_way
-from reports.stats.contrast import contrast, values
+from reports.stats.contrast import Contrast, contrast, values
 from reports.stats.contrasts import contrasts
 
 
@@ -95,6 +95,32 @@ def test_the_spread_over_seeds_is_at_least_that_of_rounding_to_one_image() -> No
     apart = contrast(values([b[0]] * 5), values([b[0] - step] * 5), paired=False, step=step)
     half = scipy.stats.t.ppf(0.975, 8) * step / math.sqrt(12) * math.sqrt(2 / 5)
     assert (apart.low, apart.high) == pytest.approx((step - half, step + half))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_error_over_images_is_at_least_that_of_one_image(paired: bool) -> None:
+    """35 images, on which ten networks of a loss agree with those of the other."""
+    same, other = np.ones((10, 35)), np.ones((10, 35))
+    same[:, :2], other[:, :3] = 0, 0
+    step = 100 / 35
+
+    def compared(a: np.ndarray, b: np.ndarray, step: float) -> Contrast:
+        sides = [values(100 * each.mean(axis=1), 100 * each) for each in (a, b)]
+        return contrast(*sides, paired=paired, step=step, margin=2 * step)
+
+    c = compared(same, same, step)
+    of_seeds = step**2 / 6 / 10  # rounding: of a pair, and as much of two samples
+    assert c.error == pytest.approx(math.sqrt(step**2 + of_seeds))
+    squared = step**4 / 34 + of_seeds**2 / (9 if paired else 18)
+    freedom = (step**2 + of_seeds) ** 2 / squared
+    half = scipy.stats.t.ppf(0.975, freedom) * c.error
+    assert (c.difference, c.low, c.high) == pytest.approx((0, -half, half))
+    assert c.of_images == pytest.approx(step**2) and half > 2 * step  # the margin
+    # at one image that all seeds answer otherwise it is what the images themselves show
+    one = compared(same, other, step)
+    assert one.of_images == pytest.approx(step**2)
+    assert one.of_images == pytest.approx(compared(same, other, math.nan).of_images)
+    assert compared(same, same, math.nan).error == 0  # values of which no step is known
 
 
 def marginal(d: np.ndarray, one_sided: bool) -> float:
