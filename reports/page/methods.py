@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
+
 from reports.analysis import Section
 from reports.names import full_name, plain
 from reports.page import answer, caveats
-from reports.texts import say
+from reports.texts import listed, say
 
 
 def against(section: Section) -> str:
-    """Which losses are compared with which."""
+    """Which losses are compared with which, in the middle of a sentence."""
     if section.question.all_pairs:
-        return "All pairs"
+        return "all pairs"
     subjects = [plain(loss) for loss in section.question.subjects if loss in section.losses]
     if subjects:
-        return f"{', '.join(subjects)} against each other loss"
-    return f"Each loss against {plain(section.reference)}"
+        return f"the loss{'es' * (len(subjects) > 1)} {listed(subjects)} against each other loss"
+    return f"each loss against {plain(section.reference)}"
 
 
 def margin(section: Section) -> tuple[float | None, str]:
@@ -57,6 +59,7 @@ def methods(section: Section) -> dict[str, Any]:
     runs = section.at_end(section.runs)
     headline = section.headline
     paired = set(headline.loc[headline["n"] > 0, "paired"]) if len(headline) else set()
+    tested = headline[headline["n"] > 1]
     return {
         "section": section,
         "paired": all(paired) if paired else None,
@@ -67,4 +70,13 @@ def methods(section: Section) -> dict[str, Any]:
         "losses": [full_name(loss) for loss in answer.ranked(section)],
         "versions": caveats.distinct(section.runs, "paddle_version"),
         "against": against(section),
+        "tests": tested[["interval", "paired"]].drop_duplicates().to_dict("records"),
+        "test_examples": int(tested["test_images"].max()) if len(tested) else 0,
+        "family": int(tested["family"].max()) if len(tested) else 0,
+        "diverged": set(tested.loc[tested["diverged_a"] + tested["diverged_b"] > 0, "interval"]),
+        "label_noise": bool((_numbers(runs, "data.label_noise") > 0).any()),
     }
+
+
+def _numbers(runs: pd.DataFrame, name: str) -> pd.Series:
+    return pd.to_numeric(runs.get(name, pd.Series(dtype=float)), errors="coerce")

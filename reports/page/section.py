@@ -22,7 +22,7 @@ from reports.page.methods import against, basis, margin, methods
 from reports.page.more_runs import MoreRuns
 from reports.page.render import Part
 from reports.page.table import Table
-from reports.texts import say
+from reports.texts import say, upper_first
 
 Examples = Callable[[Section], np.ndarray | pd.DataFrame | str]
 """The test set of a section: images, or a column for each feature; or why it cannot be had."""
@@ -219,8 +219,8 @@ class SectionParts:
         second = None
         if len(equal) and section.rates["lr"].nunique() > 1:
             words = (
-                f"{against(section)} at equal learning rates, on all seeds; one family per length "
-                "of training."
+                f"{upper_first(against(section))} at equal learning rates, on all seeds; one family "
+                "per length of training."
             )
             second = tables.contrasts(section, equal, "contrasts-equal-rate", words)
         values = {

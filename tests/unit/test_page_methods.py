@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from helpers.pages import make_page, text
-from helpers.synthetic_runs import over, predictions, runs
+from typing import Any
 
-from reports.page import answer
+import numpy as np
+import pandas as pd
+from helpers.pages import make_page, text
+from helpers.synthetic_runs import TEST_SIZE, over, predictions, runs
+
+from reports import analysis
+from reports.page import answer, render
+from reports.page.methods import methods
+from reports.question import Question
 
 SETTING = "digits, mlp, sgd, constant, batch size 100"
 USUAL = ["digits", "mlp", "SGD, constant learning rate", "batch size 100"]
@@ -40,3 +47,71 @@ def test_what_tells_settings_apart_is_not_said_twice() -> None:
         [*USUAL, "label noise 40 %", "train size 500"],
     ]
     assert answer.titles(sections) == ["Label noise 0 %", "Label noise 40 %"]
+
+
+CLUSTERED = (
+    "paired t tests whose variance is clustered by seed and by test example (Owen 2007; Cameron, "
+    "Gelbach and Miller 2011; Satterthwaite's degrees of freedom), on 500 test examples. "
+)
+LEVEL = "Of the level of 0.05, the test of the declared seeds has 0.9, and an e-value of all seeds"
+
+
+def scores(run_id: str) -> np.ndarray:
+    """The score of each test example, of a run that ended well."""
+    return np.arange(TEST_SIZE) < round(TEST_SIZE * SCORES[run_id])
+
+
+SCORES: dict[str, float] = {}
+
+
+def methods_of(summary: pd.DataFrame, curves: pd.DataFrame, **how: Any) -> str:
+    """The paragraph on methods of a page of one setting."""
+    (section,) = analysis.sections(summary, curves, Question(**how), predictions, scores)
+    values = methods(section) | {"imported": ""}
+    part = render.Part("Methods", "methods.jinja", values)
+    page = render.Page("", "", render.Part("", "nothing.jinja"), [part])
+    return " ".join(render.to_markdown(page).split())
+
+
+def test_methods_name_the_tests_and_what_they_rest_on() -> None:
+    summary, curves = runs(rates=(0.03,))
+    SCORES.update(zip(summary["run_id"], summary["test_accuracy"], strict=True))
+    summary["test_accuracy"] = [scores(each).mean() for each in summary["run_id"]]
+    words = methods_of(summary, curves)
+    assert f"Differences were tested by {CLUSTERED}{LEVEL} 0.1. " in words
+    assert "Comparisons: each loss against ce. Losses are compared by test accuracy" in words
+    family = "The p values were adjusted by Holm's method over the 2 comparisons of this setting."
+    assert family in words and "diverged" not in words
+    shared = "the split, the initial weights outside the head and the order of examples"
+    assert f"a seed fixes {shared} for all losses." in words
+    noisy = methods_of(summary.assign(**{"data.label_noise": 0.2}), curves)
+    assert "outside the head, the label noise and the order of examples for all losses." in noisy
+
+    by_ece = methods_of(summary, curves, metric="test_ece")
+    assert "Differences were tested by paired t tests over seeds. " + LEVEL in by_ece
+    other = (summary["loss"] == "mse") & (summary["seed"] == 5)
+    unpaired = methods_of(summary.assign(init_hash=summary["init_hash"].mask(other, "x")), curves)
+    assert f"{CLUSTERED[:-2]} and Welch's{CLUSTERED[6:]}{LEVEL}" in unpaired
+    one = methods_of(summary[summary["seed"] == 0], curves)
+    assert "Intervals have a level of 95 %." in one and "tested by" not in one
+
+
+def test_methods_say_how_a_diverged_run_counts_where_one_diverged() -> None:
+    summary, curves = runs(("ce", "focal"), rates=(0.03,))
+    summary.loc[summary["run_id"] == "run0012", "outcome"] = "diverged"
+    constant = "A diverged run counted with the accuracy of the best constant answer."
+    words = methods_of(summary, curves)
+    assert constant in words and "Holm" not in words  # one comparison
+    words = methods_of(summary, curves, metric="test_nll")
+    assert constant not in words
+    assert "Differences were tested by exact sign tests of the pairs. " + LEVEL in words
+    assert "counted as worse than every run that ended well, and the order of runs was" in words
+
+
+def test_the_table_over_settings_says_what_is_corrected() -> None:
+    summary, curves = over("data.label_noise", [0.0, 0.4], losses=("ce", "mse"), rates=(0.03,))
+    _, report, *_ = make_page(summary, curves, read_predictions=lambda run: predictions(run[1:]))
+    assert report.tables["verdicts"].caption == (
+        "Verdict on each loss against the reference, and its mean test accuracy (%). Verdicts are "
+        "corrected within each setting, not over settings."
+    )
