@@ -14,7 +14,7 @@ from experiments.terminal import duration
 from reports import source_code
 from reports.analysis import Section
 from reports.names import counted, one_line, plain
-from reports.stats.runs import constant_accuracy
+from reports.stats.runs import TRIAL, constant_accuracy, with_tuned
 from reports.stats.significance import unseen_share
 from reports.texts import say
 
@@ -316,7 +316,20 @@ def _time(section: Section) -> Fact | None:
     if seconds is None or not np.isfinite(seconds).any():
         return None
     total = duration(float(seconds[np.isfinite(seconds)].sum()))
-    return Fact("Wall time", f"{total} over all runs of this setting.")
+    return _fact("Run time", "run_time", total=total, unlike=_unlike_seconds(section.runs))
+
+
+def _unlike_seconds(runs: pd.DataFrame) -> list[float]:
+    """The least and most seconds of one configuration; none where they differ by 2 at most.
+
+    Of runs that ended well and trained equally long. With several, those that differ most.
+    """
+    runs = with_tuned(runs[(runs["outcome"] == "ok") & (runs["seconds"] > 0)])
+    names = ["loss", *TRIAL, "epochs"]
+    names += [name for name in ("stop_trained_epochs",) if name in runs]
+    ends = runs.groupby(names, dropna=False)["seconds"].agg(["min", "max"])
+    ratios = ends["max"] / ends["min"]
+    return ends.loc[ratios.idxmax()].tolist() if (ratios > 2).any() else []
 
 
 def distinct(runs: pd.DataFrame, column: str) -> list[str]:

@@ -122,7 +122,8 @@ def to_target(section: Section, order: Sequence[str]) -> Table:
         if name in set(times["measure"])
     ]  # fmt: skip
     columns = [LOSS, RUNS, Column("reached", "reached it", form=count), *columns]
-    return described("to-target", _ordered(frame, order), columns, s=section)
+    seconds = "seconds" in set(times["measure"])
+    return described("to-target", _ordered(frame, order), columns, s=section, seconds=seconds)
 
 
 def expected(section: Section, order: Sequence[str]) -> Table:

@@ -183,7 +183,28 @@ def test_the_caveats_raise_no_alarm_when_all_is_well() -> None:
         "commit 0123456789, nothing uncommitted; digests of the code that computed the numbers: "
         "ce 1111111, focal gamma=3 2222222, mse 3333333; no files of the user."
     )
-    assert by_term["Wall time"] == "3m00s over all runs of this setting."
+    in_all = "3m00s, the sum over all runs of this setting; runs may have been side by side."
+    assert by_term["Run time"] == in_all
+
+
+def test_seconds_that_differ_between_runs_of_one_configuration_are_told() -> None:
+    summary, curves = runs(("ce", "mse"), rates=(0.03, 0.1), seeds=range(3))
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    one = (summary["loss"] == "mse") & (summary["lr"] == 0.1)
+
+    def run_time(seconds: float, **changes: Any) -> str:
+        last = summary.index[one & (summary["seed"] == 2)]
+        changed = summary.assign(seconds=summary["seconds"].where(~one, 8.2))
+        changed.loc[last, ["seconds", *changes]] = [seconds, *changes.values()]
+        return dict(fact[:2] for fact in caveats.facts(replace(section, runs=changed)))["Run time"]
+
+    in_all = ", the sum over all runs of this setting; runs may have been side by side."
+    assert run_time(574.0) == (
+        f"10m08s{in_all} Runs of one configuration took 8.2 to 574 s: seconds depend on more than "
+        "the configuration, such as the load of the machine."
+    )
+    assert run_time(16.4) == f"50.8s{in_all}"
+    assert run_time(574.0, outcome="diverged") == f"10m08s{in_all}"
 
 
 def test_labels_of_several_settings_are_counted_together() -> None:

@@ -81,6 +81,10 @@ def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None
     assert "that its tuning seeds (0 to 9) chose" in captions_of_figures["heat-map"]
     for name, caption in captions_of_figures.items():
         assert re.search(r"\b(\d+|one) (pairs? of )?runs?\b", caption), name
+    load = " Seconds are those of the machine that trained, and depend on its load."
+    assert load in captions_of_figures["accuracy-time"]
+    assert load in report.tables["losses"].caption
+    assert report.tables["to-target"].caption.endswith(load)
 
 
 @pytest.mark.slow
