@@ -214,7 +214,15 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
             Cell(f"{row.n}" if row.paired else f"{row.n_a} / {row.n_b}", int(row.n))
             for row in frame.itertuples()
         ],
+        lost=[
+            Cell(f"{row.diverged_a}, {row.diverged_b}", int(row.diverged_a + row.diverged_b))
+            for row in frame.itertuples()
+        ],
     )
+    diverged = bool((frame["diverged_a"] + frame["diverged_b"]).any())
+    if diverged:
+        ranks = (frame["interval"] == "ranks").any()
+        caption += " " + say("diverged_count", ranks, file="captions.jinja")
     digits = section.metric.digits
     many, equal = frame["epochs"].nunique() > 1, (frame["view"] == "equal").any()
     columns = [
@@ -224,6 +232,8 @@ def contrasts(section: Section, frame: pd.DataFrame, name: str, caption: str) ->
         *([Column("lr", "learning rate", "lr_a", form=rate)] if equal else []),
         difference(section.metric),
         Column("n", "n", "pairs", form=as_it_is),
+        *([Column("", "diverged (A, B)", "lost", form=as_it_is)] if diverged else []),
+        *(Column(each, form=count) for each in ("diverged_a", "diverged_b") if diverged),
         *(
             Column(each, digits=digits, signed=True)
             for each in ("seeds_only_low", "seeds_only_high")

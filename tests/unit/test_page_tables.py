@@ -20,6 +20,7 @@ from reports.page import cross_setting
 from reports.page import table as page_table
 from reports.page.figure import band_words, losses_of
 from reports.page.table import Cell, Column, Table
+from reports.question import Question
 
 
 def test_a_loss_without_probabilities_has_no_invented_number(usual: Any) -> None:
@@ -102,6 +103,27 @@ def test_captions_of_one_seed_and_of_two_stages() -> None:
     unlike = summary[(summary["loss"] == "ce") | (summary["lr"] == 0.03) | (summary["seed"] > 0)]
     three = captions(make_page(unlike, curves[curves["run_id"].isin(unlike["run_id"])])[1])
     assert "tuning seeds (those with a run at every rate) chose" in three["heat-map"]
+
+
+def test_diverged_runs_are_counted_in_the_table_of_contrasts_that_has_some() -> None:
+    summary, curves = runs(("ce", "focal"))
+    lost = (summary["loss"] == "focal") & (summary["lr"] == 0.1) & (summary["seed"] < 2)
+    measured = [name for name in summary if name.startswith(("test_", "val_"))]
+    summary.loc[lost, "outcome"], summary.loc[lost, measured] = "diverged", np.nan
+    _, report, _, _ = make_page(summary, curves)
+    table = report.tables["contrasts-equal-rate"]
+    place = table.for_people.headings.index("diverged (A, B)")
+    texts = [(row[1].text, row[place].text) for row in table.for_people.rows]
+    assert texts == [("0.01", "0, 0"), ("0.03", "0, 0"), ("0.1", "2, 0")]
+    read_back = pd.read_csv(io.StringIO(page_table.to_csv(table)))
+    assert read_back[["diverged_a", "diverged_b"]].to_numpy().tolist() == [[0, 0], [0, 0], [2, 0]]
+    words = " A diverged run counts with the accuracy of the best constant answer."
+    assert table.caption.endswith(words)
+    best = report.tables["contrasts"]
+    assert "diverged (A, B)" not in best.headings and "diverged" not in best.caption
+    _, report, _, _ = make_page(summary, curves, Question(metric="test_nll"))
+    words = " A diverged run counts as worse than every run that ended well."
+    assert report.tables["contrasts-equal-rate"].caption.endswith(words)
 
 
 def test_the_gallery_says_of_a_loss_of_directions_why_it_is_flat() -> None:
