@@ -219,8 +219,8 @@ class SectionParts:
         second = None
         if len(equal) and section.rates["lr"].nunique() > 1:
             words = (
-                f"{upper_first(against(section))} at equal learning rates, on all seeds; one family "
-                "per length of training."
+                f"{upper_first(against(section))} at equal learning rates, on all seeds; one "
+                "family per length of training."
             )
             second = tables.contrasts(section, equal, "contrasts-equal-rate", words)
         values = {

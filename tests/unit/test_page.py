@@ -129,8 +129,8 @@ def test_the_answer_comes_first_and_only_what_it_rests_on_is_open(usual: Any) ->
 def test_the_title_answers(usual: Any) -> None:
     _, report, html, _ = usual
     title = (
-        "Compared with cross-entropy (ce): focal loss (focal gamma=3) and mean squared error (mse) "
-        "are better."
+        "Compared with cross-entropy (ce) by test accuracy: focal loss (focal gamma=3) and mean "
+        "squared error (mse) are better."
     )
     assert f"<title>{title}</title>" in html and report.page.title == title
     assert text(html).count(title) == 2  # in the title and in the heading
@@ -152,7 +152,7 @@ def test_the_title_answers(usual: Any) -> None:
             (
                 ["ce", "brier", "focal", "gce", "mae", "mse"],
                 range(10),
-                "5 losses compared with cross-entropy (ce): 5 better.",
+                "5 losses compared with cross-entropy (ce) by test accuracy: 5 better.",
             ),
             (["ce"], range(2), "Cross-entropy (ce) is the only loss here: test accuracy 91."),
             (

@@ -115,3 +115,17 @@ def test_the_table_over_settings_says_what_is_corrected() -> None:
         "Verdict on each loss against the reference, and its mean test accuracy (%). Verdicts are "
         "corrected within each setting, not over settings."
     )
+
+
+def test_the_title_says_by_which_metric_losses_are_better() -> None:
+    summary, curves = runs(("ce", "brier", "focal"), rates=(0.03,))
+    summary["test_ece"] = 0.02 + 0.01 * (summary["loss"] == "focal") + 0.0001 * summary["seed"]
+    ece = Question(metric="test_ece")
+    _, report, *_ = make_page(summary, curves, ece)
+    assert report.page.title == (
+        "Compared with cross-entropy (ce) by test ECE: focal loss (focal) is worse; Brier score "
+        "(brier) is undecided."
+    )
+    summary.loc[(summary["loss"] == "focal"), "outcome"] = ["diverged"] + ["ok"] * 9
+    _, report, *_ = make_page(summary[summary["loss"] != "brier"], curves, ece)
+    assert report.page.title == "Focal loss (focal) is worse than cross-entropy (ce) by test ECE."

@@ -192,7 +192,10 @@ def test_the_title_is_about_the_settings_that_compare_losses() -> None:
     other["run_id"], more["run_id"] = "b" + other["run_id"], "b" + more["run_id"]
     both, every = pd.concat([one, other], ignore_index=True), pd.concat([curves, more])
     html = make_page(both, every, read_predictions=lambda run_id: predictions(run_id[-7:]))[2]
-    assert "<h1>In 1 of 2 settings, compared with cross-entropy (ce): focal gamma=3 is " in html
+    title = (
+        "In 1 of 2 settings, compared with cross-entropy (ce) by test accuracy: focal gamma=3 is "
+    )
+    assert f"<h1>{title}" in html
 
 
 def test_what_diverged_is_counted_over_all_settings() -> None:
@@ -209,7 +212,10 @@ def test_what_diverged_is_counted_over_all_settings() -> None:
         "one learning rate only (2 settings)",
         "several kernels (2 settings)",
     ]
-    assert report.page.title.startswith("In 2 settings, compared with cross-entropy (ce): ")
+    assert report.page.title == (
+        "In 2 settings, compared with cross-entropy (ce) by test accuracy: mean squared error (mse) "
+        "is worse in 1, undecided in 1."
+    )
     rows = [[cell.text for cell in row] for row in report.tables["verdicts"].rows]
     assert [row[1:] for row in rows] == [
         ["undecided, 91.66", "reference, 91.40"],
