@@ -109,9 +109,13 @@ def label_type(labels: np.ndarray, classes: int) -> str | None:
 
 
 def softmax_in_the_network(head: Head, outputs: np.ndarray) -> str | None:
-    """The network ends with a softmax: its logits are never negative and have the sum 1."""
+    """The network ends with a softmax: its logits are never negative and have the sum 1.
+
+    Outputs that hardly vary may be the best constant answer to a loss, as of a dead network.
+    """
     if (
         head.name == "prediction"
+        or _hardly_vary(outputs)
         or outputs.min() < 0
         or np.abs(outputs.sum(axis=1) - 1).max() > 1e-4
     ):
@@ -127,14 +131,20 @@ def dead_network(head: Head, outputs: np.ndarray) -> str | None:
 
     All inputs get one class, from outputs that vary by less than a hundredth of their size.
     """
-    predicted, spread = head.predict(outputs), outputs.std(axis=0, dtype=np.float64).max()
-    if (predicted != predicted[0]).any() or spread > 0.01 * np.abs(outputs).max():
+    predicted = head.predict(outputs)
+    if (predicted != predicted[0]).any() or not _hardly_vary(outputs):
         return None
     return (
         "the network is dead: its outputs hardly depend on the input, it predicts "
         f"{predicted[0]} for all of them. Too large a learning rate does that, and so do initial "
         "weights that are too large or 0"
     )
+
+
+def _hardly_vary(outputs: np.ndarray) -> bool:
+    """Whether raw outputs vary over the examples by a hundredth of their size at most."""
+    spread = outputs.std(axis=0, dtype=np.float64).max()
+    return bool(spread <= 0.01 * np.abs(outputs).max())
 
 
 def predicts_the_mean(head: Head, outputs: np.ndarray, labels: np.ndarray) -> str | None:

@@ -105,6 +105,11 @@ def test_outputs_of_a_dead_network_of_one_class_and_of_a_softmax():
     assert f"it predicts {dead[0].argmax()} for all" in warning.text
     assert warning_names(favourite - favourite.mean()) == ["one-class"]
     assert warning_names(shares, epoch=0) == ["softmax-in-the-network"]
+    # the best constant answer of the square loss: the shares of the classes
+    constant = np.tile(shares[:1], (1000, 1))
+    constant[:, :2] += np.outer((-1.0) ** np.arange(1000), [1e-4, -1e-4])
+    assert constant.min() >= 0 and np.abs(constant.sum(axis=1) - 1).max() < 1e-4
+    assert warning_names(constant) == ["dead-network"] and warning_names(constant, epoch=0) == []
 
 
 def test_of_outputs_that_say_nothing_nothing_is_said():
