@@ -13,7 +13,7 @@ import pandas as pd
 from experiments.terminal import duration
 from reports import source_code
 from reports.analysis import Section
-from reports.names import counted, one_line, plain
+from reports.names import counted, natural, one_line, plain
 from reports.stats.runs import TRIAL, constant_accuracy, with_tuned
 from reports.stats.significance import unseen_share
 from reports.texts import say
@@ -43,6 +43,20 @@ def facts(section: Section) -> list[Fact]:
     caveats = [make(section) for make in _IN_ORDER]
     caveats += [*_versions(section), _time(section)]
     return [fact for fact in caveats if fact is not None]
+
+
+def tried(section: Section) -> list[Fact]:
+    """The learning rates and own values that were tried, which a checklist asks for."""
+    by_rates: dict[tuple[float, ...], list[str]] = {}
+    for loss, own in section.runs.dropna(subset="lr").groupby("loss", sort=False):
+        by_rates.setdefault(tuple(sorted(set(own["lr"]))), []).append(str(loss))
+    if not by_rates:
+        return []
+    values = {
+        loss: sorted(set(section.runs.loc[section.runs["loss"] == loss, "tuned"]), key=natural)
+        for loss in section.tuned
+    }
+    return [_fact("Tried", "tried", rates=by_rates, own=values)]
 
 
 def about_the_store(missing: int, notes: Sequence[str], warnings: Sequence[str] = ()) -> list[Fact]:

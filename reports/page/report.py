@@ -103,7 +103,10 @@ def report(
         progress=progress,
     )
     collector.report.checklist = render.checklist(
-        [(caveats.facts(section), answer.words_of(section)) for section in sections]
+        [
+            ([*caveats.tried(section), *caveats.facts(section)], answer.words_of(section))
+            for section in sections
+        ]
     )
     return collector.report
 

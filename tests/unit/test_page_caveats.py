@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers.pages import IMAGES, captions, make_page, text
-from helpers.synthetic_runs import predictions, runs
+from helpers.synthetic_runs import predictions, runs, tuned
 
 from reports import analysis, verdicts
 from reports.page import caveats
@@ -205,6 +206,43 @@ def test_seconds_that_differ_between_runs_of_one_configuration_are_told() -> Non
     )
     assert run_time(16.4) == f"50.8s{in_all}"
     assert run_time(574.0, outcome="diverged") == f"10m08s{in_all}"
+
+
+def test_the_checklist_has_a_box_for_each_answer_and_marks_those_with_a_caveat() -> None:
+    summary, curves = runs(("ce", "mse"), rates=(0.03, 0.1), seeds=range(3))
+    lost = (summary["loss"] == "mse") & (summary["seed"] == 2) & (summary["lr"] == 0.1)
+    summary.loc[lost, ["outcome", "val_accuracy", "test_accuracy"]] = ["diverged", np.nan, np.nan]
+    _, report, *_ = make_page(summary.drop(columns="paddle_version"), curves)
+    lines = report.checklist.splitlines()
+    assert (
+        "- [x] Number of training runs, and what became of them (caveat): 11 of 12 runs ended "
+        "well; 1 diverged; 0 failed; 0 killed; 0 missing." in lines
+    )
+    (rates,) = [line for line in lines if "How hyperparameters" in line]
+    assert rates.startswith(
+        "- [x] How hyperparameters were chosen, from which range, with how many trials (caveat): "
+        "Learning rates 0.03, 0.1. Equal: each loss had 6 finished trials to choose its rate from. "
+        "The best learning rate is at the edge"
+    )
+    assert "- [ ] Versions of the dependencies: Not recorded." in lines
+    assert "- [x] Seeds, and their use for tuning and evaluation: Evaluation seeds 0 to 2 (3)." in (
+        report.checklist
+    )
+
+
+def test_the_rates_and_own_values_that_were_tried_are_told_by_loss() -> None:
+    def words(summary: pd.DataFrame, curves: pd.DataFrame) -> str:
+        (section,) = analysis.sections(summary, curves, Question(), predictions)
+        return caveats.tried(section)[0].text
+
+    summary, curves = runs(("ce", "mse"), rates=(0.03, 0.1), seeds=range(2))
+    fewer = (summary["loss"] == "mse") & (summary["lr"] == 0.1)
+    assert words(summary[~fewer], curves) == (
+        "for ce learning rates 0.03, 0.1; for mse learning rate 0.03."
+    )
+    assert words(*tuned(gammas=(1, 2, 10), seeds=range(2))).endswith(
+        "; for focal learning rates 0.01, 0.1; own values of focal: gamma=1, gamma=2, gamma=10."
+    )
 
 
 def test_labels_of_several_settings_are_counted_together() -> None:

@@ -213,8 +213,8 @@ def test_what_diverged_is_counted_over_all_settings() -> None:
         "several kernels (2 settings)",
     ]
     assert report.page.title == (
-        "In 2 settings, compared with cross-entropy (ce) by test accuracy: mean squared error (mse) "
-        "is worse in 1, undecided in 1."
+        "In 2 settings, compared with cross-entropy (ce) by test accuracy: mean squared error "
+        "(mse) is worse in 1, undecided in 1."
     )
     rows = [[cell.text for cell in row] for row in report.tables["verdicts"].rows]
     assert [row[1:] for row in rows] == [
