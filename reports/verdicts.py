@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 3
 
 _OF_THE_PAGE = {"unit", "dropped", "lacking", "pairing", "sd", "error", "freedom", "of_images"}
-_OF_THE_PAGE |= {"trusted", "p_equivalence_decides"}
+_OF_THE_PAGE |= {"trusted", "p_equivalence_decides", "at_best", "weakest_equivalence"}
 
 COMPARISON = tuple(name for name in COLUMNS if name not in _OF_THE_PAGE)
 """Keys of a contrast."""

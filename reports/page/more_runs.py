@@ -183,9 +183,11 @@ class MoreRuns:
 
 
 def _seeds_needed(row: Mapping[str, Any]) -> float | None:
-    """The seeds that an undecided contrast needs; None where no number of them would decide."""
+    """The seeds that an undecided contrast needs; None where no number would decide, or may not."""
     if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
         return None
+    if row["reason"] == "rates":
+        return None  # at the best rates there are enough, and at the others more may not help
     if row["n"] == 0 and any(lost.reason == "no value" for lost in row["dropped"]):
         return None  # this head has no such number, however many seeds there are
     wanted = row["seeds_needed"]

@@ -38,8 +38,9 @@ COLUMNS = [
     *("pairing", "shared_seeds", "dropped", "lacking"),
     *("diverged_a", "diverged_b", "failed_a", "failed_b"),
     *("survivors_n", "survivors_difference", "survivors_low", "survivors_high"),
-    *("combinations", "weakest", "weakest_tuned", "at_these_rates"),
-    *("p_decides", "p_holm", "family", "p_equivalence_holm", "margin", "verdict", "reason"),
+    *("combinations", "weakest", "weakest_tuned", "weakest_equivalence", "at_these_rates"),
+    *("p_decides", "p_holm", "family", "p_equivalence_holm", "margin"),
+    *("verdict", "reason", "at_best"),
     *("detectable", "seeds_needed", "seeds_needed_low", "seeds_needed_high"),
     *("outliers", "run_ids"),
 ]
@@ -95,8 +96,10 @@ def contrasts(
         A row per contrast, the largest epochs first, with the columns `COLUMNS`. Most are keys of
         verdicts.json, which docs/reading-a-report.md describes, or fields of `Contrast`. The others
         are `unit` ("points" or ""), `pairing` (why, or why not), `shared_seeds` (some tuning seeds
-        are evaluated, too), `dropped` (list of `Dropped`) and `lacking` (where n = 0: which runs
-        ended how, in words; "" where they ended well and have no value).
+        are evaluated, too), `dropped` (list of `Dropped`), `lacking` (where n = 0: which runs
+        ended how, in words; "" where they ended well and have no value), `at_best` (the verdict if
+        no other rates might be the best) and `weakest_equivalence` (the two `Trial`s with the
+        largest p of equivalence).
 
         A metric that the head of a loss does not have (ok runs, none with a value) leaves a row
         with n = 0, which is no member of the family.
@@ -212,10 +215,11 @@ def _row(
         for one, other in itertools.product(trials_a, trials_b):
             if (one.trial, other.trial) not in tested:
                 tested[one.trial, other.trial] = _at_rates(one, other, rules)
-    directions, p, p_equivalence = zip(*tested.values(), strict=True)
-    weakest = list(tested)[p.index(max(p))]
+    _, p, p_equivalence = zip(*tested.values(), strict=True)
     # Better at some rates and worse at others is no evidence.
-    p_decides = max(p) if len(set(directions)) == 1 else 1.0
+    others = list(tested)[1:]
+    contrary = [trials for trials in others if tested[trials][0] != result.direction]
+    weakest = max(contrary or tested, key=lambda trials: tested[trials][1])
     return {
         **{"metric": rules.read.name, "unit": rules.read.unit, "margin": rules.half_width},
         **{"a": a.loss, "b": b.loss, "lr_a": a.lr, "lr_b": b.lr},
@@ -233,12 +237,14 @@ def _row(
         },
         **{"combinations": len(tested), "weakest": [trial.lr for trial in weakest]},
         "weakest_tuned": [trial.tuned for trial in weakest],
-        **{"at_these_rates": several and two_stage, "p_decides": p_decides},
+        **{"at_these_rates": several and two_stage},
+        "weakest_equivalence": list(max(tested.items(), key=lambda each: each[1][2])[0]),
+        "p_decides": 1.0 if contrary else max(p),
         "p_equivalence_decides": max(p_equivalence),
         "outliers": _named(result, both, (a.loss, b.loss), rules.read),
         "run_ids": [str(run["run_id"]) for side in both[:2] for run in side.values()],
         "applies": a.has and b.has,
-        "p_at_best": result.p_decides,
+        **{"p_at_best": result.p_decides, "p_equivalence_at_best": result.p_equivalence_decides},
     }
 
 

@@ -186,7 +186,7 @@ def decide(family: list[dict[str, Any]], rules: Rules) -> None:
 
     Args:
         family: rows with the fields of `Contrast`, `applies` (whether the contrast is a member of
-            the family), and `p_at_best` (its p at the best rates alone).
+            the family), and `p_at_best` and `p_equivalence_at_best` (at the best rates alone).
         rules: of the family.
     """
     tested = [row for row in family if row["applies"]]
@@ -194,20 +194,21 @@ def decide(family: list[dict[str, Any]], rules: Rules) -> None:
         ("p_decides", "p_holm"),
         ("p_at_best", "p_holm_at_best"),
         ("p_equivalence_decides", "p_equivalence_holm"),
+        ("p_equivalence_at_best", "p_equivalence_holm_at_best"),
     ):
         for row in family:
             row[adjusted] = math.nan
         for row, p in zip(tested, holm([row[name] for row in tested]), strict=True):
             row[adjusted] = float(p)
     for row in family:
-        at_best = _verdict(row, row["p_holm_at_best"], rules)
-        outcome = _verdict(row, row["p_holm"], rules)
+        row["at_best"] = _verdict(row, "holm_at_best", rules)
+        outcome = _verdict(row, "holm", rules)
         distrusted = outcome in ("better", "worse") and not row["trusted"]
         row |= {"family": len(tested), "verdict": "undecided" if distrusted else outcome}
+        row["reason"] = _reason(row, distrusted) if row["verdict"] == "undecided" else ""
         row |= _what_it_takes(row, rules.alpha / max(len(tested), 1), rules)
-        row["reason"] = ""
-        if row["verdict"] == "undecided":
-            row["reason"] = _reason(row, at_best, distrusted)
+        if row["reason"] == "too few seeds" and math.isinf(row["seeds_needed"]):
+            row["reason"] = "too close to tell"
 
 
 def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[str, float]:
@@ -217,7 +218,8 @@ def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[s
         detectable = detectable_difference(
             row["error"], row["freedom"], alpha=two_way.PLANNED * alpha
         )
-    if row["verdict"] == "undecided" and row["n"] >= DECIDED_FROM:
+    unknown = row["reason"] in ("", "rates")  # nothing to decide, or nothing at the best rates
+    if not unknown and row["n"] >= DECIDED_FROM:
         samples = 1 if row["paired"] else 2
         step = 0.0 if math.isnan(rules.step) else rules.step
         seeds = seeds_needed(
@@ -233,7 +235,8 @@ def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[s
     return dict(zip(names, (detectable, *seeds), strict=True))
 
 
-def _verdict(row: Mapping[str, Any], p_holm: float, rules: Rules) -> str:
+def _verdict(row: Mapping[str, Any], adjusted: str, rules: Rules) -> str:
+    p_holm = row[f"p_{adjusted}"]
     if row["interval"] == "ranks":
         return rank_verdict(p_holm, row["p_better"], alpha=rules.alpha)
     return verdict(
@@ -241,19 +244,18 @@ def _verdict(row: Mapping[str, Any], p_holm: float, rules: Rules) -> str:
         row["high"],
         p_holm,
         n=row["n"],
-        p_equivalence=row["p_equivalence_holm"],
+        p_equivalence=row[f"p_equivalence_{adjusted}"],
         margin=rules.half_width,
         alpha=rules.alpha,
         higher_is_better=rules.read.higher_is_better,
     )
 
 
-def _reason(row: Mapping[str, Any], at_best: str, distrusted: bool) -> str:
-    """Why a contrast is undecided."""
+def _reason(row: Mapping[str, Any], distrusted: bool) -> str:
+    """Why a contrast is undecided, before it is known how many seeds would decide."""
     if row["n"] < 2:
         return "one seed" if row["n"] else "nothing to compare"
     if distrusted:
         return "not to be trusted"
-    if at_best in ("better", "worse") and row["trusted"]:
-        return "rates"
-    return "too close to tell" if math.isinf(row["seeds_needed"]) else "too few seeds"
+    decided = row["at_best"] == "equivalent" or (row["at_best"] != "undecided" and row["trusted"])
+    return "rates" if decided else "too few seeds"

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 from helpers.summaries import NAN, generator, only
 
-from reports import analysis
+from reports import analysis, sentences
 from reports.question import Question
 from reports.stats import two_way
 from reports.stats.contrast import Contrast, contrast, values
@@ -342,8 +342,34 @@ def test_a_verdict_has_to_hold_at_every_rate_that_may_be_the_best() -> None:
     flat = only(by_rate(flat=True).contrasts())
     assert (flat["verdict"], flat["reason"], flat["combinations"]) == ("undecided", "rates", 2)
     assert sorted(flat["weakest"]) == [0.1, 0.3] and flat["p"] < 1e-4 < 0.1 < flat["p_decides"]
+    assert flat["at_best"] == "worse" and math.isnan(flat["seeds_needed"])
     two_stage = only(by_rate(flat=True).contrasts(tuning_seeds=[0, 1, 2]))
     assert two_stage["at_these_rates"] and two_stage["verdict"] != "undecided"
+
+
+def test_equivalent_at_the_best_rates_alone_is_undecided_because_of_the_others() -> None:
+    runs = by_rate(flat=True)
+    for row in runs.rows:  # ce is at its best rate as good as mse, and at the other worse
+        row["test_accuracy"] -= 0.02 * (row["loss"] == "ce")
+    row = only(runs.contrasts(margin=1.0))
+    assert (row["verdict"], row["reason"], row["at_best"]) == ("undecided", "rates", "equivalent")
+    assert (
+        row["combinations"] == 2 and row["p_equivalence"] < 1e-4 < 0.9 < row["p_equivalence_holm"]
+    )
+    assert math.isnan(row["seeds_needed"])
+    assert sentences.needed(row).startswith(
+        "It is equivalent at the best learning rates, but not with mse at 0.1 and ce at 0.3. On "
+    )
+
+
+def test_the_rates_of_the_other_direction_are_named() -> None:
+    runs = by_rate(flat=True)
+    for row in runs.rows:
+        row["test_accuracy"] -= 0.01 * (row["loss"] == "ce")
+    row = only(runs.contrasts())
+    assert (row["at_best"], row["reason"], row["p_decides"]) == ("worse", "rates", 1)
+    assert row["weakest"] == [0.1, 0.3]
+    assert "Holm p = 1.000 with ce at 0.3)." in sentences.sentence(dict(row))
 
 
 def test_outlying_seeds_are_named_and_can_leave_a_contrast_undecided() -> None:

@@ -123,6 +123,19 @@ def test_a_verdict_in_words(changes: dict[str, Any], words: str) -> None:
     assert sentences.sentence(ROW | changes) == words
 
 
+def test_a_p_of_other_rates_than_the_shown_ones_says_so() -> None:
+    shown = {"verdict": "undecided", "combinations": 6, "tuned_a": "gamma=2", "tuned_b": ""}
+    row = ROW | shown | {"lr_a": 0.1, "lr_b": 0.3, "p_holm": 0.864}
+    for weakest, tuned, words in (
+        ([0.1, 0.3], ["gamma=2", ""], "0.864)."),
+        ([0.1, 1.0], ["gamma=2", ""], "0.864 with ce at 1)."),
+        ([0.1, 0.3], ["gamma=3", ""], "0.864 with focal (gamma=3) at 0.1)."),
+        ([0.03, 1.0], ["gamma=2", ""], "0.864 with focal (gamma=2) at 0.03 and ce at 1)."),
+    ):
+        at = {"weakest": weakest, "weakest_tuned": tuned}
+        assert sentences.sentence(row | at).endswith(f"10 pairs of runs, Holm p = {words}")
+
+
 def test_what_it_would_take_in_words() -> None:
     undecided = ROW | {"verdict": "undecided"}
     assert sentences.needed(ROW | {"verdict": "better"}) == ""
@@ -143,8 +156,15 @@ def test_what_it_would_take_in_words() -> None:
     assert sentences.needed(undecided | {"detectable": 720.0}) == (
         "10 seeds show no difference at all with 80 % power."
     )
-    rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1]}
-    assert "with focal at 0.03 and ce at 0.1. Validation does not" in sentences.needed(rates)
+    rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1], "weakest_tuned": ["", ""]}
+    rates |= {"at_best": "better", "weakest_equivalence": [(0.3, ""), (1.0, "")]}
+    assert sentences.needed(rates) == (
+        "It is clear at the best learning rates, but not with focal at 0.03 and ce at 0.1. On "
+        "validation data these rates do not differ significantly (p > 0.3) from the best."
+    )
+    assert sentences.needed(rates | {"at_best": "equivalent"}).startswith(
+        "It is equivalent at the best learning rates, but not with focal at 0.3 and ce at 1. On "
+    )
     assert "not to be trusted" in sentences.needed(undecided | {"reason": "not to be trusted"})
 
 
