@@ -6,7 +6,6 @@ epochs and seed; runs of different settings are never pooled.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,26 +164,35 @@ class Section:
     @property
     def at_rates(self) -> str:
         """At which learning rates the losses are shown, in words."""
-        tried = self.at_end(self.rates)["lr"].unique()
         if self.tuned:
             names = " and ".join(plain(loss) for loss in self.tuned)
             return (
                 f"each loss in its own best trial (learning rate; of {names} its own values, too)"
             )
-        return (
-            f"at learning rate {tried[0]:g}"
-            if len(tried) == 1
-            else "each loss at its own best learning rate"
-        )
+        tried = self.at_end(self.rates)["lr"].unique()
+        if len(tried) == 1:
+            return f"at learning rate {tried[0]:g}"
+        return f"each loss at its own {_best(self.at_end(self.runs))}learning rate"
+
+    @property
+    def at_rates_by_length(self) -> str:
+        """The same for every length of training."""
+        tried = self.rates["lr"].unique()
+        if len(tried) == 1 and not self.tuned:
+            return f"at learning rate {tried[0]:g}"
+        return f"each loss at its {_best(self.runs)}learning rate for that length"
 
     @property
     def evaluated_seeds(self) -> int:
         """The most seeds behind one loss's mean."""
-        return (
-            int(self.evaluated.groupby("loss")["seed"].nunique().max())
-            if len(self.evaluated)
-            else 0
-        )
+        seeds = self.evaluated.groupby("loss")["seed"].nunique()
+        return int(seeds.max()) if len(seeds) else 0
+
+
+def _best(runs: pd.DataFrame) -> str:
+    """The word where a loss has several trials at one length to choose from, else nothing."""
+    trials = runs[["epochs", "loss", "lr", "tuned"]].drop_duplicates()
+    return "best " if trials.duplicated(["epochs", "loss"]).any() else ""
 
 
 def sections(
@@ -297,7 +305,7 @@ def section(
         diverged_as=diverged_as,
         errors=None
         if is_cross_validated(kept)
-        else error_analysis.summarise(read, _class_names(runs)),
+        else error_analysis.summarise(read, error_analysis.class_names(runs)),
         folds=is_cross_validated(kept),
         **standing(at_headline, question, reference, declared, disagreement),
         notes=notes,
@@ -325,13 +333,6 @@ def headline_epochs(runs: pd.DataFrame, reference: str, question: Question) -> i
         if len(losses) > 1 and (question.all_pairs or losses & one_of)
     ]
     return int(max(compared or runs["epochs"], default=0))
-
-
-def _class_names(runs: pd.DataFrame) -> list[str]:
-    """The names of the classes that the runs have recorded; none where they are digits."""
-    recorded = runs["classes"].dropna().tolist()
-    names = json.loads(recorded[0]) if recorded else []
-    return names if isinstance(names, list) else []  # of very many classes the number alone
 
 
 def of_test_set(

@@ -6,6 +6,7 @@ every run is of the same image.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,13 @@ class ErrorAnalysis:
     images: pd.DataFrame
     labels: np.ndarray
     names: tuple[str, ...]
+
+
+def class_names(runs: pd.DataFrame) -> list[str]:
+    """The names of the classes that runs have recorded; none where they are digits."""
+    recorded = runs["classes"].dropna().tolist()
+    names = json.loads(recorded[0]) if recorded else []
+    return names if isinstance(names, list) else []  # of very many classes the number alone
 
 
 def size(

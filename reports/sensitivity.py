@@ -35,12 +35,14 @@ class Sensitivity:
     setting: its param, e.g. data.label_noise. means: a row per panel, value and loss: panel, value,
     loss, epochs, lr, mean, low, high (NaN: no interval), n. In a panel all else is equal; its name
     says what is not between the panels, and is empty where there is one. elsewhere: how many
-    sections have no number there, or no result.
+    sections have no number there, or no result. at_rates: at which learning rates the losses are
+    shown, in words.
     """
 
     setting: str
     means: pd.DataFrame
     elsewhere: int = 0
+    at_rates: str = ""
 
     @property
     def panels(self) -> list[str]:
@@ -58,7 +60,7 @@ def sensitivities(sections: Sequence[Section]) -> list[Sensitivity]:
     full = [section for section in sections if len(section.means)]
     values = pd.DataFrame([setting_values(section.runs) for section in full], dtype=object)
     texts = values.map(setting_text)
-    by_number = []
+    by_number, rates = [], _at_rates(full)
     for name in [name for name in texts if texts[name].nunique() > 1 and name not in OPTIONS]:
         numbers = pd.to_numeric(values[name], errors="coerce")
         rest = texts.drop(columns=name)
@@ -72,8 +74,17 @@ def sensitivities(sections: Sequence[Section]) -> list[Sensitivity]:
             if frame["panel"].nunique() == 1:
                 frame["panel"] = ""
             shown = frame.groupby("panel")["value"].nunique().sum()
-            by_number.append(Sensitivity(str(name), frame, len(sections) - int(shown)))
+            by_number.append(Sensitivity(str(name), frame, len(sections) - int(shown), rates))
     return by_number
+
+
+def _at_rates(sections: Sequence[Section]) -> str:
+    """At which learning rates the losses of several settings are shown, in words."""
+    texts = {section.at_rates for section in sections}
+    if len(texts) == 1 and (text := texts.pop()).startswith("at "):
+        return text
+    best = "best " if any("best" in section.at_rates for section in sections) else ""
+    return f"each loss at its {best}learning rate there"
 
 
 def _over(sections: Sequence[Section], numbers: pd.Series) -> pd.DataFrame:

@@ -58,6 +58,7 @@ def sensitivity_picture(sensitivity: Sensitivity, metric: Metric, losses: Losses
         text="sensitivity",
         metric=metric,
         words=words,
+        at_rates=sensitivity.at_rates,
         lengths=sorted(means["epochs"].unique()),
         runs=runs_behind(means["n"]),
         bars=bar_words(means),
@@ -80,9 +81,9 @@ def sensitivity_table(sensitivity: Sensitivity, metric: Metric, order: Sequence[
         column,
         RUNS,
     ]
-    words = plain(sensitivity.words)
+    values = {"words": plain(sensitivity.words), "at_rates": sensitivity.at_rates}
     return tables.described(
-        _name(sensitivity), means, columns, "sensitivity", metric=metric, words=words
+        _name(sensitivity), means, columns, "sensitivity", metric=metric, **values
     )
 
 

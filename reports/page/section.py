@@ -145,7 +145,7 @@ class SectionParts:
                 [tables.rates(section, shown)],
             ),
             figures(
-                "All metrics, each loss at its best learning rate",
+                f"All metrics, {section.at_rates}",
                 [draw.final()],
                 [
                     tables.best(section, shown),
@@ -190,6 +190,7 @@ class SectionParts:
             "commands": self.more_runs.deciding_many(undecided) if many else ([], 0),
             "absent": absent,
             "epochs": section.epochs,
+            "at_rates": section.at_rates_by_length,
             "other": [
                 self._at_other_epochs(epochs, rows, absent)
                 for epochs in section.lengths[1:]
@@ -258,6 +259,7 @@ class SectionParts:
             ]
         values = {
             "runs": errors.runs,
+            "at_rates": self.section.at_rates,
             "why": why,
             "figures": [self.collector.picture(each) for each in figures],
             "tables": [self.collector.table(each) for each in shown],

@@ -113,7 +113,7 @@ def test_the_answer_comes_first_and_only_what_it_rests_on_is_open(usual: Any) ->
         "Training time, and each seed",
         "Training and validation loss",
         "Learning rates",
-        "All metrics, each loss at its best learning rate",
+        "All metrics, each loss at its own best learning rate",
         "Epochs and seconds to 87.2 % validation accuracy",
         "Best validation accuracy to expect from a number of trials",
         "Errors by class and example",

@@ -178,7 +178,7 @@ def test_the_caveats_raise_no_alarm_when_all_is_well() -> None:
     )
     by_term = {term: words for term, words, *_ in facts}
     assert by_term["Runs"] == "All 90 runs ended well, 30 of each loss."
-    assert by_term["Budget"] == "equal: each loss had 30 finished trials to choose its rate from."
+    assert by_term["Budget"] == "equal: each loss had 3 learning rates with 30 finished runs."
     assert by_term["Pairing"].startswith("proved")
     assert by_term["Code"] == (
         "commit 0123456789, nothing uncommitted; digests of the code that computed the numbers: "
@@ -268,6 +268,6 @@ def test_an_unequal_budget_at_other_epochs_is_said() -> None:
     (section,) = analysis.sections(summary[~fewer], curves, Question(), predictions)
     (budget,) = [fact for fact in caveats.facts(section) if fact.term == "Budget"]
     assert budget.alarm and budget.text == (
-        "equal: each loss had 6 finished trials to choose its rate from. After 3 epochs: UNEQUAL: "
-        "finished trials to choose the rate from: ce 6, mse 2."
+        "equal: each loss had 3 learning rates with 6 finished runs. After 3 epochs: UNEQUAL: "
+        "finished runs to choose the rate from: ce 6, mse 2."
     )

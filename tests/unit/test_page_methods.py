@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from helpers.pages import make_page, text
+import pytest
+from helpers.pages import captions, make_page, text
 from helpers.synthetic_runs import TEST_SIZE, over, predictions, runs
 
 from reports import analysis
 from reports.page import answer, render
 from reports.page.methods import methods
 from reports.question import Question
+from reports.sensitivity import sensitivities
 
 SETTING = "digits, mlp, sgd, constant, batch size 100"
 USUAL = ["digits", "mlp", "SGD, constant learning rate", "batch size 100"]
@@ -129,3 +131,50 @@ def test_the_title_says_by_which_metric_losses_are_better() -> None:
     summary.loc[(summary["loss"] == "focal"), "outcome"] = ["diverged"] + ["ok"] * 9
     _, report, *_ = make_page(summary[summary["loss"] != "brier"], curves, ece)
     assert report.page.title == "Focal loss (focal) is worse than cross-entropy (ce) by test ECE."
+
+
+@pytest.mark.parametrize(
+    ("rates", "here", "there", "title"),
+    [
+        ((0.03,), "at learning rate 0.03", "at learning rate 0.03", "one learning rate each; "),
+        (
+            (0.01, 0.03),
+            "each loss at its own best learning rate",
+            "each loss at its best learning rate there",
+            "equal: each loss had 2 learning rates with 4 finished runs.",
+        ),
+    ],
+)
+def test_only_a_rate_that_was_chosen_is_called_the_best(
+    rates: Any, here: str, there: str, title: str
+) -> None:
+    how = {"losses": ("ce", "mse"), "seeds": range(2), "epochs": (2, 3), "rates": rates}
+    summary, curves = over("data.label_noise", [0.0, 0.4], **how)
+    _, report, html, _ = make_page(
+        summary, curves, read_predictions=lambda run: predictions(run[1:])
+    )
+    over_noise = "Test accuracy over label noise"
+    assert captions(report)["over-data-label-noise"].startswith(
+        f"{over_noise} after 3 epochs, {there}. Each point"
+    )
+    assert report.tables["over-data-label-noise"].caption == f"{over_noise}, {there}."
+    words = text(html)
+    assert f"All metrics, {here}" in words
+    assert f"From the predictions of evaluated runs, {here} (ce 2, mse 2)." in words
+    chosen = len(rates) > 1
+    length = "each loss at its best learning rate for that length" if chosen else here
+    assert f"After 2 epochs, {length}: 1 undecided" in words
+    assert f"by length of training, {length}." in report.tables["setting-1-epochs"].caption
+    assert f"the length of training; {length}. Means" in captions(report)["setting-1-epochs"]
+    assert f"Budget {title}" in words
+    assert chosen or "best" not in captions(report)["setting-1-final"]
+
+
+def test_rates_of_their_own_are_not_called_the_best() -> None:
+    summary, curves = over("data.label_noise", [0.0, 0.4], losses=("ce", "mse"), seeds=range(2))
+    own = summary["lr"] == summary["loss"].map({"ce": 0.01, "mse": 0.1})
+    section, other = analysis.sections(summary[own], curves, Question(), lambda run: None)
+    (noise,) = sensitivities([section, other])
+    assert noise.at_rates == "each loss at its learning rate there"
+    assert section.at_rates == "each loss at its own learning rate"
+    assert section.at_rates_by_length == "each loss at its learning rate for that length"
