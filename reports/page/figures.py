@@ -32,7 +32,7 @@ from reports.page.figure import (
 from reports.page.table import minus, number
 from reports.secondary_metrics import MEMORIZATION, STEPS
 from reports.stats import budget
-from reports.texts import called, numbers
+from reports.texts import called
 
 WRONG, DISAGREED = 16, 10  # single images shown
 
@@ -130,8 +130,6 @@ class FigureBuilder:
         """Mean validation accuracy by loss and learning rate."""
         table = self.section.at_end(self.section.rates)
         chosen = self.section.at_end(self.section.chosen)
-        tuning = {tuple(seeds) for seeds in chosen["tuning_seeds"]}
-        seeds = numbers(tuning.pop()) if len(tuning) == 1 else "those with a run at every rate"
         draw = partial(rates.heat_map, table, chosen, self.losses)
         words = [
             f"{plain(loss)}: "
@@ -142,7 +140,7 @@ class FigureBuilder:
             for loss, own in table.groupby("loss", sort=False)
         ]
         runs = runs_behind(table["scored"])
-        return self._figure("heat-map", draw, f"{'; '.join(words)}.", runs=runs, seeds=seeds)
+        return self._figure("heat-map", draw, f"{'; '.join(words)}.", runs=runs)
 
     def final(self) -> PageFigure | None:
         """The metric of each loss at the end; None where no run has a value."""

@@ -272,7 +272,7 @@ def rates(section: Section, order: Sequence[str]) -> Table:
     accuracy = Column("val_accuracy_percent", "validation accuracy (%)", "val_accuracy", scale=100)
     columns = [LOSS, RATE, *_tuned(frame), accuracy]
     columns += [Column(key, key, form=count) for key in ENDS]
-    return described("rates", _ordered(frame, order), columns)
+    return described("rates", _ordered(frame, order), columns, s=section)
 
 
 def runs(section: Section, order: Sequence[str]) -> Table:

@@ -78,8 +78,15 @@ def test_captions_say_over_how_many_runs_and_what_bands_mean(usual: Any) -> None
     assert (
         "(n = 10 pairs of runs) and the verdicts. Bars are 95 %" in captions_of_figures["contrasts"]
     )
-    assert "over 10 runs per cell; framed" in captions_of_figures["heat-map"]
-    assert "that its tuning seeds (0 to 9) chose" in captions_of_figures["heat-map"]
+    choice = " The rate of each loss was chosen by the mean over seeds 0 to 9."
+    assert (
+        f"runs that ended well (10 runs per cell); framed: the chosen rate of each loss.{choice}"
+        in captions_of_figures["heat-map"]
+    )
+    assert captions_of_figures["learning-rates"].endswith(f"chosen rate of each loss.{choice}")
+    assert report.tables["rates"].caption == (
+        f"Mean validation accuracy of the runs that ended well, loss by learning rate.{choice}"
+    )
     for name, caption in captions_of_figures.items():
         assert re.search(r"\b(\d+|one) (pairs? of )?runs?\b", caption), name
     load = " Seconds are those of the machine that trained, and depend on its load."
@@ -97,12 +104,24 @@ def test_captions_of_one_seed_and_of_two_stages() -> None:
     summary, curves = runs(("ce", "mse"))
     summary = summary[(summary["seed"] < 2) | (summary["lr"] == 0.03)]
     two = captions(make_page(summary, curves[curves["run_id"].isin(summary["run_id"])])[1])
-    assert "over 2 to 10 runs per cell" in two["heat-map"]
-    assert "that its tuning seeds (0, 1) chose" in two["heat-map"]
+    assert "the runs that ended well (2 to 10 runs per cell)" in two["heat-map"]
+    assert "was chosen by the mean over seeds 0, 1. The color" in two["heat-map"]
     assert "means over 10 runs per loss" in two["accuracy"]
     unlike = summary[(summary["loss"] == "ce") | (summary["lr"] == 0.03) | (summary["seed"] > 0)]
     three = captions(make_page(unlike, curves[curves["run_id"].isin(unlike["run_id"])])[1])
-    assert "tuning seeds (those with a run at every rate) chose" in three["heat-map"]
+    assert "the mean over its seeds with a run at every rate. The color" in three["heat-map"]
+
+
+def test_a_caption_says_how_a_diverged_run_counted_in_the_choice() -> None:
+    summary, curves = runs(("ce", "mse"), seeds=range(3))
+    summary.loc[(summary["lr"] == 0.1) & (summary["seed"] == 1), "outcome"] = "diverged"
+    report = make_page(summary, curves, Question(tuning_seeds=(0, 1)))[1]
+    assert report.tables["rates"].caption.endswith(
+        " The rate of each loss was chosen by the mean over seeds 0, 1, with an accuracy of 1/K (K "
+        "classes) for a diverged run."
+    )
+    single = make_page(summary[summary["lr"] == 0.1], curves)[1].tables["rates"].caption
+    assert single == "Mean validation accuracy of the runs that ended well, loss by learning rate."
 
 
 def test_diverged_runs_are_counted_in_the_table_of_contrasts_that_has_some() -> None:
