@@ -35,8 +35,8 @@ MEMORIZATION = tuple(
 
 _NORM, _RATIO = "norm of the gradient", "norm of an update / norm of the weights"
 STEPS = (
-    Metric("train_gradient_norm", _NORM, _NORM, False, digits=3),
-    Metric("train_update_ratio", _RATIO, _RATIO, False, digits=5),
+    Metric("train_gradient_norm", _NORM, _NORM, False),
+    Metric("train_update_ratio", _RATIO, _RATIO, False),
 )
 """After each epoch, of the steps that were taken in it."""
 

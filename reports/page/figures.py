@@ -305,7 +305,8 @@ class FigureBuilder:
         words = []
         for metric in metrics:
             last = shown[shown["measure"] == metric.name].groupby("loss").tail(1)
-            words.append(f"{metric.heading}: {self._values(last, metric.scale, metric.digits)}")
+            digits = None if log else metric.digits
+            words.append(f"{metric.heading}: {self._values(last, metric.scale, digits)}")
         draw = partial(curves.by_epoch, frame, panels, self.losses.only(shown["loss"]), log=log)
         alt, bands = f"At the end: {' '.join(words)}", band_words(shown)
         return self._figure(name, draw, alt, kind="Line charts.", bands=bands)
@@ -325,15 +326,16 @@ class FigureBuilder:
             f"{self.section.metric.words} are in color."
         )
 
-    def _values(self, means: pd.DataFrame, scale: float, digits: int = 2) -> str:
+    def _values(self, means: pd.DataFrame, scale: float, digits: int | None = 2) -> str:
+        """The mean of each loss in words; digits: decimals, or None for three significant ones."""
         unit = " %" if scale == 100 else ""
         ordered = means.set_index("loss")["mean"].reindex(
             [loss for loss in ranked(self.section) if loss in set(means["loss"])]
         )
-        words = [
-            f"{plain(loss)} {number(value, digits, scale=scale).text}{unit}"
-            for loss, value in ordered.items()
-        ]
+        words = []
+        for loss, value in ordered.items():
+            text = f"{value:.3g}" if digits is None else number(value, digits, scale=scale).text
+            words.append(f"{plain(loss)} {text}{unit}")
         return minus(", ".join(words)) + "."
 
 

@@ -42,7 +42,8 @@ def number(value: float, digits: int = 2, *, scale: float = 1.0, signed: bool = 
         return Cell(NOT_AVAILABLE, None)
     if math.isinf(value):
         return Cell("∞" if value > 0 else "−∞", value)
-    return Cell(minus(f"{scale * value:{'+' if signed else ''}.{digits}f}"), scale * value)
+    shown = round(scale * value, 9)  # 96.575 may come as 96.57499999999999
+    return Cell(minus(f"{shown:{'+' if signed else ''}.{digits}f}"), scale * value)
 
 
 def count(value: float) -> Cell:

@@ -90,11 +90,11 @@ def split_seeds(summary: pd.DataFrame, tuning_seeds: Iterable[int] | None = None
     if not kept[["loss", *TRIAL]].drop_duplicates()["loss"].duplicated().any():
         reason = "one learning rate per loss: nothing to choose"
         return SeedSplit(tuple(seeds), tuple(seeds), False, False, reason)
-    reason = "all seeds choose the learning rates on validation and are evaluated on test"
+    reason = "all seeds choose the learning rates on validation data and are evaluated on test data"
     if tuning != seeds:
         reason = (
             f"{counted(len(tuning), 'seed')} with runs at every rate choose the learning rates on "
-            f"validation; all {len(seeds)} are evaluated on test"
+            f"validation data; all {len(seeds)} are evaluated on test data"
         )
     two_stage = bool(evaluation_only(kept))
     return SeedSplit(tuple(tuning), tuple(seeds), True, two_stage, reason)

@@ -179,6 +179,10 @@ def test_the_page_lists_them_by_loss_and_rate_and_counts_the_runs():
     assert [fact[:3] for fact in caveats.training_checks(section)] == [dead, one]
     for page in (text(html), markdown.replace("\\", "")):
         assert "Warnings of the training checks:" in page and dead[1] in page
+    summary.loc[at & (summary["seed"] == 1), "warning_texts"] = "it is very dead\nis it one?"
+    (section,), *_ = make_page(summary, curves)
+    several = "mse at 0.03, 0.1 (4 of 6 runs): for example, in one run: it is dead."
+    assert caveats.training_checks(section)[0][:2] == ("dead-network", several)
 
 
 @pytest.mark.slow

@@ -221,7 +221,7 @@ def test_the_checklist_has_a_box_for_each_answer_and_marks_those_with_a_caveat()
     (rates,) = [line for line in lines if "How hyperparameters" in line]
     assert rates.startswith(
         "- [x] How hyperparameters were chosen, from which range, with how many trials (caveat): "
-        "Learning rates 0.03, 0.1. Equal: each loss had 6 finished trials to choose its rate from. "
+        "Learning rates 0.03, 0.1. Equal: each loss had 2 learning rates with 6 finished runs. "
         "The best learning rate is at the edge"
     )
     assert "- [ ] Versions of the dependencies: Not recorded." in lines

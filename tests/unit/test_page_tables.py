@@ -239,3 +239,8 @@ def test_numbers_for_people() -> None:
         "n/a",
     ]
     assert page_table.with_interval(0.5, math.nan, math.nan).text == "0.50"
+
+
+def test_a_number_is_rounded_alike_whatever_its_last_bit() -> None:
+    texts = {page_table.number(value, 2, scale=100).text for value in (0.96575, 0.9657499999999999)}
+    assert texts == {"96.58"}

@@ -78,6 +78,19 @@ def test_steps_have_logarithmic_axes_of_their_own(section: Section) -> None:
     np.testing.assert_allclose(
         np.asarray(axes[1].lines[0].get_ydata(), dtype=float), [0.01, 0.005, 0.01 / 3]
     )
+    every = "mse {0}, focal gamma=3 {0}, ce {0}."
+    assert shown.alt.endswith(
+        f"At the end: norm of the gradient: {every.format(0.667)} "
+        f"norm of an update / norm of the weights: {every.format(0.00333)}"
+    )
+
+
+def test_a_small_step_is_not_shown_as_none() -> None:
+    summary, curves = measured(*runs(("ce",), seeds=range(2)))
+    curves["train_update_ratio"] /= 1e5
+    (section,) = analysis.sections(summary, curves, Question(), predictions)
+    shown = builder(section).steps()
+    assert shown is not None and shown.alt.endswith("weights: ce 3.33e−08.")
 
 
 def test_a_band_below_zero_stops_at_the_edge_of_a_logarithmic_axis() -> None:

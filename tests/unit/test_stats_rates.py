@@ -216,7 +216,7 @@ def test_all_seeds_choose_and_all_are_evaluated(seeds: int) -> None:
     split = split_seeds(grid_of({"ce": {0.01: [0.8] * seeds, 0.1: [0.9] * seeds}}))
     assert split.tuning == split.evaluation == tuple(range(seeds))
     assert split.shared and not split.two_stage
-    reason = "all seeds choose the learning rates on validation and are evaluated on test"
+    reason = "all seeds choose the learning rates on validation data and are evaluated on test data"
     assert split.reason == reason
 
 
@@ -233,8 +233,8 @@ def test_seeds_added_at_the_chosen_rate_alone_are_evaluated_and_do_not_choose() 
     assert split.tuning == (0, 1, 2) and split.evaluation == tuple(range(13))
     assert split.shared and split.two_stage
     assert split.reason == (
-        "3 seeds with runs at every rate choose the learning rates on validation; all 13 are "
-        "evaluated on test"
+        "3 seeds with runs at every rate choose the learning rates on validation data; all 13 are "
+        "evaluated on test data"
     )
     assert chosen(table)["lr"] == 0.01
     # each loss has its own: a run of one that failed takes no seed from the choice of another
