@@ -263,7 +263,10 @@ def _detectable(section: Section) -> Fact | None:
     several = section.evaluated_seeds > 1 and not values
     label = "too few seeds to show any difference" if several else ""
     points = section.metric.in_points
-    return _fact("Detectable", "detectable", label, not values, sizes=values, points=points)
+    rates = bool((frame["combinations"] > 1).any())
+    return _fact(
+        "Detectable", "detectable", label, not values, sizes=values, points=points, rates=rates
+    )
 
 
 def _rare_seeds(section: Section) -> Fact | None:

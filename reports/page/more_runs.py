@@ -24,15 +24,15 @@ class MoreRuns:
     section: Section
     source: Source
 
-    def deciding(self, row: Mapping[str, Any]) -> list[str]:
-        """The commands for the seeds that an undecided contrast lacks, at every rate they need."""
+    def deciding(self, row: Mapping[str, Any]) -> tuple[list[str], int]:
+        """The commands for the seeds that would decide a contrast, and how many seeds these are."""
         needed = _seeds_needed(row)
         if needed is None:
-            return []
+            return [], 0
         return self._more_seeds([row], needed, row["epochs"])
 
     def deciding_many(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], int]:
-        """One command for many undecided contrasts, and the seeds up to which it goes.
+        """One command for many undecided contrasts, and its number of seeds.
 
         These decide half of them, if the differences and spreads observed are the true ones.
         """
@@ -40,7 +40,7 @@ class MoreRuns:
         if not wanted:
             return [], 0
         needed = math.ceil(np.median([seeds for _, seeds in wanted]))
-        return self._more_seeds([row for row, _ in wanted], needed, self.section.epochs), needed
+        return self._more_seeds([row for row, _ in wanted], needed, self.section.epochs)
 
     def wider(self) -> list[str]:
         """The commands that extend the grid beyond the edges at which best rates are."""
@@ -128,7 +128,7 @@ class MoreRuns:
 
     def _more_seeds(
         self, rows: Sequence[Mapping[str, Any]], needed: float, epochs: int
-    ) -> list[str]:
+    ) -> tuple[list[str], int]:
         """Every new seed also chooses among the rates, so it needs the whole grid.
 
         In a two-stage sweep it needs the chosen rates. Runs that are finished are not run again.
@@ -138,17 +138,18 @@ class MoreRuns:
         seeds = commands.seeds_to_reach(split.evaluation, needed, tuning)
         if not split.two_stage:
             wanted = dict.fromkeys(row[side] for row in rows for side in ("a", "b"))
-            return self._run(list(wanted), None, seeds, epochs)
+            return self._run(list(wanted), None, seeds, epochs), len(seeds)
         by_rate: dict[float, dict[str, None]] = {}
         for row in rows:
             for loss, lr in ((row["a"], row["lr_a"]), (row["b"], row["lr_b"])):
                 if math.isfinite(lr):
                     by_rate.setdefault(lr, {})[loss] = None
-        return [
+        lines = [
             line
             for lr, together in by_rate.items()
             for line in self._run(list(together), [lr], seeds, epochs)
         ]
+        return lines, len(seeds)
 
     def _run(
         self,

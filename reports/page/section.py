@@ -179,7 +179,9 @@ class SectionParts:
         rows = section.compared(section.epochs).to_dict("records")
         undecided = [row for row in rows if row["verdict"] == "undecided"]
         many = len(undecided) > FEW
-        items = [_verdict(row, () if many else self.more_runs.deciding(row)) for row in rows]
+        nothing: tuple[list[str], int] = [], 0
+        deciding = [nothing if many else self.more_runs.deciding(row) for row in rows]
+        items = [_verdict(row, *found) for row, found in zip(rows, deciding, strict=True)]
         why = pd.Series([answer.undecided(row).partition(" (")[0] for row in undecided])
         absent = [loss for loss in section.losses if loss not in section.shown]
         return {
@@ -187,7 +189,7 @@ class SectionParts:
             "items": items,
             "many": many,
             "why": why.value_counts().to_dict(),
-            "commands": self.more_runs.deciding_many(undecided) if many else ([], 0),
+            "commands": self.more_runs.deciding_many(undecided) if many else nothing,
             "absent": absent,
             "epochs": section.epochs,
             "at_rates": section.at_rates_by_length,
@@ -280,10 +282,11 @@ class SectionParts:
         return table if len(counts) > 1 else None
 
 
-def _verdict(row: Mapping[str, Any], lines: Sequence[str] = ()) -> dict[str, Any]:
+def _verdict(row: Mapping[str, Any], lines: Sequence[str] = (), seeds: int = 0) -> dict[str, Any]:
     return {
         "verdict": row["verdict"],
         "sentence": sentences.sentence(row),
         "more": sentences.needed(row),
         "commands": lines,
+        "seeds": seeds,
     }

@@ -52,7 +52,7 @@ def test_the_markdown_introduces_a_command_with_a_sentence() -> None:
     summary, curves = runs(("ce", "mse"), seeds=range(2), rates=(0.03,))
     markdown = make_page(summary, curves)[3]
     (command,) = re.findall(
-        r"The command that runs the missing seeds:\n\n```sh\n(.*)\n```", markdown
+        r" with 80 % power\. The command for 10 seeds:\n\n```sh\n(.*)\n```", markdown
     )
     assert command.startswith("python experiments/run.py -m loss=mse,ce ")
 

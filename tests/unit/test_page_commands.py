@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from experiments import tuning
 from reports import analysis
 from reports.analysis import Section
-from reports.page import commands
+from reports.page import caveats, commands
 from reports.page.more_runs import MoreRuns
 from reports.question import Question
 from reports.stats.tuning import choose_rates
@@ -132,11 +132,14 @@ def test_the_deciding_command_is_on_the_page() -> None:
     summary.loc[summary["loss"] == "focal gamma=3", "test_accuracy"] = focal
     (section,), _, html, _ = make_page(summary, curves)
     row, words = section.headline.iloc[0], text(html)
+    assert "these seeds show with 80 % power: " in words and "the best rates alone" not in words
     assert (row["verdict"], row["reason"]) == ("undecided", "too few seeds")
     compared = "Losses are compared by test accuracy after 3 epochs, at learning rate 0.03."
     assert f"{compared} Intervals" in words
     seeds = f"'seed=range({row['seeds_needed']:.0f})'"
     assert f"loss=focal loss.gamma=3 lr=0.03 epochs=3 {seeds} model=mlp data=digits" in words
+    number = f"{row['seeds_needed']:,.0f} seeds"
+    assert f"About {number} (quartiles " in words and f"The command for {number}" in words
 
 
 FIVE_LOSSES = ("ce", "brier", "focal", "gce", "mae")
@@ -167,7 +170,7 @@ def runs_asked_for(section: Section) -> Runs:
     more_runs = MoreRuns(section, source())
     extra_runs: Runs = set()
     for row in section.headline.to_dict("records"):
-        for line in more_runs.deciding(row):
+        for line in more_runs.deciding(row)[0]:
             words = shlex.split(line, comments=True)[3:]
             values = {
                 each.key_or_group: list(each.sweep_iterator())
@@ -196,6 +199,11 @@ def test_more_seeds_as_the_page_asks_lose_no_pair_and_no_verdict() -> None:
     first = before.headline.set_index("a")
     assert (first["n"] == 10).all() and first.loc["brier", "verdict"] == "worse"
     assert before.split.tuning == before.split.evaluation == tuple(range(10))
+    (fact,) = [fact for fact in caveats.facts(before) if fact.term == "Detectable"]
+    assert (before.headline["combinations"] > 1).any() and fact.text.endswith(
+        "points, at the best rates alone; a verdict also has to hold at the other rates that may "
+        "be the best."
+    )
     extra_runs = runs_asked_for(before)
     undecided = set(first.index[first["verdict"] == "undecided"])
     assert undecided and {loss for loss, _, _ in extra_runs} == {"ce", *undecided}

@@ -142,19 +142,20 @@ def test_what_it_would_take_in_words() -> None:
     assert sentences.needed(undecided | {"n": 1, "generalises": ONE_SEED}) == ""
     seeds = {"seeds_needed_low": 21.0, "seeds_needed": 34.0, "seeds_needed_high": 75.0}
     assert sentences.needed(undecided | seeds) == (
-        "10 seeds show a difference of 0.3 points with 80 % power. 21 to 75 seeds would decide "
-        "with 80 % power: half of the differences and spreads that fit these runs need a number in "
-        "this range."
+        "10 seeds can show differences from 0.3 points on with 80 % power. About 34 seeds "
+        "(quartiles 21 to 75) would decide with 80 % power: the median of the differences and "
+        "spreads that fit these runs."
     )
-    assert " 21 or more seeds " in sentences.needed(
+    assert "About 34 seeds (quartiles 21 to more than 10,000) would" in sentences.needed(
         undecided | seeds | {"seeds_needed_high": math.inf}
     )
+    assert "About 34 seeds would" in sentences.needed(undecided | dict.fromkeys(seeds, 34.0))
     assert "up to 10,000" in sentences.needed(undecided | {"seeds_needed": math.inf})
     assert [texts.amount(value, "points") for value in (99.4, 99.6, 720, 1)] == [
         *("99 points", "100 points", "720 points", "1 point")
     ]
     assert sentences.needed(undecided | {"detectable": 720.0}) == (
-        "10 seeds show no difference at all with 80 % power."
+        "10 seeds can show no difference at all with 80 % power."
     )
     rates = undecided | {"reason": "rates", "weakest": [0.03, 0.1], "weakest_tuned": ["", ""]}
     rates |= {"at_best": "better", "weakest_equivalence": [(0.3, ""), (1.0, "")]}
