@@ -13,6 +13,7 @@ from helpers.pages import make_page, text
 from helpers.synthetic_runs import predictions, runs
 
 from reports import analysis, sentences, texts, verdicts
+from reports.metrics import read_metric
 from reports.question import Question
 from reports.stats.contrast import IMAGES as ONE_SEED
 from reports.texts import say
@@ -29,13 +30,15 @@ def test_verdicts_are_not_called_the_others_where_none_stands_above() -> None:
 def test_the_answer_of_several_settings_counts_the_verdicts_of_each_loss() -> None:
     def answer(*rows: tuple[str, str]) -> SimpleNamespace:
         return SimpleNamespace(
-            rows=[{"a": a, "verdict": verdict} for a, verdict in rows], reference="ce"
+            rows=[{"a": a, "verdict": verdict} for a, verdict in rows],
+            reference="ce",
+            metric=read_metric("test_accuracy"),
         )
 
     few = [answer(("mse", "better"), ("x", "worse")), answer(("mse", "undecided"), ("x", "worse"))]
     assert say("answer", few).endswith(" is better in 1, undecided in 1; x is worse in 2.")
     many = [answer(*((loss, "better" if loss < "c" else "worse") for loss in "abcd"))] * 2
-    assert say("answer", many).endswith(" (ce): 4 better, 4 worse.")
+    assert say("answer", many).endswith(" (ce) by test accuracy: 4 better, 4 worse.")
 
 
 ROW: dict[str, Any] = {
