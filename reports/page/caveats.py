@@ -85,11 +85,11 @@ def over_settings(facts: Iterable[Fact], unit: str) -> list[Fact]:
             kinds.setdefault((fact.term, _COUNT.sub(r"\2", fact.label)), []).append(fact)
     together = []
     for first, *others in kinds.values():
-        label, found = first.label, _COUNT.search(first.label)
-        if found:
-            counts = [found, *(_COUNT.search(fact.label) for fact in others)]
-            total = sum(int(count[1].replace(",", "")) for count in counts if count)
-            label = label.replace(found[0], counted(total, found[2]))
+        label, number = first.label, _COUNT.search(first.label)
+        if number:
+            numbers = [number, *(_COUNT.search(fact.label) for fact in others)]
+            total = sum(int(each[1].replace(",", "")) for each in numbers if each)
+            label = label.replace(number[0], counted(total, number[2]))
         label += f" ({counted(1 + len(others), unit)})"
         together.append(first._replace(label=label))
     return together
