@@ -80,7 +80,9 @@ class MoreRuns:
         ]
 
     def again(self) -> list[str]:
-        """The commands that run everything of this setting again, and no other run.
+        """The commands that run everything of this setting again.
+
+        No other run, but that tuned own values are taken in all combinations.
 
         Seeds of a loss that have the same trials go together, and then losses with the same of
         both.
@@ -184,7 +186,7 @@ class MoreRuns:
 
 
 def _seeds_needed(row: Mapping[str, Any]) -> float | None:
-    """The seeds that an undecided contrast needs; None where no number would decide, or may not."""
+    """The seeds that an undecided contrast needs; None where more may not help."""
     if row["verdict"] != "undecided" or math.isinf(row["seeds_needed"]):
         return None
     if row["reason"] == "rates":

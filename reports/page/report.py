@@ -79,7 +79,10 @@ def report(
             fact._replace(label=caveats.lost_runs(sections)) if fact.term == "Runs" else fact
             for fact in facts
         ]
-    labels = {fact.label: fact for fact in facts if fact.label and fact.alarm}
+    labels: dict[str, Fact] = {}
+    for fact in facts:
+        if fact.label and fact.alarm:
+            labels.setdefault(fact.label, fact)
     top["labels"] = list(labels.values())[:8]
     if progress is not None:
         curves = [under_way.figure(progress, collector.looks)]

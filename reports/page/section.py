@@ -179,9 +179,9 @@ class SectionParts:
         rows = section.compared(section.epochs).to_dict("records")
         undecided = [row for row in rows if row["verdict"] == "undecided"]
         many = len(undecided) > FEW
-        nothing: tuple[list[str], int] = [], 0
-        deciding = [nothing if many else self.more_runs.deciding(row) for row in rows]
-        items = [_verdict(row, *found) for row, found in zip(rows, deciding, strict=True)]
+        no_commands: tuple[list[str], int] = [], 0
+        deciding = [no_commands if many else self.more_runs.deciding(row) for row in rows]
+        items = [_verdict(row, *each) for row, each in zip(rows, deciding, strict=True)]
         why = pd.Series([answer.undecided(row).partition(" (")[0] for row in undecided])
         absent = [loss for loss in section.losses if loss not in section.shown]
         return {
@@ -189,7 +189,7 @@ class SectionParts:
             "items": items,
             "many": many,
             "why": why.value_counts().to_dict(),
-            "commands": self.more_runs.deciding_many(undecided) if many else nothing,
+            "commands": self.more_runs.deciding_many(undecided) if many else no_commands,
             "absent": absent,
             "epochs": section.epochs,
             "at_rates": section.at_rates_by_length,

@@ -145,9 +145,9 @@ def test_what_it_would_take_in_words() -> None:
     assert sentences.needed(undecided | {"n": 1, "generalises": ONE_SEED}) == ""
     seeds = {"seeds_needed_low": 21.0, "seeds_needed": 34.0, "seeds_needed_high": 75.0}
     assert sentences.needed(undecided | seeds) == (
-        "10 seeds can show differences from 0.3 points on with 80 % power. About 34 seeds "
-        "(quartiles 21 to 75) would decide with 80 % power: the median of the differences and "
-        "spreads that fit these runs."
+        "10 seeds can show a difference of 0.3 points or more with 80 % power. About 34 seeds "
+        "(quartiles 21 to 75) would decide with 80 % power, by the differences and spreads "
+        "that fit these runs."
     )
     assert "About 34 seeds (quartiles 21 to more than 10,000) would" in sentences.needed(
         undecided | seeds | {"seeds_needed_high": math.inf}
