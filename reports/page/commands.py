@@ -263,9 +263,9 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 @functools.cache
 def _defaults(name: str) -> dict[str, Any]:
-    """The values of a file in conf/, and of config.yaml its default options too.
+    """The values of a file in conf/, with those of the files of its group that it builds on.
 
-    The result is empty where there is no such file.
+    Of config.yaml its default options, too. The result is empty where there is no such file.
     """
     import yaml
 
@@ -273,5 +273,7 @@ def _defaults(name: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    options = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
-    return {key: value for option in options for key, value in option.items()} | content
+    values: dict[str, Any] = {}
+    for entry in content.get("defaults", []):
+        values |= entry if isinstance(entry, dict) else _defaults(f"{path.parent.name}/{entry}")
+    return values | content

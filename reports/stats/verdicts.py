@@ -214,9 +214,11 @@ def decide(family: list[dict[str, Any]], rules: Rules) -> None:
 def _what_it_takes(row: Mapping[str, Any], alpha: float, rules: Rules) -> dict[str, float]:
     """The difference that the runs of a row show, and the seeds that would decide it."""
     detectable, seeds = math.nan, Seeds(math.nan, math.nan, math.nan)
-    if row["n"] > 1:
-        detectable = detectable_difference(
-            row["error"], row["freedom"], alpha=two_way.PLANNED * alpha
+    if row["n"] > 1:  # so few that no verdict is given can show nothing
+        level = two_way.PLANNED * alpha
+        few = row["n"] < DECIDED_FROM
+        detectable = (
+            math.inf if few else detectable_difference(row["error"], row["freedom"], alpha=level)
         )
     unknown = row["reason"] in ("", "rates")  # nothing to decide, or nothing at the best rates
     if not unknown and row["n"] >= DECIDED_FROM:

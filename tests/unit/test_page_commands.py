@@ -31,6 +31,12 @@ def test_an_edge_is_said_with_the_command_that_extends_the_grid() -> None:
     assert "loss=focal loss.gamma=3 lr=0.1 " in words
 
 
+def test_what_differs_is_told_from_what_a_file_of_conf_builds_on() -> None:
+    values = {"data.label_noise": "0.0", "data.noise_kind": "symmetric", "data.folds": "5"}
+    row = pd.Series({"data": "iris", "data.normalize": "True"} | values)  # iris builds on wine
+    assert commands.changed_values(row) == {"data.folds": 5}
+
+
 def test_commands_name_what_differs_from_the_defaults_and_hydra_reads_them() -> None:
     summary, _ = runs()
     summary = summary.assign(

@@ -280,10 +280,11 @@ def test_runs_that_are_not_paired_have_their_images_all_the_same() -> None:
 
 def test_one_seed_says_something_of_two_networks_and_nothing_of_the_losses() -> None:
     row = only(two_losses(seeds=1, shift=2.0).contrasts())
-    assert (row["verdict"], row["reason"], row["n"]) == ("undecided", "one seed", 1)
+    assert row[["verdict", "reason", "n"]].tolist() == ["undecided", "one seed", 1]
     assert row["generalises"] == "new examples, for these two networks"
     assert row["high"] < -20 and row["p"] < 1e-9 and row["p_holm"] == 1
     assert math.isnan(row["detectable"]) and math.isnan(row["seeds_needed"])
+    assert only(two_losses(seeds=2, shift=2.0).contrasts())["detectable"] == math.inf
 
 
 def test_a_diverged_run_is_right_where_the_best_constant_answer_is() -> None:
